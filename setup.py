@@ -1,0 +1,36 @@
+"""Build of the one compiled module. Everything else is in pyproject.toml.
+
+FASTTUNE_DEBUG=1 builds with bounds checks, C assertions and allocation counters (`make debug`).
+"""
+
+import os
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+debug = os.environ.get("FASTTUNE_DEBUG", "") not in ("", "0")
+
+core = Extension(
+    "fasttune._core",
+    ["src/fasttune/_core.pyx"],
+    depends=["src/fasttune/_core.pxd"],
+    extra_compile_args=["-O0", "-g", "-UNDEBUG"] if debug else ["-O3"],
+    define_macros=[("FASTTUNE_DEBUG", "1" if debug else "0")],
+    libraries=["m", "pthread"],
+)
+
+setup(
+    ext_modules=cythonize(
+        [core],
+        annotate=os.environ.get("FASTTUNE_ANNOTATE", "") not in ("", "0"),
+        compiler_directives={
+            "language_level": "3",
+            "embedsignature": True,
+            "boundscheck": debug,
+            "wraparound": False,
+            "initializedcheck": debug,
+            "cdivision": True,
+            "freethreading_compatible": False,
+        },
+    ),
+)

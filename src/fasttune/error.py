@@ -1,0 +1,56 @@
+"""Every exception that fasttune raises on purpose.
+
+    TuneError                     what users catch
+      MissingMetricError          a report lacks the metric that the run is steered by (also a KeyError)
+      TrialFailedError            one trial's own failure, carrying its traceback text
+        WorkerDiedError           the process of a trial died (signal, exit, out of memory)
+      ExperimentLockedError       another live process is writing this experiment
+      JournalError                an experiment file cannot be read; says where it is damaged
+      IllegalTransitionError      our own bug: an event that the trial's status does not allow
+    StopTrial                     raised inside a trial when it has been stopped; a SystemExit, so that
+                                  ``finally`` blocks run and ``except Exception`` does not swallow it
+"""
+
+from __future__ import annotations
+
+
+class TuneError(Exception):
+    """Base of all errors that fasttune raises for its users."""
+
+
+class MissingMetricError(TuneError, KeyError):
+    """A report does not contain a metric that the run, its scheduler or its searcher needs."""
+
+    def __str__(self) -> str:  # KeyError would show the repr of the text
+        return str(self.args[0]) if self.args else ""
+
+
+class TrialFailedError(TuneError):
+    """A trial ended with an error. ``traceback_text`` is the trial's own traceback, as text."""
+
+    def __init__(self, message: str, traceback_text: str = "") -> None:
+        super().__init__(message)
+        self.traceback_text = traceback_text
+
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        return type(self), (str(self.args[0]), self.traceback_text)
+
+
+class WorkerDiedError(TrialFailedError):
+    """The process that ran a trial ended without finishing it."""
+
+
+class ExperimentLockedError(TuneError):
+    """Another process is writing this experiment; the message names its process id."""
+
+
+class JournalError(TuneError):
+    """An experiment's journal cannot be read as it should."""
+
+
+class IllegalTransitionError(TuneError):
+    """An event arrived that the trial's status does not allow. A bug in fasttune: please report the story."""
+
+
+class StopTrial(SystemExit):  # noqa: N818 - it is a request, not an error
+    """Raised by ``report()`` inside a trial that has been stopped."""
