@@ -1,0 +1,199 @@
+# Fields of the core's classes: type, meaning, and the invariant that they keep together.
+
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+
+cdef struct RingHeader:       # one cache line per word that another process spins on
+    uint64_t magic
+    uint64_t capacity
+    double epoch              # unix seconds at monotonic zero
+    uint64_t pad0[5]
+    uint64_t head             # written by the writer: every record below is whole
+    uint64_t pad1[7]
+    uint64_t read             # written by the reader: every record below was taken
+    uint64_t pad2[7]
+    uint64_t released         # written by the reader: space below may be overwritten
+    uint64_t pad3[7]
+    uint64_t reader_asleep    # the reader waits for a bell
+    uint64_t urgent           # the writer has something that cannot wait for the next turn
+    uint64_t bell             # counts the publications that woke the reader (futex word)
+    uint64_t pad4[5]
+    uint64_t span             # trials still to run, next << 32 | limit: the loop may take unstarted ones back
+    uint64_t stop_trial       # 1 + number of the trial that shall stop at its next report
+    uint64_t busy_trial       # 1 + number of the trial that runs, 0 when none
+    uint64_t low_water        # ring the loop's bell when no more than this many trials are left to run
+
+
+cdef struct Record:           # see the head of _core/ring.pxi
+    uint32_t size
+    uint8_t kind
+    uint8_t flags
+    uint16_t schema
+    uint32_t trial
+    uint32_t step
+    double time
+
+
+cdef class Ring:
+    cdef Py_buffer view
+    cdef bint has_view
+    cdef RingHeader *h
+    cdef char *data           # capacity bytes of records
+    cdef uint64_t capacity    # power of two
+    cdef uint64_t pending     # the writer's head after the reserved record
+    cdef readonly double epoch
+    cdef public int bell_fd   # written to when the reader sleeps in poll(); -1: it sleeps on the futex word
+
+    cdef Record *reserve(self, uint32_t size) noexcept nogil
+    cdef void publish(self, bint urgent) noexcept nogil
+    cdef void call_reader(self) noexcept nogil
+
+
+cdef struct RungState:        # left == floor(q * (n - 1)) + 1 whenever n > 0
+    uint64_t n                # values held (NaN is not)
+    uint64_t capacity
+    uint64_t left             # values in the left heap
+    double q                  # quantile, as numpy forms it from a percentage
+    double *log               # in order of arrival
+    double *heap
+
+
+cdef class Rung:
+    cdef RungState s
+    cdef readonly uint64_t seen
+    cdef int allocate(self, uint64_t capacity) except -1
+
+
+cdef class Asha:
+    cdef Py_buffer view
+    cdef bint has_view
+    cdef void *base           # SharedRungs, then per bracket and rung two arrays of `capacity` doubles
+    cdef uint64_t capacity
+    cdef readonly double max_t
+    cdef double sign          # +1 when larger is better
+    cdef readonly bint stop_last_trials
+    cdef uint64_t seed
+    cdef readonly int brackets
+    cdef readonly int rungs   # of bracket 0; bracket s has the rungs s .. rungs - 1
+    cdef double q
+    cdef double milestones[64]
+
+    cdef RungState state(self, int bracket, int rung) noexcept nogil
+    cdef int lock(self) noexcept nogil
+    cdef void unlock(self) noexcept nogil
+    cdef int bracket_of(self, uint64_t trial) noexcept nogil
+    cdef int reached(self, int bracket, int last, double t) noexcept nogil
+    cdef int judge_locked(self, int bracket, int rung, double value, bint decide) noexcept nogil
+    cdef int record_at(self, int bracket, int rung, double value, bint decide) except -1
+
+
+cdef class Schema:            # a set of metric names with the kind of each value; pointers are kept alive by `keys`
+    cdef readonly tuple keys
+    cdef readonly bytes kinds
+    cdef readonly int number  # the writer's number, or the table's
+    cdef int n
+    cdef void **pointers      # the key objects that were last seen
+    cdef int metric           # column of the run's metric, -1 absent
+    cdef int clock            # column of the rule's time attribute, -1 not a column
+    cdef int done             # column of "done"
+    cdef int *limits          # column per stop threshold; -1 absent
+
+
+cdef class Reporter:
+    cdef readonly Ring ring
+    cdef readonly Asha rule
+    cdef public object context          # what session functions need to know of the trial that runs
+    cdef readonly uint32_t trial
+    cdef readonly uint32_t iteration    # reports so far, those before a restore included
+    cdef double started                 # when this attempt began
+    cdef double base_total              # seconds that earlier attempts count for
+    cdef int bracket
+    cdef int rung                       # highest rung this trial was recorded at, -1 none
+    cdef double next_t                  # the next milestone
+    cdef uint32_t ask_from              # report from which the loop must be asked
+    cdef double last_value, last_t      # of the last report that had the metric
+    cdef bint has_last
+    cdef readonly str metric
+    cdef readonly str time_attr
+    cdef int clock_kind                 # 0 training_iteration, 1 time_total_s, 2 a reported column
+    cdef readonly bint strict           # a report without the metric is an error
+    cdef list limit_keys
+    cdef double *limit_values
+    cdef int *limit_kinds               # as clock_kind
+    cdef int n_limits
+    cdef dict schemas                   # (keys, kinds) -> Schema
+    cdef Schema schema                  # of the last report
+    cdef double *values
+    cdef int room                       # length of `values`
+    cdef readonly uint64_t reports
+
+    cdef void aim(self) noexcept nogil
+    cdef bint matches(self, Schema s, dict metrics) except -1
+    cdef Schema learn(self, dict metrics, int *code)
+    cdef int commit(self, Schema s, const char *extra, Py_ssize_t n_extra) except -9
+    cdef int decide(self, Schema s, double now, uint32_t step, int *judged_rung, int *failed) noexcept nogil
+    cdef double clock(self, int kind, int column, double now, uint32_t step) noexcept nogil
+
+
+cdef struct TrialRow:
+    uint8_t status            # index into STATUSES
+    uint8_t outcome           # flags of the record that ended it
+    uint16_t failures
+    uint32_t iteration        # training_iteration of the last report
+    uint32_t base_iteration   # where the current attempt began
+    uint32_t attempt          # starts so far
+    uint32_t pid
+    int32_t source            # ring that its last start came from
+    int32_t schema            # of the last report; -1 before the first
+    int32_t rung              # highest rung it was recorded at, -1 none
+    int64_t at                # where the last report's values are in `pool`
+    double started            # of the current attempt
+    double ended
+    double time               # of the last report
+    double previous           # of the report before it, or of the start
+    double base_total         # seconds of earlier attempts up to the checkpoint that the current one began at
+    double value              # the run's metric in the last report that had it; NaN before
+
+
+cdef class TrialTable:
+    cdef TrialRow *rows
+    cdef readonly Py_ssize_t n
+    cdef Py_ssize_t room
+    cdef double *pool
+    cdef Py_ssize_t pool_n, pool_room
+    cdef readonly list schemas          # Schema, by the table's number
+    cdef dict schema_numbers            # (keys, kinds) -> number
+    cdef dict maps                      # source -> list of the table's numbers by the writer's
+    cdef dict extras                    # trial -> JSON bytes of the last report's values that are no numbers
+    cdef readonly str metric
+    cdef int64_t counts_[5]
+    cdef readonly int64_t reports
+    cdef readonly int64_t judgements
+
+    cdef TrialRow *row(self, Py_ssize_t i) except NULL
+    cdef int grow(self, Py_ssize_t n) except -1
+    cdef int intern(self, int source, int local, bytes payload) except -1
+    cdef int move(self, TrialRow *row, uint32_t trial, int kind) except -1
+    cdef int keep_values(self, TrialRow *row, int schema, const double *values) except -1
+
+
+cdef struct Columns:
+    int32_t *trial
+    int32_t *step
+    double *time
+    double **values
+    Py_ssize_t n
+    Py_ssize_t room
+    int width
+
+
+cdef class ReportColumns:
+    cdef list schemas
+    cdef dict schema_numbers
+    cdef dict maps
+    cdef list extras                    # per schema: row -> JSON bytes
+    cdef Columns *columns
+    cdef int n_columns
+
+    cdef int add_schema(self, int source, int local, bytes payload) except -1
+    cdef int append(self, int number, const Record *r) except -1

@@ -4,6 +4,18 @@
 Knows nothing above it: no files, no callbacks into user code, no random state that it was not given.
 """
 
+from cpython.buffer cimport PyBUF_READ, PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bool cimport PyBool_Check
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.dict cimport PyDict_Next, PyDict_Size
+from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_Check
+from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact
+from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawRealloc, PyMem_RawMalloc
+from cpython.memoryview cimport PyMemoryView_FromMemory
+from cpython.object cimport PyObject
+from libc.math cimport INFINITY
+from libc.string cimport memcpy, memset
+
 include "_core/queue.pxi"      # EventQueue: what is ready (FIFO) and what is timed (heap)
 include "_core/ledger.pxi"     # Ledger: CPUs and GPUs in integer 1/10,000 units
 include "_core/sampling.pxi"   # Sampler: config values as a pure function of (seed, trial index)

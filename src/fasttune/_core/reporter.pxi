@@ -1,1 +1,429 @@
-# see docs/architecture.md
+# Reporter: what report() writes, and the decision that it brings back.
+#
+# One reporter per process (or inline executor) and one trial at a time. A report of the same keys as the last one costs
+# ~0.1 us: the key objects are compared by pointer, the values are copied to the ring, the rule is a comparison unless a
+# milestone is reached. Nothing here blocks: when the ring is full or an answer is needed, the code returned says so.
+
+cdef extern from *:
+    """
+    static __thread void *ft_current;     /* the reporter of the trial that runs in this thread; not owned */
+    static void *ft_default;              /* the same for threads that a trial starts in a worker process */
+    static inline void *ft_get_current(void) { return ft_current ? ft_current : ft_default; }
+    static inline void ft_set_current(void *p) { ft_current = p; }
+    static inline void ft_set_default(void *p) { ft_default = p; }
+    """
+    void *ft_get_current() noexcept nogil
+    void ft_set_current(void *p) noexcept nogil
+    void ft_set_default(void *p) noexcept nogil
+
+cdef enum:
+    NEVER = 0xFFFFFFFF
+
+cdef double LARGEST_EXACT = 9007199254740992.0    # 2**53: integers above are not floats exactly
+
+NEVER_ASK = NEVER
+
+
+def current():
+    """The reporter of the trial that runs in this thread, or None outside a trial."""
+    cdef void *p = ft_get_current()
+    return None if p == NULL else <object><PyObject *>p
+
+
+cdef class Schema:
+    def __cinit__(self, tuple keys, bytes kinds, int number):
+        self.keys = keys
+        self.kinds = kinds
+        self.number = number
+        self.n = <int>len(keys)
+        self.metric = self.clock = self.done = -1
+        self.pointers = <void **>PyMem_RawMalloc(max(1, self.n) * sizeof(void *))
+        if self.pointers == NULL:
+            raise MemoryError()
+        for i in range(self.n):
+            self.pointers[i] = <void *>keys[i]
+        if "done" in keys:
+            self.done = keys.index("done")
+
+    def __dealloc__(self):
+        PyMem_RawFree(self.pointers)
+        PyMem_RawFree(self.limits)
+
+
+cdef class Reporter:
+    """Writes one trial's reports into ``ring`` and answers each with a decision.
+
+    ``metric`` is the run's metric; with ``strict`` a report without it is refused (MISSING). ``rule`` is the compiled
+    scheduler rule that decides here, ``time_attr`` the clock it runs on. ``limits`` maps result keys to the value at
+    which a trial stops. Not thread-safe: the executor that owns it runs one trial at a time.
+    """
+
+    def __cinit__(self, Ring ring not None, *, str metric=None, bint strict=False, Asha rule=None,
+                  str time_attr="training_iteration", dict limits=None):
+        self.ring = ring
+        self.metric = metric
+        self.strict = strict and metric is not None
+        self.rule = rule
+        self.time_attr = time_attr
+        self.clock_kind = clock_kind(time_attr)
+        self.schemas = {}
+        self.room = 16
+        self.values = <double *>PyMem_RawMalloc(self.room * sizeof(double))
+        self.limit_keys = list(limits or ())
+        self.n_limits = <int>len(self.limit_keys)
+        self.limit_values = <double *>PyMem_RawMalloc(max(1, self.n_limits) * sizeof(double))
+        self.limit_kinds = <int *>PyMem_RawMalloc(max(1, self.n_limits) * sizeof(int))
+        if self.values == NULL or self.limit_values == NULL or self.limit_kinds == NULL:
+            raise MemoryError()
+        for i, key in enumerate(self.limit_keys):
+            self.limit_values[i] = limits[key]
+            self.limit_kinds[i] = clock_kind(key)
+        self.ask_from = NEVER
+
+    def __dealloc__(self):
+        if ft_get_current() == <void *>self:
+            ft_set_current(NULL)
+            ft_set_default(NULL)
+        PyMem_RawFree(self.values)
+        PyMem_RawFree(self.limit_values)
+        PyMem_RawFree(self.limit_kinds)
+
+    def bind(self, bint whole_process=False):
+        """Make this the reporter of the calling thread (and of threads started by trials, in a worker)."""
+        ft_set_current(<void *>self)
+        if whole_process:
+            ft_set_default(<void *>self)
+
+    @staticmethod
+    def unbind():
+        ft_set_current(NULL)
+
+    # -- a trial's life ---------------------------------------------------------------------------------------------
+
+    def begin(self, uint32_t trial, uint32_t iteration=0, double base_total=0.0, int rung=-1, uint32_t ask_from=NEVER,
+              uint32_t pid=0, uint32_t attempt=0):
+        """A trial starts. False when the ring is full."""
+        cdef Record *r = self.ring.reserve(RECORD_HEADER + 16)
+        if r == NULL:
+            return False
+        self.trial = trial
+        self.iteration = iteration
+        self.base_total = base_total
+        self.ask_from = ask_from
+        self.has_last = False
+        self.rung = rung
+        self.next_t = INFINITY
+        if self.rule is not None:
+            self.bracket = self.rule.bracket_of(trial)
+            self.aim()
+        self.started = self.ring.epoch + ft_monotonic()
+        fill(r, RECORD_HEADER + 16, K_START, 0, 0, trial, iteration, self.started)
+        (<uint32_t *>(<char *>r + RECORD_HEADER))[0] = pid
+        (<uint32_t *>(<char *>r + RECORD_HEADER))[1] = attempt
+        (<double *>(<char *>r + RECORD_HEADER))[1] = base_total
+        ft_store(&self.ring.h.busy_trial, <uint64_t>trial + 1)
+        self.ring.publish(False)
+        return True
+
+    cdef void aim(self) noexcept nogil:
+        cdef int k = self.rung + 1 if self.rung + 1 > self.bracket else self.bracket
+        self.next_t = self.rule.milestones[k] if k < self.rule.rungs else INFINITY
+
+    def end(self, int flags=0, bint urgent=False):
+        """The trial ended by itself or was stopped (``flags`` STOP). False when the ring is full."""
+        cdef int rung = -1
+        cdef uint32_t size = RECORD_HEADER
+        if self.rule is not None and self.has_last and self.ask_from == NEVER:
+            rung = self.rule.reached(self.bracket, self.rung, self.last_t)
+            if rung >= 0:
+                size += 16
+        cdef Record *r = self.ring.reserve(size)
+        if r == NULL:
+            return False
+        fill(r, size, K_END, flags | (F_JUDGED if rung >= 0 else 0), 0, self.trial, self.iteration,
+             self.ring.epoch + ft_monotonic())
+        ft_store(&self.ring.h.busy_trial, 0)
+        if rung >= 0:
+            with nogil:
+                self.rule.lock()
+                self.rule.judge_locked(self.bracket, rung, self.last_value, False)
+                (<double *>(<char *>r + RECORD_HEADER))[0] = self.last_value
+                (<uint64_t *>(<char *>r + RECORD_HEADER))[1] = \
+                    (<SharedRungs *>self.rule.base).sequence << 8 | <uint64_t>rung
+                self.ring.publish(urgent)
+                self.rule.unlock()
+        else:
+            self.ring.publish(urgent)
+        return True
+
+    def note(self, int kind, bytes payload=b"", bint urgent=False, int flags=0):
+        """A record of another kind about the trial that runs. False when the ring is full."""
+        if kind == K_ERROR:
+            ft_store(&self.ring.h.busy_trial, 0)
+        return self.ring.write(kind, self.trial, self.iteration, payload, flags, urgent)
+
+    def resume(self, uint32_t trial, uint32_t iteration, double started, double base_total, int rung,
+               uint32_t ask_from):
+        """Make a suspended trial the one that runs again: its counters as they were, the next report to ask at."""
+        self.trial = trial
+        self.iteration = iteration
+        self.started = started
+        self.base_total = base_total
+        self.rung = rung
+        self.ask_from = ask_from
+        self.has_last = False
+        if self.rule is not None:
+            self.bracket = self.rule.bracket_of(trial)
+            self.aim()
+        ft_store(&self.ring.h.busy_trial, <uint64_t>trial + 1)
+
+    def suspend(self):
+        """(trial, iteration, started, base_total, rung): what :meth:`resume` needs to make it run again."""
+        ft_store(&self.ring.h.busy_trial, 0)
+        return self.trial, self.iteration, self.started, self.base_total, self.rung
+
+    def ask_again_from(self, uint32_t step):
+        """The loop wants to be asked from this training_iteration on (NEVER_ASK: not any more)."""
+        self.ask_from = step
+
+    # -- reports ----------------------------------------------------------------------------------------------------
+
+    def report(self, dict metrics not None):
+        """Write one report of plain numbers. CONTINUE, STOP, WAIT, or NOT_PLAIN, FULL, MISSING (nothing written)."""
+        cdef Schema s = self.schema
+        cdef int code = NOT_PLAIN_
+        if s is None or not self.matches(s, metrics):
+            s = self.learn(metrics, &code)
+            if s is None:
+                return code
+        return self.commit(s, NULL, 0)
+
+    def report_extra(self, dict numbers not None, extra, bytes extra_json not None, str checkpoint=None):
+        """As :meth:`report`, with ``extra_json`` for what is no number and the directory of a checkpoint."""
+        cdef int code = NOT_PLAIN_
+        cdef Schema s = self.learn(numbers, &code)
+        if s is None:
+            return code
+        if self.strict and s.metric < 0:
+            return MISSING
+        if checkpoint is not None:
+            if not self.ring.write(K_CHECKPOINT, self.trial, self.iteration + 1, checkpoint.encode(), 0, False):
+                return FULL
+        return self.commit(s, PyBytes_AS_STRING(extra_json) if extra else NULL, len(extra_json) if extra else 0)
+
+    cdef bint matches(self, Schema s, dict metrics) except -1:
+        """Copy the values if the keys are the very objects of ``s`` in its order and the kinds are the same."""
+        cdef Py_ssize_t position = 0
+        cdef PyObject *key
+        cdef PyObject *value
+        cdef int j = 0, overflow = 0
+        cdef char kind
+        cdef long long whole
+        if PyDict_Size(metrics) != s.n:
+            return False
+        while PyDict_Next(metrics, &position, &key, &value):
+            if <void *>key != s.pointers[j]:
+                return False
+            kind = PyBytes_AS_STRING(s.kinds)[j]
+            if kind == c"f":
+                if not PyFloat_Check(<object>value):
+                    return False
+                self.values[j] = PyFloat_AS_DOUBLE(<object>value)
+            elif kind == c"i":
+                if not PyLong_CheckExact(<object>value):
+                    return False
+                whole = PyLong_AsLongLongAndOverflow(<object>value, &overflow)
+                if overflow or whole > 9007199254740992 or whole < -9007199254740992:
+                    return False
+                self.values[j] = <double>whole
+            else:
+                if not PyBool_Check(<object>value):
+                    return False
+                self.values[j] = 1.0 if <object>value is True else 0.0
+            j += 1
+        return True
+
+    cdef Schema learn(self, dict metrics, int *code):
+        """The schema of ``metrics``, made and announced if it is new; None with a code if they are not plain."""
+        cdef Schema s
+        kinds = bytearray()
+        for key, value in metrics.items():
+            if type(key) is not str:
+                code[0] = NOT_PLAIN_
+                return None
+            if PyFloat_Check(value):
+                kinds.append(b"f"[0])
+            elif PyBool_Check(value):
+                kinds.append(b"b"[0])
+            elif PyLong_CheckExact(value) and -9007199254740992 <= value <= 9007199254740992:
+                kinds.append(b"i"[0])
+            else:
+                code[0] = NOT_PLAIN_
+                return None
+        keys = tuple(metrics)
+        s = self.schemas.get((keys, bytes(kinds)))
+        if s is None:
+            s = self.announce(keys, bytes(kinds))
+            if s is None:
+                code[0] = FULL_
+                return None
+        for j in range(s.n):                       # equal keys may be other objects: remember these
+            s.pointers[j] = <void *>keys[j]
+        s.keys = keys
+        if s.n > self.room:
+            grown = <double *>PyMem_RawRealloc(self.values, s.n * sizeof(double))
+            if grown == NULL:
+                raise MemoryError()
+            self.values = grown
+            self.room = s.n
+        self.matches(s, metrics)
+        self.schema = s
+        return s
+
+    def announce(self, tuple keys, bytes kinds):
+        """Give a set of metric names a number and tell the reader. None when the ring is full."""
+        cdef int number = <int>len(self.schemas)
+        if number > 65000:
+            raise ValueError("more than 65,000 different sets of metric names were reported; are keys made up per step?")
+        cdef Schema s = Schema(keys, kinds, number)
+        text = '{"keys":[' + ",".join(quoted(k) for k in keys) + '],"kinds":"' + kinds.decode() + '"}'
+        cdef bytes payload = text.encode()
+        cdef Record *r
+        cdef uint32_t size = padded(RECORD_HEADER + len(payload))
+        if size > self.ring.capacity // 2:
+            raise ValueError(f"the names of the metrics take {size} bytes; the most is {self.ring.capacity // 2}")
+        r = self.ring.reserve(size)
+        if r == NULL:
+            return None
+        memset(r, 0, size)
+        fill(r, size, K_SCHEMA, 0, number, self.trial, self.iteration, 0.0)
+        memcpy(<char *>r + RECORD_HEADER, PyBytes_AS_STRING(payload), len(payload))
+        self.ring.publish(False)
+        if self.metric in keys:
+            s.metric = keys.index(self.metric)
+        if self.time_attr in keys:
+            s.clock = keys.index(self.time_attr)
+        s.limits = <int *>PyMem_RawMalloc(max(1, self.n_limits) * sizeof(int))
+        if s.limits == NULL:
+            raise MemoryError()
+        for i, key in enumerate(self.limit_keys):
+            s.limits[i] = keys.index(key) if key in keys else -1
+        self.schemas[(keys, kinds)] = s
+        return s
+
+    cdef double clock(self, int kind, int column, double now, uint32_t step) noexcept nogil:
+        """The value of training_iteration, time_total_s or a column; NaN if it was not reported."""
+        if column >= 0:
+            return self.values[column]
+        if kind == 0:
+            return <double>step
+        if kind == 1:
+            return self.base_total + now - self.started
+        return NAN
+
+    cdef int commit(self, Schema s, const char *extra, Py_ssize_t n_extra) except -9:
+        """Write the report whose values are in ``self.values``; the order of the checks is Ray's: stop, then rule."""
+        cdef Ring ring = self.ring
+        cdef uint32_t tail = padded(4 + n_extra) if extra != NULL else 0
+        cdef uint32_t size = RECORD_HEADER + 8 * <uint32_t>s.n + 8 + tail
+        cdef uint32_t step = self.iteration + 1
+        cdef Record *r
+        cdef char *p
+        cdef double now
+        cdef int decision, rung = -1, failed = 0, flags
+        cdef bint urgent
+        if self.strict and s.metric < 0:
+            return MISSING_
+        if size > ring.capacity // 2:
+            raise ValueError(f"one report of {size} bytes is too large; the most is {ring.capacity // 2} bytes")
+        with nogil:
+            r = ring.reserve(size)
+            if r == NULL:
+                return FULL_
+            now = ring.epoch + ft_monotonic()
+            decision = self.decide(s, now, step, &rung, &failed)
+            p = <char *>r + RECORD_HEADER
+            memcpy(p, self.values, 8 * s.n)
+            p += 8 * s.n
+            flags = decision | (F_JUDGED if rung >= 0 else 0) | (F_EXTRA if extra != NULL else 0)
+            if rung >= 0:
+                (<uint64_t *>p)[0] = (<SharedRungs *>self.rule.base).sequence << 8 | <uint64_t>rung
+                p += 8
+            else:
+                size -= 8
+                ring.pending -= 8
+            if extra != NULL:
+                memset(p + tail - 8, 0, 8)
+                (<uint32_t *>p)[0] = <uint32_t>n_extra
+                memcpy(p + 4, extra, n_extra)
+            fill(r, size, K_REPORT, flags, s.number, self.trial, step, now)
+            urgent = decision == 2 or ring.pending - ring.h.released > ring.capacity >> 1
+            ring.publish(urgent)
+            if rung >= 0:
+                self.rule.unlock()
+                self.rung = rung
+                self.aim()
+            self.iteration = step
+            self.reports += 1
+            if s.metric >= 0:
+                self.has_last = True
+                self.last_value = self.values[s.metric]
+                self.last_t = self.clock(self.clock_kind, s.clock, now, step)
+        if failed:
+            raise OverflowError(f"a rung is full: {self.rule.capacity} trials have reached it")
+        return decision
+
+    cdef int decide(self, Schema s, double now, uint32_t step, int *judged, int *failed) noexcept nogil:
+        """CONTINUE, STOP or WAIT. With ``judged`` >= 0 the rule's lock is held until the record is published."""
+        cdef int i, rung, decision
+        cdef double t
+        for i in range(self.n_limits):
+            if self.clock(self.limit_kinds[i], s.limits[i], now, step) >= self.limit_values[i]:
+                return 1
+        if s.done >= 0 and self.values[s.done] != 0.0:
+            return 1
+        if ft_load(&self.ring.h.stop_trial) == <uint64_t>self.trial + 1:
+            return 1
+        if step >= self.ask_from:
+            return 2
+        if self.rule is None or s.metric < 0:
+            return 0
+        t = self.clock(self.clock_kind, s.clock, now, step)
+        if t >= self.rule.max_t and self.rule.stop_last_trials:
+            return 1
+        if not t >= self.next_t:
+            return 0
+        rung = self.rule.reached(self.bracket, self.rung, t)
+        if rung < 0:
+            return 0
+        self.rule.lock()
+        decision = self.rule.judge_locked(self.bracket, rung, self.values[s.metric], True)
+        if decision < 0:
+            self.rule.unlock()
+            failed[0] = 1
+            return 1
+        judged[0] = rung
+        return decision
+
+
+# C constants of the codes that Python sees as module attributes
+cdef enum:
+    NOT_PLAIN_ = -1
+    FULL_ = -2
+    MISSING_ = -3
+
+
+cdef int clock_kind(str key):
+    if key == "training_iteration":
+        return 0
+    if key == "time_total_s":
+        return 1
+    return 2
+
+
+cdef str quoted(str text):
+    """JSON string; json is imported only for names that need escaping."""
+    if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
+        return '"' + text + '"'
+    import json
+    return json.dumps(text)

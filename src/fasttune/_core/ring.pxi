@@ -1,1 +1,406 @@
-# see docs/architecture.md
+# Ring: records in shared memory, one writer, one reader.
+#
+# A record is the unit of everything: what report() writes, what travels, what lies in the journal, what state is folded
+# from. All fields are little-endian; every record is a multiple of 8 bytes and never wraps around the ring's end.
+#
+#   offset  0  uint32  size      whole record, header included
+#           4  uint8   kind      K_*
+#           5  uint8   flags     what a report was answered, how a trial ended, what follows the values (F_*)
+#           6  uint16  schema    the writer's number for a set of metric names (K_SCHEMA tells the names)
+#           8  uint32  trial
+#          12  uint32  step      training_iteration of the trial
+#          16  float64 time      unix seconds on a clock that never jumps (epoch of the run + monotonic)
+#          24  payload           float64 values of a report, in the schema's order; then what the flags announce
+#
+# Positions count bytes since the ring was made and never go back: released <= read <= head <= released + capacity.
+#   head      written by the writer: everything below is whole
+#   read      written by the reader: everything below has been folded
+#   released  written by the reader after the journal's commit: space below may be overwritten
+# The file outlives its processes: records between the journal's last position and head are what the dead left behind.
+
+cdef extern from *:
+    """
+    #include <stdint.h>
+    #include <string.h>
+    #include <time.h>
+    #include <errno.h>
+    #include <math.h>
+    #include <sched.h>
+    #include <unistd.h>
+    #include <pthread.h>
+    #if defined(__linux__)
+    #include <sys/syscall.h>
+    #include <linux/futex.h>
+    #endif
+
+    static inline double ft_monotonic(void) {
+        struct timespec t;
+        clock_gettime(CLOCK_MONOTONIC, &t);
+        return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+    }
+    static inline uint64_t ft_load(uint64_t *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
+    static inline void ft_store(uint64_t *p, uint64_t v) { __atomic_store_n(p, v, __ATOMIC_RELEASE); }
+    static inline void ft_fence(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
+    static inline int ft_cas(uint64_t *p, uint64_t old, uint64_t v) {
+        return __atomic_compare_exchange_n(p, &old, v, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+    }
+    static inline void ft_pause(void) {
+    #if defined(__x86_64__) || defined(__i386__)
+        __builtin_ia32_pause();
+    #endif
+    }
+    /* Sleep while *word == seen, at most `seconds`. Other systems than Linux nap briefly instead. */
+    static void ft_sleep_on(uint64_t *word, uint32_t seen, double seconds) {
+    #if defined(__linux__)
+        struct timespec t;
+        t.tv_sec = (time_t)seconds;
+        t.tv_nsec = (long)((seconds - (double)t.tv_sec) * 1e9);
+        syscall(SYS_futex, (uint32_t *)word, FUTEX_WAIT, seen, &t, NULL, 0);
+    #else
+        struct timespec t = {0, 200000};
+        nanosleep(&t, NULL);
+    #endif
+    }
+    static void ft_wake(uint64_t *word) {
+    #if defined(__linux__)
+        syscall(SYS_futex, (uint32_t *)word, FUTEX_WAKE, 1, NULL, NULL, 0);
+    #endif
+    }
+    static int ft_ring_bell(int fd) { uint64_t one = 1; return (int)write(fd, &one, 8); }
+    """
+    double ft_monotonic() noexcept nogil
+    uint64_t ft_load(uint64_t *p) noexcept nogil
+    void ft_store(uint64_t *p, uint64_t v) noexcept nogil
+    void ft_fence() noexcept nogil
+    int ft_cas(uint64_t *p, uint64_t old, uint64_t v) noexcept nogil
+    void ft_pause() noexcept nogil
+    void ft_sleep_on(uint64_t *word, uint32_t seen, double seconds) noexcept nogil
+    void ft_wake(uint64_t *word) noexcept nogil
+    int ft_ring_bell(int fd) noexcept nogil
+    int sched_yield() noexcept nogil
+
+
+cdef enum:
+    RING_MAGIC = 0x46545249    # "FTRI"
+    RING_HEADER = 4096         # bytes before the records
+    RECORD_HEADER = 24
+
+cdef enum:
+    K_PAD = 0          # skip to the ring's end
+    K_START = 1        # a trial begins: payload uint32 pid, uint32 attempt
+    K_REPORT = 2
+    K_SCHEMA = 3       # payload JSON {"keys": [...], "kinds": "fib"}
+    K_END = 4          # a trial ended; flags say how
+    K_ERROR = 5        # a trial failed; payload UTF-8 text
+    K_EXCEPTION = 6    # the pickled exception of the failure that follows; never read from disk
+    K_CHECKPOINT = 7   # belongs to the report of the same step; payload UTF-8 path
+    K_PAUSED = 8
+    K_RESUMED = 9
+    K_CONFIGS = 10     # `step` trials from number `trial` on were suggested; payload: block of configs
+    K_CONFIG = 11      # one trial was suggested; payload JSON
+    K_REQUEUED = 12    # a failed or interrupted trial waits for another attempt; payload UTF-8 checkpoint path
+    K_META = 13        # payload JSON: about the experiment
+    K_DECISION = 14    # the loop's answer to a report that waited; flags: the decision
+    # from the loop to a worker, never stored
+    K_RUN = 32         # run `step` trials from number `trial` on
+    K_RUN_ONE = 33     # payload: pickled start
+    K_ANSWER = 34      # flags: the decision; step: report from which the trial must ask again
+    K_CONTINUE = 35    # go on with a paused trial
+    K_EXIT = 36
+
+cdef enum:
+    F_DECISION = 0x07  # CONTINUE, STOP, ASKED, PAUSE
+    F_JUDGED = 0x08    # a rung was asked: uint64 sequence number follows the values
+    F_EXTRA = 0x10     # uint32 length and JSON text follow: what is no number
+
+CONTINUE = 0
+STOP = 1
+WAIT = 2          # an answer of the loop is needed (stored as ASKED)
+PAUSE = 3
+NOT_PLAIN = -1    # nothing written: a value is not a plain number
+FULL = -2         # nothing written: the ring must be drained first
+MISSING = -3      # nothing written: the metric of the run is not in the report
+
+KIND_START = K_START
+KIND_REPORT = K_REPORT
+KIND_SCHEMA = K_SCHEMA
+KIND_END = K_END
+KIND_ERROR = K_ERROR
+KIND_EXCEPTION = K_EXCEPTION
+KIND_CHECKPOINT = K_CHECKPOINT
+KIND_PAUSED = K_PAUSED
+KIND_RESUMED = K_RESUMED
+KIND_CONFIGS = K_CONFIGS
+KIND_CONFIG = K_CONFIG
+KIND_REQUEUED = K_REQUEUED
+KIND_META = K_META
+KIND_DECISION = K_DECISION
+KIND_RUN = K_RUN
+KIND_RUN_ONE = K_RUN_ONE
+KIND_ANSWER = K_ANSWER
+KIND_CONTINUE = K_CONTINUE
+KIND_EXIT = K_EXIT
+
+
+cdef inline uint32_t padded(Py_ssize_t nbytes) noexcept nogil:
+    return <uint32_t>((nbytes + 7) & ~7)
+
+
+cdef class Ring:
+    """Single-writer single-reader records in a shared buffer.
+
+    ``buffer`` is writable, of 4,096 header bytes plus a power of two; it is kept alive by the ring. ``create=True``
+    writes a fresh header, ``create=False`` opens what is there and raises ValueError if it is no ring.
+    One process writes, one process (or the same) reads; neither side ever takes a lock.
+    """
+
+    def __cinit__(self, buffer, bint create=False, double epoch=0.0, int bell_fd=-1):
+        PyObject_GetBuffer(buffer, &self.view, PyBUF_WRITABLE | PyBUF_SIMPLE)
+        self.has_view = True
+        cdef Py_ssize_t capacity = self.view.len - RING_HEADER
+        if capacity < 4096 or capacity & (capacity - 1):
+            raise ValueError(f"a ring's buffer must be 4096 bytes plus a power of two >= 4096, got {self.view.len}")
+        self.h = <RingHeader *>self.view.buf
+        self.data = <char *>self.view.buf + RING_HEADER
+        self.bell_fd = bell_fd
+        if create:
+            memset(self.h, 0, RING_HEADER)
+            self.h.capacity = capacity
+            self.h.epoch = epoch
+            ft_store(&self.h.magic, RING_MAGIC)
+        elif self.h.magic != RING_MAGIC or self.h.capacity != <uint64_t>capacity:
+            raise ValueError("the buffer is not a ring: its header is damaged or of another size")
+        if self.h.head - self.h.released > self.h.capacity:
+            raise ValueError("the ring's header is damaged: more bytes are held than fit")
+        self.capacity = self.h.capacity
+        self.epoch = self.h.epoch
+
+    def __dealloc__(self):
+        if self.has_view:
+            PyBuffer_Release(&self.view)
+
+    # -- the writer's side ------------------------------------------------------------------------------------------
+
+    cdef Record *reserve(self, uint32_t size) noexcept nogil:
+        """Room for one record, or NULL when the reader must release some first. Nothing is visible before publish()."""
+        cdef uint64_t head = self.h.head
+        cdef uint64_t offset = head & (self.capacity - 1)
+        cdef uint64_t tail = self.capacity - offset
+        cdef uint64_t need = size if tail >= size else size + tail
+        cdef Record *pad
+        if head + need - ft_load(&self.h.released) > self.capacity:
+            return NULL
+        if tail < size:
+            pad = <Record *>(self.data + offset)
+            pad.size = <uint32_t>tail
+            pad.kind = K_PAD
+            head += tail
+            offset = 0
+        self.pending = head + size
+        return <Record *>(self.data + offset)
+
+    cdef void publish(self, bint urgent) noexcept nogil:
+        ft_store(&self.h.head, self.pending)
+        if urgent:
+            self.call_reader()
+
+    cdef void call_reader(self) noexcept nogil:
+        ft_store(&self.h.urgent, 1)
+        ft_fence()
+        if ft_load(&self.h.reader_asleep):
+            if self.bell_fd >= 0:
+                ft_store(&self.h.reader_asleep, 0)
+                ft_ring_bell(self.bell_fd)
+            else:
+                ft_store(&self.h.bell, self.h.bell + 1)
+                ft_wake(&self.h.bell)
+
+    def write(self, int kind, uint32_t trial=0, uint32_t step=0, bytes payload=b"", int flags=0, bint urgent=True):
+        """Write one record of any kind; False when there is no room now. ValueError if it can never fit."""
+        cdef Py_ssize_t n = len(payload)
+        cdef uint32_t size = padded(RECORD_HEADER + n)
+        if size > self.capacity // 2:
+            raise ValueError(f"a record of {n} bytes cannot fit a ring of {self.capacity} bytes")
+        cdef Record *r = self.reserve(size)
+        if r == NULL:
+            return False
+        fill(r, size, kind, flags, 0, trial, step, self.epoch + ft_monotonic())
+        memset(<char *>r + size - 8, 0, 8 if n else 0)
+        memcpy(<char *>r + RECORD_HEADER, <char *>payload, n)
+        self.publish(urgent)
+        return True
+
+    # -- the reader's side ------------------------------------------------------------------------------------------
+
+    def take(self):
+        """Everything whole and not yet read, as one memoryview (the rest comes at the next call), or None.
+
+        The view shows the ring's own memory: it is valid until :meth:`release` passes it.
+        """
+        cdef uint64_t head = ft_load(&self.h.head)
+        cdef uint64_t read = self.h.read
+        if head == read:
+            return None
+        cdef uint64_t offset = read & (self.capacity - 1)
+        cdef uint64_t n = head - read
+        if offset + n > self.capacity:
+            n = self.capacity - offset
+        ft_store(&self.h.urgent, 0)
+        self.h.read = read + n
+        return PyMemoryView_FromMemory(self.data + offset, n, PyBUF_READ)
+
+    def release(self):
+        """Let the writer reuse everything that was taken so far."""
+        ft_store(&self.h.released, self.h.read)
+
+    def sleep_begin(self):
+        """Announce that the reader is about to sleep; True if it may, False if something urgent is already there."""
+        ft_store(&self.h.reader_asleep, 1)
+        ft_fence()
+        if ft_load(&self.h.urgent):
+            ft_store(&self.h.reader_asleep, 0)
+            return False
+        return True
+
+    def sleep_end(self):
+        ft_store(&self.h.reader_asleep, 0)
+
+    def wait(self, double seconds=0.1):
+        """Block the reader until something is there, at most ``seconds``: spins a few microseconds, then sleeps."""
+        cdef int spin
+        cdef uint32_t seen
+        with nogil:
+            for spin in range(200):
+                if ft_load(&self.h.head) != self.h.read:
+                    break
+                ft_pause()
+            else:
+                sched_yield()
+                seen = <uint32_t>ft_load(&self.h.bell)
+                ft_store(&self.h.reader_asleep, 1)
+                ft_fence()
+                if ft_load(&self.h.head) == self.h.read:
+                    ft_sleep_on(&self.h.bell, seen, seconds)
+                ft_store(&self.h.reader_asleep, 0)
+        return ft_load(&self.h.head) != self.h.read
+
+    def rewind(self, uint64_t position):
+        """Read again from ``position`` on: what a journal that was cut off still needs. ValueError if it is gone."""
+        if position > self.h.head or self.h.head - position > self.capacity:
+            raise ValueError(f"position {position} is not in the ring ({self.h.released} to {self.h.head})")
+        self.h.read = position
+
+    # -- trials to run: taken by the worker, given and taken back by the loop -----------------------------------------
+
+    def next_trial(self):
+        """The worker's next trial of its span, or -1."""
+        cdef uint64_t span, first, limit
+        while True:
+            span = ft_load(&self.h.span)
+            first = span >> 32
+            limit = span & 0xFFFFFFFF
+            if first >= limit:
+                return -1
+            if ft_cas(&self.h.span, span, (first + 1) << 32 | limit):
+                return first
+
+    def set_span(self, uint64_t first, uint64_t limit):
+        ft_store(&self.h.span, first << 32 | limit)
+
+    def take_back(self):
+        """Take the unstarted second half (or the last one) of the worker's span back: (first, limit) or None."""
+        cdef uint64_t span, first, limit, middle
+        while True:
+            span = ft_load(&self.h.span)
+            first = span >> 32
+            limit = span & 0xFFFFFFFF
+            if first >= limit:
+                return None
+            middle = first + (limit - first) // 2
+            if ft_cas(&self.h.span, span, first << 32 | middle):
+                return middle, limit
+
+    # -- words that either side may look at ---------------------------------------------------------------------------
+
+    @property
+    def head(self): return ft_load(&self.h.head)
+
+    @property
+    def position(self): return self.h.read
+
+    @property
+    def released(self): return ft_load(&self.h.released)
+
+    @property
+    def urgent(self): return ft_load(&self.h.urgent) != 0
+
+    @property
+    def left(self):
+        """Unstarted trials of the worker's span."""
+        cdef uint64_t span = ft_load(&self.h.span)
+        return max(0, <int64_t>(span & 0xFFFFFFFF) - <int64_t>(span >> 32))
+
+    @property
+    def filled(self):
+        """Share of the ring that is held, 0 to 1."""
+        return (ft_load(&self.h.head) - ft_load(&self.h.released)) / <double>self.capacity
+
+    @property
+    def busy_trial(self):
+        """Number of the trial that runs, or -1."""
+        return <int64_t>ft_load(&self.h.busy_trial) - 1
+
+    def ask_stop(self, int64_t trial):
+        """The trial shall stop at its next report. Forgotten when another trial begins."""
+        ft_store(&self.h.stop_trial, <uint64_t>(trial + 1))
+
+    def set_low_water(self, uint64_t n):
+        ft_store(&self.h.low_water, n)
+
+
+cdef inline void fill(Record *r, uint32_t size, int kind, int flags, int schema, uint32_t trial, uint32_t step,
+                      double time) noexcept nogil:
+    r.size = size
+    r.kind = <uint8_t>kind
+    r.flags = <uint8_t>flags
+    r.schema = <uint16_t>schema
+    r.trial = trial
+    r.step = step
+    r.time = time
+
+
+def encode(int kind, uint32_t trial=0, uint32_t step=0, bytes payload=b"", int flags=0, double time=0.0):
+    """One record as bytes, for the loop's own entries in the journal."""
+    cdef Py_ssize_t n = len(payload)
+    cdef uint32_t size = padded(RECORD_HEADER + n)
+    cdef bytes out = PyBytes_FromStringAndSize(NULL, size)
+    cdef char *p = PyBytes_AS_STRING(out)
+    memset(p, 0, size)
+    fill(<Record *>p, size, kind, flags, 0, trial, step, time)
+    memcpy(p + RECORD_HEADER, PyBytes_AS_STRING(payload), n)
+    return out
+
+
+def decode(data):
+    """The records in ``data`` as tuples (kind, flags, schema, trial, step, time, payload): slow, for tests and tools.
+
+    Raises ValueError with the offset where a record is damaged.
+    """
+    cdef const unsigned char[::1] view = data
+    cdef Py_ssize_t at = 0, n = view.shape[0]
+    cdef const Record *r
+    out = []
+    while at < n:
+        r = <const Record *>&view[at]
+        check_record(r, at, n)
+        if r.kind != K_PAD:
+            payload = PyBytes_FromStringAndSize(<const char *>r + RECORD_HEADER, r.size - RECORD_HEADER)
+            out.append((r.kind, r.flags, r.schema, r.trial, r.step, r.time, payload))
+        at += r.size
+    return out
+
+
+cdef int check_record(const Record *r, Py_ssize_t at, Py_ssize_t n) except -1:
+    if n - at < 8 or r.size & 7 or r.size > n - at or r.size < 8 or (r.kind != K_PAD and r.size < RECORD_HEADER):
+        raise ValueError(f"damaged record at byte {at} of {n}")
+    return 0

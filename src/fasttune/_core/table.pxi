@@ -1,1 +1,500 @@
-# see docs/architecture.md
+# TrialTable and ReportColumns: what records fold into.
+#
+# The table is the state of all trials: one row of ~100 bytes each, plus the last values they reported. It is folded
+# while the run goes on, when it is resumed and when it is analysed, by this one function. Report columns are made only
+# when somebody analyses.
+
+STATUSES = ("PENDING", "RUNNING", "PAUSED", "TERMINATED", "ERROR")
+
+cdef enum:
+    S_PENDING = 0
+    S_RUNNING = 1
+    S_PAUSED = 2
+    S_TERMINATED = 3
+    S_ERROR = 4
+
+
+class IllegalTransition(ValueError):
+    """A record that the trial's status does not allow: ``trial``, ``status``, ``kind``."""
+
+    def __init__(self, trial, status, kind):
+        super().__init__(f"trial {trial} is {status}: a record of kind {kind} is not allowed")
+        self.trial = trial
+        self.status = status
+        self.kind = kind
+
+
+cdef tuple parse_schema(bytes payload):
+    import json
+    told = json.loads(payload.rstrip(b"\0"))
+    return tuple(told["keys"]), told["kinds"].encode()
+
+
+cdef inline str text_of(const Record *r):
+    cdef bytes raw = PyBytes_FromStringAndSize(<const char *>r + RECORD_HEADER, r.size - RECORD_HEADER)
+    return raw.rstrip(b"\0").decode("utf-8", "replace")
+
+
+cdef inline bytes extra_of(const Record *r, int n_values):
+    """The JSON of a report's values that are no numbers, or None."""
+    if not r.flags & F_EXTRA:
+        return None
+    cdef Py_ssize_t at = RECORD_HEADER + 8 * n_values + (8 if r.flags & F_JUDGED else 0)
+    cdef const char *p = <const char *>r + at
+    cdef uint32_t n = (<const uint32_t *>p)[0]
+    if at + 4 + n > r.size:
+        raise ValueError("damaged record: its text is longer than the record")
+    return PyBytes_FromStringAndSize(p + 4, n)
+
+
+cdef class TrialTable:
+    """Trials as rows, folded from records. ``metric`` is the one whose last value is kept in a column."""
+
+    def __cinit__(self, str metric=None):
+        self.metric = metric
+        self.schemas = []
+        self.schema_numbers = {}
+        self.maps = {}
+        self.extras = {}
+
+    def __dealloc__(self):
+        PyMem_RawFree(self.rows)
+        PyMem_RawFree(self.pool)
+
+    def __len__(self):
+        return self.n
+
+    cdef TrialRow *row(self, Py_ssize_t i) except NULL:
+        if i < 0 or i >= self.n:
+            raise IndexError(f"trial {i} of {self.n}")
+        return &self.rows[i]
+
+    cdef int grow(self, Py_ssize_t n) except -1:
+        """Append n PENDING trials."""
+        cdef TrialRow *grown
+        cdef TrialRow *row
+        cdef Py_ssize_t i, room
+        if self.n + n > self.room:
+            room = max(self.n + n, 2 * self.room, 64)
+            grown = <TrialRow *>PyMem_RawRealloc(self.rows, room * sizeof(TrialRow))
+            if grown == NULL:
+                raise MemoryError()
+            self.rows = grown
+            self.room = room
+        for i in range(self.n, self.n + n):
+            row = &self.rows[i]
+            memset(row, 0, sizeof(TrialRow))
+            row.schema = row.rung = row.source = -1
+            row.value = NAN
+        self.n += n
+        self.counts_[S_PENDING] += n
+        return 0
+
+    cdef int intern(self, int source, int local, bytes payload) except -1:
+        keys, kinds = parse_schema(payload)
+        number = self.schema_numbers.get((keys, kinds))
+        if number is None:
+            number = len(self.schemas)
+            schema = Schema(keys, kinds, number)
+            if self.metric in keys:
+                schema.metric = keys.index(self.metric)
+            self.schemas.append(schema)
+            self.schema_numbers[(keys, kinds)] = number
+        numbers = self.maps.setdefault(source, [])
+        if local > len(numbers):
+            raise ValueError(f"schema {local} of source {source} came before schema {len(numbers)}")
+        if local == len(numbers):
+            numbers.append(number)
+        return 0
+
+    cdef int move(self, TrialRow *row, uint32_t trial, int kind) except -1:
+        """Change the status as a record of this kind does; raises IllegalTransition."""
+        cdef int now = row.status, then
+        if kind == K_START and now == S_PENDING:
+            then = S_RUNNING
+        elif kind == K_PAUSED and now == S_RUNNING:
+            then = S_PAUSED
+        elif kind == K_RESUMED and now == S_PAUSED:
+            then = S_RUNNING
+        elif kind == K_END and now != S_TERMINATED and now != S_ERROR:
+            then = S_TERMINATED
+        elif kind == K_ERROR and now != S_TERMINATED and now != S_ERROR:
+            then = S_ERROR
+        elif kind == K_REQUEUED and now != S_TERMINATED:
+            then = S_PENDING
+        else:
+            raise IllegalTransition(trial, STATUSES[now], kind)
+        self.counts_[now] -= 1
+        self.counts_[then] += 1
+        row.status = <uint8_t>then
+        return 0
+
+    cdef int keep_values(self, TrialRow *row, int schema, const double *values) except -1:
+        """Remember the last report's values; a trial that reports the same keys again reuses its place."""
+        cdef int n = (<Schema>self.schemas[schema]).n
+        cdef double *grown
+        cdef Py_ssize_t room
+        if row.schema < 0 or (row.schema != schema and (<Schema>self.schemas[row.schema]).n < n):
+            if self.pool_n + n > self.pool_room:
+                room = max(self.pool_n + n, 2 * self.pool_room, 256)
+                grown = <double *>PyMem_RawRealloc(self.pool, room * sizeof(double))
+                if grown == NULL:
+                    raise MemoryError()
+                self.pool = grown
+                self.pool_room = room
+            row.at = self.pool_n
+            self.pool_n += n
+        row.schema = schema
+        memcpy(self.pool + row.at, values, n * sizeof(double))
+        return 0
+
+    def apply(self, data, int source, uint64_t watch=0):
+        """Fold records in. Returns those whose kind is a bit of ``watch``, and all that need somebody's answer.
+
+        As tuples (kind, trial, flags, step, time, detail): for reports detail is (schema number, values, extra JSON
+        or None), for texts the text, for the rest the payload. Raises IllegalTransition, or ValueError with the
+        offset of a damaged record; everything before it has been folded.
+        """
+        cdef const unsigned char[::1] view = data
+        cdef Py_ssize_t at = 0, n = view.shape[0]
+        cdef const Record *r
+        cdef const char *payload
+        cdef TrialRow *row
+        cdef Schema s = None
+        cdef int local_of_s = -1, number = 0
+        cdef list numbers = self.maps.setdefault(source, [])
+        cdef list out = []
+        cdef uint64_t always = (<uint64_t>1 << K_ERROR) | (<uint64_t>1 << K_EXCEPTION) | (<uint64_t>1 << K_CHECKPOINT) \
+            | (<uint64_t>1 << K_PAUSED) | (<uint64_t>1 << K_CONFIGS) | (<uint64_t>1 << K_CONFIG) \
+            | (<uint64_t>1 << K_META) | (<uint64_t>1 << K_REQUEUED)
+        cdef uint64_t seen = watch | always
+        while at < n:
+            r = <const Record *>&view[at]
+            check_record(r, at, n)
+            at += r.size
+            if r.kind == K_PAD:
+                continue
+            payload = <const char *>r + RECORD_HEADER
+            if r.kind == K_REPORT:
+                if r.schema != local_of_s:
+                    if r.schema >= len(numbers):
+                        raise ValueError(f"damaged record before byte {at}: metric names {r.schema} were never told")
+                    number = numbers[r.schema]
+                    s = <Schema>self.schemas[number]
+                    local_of_s = r.schema
+                if r.size < RECORD_HEADER + 8 * <uint32_t>s.n:
+                    raise ValueError(f"damaged record before byte {at}: too short for {s.n} values")
+                row = self.row(r.trial)
+                if row.status != S_RUNNING:
+                    raise IllegalTransition(r.trial, STATUSES[row.status], r.kind)
+                self.keep_values(row, number, <const double *>payload)
+                row.iteration = r.step
+                row.previous = row.time
+                row.time = r.time
+                if s.metric >= 0:
+                    row.value = (<const double *>payload)[s.metric]
+                if r.flags & F_EXTRA:
+                    self.extras[r.trial] = extra_of(r, s.n)
+                elif self.extras:
+                    self.extras.pop(r.trial, None)
+                if r.flags & F_JUDGED:
+                    row.rung = <int32_t>((<const uint64_t *>payload)[s.n] & 0xFF)
+                    self.judgements += 1
+                self.reports += 1
+                if watch >> K_REPORT & 1 or r.flags & F_DECISION == 2:
+                    values = tuple([(<const double *>payload)[j] for j in range(s.n)])
+                    out.append((K_REPORT, r.trial, r.flags, r.step, r.time, (number, values, extra_of(r, s.n))))
+                continue
+            if r.kind == K_START:
+                row = self.row(r.trial)
+                self.move(row, r.trial, r.kind)
+                row.source = source
+                row.started = row.time = row.previous = r.time
+                row.iteration = row.base_iteration = r.step
+                row.attempt += 1
+                row.ended = 0.0
+                row.base_total = 0.0
+                if r.size >= RECORD_HEADER + 16:
+                    row.pid = (<const uint32_t *>payload)[0]
+                    row.base_total = (<const double *>payload)[1]
+            elif r.kind == K_END:
+                row = self.row(r.trial)
+                self.move(row, r.trial, r.kind)
+                row.ended = r.time
+                row.outcome = r.flags
+                if r.flags & F_JUDGED:
+                    row.rung = <int32_t>((<const uint64_t *>payload)[1] & 0xFF)
+                    self.judgements += 1
+            elif r.kind == K_ERROR:
+                row = self.row(r.trial)
+                self.move(row, r.trial, r.kind)
+                row.ended = r.time
+                row.failures += 1
+            elif r.kind == K_PAUSED or r.kind == K_RESUMED or r.kind == K_REQUEUED:
+                self.move(self.row(r.trial), r.trial, r.kind)
+            elif r.kind == K_SCHEMA:
+                self.intern(source, r.schema, PyBytes_FromStringAndSize(payload, r.size - RECORD_HEADER))
+            elif r.kind == K_CONFIGS:
+                if r.trial != self.n:
+                    raise ValueError(f"configs of trials from {r.trial} on came when there were {self.n} trials")
+                self.grow(r.step)
+            elif r.kind == K_CONFIG:
+                if r.trial != self.n:
+                    raise ValueError(f"the config of trial {r.trial} came when there were {self.n} trials")
+                self.grow(1)
+            if seen >> r.kind & 1:
+                out.append((r.kind, r.trial, r.flags, r.step, r.time, detail_of(r)))
+        return out
+
+    # -- looking ----------------------------------------------------------------------------------------------------
+
+    def counts(self):
+        """Number of trials by status."""
+        return {STATUSES[i]: self.counts_[i] for i in range(5)}
+
+    @property
+    def finished(self):
+        return self.counts_[S_TERMINATED] + self.counts_[S_ERROR]
+
+    @property
+    def pending(self): return self.counts_[S_PENDING]
+
+    @property
+    def running(self): return self.counts_[S_RUNNING]
+
+    @property
+    def paused(self): return self.counts_[S_PAUSED]
+
+    def status(self, Py_ssize_t i): return STATUSES[self.row(i).status]
+    def iteration(self, Py_ssize_t i): return self.row(i).iteration
+    def failures(self, Py_ssize_t i): return self.row(i).failures
+    def attempt(self, Py_ssize_t i): return self.row(i).attempt
+    def rung(self, Py_ssize_t i): return self.row(i).rung
+    def source(self, Py_ssize_t i): return self.row(i).source
+    def pid(self, Py_ssize_t i): return self.row(i).pid
+    def value(self, Py_ssize_t i): return self.row(i).value
+
+    def times(self, Py_ssize_t i):
+        """(started, ended, last report, report before, seconds of earlier attempts, base iteration)."""
+        cdef TrialRow *r = self.row(i)
+        return r.started, r.ended, r.time, r.previous, r.base_total, r.base_iteration
+
+    def was_stopped(self, Py_ssize_t i):
+        """True when the trial was told to stop, False when it ended by itself."""
+        return self.row(i).status == S_TERMINATED and self.row(i).outcome & F_DECISION == 1
+
+    def last(self, Py_ssize_t i):
+        """(schema number, values, extra JSON or None) of the last report, or None."""
+        cdef TrialRow *r = self.row(i)
+        if r.schema < 0:
+            return None
+        cdef int n = (<Schema>self.schemas[r.schema]).n
+        return r.schema, tuple([self.pool[r.at + j] for j in range(n)]), self.extras.get(i)
+
+    def of_status(self, str status, Py_ssize_t most=-1, Py_ssize_t start=0):
+        """Numbers of the first ``most`` trials of a status, from trial ``start`` on."""
+        cdef int wanted = STATUSES.index(status)
+        cdef Py_ssize_t i
+        out = []
+        if self.counts_[wanted] == 0:
+            return out
+        for i in range(start, self.n):
+            if self.rows[i].status == wanted:
+                if most >= 0 and len(out) >= most:
+                    break
+                out.append(i)
+        return out
+
+    def best(self, bint maximise):
+        """The trial with the best last value of the metric that is finite, or -1. Ties keep the first."""
+        cdef Py_ssize_t i, found = -1
+        cdef double v, top = 0.0
+        with nogil:
+            for i in range(self.n):
+                v = self.rows[i].value
+                if v - v != 0.0:
+                    continue
+                if found < 0 or (v > top if maximise else v < top):
+                    found = i
+                    top = v
+        return found
+
+    def export(self, str field, Py_ssize_t first=0, Py_ssize_t n=-1):
+        """A column as an array.array: status, iteration, failures, attempt, started, ended, value, total."""
+        import array
+        cdef Py_ssize_t i
+        if n < 0:
+            n = self.n - first
+        if first < 0 or first + n > self.n:
+            raise IndexError(f"trials {first} to {first + n} of {self.n}")
+        if field == "status":
+            return array.array("B", [self.rows[i].status for i in range(first, first + n)])
+        if field == "iteration":
+            return array.array("I", [self.rows[i].iteration for i in range(first, first + n)])
+        if field == "failures":
+            return array.array("H", [self.rows[i].failures for i in range(first, first + n)])
+        if field == "attempt":
+            return array.array("I", [self.rows[i].attempt for i in range(first, first + n)])
+        if field == "started":
+            return array.array("d", [self.rows[i].started for i in range(first, first + n)])
+        if field == "ended":
+            return array.array("d", [self.rows[i].ended for i in range(first, first + n)])
+        if field == "value":
+            return array.array("d", [self.rows[i].value for i in range(first, first + n)])
+        if field == "total":
+            return array.array("d", [self.rows[i].base_total + self.rows[i].time - self.rows[i].started
+                                     for i in range(first, first + n)])
+        raise ValueError(f"unknown column {field!r}")
+
+
+cdef object detail_of(const Record *r):
+    if r.kind == K_ERROR or r.kind == K_CHECKPOINT or r.kind == K_REQUEUED or r.kind == K_META or r.kind == K_CONFIG:
+        return text_of(r)
+    return PyBytes_FromStringAndSize(<const char *>r + RECORD_HEADER, r.size - RECORD_HEADER)
+
+
+cdef class ReportColumns:
+    """Every report as columns, one set per set of metric names: what data frames are made of."""
+
+    def __cinit__(self):
+        self.schemas = []
+        self.schema_numbers = {}
+        self.maps = {}
+        self.extras = []
+
+    def __dealloc__(self):
+        cdef int i, j
+        for i in range(self.n_columns):
+            PyMem_RawFree(self.columns[i].trial)
+            PyMem_RawFree(self.columns[i].step)
+            PyMem_RawFree(self.columns[i].time)
+            for j in range(self.columns[i].width):
+                PyMem_RawFree(self.columns[i].values[j])
+            PyMem_RawFree(self.columns[i].values)
+        PyMem_RawFree(self.columns)
+
+    cdef int add_schema(self, int source, int local, bytes payload) except -1:
+        cdef Columns *grown
+        keys, kinds = parse_schema(payload)
+        number = self.schema_numbers.get((keys, kinds))
+        if number is None:
+            number = len(self.schemas)
+            grown = <Columns *>PyMem_RawRealloc(self.columns, (number + 1) * sizeof(Columns))
+            if grown == NULL:
+                raise MemoryError()
+            self.columns = grown
+            memset(&self.columns[number], 0, sizeof(Columns))
+            self.columns[number].values = <double **>PyMem_RawCalloc(max(1, len(keys)), sizeof(double *))
+            if self.columns[number].values == NULL:
+                raise MemoryError()
+            self.columns[number].width = <int>len(keys)
+            self.n_columns = number + 1
+            self.schemas.append((keys, kinds.decode()))
+            self.schema_numbers[(keys, kinds)] = number
+            self.extras.append({})
+        numbers = self.maps.setdefault(source, [])
+        if local == len(numbers):
+            numbers.append(number)
+        return 0
+
+    cdef int append(self, int number, const Record *r) except -1:
+        cdef Columns *c = &self.columns[number]
+        cdef const double *values = <const double *>(<const char *>r + RECORD_HEADER)
+        cdef Py_ssize_t room
+        cdef int j
+        cdef void *p
+        if c.n == c.room:
+            room = max(2 * c.room, 256)
+            p = PyMem_RawRealloc(c.trial, room * sizeof(int32_t))
+            if p == NULL: raise MemoryError()
+            c.trial = <int32_t *>p
+            p = PyMem_RawRealloc(c.step, room * sizeof(int32_t))
+            if p == NULL: raise MemoryError()
+            c.step = <int32_t *>p
+            p = PyMem_RawRealloc(c.time, room * sizeof(double))
+            if p == NULL: raise MemoryError()
+            c.time = <double *>p
+            for j in range(c.width):
+                p = PyMem_RawRealloc(c.values[j], room * sizeof(double))
+                if p == NULL: raise MemoryError()
+                c.values[j] = <double *>p
+            c.room = room
+        c.trial[c.n] = <int32_t>r.trial
+        c.step[c.n] = <int32_t>r.step
+        c.time[c.n] = r.time
+        for j in range(c.width):
+            c.values[j][c.n] = values[j]
+        c.n += 1
+        return 0
+
+    def add(self, data, int source, int64_t only_trial=-1):
+        """Fold the reports of ``data`` in (of one trial only, if given)."""
+        cdef const unsigned char[::1] view = data
+        cdef Py_ssize_t at = 0, n = view.shape[0]
+        cdef const Record *r
+        cdef list numbers = self.maps.setdefault(source, [])
+        cdef int local = -1, number = 0
+        while at < n:
+            r = <const Record *>&view[at]
+            check_record(r, at, n)
+            at += r.size
+            if r.kind == K_SCHEMA:
+                self.add_schema(source, r.schema, PyBytes_FromStringAndSize(
+                    <const char *>r + RECORD_HEADER, r.size - RECORD_HEADER))
+            elif r.kind == K_REPORT and (only_trial < 0 or r.trial == only_trial):
+                if r.schema != local:
+                    number = numbers[r.schema]
+                    local = r.schema
+                if r.size < RECORD_HEADER + 8 * <uint32_t>self.columns[number].width:
+                    raise ValueError(f"damaged record before byte {at}: too short for its values")
+                self.append(number, r)
+                if r.flags & F_EXTRA:
+                    self.extras[number][self.columns[number].n - 1] = extra_of(r, self.columns[number].width)
+
+    def blocks(self):
+        """[(keys, kinds, trial, step, time, values, extras)]: int32, int32 and float64 columns as bytes."""
+        cdef int i, j
+        cdef Columns *c
+        out = []
+        for i in range(self.n_columns):
+            c = &self.columns[i]
+            keys, kinds = self.schemas[i]
+            out.append((
+                keys, kinds,
+                PyBytes_FromStringAndSize(<char *>c.trial, c.n * sizeof(int32_t)),
+                PyBytes_FromStringAndSize(<char *>c.step, c.n * sizeof(int32_t)),
+                PyBytes_FromStringAndSize(<char *>c.time, c.n * sizeof(double)),
+                [PyBytes_FromStringAndSize(<char *>c.values[j], c.n * sizeof(double)) for j in range(c.width)],
+                self.extras[i],
+            ))
+        return out
+
+
+def judgements(data, table_maps=None):
+    """(sequence, trial, rung, value, decided) of every judgement in ``data``, for replaying a rule's rungs.
+
+    ``table_maps`` is (metric column by the writer's schema number). Only records of one source.
+    """
+    cdef const unsigned char[::1] view = data
+    cdef Py_ssize_t at = 0, n = view.shape[0]
+    cdef const Record *r
+    cdef const char *p
+    cdef uint64_t tag
+    out = []
+    columns = table_maps if table_maps is not None else []
+    while at < n:
+        r = <const Record *>&view[at]
+        check_record(r, at, n)
+        at += r.size
+        p = <const char *>r + RECORD_HEADER
+        if r.kind == K_SCHEMA and r.schema == len(columns):
+            columns.append(parse_schema(PyBytes_FromStringAndSize(p, r.size - RECORD_HEADER)))
+        elif r.kind == K_REPORT and r.flags & F_JUDGED:
+            keys = columns[r.schema][0]
+            tag = (<const uint64_t *>p)[len(keys)]
+            out.append((tag >> 8, r.trial, tag & 0xFF, columns[r.schema], PyBytes_FromStringAndSize(p, 8 * len(keys)),
+                        r.flags & F_DECISION))
+        elif r.kind == K_END and r.flags & F_JUDGED:
+            tag = (<const uint64_t *>p)[1]
+            out.append((tag >> 8, r.trial, tag & 0xFF, None, PyBytes_FromStringAndSize(p, 8), -1))
+    return out

@@ -1,0 +1,9 @@
+"""Where journals live; one file per kind. See :mod:`fasttune.storage.base` for the contract."""
+
+from fasttune.storage.base import Storage as Storage
+from fasttune.storage.memory import MemoryStorage as MemoryStorage
+from fasttune.storage.sqlite import SqliteStorage as SqliteStorage
+
+STORAGES = {"memory": MemoryStorage, "sqlite": SqliteStorage}
+
+__all__ = ["STORAGES", "MemoryStorage", "SqliteStorage", "Storage"]

@@ -1,0 +1,41 @@
+"""The storage contract: append entries, read them back in the same order.
+
+An entry is ``(source, position, data)``: whole records as bytes, the ring they came from (0: the loop itself) and the
+ring's position behind them. A storage does not know what records mean. One process writes; :meth:`append` is one
+transaction: after it returns, all of its entries survive the death of the process, before it none of them is visible.
+Errors of the file system are raised as OSError and leave the storage unchanged. Not thread-safe.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+Entry = tuple[int, int, Any]  # source, position, bytes-like data
+
+
+class Storage(ABC):
+    """Where an experiment's journal lives."""
+
+    @abstractmethod
+    def append(self, entries: Sequence[Entry]) -> None:
+        """Store entries in one transaction, in their order."""
+
+    @abstractmethod
+    def read(self, after: int = 0) -> Iterator[tuple[int, int, bytes]]:
+        """Entries in the order they were appended, the first ``after`` of them left out."""
+
+    @abstractmethod
+    def positions(self) -> dict[int, int]:
+        """Position behind the last entry of each source."""
+
+    def write_table(self, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:  # noqa: B027
+        """Replace the table ``trials`` that people read; a storage without tables ignores it."""
+
+    def flush_to_disk(self) -> None:  # noqa: B027
+        """Make what was appended survive a power cut as well, where the storage can."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release the file; safe to call twice."""

@@ -1,0 +1,165 @@
+"""The journal in ``experiment.db``: one SQLite database in WAL mode, written by group commit.
+
+Tables:
+    journal(id, source, position, crc, data)   the truth: blobs of whole records, with a CRC-32 of each
+    trials(...)                                made from the journal for people and SQL tools
+
+Nothing in it is ever executed when it is opened. A commit survives the death of the process (WAL, synchronous=NORMAL);
+:meth:`SqliteStorage.flush_to_disk` also makes it survive a power cut.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+from zlib import crc32
+
+from fasttune.error import JournalError
+from fasttune.storage.base import Entry, Storage
+
+if TYPE_CHECKING:
+    import sqlite3
+
+FILE_NAME = "experiment.db"
+
+SETTINGS = (
+    "PRAGMA journal_mode = WAL",  # readers never wait for the writer
+    "PRAGMA synchronous = NORMAL",  # a commit is in the kernel: it survives us, not the power
+    "PRAGMA wal_autocheckpoint = 8192",  # 32 MB: each checkpoint costs two fsyncs
+    "PRAGMA cache_size = -4096",
+)
+TABLES = (
+    "CREATE TABLE IF NOT EXISTS journal (id INTEGER PRIMARY KEY, source INTEGER NOT NULL, position INTEGER NOT NULL, "
+    "crc INTEGER NOT NULL, data BLOB NOT NULL)",
+)
+
+
+class SqliteStorage(Storage):
+    """The journal of the experiment in ``folder``. ``create=False`` raises JournalError when there is none."""
+
+    def __init__(self, folder: str, *, create: bool = True) -> None:
+        self.path = os.path.join(folder, FILE_NAME)
+        self._connection: sqlite3.Connection | None = self._connect(create)
+        self._positions: dict[int, int] | None = None
+
+    def _connect(self, create: bool) -> sqlite3.Connection:
+        import sqlite3
+
+        if not create and not os.path.exists(self.path):
+            raise JournalError(f"there is no experiment at {os.path.dirname(self.path)!r}: {FILE_NAME} does not exist")
+        try:
+            connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=10.0)
+            if create:
+                for statement in SETTINGS + TABLES:
+                    connection.execute(statement)
+            elif not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'journal'").fetchone():
+                raise JournalError(f"{self.path} is a database, but not one of fasttune's: it has no table 'journal'")
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError) and not create:
+                return self._connect_read_only()
+            raise JournalError(f"cannot open {self.path}: {error}") from error
+        return connection
+
+    def _connect_read_only(self) -> sqlite3.Connection:
+        """For folders that we may not write to; sees what was checkpointed."""
+        import sqlite3
+        from urllib.parse import quote
+
+        return sqlite3.connect(f"file:{quote(self.path)}?immutable=1", uri=True, isolation_level=None)
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        if self._connection is None:
+            raise ValueError(f"{self.path} is closed")
+        return self._connection
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        import sqlite3
+
+        connection = self.connection
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                connection.executemany(
+                    "INSERT INTO journal (source, position, crc, data) VALUES (?, ?, ?, ?)",
+                    [(source, position, crc32(data), data) for source, position, data in entries],
+                )
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+        except sqlite3.OperationalError as error:
+            raise OSError(f"cannot write the journal {self.path}: {error}") from error
+
+    def read(self, after: int = 0) -> Iterator[tuple[int, int, bytes]]:
+        import sqlite3
+
+        rows = self.connection.execute(
+            "SELECT id, source, position, crc, data FROM journal ORDER BY id LIMIT -1 OFFSET ?", (after,)
+        )
+        last = 0
+        while True:
+            try:
+                row = rows.fetchone()
+            except sqlite3.DatabaseError as error:
+                self._report_damage(last, str(error))
+                return
+            if row is None:
+                return
+            number, source, position, crc, data = row
+            if not isinstance(data, bytes) or crc32(data) != crc:
+                self._report_damage(last, "its checksum is wrong")
+                return
+            last = number
+            yield source, position, data
+
+    def _report_damage(self, last: int, why: str) -> None:
+        warnings.warn(
+            f"{self.path} is damaged behind entry {last} of its journal ({why}); everything before it was read",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
+    def positions(self) -> dict[int, int]:
+        rows = self.connection.execute("SELECT source, max(position) FROM journal GROUP BY source")
+        return dict(rows.fetchall())
+
+    def write_table(self, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        import sqlite3
+
+        names = [_unique(columns, i) for i in range(len(columns))]
+        quoted = ", ".join('"' + name.replace('"', '""') + '"' for name in names)
+        connection = self.connection
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                connection.execute("DROP TABLE IF EXISTS trials")
+                connection.execute(f"CREATE TABLE trials ({quoted}, PRIMARY KEY ({quoted.split(', ')[0]}))")
+                connection.executemany(f"INSERT INTO trials VALUES ({', '.join('?' * len(columns))})", rows)
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+        except sqlite3.OperationalError as error:
+            raise OSError(f"cannot write {self.path}: {error}") from error
+
+    def has_table(self) -> bool:
+        return self.connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'trials'").fetchone() is not None
+
+    def flush_to_disk(self) -> None:
+        self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def _unique(columns: Sequence[str], i: int) -> str:
+    """SQL column names ignore case; a second one of the same letters gets its number."""
+    lowered = [c.lower() for c in columns[:i]]
+    return f"{columns[i]}_{i}" if columns[i].lower() in lowered else columns[i]
