@@ -22,6 +22,7 @@ cdef struct RingHeader:       # one cache line per word that another process spi
     uint64_t stop_trial       # 1 + number of the trial that shall stop at its next report
     uint64_t busy_trial       # 1 + number of the trial that runs, 0 when none
     uint64_t low_water        # ring the loop's bell when no more than this many trials are left to run
+    uint64_t orders           # orders that the worker has carried out
 
 
 cdef struct Record:           # see the head of _core/ring.pxi

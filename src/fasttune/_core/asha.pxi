@@ -226,6 +226,10 @@ cdef class Asha:
             return rung
         return last
 
+    def record(self, uint64_t trial, int rung, double value):
+        """Put a judgement of an earlier session back, in the order of their sequence numbers."""
+        self.record_at(self.bracket_of(trial), rung, value, False)
+
     cdef int record_at(self, int bracket, int rung, double value, bint decide) except -1:
         cdef int decision
         with nogil:

@@ -66,6 +66,13 @@ cdef extern from *:
         syscall(SYS_futex, (uint32_t *)word, FUTEX_WAKE, 1, NULL, NULL, 0);
     #endif
     }
+    #if defined(__linux__)
+    #include <sys/prctl.h>
+    #include <signal.h>
+    static int ft_die_with_parent(void) { return prctl(PR_SET_PDEATHSIG, SIGKILL); }
+    #else
+    static int ft_die_with_parent(void) { return 0; }
+    #endif
     static int ft_ring_bell(int fd) { uint64_t one = 1; return (int)write(fd, &one, 8); }
     """
     double ft_monotonic() noexcept nogil
@@ -77,6 +84,7 @@ cdef extern from *:
     void ft_sleep_on(uint64_t *word, uint32_t seen, double seconds) noexcept nogil
     void ft_wake(uint64_t *word) noexcept nogil
     int ft_ring_bell(int fd) noexcept nogil
+    int ft_die_with_parent() noexcept nogil
     int sched_yield() noexcept nogil
 
 
@@ -230,6 +238,10 @@ cdef class Ring:
         self.publish(urgent)
         return True
 
+    def call(self):
+        """Wake the reader: there is something that cannot wait for its next turn."""
+        self.call_reader()
+
     # -- the reader's side ------------------------------------------------------------------------------------------
 
     def take(self):
@@ -302,6 +314,8 @@ cdef class Ring:
             if first >= limit:
                 return -1
             if ft_cas(&self.h.span, span, (first + 1) << 32 | limit):
+                if self.h.low_water and limit - first - 1 == self.h.low_water:
+                    self.call_reader()
                 return first
 
     def set_span(self, uint64_t first, uint64_t limit):
@@ -354,6 +368,14 @@ cdef class Ring:
         """The trial shall stop at its next report. Forgotten when another trial begins."""
         ft_store(&self.h.stop_trial, <uint64_t>(trial + 1))
 
+    @property
+    def orders(self):
+        """Orders that the worker has carried out."""
+        return ft_load(&self.h.orders)
+
+    def order_done(self):
+        ft_store(&self.h.orders, self.h.orders + 1)
+
     def set_low_water(self, uint64_t n):
         ft_store(&self.h.low_water, n)
 
@@ -367,6 +389,11 @@ cdef inline void fill(Record *r, uint32_t size, int kind, int flags, int schema,
     r.trial = trial
     r.step = step
     r.time = time
+
+
+def die_with_parent():
+    """The kernel kills this process when its parent ends (Linux; elsewhere nothing happens)."""
+    ft_die_with_parent()
 
 
 def encode(int kind, uint32_t trial=0, uint32_t step=0, bytes payload=b"", int flags=0, double time=0.0):

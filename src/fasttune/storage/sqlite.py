@@ -163,3 +163,30 @@ def _unique(columns: Sequence[str], i: int) -> str:
     """SQL column names ignore case; a second one of the same letters gets its number."""
     lowered = [c.lower() for c in columns[:i]]
     return f"{columns[i]}_{i}" if columns[i].lower() in lowered else columns[i]
+
+
+class SqliteReader(Storage):
+    """The journal of a folder, opened for each reading and closed behind it: for an analysis that may live for long."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        raise ValueError(f"the journal in {self.folder} was opened for reading")
+
+    def read(self, after: int = 0) -> Iterator[tuple[int, int, bytes]]:
+        storage = SqliteStorage(self.folder, create=False)
+        try:
+            yield from storage.read(after)
+        finally:
+            storage.close()
+
+    def positions(self) -> dict[int, int]:
+        storage = SqliteStorage(self.folder, create=False)
+        try:
+            return storage.positions()
+        finally:
+            storage.close()
+
+    def close(self) -> None:
+        pass

@@ -1,0 +1,149 @@
+"""The executor contract: trials go in, records come out.
+
+The loop gives work (:meth:`Executor.run_span`, :meth:`Executor.start`, :meth:`Executor.resume`), answers reports that wait and
+takes what happened by :meth:`Executor.poll`, whose views stay valid until :meth:`Executor.release` says that the journal
+holds them. An executor writes what the trials do as records of the rings it owns; it does not know what a metric means
+or who is best. A process that dies is reported once, after everything it had written, by :meth:`Executor.deaths`. All
+methods are called from one thread.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from fasttune.rule import NO_RULE, CompiledRule
+
+
+@dataclass
+class ProgramTrainable:
+    """One trainable of the run, as a worker needs to know it."""
+
+    name: str
+    trainable: Any
+    is_class: bool
+    form: str  # how the function wants to be called, see trainable.call_form
+    resources: Any  # PlacementGroupFactory, or a function of the config
+    variants: Any  # configs by number; None when each start brings its own
+
+
+@dataclass
+class Program:
+    """Everything that is the same for all trials of a run; travels to the workers once."""
+
+    name: str
+    path: str
+    prefix: str
+    trainables: list[ProgramTrainable]
+    metric: str | None = None
+    strict: bool = True
+    limits: dict[str, float] = field(default_factory=dict)
+    rule: CompiledRule = NO_RULE
+    capacity: int = 1  # trials that the rule has room for
+    asks: bool = False  # every report waits for the loop's answer
+    pauses: bool = False  # the answer may be to pause
+    reuse_actors: bool = False
+    checkpoint_frequency: int = 0
+    checkpoint_at_end: bool = False
+    log_to_file: tuple[str, str] | None = None
+
+
+class Job(NamedTuple):
+    """One trial to run."""
+
+    trial: int
+    experiment: int
+    local: int  # number of its config among the experiment's variants
+    config: dict[str, Any] | None = None
+    iteration: int = 0
+    base_total: float = 0.0
+    rung: int = -1
+    checkpoint: str | None = None
+    attempt: int = 0
+    name: str | None = None  # given names; None: the usual ones
+    dirname: str | None = None
+
+
+class Death(NamedTuple):
+    """A worker process ended by itself."""
+
+    source: int
+    trial: int  # the trial that ran, -1 none
+    unstarted: list[int]  # trials it had been given and had not begun
+    suspended: list[int]  # trials that were paused in it
+    why: str
+
+
+class Batch(NamedTuple):
+    """Records of one source, and the ring's position behind them."""
+
+    source: int
+    position: int
+    data: memoryview
+
+
+class Executor(ABC):
+    """Where trials run."""
+
+    name: str = ""
+
+    @abstractmethod
+    def open(self, program: Program, epoch: float, rule: Any, drain: Callable[[], None]) -> None:
+        """Get ready. ``drain`` folds and stores what is in the rings, for an executor that runs trials in this process
+        and finds its ring full; ``rule`` is the compiled rule when it is not to be shared. Raises before any trial starts."""
+
+    @abstractmethod
+    def room(self) -> int:
+        """How many fresh trials it would like to have now, so that no worker runs dry; 0 when all are busy."""
+
+    @abstractmethod
+    def run_span(self, experiment: int, first: int, n: int, local: int) -> None:
+        """Run the trials first .. first+n-1, whose configs are the variants local .. local+n-1 of an experiment."""
+
+    @abstractmethod
+    def start(self, job: Job) -> bool:
+        """Run one trial; False when there is no room for what it needs."""
+
+    @abstractmethod
+    def resume(self, trial: int) -> bool:
+        """Go on with a paused trial; False when its place is taken."""
+
+    @abstractmethod
+    def answer(self, trial: int, decision: int) -> None:
+        """Answer a report that waits."""
+
+    @abstractmethod
+    def stop(self, trial: int) -> None:
+        """The trial shall end at its next report."""
+
+    @abstractmethod
+    def kill(self, trial: int) -> None:
+        """End a trial that does not listen, with its process. The death is reported as any other."""
+
+    @abstractmethod
+    def poll(self, timeout: float) -> list[Batch]:
+        """What happened; waits up to ``timeout`` seconds if nothing did."""
+
+    @abstractmethod
+    def release(self) -> None:
+        """The journal holds everything that was polled."""
+
+    @abstractmethod
+    def deaths(self) -> list[Death]:
+        """Processes that ended by themselves since the last call; all their records have been polled."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End everything that runs and leave nothing behind; safe to call twice."""
+
+    @property
+    @abstractmethod
+    def usage(self) -> str:
+        """Resources in use, for the status block: "2.0/2 CPUs, 0/0 GPUs"."""
+
+    @property
+    def idle(self) -> bool:
+        """Nothing runs and nothing waits to be run."""
+        return True

@@ -1,0 +1,317 @@
+"""Runs trials one after the other where they live: in a worker process or inline.
+
+One ``Host`` has one reporter and one TrialContext that it changes from trial to trial. Trials that never wait are plain
+calls. Where the loop is asked on every report and may pause a trial, each runs in a greenlet, so that it can be left inside its
+``report()`` and continued there.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from fasttune import _core, session
+from fasttune.error import StopTrial
+from fasttune.executors.base import Job, Program, ProgramTrainable
+from fasttune.session import TrialContext, end_function, handle_return, run_function
+
+if TYPE_CHECKING:
+    from fasttune.trainable import Trainable
+
+LONGEST_TEXT = 100_000  # bytes of a traceback that are kept
+
+
+class HostContext(TrialContext):
+    """The context of whichever trial the host runs; names are made when somebody asks for them."""
+
+    __slots__ = ("host", "job")
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self.job = Job(0, 0, 0)
+        self.wait = host.wait
+        self.flush = host.flush
+        self.config: dict[str, Any] = {}
+        self.renew(False, None, 0)
+
+    def renew(self, is_class: bool, checkpoint: str | None, iteration: int) -> None:
+        """Become the context of another trial."""
+        self.is_class = is_class
+        self.quick = not is_class
+        self.checkpoint = checkpoint
+        self.iteration0 = iteration
+        self.pending = None
+        self.next_checkpoint = None
+
+    @property
+    def index(self) -> int:  # type: ignore[override]
+        return self.job.trial
+
+    @property
+    def trial_id(self) -> str:  # type: ignore[override]
+        return f"{self.host.program.prefix}_{self.job.trial:05d}"
+
+    @property
+    def trial_name(self) -> str:  # type: ignore[override]
+        return self.job.name or f"{self.host.program.trainables[self.job.experiment].name}_{self.trial_id}"
+
+    @property
+    def experiment_name(self) -> str:  # type: ignore[override]
+        return self.host.program.name
+
+    @property
+    def experiment_path(self) -> str:  # type: ignore[override]
+        return self.host.program.path
+
+    @property
+    def trial_dirname(self) -> str:  # type: ignore[override]
+        return self.job.dirname or self.host.dirname(self.job)
+
+    @property
+    def resources(self) -> Any:  # type: ignore[override]
+        return self.host.resources(self.job)
+
+
+class Host:
+    """Runs the trials of ``program`` with ``reporter``.
+
+    ``wait(context)`` blocks until the loop has answered and returns CONTINUE or STOP; ``flush()`` returns when the ring has
+    room again.
+    """
+
+    def __init__(
+        self, program: Program, reporter: _core.Reporter, wait: Callable[[], int], flush: Callable[[], None]
+    ) -> None:
+        self.program = program
+        self.reporter = reporter
+        self.wait = wait
+        self.flush = flush
+        self.pid = os.getpid()
+        self.ask_from = 0 if program.asks else _core.NEVER_ASK
+        self.context = HostContext(self)
+        self._reused: dict[int, Trainable] = {}
+        reporter.context = self.context
+
+    # -- whose trial ------------------------------------------------------------------------------------------------
+
+    def config(self, job: Job) -> dict[str, Any]:
+        """The trial's config, its own copy."""
+        if job.config is not None:
+            return job.config
+        config: dict[str, Any] = self.program.trainables[job.experiment].variants.config(job.local)
+        return config
+
+    def dirname(self, job: Job) -> str:
+        """The usual name of the trial's folder, as ``Trial.dirname`` has it."""
+        from fasttune.search.basic_variant import tag
+        from fasttune.trial import folder_name
+
+        one = self.program.trainables[job.experiment]
+        params = one.variants.evaluated_params(job.local) if one.variants is not None else {}
+        number = job.local if one.variants is not None else job.trial + 1
+        return folder_name(self.context.trial_name, tag(number, params))
+
+    def resources(self, job: Job) -> Any:
+        from fasttune.resources import resolve_resources
+
+        return resolve_resources(self.program.trainables[job.experiment].resources, self.context.config)
+
+    # -- running ------------------------------------------------------------------------------------------------------
+
+    def run_span(self, experiment: int, shift: int, next_trial: Callable[[], int], enough: Callable[[], bool]) -> None:
+        """Run fresh trials as ``next_trial()`` names them (-1: no more), until ``enough()``; variant = trial - shift."""
+        one = self.program.trainables[experiment]
+        if one.is_class or one.form != "config" or self.program.log_to_file or self.program.pauses:
+            while (trial := next_trial()) >= 0:
+                self.run(Job(trial, experiment, trial - shift))
+                if enough():
+                    return
+            return
+        reporter, context, function, config_of = self.reporter, self.context, one.trainable, one.variants.config
+        begin, end, ask_from, pid = reporter.begin, reporter.end, self.ask_from, self.pid
+        while (trial := next_trial()) >= 0:
+            context.job = Job(trial, experiment, trial - shift)
+            context.checkpoint = context.pending = context.next_checkpoint = None
+            context.quick = True
+            context.is_class = False
+            while not begin(trial, 0, 0.0, -1, ask_from, pid):
+                self.flush()
+            flags = _core.CONTINUE
+            try:
+                context.config = config = config_of(trial - shift)
+                value = function(config)
+                if value is not None:
+                    self._returned(value)
+                if not context.quick:
+                    end_function(reporter)
+            except StopTrial:
+                flags = _core.STOP
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
+                self.failed(error)
+                continue
+            while not end(flags, enough()):
+                self.flush()
+            if enough():
+                return
+
+    def _returned(self, value: Any) -> None:
+        from types import GeneratorType
+
+        if isinstance(value, GeneratorType):
+            try:
+                for part in value:
+                    handle_return(self.reporter, part)
+            finally:
+                value.close()
+        else:
+            handle_return(self.reporter, value)
+
+    def run(self, job: Job, urgent: bool = True) -> None:
+        """Run one trial from its start (or checkpoint) to its end; its own errors are recorded, not raised."""
+        one = self.program.trainables[job.experiment]
+        context, reporter = self.context, self.reporter
+        context.job = job
+        context.renew(one.is_class, job.checkpoint, job.iteration)
+        while not reporter.begin(
+            job.trial, job.iteration, job.base_total, job.rung, self.ask_from, self.pid, job.attempt
+        ):
+            self.flush()
+        flags = _core.CONTINUE
+        try:
+            context.config = config = self.config(job)
+            with self._logged():
+                if one.is_class:
+                    self._run_class(one, config, job)
+                else:
+                    run_function(one.trainable, config, reporter, one.form)
+        except StopTrial:
+            flags = _core.STOP
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            self.failed(error)
+            return
+        while not reporter.end(flags, urgent):
+            self.flush()
+
+    def _run_class(self, one: ProgramTrainable, config: dict[str, Any], job: Job) -> None:
+        trainable = self._instance(one, config, job)
+        keep = False
+        try:
+            if job.checkpoint is not None:
+                trainable.restore(job.checkpoint)
+            self._step_on(trainable)
+            keep = True
+        except StopTrial:
+            keep = True
+            raise
+        finally:
+            if not (keep and self.program.reuse_actors):
+                self._reused.pop(job.experiment, None)
+                trainable.stop()
+
+    def _instance(self, one: ProgramTrainable, config: dict[str, Any], job: Job) -> Trainable:
+        """The trainable of an earlier trial made to be this one if that was asked for, else a new one."""
+        kept = self._reused.get(job.experiment)
+        if kept is not None:
+            kept.reset_or_raise(config)
+            return kept
+        trainable: Trainable = one.trainable(config)
+        if self.program.reuse_actors:
+            self._reused[job.experiment] = trainable
+        return trainable
+
+    def _step_on(self, trainable: Trainable) -> None:
+        """Step until it is done or stopped, saving when it was asked to."""
+        frequency, at_end = self.program.checkpoint_frequency, self.program.checkpoint_at_end
+        reporter = self.reporter
+        saved = -1
+        try:
+            while True:
+                metrics = trainable.advance()
+                due = bool(metrics.get("should_checkpoint")) or (
+                    frequency > 0 and trainable.iteration % frequency == 0
+                )
+                checkpoint = self._save(trainable, reporter.iteration + 1) if due else None
+                saved = reporter.iteration + 1 if due else saved
+                session.deliver(reporter, metrics, checkpoint)
+        except StopTrial:
+            if at_end and saved != reporter.iteration:
+                path = self._save(trainable, reporter.iteration)
+                while not reporter.note(_core.KIND_CHECKPOINT, path.encode()):
+                    self.flush()
+            raise
+
+    def _save(self, trainable: Trainable, iteration: int) -> str:
+        """Save into the trial's folder; the path, relative to the experiment's folder."""
+        index = session.next_index(self.context)
+        name = f"checkpoint_{index:06d}"
+        trainable.save(os.path.join(self.context.trial_dir(), name))
+        self.context.next_checkpoint = index + 1
+        return os.path.join(self.context.trial_dirname, name)
+
+    def close(self) -> None:
+        """Clean up trainables that were kept for reuse."""
+        while self._reused:
+            _, trainable = self._reused.popitem()
+            trainable.stop()
+
+    def _logged(self) -> Any:
+        from contextlib import nullcontext
+
+        if self.program.log_to_file is None:
+            return nullcontext()
+        from fasttune.executors.tee import tee
+
+        return tee(self.context.trial_dir(), *self.program.log_to_file)
+
+    # -- failures -----------------------------------------------------------------------------------------------------
+
+    def failed(self, error: BaseException) -> None:
+        """Record that the trial failed with ``error``: its traceback as text, and the exception if it can travel."""
+        text = failure_text(error).encode("utf-8", "backslashreplace")
+        if len(text) > LONGEST_TEXT:
+            text = text[: LONGEST_TEXT // 2] + b"\n[...]\n" + text[-LONGEST_TEXT // 2 :]
+        pickled = _pickled(error)
+        while pickled and not self.reporter.note(_core.KIND_EXCEPTION, pickled):
+            self.flush()
+        while not self.reporter.note(_core.KIND_ERROR, text, True):
+            self.flush()
+
+
+def failure_text(error: BaseException) -> str:
+    """The trial's own traceback: frames of fasttune that only called the trial are left out."""
+    import traceback
+
+    ours = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename.startswith(ours) and frames.tb_next is not None:
+        frames = frames.tb_next
+    text = "".join(traceback.format_exception(type(error), error, frames))
+    if isinstance(error, SystemExit):
+        text += f"\nThe trial called sys.exit({error.code!r}), which ends it as a failure; use return to end a trial early."
+    return text
+
+
+def _pickled(error: BaseException) -> bytes:
+    """The exception as bytes, empty when it cannot travel."""
+    import pickle
+
+    bare = error.with_traceback(None)
+    try:
+        data = pickle.dumps(bare)
+        pickle.loads(data)
+    except Exception:
+        try:
+            import cloudpickle
+
+            data = cloudpickle.dumps(bare)
+        except Exception:
+            return b""
+    return data if len(data) <= LONGEST_TEXT else b""
+
+

@@ -1,0 +1,252 @@
+"""Trials in this process: no pickling, no worker, deterministic.
+
+Trials that never wait for an answer run one after the other as plain calls. When the loop is asked on every report, each trial
+is a greenlet that switches away inside ``report()`` and goes on where it was when the answer has come; as many are alive at once
+as the resources allow. Suspended trials share what a process has one of: the working directory, the global random
+state, torch's gradient mode. Use worker processes for trials that change those.
+
+The ring is a memory-mapped file of the experiment's folder, as a worker's: reports survive this process as well.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from fasttune import _core
+from fasttune.executors.base import Batch, Death, Executor, Job, Program
+from fasttune.executors.host import Host, HostContext
+
+RING_BYTES = 1 << 22
+SLICE_S = 0.02  # how long plain trials run before the loop gets its turn
+SOURCE = 1
+
+
+class InlineExecutor(Executor):
+    """Runs trials in this process. ``slots``: how many may be under way at once when trials have to wait."""
+
+    name = "inline"
+
+    def __init__(self, folder: str, slots: int, usage: str, source: int = SOURCE) -> None:
+        self._path = os.path.join(folder, "rings", f"{source}.ring")
+        self._source = source
+        self._slots = slots
+        self._usage = usage
+        self._spans: deque[tuple[int, int, int, int]] = deque()  # experiment, first, limit, shift
+        self._jobs: deque[Job] = deque()
+        self._ready: deque[tuple[int, int]] = deque()  # trial, decision
+        self._waiting: dict[int, Any] = {}  # trial -> greenlet that waits in its report
+        self._paused: dict[int, tuple[Any, tuple[Any, ...], HostContext]] = {}
+        self._state: dict[int, tuple[tuple[Any, ...], HostContext]] = {}
+        self._grant = 256
+        self._slice_ends = 0.0
+        self._closed = False
+        self._memory: mmap.mmap | None = None
+
+    def open(self, program: Program, epoch: float, rule: Any, drain: Callable[[], None]) -> None:
+        os.makedirs(os.path.dirname(self._path), exist_ok=True)
+        self._memory = map_file(self._path, 4096 + RING_BYTES)
+        self.ring = _core.Ring(self._memory, create=True, epoch=epoch)
+        self._program = program
+        self._drain = drain
+        self.reporter = _core.Reporter(
+            self.ring,
+            metric=program.metric,
+            strict=program.strict,
+            rule=None if program.asks else rule,
+            time_attr=program.rule.time_attr,
+            limits=program.limits,
+        )
+        self.host = Host(program, self.reporter, self._wait, drain)
+        self._greenlets = program.asks or program.pauses
+        if self._greenlets:
+            import greenlet
+
+            self._new_greenlet = greenlet.greenlet
+            self._hub = greenlet.getcurrent()
+
+    # -- work -----------------------------------------------------------------------------------------------------------
+
+    def room(self) -> int:
+        if self._greenlets:
+            under_way = len(self._waiting) + len(self._ready) + len(self._jobs)
+            under_way += sum(limit - first for _, first, limit, _ in self._spans)
+            return max(0, self._slots - under_way)
+        return 0 if self._spans or self._jobs else self._grant
+
+    def run_span(self, experiment: int, first: int, n: int, local: int) -> None:
+        self._spans.append((experiment, first, first + n, first - local))
+
+    def start(self, job: Job) -> bool:
+        if self.room() <= 0:
+            return False
+        self._jobs.append(job)
+        return True
+
+    def resume(self, trial: int) -> bool:
+        if len(self._waiting) + len(self._ready) >= self._slots:
+            return False
+        self._waiting[trial], saved, context = self._paused.pop(trial)
+        self._state[trial] = (saved, context)
+        self.reporter.resume(*saved, self.host.ask_from)
+        while not self.reporter.note(_core.KIND_RESUMED):
+            self._drain()
+        self._ready.append((trial, _core.CONTINUE))
+        return True
+
+    def answer(self, trial: int, decision: int) -> None:
+        if trial not in self._waiting:
+            return
+        if decision != _core.PAUSE:
+            self._ready.append((trial, decision))
+            return
+        saved, context = self._state.pop(trial)
+        self._paused[trial] = (self._waiting.pop(trial), saved, context)
+        self.reporter.resume(*saved, self.host.ask_from)
+        while not self.reporter.note(_core.KIND_PAUSED):
+            self._drain()
+        self.reporter.suspend()
+
+    def stop(self, trial: int) -> None:
+        self.ring.ask_stop(trial)
+
+    def kill(self, trial: int) -> None:
+        """Nothing can end a trial in this process but itself."""
+
+    # -- the turn -------------------------------------------------------------------------------------------------------
+
+    def poll(self, timeout: float) -> list[Batch]:
+        outer = _core.current()
+        self.reporter.bind()
+        self._slice_ends = time.monotonic() + SLICE_S
+        try:
+            if self._greenlets:
+                self._switch_around()
+            else:
+                self._run_plain()
+        finally:
+            self.reporter.unbind() if outer is None else outer.bind()
+        return self._take()
+
+    def _enough(self) -> bool:
+        return time.monotonic() >= self._slice_ends or self.ring.filled > 0.5
+
+    def _run_plain(self) -> None:
+        while self._jobs and not self._enough():
+            self.host.run(self._jobs.popleft())
+        before, began = self._left(), time.monotonic()
+        while self._spans and not self._enough():
+            experiment, first, limit, shift = self._spans.popleft()
+            self.ring.set_span(first, limit)
+            try:
+                self.host.run_span(experiment, shift, self.ring.next_trial, self._enough)
+            finally:
+                if self.ring.left:
+                    self._spans.appendleft((experiment, limit - self.ring.left, limit, shift))
+        elapsed = time.monotonic() - began
+        if elapsed > 0:  # enough for a slice, so that configs are suggested in large blocks
+            self._grant = max(1, min(8192, int((before - self._left()) / elapsed * SLICE_S)))
+
+    def _left(self) -> int:
+        return sum(limit - first for _, first, limit, _ in self._spans)
+
+    def _switch_around(self) -> None:
+        while not self._enough():
+            if self._ready:
+                trial, decision = self._ready.popleft()
+                green = self._waiting.pop(trial)
+                saved, context = self._state.pop(trial)
+                self.reporter.resume(*saved, self.host.ask_from)
+                self.reporter.context = self.host.context = context
+                green.switch(decision)
+                continue
+            job = self._next_job()
+            if job is None:
+                return
+            self.reporter.context = self.host.context = HostContext(self.host)
+            self._new_greenlet(self.host.run).switch(job)
+
+    def _next_job(self) -> Job | None:
+        if self._jobs:
+            return self._jobs.popleft()
+        if not self._spans:
+            return None
+        experiment, first, limit, shift = self._spans.popleft()
+        if first + 1 < limit:
+            self._spans.appendleft((experiment, first + 1, limit, shift))
+        return Job(first, experiment, first - shift)
+
+    def _wait(self) -> int:
+        """Inside a trial: leave it here until the loop has answered."""
+        import greenlet
+
+        context = self.host.context
+        trial = self.reporter.trial
+        self._waiting[trial] = greenlet.getcurrent()
+        self._state[trial] = (self.reporter.suspend(), context)
+        decision: int = self._hub.switch()
+        return decision
+
+    def _take(self) -> list[Batch]:
+        batches = []
+        while (data := self.ring.take()) is not None:
+            batches.append(Batch(self._source, self.ring.position, data))
+        return batches
+
+    def drain_now(self) -> list[Batch]:
+        """What is in the ring, from within a trial that found it full."""
+        return self._take()
+
+    def release(self) -> None:
+        self.ring.release()
+
+    def deaths(self) -> list[Death]:
+        return []
+
+    @property
+    def usage(self) -> str:
+        return self._usage
+
+    @property
+    def idle(self) -> bool:
+        return not (self._spans or self._jobs or self._ready)
+
+    def close(self) -> None:
+        if self._closed or self._memory is None:
+            return
+        self._closed = True
+        self._spans.clear()
+        self._jobs.clear()
+        self._end_suspended()
+        self.host.close()
+        del self.reporter.context
+        del self.host, self.reporter, self.ring
+        self._memory.close()
+
+    def _end_suspended(self) -> None:
+        """Trials that wait end as a stopped one does: their ``finally`` blocks run."""
+        from fasttune.error import StopTrial
+
+        left = [*self._waiting.values(), *(green for green, _, _ in self._paused.values())]
+        self._waiting.clear()
+        self._paused.clear()
+        for green in left:
+            green.throw(StopTrial)
+
+
+def map_file(path: str, size: int) -> mmap.mmap:
+    """A file of zeros of this size, mapped for writing; its blocks are reserved, so that a full disk is an OSError here
+    and not a signal in the middle of a report."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    try:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(fd, 0, size)
+        else:
+            os.ftruncate(fd, size)
+        return mmap.mmap(fd, size)
+    finally:
+        os.close(fd)

@@ -1,0 +1,587 @@
+"""Trials in worker processes: pre-forked from a clean server, reused, fed through shared memory.
+
+One slot is one worker with a placement (CPUs, GPUs) and two rings. Short trials are handed out as spans of numbers that grow
+until a span lasts about ten milliseconds; what a worker has not begun can be taken back. A worker that dies is told by
+the server (its exit status), by nothing that has to time out.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from fasttune import _core
+from fasttune.error import TuneError
+from fasttune.executors.base import Batch, Death, Executor, Job, Program
+from fasttune.executors.inline import map_file
+from fasttune.executors.wire import CANNOT_LOAD, FILE_BYTES, Wire, pack
+
+LONGEST_SPAN = 8192
+SPAN_S = 0.01  # how long a span should last
+PROGRAM = "program.pkl"
+
+
+@dataclass
+class Slot:
+    """A worker and what it has been given."""
+
+    source: int
+    pid: int
+    wire: Wire
+    path: str
+    placement: Any
+    request: Any
+    given: list[tuple[int, int]] = field(default_factory=list)  # ranges of trials that may not have begun yet
+    job: int = -1  # the single trial it was given, until its end is seen
+    suspended: set[int] = field(default_factory=set)
+    grant: int = 1
+    granted_at: float = 0.0
+    orders: int = 0  # given so far
+    exit_code: int | None = None
+
+    @property
+    def open_orders(self) -> int:
+        """Orders that it has not carried out yet."""
+        return self.orders - self.wire.up.orders
+
+    @property
+    def busy(self) -> bool:
+        return self.open_orders > 0
+
+    def order(self, kind: int, trial: int, step: int = 0, payload: bytes = b"") -> None:
+        """Hand an order down."""
+        if not self.wire.down.write(kind, trial, step, payload):
+            raise AssertionError("a worker's ring of orders is full")
+        self.orders += 1
+
+
+class ProcessExecutor(Executor):
+    """Runs trials in worker processes.
+
+    ``place(request)`` reserves resources and returns a placement, or None; ``free`` gives one back; ``environ_of`` is the
+    environment of a worker with that placement. ``limit`` is the most workers at once. ``first_source`` numbers the
+    rings; every worker gets a new number.
+    """
+
+    name = "process"
+
+    def __init__(
+        self,
+        folder: str,
+        *,
+        place: Callable[[Any], Any],
+        free: Callable[[Any], None],
+        environ_of: Callable[[Any], dict[str, str]],
+        request: Any,
+        limit: int,
+        usage: Callable[[], str],
+        first_source: int = 1,
+    ) -> None:
+        self._folder = folder
+        self._place = place
+        self._free = free
+        self._environ_of = environ_of
+        self._request = request
+        self._limit = limit
+        self._usage = usage
+        self._next_source = first_source
+        self._slots: dict[int, Slot] = {}
+        self._deaths: list[Death] = []
+        self._server_pid = -1
+        self._sock: socket.socket | None = None
+        self._bell = -1
+        self._rules: mmap.mmap | None = None
+        self._left_over: list[tuple[Slot, mmap.mmap | None]] = []
+        self._quiet_turns = 0
+        self._launch()
+
+    # -- the server -----------------------------------------------------------------------------------------------------
+
+    def _launch(self) -> None:
+        """Start the server at once: it gets ready while the run is being set up."""
+        import fcntl
+
+        ours, theirs = socket.socketpair()
+        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) if hasattr(os, "eventfd") else -1
+        if self._bell < 0:
+            self._bell_reader, self._bell = os.pipe()
+            os.set_blocking(self._bell_reader, False)
+            os.set_blocking(self._bell, False)
+        else:
+            self._bell_reader = self._bell
+        self._rules_fd = anonymous_file("fasttune-rungs")
+        fds = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in (theirs.fileno(), self._bell, self._rules_fd)]
+        source = "from fasttune.executors.worker import serve; serve(3, 4, 5)"
+        folder = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+        code = f"import sys; sys.path.insert(0, {folder!r}); {source}"
+        try:
+            self._server_pid = os.posix_spawn(
+                sys.executable,
+                [sys.executable, "-c", code],
+                os.environ,
+                file_actions=[(os.POSIX_SPAWN_DUP2, fd, k + 3) for k, fd in enumerate(fds)],
+                setpgroup=0,
+            )
+        finally:
+            theirs.close()
+            for fd in fds:
+                os.close(fd)
+        self._sock = ours
+
+    def open(self, program: Program, epoch: float, rule: Any, drain: Callable[[], None]) -> None:
+        self._program = program
+        self._epoch = epoch
+        self._use_spans = not program.pauses
+        path = os.path.join(self._folder, PROGRAM)
+        with open(path, "wb") as file:
+            file.write(pickled_program(program))
+        os.makedirs(os.path.join(self._folder, "rings"), exist_ok=True)
+        self._tell({"path": sys.path, "program": path})
+
+    def shared_rule(self, program: Program) -> Any:
+        """The compiled rule on memory that the workers share; None if there is none to share."""
+        if program.rule.kind == "none" or program.asks:
+            return None
+        size = program.rule.nbytes(program.capacity)
+        os.ftruncate(self._rules_fd, size)
+        self._rules = mmap.mmap(self._rules_fd, size)
+        return program.rule.build(program.capacity, self._rules)
+
+    def _tell(self, message: Any) -> None:
+        from fasttune.executors.worker import send
+
+        if self._sock is None:
+            raise TuneError("the worker processes have been ended")
+        try:
+            send(self._sock, message)
+        except OSError as error:
+            raise TuneError(f"the server of the worker processes has died ({error}); see its output above") from error
+
+    def _hear(self) -> Any:
+        """The server's next message, waiting for it."""
+        from fasttune.executors.worker import receive
+
+        assert self._sock is not None
+        message = receive(self._sock)
+        if message is None:
+            raise TuneError("the server of the worker processes has died; see its output above")
+        return message
+
+    # -- slots ----------------------------------------------------------------------------------------------------------
+
+    def _new_slot(self, request: Any) -> Slot | None:
+        """Another worker, if there is room for what it needs."""
+        if len(self._slots) >= self._limit and not self._retire(request):
+            return None
+        placement = self._place(request)
+        if placement is None:
+            if not self._retire(request):
+                return None
+            placement = self._place(request)
+            if placement is None:
+                return None
+        source = self._next_source
+        self._next_source += 1
+        path = os.path.join(self._folder, "rings", f"{source}.ring")
+        try:
+            wire = Wire(map_file(path, FILE_BYTES), create=True, epoch=self._epoch, bell_fd=self._bell)
+            self._tell(("fork", source, path, self._environ_of(placement)))
+            while True:
+                message = self._hear()
+                if message[0] == "forked":
+                    break
+                self._note_exit(message)
+        except BaseException:
+            self._free(placement)
+            raise
+        slot = Slot(source, message[2], wire, path, placement, request)
+        slot.wire.up.bell_fd = -1  # the reader's copy of the fd is never written
+        self._slots[source] = slot
+        return slot
+
+    def _retire(self, request: Any) -> bool:
+        """End an idle worker whose placement is of another kind, to make room. True if there was one."""
+        for slot in list(self._slots.values()):
+            if not slot.busy and not slot.suspended and slot.job < 0 and slot.request != request:
+                self._end_slot(slot)
+                return True
+        return False
+
+    def _end_slot(self, slot: Slot) -> None:
+        slot.wire.down.write(_core.KIND_EXIT)
+        slot.exit_code = 0
+        self._forget(slot)
+
+    def _forget(self, slot: Slot) -> None:
+        """Its placement is free; its ring is still read and released before the file goes."""
+        del self._slots[slot.source]
+        self._free(slot.placement)
+        self._left_over.append((slot, None))
+
+    def _idle_slot(self, request: Any) -> Slot | None:
+        for slot in self._slots.values():
+            if slot.job < 0 and not slot.busy and slot.request == request:
+                return slot
+        return self._new_slot(request)
+
+    # -- work -----------------------------------------------------------------------------------------------------------
+
+    def room(self) -> int:
+        slot = self._hungriest()
+        if slot is None:
+            return 1 if len(self._slots) < self._limit and self._could_place() else 0
+        return self._fitting_grant(slot)
+
+    def _could_place(self) -> bool:
+        placement = self._place(self._request)
+        if placement is None:
+            return False
+        self._free(placement)
+        return True
+
+    def _hungriest(self) -> Slot | None:
+        """The worker that will run dry first, if any needs more."""
+        best: Slot | None = None
+        for slot in self._slots.values():
+            left, orders = slot.wire.up.left, slot.open_orders
+            if slot.job >= 0 or slot.request != self._request or slot.exit_code is not None:
+                continue
+            hungry = orders == 0 or (slot.grant > 1 and orders == 1 and left <= slot.grant // 2)
+            if hungry and (best is None or left < best.wire.up.left):
+                best = slot
+        return best
+
+    def _fitting_grant(self, slot: Slot) -> int:
+        """How many trials keep it busy for about SPAN_S."""
+        now = time.monotonic()
+        if slot.granted_at:
+            elapsed = now - slot.granted_at
+            if elapsed < SPAN_S / 2:
+                slot.grant = min(LONGEST_SPAN, slot.grant * 4)
+            elif elapsed > 2 * SPAN_S:
+                slot.grant = max(1, min(slot.grant // 2, int(slot.grant * SPAN_S / elapsed)))
+        return slot.grant
+
+    def run_span(self, experiment: int, first: int, n: int, local: int) -> None:
+        slot = self._hungriest() or self._new_slot(self._request)
+        if slot is None:
+            raise AssertionError("run_span() without room()")
+        slot.granted_at = time.monotonic()
+        slot.given = [*slot.given[-2:], (first, first + n)]
+        slot.wire.up.set_low_water(n // 2)
+        payload = experiment.to_bytes(4, "little") + local.to_bytes(4, "little")
+        slot.order(_core.KIND_RUN, first, n, payload)
+
+    def rebalance(self) -> bool:
+        """Move unstarted trials from the worker that has most to one that has none."""
+        hungry = self._hungriest()
+        if hungry is None or hungry.wire.up.left or hungry.busy:
+            return False
+        rich = max(self._slots.values(), key=lambda slot: slot.wire.up.left, default=None)
+        if rich is None or not rich.given:
+            return False
+        taken = rich.wire.up.take_back()
+        if taken is None:
+            return False
+        first, limit = taken
+        chunk = self._chunk_of(first)
+        rich.given = [(a, min(b, first)) if a <= first < b else (a, b) for a, b in rich.given]
+        self.run_span(chunk[0], first, limit - first, chunk[1])
+        return True
+
+    def set_chunks(self, chunk_of: Callable[[int], tuple[int, int]]) -> None:
+        """How to find (experiment, variant) of a trial."""
+        self._chunk_of = chunk_of
+
+    def start(self, job: Job) -> bool:
+        one = self._program.trainables[job.experiment]
+        request = one.resources
+        if callable(request):
+            from fasttune.resources import resolve_resources
+
+            config = job.config if job.config is not None else one.variants.config(job.local)
+            request = resolve_resources(request, config)
+        slot = self._idle_slot(request)
+        if slot is None:
+            return False
+        payload = pack(job)
+        try:
+            slot.order(_core.KIND_RUN_ONE, job.trial, 0, payload)
+        except ValueError as error:
+            raise TuneError(
+                f"the config of trial {job.trial} takes {len(payload)} bytes, too many to hand over with each trial; "
+                "give large objects to all trials at once with tune.with_parameters"
+            ) from error
+        slot.job = job.trial
+        return True
+
+    def resume(self, trial: int) -> bool:
+        for slot in self._slots.values():
+            if trial in slot.suspended:
+                if slot.busy or slot.job >= 0:
+                    return False
+                slot.suspended.discard(trial)
+                slot.job = trial
+                slot.order(_core.KIND_CONTINUE, trial)
+                return True
+        raise TuneError(f"trial {trial} is not paused in any worker")
+
+    def answer(self, trial: int, decision: int) -> None:
+        for slot in self._slots.values():
+            if slot.wire.up.busy_trial == trial:
+                if decision == _core.PAUSE:
+                    slot.suspended.add(trial)
+                    slot.job = -1
+                slot.wire.down.write(_core.KIND_ANSWER, trial, 0, b"", decision)
+                return
+
+    def stop(self, trial: int) -> None:
+        for slot in self._slots.values():
+            if slot.wire.up.busy_trial == trial:
+                slot.wire.up.ask_stop(trial)
+
+    def kill(self, trial: int) -> None:
+        for slot in self._slots.values():
+            if slot.wire.up.busy_trial == trial and slot.exit_code is None:
+                self._tell(("kill", slot.pid))
+
+    # -- the turn -------------------------------------------------------------------------------------------------------
+
+    def poll(self, timeout: float) -> list[Batch]:
+        if timeout > 0:
+            self._sleep(timeout)
+        self._hear_all()
+        batches: list[Batch] = []
+        for slot in list(self._slots.values()):
+            self._take(slot, batches)
+            if slot.job >= 0 and not slot.busy:
+                slot.job = -1
+        for slot, _ in self._left_over:
+            self._take(slot, batches)
+        self._bury(batches)
+        return batches
+
+    def _take(self, slot: Slot, batches: list[Batch]) -> None:
+        up = slot.wire.up
+        while (data := up.take()) is not None:
+            batches.append(Batch(slot.source, up.position, data))
+
+    def _sleep(self, timeout: float) -> None:
+        """Sleep until a worker calls, the server says something, or the time is over."""
+        import select
+
+        assert self._sock is not None
+        rings = [slot.wire.up for slot in self._slots.values()]
+        if all([ring.sleep_begin() for ring in rings]):
+            poller = select.poll()
+            poller.register(self._bell_reader, select.POLLIN)
+            poller.register(self._sock.fileno(), select.POLLIN)
+            poller.poll(timeout * 1000)
+        for ring in rings:
+            ring.sleep_end()
+        try:
+            os.read(self._bell_reader, 4096)
+        except BlockingIOError:
+            pass
+
+    def _hear_all(self) -> None:
+        import select
+
+        assert self._sock is not None
+        poller = select.poll()
+        poller.register(self._sock.fileno(), select.POLLIN)
+        while poller.poll(0):
+            self._note_exit(self._hear())
+
+    def _note_exit(self, message: tuple[Any, ...]) -> None:
+        kind, pid, code = message
+        if kind != "exit":
+            raise AssertionError(f"unexpected message {message!r}")
+        for slot in self._slots.values():
+            if slot.pid == pid:
+                slot.exit_code = code
+
+    def _bury(self, batches: list[Batch]) -> None:
+        """Tell of the workers that have ended; everything they wrote has just been taken."""
+        for slot in list(self._slots.values()):
+            if slot.exit_code is None:
+                continue
+            if slot.wire.up.head != slot.wire.up.position:  # written between the last take and its end
+                self._take(slot, batches)
+            text = self._last_words(slot)
+            if slot.exit_code == CANNOT_LOAD:
+                raise TuneError(f"a worker process could not load the trainable:\n{text}")
+            trial = slot.wire.up.busy_trial
+            unstarted = [t for a, b in slot.given for t in range(a, b)]
+            if slot.job >= 0 and slot.job != trial:
+                unstarted.append(slot.job)
+            self._deaths.append(
+                Death(slot.source, trial, unstarted, sorted(slot.suspended), reason(slot.exit_code, text))
+            )
+            self._forget(slot)
+
+    def _last_words(self, slot: Slot) -> str:
+        try:
+            with open(slot.path.removesuffix(".ring") + ".err", encoding="utf-8", errors="replace") as file:
+                return file.read()[-8000:]
+        except OSError:
+            return ""
+
+    def release(self) -> None:
+        for slot in self._slots.values():
+            slot.wire.up.release()
+        for slot, _ in self._left_over:
+            slot.wire.close()
+            for path in (slot.path, slot.path.removesuffix(".ring") + ".err"):
+                try:
+                    os.unlink(path)
+                except FileNotFoundError:
+                    pass
+        self._left_over.clear()
+
+    def deaths(self) -> list[Death]:
+        deaths, self._deaths = self._deaths, []
+        return deaths
+
+    @property
+    def usage(self) -> str:
+        return self._usage()
+
+    @property
+    def idle(self) -> bool:
+        return not any(slot.busy or slot.job >= 0 for slot in self._slots.values())
+
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of the workers."""
+        return [slot.pid for slot in self._slots.values()]
+
+    # -- the end --------------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        if self._sock is None:
+            return
+        for slot in self._slots.values():
+            if not slot.busy:
+                slot.wire.down.write(_core.KIND_EXIT)
+        self._wait_for_idle_workers()
+        sock, self._sock = self._sock, None
+        sock.close()  # the server kills what is left and ends
+        _reap(self._server_pid)
+        for slot in list(self._slots.values()):
+            self._forget(slot)
+        self.release()
+        for fd in {self._bell, self._bell_reader, self._rules_fd}:
+            os.close(fd)
+        try:
+            os.unlink(os.path.join(self._folder, PROGRAM))
+        except FileNotFoundError:
+            pass
+
+    def _wait_for_idle_workers(self, seconds: float = 1.0) -> None:
+        """Workers that have nothing to do clean up and end by themselves."""
+        import select
+
+        assert self._sock is not None
+        waiting = {slot.pid for slot in self._slots.values() if not slot.busy and slot.exit_code is None}
+        deadline = time.monotonic() + seconds
+        poller = select.poll()
+        poller.register(self._sock.fileno(), select.POLLIN)
+        while waiting and (left := deadline - time.monotonic()) > 0:
+            if poller.poll(left * 1000):
+                try:
+                    message = self._hear()
+                except TuneError:
+                    return
+                waiting.discard(message[1])
+
+
+def _reap(pid: int) -> None:
+    """Collect the server, which ends at once; one that does not is killed."""
+    deadline = time.monotonic() + 2.0
+    while time.monotonic() < deadline:
+        done, _ = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return
+        time.sleep(0.001)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+
+
+def anonymous_file(name: str) -> int:
+    """A file without a name, in memory where the system has that."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create(name)
+    import tempfile
+
+    fd, path = tempfile.mkstemp(prefix=name)
+    os.unlink(path)
+    return fd
+
+
+def pickled_program(program: Program) -> bytes:
+    """The program by cloudpickle; a TypeError names what cannot travel."""
+    import cloudpickle
+
+    try:
+        data: bytes = cloudpickle.dumps(program, protocol=5)
+        return data
+    except Exception as error:
+        culprit = find_unpicklable(program)
+        raise TypeError(
+            f"the trainable cannot be sent to worker processes: {culprit or error}. Create such objects inside the trainable, "
+            "hand them over with tune.with_parameters if they can be pickled, or run with executor='inline'"
+        ) from error
+
+
+def find_unpicklable(program: Program) -> str | None:
+    """Which captured object cannot be pickled, in words; None if it is not one that a function captures."""
+    import cloudpickle
+
+    def fails(value: Any) -> str | None:
+        try:
+            cloudpickle.dumps(value)
+        except Exception as error:
+            return f"{type(value).__name__} ({error})"
+        return None
+
+    for one in program.trainables:
+        function = getattr(one.trainable, "__wrapped__", one.trainable)
+        code = getattr(function, "__code__", None)
+        if code is not None:
+            for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=False):
+                if (why := fails(cell.cell_contents)) is not None:
+                    return f"{one.name} closes over {name!r}, a {why}"
+            for name in code.co_names:
+                value = function.__globals__.get(name, None)
+                if value is not None and not hasattr(value, "__file__") and (why := fails(value)) is not None:
+                    return f"{one.name} uses the global {name!r}, a {why}"
+        if one.variants is not None and (why := fails(one.variants)) is not None:
+            return f"the search space of {one.name} holds an object that cannot be pickled: a {why}"
+    return None
+
+
+def reason(code: int, text: str) -> str:
+    """Why a worker ended, in words."""
+    if code < 0:
+        try:
+            name = signal.Signals(-code).name
+        except ValueError:
+            name = f"signal {-code}"
+        hint = {
+            "SIGKILL": "killed from outside, most often because memory ran out",
+            "SIGSEGV": "a segmentation fault in compiled code",
+            "SIGABRT": "aborted by compiled code",
+            "SIGBUS": "a bus error: a mapped file was cut off, or the disk is full",
+        }.get(name, "killed by a signal")
+        said = f"The worker process of this trial died of {name}: {hint}."
+    else:
+        said = f"The worker process of this trial ended with status {code} before the trial did (os._exit?)."
+    return f"{said}\n{text}".rstrip()

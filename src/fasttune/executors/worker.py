@@ -1,0 +1,315 @@
+"""What runs in the worker processes, and the light server that forks them.
+
+The server is a fresh interpreter that has imported the core and nothing of the user's, so a fork takes about a
+millisecond and never copies threads, CUDA contexts or the driver's memory. It starts workers, collects their exit status
+and ends with the driver: when its socket closes, it kills every worker's process group.
+"""
+
+from __future__ import annotations
+
+import gc
+import mmap
+import os
+import pickle
+import signal
+import socket
+import sys
+from collections import deque
+from typing import Any
+
+from fasttune import _core
+from fasttune.executors.base import Job
+from fasttune.executors.wire import CANNOT_LOAD, FILE_BYTES, Wire
+
+LENGTH = 4  # bytes of a message's length on the control socket
+
+
+def send(sock: socket.socket, message: Any) -> None:
+    """One message over the control socket."""
+    data = pickle.dumps(message)
+    sock.sendall(len(data).to_bytes(LENGTH, "little") + data)
+
+
+def receive(sock: socket.socket) -> Any:
+    """The next message; None when the other side has gone."""
+    head = _read(sock, LENGTH)
+    if head is None:
+        return None
+    data = _read(sock, int.from_bytes(head, "little"))
+    return None if data is None else pickle.loads(data)
+
+
+def _read(sock: socket.socket, n: int) -> bytes | None:
+    data = b""
+    while len(data) < n:
+        try:
+            part = sock.recv(n - len(data))
+        except ConnectionError:
+            return None
+        if not part:
+            return None
+        data += part
+    return data
+
+
+# -- the server -----------------------------------------------------------------------------------------------------------
+
+
+def serve(control_fd: int, bell_fd: int, rules_fd: int) -> None:
+    """Fork workers as the driver asks, report how they end; returns when the driver has gone."""
+    import select
+
+    sock = socket.socket(fileno=control_fd)
+    setup = receive(sock)
+    if setup is None:
+        return
+    sys.path[:] = setup["path"]
+    import cloudpickle  # noqa: F401 - loaded once here, shared by all workers
+
+    wake_r, wake_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC) if hasattr(os, "pipe2") else os.pipe()
+    os.set_blocking(wake_w, False)
+    os.set_blocking(wake_r, False)
+    signal.set_wakeup_fd(wake_w, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    for ignored in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(ignored, signal.SIG_IGN)
+    gc.collect()
+    gc.freeze()
+    alive: set[int] = set()
+    try:
+        while True:
+            ready, _, _ = select.select([sock, wake_r], [], [])
+            if wake_r in ready:
+                _drain(wake_r)
+                _collect(sock, alive)
+            if sock in ready:
+                order = receive(sock)
+                if order is None or order[0] == "end":
+                    return
+                if order[0] == "fork":
+                    alive.add(_fork(sock, order, setup, bell_fd, rules_fd))
+                elif order[0] == "kill" and order[1] in alive:
+                    _kill_group(order[1])
+    finally:
+        for pid in alive:
+            _kill_group(pid)
+
+
+def _drain(fd: int) -> None:
+    try:
+        while os.read(fd, 4096):
+            pass
+    except BlockingIOError:
+        pass
+
+
+def _collect(sock: socket.socket, alive: set[int]) -> None:
+    """Tell the driver of every worker that has ended; what it had started itself ends with it."""
+    while alive:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        alive.discard(pid)
+        _kill_group(pid)
+        try:
+            send(sock, ("exit", pid, os.waitstatus_to_exitcode(status)))
+        except OSError:
+            return
+
+
+def _kill_group(pid: int) -> None:
+    for kill in (os.killpg, os.kill):
+        try:
+            kill(pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            continue
+
+
+def _fork(sock: socket.socket, order: tuple[Any, ...], setup: dict[str, Any], bell_fd: int, rules_fd: int) -> int:
+    _, source, path, environ = order
+    server = os.getpid()
+    pid = os.fork()
+    if pid:
+        send(sock, ("forked", source, pid))
+        return pid
+    status = 1
+    try:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        os.setpgid(0, 0)
+        sock.close()
+        _core.die_with_parent()
+        if os.getppid() != server:
+            os._exit(1)
+        status = work(path, environ, setup, bell_fd, rules_fd)
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+# -- a worker ---------------------------------------------------------------------------------------------------------------
+
+
+def work(path: str, environ: dict[str, str], setup: dict[str, Any], bell_fd: int, rules_fd: int) -> int:
+    """Run trials as the ring at ``path`` brings them, until told to exit. Returns the exit status."""
+    os.environ.clear()
+    os.environ.update(environ)
+    with open(path, "r+b") as file:
+        wire = Wire(mmap.mmap(file.fileno(), FILE_BYTES), create=False, bell_fd=bell_fd)
+    notes = path.removesuffix(".ring") + ".err"
+    _explain_crashes(notes)
+    try:
+        with open(setup["program"], "rb") as file:
+            program = pickle.load(file)
+    except BaseException:
+        import traceback
+
+        with open(notes, "w", encoding="utf-8") as file:
+            file.write(traceback.format_exc())
+        return CANNOT_LOAD
+    rule = None
+    if program.rule.kind != "none" and not program.asks:
+        shared = mmap.mmap(rules_fd, program.rule.nbytes(program.capacity))
+        rule = program.rule.build(program.capacity, shared, create=False)
+    Worker(wire, program, rule).run()
+    return 0
+
+
+def _explain_crashes(path: str) -> None:
+    """Where the Python stack goes when the process is killed by a fault of its own."""
+    import faulthandler
+
+    faulthandler.enable(open(path, "w", encoding="utf-8"))  # noqa: SIM115 - open as long as the process lives
+
+
+class Worker:
+    """Takes work from the ring down, runs it, reports up."""
+
+    def __init__(self, wire: Wire, program: Any, rule: Any) -> None:
+        from fasttune.executors.host import Host
+
+        self.wire = wire
+        self.reporter = _core.Reporter(
+            wire.up,
+            metric=program.metric,
+            strict=program.strict,
+            rule=rule,
+            time_attr=program.rule.time_attr,
+            limits=program.limits,
+        )
+        self.reporter.bind(True)
+        self.program = program
+        self.host = Host(program, self.reporter, self._wait, self._flush)
+        self._orders: deque[tuple[Any, ...]] = deque()
+        self._answers: dict[int, int] = {}  # trial -> decision
+        self._exit = False
+        self._suspended: dict[int, tuple[Any, tuple[Any, ...], Any]] = {}
+        if program.pauses:
+            import greenlet
+
+            self._greenlet = greenlet.greenlet
+            self._hub = greenlet.getcurrent()
+
+    def run(self) -> None:
+        """Carry out orders, each counted when it is done; the loop is called when none is left."""
+        up = self.wire.up
+        while (message := self._next()) is not None:
+            kind, flags, _, trial, step, _, payload = message
+            if kind == _core.KIND_RUN:
+                experiment, local = int.from_bytes(payload[:4], "little"), int.from_bytes(payload[4:8], "little")
+                up.set_span(trial, trial + step)
+                self._run_span(experiment, trial - local)
+            elif kind == _core.KIND_RUN_ONE:
+                self._run(pickle.loads(payload))
+            else:
+                self._go_on(trial, flags)
+            up.order_done()
+            if not self._orders:
+                up.call()
+        self.host.close()
+
+    def _run_span(self, experiment: int, shift: int) -> None:
+        if not self.program.pauses:
+            self.host.run_span(experiment, shift, self.wire.up.next_trial, _never)
+            return
+        while (trial := self.wire.up.next_trial()) >= 0:
+            self._run(Job(trial, experiment, trial - shift))
+
+    def _run(self, job: Job) -> None:
+        if not self.program.pauses:
+            self.host.run(job, urgent=False)
+            return
+        from fasttune.executors.host import HostContext
+
+        self.reporter.context = self.host.context = HostContext(self.host)
+        self._greenlet(self.host.run).switch(job)
+
+    # -- waiting ----------------------------------------------------------------------------------------------------------
+
+    def _receive(self) -> None:
+        """Wait for the loop; its answers and its orders are sorted apart."""
+        if not self.wire.down.wait(1.0):
+            return
+        while (data := self.wire.down.take()) is not None:
+            for message in _core.decode(data):
+                if message[0] == _core.KIND_ANSWER:
+                    self._answers[message[3]] = message[1]
+                elif message[0] == _core.KIND_EXIT:
+                    self._exit = True
+                else:
+                    self._orders.append(message)
+            del data
+        self.wire.down.release()
+
+    def _next(self) -> tuple[Any, ...] | None:
+        while not self._orders and not self._exit:
+            self._receive()
+        return self._orders.popleft() if self._orders and not self._exit else None
+
+    def _wait(self) -> int:
+        """Inside a trial's report: block until the loop has answered; a pause leaves the trial here."""
+        trial = self.reporter.trial
+        while trial not in self._answers:
+            if self._exit:
+                return _core.STOP
+            self._receive()
+        decision = self._answers.pop(trial)
+        return self._pause() if decision == _core.PAUSE else decision
+
+    def _pause(self) -> int:
+        trial = self.reporter.trial
+        while not self.reporter.note(_core.KIND_PAUSED, b"", True):
+            self._flush()
+        import greenlet
+
+        self._suspended[trial] = (greenlet.getcurrent(), self.reporter.suspend(), self.host.context)
+        decision: int = self._hub.switch()
+        return decision
+
+    def _go_on(self, trial: int, decision: int) -> None:
+        green, saved, context = self._suspended.pop(trial)
+        self.reporter.resume(*saved, self.host.ask_from)
+        self.reporter.context = self.host.context = context
+        while not self.reporter.note(_core.KIND_RESUMED):
+            self._flush()
+        green.switch(decision)
+
+    def _flush(self) -> None:
+        """Wait until the loop has made room in the ring."""
+        import time
+
+        self.wire.up.call()
+        time.sleep(0.0002)
+
+
+def _never() -> bool:
+    return False

@@ -1,0 +1,599 @@
+"""ExperimentState: events in, instructions out. No I/O, no clock, no threads.
+
+The loop hands in what happened (records), asks what to start, and carries out the instructions that come back. The
+state's own entries for the journal (configs that were suggested, retries, trials it ended itself) are folded the same way as
+everybody else's and wait in ``entries`` to be stored before anything is done that builds on them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from fasttune import _core
+from fasttune.error import JournalError, TuneError
+from fasttune.records import CONFIGS_HEAD, FORMAT, ExperimentRecords, first_meta
+from fasttune.result import flatten
+from fasttune.rule import NO_RULE, CompiledRule
+from fasttune.schedulers.base import compiled_rule
+from fasttune.search.basic_variant import BasicVariantGenerator
+from fasttune.search.base import Searcher
+from fasttune.storage.recovery import ExperimentLock, recover_rings
+from fasttune.storage.sqlite import SqliteStorage
+from fasttune.trial import Trial
+
+if TYPE_CHECKING:
+    from fasttune.config import ResumeConfig, RunSpec
+    from fasttune.storage.base import Entry, Storage
+
+CODES = {"CONTINUE": _core.CONTINUE, "NOOP": _core.CONTINUE, "STOP": _core.STOP, "PAUSE": _core.PAUSE}
+REPORT_BIT = 1 << _core.KIND_REPORT
+ENDS = 1 << _core.KIND_END
+STARTS = 1 << _core.KIND_START | 1 << _core.KIND_RESUMED
+LOOKAHEAD = 200  # trials a scheduler that chooses may choose from
+
+
+class Span(NamedTuple):
+    """Instruction: run the trials first .. first+n-1, whose configs the worker computes itself."""
+
+    first: int
+    n: int
+
+
+class Start(NamedTuple):
+    """Instruction: run one trial, perhaps from a checkpoint. ``config`` None: the worker computes it."""
+
+    trial: int
+    config: dict[str, Any] | None
+    iteration: int
+    base_total: float
+    rung: int
+    checkpoint: str | None
+    attempt: int
+
+
+class Resume(NamedTuple):
+    """Instruction: go on with a paused trial where it was."""
+
+    trial: int
+
+
+class Answer(NamedTuple):
+    """Instruction: what a trial that waits in its report shall do."""
+
+    trial: int
+    decision: int
+
+
+class Stop(NamedTuple):
+    """Instruction: end a running trial, kindly first."""
+
+    trial: int
+
+
+Instruction = Span | Start | Resume | Answer | Stop
+
+
+class Happening(NamedTuple):
+    """Something a callback may want to hear of."""
+
+    hook: str
+    trial: int
+    result: dict[str, Any] | None = None
+    checkpoint: str | None = None
+
+
+class ExperimentState(ExperimentRecords):
+    """An experiment that runs: its records, and all that decides.
+
+    ``hooks`` names the callback hooks that somebody listens to; ``prefix`` is the first part of trial ids.
+    """
+
+    def __init__(self, spec: RunSpec, meta: dict[str, Any], storage: Storage | None, hooks: frozenset[str] = frozenset()):
+        super().__init__(meta, storage, spec.path)
+        self.spec = spec
+        self.hooks = hooks
+        self.scheduler = spec.scheduler
+        self.searcher: Searcher | None = spec.searcher if isinstance(spec.searcher, Searcher) else None
+        self.stopper = spec.stop.stopper
+        self.rule: CompiledRule | None = compiled_rule(spec.scheduler)
+        self.asks = self.rule is None or (self.stopper is not None and self.stopper.asks_every_report)
+        self.chooses = self.rule is None
+        self.entries: list[Entry] = []
+        self.instructions: list[Instruction] = []
+        self.happened: list[Happening] = []
+        self.waiting: deque[int] = deque()  # trials to be run again: retries, and what a resumed run left
+        self.stopping: str | None = None  # why no trial is started any more
+        self.failed_fast: int | None = None
+        self._now = 0.0
+        self._fresh_from = 0  # trials from here on that exist have not been handed out
+        self._given_out: list[int] = [0] * len(spec.trainables)  # configs suggested per experiment
+        self._searcher_done = self.searcher is None
+        self._suggested_by_searcher = 0
+        self._seen_last: set[int] = set()
+        self._added: set[int] = set()
+        self._live = True
+        if self.searcher is None:
+            self.variants = [self._variants_of(k) for k in range(len(spec.trainables))]
+        self.watch = self._watch()
+
+    def _variants_of(self, k: int) -> Any:
+        one = self.spec.trainables[k]
+        generator = self.spec.searcher if isinstance(self.spec.searcher, BasicVariantGenerator) else None
+        if generator is None:
+            generator = BasicVariantGenerator(random_state=self.spec.seed + k)
+        return generator.variants_of(one.space, one.num_samples)
+
+    def _watch(self) -> int:
+        """Kinds of records that Python must see; none of them in the plainest case."""
+        watch = 0
+        searcher = self.searcher
+        hears_results = searcher is not None and type(searcher).on_trial_result is not Searcher.on_trial_result
+        if self.asks or hears_results or "on_trial_result" in self.hooks:
+            watch |= REPORT_BIT
+        if self.asks or searcher is not None or self.hooks & {"on_trial_complete", "on_trial_error"}:
+            watch |= ENDS
+        if "on_trial_start" in self.hooks:
+            watch |= STARTS
+        return watch
+
+    # -- what the loop asks -------------------------------------------------------------------------------------------
+
+    def at(self, now: float) -> None:
+        """Tell the time of the turn; entries that the state makes carry it."""
+        self._now = now
+
+    @property
+    def total(self) -> int | None:
+        """How many trials there will be, None when that is open."""
+        if self.searcher is None:
+            sizes = [len_or_none(variants) for variants in self.variants]
+            return None if any(size is None for size in sizes) else sum(size for size in sizes if size is not None)
+        samples = [one.num_samples for one in self.spec.trainables]
+        return None if -1 in samples else sum(samples)
+
+    @property
+    def finished(self) -> bool:
+        """Nothing runs, waits or can still be suggested."""
+        table = self.table
+        if table.running or (self.stopping is None and (table.pending or table.paused)):
+            return False
+        return self.stopping is not None or self._exhausted()
+
+    def _exhausted(self) -> bool:
+        if self.searcher is not None:
+            return self._searcher_done
+        return all(len_or_none(v) == given for v, given in zip(self.variants, self._given_out, strict=True))
+
+    def next_spans(self, n: int) -> Span | None:
+        """Up to n trials that were never started, for an executor that computes configs itself."""
+        if self.stopping is not None or n <= 0:
+            return None
+        if self._fresh_from >= len(self):
+            self._suggest_block(n)
+        while self._fresh_from < len(self) and self.table.status(self._fresh_from) != "PENDING":
+            self._fresh_from += 1
+        first = self._fresh_from
+        chunk = self.chunk_of(first) if first < len(self) else None
+        if chunk is None:
+            return None
+        limit = min(first + n, chunk.first + chunk.n)
+        self._fresh_from = limit
+        return Span(first, limit - first)
+
+    def next_start(self) -> Start | Resume | None:
+        """The next single trial to run: a retry, what the scheduler chooses, or a fresh one. None: nothing now."""
+        if self.stopping is not None:
+            return None
+        if self.chooses:
+            return self._chosen()
+        if self.waiting:
+            return self.start_of(self.waiting.popleft())
+        if self._fresh_from >= len(self) and not self._suggest(1):
+            return None
+        trial = self._fresh_from
+        self._fresh_from += 1
+        return self.start_of(trial)
+
+    def put_back(self, start: Start | Resume) -> None:
+        """There was no room for this start after all."""
+        if isinstance(start, Start):
+            self.waiting.appendleft(start.trial)
+
+    def _chosen(self) -> Start | Resume | None:
+        if self.table.pending == 0:
+            self._suggest(1 if self.searcher is not None else LOOKAHEAD)
+        if not (self.table.pending or self.table.paused):
+            return None
+        trial = self.scheduler.choose_trial_to_run(self)
+        if trial is None:
+            return None
+        if trial.status == "PAUSED":
+            return Resume(trial.index)
+        if trial.status != "PENDING":
+            raise TuneError(
+                f"{type(self.scheduler).__name__}.choose_trial_to_run() chose {trial}, which is {trial.status}: "
+                "only PENDING and PAUSED trials can be run"
+            )
+        return self.start_of(trial.index)
+
+    def start_of(self, i: int) -> Start:
+        """How to start trial i now: fresh, or from its newest checkpoint."""
+        config = self.config(i) if self.chunk_of(i) is None else None
+        found = self.latest_checkpoint(i)
+        attempt = self.table.attempt(i)
+        if found is None:
+            return Start(i, config, 0, 0.0, -1, self.spec.restore if attempt == 0 else None, attempt)
+        path, step = found
+        return Start(i, config, step, self._seconds_up_to(i, step), self.table.rung(i), path, attempt)
+
+    def _seconds_up_to(self, i: int, step: int) -> float:
+        """time_total_s of trial i at a step."""
+        if step == self.table.iteration(i):
+            started, _, time, _, base, _ = self.table.times(i)
+            return base + time - started
+        for result in self.results(i):
+            if result["training_iteration"] == step:
+                seconds: float = result["time_total_s"]
+                return seconds
+        return 0.0
+
+    # -- suggesting ---------------------------------------------------------------------------------------------------
+
+    def _suggest(self, n: int) -> bool:
+        return self._suggest_block(n) if self.searcher is None else self._suggest_one()
+
+    def _suggest_block(self, n: int) -> bool:
+        for k, variants in enumerate(self.variants):
+            given, size = self._given_out[k], len_or_none(variants)
+            m = n if size is None else min(n, size - given)
+            if m > 0:
+                payload = CONFIGS_HEAD.pack(k, given) + variants.block(given, m)
+                first = len(self)
+                self._record(_core.KIND_CONFIGS, first, m, payload)
+                self._given_out[k] += m
+                self._add(range(first, first + m))
+                return True
+        return False
+
+    def _suggest_one(self) -> bool:
+        """Ask the searcher for one config."""
+        searcher = self.searcher
+        total = self.total
+        if searcher is None or self._searcher_done:
+            return False
+        if total is not None and self._suggested_by_searcher >= total:
+            self._searcher_done = True
+            return False
+        i = len(self)
+        suggestion = searcher.suggest(self.trial_id(i))
+        if suggestion is None:
+            return False
+        if suggestion == Searcher.FINISHED:
+            self._searcher_done = True
+            return False
+        if not isinstance(suggestion, dict):
+            raise TuneError(
+                f"{type(searcher).__name__}.suggest() must return a dict, None or Searcher.FINISHED, got {suggestion!r:.80}"
+            )
+        experiment = self._experiment_for(self._suggested_by_searcher)
+        self._suggested_by_searcher += 1
+        config = merged(self.spec.trainables[experiment].space, suggestion)
+        self.given[i] = config
+        told = {"experiment": experiment, "config": plain_json(config), "params": plain_json(flatten(suggestion))}
+        self._record(_core.KIND_CONFIG, i, 0, json.dumps(told).encode())
+        self._add(range(i, i + 1))
+        return True
+
+    def _experiment_for(self, number: int) -> int:
+        """Several experiments share a searcher: each gets its num_samples in turn."""
+        for k, one in enumerate(self.spec.trainables):
+            if one.num_samples == -1 or number < one.num_samples:
+                return k
+            number -= one.num_samples
+        return len(self.spec.trainables) - 1
+
+    def _add(self, numbers: range) -> None:
+        if self.asks:
+            for i in numbers:
+                self.scheduler.on_trial_add(self, self.trials[i])
+
+    # -- what happened ------------------------------------------------------------------------------------------------
+
+    def handle(self, source: int, data: Any) -> None:
+        """Fold what happened and decide; instructions, entries and happenings are left for the loop to fetch."""
+        for event in self.fold(source, data, self.watch):
+            handler = self._HANDLERS.get(event[0])
+            if handler is not None:
+                handler(self, event)
+
+    def _on_start(self, event: tuple[Any, ...]) -> None:
+        self._happen("on_trial_start", event[1])
+
+    def _on_report(self, event: tuple[Any, ...]) -> None:
+        _, i, flags, step, time, (schema, values, extra) = event
+        decision = flags & 7
+        metrics = self.metrics_of(schema, values, extra)
+        result = self.result_of(i, metrics, step, time, self.table.times(i)[3], False)
+        if decision == _core.WAIT:
+            decision = self._decide(i, result)
+            if self._live:
+                self.instructions.append(Answer(i, decision))
+        if decision != _core.STOP and self.searcher is not None:
+            self.searcher.on_trial_result(self.trial_id(i), flatten(result))
+        self._happen("on_trial_result", i, result)
+
+    def _decide(self, i: int, result: dict[str, Any]) -> int:
+        """Stop criteria first, then the scheduler."""
+        if self.stopping is not None:
+            return _core.STOP
+        if self.stopper is not None and self.stopper.asks_every_report and self.stopper(self.trial_id(i), result):
+            return _core.STOP
+        decision = self.scheduler.on_trial_result(self, self.trials[i], flatten(result))
+        if decision not in CODES:
+            raise TuneError(
+                f"{type(self.scheduler).__name__}.on_trial_result() must return CONTINUE, PAUSE, STOP or NOOP, "
+                f"got {decision!r}; is a return missing at its end?"
+            )
+        return CODES[decision]
+
+    def _on_end(self, event: tuple[Any, ...]) -> None:
+        _, i, flags, _, _, _ = event
+        result = self.last_result(i)
+        flat = flatten(result)
+        if self.asks:
+            if not flags & 7 and self.table.last(i) is not None:
+                self.scheduler.on_trial_result(self, self.trials[i], flat)  # a trial that ended by itself: seen as done
+            self.scheduler.on_trial_complete(self, self.trials[i], flat)
+        if self.searcher is not None:
+            self.searcher.on_trial_complete(self.trial_id(i), flat, error=False)
+        self._happen("on_trial_complete", i)
+
+    def _on_checkpoint(self, event: tuple[Any, ...]) -> None:
+        path = os.path.join(self.path, event[5])
+        self._happen("on_checkpoint", event[1], checkpoint=path)
+        self._happen("on_trial_save", event[1])
+
+    def _on_error(self, event: tuple[Any, ...]) -> None:
+        i = event[1]
+        if not self._live:
+            return
+        limit = self.spec.failure.max_failures
+        again = self.stopping is None and (limit == -1 or self.table.failures(i) <= limit)
+        if self.asks:
+            self.scheduler.on_trial_error(self, self.trials[i])
+        if again:
+            self.requeue(i)
+            self._happen("on_trial_recover", i)
+            return
+        if self.searcher is not None:
+            result = self.last_result(i)
+            self.searcher.on_trial_complete(self.trial_id(i), flatten(result) or None, error=True)
+        self._happen("on_trial_error", i)
+        if self.spec.failure.fail_fast and self.failed_fast is None:
+            self.failed_fast = i
+            self.stop_all(f"trial {self.trial_id(i)} failed and fail_fast is set")
+
+    _HANDLERS: dict[int, Callable[[ExperimentState, tuple[Any, ...]], None]] = {
+        _core.KIND_START: _on_start,
+        _core.KIND_REPORT: _on_report,
+        _core.KIND_END: _on_end,
+        _core.KIND_ERROR: _on_error,
+        _core.KIND_CHECKPOINT: _on_checkpoint,
+    }
+
+    def requeue(self, i: int) -> None:
+        """Trial i waits for another attempt."""
+        self._record(_core.KIND_REQUEUED, i, 0)
+        if self.asks:
+            self.scheduler.on_trial_add(self, self.trials[i])
+        if not self.chooses:
+            self.waiting.append(i)
+
+    def fail(self, i: int, text: str) -> None:
+        """Trial i failed without being able to say so: its process died, or could not be given work."""
+        self._own(_core.KIND_ERROR, i, 0, text.encode())
+
+    def end(self, i: int) -> None:
+        """Trial i is over because the run says so."""
+        self._own(_core.KIND_END, i, 0, b"", flags=_core.STOP)
+
+    def interrupt(self, i: int) -> None:
+        """Trial i lost its process through no fault of its own: it waits for another attempt."""
+        self.requeue(i)
+
+    def stop_all(self, why: str) -> None:
+        """Start nothing more and end what runs."""
+        if self.stopping is not None:
+            return
+        self.stopping = why
+        self.instructions.extend(Stop(i) for i in self.table.of_status("RUNNING"))
+
+    def end_paused(self) -> None:
+        """Paused trials that nobody will choose any more are over."""
+        for i in self.table.of_status("PAUSED"):
+            self.end(i)
+
+    def poll_stoppers(self) -> None:
+        """Ask the stopper about the whole experiment, once a turn."""
+        if self.stopping is None and self.stopper is not None and self.stopper.stop_all():
+            self.stop_all(f"{type(self.stopper).__name__} says so")
+
+    def take_entries(self) -> list[Entry]:
+        entries, self.entries = self.entries, []
+        return entries
+
+    def take_instructions(self) -> list[Instruction]:
+        instructions, self.instructions = self.instructions, []
+        return instructions
+
+    def take_happenings(self) -> list[Happening]:
+        happened, self.happened = self.happened, []
+        return happened
+
+    def _happen(self, hook: str, i: int, result: dict[str, Any] | None = None, checkpoint: str | None = None) -> None:
+        if hook in self.hooks and self._live:
+            self.happened.append(Happening(hook, i, result, checkpoint))
+
+    def _record(self, kind: int, trial: int, step: int, payload: bytes = b"", flags: int = 0) -> None:
+        """An entry of the state's own: folded, and kept for the journal."""
+        data = _core.encode(kind, trial, step, payload, flags, self._now)
+        self.fold(0, data)
+        self.entries.append((0, 0, data))
+
+    def _own(self, kind: int, trial: int, step: int, payload: bytes, flags: int = 0) -> None:
+        """As :meth:`_record`, and handled as if a worker had said it."""
+        data = _core.encode(kind, trial, step, payload, flags, self._now)
+        self.entries.append((0, 0, data))
+        self.handle(0, data)
+
+    # -- resuming -----------------------------------------------------------------------------------------------------
+
+    def replay(self, entries: Iterator[tuple[int, int, bytes]], resume: ResumeConfig) -> None:
+        """Fold an earlier session's journal; schedulers, searchers and stoppers see it again, in its order."""
+        self._live = False
+        for source, _, data in entries:
+            for event in self.fold(source, data, self.watch | ENDS):
+                self._replay(event)
+        self._live = True
+        self._fresh_from = len(self)
+        for k in range(len(self._given_out)):
+            self._given_out[k] = sum(c.n for c in self._chunks if c.experiment == k)
+        self._suggested_by_searcher = len(self._suggested)
+        self._requeue_unfinished(resume)
+
+    def _replay(self, event: tuple[Any, ...]) -> None:
+        kind = event[0]
+        if kind == _core.KIND_CONFIGS:
+            self._add(range(event[1], event[1] + event[3]))
+        elif kind == _core.KIND_CONFIG:
+            i = event[1]
+            self.given[i] = self._suggested[i]["config"]
+            if self.searcher is not None:
+                self.searcher.suggest(self.trial_id(i))  # brings its own state to where it was
+            self._add(range(i, i + 1))
+        elif kind in (_core.KIND_REPORT, _core.KIND_END):
+            self._HANDLERS[kind](self, event)
+
+    def _requeue_unfinished(self, resume: ResumeConfig) -> None:
+        from fasttune.config import ResumeType
+
+        wishes = {"TERMINATED": resume.finished, "ERROR": resume.errored}
+        for i in range(len(self)):
+            status = self.table.status(i)
+            wish = wishes.get(status, resume.unfinished)
+            if wish == ResumeType.SKIP:
+                if status in ("PENDING", "RUNNING", "PAUSED"):
+                    self._record(_core.KIND_END, i, 0, flags=_core.STOP)
+                continue
+            if wish == ResumeType.RESTART:
+                self._checkpoints.pop(i, None)
+            if status != "PENDING":
+                self._record(_core.KIND_REQUEUED, i, 0)
+            if not self.chooses:
+                self.waiting.append(i)
+
+    def judgements(self) -> Iterator[tuple[int, int, int, float]]:
+        """(bracket's trial, rung, sequence, value) of each judgement of a compiled rule, in the order of the rule's lock."""
+        found: list[tuple[int, int, int, float]] = []
+        learnt: dict[int, list[Any]] = {}
+        for source, _, data in self.storage.read() if self.storage is not None else ():
+            for sequence, trial, rung, schema, raw, _ in _core.judgements(data, learnt.setdefault(source, [])):
+                values = memoryview(raw).cast("d")
+                value = values[0] if schema is None else values[schema[0].index(self.metric)]
+                found.append((sequence, trial, rung, value))
+        found.sort()
+        for sequence, trial, rung, value in found:
+            yield trial, rung, sequence, value
+
+    @classmethod
+    def load(cls, path: str) -> ExperimentRecords:
+        """The experiment in a folder, as it is on disk; what killed processes left in their rings is taken in first.
+
+        Raises JournalError when there is none. An experiment that still runs is read up to its last commit.
+        """
+        from fasttune.error import ExperimentLockedError
+
+        path = os.path.abspath(os.path.expanduser(os.fspath(path)))
+        storage = SqliteStorage(path, create=False)
+        lock: ExperimentLock | None = None
+        try:
+            try:
+                lock = ExperimentLock(path)
+                recover_rings(path, storage)
+            except (ExperimentLockedError, OSError):
+                pass  # somebody writes it, or we may not: read what is committed
+            records = ExperimentRecords.read(storage, path)
+            if lock is not None and not storage.has_table():
+                storage.write_table(*records.table_rows())
+            return records
+        except BaseException:
+            storage.close()
+            raise
+        finally:
+            if lock is not None:
+                lock.release()
+
+
+def make_meta(spec: RunSpec, prefix: str, now: float, hostname: str, variants: list[Any]) -> dict[str, Any]:
+    """What a journal says about its experiment, first of all."""
+    return {
+        "format": FORMAT,
+        "name": spec.name,
+        "created": now,
+        "prefix": prefix,
+        "metric": spec.metric,
+        "mode": spec.mode,
+        "seed": spec.seed,
+        "hostname": hostname,
+        "pid": os.getpid(),
+        "scheduler": type(spec.scheduler).__name__,
+        "searcher": type(spec.searcher).__name__ if spec.searcher is not None else "BasicVariantGenerator",
+        "max_failures": spec.failure.max_failures,
+        "trainables": [
+            {"name": one.name, "experiment": one.experiment, "num_samples": one.num_samples, "space": sorted(flatten(one.space))}
+            for one in spec.trainables
+        ],
+        "variants": [one.meta() for one in variants],
+    }
+
+
+def read_meta(storage: Storage, path: str) -> dict[str, Any]:
+    """The meta record of a journal. JournalError when it is empty."""
+    return first_meta(iter(storage.read()), path)
+
+
+def len_or_none(variants: Any) -> int | None:
+    """Number of configs, None when there is no end."""
+    size: int | None = variants.size
+    return size
+
+
+def merged(space: dict[str, Any], suggestion: dict[str, Any]) -> dict[str, Any]:
+    """The constants of a space with a searcher's suggestion over them."""
+    out = dict(space)
+    for key, value in suggestion.items():
+        if isinstance(value, dict) and isinstance(out.get(key), dict):
+            out[key] = merged(out[key], value)
+        else:
+            out[key] = value
+    return out
+
+
+def plain_json(value: Any) -> Any:
+    """The value as JSON can hold it; anything else as its text."""
+    if isinstance(value, dict):
+        return {str(k): plain_json(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_json(v) for v in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if hasattr(value, "tolist") and hasattr(value, "dtype"):
+        return plain_json(value.tolist())
+    return str(value)
+
+
+__all__ = ["Answer", "ExperimentState", "JournalError", "Resume", "Span", "Start", "Stop", "Trial"]

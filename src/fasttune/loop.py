@@ -1,0 +1,594 @@
+"""TuneLoop: the clock, the executor, the storage and the callbacks of a run; carries the state's instructions out.
+
+One turn: take what happened, fold it, store it, act on what was decided, hand out work. What the state suggests or decides
+is in the journal before anybody acts on it; what a ring holds stays there until the journal has it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from fasttune import _core
+from fasttune.callback import CallbackList
+from fasttune.error import JournalError, TuneError
+from fasttune.executors.base import Death, Executor, Job, Program, ProgramTrainable
+from fasttune.experiment import (
+    Answer,
+    ExperimentState,
+    Instruction,
+    Resume,
+    Start,
+    Stop,
+    make_meta,
+    read_meta,
+)
+from fasttune.resources import Supply, check_possible, detect, resolve_resources, trial_environ
+from fasttune.storage.recovery import ExperimentLock, recover_rings
+from fasttune.storage.sqlite import SqliteReader, SqliteStorage
+from fasttune.trainable import call_form
+
+if TYPE_CHECKING:
+    from fasttune.config import RunSpec
+    from fasttune.storage.base import Entry
+
+COMMIT_S = 0.02  # a report is in the database at most this much later (in its ring it is at once)
+COMMIT_BYTES = 1 << 18
+IDLE_S = 0.1  # longest sleep of a turn
+GRACE_S = 1.0  # a trial that was told to stop and does not report is killed after this
+TABLE_SHARE = 0.1  # of the run's time may go into writing the SQL table for people at its end
+OPEN_END_CAPACITY = 1 << 24  # trials that a shared rule has room for when their number is open (untouched pages cost nothing)
+LOG_HOOKS = (
+    "on_trial_start",
+    "on_trial_result",
+    "on_trial_complete",
+    "on_trial_error",
+    "on_trial_recover",
+    "on_trial_save",
+    "on_checkpoint",
+)
+
+
+def execute(spec: RunSpec) -> ExperimentState:
+    """Carry a run out and return its state. A failed trial raises nothing, unless ``fail_fast="raise"``.
+
+    Raises what makes the whole run impossible (a locked or damaged experiment, an impossible request, a trainable that
+    cannot be sent to workers) before any trial starts, and what a user's scheduler, searcher or stopper raises.
+    """
+    return TuneLoop(spec).run()
+
+
+class TuneLoop:
+    """One run."""
+
+    def __init__(self, spec: RunSpec, clock: Callable[[], float] = time.time) -> None:
+        self.spec = spec
+        self._began = time.monotonic()
+        self._epoch = clock() - self._began  # unix time that never jumps: epoch + monotonic
+        self.callbacks = CallbackList(spec.callbacks)
+        self.interrupts = 0
+        self._entries: list[Entry] = []
+        self._bytes = 0
+        self._committed_at = self._began
+        self._kill_at: dict[int, float] = {}
+        self._turns = 0
+        self._reported_at = 0.0
+        self._executor: Executor | None = None
+
+    def run(self) -> ExperimentState:
+        spec = self.spec
+        os.makedirs(spec.path, exist_ok=True)
+        lock = ExperimentLock(spec.path)
+        try:
+            self.storage = SqliteStorage(spec.path)
+            try:
+                self._prepare()
+                with Interrupts(self):
+                    self._turn_until_finished()
+            finally:
+                self._close_executor()
+                self._commit()
+                self._write_table()
+                self.storage.close()
+        finally:
+            lock.release()
+        self.state.storage = SqliteReader(spec.path)
+        self._say_goodbye()
+        return self.state
+
+    # -- before -------------------------------------------------------------------------------------------------------
+
+    def _prepare(self) -> None:
+        spec = self.spec
+        requests = [one.resources for one in spec.trainables]
+        self._machine = self._detect(requests)
+        fixed = [request for request in requests if not callable(request)]
+        for request in fixed:
+            check_possible(self._machine, request)
+        self._supply = Supply(self._machine)
+        recover_rings(spec.path, self.storage)
+        sources = self.storage.positions()
+        hooks = frozenset(hook for hook in LOG_HOOKS if self.callbacks.wants(hook))
+        self._executor = executor = self._make_executor(requests[0], max(sources, default=0) + 1)
+        self.state = self._restore(hooks) if sources else self._begin(hooks)
+        self.state.at(self._now())
+        program = self._program()
+        self._simple = (
+            self.state.searcher is None
+            and not self.state.chooses
+            and len(fixed) == len(requests)
+            and all(request == fixed[0] for request in fixed)
+            and spec.trial_name_creator is None
+            and spec.trial_dirname_creator is None
+            and spec.restore is None
+        )
+        rule = self._build_rule(program)
+        executor.open(program, self._epoch, rule, self._drain_within)
+        if hasattr(executor, "set_chunks"):
+            executor.set_chunks(self._place_in_variants)
+        self._start_reporting()
+
+    def _detect(self, requests: list[Any]) -> Any:
+        wants_gpu = self.spec.gpus is not None or any(
+            callable(request) or request.required_resources.get("GPU", 0) for request in requests
+        )
+        # looking for GPUs costs a few milliseconds: only when somebody asks for one
+        environ = os.environ if wants_gpu else {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+        return detect(environ, gpus=self.spec.gpus if wants_gpu else None)
+
+    def _begin(self, hooks: frozenset[str]) -> ExperimentState:
+        import socket
+
+        prefix = os.urandom(3).hex()[:5]
+        meta = make_meta(self.spec, prefix, self._now(), socket.gethostname(), [])
+        state = ExperimentState(self.spec, meta, self.storage, hooks)
+        meta["variants"] = [one.meta() for one in state.variants]
+        self._store_meta(meta)
+        return state
+
+    def _restore(self, hooks: frozenset[str]) -> ExperimentState:
+        spec = self.spec
+        if spec.resume is None:
+            raise JournalError(
+                f"there is already an experiment at {spec.path!r}: give this run another name, or resume='AUTO' to go on with it"
+            )
+        meta = read_meta(self.storage, spec.path)
+        state = ExperimentState(spec, meta, self.storage, hooks)
+        entries = iter(self.storage.read())
+        next(entries)  # the meta entry
+        state.at(self._now())
+        state.replay(entries, spec.resume)
+        return state
+
+    def _store_meta(self, meta: dict[str, Any]) -> None:
+        import json
+
+        data = _core.encode(_core.KIND_META, payload=json.dumps(meta, default=str).encode(), time=self._now())
+        self.storage.append([(0, 0, data)])
+
+    def _program(self) -> Program:
+        spec, state = self.spec, self.state
+        trainables = [
+            ProgramTrainable(
+                one.name,
+                one.trainable,
+                isinstance(one.trainable, type),
+                "config" if isinstance(one.trainable, type) else call_form(one.trainable),
+                one.resources,
+                state.variants[k] if state.variants else None,
+            )
+            for k, one in enumerate(spec.trainables)
+        ]
+        at_end = spec.checkpoint.checkpoint_at_end
+        return Program(
+            name=spec.name,
+            path=spec.path,
+            prefix=state.meta["prefix"],
+            trainables=trainables,
+            metric=spec.metric,
+            limits=dict(spec.stop.thresholds),
+            rule=state.rule if state.rule is not None else Program.rule,
+            capacity=self._capacity(),
+            asks=state.asks,
+            pauses=state.chooses,
+            reuse_actors=spec.reuse_actors,
+            checkpoint_frequency=spec.checkpoint.checkpoint_frequency,
+            checkpoint_at_end=bool(at_end),
+            log_to_file=spec.log_to_file,
+        )
+
+    def _capacity(self) -> int:
+        total = self.state.total
+        retries = max(0, self.spec.failure.max_failures) + 2
+        return OPEN_END_CAPACITY if total is None else max(64, min(OPEN_END_CAPACITY, total * retries))
+
+    def _build_rule(self, program: Program) -> Any:
+        """The compiled rule on the memory that reports are judged on, its rungs as the journal left them."""
+        if program.rule.kind == "none" or program.asks:
+            return None
+        shared = getattr(self._executor, "shared_rule", None)
+        rule = shared(program) if shared is not None else program.rule.build(program.capacity)
+        for trial, rung, _, value in self.state.judgements() if len(self.state) else ():
+            rule.record(trial, rung, value)
+        self.spec.scheduler.live_rule = rule  # type: ignore[attr-defined]
+        return rule
+
+    def _make_executor(self, request: Any, first_source: int) -> Executor:
+        from fasttune.executors import make_executor
+
+        limit = self.spec.max_concurrent or sys.maxsize
+        uniform = request if not callable(request) else None
+        return make_executor(
+            self.spec.executor,
+            folder=self.spec.path,
+            supply=self._supply,
+            request=uniform if uniform is not None else resolve_resources(None),
+            limit=limit,
+            environ_of=self._environ_of,
+            usage=self._usage,
+            first_source=first_source,
+        )
+
+    def _environ_of(self, placement: Any) -> dict[str, str]:
+        return {**os.environ, **trial_environ(placement, os.environ)}
+
+    def _usage(self) -> str:
+        free, total = self._supply.available(), self._supply.total()
+        return ", ".join(
+            f"{total[name] - free[name]:.1f}/{total[name]:g} {label}" for name, label in (("cpu", "CPUs"), ("gpu", "GPUs"))
+        )
+
+    # -- the turns ------------------------------------------------------------------------------------------------------
+
+    def _now(self) -> float:
+        return self._epoch + time.monotonic()
+
+    @property
+    def executor(self) -> Executor:
+        assert self._executor is not None
+        return self._executor
+
+    def _turn_until_finished(self) -> None:
+        timeout = 0.0
+        while True:
+            progressed = self._turn(timeout)
+            if self.interrupts:
+                self.state.interrupted = True
+                return
+            if self.state.finished and not self._entries:
+                return
+            timeout = self._rest(progressed)
+
+    def _turn(self, timeout: float) -> bool:
+        state, executor = self.state, self.executor
+        state.at(self._now())
+        self._turns += 1
+        self.callbacks_step("on_step_begin")
+        batches = executor.poll(timeout)
+        for source, position, data in batches:
+            state.handle(source, data)
+            self._keep(source, position, data)
+        for death in executor.deaths():
+            self._bury(death)
+        self._keep_own()
+        state.poll_stoppers()
+        self._check_budget()
+        gave = self._hand_out()
+        self._carry_out(state.take_instructions())
+        self._kill_deaf_trials()
+        if self._entries and self._commit_is_due(bool(batches)):
+            self._commit()
+        self._tell_callbacks()
+        self.callbacks_step("on_step_end")
+        self._report(False)
+        if not (batches or gave):
+            self._end_if_stuck()
+        return bool(batches or gave)
+
+    def _rest(self, progressed: bool) -> float:
+        """How long the next poll may sleep."""
+        if self.spec.executor == "inline":
+            return 0.0
+        if self._entries:
+            return max(0.0, self._committed_at + COMMIT_S - time.monotonic())
+        return COMMIT_S if progressed else IDLE_S
+
+    def _keep(self, source: int, position: int, data: Any) -> None:
+        self._entries.append((source, position, data))
+        self._bytes += len(data)
+        self._keep_own()
+
+    def _keep_own(self) -> None:
+        own = self.state.take_entries()
+        if own:
+            self._entries.extend(own)
+
+    def _commit_is_due(self, got: bool) -> bool:
+        due = time.monotonic() - self._committed_at >= COMMIT_S
+        return due or self._bytes >= COMMIT_BYTES or not got
+
+    def _commit(self) -> None:
+        """Store what has been folded, then let the rings reuse its space."""
+        if self._entries:
+            self.storage.append(self._entries)
+            self._entries = []
+        self._bytes = 0
+        self._committed_at = time.monotonic()
+        if self._executor is not None:
+            self._executor.release()
+
+    def _drain_within(self) -> None:
+        """A trial in this process found its ring full: fold and store without starting or ending anything."""
+        executor: Any = self.executor
+        for source, position, data in executor.drain_now():
+            self.state.handle(source, data)
+            self._keep(source, position, data)
+        self._commit()
+
+    # -- handing out work -------------------------------------------------------------------------------------------------
+
+    def _hand_out(self) -> bool:
+        return self._hand_out_spans() if self._simple else self._hand_out_singles()
+
+    def _hand_out_spans(self) -> bool:
+        state, executor = self.state, self.executor
+        gave = self._hand_out_singles() if state.waiting else False
+        while (room := executor.room()) > 0 and not state.waiting:
+            span = state.next_spans(room)
+            if span is None:
+                rebalance = getattr(executor, "rebalance", None)
+                if rebalance is not None and state.stopping is None and rebalance():
+                    gave = True
+                    continue
+                break
+            self._keep_own()
+            self._commit()  # the configs are in the journal before anybody reports on them
+            experiment, local = self._place_in_variants(span.first)
+            executor.run_span(experiment, span.first, span.n, local)
+            gave = True
+        return gave
+
+    def _place_in_variants(self, trial: int) -> tuple[int, int]:
+        chunk = self.state.chunk_of(trial)
+        if chunk is None:
+            return self.state.experiment_of(trial), trial
+        return chunk.experiment, chunk.local + trial - chunk.first
+
+    def _hand_out_singles(self) -> bool:
+        state, executor = self.state, self.executor
+        gave = False
+        while executor.room() > 0:
+            start = state.next_start()
+            if start is None:
+                break
+            self._keep_own()
+            self._commit()
+            if isinstance(start, Resume):
+                if not executor.resume(start.trial):
+                    break
+            elif not self._start(start):
+                state.put_back(start)
+                break
+            gave = True
+            if self._simple and not state.waiting:
+                break
+        return gave
+
+    def _start(self, start: Start) -> bool:
+        state = self.state
+        experiment, local = self._place_in_variants(start.trial)
+        spec, trial = self.spec, state.trials[start.trial]
+        job = Job(
+            start.trial,
+            experiment,
+            local,
+            start.config,
+            start.iteration,
+            start.base_total,
+            start.rung,
+            start.checkpoint,
+            start.attempt,
+            str(trial) if spec.trial_name_creator else None,
+            self._dirname(trial) if spec.trial_dirname_creator or start.config is not None else None,
+        )
+        request = spec.trainables[experiment].resources
+        if callable(request):
+            request = resolve_resources(request, state.config(start.trial))
+            check_possible(self._machine, request)
+        return self.executor.start(job)
+
+    @staticmethod
+    def _dirname(trial: Any) -> str:
+        from fasttune.trial import trial_folder
+
+        return os.path.basename(trial_folder(trial.source, trial.index))
+
+    def _carry_out(self, instructions: list[Instruction]) -> None:
+        for one in instructions:
+            if isinstance(one, Answer):
+                self.executor.answer(one.trial, one.decision)
+            elif isinstance(one, Stop):
+                self.executor.stop(one.trial)
+                self._kill_at[one.trial] = time.monotonic() + GRACE_S
+
+    # -- ends -------------------------------------------------------------------------------------------------------------
+
+    def _check_budget(self) -> None:
+        budget = self.spec.time_budget_s
+        if budget is not None and time.monotonic() - self._began >= budget:
+            self.state.stop_all(f"the time budget of {budget:g} s is used up")
+
+    def _kill_deaf_trials(self) -> None:
+        if not self._kill_at:
+            return
+        now = time.monotonic()
+        for trial, at in list(self._kill_at.items()):
+            if self.state.status(trial) != "RUNNING":
+                del self._kill_at[trial]
+            elif now >= at:
+                self.executor.kill(trial)
+                self._kill_at[trial] = now + GRACE_S
+
+    def _bury(self, death: Death) -> None:
+        """What a worker's death means for the trials it had."""
+        state = self.state
+        if death.trial >= 0 and state.status(death.trial) == "RUNNING":
+            if death.trial in self._kill_at or state.stopping is not None:
+                state.end(death.trial)
+            else:
+                state.fail(death.trial, death.why)
+        for trial in death.suspended:
+            if state.status(trial) == "PAUSED":
+                state.interrupt(trial)
+        for trial in death.unstarted:
+            if state.status(trial) == "PENDING" and trial not in state.waiting and not state.chooses:
+                state.waiting.append(trial)
+
+    def _end_if_stuck(self) -> None:
+        """Nothing runs, nothing was given out: what is still waiting or paused will never be chosen."""
+        state = self.state
+        if not (self.executor.idle and state.table.running == 0 and state.stopping is None) or state.finished:
+            return
+        if state.searcher is not None and not (state.table.pending or state.table.paused):
+            self._searcher_waits()
+            return
+        if state.table.paused and state.table.pending == 0:
+            state.end_paused()
+            self._keep_own()
+        elif state.chooses and state.table.pending:
+            raise TuneError(
+                f"{type(state.scheduler).__name__}.choose_trial_to_run() returned None while "
+                f"{state.table.pending} trials wait and nothing runs: it would wait for ever"
+            )
+
+    def _searcher_waits(self) -> None:
+        """The searcher has nothing although nothing runs: it may need time of its own; give it some, not for ever."""
+        self._patience = getattr(self, "_patience", 0) + 1
+        if self._patience > 1000:
+            raise TuneError(
+                f"{type(self.state.searcher).__name__}.suggest() keeps returning None although no trial runs; "
+                "return Searcher.FINISHED when there is nothing left to suggest"
+            )
+        time.sleep(min(0.1, 0.0005 * self._patience))
+
+    def _close_executor(self) -> None:
+        executor, self._executor = self._executor, None
+        if executor is None:
+            return
+        if hasattr(self, "state"):
+            for source, position, data in executor.poll(0.0) if not isinstance(sys.exc_info()[1], TuneError) else ():
+                self.state.handle(source, data)
+                self._keep(source, position, data)
+            self.state.take_instructions()
+            self._keep_own()
+            if self._entries:
+                self.storage.append(self._entries)
+                self._entries = []
+        executor.release()
+        executor.close()
+
+    def _write_table(self) -> None:
+        """The SQL table for people, unless it would take longer than the run was worth; then the first reader makes it."""
+        if not hasattr(self, "state") or len(self.state) * 4e-6 > TABLE_SHARE * (time.monotonic() - self._began):
+            return
+        self.storage.write_table(*self.state.table_rows())
+
+    # -- callbacks and reports --------------------------------------------------------------------------------------------
+
+    def callbacks_step(self, hook: str) -> None:
+        if self.callbacks.wants(hook):
+            self.callbacks.fire(hook, iteration=self._turns, trials=self.state.trials)
+
+    def _tell_callbacks(self) -> None:
+        trials = self.state.trials
+        for hook, trial, result, checkpoint in self.state.take_happenings():
+            more: dict[str, Any] = {}
+            if result is not None:
+                more["result"] = result
+            if checkpoint is not None:
+                from fasttune.checkpoint import Checkpoint
+
+                more["checkpoint"] = Checkpoint(checkpoint)
+            self.callbacks.fire(hook, iteration=self._turns, trials=trials, trial=trials[trial], **more)
+
+    def _start_reporting(self) -> None:
+        spec, state = self.spec, self.state
+        self.callbacks.setup(
+            stop=spec.public_spec.get("stop"),
+            num_samples=spec.public_spec.get("num_samples"),
+            total_num_samples=state.total,
+        )
+        if spec.progress_reporter is not None:
+            spec.progress_reporter.setup(
+                start_time=self._now(), total_samples=state.total, metric=spec.metric, mode=spec.mode
+            )
+
+    def _report(self, done: bool) -> None:
+        reporter = self.spec.progress_reporter
+        if reporter is None or not reporter.should_report(self.state.trials, done):
+            return
+        reporter.report(self.state.trials, done, self._snapshot(done))
+
+    def _snapshot(self, done: bool) -> Any:
+        from fasttune.reporter.base import StatusSnapshot
+
+        state, table = self.state, self.state.table
+        elapsed = time.monotonic() - self._began
+        best = table.best(state.mode == "max") if state.metric is not None else -1
+        return StatusSnapshot(
+            time=self._now(),
+            elapsed=elapsed,
+            scheduler=state.scheduler.debug_string(),
+            resources=self._last_usage if self._executor is None else self._executor.usage,
+            path=state.path,
+            counts=table.counts(),
+            total=state.total,
+            best=None if best < 0 else (state.trial_id(best), table.value(best), state.evaluated_params(best)),
+            trials_per_s=table.finished / elapsed if elapsed else 0.0,
+            reports_per_s=table.reports / elapsed if elapsed else 0.0,
+            message=state.stopping or ("interrupted" if self.interrupts else ""),
+            rows=lambda status, n: state.trials_of(status, n),
+        )
+
+    def _say_goodbye(self) -> None:
+        self._last_usage = self._usage()
+        self._tell_callbacks()
+        self._report(True)
+        if self.callbacks.wants("on_experiment_end"):
+            self.callbacks.fire("on_experiment_end", trials=self.state.trials)
+        if self.spec.failure.fail_fast == "raise" and self.state.failed_fast is not None:
+            failure = self.state.failure(self.state.failed_fast)
+            if failure is not None and failure.exception is not None:
+                raise failure.exception
+
+
+class Interrupts:
+    """Ctrl-C ends the run and keeps its results; a second one ends the program. Only in the main thread."""
+
+    def __init__(self, loop: TuneLoop) -> None:
+        self._loop = loop
+        self._before: Any = None
+
+    def __enter__(self) -> Interrupts:
+        if threading.current_thread() is threading.main_thread() and not os.environ.get("TUNE_DISABLE_SIGINT_HANDLER"):
+            self._before = signal.signal(signal.SIGINT, self._on_signal)
+        return self
+
+    def _on_signal(self, number: int, frame: Any) -> None:
+        self._loop.interrupts += 1
+        signal.signal(signal.SIGINT, self._before)  # the second one is not ours
+        if self._loop.spec.executor == "inline":
+            raise KeyboardInterrupt
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> bool:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+        if kind is KeyboardInterrupt and self._loop.interrupts == 1:
+            self._loop.state.interrupted = True
+            return True
+        return False

@@ -1,0 +1,393 @@
+"""An experiment as its journal tells it: trials, configs, reports. What is looked at while it runs and after.
+
+``ExperimentRecords`` folds entries of the journal into a TrialTable and answers for each trial (the TrialSource of
+``trial.py``). It decides nothing: ``experiment.ExperimentState`` adds that.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator
+from struct import Struct
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from fasttune import _core
+from fasttune.error import IllegalTransitionError, JournalError, TrialFailedError
+from fasttune.result import ReportBlock, flatten, history, make_result, reports_by_trial, results_of
+from fasttune.trial import Trial, TrialFailure, Trials
+
+if TYPE_CHECKING:
+    from fasttune.resources import PlacementGroupFactory
+    from fasttune.storage.base import Storage
+
+FORMAT = 1
+CONFIGS_HEAD = Struct("<II")  # experiment, number of the first config within it
+
+
+class Chunk(NamedTuple):
+    """Configs that were suggested together."""
+
+    first: int  # trial
+    n: int
+    experiment: int
+    local: int  # number of the first one among its experiment's variants
+    block: bytes
+
+
+class ExperimentRecords:
+    """State of an experiment, folded from its journal.
+
+    ``meta`` is what the journal says about the experiment; ``storage`` is read again when every report is asked for.
+    """
+
+    def __init__(self, meta: dict[str, Any], storage: Storage | None, path: str) -> None:
+        if meta.get("format") != FORMAT:
+            raise JournalError(f"this fasttune reads journals of format {FORMAT}, {path!r} has {meta.get('format')!r}")
+        self.meta = meta
+        self.storage = storage
+        self.path = path
+        self.name: str = meta["name"]
+        self.metric: str | None = meta["metric"]
+        self.mode: str | None = meta["mode"]
+        self.table = _core.TrialTable(self.metric)
+        self.variants: list[Any] = []  # live: the Variants of each experiment
+        self.given: dict[int, dict[str, Any]] = {}  # live: configs that a searcher suggested
+        self._chunks: list[Chunk] = []
+        self._chunk_firsts: list[int] = []
+        self._suggested: dict[int, dict[str, Any]] = {}  # as the journal has them
+        self._errors: dict[int, str] = {}
+        self._exceptions: dict[int, bytes] = {}
+        self._checkpoints: dict[int, list[tuple[int, str]]] = {}
+        self._blocks: tuple[int, list[ReportBlock]] | None = None
+        self.interrupted = False
+        self.trials = Trials(self)
+
+    # -- folding ----------------------------------------------------------------------------------------------------
+
+    def fold(self, source: int, data: Any, watch: int = 0) -> list[tuple[Any, ...]]:
+        """Fold records in; returns those that somebody watches (see ``TrialTable.apply``)."""
+        try:
+            events = self.table.apply(data, source, watch)
+        except _core.IllegalTransition as error:
+            raise IllegalTransitionError(f"{error}; its story: {self.story(error.trial)}") from error
+        for event in events:
+            note = self._NOTED.get(event[0])
+            if note is not None:
+                note(self, event)
+        return events
+
+    def _note_configs(self, event: tuple[Any, ...]) -> None:
+        _, first, _, n, _, payload = event
+        experiment, local = CONFIGS_HEAD.unpack_from(payload)
+        self._chunks.append(Chunk(first, n, experiment, local, payload[CONFIGS_HEAD.size :]))
+        self._chunk_firsts.append(first)
+
+    def _note_config(self, event: tuple[Any, ...]) -> None:
+        self._suggested[event[1]] = json.loads(event[5])
+
+    def _note_error(self, event: tuple[Any, ...]) -> None:
+        self._errors[event[1]] = event[5]
+
+    def _note_exception(self, event: tuple[Any, ...]) -> None:
+        self._exceptions[event[1]] = event[5]
+
+    def _note_checkpoint(self, event: tuple[Any, ...]) -> None:
+        _, trial, _, step, _, path = event
+        kept = self._checkpoints.setdefault(trial, [])
+        if not kept or kept[-1] != (step, path):
+            kept.append((step, path))
+
+    _NOTED: dict[int, Callable[[ExperimentRecords, tuple[Any, ...]], None]] = {
+        _core.KIND_CONFIGS: _note_configs,
+        _core.KIND_CONFIG: _note_config,
+        _core.KIND_ERROR: _note_error,
+        _core.KIND_EXCEPTION: _note_exception,
+        _core.KIND_CHECKPOINT: _note_checkpoint,
+    }
+
+    @classmethod
+    def read(cls, storage: Storage, path: str) -> ExperimentRecords:
+        """Fold a whole journal. JournalError when it does not begin as one."""
+        entries = iter(storage.read())
+        records = cls(first_meta(entries, path), storage, path)
+        for source, _, data in entries:
+            records.fold(source, data)
+        return records
+
+    def story(self, trial: int) -> str:
+        """The records of one trial, as text."""
+        names = {value: name[5:] for name, value in vars(_core).items() if name.startswith("KIND_")}
+        told = []
+        for _, _, data in self.storage.read() if self.storage is not None else ():
+            for kind, flags, _, number, step, _, _ in _core.decode(data):
+                if number == trial and kind not in (_core.KIND_SCHEMA, _core.KIND_META, _core.KIND_CONFIGS):
+                    told.append(f"{names.get(kind, kind)}(step={step}, flags={flags})")
+        return " ".join(told[-40:]) or "nothing is stored of it yet"
+
+    # -- answers about one trial (TrialSource) ------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def chunk_of(self, i: int) -> Chunk | None:
+        """The block that trial i was suggested in; None if a searcher suggested it alone."""
+        at = bisect_right(self._chunk_firsts, i) - 1
+        if at < 0 or i >= self._chunks[at].first + self._chunks[at].n:
+            return None
+        return self._chunks[at]
+
+    def experiment_of(self, i: int) -> int:
+        """Number of the experiment (of several in one run) that trial i belongs to."""
+        chunk = self.chunk_of(i)
+        if chunk is not None:
+            return chunk.experiment
+        number: int = self._suggested[i]["experiment"]
+        return number
+
+    def trial_id(self, i: int) -> str:
+        return f"{self.meta['prefix']}_{i:05d}"
+
+    def index_of(self, trial_id: str) -> int:
+        """Number of a trial by its id; KeyError."""
+        prefix, _, number = trial_id.rpartition("_")
+        if prefix != self.meta["prefix"] or not number.isdigit() or int(number) >= len(self):
+            raise KeyError(f"no trial {trial_id!r} in {self.name!r}: ids run from {self.trial_id(0)} on")
+        return int(number)
+
+    def trainable_name(self, i: int) -> str:
+        name: str = self.meta["trainables"][self.experiment_of(i)]["name"]
+        return name
+
+    def config(self, i: int) -> dict[str, Any]:
+        if i in self.given:
+            return self._fresh(self.given[i])
+        chunk = self.chunk_of(i)
+        if chunk is None:
+            config: dict[str, Any] = self._suggested[i]["config"]
+            return self._fresh(config)
+        local = chunk.local + i - chunk.first
+        if self.variants:
+            config = self.variants[chunk.experiment].config(local)
+            return config
+        from fasttune.search.basic_variant import read_config
+
+        found: dict[str, Any] = read_config(
+            self.meta["variants"][chunk.experiment], chunk.block, chunk.local, chunk.n, i - chunk.first
+        )
+        return found
+
+    @staticmethod
+    def _fresh(config: dict[str, Any]) -> dict[str, Any]:
+        """Containers of one's own; objects in them as they are."""
+
+        def copy(value: Any) -> Any:
+            if type(value) is dict:
+                return {k: copy(v) for k, v in value.items()}
+            return [copy(v) for v in value] if type(value) is list else value
+
+        fresh: dict[str, Any] = copy(config)
+        return fresh
+
+    def evaluated_params(self, i: int) -> dict[str, Any]:
+        chunk = self.chunk_of(i)
+        if chunk is None:
+            params: dict[str, Any] = self._suggested[i]["params"]
+            return dict(params)
+        if self.variants:
+            found: dict[str, Any] = self.variants[chunk.experiment].evaluated_params(chunk.local + i - chunk.first)
+            return found
+        from fasttune.search.basic_variant import read_block
+
+        rows = read_block(self.meta["variants"][chunk.experiment], chunk.block, chunk.local, chunk.n)
+        row: dict[str, Any] = rows[i - chunk.first]
+        return row
+
+    def experiment_tag(self, i: int) -> str:
+        from fasttune.search.basic_variant import tag
+
+        chunk = self.chunk_of(i)
+        number = i + 1 if chunk is None else chunk.local + i - chunk.first
+        return tag(number, self.evaluated_params(i))
+
+    def status(self, i: int) -> str:
+        return self.table.status(i)
+
+    def metrics(self, i: int) -> dict[str, Any] | None:
+        """What trial i reported last, flattened; None before its first report."""
+        last = self.table.last(i)
+        return None if last is None else self.metrics_of(*last)
+
+    def metrics_of(self, schema: int, values: Iterable[float], extra: bytes | None) -> dict[str, Any]:
+        """A report's metrics, flattened, as the user gave them."""
+        told = self.table.schemas[schema]
+        found: dict[str, Any] = {}
+        for key, kind, value in zip(told.keys, told.kinds, values, strict=True):
+            if kind == 105 and value == value:  # "i"
+                found[key] = int(value)
+            else:
+                found[key] = value != 0.0 if kind == 98 else value  # "b"
+        if extra is not None:
+            found.update(json.loads(extra))
+        return found
+
+    def result_of(
+        self, i: int, metrics: dict[str, Any], step: int, time: float, previous: float, done: bool
+    ) -> dict[str, Any]:
+        """A report as users see it."""
+        started, _, _, _, base_total, base_iteration = self.table.times(i)
+        return make_result(
+            metrics,
+            step=step,
+            time=time,
+            started=started,
+            previous=previous,
+            trial_id=self.trial_id(i),
+            pid=self.table.pid(i) or self.meta.get("pid", 0),
+            hostname=self.meta["hostname"],
+            node_ip="127.0.0.1",
+            config=self.config(i),
+            restored_step=base_iteration,
+            restored_time=base_total,
+            experiment_tag=self.experiment_tag(i),
+            done=done,
+        )
+
+    def last_result(self, i: int) -> dict[str, Any]:
+        metrics = self.metrics(i)
+        if metrics is None and self.table.attempt(i) == 0:
+            return {}
+        _, ended, time, previous, _, _ = self.table.times(i)
+        done = self.table.status(i) == "TERMINATED"
+        if metrics is None:
+            return self.result_of(i, {}, self.table.iteration(i), ended or time, previous, done) if done else {}
+        return self.result_of(i, metrics, self.table.iteration(i), time, previous, done)
+
+    def results(self, i: int) -> list[dict[str, Any]]:
+        columns = _core.ReportColumns()
+        for source, _, data in self._entries():
+            columns.add(data, source, i)
+        reports = reports_by_trial(as_blocks(columns)).get(i, [])
+        return results_of(history(reports), self.last_result(i))
+
+    def failure(self, i: int) -> TrialFailure | None:
+        if i not in self._errors:
+            return None
+        text = self._errors[i]
+        return TrialFailure(text, self._exception(i, text), self.table.failures(i))
+
+    def _exception(self, i: int, text: str) -> BaseException:
+        """The exception itself when it happened in this very run; from disk only its text is ever used."""
+        if i in self._exceptions and self.variants:
+            import pickle
+
+            try:
+                exception = pickle.loads(self._exceptions[i])
+                if isinstance(exception, BaseException):
+                    return exception
+            except Exception:  # an exception that cannot be unpickled arrives as text
+                pass
+        return TrialFailedError(f"trial {self.trial_id(i)} failed:\n{text}", text)
+
+    def num_failures(self, i: int) -> int:
+        return self.table.failures(i)
+
+    def resources(self, i: int) -> PlacementGroupFactory:
+        from fasttune.resources import resolve_resources
+
+        return resolve_resources(self.meta["trainables"][self.experiment_of(i)].get("resources"))
+
+    def checkpoints(self, i: int) -> list[tuple[str, dict[str, Any]]]:
+        kept = self._checkpoints.get(i)
+        if not kept:
+            return []
+        results = {result["training_iteration"]: result for result in self.results(i)}
+        return [
+            (os.path.join(self.path, path), results.get(step, {}))
+            for step, path in kept
+            if os.path.isdir(os.path.join(self.path, path))
+        ]
+
+    def latest_checkpoint(self, i: int) -> tuple[str, int] | None:
+        """(directory, iteration) of the newest checkpoint of trial i that is on disk."""
+        for step, path in reversed(self._checkpoints.get(i, ())):
+            whole = os.path.join(self.path, path)
+            if os.path.isdir(whole):
+                return whole, step
+        return None
+
+    # -- answers about all trials -------------------------------------------------------------------------------------
+
+    def get_trial(self, trial_id: str) -> Trial:
+        """The trial of an id; KeyError."""
+        return self.trials[self.index_of(trial_id)]
+
+    def trials_of(self, status: str, most: int = -1) -> list[Trial]:
+        """The first ``most`` trials of a status."""
+        return [self.trials[i] for i in self.table.of_status(status, most)]
+
+    def report_blocks(self) -> list[ReportBlock]:
+        reports = self.table.reports
+        if self._blocks is None or self._blocks[0] != reports:
+            columns = _core.ReportColumns()
+            for source, _, data in self._entries():
+                columns.add(data, source)
+            self._blocks = reports, as_blocks(columns)
+        return self._blocks[1]
+
+    def _entries(self) -> Iterator[tuple[int, int, bytes]]:
+        return iter(()) if self.storage is None else self.storage.read()
+
+    def table_rows(self) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
+        """Columns and rows of the SQL table ``trials``: one column per sampled parameter, the metric's last value."""
+        params = [self.evaluated_params(i) for i in range(len(self))]
+        names = list(dict.fromkeys(name for row in params for name in row))
+        head = ["trial", "trial_id", "status", "iterations", "started", "ended", "failures", self.metric or "metric"]
+        status, iterations = self.table.export("status"), self.table.export("iteration")
+        started, ended = self.table.export("started"), self.table.export("ended")
+        failures, values = self.table.export("failures"), self.table.export("value")
+
+        def rows() -> Iterator[tuple[Any, ...]]:
+            for i, row in enumerate(params):
+                yield (
+                    i,
+                    self.trial_id(i),
+                    _core.STATUSES[status[i]],
+                    iterations[i],
+                    started[i] or None,
+                    ended[i] or None,
+                    failures[i],
+                    values[i],
+                    *(sql_value(row.get(name)) for name in names),
+                )
+
+        return head + [f"config/{name}" for name in names], rows()
+
+
+def as_blocks(columns: _core.ReportColumns) -> list[ReportBlock]:
+    """ReportBlocks of compiled columns, the JSON of each extra parsed and flattened."""
+    return [
+        ReportBlock(keys, kinds, trial, step, time, values, {row: flatten(json.loads(text)) for row, text in extras.items()})
+        for keys, kinds, trial, step, time, values, extras in columns.blocks()
+    ]
+
+
+def first_meta(entries: Iterator[tuple[int, int, bytes]], path: str) -> dict[str, Any]:
+    """The record that a journal begins with."""
+    for _, _, data in entries:
+        for kind, _, _, _, _, _, payload in _core.decode(data):
+            if kind == _core.KIND_META:
+                meta: dict[str, Any] = json.loads(payload.rstrip(b"\0"))
+                return meta
+    raise JournalError(f"the journal of {path!r} is empty: the run was killed before it began")
+
+
+def sql_value(value: Any) -> Any:
+    """A value as SQL keeps it: numbers, text and None as they are, anything else as JSON or text."""
+    if value is None or isinstance(value, (int, float, str)):
+        return value if not isinstance(value, int) or -(2**63) <= value < 2**63 else str(value)
+    try:
+        return json.dumps(value)
+    except (TypeError, ValueError):
+        return str(value)

@@ -1,0 +1,119 @@
+"""The scheduler contract: trials and results come in, decisions go out.
+
+A scheduler returns values; it holds no handle to act with. ``state`` is a read-only view of the experiment (``trials``,
+``get_trial(trial_id)``). Results are flattened ("a/b"). The order is: ``on_trial_add`` once, ``on_trial_result`` per
+report unless a stop criterion ended the trial first, then one of ``on_trial_complete`` (it ended or was stopped),
+``on_trial_error`` (it failed; ``on_trial_add`` follows if it is tried again) or ``on_trial_remove`` (it was stopped while it
+was not running). Called from one thread. An exception ends the run with that exception.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fasttune.rule import NO_RULE, CompiledRule
+from fasttune.trial import Trial
+
+
+class TrialScheduler:
+    """Base of all schedulers; subclass it and override ``on_trial_result``."""
+
+    CONTINUE = "CONTINUE"  # go on
+    PAUSE = "PAUSE"  # keep the trial's state, give its resources to the trial that choose_trial_to_run names
+    STOP = "STOP"  # end the trial
+    NOOP = "NOOP"  # as CONTINUE
+
+    supports_buffered_results = True
+
+    def __init__(self, *, metric: str | None = None, mode: str | None = None) -> None:
+        if mode is not None and mode not in ("min", "max"):
+            raise ValueError(f"mode must be 'min' or 'max', got {mode!r}")
+        self._metric = metric if metric is not None or mode is None else "_metric"
+        self._mode = mode
+
+    @property
+    def metric(self) -> str | None:
+        """The result key that the scheduler compares trials by."""
+        return getattr(self, "_metric", None)
+
+    @property
+    def mode(self) -> str | None:
+        """``"min"`` or ``"max"``."""
+        return getattr(self, "_mode", None)
+
+    def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
+        """Take the run's metric and mode over. False if the scheduler already has its own and these differ in origin."""
+        if (self.metric is not None and metric is not None) or (self.mode is not None and mode is not None):
+            return False
+        if metric is not None:
+            self._metric = metric
+        if mode is not None:
+            self._mode = mode
+        return True
+
+    def core_rule(self) -> CompiledRule | None:
+        """The rule in compiled form, decided where reports are made. None: the scheduler is asked on every report."""
+        return None
+
+    def on_trial_add(self, state: Any, trial: Trial) -> None:
+        """A trial was made, or will be tried again after a failure."""
+
+    def on_trial_result(self, state: Any, trial: Trial, result: dict[str, Any]) -> str:
+        """Decide: CONTINUE, PAUSE, STOP or NOOP."""
+        return self.CONTINUE
+
+    def on_trial_complete(self, state: Any, trial: Trial, result: dict[str, Any]) -> None:
+        """The trial ended; ``result`` is its last one."""
+
+    def on_trial_remove(self, state: Any, trial: Trial) -> None:
+        """The trial was stopped while it was waiting or paused."""
+
+    def on_trial_error(self, state: Any, trial: Trial) -> None:
+        """The trial failed."""
+
+    def choose_trial_to_run(self, state: Any) -> Trial | None:
+        """Which PENDING or PAUSED trial gets the free resources; None: none of them now."""
+        for status in ("PENDING", "PAUSED"):
+            for trial in state.trials_of(status, 1):
+                found: Trial = trial
+                return found
+        return None
+
+    def debug_string(self) -> str:
+        """One line for the status block."""
+        return f"Using {type(self).__name__}."
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save: a scheduler's state is rebuilt from the journal."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore: see :meth:`save`."""
+
+
+class FIFOScheduler(TrialScheduler):
+    """Runs trials in the order they were made and stops none."""
+
+    def core_rule(self) -> CompiledRule | None:
+        return NO_RULE
+
+    def debug_string(self) -> str:
+        return "Using FIFO scheduling algorithm."
+
+
+_HOOKS = (
+    "on_trial_add",
+    "on_trial_result",
+    "on_trial_complete",
+    "on_trial_remove",
+    "on_trial_error",
+    "choose_trial_to_run",
+)
+
+
+def compiled_rule(scheduler: TrialScheduler) -> CompiledRule | None:
+    """The scheduler's compiled rule, None if it has none or if a subclass of its author overrides what it stands for."""
+    order = type(scheduler).__mro__
+    owner = next(i for i, cls in enumerate(order) if "core_rule" in vars(cls))
+    if any(name in vars(cls) for cls in order[:owner] for name in _HOOKS):
+        return None
+    return scheduler.core_rule()

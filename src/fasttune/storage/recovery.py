@@ -1,0 +1,102 @@
+"""What the dead left behind: the lock of an experiment, and the rings of processes that were killed.
+
+A report that returned is in a ring file of the experiment's folder until a commit of the journal holds it. Whoever opens
+the experiment next moves what is still there into the journal. The lock is the kernel's (flock): it ends with its process.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from typing import Any
+
+from fasttune import _core
+from fasttune.error import ExperimentLockedError
+from fasttune.storage.base import Entry, Storage
+
+LOCK_FILE = ".lock"
+RINGS = "rings"
+
+
+class ExperimentLock:
+    """The right to write an experiment. Raises ExperimentLockedError naming the process that has it."""
+
+    def __init__(self, folder: str) -> None:
+        import fcntl
+
+        self._path = os.path.join(folder, LOCK_FILE)
+        self._file: int | None = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            owner = os.pread(self._file, 32, 0).decode(errors="replace").strip() or "unknown"
+            os.close(self._file)
+            self._file = None
+            raise ExperimentLockedError(
+                f"the experiment at {folder!r} is being written by process {owner}: "
+                "wait for it, stop it, or give this run another name"
+            ) from error
+        os.ftruncate(self._file, 0)
+        os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
+
+    def release(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
+def ring_path(folder: str, source: int) -> str:
+    """File of the ring of one source."""
+    return os.path.join(folder, RINGS, f"{source}.ring")
+
+
+def ring_sources(folder: str) -> list[int]:
+    """Sources whose ring files exist, oldest first."""
+    try:
+        names = os.listdir(os.path.join(folder, RINGS))
+    except FileNotFoundError:
+        return []
+    return sorted(int(name[:-5]) for name in names if name.endswith(".ring") and name[:-5].isdigit())
+
+
+def recover_rings(folder: str, storage: Storage) -> int:
+    """Move what killed processes left in their rings into the journal; bytes moved. The caller holds the lock."""
+    sources = ring_sources(folder)
+    positions = storage.positions() if sources else {}
+    moved = 0
+    for source in sources:
+        entries = _left_in(ring_path(folder, source), source, positions.get(source, 0))
+        if entries:
+            storage.append(entries)
+            moved += sum(len(data) for _, _, data in entries)
+        os.unlink(ring_path(folder, source))
+    _remove_rest(os.path.join(folder, RINGS))
+    return moved
+
+
+def _left_in(path: str, source: int, position: int) -> list[Entry]:
+    import mmap
+
+    try:
+        with open(path, "r+b") as file, mmap.mmap(file.fileno(), 0) as memory:
+            capacity = int.from_bytes(memory[8:16], "little")
+            view = memoryview(memory)[: 4096 + capacity]
+            ring = _core.Ring(view)
+            ring.rewind(position)
+            entries: list[Entry] = []
+            while (data := ring.take()) is not None:
+                entries.append((source, ring.position, bytes(data)))
+                del data
+            del ring, view
+            return entries
+    except (ValueError, OSError) as error:
+        warnings.warn(f"the ring {path} cannot be read ({error}); its last reports are lost", RuntimeWarning, stacklevel=2)
+        return []
+
+
+def _remove_rest(folder: str) -> None:
+    import shutil
+
+    shutil.rmtree(folder, ignore_errors=True)
+
+
