@@ -229,8 +229,8 @@ def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
 def effective(steps: Sequence[int]) -> list[int]:
     """Positions of the reports that count, of one trial's steps in the order of reporting.
 
-    A trial that begins again (from a checkpoint or from scratch) repeats steps. What it had reported from there
-    on is replaced: a report counts only if no later one has the same or a smaller step.
+    A trial that begins again (from a checkpoint or from scratch) repeats steps. What it had reported from
+    there on is replaced: a report counts only if no later one has the same or a smaller step.
     """
     kept: list[int] = []
     lowest = math.inf
@@ -418,7 +418,7 @@ class Result:
         known = [(score, saved) for score, saved in scored if score is not None]
         if not known:
             names = sorted({name for _, result in self.best_checkpoints for name in flatten(result)})
-            raise RuntimeError(f"metric {metric!r} is in no checkpoint's report; these are: {', '.join(names)}")
+            raise RuntimeError(f"no checkpoint's report has metric {metric!r}; they have: {', '.join(names)}")
         return known[best_position([score for score, _ in known], mode)][1]
 
     @classmethod

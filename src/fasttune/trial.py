@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import math
 import os
-import pickle
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, overload
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol, overload
 from weakref import WeakValueDictionary
 
 from fasttune.error import TrialFailedError
 from fasttune.result import (
     DEBUG_KEYS,
+    Metrics,
     Report,
     ReportBlock,
     flatten,
@@ -41,7 +41,8 @@ STATUSES = (PENDING, RUNNING, PAUSED, TERMINATED, ERROR)
 MAX_FOLDER_NAME = 130  # characters, as in Ray Tune; file systems allow 255 bytes
 
 
-class TrialFailure(NamedTuple):
+@dataclass(frozen=True)
+class TrialFailure:
     """A trial's latest failure."""
 
     text: str  # traceback
@@ -186,10 +187,10 @@ class Trial:
 
     @property
     def metric_analysis(self) -> dict[str, dict[str, float]]:
-        """{"a/b": {max, min, avg, last, last-5-avg, last-10-avg}} of every metric reported as a number.
+        """{"a/b": {max, min, avg, last, last-5-avg, last-10-avg}} of every metric reported as number.
 
-        Averages are over the reports that had the metric (Ray Tune divides by training_iteration); max and min
-        leave NaN out.
+        Averages are over the reports that had the metric (Ray Tune divides by training_iteration); max and
+        min leave NaN out.
         """
         return {name: statistics(values) for name, values in self._history().items()}
 
@@ -217,15 +218,17 @@ class Trial:
     def get_error(self) -> BaseException | None:
         """The latest failure: the trial's own exception, or a TrialFailedError with its traceback text."""
         failure = self._source.failure(self._index)
-        if failure is None or failure.exception is not None:
-            return failure and failure.exception
+        if failure is None:
+            return None
+        if failure.exception is not None:
+            return failure.exception
         reason = failure.text.strip().rpartition("\n")[2] or "no traceback was left"
         return TrialFailedError(f"trial {self.trial_id} failed: {reason}", failure.text)
 
     def get_pickled_error(self) -> BaseException | None:
         """The trial's own exception object, or None where only its text is left."""
         failure = self._source.failure(self._index)
-        return failure and failure.exception
+        return None if failure is None else failure.exception
 
     @property
     def error_file(self) -> str | None:
@@ -321,7 +324,7 @@ def statistics(values: Sequence[float]) -> dict[str, float]:
 
 
 def trial_name(source: TrialSource, i: int) -> str:
-    """"<trainable>_<trial id>", or the name that the user's own naming gave."""
+    """ "<trainable>_<trial id>", or the name that the user's own naming gave."""
     named: Callable[[int], str] | None = getattr(source, "trial_name", None)
     text = named(i) if named else f"{source.trainable_name(i)}_{source.trial_id(i)}"
     return text.replace("/", "_")
@@ -464,7 +467,7 @@ class Snapshot:
         return self.rows[i].status
 
     def last_result(self, i: int) -> dict[str, Any]:
-        return self.rows[i].last_result.copy()
+        return _fresh(self.rows[i].last_result)
 
     def failure(self, i: int) -> TrialFailure | None:
         return self.rows[i].failure
@@ -509,7 +512,7 @@ def _row(source: TrialSource, i: int) -> TrialRow:
         experiment_tag=source.experiment_tag(i),
         status=source.status(i),
         last_result=source.last_result(i),
-        failure=failure and failure._replace(exception=_if_picklable(failure.exception)),
+        failure=failure and replace(failure, exception=_if_picklable(failure.exception)),
         num_failures=source.num_failures(i),
         resources=source.resources(i),
         checkpoints=source.checkpoints(i),
@@ -519,6 +522,8 @@ def _row(source: TrialSource, i: int) -> TrialRow:
 
 
 def _if_picklable(exception: BaseException | None) -> BaseException | None:
+    import pickle
+
     # an exception class with its own __init__ often dumps but does not load; its text is kept in any case
     try:
         pickle.loads(pickle.dumps(exception))
@@ -527,10 +532,15 @@ def _if_picklable(exception: BaseException | None) -> BaseException | None:
     return exception
 
 
-def _fresh(value: Any) -> Any:
-    """A copy of nested dicts, lists and tuples; everything else is shared."""
+def _fresh(nested: dict[str, Any]) -> dict[str, Any]:
+    """A copy of nested dicts, lists and tuples; objects and other containers are shared."""
+    copy = {key: _fresh_value(value) for key, value in nested.items()}
+    return Metrics(copy) if type(nested) is Metrics else copy
+
+
+def _fresh_value(value: Any) -> Any:
     if type(value) is dict:
-        return {key: _fresh(inner) for key, inner in value.items()}
+        return _fresh(value)
     if type(value) in (list, tuple):
-        return type(value)(_fresh(inner) for inner in value)
+        return type(value)(_fresh_value(inner) for inner in value)
     return value

@@ -28,8 +28,8 @@ HTML_ROWS = 10
 class ExperimentAnalysis:
     """The trials of an experiment, the best of them, and data frames.
 
-    Reports are read when they are first needed and then kept: an analysis made while trials still run shows
-    the reports of its first question. Metrics have their flattened names ("a/b"). Trials of every status count.
+    Reports are read when they are first needed and then kept: made while trials still run, an analysis shows
+    the reports of its first question. Metrics have flattened names ("a/b"). Trials of every status count.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class ExperimentAnalysis:
 
     @property
     def trials(self) -> Trials:
-        """The trials, in the order in which they were suggested; a sequence that makes them when looked at."""
+        """The trials in the order in which they were suggested, each made when it is looked at."""
         return Trials(self._source, self._chosen)
 
     @property
@@ -88,7 +88,7 @@ class ExperimentAnalysis:
         return {i: {f"config{DELIMITER}{k}": v for k, v in config.items()} for i, config in configs.items()}
 
     def stats(self) -> dict[str, Any]:
-        """When the first and the last report were written (unix time), and how many trials and reports are."""
+        """When the first and the last report were written (unix time); how many trials and reports are."""
         time = self._columns.time
         return {
             "start_time": float(time.min()) if len(time) else None,
@@ -106,8 +106,7 @@ class ExperimentAnalysis:
         scope: str = "last",
         filter_nan_and_inf: bool = True,
     ) -> Trial | None:
-        """The trial with the best score of a metric; of equal scores the first trial's. None (and a warning) if
-        no trial has one.
+        """The trial with the best score of a metric, the first of equals; None (with a warning) if none has.
 
         An experiment of one trial gives that trial, whatever the metric.
 
@@ -227,8 +226,8 @@ class ExperimentAnalysis:
         that never had a number there are left out); without a mode it is the trial's last report.
 
         Raises:
-            ValueError: a mode without a metric, a mode that is neither "min" nor "max", or a metric that is in
-                no report although there are reports.
+            ValueError: a mode without a metric, a mode that is neither "min" nor "max", or a metric that no
+                report has although there are reports.
         """
         if mode is not None:
             check_mode(mode)
@@ -314,7 +313,7 @@ class ExperimentAnalysis:
     def _mode(self, mode: str | None) -> str:
         chosen = mode or self.default_mode
         if not chosen:
-            raise ValueError('no mode was given and the experiment has no default mode: pass mode="min" or "max"')
+            raise ValueError('no mode was given and the experiment has no default: pass mode="min" or "max"')
         check_mode(chosen)
         return chosen
 
@@ -399,7 +398,8 @@ def trials_table(trials: Trials, title: str) -> str:
         cells = (trial.trial_id, trial.status, params, metrics, str(shown.get("training_iteration", 0)))
         lines.append("".join(f"<td>{html.escape(cell)}</td>" for cell in cells))
     rest = f"<p>and {len(trials) - HTML_ROWS:,} more</p>" if len(trials) > HTML_ROWS else ""
-    head = "".join(f"<th>{name}</th>" for name in ("trial", "status", "parameters", "last metrics", "reports"))
+    titles = ("trial", "status", "parameters", "last metrics", "iteration")
+    head = "".join(f"<th>{text}</th>" for text in titles)
     body = "".join(f"<tr>{line}</tr>" for line in lines)
     return (
         f"<p><b>{html.escape(title)}</b>: {len(trials):,} trials</p>"

@@ -295,7 +295,7 @@ def reports_frame(columns: Columns, rows: Ints, *, folders: bool = False) -> pd.
 
 
 def trials_frame(columns: Columns, trials: Sequence[int]) -> pd.DataFrame:
-    """One line per trial, by trial_id: its last result, flattened. Without a report there is only its config."""
+    """One line per trial, by trial_id: its last result, flattened. Without a report there is its config."""
     import numpy as np
     import pandas as pd
 

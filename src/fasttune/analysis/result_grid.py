@@ -16,6 +16,8 @@ from fasttune.trial import ERROR, TERMINATED, Trial, trial_folder
 if TYPE_CHECKING:
     import pandas as pd
 
+REPR_RESULTS = 100
+
 
 class ResultGrid(Sequence[Result]):
     """The results of an experiment's trials, in their order. Each is made when it is looked at."""
@@ -58,7 +60,7 @@ class ResultGrid(Sequence[Result]):
         """The result of the best trial; the arguments are those of ``ExperimentAnalysis.get_best_trial``.
 
         Raises:
-            ValueError: metric or mode is neither given here nor in the TuneConfig, and there are several trials.
+            ValueError: there are several trials, and metric or mode is neither given here nor in TuneConfig.
             RuntimeError: no trial has a usable value of the metric.
         """
         best = self._analysis.get_best_trial(metric, mode, scope, filter_nan_and_inf)
@@ -91,8 +93,9 @@ class ResultGrid(Sequence[Result]):
         return map(self._result, self._analysis.trials)
 
     def __repr__(self) -> str:
-        shown = ",\n".join(result._repr(indent=2) for result in self)
-        return f"ResultGrid<[\n{shown}\n]>"
+        shown = ",\n".join(result._repr(indent=2) for result in self[:REPR_RESULTS])
+        rest = f",\n  and {len(self) - REPR_RESULTS} more" if len(self) > REPR_RESULTS else ""
+        return f"ResultGrid<[\n{shown}{rest}\n]>"
 
     def _repr_html_(self) -> str:
         return trials_table(self._analysis.trials, os.path.basename(self.experiment_path))
