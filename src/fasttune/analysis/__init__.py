@@ -1,0 +1,4 @@
+"""What came out of an experiment: ExperimentAnalysis (of tune.run) and ResultGrid (of a Tuner)."""
+
+from fasttune.analysis.experiment_analysis import ExperimentAnalysis as ExperimentAnalysis
+from fasttune.analysis.result_grid import ResultGrid as ResultGrid

@@ -1,0 +1,411 @@
+"""ExperimentAnalysis: what came out of an experiment, live or from disk."""
+
+from __future__ import annotations
+
+import html
+import logging
+import math
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from fasttune.analysis.frames import SCOPES, Columns, TrialFrames, reports_frame, trial_frame, trials_frame
+from fasttune.result import AUTO_RESULT_KEYS, DELIMITER, best_position, check_mode, flatten, number
+from fasttune.trial import ERROR, Snapshot, Trial, Trials, TrialSource, trial_folder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from fasttune.checkpoint import Checkpoint
+
+logger = logging.getLogger(__name__)
+
+HTML_ROWS = 10
+
+
+class ExperimentAnalysis:
+    """The trials of an experiment, the best of them, and data frames.
+
+    Reports are read when they are first needed and then kept: made while trials still run, an analysis shows
+    the reports of its first question. Metrics have flattened names ("a/b"). Trials of every status count.
+    """
+
+    def __init__(
+        self,
+        experiment_checkpoint_path: str | os.PathLike[str] | TrialSource,
+        *,
+        storage_filesystem: None = None,
+        trials: Sequence[Trial] | None = None,
+        default_metric: str | None = None,
+        default_mode: str | None = None,
+    ) -> None:
+        """Opens an experiment's folder (or a file in it), or takes the state of one that is in memory.
+
+        Args:
+            trials: the analysis is of these trials of the experiment only, in this order.
+            default_metric: used where a method's ``metric`` is not given; else the experiment's own.
+            default_mode: "min" or "max", likewise.
+        """
+        if storage_filesystem is not None:
+            raise ValueError(
+                "storage_filesystem is not supported: experiments lie on this machine's disk, "
+                f"got {storage_filesystem!r}; pass the folder's path alone"
+            )
+        if default_mode is not None:
+            check_mode(default_mode)
+        self._source = _opened(experiment_checkpoint_path)
+        self._chosen = None if trials is None else [self._index(trial) for trial in trials]
+        self.default_metric = default_metric if default_metric is not None else self._source.metric
+        self.default_mode = default_mode if default_mode is not None else self._source.mode
+        if self.default_metric is not None and self.default_mode is None:
+            self.default_mode = "max"
+
+    # ---- trials
+
+    @property
+    def trials(self) -> Trials:
+        """The trials in the order in which they were suggested, each made when it is looked at."""
+        return Trials(self._source, self._chosen)
+
+    @property
+    def experiment_path(self) -> str:
+        """The experiment's folder."""
+        return self._source.path
+
+    @property
+    def errors(self) -> list[BaseException]:
+        """The errors of the trials that ended with one."""
+        failed = (trial.get_error() for trial in self.trials if trial.status == ERROR)
+        return [error for error in failed if error is not None]
+
+    def get_all_configs(self, prefix: bool = False) -> dict[str, dict[str, Any]]:
+        """Trial id -> config; with ``prefix`` its keys are "config/<key>"."""
+        configs = {trial.trial_id: trial.config for trial in self.trials}
+        if not prefix:
+            return configs
+        return {i: {f"config{DELIMITER}{k}": v for k, v in config.items()} for i, config in configs.items()}
+
+    def stats(self) -> dict[str, Any]:
+        """When the first and the last report were written (unix time); how many trials and reports are."""
+        time = self._columns.time
+        return {
+            "start_time": float(time.min()) if len(time) else None,
+            "timestamp": float(time.max()) if len(time) else None,
+            "trials": dict(Counter(self._source.status(i) for i in self._indices)),
+            "reports": len(time),
+        }
+
+    # ---- the best trial
+
+    def get_best_trial(
+        self,
+        metric: str | None = None,
+        mode: str | None = None,
+        scope: str = "last",
+        filter_nan_and_inf: bool = True,
+    ) -> Trial | None:
+        """The trial with the best score of a metric, the first of equals; None (with a warning) if none has.
+
+        An experiment of one trial gives that trial, whatever the metric.
+
+        Args:
+            scope: what a trial's score is: "last" its last value, "all" its best one, "avg", "last-5-avg" or
+                "last-10-avg" the mean of all or its last values. Only reports that have the metric count.
+            filter_nan_and_inf: trials whose score is NaN or infinite are left out. Otherwise infinities count
+                and NaN is worse than any number.
+        """
+        if len(self._indices) == 1:
+            return Trial(self._source, self._indices[0])
+        metric, mode = self._metric(metric), self._mode(mode)
+        if scope not in SCOPES:
+            raise ValueError(f"scope must be one of {', '.join(SCOPES)}, got {scope!r}")
+        index = self._best_index(metric, mode, scope, filter_nan_and_inf)
+        if index is None:
+            logger.warning(
+                "No best trial found: no trial has a usable value of metric %r%s",
+                metric,
+                self._reported_names(),
+            )
+            return None
+        return Trial(self._source, index)
+
+    def get_best_config(
+        self,
+        metric: str | None = None,
+        mode: str | None = None,
+        scope: str = "last",
+        filter_nan_and_inf: bool = True,
+    ) -> dict[str, Any] | None:
+        """The config of ``get_best_trial``."""
+        best = self.get_best_trial(metric, mode, scope, filter_nan_and_inf)
+        return best.config if best else None
+
+    def get_best_logdir(
+        self,
+        metric: str | None = None,
+        mode: str | None = None,
+        scope: str = "last",
+        filter_nan_and_inf: bool = True,
+    ) -> str | None:
+        """The folder of ``get_best_trial``."""
+        best = self.get_best_trial(metric, mode, scope, filter_nan_and_inf)
+        return best.logdir if best else None
+
+    @property
+    def best_trial(self) -> Trial | None:
+        """The best trial by the default metric and mode, judged by its last value of it.
+
+        Raises:
+            ValueError: there is no default metric; use ``get_best_trial(metric, mode)``.
+        """
+        if not self.default_metric or not self.default_mode:
+            raise ValueError(
+                "best_... needs a metric and a mode: give them to tune.run or ExperimentAnalysis, "
+                'or use get_best_trial(metric, mode="min" or "max")'
+            )
+        return self.get_best_trial(self.default_metric, self.default_mode)
+
+    @property
+    def best_config(self) -> dict[str, Any] | None:
+        """The config of ``best_trial``."""
+        best = self.best_trial
+        return best.config if best else None
+
+    @property
+    def best_logdir(self) -> str:
+        """The folder of ``best_trial``."""
+        return self._best().logdir
+
+    @property
+    def best_checkpoint(self) -> Checkpoint | None:
+        """The checkpoint of ``best_trial`` with the best value of the default metric."""
+        return self.get_best_checkpoint(self._best(), self.default_metric, self.default_mode)
+
+    @property
+    def best_result(self) -> dict[str, Any]:
+        """The last result of ``best_trial``."""
+        return self._best().last_result
+
+    @property
+    def best_result_df(self) -> pd.DataFrame:
+        """``best_result`` as a frame of one line, flattened, with index trial_id."""
+        return trials_frame(self._columns, [self._best().index])
+
+    @property
+    def best_dataframe(self) -> pd.DataFrame:
+        """Every report of ``best_trial``, one line each."""
+        return trial_frame(self._columns, self._best().index)
+
+    # ---- tables
+
+    @property
+    def results(self) -> dict[str, dict[str, Any]]:
+        """Trial id -> last result."""
+        return {trial.trial_id: trial.last_result for trial in self.trials}
+
+    @property
+    def results_df(self) -> pd.DataFrame:
+        """One line per trial: its last result, flattened, with index trial_id."""
+        return trials_frame(self._columns, self._indices)
+
+    @cached_property
+    def trial_dataframes(self) -> Mapping[str, pd.DataFrame]:
+        """Trial id -> every report of the trial, one line each; each frame is made when it is asked for."""
+        return TrialFrames(self._columns, self._indices)
+
+    def fetch_trial_dataframes(self) -> Mapping[str, pd.DataFrame]:
+        """The same as ``trial_dataframes``, under its older name."""
+        return self.trial_dataframes
+
+    def dataframe(self, metric: str | None = None, mode: str | None = None) -> pd.DataFrame:
+        """One line per trial that reported, with config/<name> columns and the trial's folder as ``logdir``.
+
+        With a mode it is the line of the trial's best ever value of the metric (the first of equals; trials
+        that never had a number there are left out); without a mode it is the trial's last report.
+
+        Raises:
+            ValueError: a mode without a metric, a mode that is neither "min" nor "max", or a metric that no
+                report has although there are reports.
+        """
+        if mode is not None:
+            check_mode(mode)
+            if metric is None:
+                raise ValueError(f"mode={mode!r} needs a metric: dataframe(metric=..., mode={mode!r})")
+        columns = self._columns
+        if mode is None or metric is None:
+            rows = columns.last_rows()
+        else:
+            rows = columns.best_rows(metric, mode)
+            if not len(rows) and len(columns) and metric not in columns.names:
+                raise ValueError(f"metric {metric!r} was never reported{self._reported_names()}")
+        return reports_frame(columns, self._in_order(rows), folders=True)
+
+    # ---- checkpoints
+
+    def get_trial_checkpoints_paths(
+        self, trial: Trial | str, metric: str | None = None
+    ) -> list[tuple[str, Any]]:
+        """(directory, value of the metric or None) of each checkpoint that is kept, oldest first."""
+        metric = metric or self.default_metric or "training_iteration"
+        saved = self._source.checkpoints(self._index(trial))
+        return [(path, flatten(result).get(metric)) for path, result in saved]
+
+    def get_best_checkpoint(
+        self, trial: Trial | str, metric: str | None = None, mode: str | None = None
+    ) -> Checkpoint | None:
+        """The kept checkpoint of a trial (or trial id, or trial folder) with the best value of the metric.
+
+        Checkpoints without a number there, or with NaN, do not count; None (and an error in the log) if that
+        leaves none. Of equal values the first.
+        """
+        from fasttune.checkpoint import Checkpoint
+
+        metric, mode = self._metric(metric), self._mode(mode)
+        saved = self.get_trial_checkpoints_paths(trial, metric)
+        scored = [(path, number(value)) for path, value in saved]
+        usable = [(path, score) for path, score in scored if score is not None and not math.isnan(score)]
+        if not usable:
+            name = trial if isinstance(trial, str) else str(trial)
+            reason = f"none of its {len(saved)} has a usable value of {metric!r}" if saved else "it has none"
+            logger.error("No best checkpoint of trial %s: %s", name, reason)
+            return None
+        return Checkpoint(usable[best_position([score for _, score in usable], mode)][0])
+
+    def get_last_checkpoint(
+        self, trial: Trial | str | None = None, metric: str = "training_iteration", mode: str = "max"
+    ) -> Checkpoint | None:
+        """The checkpoint of a trial with the highest training_iteration.
+
+        Without a trial: of the best one by ``metric`` and ``mode``.
+        """
+        chosen = trial if trial is not None else self.get_best_trial(metric, mode)
+        return self.get_best_checkpoint(chosen, "training_iteration", "max") if chosen is not None else None
+
+    # ---- inside
+
+    @cached_property
+    def _columns(self) -> Columns:
+        return Columns(self._source)
+
+    @property
+    def _indices(self) -> Sequence[int]:
+        return range(len(self._source)) if self._chosen is None else self._chosen
+
+    def _index(self, trial: Trial | str) -> int:
+        """Index of a trial that is given as a view, by id or by folder."""
+        if isinstance(trial, Trial):
+            if trial.index < len(self._source) and trial.local_experiment_path == self._source.path:
+                return trial.index
+        else:
+            for i in range(len(self._source)):
+                if trial in (self._source.trial_id(i), trial_folder(self._source, i)):
+                    return i
+        raise ValueError(f"trial {str(trial)!r} is not one of the experiment in {self._source.path}")
+
+    def _metric(self, metric: str | None) -> str:
+        chosen = metric or self.default_metric
+        if not chosen:
+            raise ValueError("no metric was given and the experiment has no default metric: pass metric=...")
+        return chosen
+
+    def _mode(self, mode: str | None) -> str:
+        chosen = mode or self.default_mode
+        if not chosen:
+            raise ValueError('no mode was given and the experiment has no default: pass mode="min" or "max"')
+        check_mode(chosen)
+        return chosen
+
+    def _best(self) -> Trial:
+        best = self.best_trial
+        if best is None:
+            raise ValueError(
+                f"no best trial found: no trial has a usable value of metric {self.default_metric!r}"
+                f"{self._reported_names()}"
+            )
+        return best
+
+    def _best_index(self, metric: str, mode: str, scope: str, filter_nan_and_inf: bool) -> int | None:
+        import numpy as np
+
+        trials, score = self._columns.scores(metric, mode, scope)
+        if self._chosen is not None:
+            where = {trial: position for position, trial in enumerate(trials.tolist())}
+            at = np.array([where[i] for i in self._chosen if i in where], dtype=np.int64)
+            trials, score = trials[at], score[at]
+        if filter_nan_and_inf:
+            usable = np.isfinite(score)
+            trials, score = trials[usable], score[usable]
+        if not len(score):
+            return None
+        if np.isnan(score).all():
+            return int(trials[0])
+        return int(trials[np.nanargmax(score) if mode == "max" else np.nanargmin(score)])
+
+    def _in_order(self, rows: Any) -> Any:
+        """Rows, at most one per trial, of the chosen trials in their order."""
+        import numpy as np
+
+        if self._chosen is None:
+            return rows
+        row_of = dict(zip(self._columns.trial[rows].tolist(), rows.tolist(), strict=True))
+        return np.array([row_of[i] for i in self._chosen if i in row_of], dtype=np.int64)
+
+    def _reported_names(self) -> str:
+        names = list(self._columns.names)
+        return f"; reported were: {', '.join(names[:20])}" if names else "; nothing was reported"
+
+    def __getstate__(self) -> dict[str, Any]:
+        source = Snapshot.of(self._source, range(len(self._source)))
+        return {
+            "_source": source,
+            "_chosen": self._chosen,
+            "default_metric": self.default_metric,
+            "default_mode": self.default_mode,
+        }
+
+    def __repr__(self) -> str:
+        return f"<ExperimentAnalysis of {len(self._indices)} trials in {self._source.path}>"
+
+    def _repr_html_(self) -> str:
+        return trials_table(self.trials, self._source.name)
+
+
+def _opened(experiment: str | os.PathLike[str] | TrialSource) -> TrialSource:
+    if not isinstance(experiment, (str, os.PathLike)):
+        return experiment
+    from fasttune.experiment import ExperimentState
+
+    path = os.path.abspath(os.path.expanduser(os.fspath(experiment)))
+    if os.path.isfile(path):  # the journal itself
+        path = os.path.dirname(path)
+    source: TrialSource = ExperimentState.load(path)
+    return source
+
+
+def trials_table(trials: Trials, title: str) -> str:
+    """A small HTML table of the first trials, for notebooks."""
+    lines = []
+    for trial in trials[:HTML_ROWS]:
+        shown = flatten(trial.last_result)
+        params = ", ".join(f"{name}={_short(value)}" for name, value in trial.evaluated_params.items())
+        metrics = ", ".join(
+            f"{name}={_short(value)}"
+            for name, value in shown.items()
+            if name not in AUTO_RESULT_KEYS and not name.startswith("config/")
+        )
+        cells = (trial.trial_id, trial.status, params, metrics, str(shown.get("training_iteration", 0)))
+        lines.append("".join(f"<td>{html.escape(cell)}</td>" for cell in cells))
+    rest = f"<p>and {len(trials) - HTML_ROWS:,} more</p>" if len(trials) > HTML_ROWS else ""
+    titles = ("trial", "status", "parameters", "last metrics", "iteration")
+    head = "".join(f"<th>{text}</th>" for text in titles)
+    body = "".join(f"<tr>{line}</tr>" for line in lines)
+    return (
+        f"<p><b>{html.escape(title)}</b>: {len(trials):,} trials</p>"
+        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{rest}"
+    )
+
+
+def _short(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)[:40]

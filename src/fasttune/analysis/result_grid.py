@@ -1,0 +1,149 @@
+"""ResultGrid: the outcome of a Tuner, one Result per trial."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, overload
+
+from fasttune.analysis.experiment_analysis import ExperimentAnalysis, trials_table
+from fasttune.analysis.frames import trial_frame
+from fasttune.error import TuneError
+from fasttune.result import Result
+from fasttune.trial import ERROR, TERMINATED, Trial, trial_folder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+REPR_RESULTS = 100
+
+
+class ResultGrid(Sequence[Result]):
+    """The results of an experiment's trials, in their order. Each is made when it is looked at."""
+
+    def __init__(self, experiment_analysis: ExperimentAnalysis) -> None:
+        self._analysis = experiment_analysis
+
+    @property
+    def experiment_path(self) -> str:
+        """The experiment's folder."""
+        return self._analysis.experiment_path
+
+    @property
+    def filesystem(self) -> str:
+        """Always "local": experiments lie on this machine's disk."""
+        return "local"
+
+    @property
+    def errors(self) -> list[BaseException]:
+        """The errors of the trials that ended with one."""
+        return self._analysis.errors
+
+    @property
+    def num_errors(self) -> int:
+        """How many trials ended with an error."""
+        return self._count(ERROR)
+
+    @property
+    def num_terminated(self) -> int:
+        """How many trials ended without an error, by themselves or stopped."""
+        return self._count(TERMINATED)
+
+    def get_best_result(
+        self,
+        metric: str | None = None,
+        mode: str | None = None,
+        scope: str = "last",
+        filter_nan_and_inf: bool = True,
+    ) -> Result:
+        """The result of the best trial; the arguments are those of ``ExperimentAnalysis.get_best_trial``.
+
+        Raises:
+            ValueError: there are several trials, and metric or mode is neither given here nor in TuneConfig.
+            RuntimeError: no trial has a usable value of the metric.
+        """
+        best = self._analysis.get_best_trial(metric, mode, scope, filter_nan_and_inf)
+        if best is None:
+            wanted = metric or self._analysis.default_metric
+            raise RuntimeError(
+                f"No best trial found for metric {wanted!r}: no trial reported a usable number for it. "
+                "The usual causes are a misspelled name, trials that failed before their first report, "
+                "and values that are all NaN or infinite (see filter_nan_and_inf)"
+            )
+        return self._result(best)
+
+    def get_dataframe(self, filter_metric: str | None = None, filter_mode: str | None = None) -> pd.DataFrame:
+        """One line per trial: its last report, or that of its best ever value of ``filter_metric``."""
+        return self._analysis.dataframe(metric=filter_metric, mode=filter_mode)
+
+    def __len__(self) -> int:
+        return len(self._analysis.trials)
+
+    @overload
+    def __getitem__(self, position: int) -> Result: ...
+    @overload
+    def __getitem__(self, position: slice) -> list[Result]: ...
+    def __getitem__(self, position: int | slice) -> Result | list[Result]:
+        if isinstance(position, slice):
+            return [self._result(trial) for trial in self._analysis.trials[position]]
+        return self._result(self._analysis.trials[position])
+
+    def __iter__(self) -> Iterator[Result]:
+        return map(self._result, self._analysis.trials)
+
+    def __repr__(self) -> str:
+        shown = ",\n".join(result._repr(indent=2) for result in self[:REPR_RESULTS])
+        rest = f",\n  and {len(self) - REPR_RESULTS} more" if len(self) > REPR_RESULTS else ""
+        return f"ResultGrid<[\n{shown}{rest}\n]>"
+
+    def _repr_html_(self) -> str:
+        return trials_table(self._analysis.trials, os.path.basename(self.experiment_path))
+
+    def _count(self, status: str) -> int:
+        return sum(trial.status == status for trial in self._analysis.trials)
+
+    def _result(self, trial: Trial) -> Result:
+        return result_of(self._analysis, trial)
+
+
+def result_of(analysis: ExperimentAnalysis, trial: Trial) -> Result:
+    """The Result of one of an analysis' trials. Makes no frame and no folder until it is asked."""
+    from fasttune.checkpoint import Checkpoint
+
+    source, i = analysis._source, trial.index
+    saved: list[tuple[Checkpoint, dict[str, Any]]] = [
+        (Checkpoint(path), metrics) for path, metrics in source.checkpoints(i)
+    ]
+    return Result(
+        metrics=trial.last_result,
+        checkpoint=saved[-1][0] if saved else None,
+        error=trial.get_error() if trial.status == ERROR else None,
+        path=trial_folder(source, i),
+        metrics_dataframe=partial(_frame, analysis, i),
+        best_checkpoints=saved,
+        config=trial.config,
+        make_folder=True,
+    )
+
+
+def _frame(analysis: ExperimentAnalysis, trial: int) -> pd.DataFrame:
+    return trial_frame(analysis._columns, trial)
+
+
+def result_from_path(path: str | os.PathLike[str]) -> Result:
+    """The result of the trial whose folder this is.
+
+    Raises:
+        TuneError: no trial of the experiment in the folder above has this folder.
+    """
+    folder = os.path.abspath(os.path.expanduser(os.fspath(path)))
+    analysis = ExperimentAnalysis(os.path.dirname(folder))
+    wanted = os.path.basename(folder)
+    for trial in analysis.trials:
+        if os.path.basename(trial_folder(analysis._source, trial.index)) == wanted:
+            return result_of(analysis, trial)
+    raise TuneError(
+        f"{folder} is not the folder of a trial of the experiment in {analysis.experiment_path}; "
+        "Result.from_path takes <experiment folder>/<trial folder>"
+    )

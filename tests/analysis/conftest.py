@@ -1,0 +1,28 @@
+"""These tests need no real checkpoints and no journal."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import Any
+
+import pytest
+from fake_source import FakeCheckpoint
+
+
+@pytest.fixture(autouse=True)
+def stand_ins(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Modules of other floors, replaced; the dict is path -> source, for ExperimentState.load."""
+    on_disk: dict[str, Any] = {}
+
+    class ExperimentState:
+        @staticmethod
+        def load(path: str) -> Any:
+            return on_disk[path]
+
+    checkpoint, experiment = ModuleType("fasttune.checkpoint"), ModuleType("fasttune.experiment")
+    checkpoint.Checkpoint = FakeCheckpoint  # type: ignore[attr-defined]
+    experiment.ExperimentState = ExperimentState  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "fasttune.checkpoint", checkpoint)
+    monkeypatch.setitem(sys.modules, "fasttune.experiment", experiment)
+    return on_disk
