@@ -121,9 +121,7 @@ class CallbackList:
         return hook in self._hooks
 
     def fire(self, hook: str, **arguments: Any) -> None:
-        """Call a hook of all callbacks that override it. Raises nothing that a callback raises (Ctrl-C
-        passes).
-        """
+        """Call a hook of all callbacks that override it. Their exceptions end here; Ctrl-C does not."""
         for callback, method in tuple(self._hooks.get(hook, ())):
             try:
                 method(**arguments)

@@ -32,7 +32,8 @@ _CHECKPOINT_NAME = re.compile(r"checkpoint_(\d{6,})")
 class Reporter(Protocol):
     """What the compiled reporter of a trial offers. ``report`` answers NOT_PLAIN, and has written nothing, if
     a value is not a plain float, int or bool or a key is not text; then ``report_extra`` is the way.
-    ``checkpoint`` is relative to the folder of the experiment."""
+    ``checkpoint`` is relative to the folder of the experiment.
+    """
 
     @property
     def context(self) -> TrialContext: ...
@@ -146,8 +147,11 @@ def report(
     stopped, StopTrial (a SystemExit) is raised here, so that ``finally`` blocks run.
     """
     reporter = _core.current()
-    if metrics is None and checkpoint is None and reporter is not None and reporter.context.quick:
-        code = reporter.report(keywords)
+    if checkpoint is None and reporter is not None and reporter.context.quick:
+        if metrics is None:
+            code = reporter.report(keywords)
+        else:
+            code = reporter.report(metrics) if type(metrics) is dict and not keywords else NOT_PLAIN
         if code == CONTINUE:
             return
         if code != NOT_PLAIN:
@@ -155,7 +159,8 @@ def report(
             return
     if reporter is None:
         _warn_once(
-            "report", "tune.report() does nothing here: it reports for the trial that runs, and no trial does"
+            "report",
+            "tune.report() does nothing here: it reports for the trial that runs, and no trial does",
         )
     elif reporter.context.is_class:
         _warn_once(
@@ -181,8 +186,7 @@ def handle_return(reporter: Reporter, value: Any) -> None:
     if number is None:
         raise ValueError(
             "a trainable function must return or yield a dict of metrics, a number or None, got "
-            f"{_type_name(value)}; "
-            "report what you measured, and save models in a checkpoint"
+            f"{_type_name(value)}; report what you measured, and save models in a checkpoint"
         )
     _deliver(reporter, {DEFAULT_METRIC: number}, None)
 
@@ -190,8 +194,7 @@ def handle_return(reporter: Reporter, value: Any) -> None:
 def run_function(
     function: Callable[..., Any], config: dict[str, Any], reporter: Reporter, form: str = "config"
 ) -> None:
-    """Run a trainable function to its end, as the trial of ``reporter``. Every yield and the return are
-    reported.
+    """Run a trainable function to its end, as the trial of ``reporter``; its yields and return are reported.
 
     ``form`` is what ``trainable.call_form(function)`` said. A generator is closed when the trial is stopped.
     """
@@ -227,8 +230,7 @@ def end_function(reporter: Reporter) -> None:
         reporter.context.pending = None
         warnings.warn(
             f"the checkpoint {pending} was written after the last report of trial "
-            f"{reporter.context.trial_id}: "
-            "it belongs to no result; write it before the report",
+            f"{reporter.context.trial_id}: it belongs to no result; write it before the report",
             stacklevel=2,
         )
 
@@ -266,18 +268,15 @@ def _deliver(
     reporter: Reporter, metrics: dict[str, Any], checkpoint: Checkpoint | str | os.PathLike[str] | None
 ) -> None:
     """Write one report, whatever is in it, and obey the answer."""
-    context = reporter.context
-    if checkpoint is None and context.pending is None:
-        code = reporter.report(metrics)
-        if code != NOT_PLAIN:
-            return _obey(reporter, code)
     numbers, extra = split_metrics(metrics)  # before the copy: a wrong metric leaves no checkpoint behind
-    extra_json = _to_json(extra) if extra else b""
-    name = _keep_checkpoint(context, checkpoint)
-    code = reporter.report_extra(numbers, extra, extra_json, name)
+    name = _keep_checkpoint(reporter.context, checkpoint)
+    if name is None and not extra:
+        code = reporter.report(numbers)
+    else:
+        code = reporter.report_extra(numbers, extra, _to_json(extra) if extra else b"", name)
     if name is not None:
-        context.checkpoint = os.path.join(context.experiment_path, name)
-    return _obey(reporter, code)
+        reporter.context.checkpoint = os.path.join(reporter.context.experiment_path, name)
+    _obey(reporter, code)
 
 
 # ---- metrics that are not plain numbers --------------------------------------------------------------------
@@ -355,8 +354,9 @@ def _untyped(name: str, value: Any) -> Any:
 
 
 def _is_number(value: Any) -> bool:
-    """A number, or what a library uses as one (numpy scalar, 0-d array). A torch tensor counts: it gets its
-    error.
+    """A number, or what a library uses as one (numpy scalar, 0-d array).
+
+    A torch tensor counts: it gets an error of its own.
     """
     if isinstance(value, (int, float)):
         return True

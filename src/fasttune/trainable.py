@@ -84,9 +84,7 @@ class Trainable:
         """Let go of what ``setup`` took. Called once."""
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take over another trial's config; True if that is possible, so that nothing has to be built
-        anew.
-        """
+        """Take over another trial's config and return True, if nothing has to be built anew for it."""
         return False
 
     def log_result(self, result: dict[str, Any]) -> None:
@@ -127,9 +125,7 @@ class Trainable:
         return result
 
     def train_buffered(self, buffer_time_s: float, max_buffer_length: int = 1000) -> list[dict[str, Any]]:
-        """Results of the steps that fit into the time: at least one, up to done or a wish for a
-        checkpoint.
-        """
+        """Results of the steps that fit into the time; at least one, none after done or should_checkpoint."""
         end = self._clock() + buffer_time_s
         results = []
         while True:
@@ -144,7 +140,6 @@ class Trainable:
         now: float | None = None,
         time_this_iter_s: float | None = None,
         timestamp: int | None = None,
-        debug_metrics_only: bool = False,
     ) -> dict[str, Any]:
         """The keys that every result has, in their order. ``now`` is unix time."""
         import socket
@@ -167,9 +162,6 @@ class Trainable:
         }
         if self._timesteps_since_restore:
             filled["timesteps_since_restore"] = self._timesteps_since_restore
-        if debug_metrics_only:
-            for key in ("done", "training_iteration"):
-                del filled[key]
         return filled
 
     def _timed_step(self) -> dict[str, Any]:
@@ -178,8 +170,7 @@ class Trainable:
         if not isinstance(metrics, dict):
             raise TypeError(
                 f"step() of {type(self).__name__} must return a dict of metrics, got "
-                f"{type(metrics).__name__}; "
-                "is a return missing at its end?"
+                f"{type(metrics).__name__}; is a return missing at its end?"
             )
         self._count(metrics, self._clock() - before)
         return self._with_totals(metrics)
@@ -214,8 +205,9 @@ class Trainable:
     # ---- saving and restoring
 
     def save(self, checkpoint_dir: str | None = None) -> Checkpoint:
-        """Write a checkpoint: into the directory, beside what is in it; or, if None, as a whole new directory
-        ``logdir/checkpoint_<iteration>``.
+        """Write a checkpoint into the directory, beside what is in it.
+
+        If None: as a new directory ``logdir/checkpoint_<iteration>``, which is there only when it is whole.
         """
         if checkpoint_dir is not None:
             os.makedirs(checkpoint_dir, exist_ok=True)
@@ -227,9 +219,7 @@ class Trainable:
         return Checkpoint(target)
 
     def restore(self, checkpoint: Checkpoint | str | os.PathLike[str]) -> None:
-        """Go back to a checkpoint: the user's state, the iteration and the totals; *_since_restore become
-        0.
-        """
+        """Go back to a checkpoint: the user's state, iteration and totals. What counts since then is 0."""
         directory = os.path.abspath(os.fspath(checkpoint))
         if not os.path.isdir(directory):
             raise FileNotFoundError(
@@ -247,9 +237,7 @@ class Trainable:
         self._set_counters(state)
 
     def save_to_object(self) -> bytes:
-        """A checkpoint as bytes, for a tuner that keeps it in memory. Files that were written are packed
-        in.
-        """
+        """A checkpoint as bytes, for a tuner that keeps it in memory. Files that were written are in it."""
         directory = self._scratch_dir()
         saved, relative = self._call_save(directory)
         files = _pack(directory) if os.listdir(directory) else {}
@@ -278,7 +266,8 @@ class Trainable:
             with open(os.path.join(directory, DICT_FILE), "wb") as file:
                 file.write(_dumps(saved))
         with open(os.path.join(directory, STATE_FILE), "w", encoding="utf-8") as text:
-            json.dump({**self._counters(), "saved": relative}, text)
+            numbers = {**self._counters(), "saved": relative}
+            json.dump(numbers, text, default=lambda number: number.item())  # users count in numpy too
 
     def _call_save(self, directory: str) -> tuple[dict[str, Any] | None, str]:
         """What the user's save returned: a dict, or a path in the directory, made relative to it."""
@@ -288,11 +277,10 @@ class Trainable:
         if saved is None:
             return None, ""
         relative = os.path.relpath(os.fspath(saved), directory)
-        if relative.startswith(os.pardir):
+        if relative.split(os.sep)[0] == os.pardir:
             raise ValueError(
                 f"save_checkpoint() of {type(self).__name__} returned {saved!r}, which is not in the "
-                "directory it was "
-                f"given ({directory}); write there, and return a dict, that directory or nothing"
+                f"directory it was given ({directory}); write there, and return a dict, that directory or nothing"
             )
         return None, "" if relative == os.curdir else relative
 
@@ -463,8 +451,7 @@ def validate_save_restore(
                 if found != expected:
                     raise ValueError(
                         f"{trainable_class.__name__} was restored after 3 iterations and reports {found} "
-                        "where "
-                        f"{expected} is due; does step() set training_iteration itself?"
+                        f"where {expected} is due; does step() set training_iteration itself?"
                     )
         finally:
             first.stop()
@@ -533,9 +520,7 @@ def call_form(function: Callable[..., Any]) -> str:
 
 
 def trainable_name(trainable: Any) -> str:
-    """What it is called in tables and folders: "lambda", the function of a partial, the class of an
-    object.
-    """
+    """What it is called in tables and folders: the name of the function, of a partial's, or of the class."""
     inner = _unwrapped(trainable)
     if isinstance(inner, str):
         return inner
@@ -610,9 +595,7 @@ def with_parameters(trainable: Any, **parameters: Any) -> Any:
 
 
 def with_resources(trainable: Any, resources: Any) -> Any:
-    """The trainable with what each trial needs: a dict, a PlacementGroupFactory, or a function of the
-    config.
-    """
+    """The trainable with what each trial needs: a dict, PlacementGroupFactory, or function of the config."""
     if not (isinstance(resources, Mapping) or hasattr(resources, "bundles") or callable(resources)):
         raise ValueError(
             "resources must be a dict, a PlacementGroupFactory or a function of the config, got "
@@ -668,8 +651,8 @@ def _class_with_resources(trainable: type[Trainable], resources: Any) -> type[Tr
 
 
 def _derive(trainable: type[Trainable], members: dict[str, Any]) -> type[Trainable]:
-    """A class of the same name with other members. cloudpickle sends it by value: its name leads to the
-    original.
+    """A class of the same name with other members. cloudpickle sends it by value, as only the original is
+    found under its name.
     """
     same = {
         "__module__": trainable.__module__,
