@@ -280,7 +280,8 @@ class Trainable:
         if relative.split(os.sep)[0] == os.pardir:
             raise ValueError(
                 f"save_checkpoint() of {type(self).__name__} returned {saved!r}, which is not in the "
-                f"directory it was given ({directory}); write there, and return a dict, that directory or nothing"
+                f"directory it was given ({directory}); write there, and return a dict, that directory or "
+                "nothing"
             )
         return None, "" if relative == os.curdir else relative
 

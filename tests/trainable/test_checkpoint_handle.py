@@ -112,9 +112,13 @@ def test_a_whole_directory_replaces_an_old_one_and_a_killed_attempt(folder: Path
 
 
 def test_a_whole_directory_that_fails_changes_nothing(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), whole_directory(str(folder)) as unfinished:
-        Path(unfinished, "x").write_text("new")
-        raise RuntimeError
+    def break_off() -> None:
+        with whole_directory(str(folder)) as unfinished:
+            Path(unfinished, "x").write_text("new")
+            raise RuntimeError("broken off")
+
+    with pytest.raises(RuntimeError, match="broken off"):
+        break_off()
     assert os.listdir(folder) == ["sub"]
     assert os.listdir(tmp_path) == ["model"]
 

@@ -76,7 +76,9 @@ def test_call_form(function: Callable[..., Any], form: str) -> None:
     "function", [lambda: 1, lambda config, data: 1, lambda config, *, data: 1, lambda a, b, c: 1]
 )
 def test_wrong_arguments_are_told_at_once(function: Callable[..., Any]) -> None:
-    with pytest.raises(ValueError, match=r"Unknown argument found in the Trainable function lambda\(.*with_param"):
+    with pytest.raises(
+        ValueError, match=r"Unknown argument found in the Trainable function lambda\(.*with_param"
+    ):
         check_function(function)
 
 
@@ -165,7 +167,9 @@ def test_T9_wrong_uses_are_told_at_once() -> None:
     assert with_parameters(lambda config, **rest: rest, data=3)({}) == {"data": 3}
 
 
-@pytest.mark.parametrize("bind", [lambda t: with_parameters(t, data=[1, 2]), lambda t: with_resources(t, {"cpu": 2})])
+@pytest.mark.parametrize(
+    "bind", [lambda t: with_parameters(t, data=[1, 2]), lambda t: with_resources(t, {"cpu": 2})]
+)
 def test_bound_trainables_travel(bind: Callable[[Any], Any]) -> None:
     def train(config: dict[str, Any], data: Any = None) -> Any:
         return config, data
