@@ -239,9 +239,11 @@ class Trainable:
     def save_to_object(self) -> bytes:
         """A checkpoint as bytes, for a tuner that keeps it in memory. Files that were written are in it."""
         directory = self._scratch_dir()
-        saved, relative = self._call_save(directory)
-        files = _pack(directory) if os.listdir(directory) else {}
-        _empty(directory, files)
+        try:
+            saved, relative = self._call_save(directory)
+            files = _pack(directory) if os.listdir(directory) else {}
+        finally:
+            _empty(directory)
         return _dumps((self._counters(), saved, files, relative))
 
     def restore_from_object(self, data: bytes) -> None:
@@ -253,9 +255,11 @@ class Trainable:
             self.load_checkpoint(saved)
         else:
             directory = self._scratch_dir()
-            _unpack(directory, files)
-            self.load_checkpoint(os.path.join(directory, relative) if relative else directory)
-            _empty(directory, files)
+            try:
+                _unpack(directory, files)
+                self.load_checkpoint(os.path.join(directory, relative) if relative else directory)
+            finally:
+                _empty(directory)
         self._set_counters(state)
 
     def _save_into(self, directory: str) -> None:
@@ -398,8 +402,7 @@ class Trainable:
         return self._iteration
 
     def _scratch_dir(self) -> str:
-        """An empty directory for checkpoints in memory, one per thread and not per trial: they are never kept
-        open.
+        """An empty directory for checkpoints in memory, one per thread: no trial keeps it.
 
         It is in the experiment's folder, so that a killed process leaves nothing elsewhere.
         """
@@ -439,10 +442,7 @@ def validate_save_restore(
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
-        first, second = (
-            trainable_class(copy_containers(config or {})),
-            trainable_class(copy_containers(config or {})),
-        )
+        first, second = (trainable_class(copy_containers(config or {})) for _ in range(2))
         try:
             for _ in range(3):
                 first.train()
@@ -514,9 +514,8 @@ def call_form(function: Callable[..., Any]) -> str:
         return "reporter"
     raise ValueError(
         f"Unknown argument found in the Trainable function {trainable_name(function)}{signature}: it must "
-        "take exactly "
-        "one argument, the config (or: config, checkpoint_dir=None; or: config, reporter). To give it more, "
-        "use tune.with_parameters(function, name=value)"
+        "take exactly one argument, the config (or: config, checkpoint_dir=None; or: config, reporter). "
+        "To give it more, use tune.with_parameters(function, name=value)"
     )
 
 
@@ -739,9 +738,9 @@ def _unpack(directory: str, files: dict[str, bytes]) -> None:
             file.write(contents)
 
 
-def _empty(directory: str, files: dict[str, bytes]) -> None:
-    """Make the scratch directory empty again. Nothing to do for those who save a dict."""
-    if files or os.listdir(directory):
+def _empty(directory: str) -> None:
+    """Make the scratch directory empty again: the next trial uses it. Costs little if a dict was saved."""
+    if os.listdir(directory):
         import shutil
 
         shutil.rmtree(directory)

@@ -227,6 +227,18 @@ def test_save_and_restore_in_memory_leaves_no_file(
     assert list((tmp_path / "exp").iterdir()) == []
 
 
+def test_a_save_that_fails_leaves_nothing_for_the_next_trial(inside: Callable[[str], TrialContext]) -> None:
+    class Failing(Filer):
+        @staticmethod
+        def returns(folder: str, path: str) -> Any:
+            raise RuntimeError("disk is full")
+
+    inside("ab12c_00000")
+    with pytest.raises(RuntimeError, match="disk is full"):
+        Failing().save_to_object()
+    assert b"value.txt" not in Counter().save_to_object()
+
+
 def test_scratch_outside_an_experiment_is_removed_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
