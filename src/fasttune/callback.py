@@ -1,0 +1,194 @@
+"""Hooks into a run, for what watches it: loggers, reporters, dashboards.
+
+A hook that nobody overrides costs nothing. A hook that raises is logged once, with its traceback, and not
+called again: the experiment goes on.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+HOOKS = (
+    "setup",
+    "on_step_begin",
+    "on_step_end",
+    "on_trial_start",
+    "on_trial_restore",
+    "on_trial_save",
+    "on_trial_result",
+    "on_trial_complete",
+    "on_trial_recover",
+    "on_trial_error",
+    "on_checkpoint",
+    "on_experiment_end",
+)
+
+
+class Callback:
+    """Derive from it and override the hooks you need. They are called in the loop's thread, with keywords
+    only.
+
+    ``trials`` is a lazy sequence of all trials, ``trial`` the one it is about, ``iteration`` the loop's turn.
+    """
+
+    def setup(
+        self,
+        stop: Any = None,
+        num_samples: int | None = None,
+        total_num_samples: int | None = None,
+        **info: Any,
+    ) -> None:
+        """Called once, before any other hook."""
+
+    def on_step_begin(self, iteration: int, trials: Sequence[Any], **info: Any) -> None:
+        """Called before each turn of the loop."""
+
+    def on_step_end(self, iteration: int, trials: Sequence[Any], **info: Any) -> None:
+        """Called after each turn of the loop."""
+
+    def on_trial_start(self, iteration: int, trials: Sequence[Any], trial: Any, **info: Any) -> None:
+        """Called when a trial starts to run, also after a pause."""
+
+    def on_trial_restore(self, iteration: int, trials: Sequence[Any], trial: Any, **info: Any) -> None:
+        """Called when a trial has gone back to a checkpoint."""
+
+    def on_trial_save(self, iteration: int, trials: Sequence[Any], trial: Any, **info: Any) -> None:
+        """Called when a checkpoint of a trial has been written."""
+
+    def on_trial_result(
+        self, iteration: int, trials: Sequence[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Called for each report. What is changed in ``result`` is seen by the callbacks that follow."""
+
+    def on_trial_complete(self, iteration: int, trials: Sequence[Any], trial: Any, **info: Any) -> None:
+        """Called when a trial has ended well, or was stopped."""
+
+    def on_trial_recover(self, iteration: int, trials: Sequence[Any], trial: Any, **info: Any) -> None:
+        """Called when a trial failed and will be tried again."""
+
+    def on_trial_error(self, iteration: int, trials: Sequence[Any], trial: Any, **info: Any) -> None:
+        """Called when a trial has failed for good."""
+
+    def on_checkpoint(
+        self, iteration: int, trials: Sequence[Any], trial: Any, checkpoint: Any, **info: Any
+    ) -> None:
+        """Called with each checkpoint that is kept."""
+
+    def on_experiment_end(self, trials: Sequence[Any], **info: Any) -> None:
+        """Called once, after the last trial."""
+
+    def get_state(self) -> dict[str, Any] | None:
+        """What ``set_state`` needs after a resume; None for nothing."""
+        return None
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Take up the state of an earlier run of this experiment."""
+
+
+class CallbackList:
+    """The callbacks of one run, called in their order. The sequence that was given is not kept and not
+    changed.
+
+    _hooks   hook -> the bound methods that override it; a hook without any is not in it
+    """
+
+    def __init__(self, callbacks: Sequence[Callback] = ()) -> None:
+        for callback in callbacks:
+            if not isinstance(callback, Callback):
+                raise TypeError(
+                    f"callbacks must be objects of classes derived from tune.Callback, got {callback!r}; "
+                    "is a pair of brackets () missing after the class?"
+                )
+        self._callbacks = tuple(callbacks)
+        self._hooks: dict[str, list[tuple[Callback, Callable[..., None]]]] = {}
+        for hook in HOOKS:
+            overriding = [
+                (callback, getattr(callback, hook)) for callback in callbacks if _overrides(callback, hook)
+            ]
+            if overriding:
+                self._hooks[hook] = overriding
+
+    def __len__(self) -> int:
+        return len(self._callbacks)
+
+    def __iter__(self) -> Iterator[Callback]:
+        return iter(self._callbacks)
+
+    def wants(self, hook: str) -> bool:
+        """Whether any callback would be called: if not, what it would be told need not be made."""
+        return hook in self._hooks
+
+    def fire(self, hook: str, **arguments: Any) -> None:
+        """Call a hook of all callbacks that override it. Their exceptions end here; Ctrl-C does not."""
+        for callback, method in tuple(self._hooks.get(hook, ())):
+            try:
+                method(**arguments)
+            except Exception:
+                self._drop(hook, callback)
+
+    def setup(
+        self, stop: Any = None, num_samples: int | None = None, total_num_samples: int | None = None
+    ) -> None:
+        """Set every callback up. One that cannot be set up takes no part in the run."""
+        arguments = {"stop": stop, "num_samples": num_samples, "total_num_samples": total_num_samples}
+        for callback, method in tuple(self._hooks.get("setup", ())):
+            try:
+                method(**_accepted(method, arguments))
+            except Exception:
+                for hook in HOOKS:
+                    self._drop(hook, callback, say=hook == "setup")
+
+    def get_state(self) -> dict[str, Any]:
+        """State of the callbacks that have one, by place in the list and class name."""
+        states = {
+            _key(place, callback): callback.get_state() for place, callback in enumerate(self._callbacks)
+        }
+        return {key: state for key, state in states.items() if state is not None}
+
+    def set_state(self, states: dict[str, Any]) -> None:
+        """Give each callback the state that was taken at the same place from the same class."""
+        for place, callback in enumerate(self._callbacks):
+            state = states.get(_key(place, callback))
+            if state is not None:
+                callback.set_state(state)
+
+    def _drop(self, hook: str, callback: Callback, say: bool = True) -> None:
+        """Call this hook of this callback no more; called where its exception is being handled."""
+        if say:
+            import logging
+
+            logging.getLogger("fasttune").exception(
+                "%s.%s() raised an error and is not called again in this run", type(callback).__name__, hook
+            )
+        left = [(other, method) for other, method in self._hooks.get(hook, ()) if other is not callback]
+        if left:
+            self._hooks[hook] = left
+        else:
+            self._hooks.pop(hook, None)
+
+
+def _overrides(callback: Callback, hook: str) -> bool:
+    method = getattr(callback, hook)
+    return getattr(method, "__func__", method) is not getattr(Callback, hook)
+
+
+def _accepted(method: Callable[..., None], arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments, or none of them for a ``setup(self)`` as it was written once."""
+    import inspect
+
+    try:
+        inspect.signature(method).bind(**arguments)
+    except TypeError:
+        warnings.warn(
+            "a callback's setup() should take (stop=None, num_samples=None, total_num_samples=None, **info)",
+            FutureWarning,
+            stacklevel=3,
+        )
+        return {}
+    return arguments
+
+
+def _key(place: int, callback: Callback) -> str:
+    return f"{place}-{type(callback).__name__}"

@@ -1,0 +1,601 @@
+"""What a function calls while it is a trial: report, checkpoints, and who it is.
+
+``report`` is on the clock of 0.1 us. All it does for plain numbers is three look-ups and one compiled call;
+everything else (nested metrics, numpy scalars, text, checkpoints) goes the long way round.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import GeneratorType
+from typing import Any, NamedTuple, Protocol
+
+from fasttune import _core
+from fasttune.checkpoint import WRITING, Checkpoint, copy_whole, whole_directory
+from fasttune.error import StopTrial
+
+CONTINUE = 0
+STOP = 1
+WAIT = 2
+NOT_PLAIN = -1
+
+DEFAULT_METRIC = "_metric"  # what a bare number is called
+
+_EXACT_INT = 2**53  # integers up to here are float64 values without loss
+_CHECKPOINT_NAME = re.compile(r"checkpoint_(\d{6,})")
+
+
+class Reporter(Protocol):
+    """What the compiled reporter of a trial offers. ``report`` answers NOT_PLAIN, and has written nothing, if
+    a value is not a plain float, int or bool or a key is not text; then ``report_extra`` is the way.
+    ``checkpoint`` is relative to the folder of the experiment.
+    """
+
+    @property
+    def context(self) -> TrialContext: ...
+
+    @property
+    def iteration(self) -> int: ...
+
+    def report(self, metrics: dict[str, Any], /) -> int: ...
+
+    def report_extra(
+        self,
+        numbers: dict[str, float | int | bool],
+        extra: dict[str, Any],
+        extra_json: bytes,
+        checkpoint: str | None,
+        /,
+    ) -> int: ...
+
+
+class TrialContext:
+    """Who the trial is that runs here. Made by executors; a trial's folder is made when it is asked for.
+
+    experiment_path  folder of the experiment; the trial's own folder is ``trial_dirname`` in it
+    resources        what the trial was given, a PlacementGroupFactory
+    checkpoint       directory to go on from, or None; after a reported checkpoint, that one
+    is_class         a class Trainable runs: its ``step`` returns results, ``report`` is not for it
+    wait             blocks (or switches away) until the trial may go on; returns CONTINUE or STOP
+    iteration0       reports the trial had made before it was restored here
+    quick            a report of plain numbers may go straight to the reporter: no class, no checkpoint
+    pending pending          path of a ``checkpoint_dir`` block that waits for the next report
+    next_checkpoint  index of the next checkpoint, None while the folder has not been looked at
+    """
+
+    __slots__ = (
+        "checkpoint",
+        "config",
+        "experiment_name",
+        "experiment_path",
+        "index",
+        "is_class",
+        "iteration0",
+        "next_checkpoint",
+        "pending",
+        "quick",
+        "resources",
+        "trial_dirname",
+        "trial_id",
+        "trial_name",
+        "wait",
+    )
+
+    def __init__(
+        self,
+        index: int,
+        trial_id: str,
+        trial_name: str,
+        experiment_name: str,
+        experiment_path: str,
+        trial_dirname: str,
+        config: dict[str, Any],
+        resources: Any,
+        wait: Callable[[], int],
+        checkpoint: str | None = None,
+        is_class: bool = False,
+        iteration0: int = 0,
+    ) -> None:
+        self.index = index
+        self.trial_id = trial_id
+        self.trial_name = trial_name
+        self.experiment_name = experiment_name
+        self.experiment_path = experiment_path
+        self.trial_dirname = trial_dirname
+        self.config = config
+        self.resources = resources
+        self.wait = wait
+        self.checkpoint = checkpoint
+        self.is_class = is_class
+        self.iteration0 = iteration0
+        self.quick = not is_class
+        self.pending: str | None = None
+        self.next_checkpoint: int | None = None
+
+    @property
+    def trial_path(self) -> str:
+        """The trial's folder, whether it exists or not."""
+        return os.path.join(self.experiment_path, self.trial_dirname)
+
+    def trial_dir(self) -> str:
+        """The trial's folder, made now if it is not there."""
+        path = self.trial_path
+        os.makedirs(path, exist_ok=True)
+        return path
+
+
+# ---- report ------------------------------------------------------------------------------------------------
+
+
+def report(
+    metrics: Mapping[str, Any] | float | None = None,
+    /,
+    *,
+    checkpoint: Checkpoint | str | os.PathLike[str] | None = None,
+    **keywords: Any,
+) -> None:
+    """Report metrics, and a checkpoint directory if there is one. Each call is one training iteration.
+
+    Metrics come as a dict, as keywords, or as a bare number (then called ``_metric``). They may be numbers,
+    text, None, lists and nested dicts ("a/b"); numpy scalars and arrays become numbers and lists. The
+    checkpoint is copied into the trial's folder before the report counts, so its directory may be deleted
+    afterwards. When ``report`` returns, the report survives the death of every process. If the trial has been
+    stopped, StopTrial (a SystemExit) is raised here, so that ``finally`` blocks run.
+    """
+    reporter = _core.current()
+    if checkpoint is None and reporter is not None and reporter.context.quick:
+        if metrics is None:
+            code = reporter.report(keywords)
+        else:
+            code = reporter.report(metrics) if type(metrics) is dict and not keywords else NOT_PLAIN
+        if code == CONTINUE:
+            return
+        if code != NOT_PLAIN:
+            _obey(reporter, code)
+            return
+    if reporter is None:
+        _warn_once(
+            "report",
+            "tune.report() does nothing here: it reports for the trial that runs, and no trial does",
+        )
+    elif reporter.context.is_class:
+        _warn_once(
+            "report in a class",
+            "tune.report() does nothing inside a class Trainable: return the metrics from step() instead",
+        )
+    else:
+        _deliver(reporter, _gather(metrics, keywords), checkpoint)
+
+
+def handle_return(reporter: Reporter, value: Any) -> None:
+    """Report what a trainable function returned or yielded: a dict, or a number as ``_metric`` (0.0 too).
+
+    None and an empty dict report nothing. Anything else is a ValueError.
+    """
+    if value is None:
+        return
+    if isinstance(value, Mapping):
+        if value:
+            _deliver(reporter, dict(value), None)
+        return
+    number = _json_value(DEFAULT_METRIC, value) if _is_number(value) else None
+    if number is None:
+        raise ValueError(
+            "a trainable function must return or yield a dict of metrics, a number or None, got "
+            f"{_type_name(value)}; report what you measured, and save models in a checkpoint"
+        )
+    _deliver(reporter, {DEFAULT_METRIC: number}, None)
+
+
+def run_function(
+    function: Callable[..., Any], config: dict[str, Any], reporter: Reporter, form: str = "config"
+) -> None:
+    """Run a trainable function to its end, as the trial of ``reporter``; its yields and return are reported.
+
+    ``form`` is what ``trainable.call_form(function)`` said. A generator is closed when the trial is stopped.
+    """
+    value = start_function(function, config, reporter, form)
+    if isinstance(value, GeneratorType):
+        try:
+            for part in value:
+                handle_return(reporter, part)
+        finally:
+            value.close()
+    else:
+        handle_return(reporter, value)
+    end_function(reporter)
+
+
+def start_function(
+    function: Callable[..., Any], config: dict[str, Any], reporter: Reporter, form: str
+) -> Any:
+    """Call the function in the form it was written for; what comes back is a value or a generator."""
+    if form == "config":
+        return function(config)
+    if form == "checkpoint_dir":
+        return function(config, checkpoint_dir=reporter.context.checkpoint)
+    if form == "reporter":
+        return function(config, StatusReporter(reporter.context))
+    raise ValueError(f'form must be "config", "checkpoint_dir" or "reporter", got {form!r}')
+
+
+def end_function(reporter: Reporter) -> None:
+    """Say so if the function left a checkpoint that no report followed: no result refers to it."""
+    pending = reporter.context.pending
+    if pending is not None:
+        reporter.context.pending = None
+        warnings.warn(
+            f"the checkpoint {pending} was written after the last report of trial "
+            f"{reporter.context.trial_id}: it belongs to no result; write it before the report",
+            stacklevel=2,
+        )
+
+
+def _obey(reporter: Reporter, code: int) -> None:
+    """Carry out the answer of a report: wait if asked to, raise StopTrial if stopped."""
+    if code == WAIT:
+        code = reporter.context.wait()
+    if code == STOP:
+        raise StopTrial
+    if code != CONTINUE:
+        raise AssertionError(f"a report was answered with {code}; expected CONTINUE (0) or STOP (1)")
+
+
+def _gather(metrics: Mapping[str, Any] | float | None, keywords: dict[str, Any]) -> dict[str, Any]:
+    """One dict of the three ways to give metrics."""
+    if metrics is None:
+        inner = keywords.get("metrics")
+        # report(metrics={...}) means the dict itself, as it does for a positional one
+        return dict(inner) if len(keywords) == 1 and isinstance(inner, Mapping) else keywords
+    if isinstance(metrics, Mapping):
+        gathered = dict(metrics)
+    elif _is_number(metrics):
+        gathered = {DEFAULT_METRIC: metrics}
+    else:
+        raise TypeError(f"report() takes a dict of metrics, a number or keywords, got {_type_name(metrics)}")
+    for name, value in keywords.items():
+        if name in gathered:
+            raise ValueError(f"metric {name!r} is given twice to report(): in the dict and as a keyword")
+        gathered[name] = value
+    return gathered
+
+
+def _deliver(
+    reporter: Reporter, metrics: dict[str, Any], checkpoint: Checkpoint | str | os.PathLike[str] | None
+) -> None:
+    """Write one report, whatever is in it, and obey the answer."""
+    numbers, extra = split_metrics(metrics)  # before the copy: a wrong metric leaves no checkpoint behind
+    name = _keep_checkpoint(reporter.context, checkpoint)
+    if name is None and not extra:
+        code = reporter.report(numbers)
+    else:
+        code = reporter.report_extra(numbers, extra, _to_json(extra) if extra else b"", name)
+    if name is not None:
+        reporter.context.checkpoint = os.path.join(reporter.context.experiment_path, name)
+    _obey(reporter, code)
+
+
+# ---- metrics that are not plain numbers --------------------------------------------------------------------
+
+
+def split_metrics(metrics: Mapping[str, Any]) -> tuple[dict[str, float | int | bool], dict[str, Any]]:
+    """Flattened metrics ("a/b") as numbers that a float64 holds, and as JSON values for all the rest."""
+    numbers: dict[str, float | int | bool] = {}
+    extra: dict[str, Any] = {}
+    for name, value in _leaves(metrics, ""):
+        plain = value if type(value) is float else _json_value(name, value)
+        if name in numbers or name in extra:
+            raise ValueError(f"metric {name!r} is reported twice: once nested and once as a name with '/'")
+        if isinstance(plain, float) or (isinstance(plain, int) and -_EXACT_INT <= plain <= _EXACT_INT):
+            numbers[name] = plain
+        else:
+            extra[name] = plain
+    return numbers, extra
+
+
+def _leaves(metrics: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for key, value in metrics.items():
+        name = prefix + str(key)
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, name + "/")
+        else:
+            yield name, value
+
+
+def _json_value(name: str, value: Any) -> Any:
+    """The value as JSON can hold it, equal to what is read back. TypeError names the metric and its type."""
+    if value is None or isinstance(value, bool):
+        return value
+    for base in (int, float, str):  # subclasses (enums, numpy.float64) lose their class: JSON has none
+        if isinstance(value, base):
+            return base(value) if base is not str else str.__str__(value)
+    if isinstance(value, (list, tuple)):
+        return [_json_value(name, part) for part in value]
+    if isinstance(value, Mapping):
+        return {str(key): _json_value(f"{name}/{key}", part) for key, part in value.items()}
+    return _foreign_value(name, value)
+
+
+def _foreign_value(name: str, value: Any) -> Any:
+    """Values of libraries, known by what they offer so that none of them has to be imported."""
+    if _is_torch(value):
+        raise ValueError(
+            f"metric {name!r} is a torch tensor, which would keep its graph and device memory alive; "
+            "convert it with .item() or .tolist()"
+        )
+    if hasattr(value, "tolist") and hasattr(
+        value, "dtype"
+    ):  # numpy, jax, cupy: arrays, scalars and 0-d arrays
+        return _json_value(name, _untyped(name, value))
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    if isinstance(value, (bytes, bytearray)):
+        import base64
+
+        return base64.b64encode(value).decode("ascii")
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    raise TypeError(
+        f"metric {name!r} has the type {_type_name(value)}, which cannot be stored as a metric: report "
+        "numbers, text, "
+        "None, lists or dicts of them, and save anything else in a checkpoint"
+    )
+
+
+def _untyped(name: str, value: Any) -> Any:
+    plain = value.tolist()
+    if type(plain) is type(value):  # numpy.longdouble gives itself
+        plain = float(plain)
+    return plain
+
+
+def _is_number(value: Any) -> bool:
+    """A number, or what a library uses as one (numpy scalar, 0-d array).
+
+    A torch tensor counts: it gets an error of its own.
+    """
+    if isinstance(value, (int, float)):
+        return True
+    if _is_torch(value):
+        return True
+    return (
+        hasattr(value, "dtype")
+        and getattr(value, "ndim", None) == 0
+        and getattr(value.dtype, "kind", "f") in "biuf"
+    )
+
+
+def _is_torch(value: Any) -> bool:
+    return hasattr(value, "detach") and any(
+        base.__module__.split(".")[0] == "torch" for base in type(value).__mro__
+    )
+
+
+def _type_name(value: Any) -> str:
+    kind = type(value)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _to_json(extra: dict[str, Any]) -> bytes:
+    import json
+
+    return json.dumps(extra, separators=(",", ":")).encode("ascii")
+
+
+# ---- checkpoints -------------------------------------------------------------------------------------------
+
+
+def get_checkpoint() -> Checkpoint | None:
+    """The checkpoint to go on from, None for a fresh start. After a report with a checkpoint: that one."""
+    context = _context_or_warn("get_checkpoint")
+    return Checkpoint(context.checkpoint) if context is not None and context.checkpoint is not None else None
+
+
+@contextmanager
+def checkpoint_dir(step: int) -> Iterator[str]:
+    """A directory to write a checkpoint in; it is kept as ``checkpoint_<step>`` when the block ends well.
+
+    It belongs to the next report. Outside a trial it is the working directory.
+    """
+    if isinstance(step, bool) or not isinstance(step, int) or step < 0:
+        raise ValueError(f"checkpoint_dir(step=..) must be a whole number >= 0, got {step!r}")
+    context = _context_or_warn("checkpoint_dir")
+    if context is None or context.is_class:
+        yield os.getcwd()
+        return
+    name = f"checkpoint_{step:06d}"
+    with whole_directory(os.path.join(context.trial_dir(), name)) as directory:
+        yield directory
+    context.pending = os.path.join(context.trial_dirname, name)
+    context.quick = False
+    context.next_checkpoint = None
+
+
+def _keep_checkpoint(
+    context: TrialContext, checkpoint: Checkpoint | str | os.PathLike[str] | None
+) -> str | None:
+    """Copy a reported checkpoint into the trial's folder; its path, relative to the experiment's folder."""
+    pending, context.pending, context.quick = context.pending, None, True
+    if checkpoint is None:
+        return pending
+    if not isinstance(checkpoint, (str, os.PathLike)):
+        raise TypeError(
+            f"checkpoint must be a Checkpoint or the path of a directory, got {_type_name(checkpoint)}; "
+            "write what you want to keep to files and use Checkpoint.from_directory(folder)"
+        )
+    index = _next_index(context)
+    name = f"checkpoint_{index:06d}"
+    copy_whole(os.fspath(checkpoint), os.path.join(context.trial_dir(), name))
+    context.next_checkpoint = index + 1
+    return os.path.join(context.trial_dirname, name)
+
+
+def _next_index(context: TrialContext) -> int:
+    """One after the highest checkpoint in the trial's folder, 0 in an empty one."""
+    if context.next_checkpoint is None:
+        found = map(_CHECKPOINT_NAME.fullmatch, os.listdir(context.trial_dir()))
+        context.next_checkpoint = max((int(match[1]) for match in found if match), default=-1) + 1
+    return context.next_checkpoint
+
+
+def remove_unfinished(trial_path: str) -> None:
+    """Delete what a killed process left of a checkpoint that it was writing in this trial's folder."""
+    import shutil
+
+    shutil.rmtree(os.path.join(trial_path, WRITING), ignore_errors=True)
+
+
+# ---- who am I ----------------------------------------------------------------------------------------------
+
+
+class StorageContext(NamedTuple):
+    """Where the experiment lies."""
+
+    storage_fs_path: str | None
+    experiment_fs_path: str | None
+    experiment_dir_name: str | None
+    trial_fs_path: str | None
+    trial_dir_name: str | None
+
+
+class TuneContext:
+    """The trial that runs here, by name, id, resources and folder; every answer is None outside a trial."""
+
+    __slots__ = ("_trial",)
+
+    def __init__(self, trial: TrialContext | None) -> None:
+        self._trial = trial
+
+    def get_experiment_name(self) -> str | None:
+        """Name of the experiment."""
+        return None if self._trial is None else self._trial.experiment_name
+
+    def get_trial_name(self) -> str | None:
+        """Name of the trial, as in tables: the trainable's name and the trial's id."""
+        return None if self._trial is None else self._trial.trial_name
+
+    def get_trial_id(self) -> str | None:
+        """Id of the trial, unique in the experiment."""
+        return None if self._trial is None else self._trial.trial_id
+
+    def get_trial_resources(self) -> Any:
+        """What the trial was given, as a PlacementGroupFactory."""
+        return None if self._trial is None else self._trial.resources
+
+    def get_trial_dir(self) -> str | None:
+        """The trial's own folder. It is made by asking for it."""
+        return None if self._trial is None else self._trial.trial_dir()
+
+    def get_storage(self) -> StorageContext:
+        """Where the experiment lies. Makes no folder."""
+        trial = self._trial
+        if trial is None:
+            return StorageContext(None, None, None, None, None)
+        storage, name = os.path.split(trial.experiment_path)
+        return StorageContext(storage, trial.experiment_path, name, trial.trial_path, trial.trial_dirname)
+
+    def get_world_size(self) -> int:
+        """1: a trial is one process. Like the ranks, only here for code that was written for groups of
+        workers.
+        """
+        return 1
+
+    def get_world_rank(self) -> int:
+        """0, see ``get_world_size``."""
+        return 0
+
+    def get_local_rank(self) -> int:
+        """0, see ``get_world_size``."""
+        return 0
+
+    def get_local_world_size(self) -> int:
+        """1, see ``get_world_size``."""
+        return 1
+
+    def get_node_rank(self) -> int:
+        """0, see ``get_world_size``."""
+        return 0
+
+
+class StatusReporter:
+    """The second argument of ``def f(config, reporter)``: call it to report; it knows the trial too."""
+
+    __slots__ = ("_trial",)
+
+    def __init__(self, trial: TrialContext) -> None:
+        self._trial = trial
+
+    def __call__(self, metrics: Mapping[str, Any] | float | None = None, /, **keywords: Any) -> None:
+        report(metrics, **keywords)
+
+    @property
+    def logdir(self) -> str:
+        return self._trial.trial_dir()
+
+    @property
+    def trial_name(self) -> str:
+        return self._trial.trial_name
+
+    @property
+    def trial_id(self) -> str:
+        return self._trial.trial_id
+
+    @property
+    def trial_resources(self) -> Any:
+        return self._trial.resources
+
+
+def current_context() -> TrialContext | None:
+    """The context of the trial that runs in this thread, None outside a trial."""
+    reporter: Reporter | None = _core.current()
+    return None if reporter is None else reporter.context
+
+
+def is_session_enabled() -> bool:
+    """Whether a trial runs here."""
+    return _core.current() is not None
+
+
+def get_context() -> TuneContext:
+    """The trial that runs here. Outside a trial it answers None to every question."""
+    return TuneContext(current_context())
+
+
+def get_trial_name() -> str | None:
+    """Name of the trial that runs here, None outside a trial."""
+    return get_context().get_trial_name()
+
+
+def get_trial_id() -> str | None:
+    """Id of the trial that runs here, None outside a trial."""
+    return get_context().get_trial_id()
+
+
+def get_trial_resources() -> Any:
+    """What the trial that runs here was given, None outside a trial."""
+    return get_context().get_trial_resources()
+
+
+def get_trial_dir() -> str | None:
+    """Folder of the trial that runs here, made by asking for it; None outside a trial."""
+    return get_context().get_trial_dir()
+
+
+_warned: set[str] = set()  # what this process has been told already
+
+
+def _warn_once(subject: str, text: str) -> None:
+    if subject not in _warned:
+        _warned.add(subject)
+        warnings.warn(text, stacklevel=3)
+
+
+def _context_or_warn(name: str) -> TrialContext | None:
+    context = current_context()
+    if context is None:
+        _warn_once(name, f"tune.{name}() knows nothing here: it asks the trial that runs, and no trial does")
+    return context

@@ -1,0 +1,364 @@
+"""When a trial, or the whole experiment, has gone on for long enough.
+
+    thresholds            stop={"training_iteration": 10, "a/b": 0.5}: decided inside ``report``, nobody is
+    asked Stopper               asked with every report of a trial, and once per turn for the whole experiment
+    resolve_stop          what users may write as ``stop=`` -> StopRules
+
+A stopper gets results as users see them, with nested dicts; thresholds name nested metrics "a/b".
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from bisect import insort
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from fasttune.error import MissingMetricError
+
+
+class Stopper:
+    """Derive from it and override both methods. State is the stopper's own; it may be pickled between
+    reports.
+
+    ``asks_every_report`` may be set False by a stopper that only ever ends the whole experiment: then reports
+    do not wait for it.
+    """
+
+    asks_every_report: bool = True
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Whether this trial ends with this result. Called once per report, in order."""
+        raise NotImplementedError(f"{type(self).__name__} must override __call__(trial_id, result)")
+
+    def stop_all(self) -> bool:
+        """Whether the whole experiment ends now. Called once per turn."""
+        raise NotImplementedError(f"{type(self).__name__} must override stop_all()")
+
+
+class NoopStopper(Stopper):
+    """Never stops anything."""
+
+    asks_every_report = False
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return False
+
+
+class FunctionStopper(Stopper):
+    """Stops a trial when ``function(trial_id, result)`` says so."""
+
+    def __init__(self, function: Callable[[str, dict[str, Any]], bool]) -> None:
+        _check_stop_function(function)
+        self._function = function
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return bool(self._function(trial_id, result))
+
+    def stop_all(self) -> bool:
+        return False
+
+    @classmethod
+    def is_valid_function(cls, function: object) -> bool:
+        """Whether it can be called and is not a Stopper itself."""
+        return callable(function) and not isinstance(function, Stopper) and not hasattr(function, "stop_all")
+
+
+class CombinedStopper(Stopper):
+    """Stops when any of its stoppers does. Every one is asked every time, so that each sees all results."""
+
+    def __init__(self, *stoppers: Stopper) -> None:
+        for stopper in stoppers:
+            if not isinstance(stopper, Stopper):
+                raise ValueError(f"CombinedStopper takes Stopper objects, got {stopper!r}")
+        self._stoppers = stoppers
+        self.asks_every_report = any(stopper.asks_every_report for stopper in stoppers)
+
+    @property
+    def stoppers(self) -> tuple[Stopper, ...]:
+        """The stoppers, in the order in which they are asked."""
+        return self._stoppers
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        answers = [stopper(trial_id, result) for stopper in self._stoppers]
+        return any(answers)
+
+    def stop_all(self) -> bool:
+        answers = [stopper.stop_all() for stopper in self._stoppers]
+        return any(answers)
+
+
+class MaximumIterationStopper(Stopper):
+    """Stops each trial with its ``max_iter``-th report. It counts reports, whatever iteration they name."""
+
+    def __init__(self, max_iter: int) -> None:
+        self._max_iter = _whole("MaximumIterationStopper max_iter", max_iter, least=1)
+        self._reports: dict[str, int] = {}
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        count = self._reports.get(trial_id, 0) + 1
+        self._reports[trial_id] = count
+        return count >= self._max_iter
+
+    def stop_all(self) -> bool:
+        return False
+
+
+class TimeoutStopper(Stopper):
+    """Ends the experiment after ``timeout`` seconds (or a timedelta), counted from the first turn.
+
+    Only time in which the experiment runs counts: a pickled stopper carries on with what was left.
+    ``clock`` gives seconds that never go back.
+    """
+
+    asks_every_report = False
+
+    def __init__(self, timeout: float | timedelta, clock: Callable[[], float] = time.monotonic) -> None:
+        self._left = _seconds("timeout", timeout)
+        self._clock = clock
+        self._since: float | None = None
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        if self._since is None:
+            self._since = self._clock()
+        return self.remaining() <= 0
+
+    def remaining(self) -> float:
+        """Seconds left, at least 0."""
+        used = 0.0 if self._since is None else self._clock() - self._since
+        return max(0.0, self._left - used)
+
+    def spend(self, seconds: float) -> None:
+        """Take off time that was used before, in a run that this one goes on from."""
+        self._left -= seconds
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"left": self.remaining(), "clock": self._clock}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._left = state["left"]
+        self._clock = state["clock"]
+        self._since = None
+
+
+class ExperimentPlateauStopper(Stopper):
+    """Ends the experiment when its ``top`` best values over all trials differ by at most ``std``.
+
+    ``patience`` is how many results in a row must see the plateau. NaN is no value.
+    """
+
+    def __init__(
+        self, metric: str, std: float = 0.001, top: int = 10, mode: str = "min", patience: int = 0
+    ) -> None:
+        if mode not in ("min", "max"):
+            raise ValueError(f'ExperimentPlateauStopper mode must be "min" or "max", got {mode!r}')
+        self._metric = metric
+        self._sign = 1.0 if mode == "min" else -1.0
+        self._std = _positive("ExperimentPlateauStopper std", std)
+        self._top = _whole("ExperimentPlateauStopper top", top, least=2)
+        self._patience = _whole("ExperimentPlateauStopper patience", patience, least=0)
+        self._best: list[float] = []  # the top values times sign, ascending: best first
+        self._results = 0  # in a row that saw the plateau
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        value = _metric_of(result, self._metric, trial_id)
+        if not math.isnan(value):
+            insort(self._best, self._sign * value)
+            del self._best[self._top :]
+        self._results = self._results + 1 if self.has_plateaued() else 0
+        return self.stop_all()
+
+    def has_plateaued(self) -> bool:
+        """Whether there are enough values and they lie close together."""
+        return len(self._best) == self._top and _deviation(self._best) <= self._std
+
+    def stop_all(self) -> bool:
+        return self._results >= max(1, self._patience)
+
+
+class TrialPlateauStopper(Stopper):
+    """Stops a trial when its last ``num_results`` values differ by less than ``std``.
+
+    Not before ``grace_period`` results and, with a threshold, not while the trial is worse than
+    ``metric_threshold`` (0.0 is a threshold like any other); then ``mode`` says what worse means.
+    """
+
+    def __init__(
+        self,
+        metric: str,
+        std: float = 0.01,
+        num_results: int = 4,
+        grace_period: int = 4,
+        metric_threshold: float | None = None,
+        mode: str | None = None,
+    ) -> None:
+        if metric_threshold is not None and mode not in ("min", "max"):
+            raise ValueError(
+                f"TrialPlateauStopper with metric_threshold={metric_threshold} needs "
+                f'mode "min" or "max", got {mode!r}'
+            )
+        self._metric = metric
+        self._mode = mode
+        self._std = _positive("TrialPlateauStopper std", std)
+        self._num_results = _whole("TrialPlateauStopper num_results", num_results, least=1)
+        self._grace_period = _whole("TrialPlateauStopper grace_period", grace_period, least=0)
+        self._threshold = metric_threshold
+        self._reports: dict[str, int] = {}
+        self._last: dict[str, deque[float]] = {}
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        value = _metric_of(result, self._metric, trial_id)
+        self._reports[trial_id] = self._reports.get(trial_id, 0) + 1
+        last = self._last.setdefault(trial_id, deque(maxlen=self._num_results))
+        last.append(value)
+        if self._reports[trial_id] < self._grace_period or len(last) < self._num_results:
+            return False
+        return self._good_enough(value) and _deviation(last) < self._std
+
+    def _good_enough(self, value: float) -> bool:
+        if self._threshold is None:
+            return True
+        return value <= self._threshold if self._mode == "min" else value >= self._threshold
+
+    def stop_all(self) -> bool:
+        return False
+
+
+@dataclass(frozen=True)
+class StopRules:
+    """What ends trials: flattened metric name -> value that it must reach, and a stopper if there is one."""
+
+    thresholds: dict[str, float] = field(default_factory=dict)
+    stopper: Stopper | None = None
+
+
+def resolve_stop(stop: Any = None, time_budget_s: float | timedelta | None = None) -> StopRules:
+    """The rules that a user's ``stop=`` and ``time_budget_s=`` mean. Mistakes are ValueErrors, before any
+    trial starts.
+
+    ``stop``: a dict of thresholds, a function(trial_id, result) -> bool, a Stopper, a list of those, or None.
+    """
+    thresholds: dict[str, float] = {}
+    stoppers: list[Stopper] = []
+    if isinstance(stop, StopRules):
+        thresholds = stop.thresholds
+        stoppers = [stop.stopper] if stop.stopper is not None else []
+    elif isinstance(stop, Mapping):
+        thresholds = {_metric_name(key): _threshold(key, value) for key, value in stop.items()}
+    elif isinstance(stop, (list, tuple)):
+        stoppers = [_stopper(part) for part in stop]
+    elif stop is not None:
+        stoppers = [_stopper(stop)]
+    if time_budget_s is not None:
+        stoppers.append(TimeoutStopper(_seconds("time_budget_s", time_budget_s)))
+    if not stoppers:
+        return StopRules(thresholds, None)
+    return StopRules(thresholds, stoppers[0] if len(stoppers) == 1 else CombinedStopper(*stoppers))
+
+
+def _stopper(stop: Any) -> Stopper:
+    if isinstance(stop, Stopper):
+        return stop
+    if isinstance(stop, type) and issubclass(stop, Stopper):
+        raise ValueError(f"stop must be a stopper object, got the class itself: write {stop.__name__}(...)")
+    if hasattr(stop, "stop_all"):
+        name = stop.__name__ if isinstance(stop, type) else type(stop).__name__
+        raise ValueError(
+            f"stop: {name} has a stop_all() but does not derive from tune.Stopper; derive from it"
+        )
+    if not callable(stop):
+        raise ValueError(
+            "stop must be a dict of thresholds, a function(trial_id, result), a Stopper or a list of them, "
+            f"got {stop!r}"
+        )
+    return FunctionStopper(stop)
+
+
+def _check_stop_function(function: Any) -> None:
+    import inspect
+
+    if not callable(function):
+        raise ValueError(f"a stop function must be callable, got {function!r}")
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # some compiled callables do not tell
+        return
+    try:
+        signature.bind("trial_id", {})
+    except TypeError:
+        name = getattr(function, "__name__", type(function).__name__)
+        raise ValueError(
+            f"a stop function is called with (trial_id, result), but {name}{signature} cannot take these two"
+        ) from None
+
+
+def _metric_name(key: Any) -> str:
+    if not isinstance(key, str) or not key:
+        raise ValueError(f"stop: a metric name must be text, got {key!r}")
+    return key
+
+
+def _threshold(key: str, value: Any) -> float:
+    if isinstance(value, Mapping):
+        inner = next(iter(value), "name")
+        raise ValueError(
+            f"stop[{key!r}] is a dict, which no metric can reach; name a nested metric with '/': "
+            f'stop={{"{key}/{inner}": ...}}'
+        )
+    try:
+        number = float(value) if not isinstance(value, str) else math.nan
+    except (TypeError, ValueError):
+        number = math.nan
+    if math.isnan(number):
+        raise ValueError(f"stop[{key!r}] must be a number that the metric is to reach, got {value!r}")
+    return number
+
+
+def _metric_of(result: dict[str, Any], metric: str, trial_id: str) -> float:
+    """The metric of a nested result, "a/b" included."""
+    found: Any = result
+    if metric in result:
+        return float(result[metric])
+    for part in metric.split("/"):
+        if not isinstance(found, Mapping) or part not in found:
+            raise MissingMetricError(
+                f"the stopper's metric {metric!r} is not in the result of trial {trial_id}, which has: "
+                f"{', '.join(map(str, result))}"
+            )
+        found = found[part]
+    return float(found)
+
+
+def _deviation(values: list[float] | deque[float]) -> float:
+    """Population standard deviation. NaN if the values hold NaN or an infinity."""
+    mean = sum(values) / len(values)
+    return math.sqrt(sum((value - mean) * (value - mean) for value in values) / len(values))
+
+
+def _seconds(name: str, value: Any) -> float:
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds > 0:
+        raise ValueError(f"{name} must be a number of seconds > 0 or a timedelta, got {value!r}")
+    return float(seconds)
+
+
+def _whole(name: str, value: Any, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{name} must be a whole number >= {least}, got {value!r}")
+    return value
+
+
+def _positive(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+        raise ValueError(f"{name} must be a number > 0, got {value!r}")
+    return float(value)
