@@ -46,7 +46,7 @@ def _amount(name: str, value: Any) -> float:
         raise ValueError(f"resource {name!r} must be a finite number >= 0, got {value!r}")
     if name == "GPU" and amount > 1 and amount != int(amount):
         raise ValueError(
-            f"gpu must be a whole number when it is more than 1, got {value!r}; a fraction is a share of one GPU"
+            f"gpu must be a whole number when it is more than 1, got {value!r}: fractions share one device"
         )
     if 0 < amount < 0.5 / UNITS:
         raise ValueError(f"resource {name!r} must be 0 or at least 0.0001, the smallest share, got {value!r}")
@@ -181,8 +181,8 @@ def resolve_resources(
 
     Args:
         resources: None or {} (one CPU), a dict with "cpu", "gpu", "memory" (bytes), "custom_resources" (a
-            dict) and any other name as a custom resource, a PlacementGroupFactory, or a function of the config
-            that returns one of these. A dict asks for what it names only: {"gpu": 1} needs no CPU.
+            dict) and any other name as a custom resource, a PlacementGroupFactory, or a function of the
+            config that returns one of these. A dict asks for what it names only: {"gpu": 1} needs no CPU.
         config: the trial's config, for a function.
     """
     if isinstance(resources, PlacementGroupFactory):
@@ -198,8 +198,8 @@ def resolve_resources(
         return resolve_resources(answer)
     if not isinstance(resources, Mapping):
         raise TypeError(
-            "resources must be a dict such as {'cpu': 1}, a PlacementGroupFactory or a function of the config, "
-            f"got {resources!r}"
+            "resources must be a dict such as {'cpu': 1}, a PlacementGroupFactory or a function of the "
+            f"config, got {resources!r}"
         )
     amounts = dict(resources)
     custom = amounts.pop("custom_resources", None) or {}
@@ -325,6 +325,8 @@ def _cgroup_folders(root: str, controller: str) -> Iterator[str]:
     """
     memberships = _read(root, "proc/self/cgroup").splitlines() or [f"0:{controller}:/"]
     for line in memberships:
+        if line.count(":") < 2:
+            continue
         _, names, path = line.split(":", 2)
         if controller not in names.split(","):
             continue

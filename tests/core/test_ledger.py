@@ -105,6 +105,10 @@ def test_release_twice_or_elsewhere_is_refused() -> None:
 def test_a_grant_comes_from_a_ledger_only() -> None:
     with pytest.raises(TypeError, match=r"Ledger\.acquire"):
         Grant()
+    empty = Grant.__new__(Grant)
+    assert (empty.live, empty.cpus, empty.gpus) == (False, (), ())
+    with pytest.raises(ValueError, match="another ledger"):
+        Ledger([0]).release(empty)
 
 
 def test_third_parts_add_up_to_exactly_nothing() -> None:

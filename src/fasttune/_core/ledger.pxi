@@ -256,6 +256,8 @@ cdef class Grant:
     def cpus(self):
         """The CPU ids, ascending."""
         cdef Py_ssize_t i
+        if self.cpu_count == 0:
+            return ()
         ids = self.ledger.cpu_ids
         return tuple(sorted([ids[self.shares[i].device] for i in range(self.cpu_count)]))
 
