@@ -1,0 +1,183 @@
+/* A stand-in for libnvidia-ml.so.1, told by the environment what to pretend:
+ *
+ *   FAKE_GPUS=3             so many devices (default 0); device k has k+1 GiB and the CPUs 4k..4k+3 next to it
+ *   FAKE_NVML_INIT=9        what initialisation answers (9: driver not loaded)
+ *   FAKE_LOST_GPU=1         asking for this device answers 15: GPU is lost
+ *   FAKE_MISSING=name,name  these calls answer 13: function not found
+ *   FAKE_GPU_PROCS=41,42    process ids that compute on every device
+ *
+ * With -DOLD_DRIVER the library lacks the entry point that initialises it, as drivers of old do.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { OK = 0, UNINITIALIZED = 1, INVALID = 2, UNSUPPORTED = 3, NOT_FOUND = 6, TOO_SMALL = 7, MISSING = 13, LOST = 15 };
+
+typedef struct { unsigned long long total, free, used; } memory_t;
+typedef struct { unsigned gpu, memory; } utilization_t;
+typedef struct { unsigned pid; unsigned long long used; unsigned instance, compute; } process_t;
+
+static int started;
+
+static int number(const char *name, int otherwise)
+{
+    const char *text = getenv(name);
+    return text && *text ? atoi(text) : otherwise;
+}
+
+static int listed(const char *variable, const char *word)
+{
+    const char *at = getenv(variable);
+    size_t length = strlen(word);
+    for (; at && (at = strstr(at, word)); at += length)
+        if (at[length] == ',' || at[length] == 0)
+            return 1;
+    return 0;
+}
+
+#define CALL(name) do { if (!started) return UNINITIALIZED; if (listed("FAKE_MISSING", name)) return MISSING; } while (0)
+
+/* A handle is the index plus one, so that device 0 is not NULL. */
+static int index_of(void *device) { return (int)(size_t)device - 1; }
+
+static void uuid_of(int k, char *text) { sprintf(text, "GPU-%08x-fa4e-4000-8000-%012x", k, k + 16); }
+
+static int put(const char *text, char *out, unsigned size)
+{
+    if (strlen(text) + 1 > size)
+        return TOO_SMALL;
+    strcpy(out, text);
+    return OK;
+}
+
+#ifndef OLD_DRIVER
+int nvmlInitWithFlags(unsigned flags)
+{
+    int code = number("FAKE_NVML_INIT", OK);
+    (void)flags;
+    started += code == OK;
+    return code;
+}
+
+int nvmlInit_v2(void) { return nvmlInitWithFlags(0); }
+#endif
+
+int nvmlShutdown(void)
+{
+    if (!started)
+        return UNINITIALIZED;
+    started--;
+    return OK;
+}
+
+const char *nvmlErrorString(int code) { return code == OK ? "Success" : "some NVML error"; }
+
+int nvmlSystemGetDriverVersion(char *out, unsigned size)
+{
+    CALL("nvmlSystemGetDriverVersion");
+    return put("999.99", out, size);
+}
+
+int nvmlDeviceGetCount_v2(unsigned *count)
+{
+    CALL("nvmlDeviceGetCount_v2");
+    *count = (unsigned)number("FAKE_GPUS", 0);
+    return OK;
+}
+
+int nvmlDeviceGetHandleByIndex_v2(unsigned k, void **device)
+{
+    CALL("nvmlDeviceGetHandleByIndex_v2");
+    if ((int)k >= number("FAKE_GPUS", 0))
+        return INVALID;
+    if ((int)k == number("FAKE_LOST_GPU", -1))
+        return LOST;
+    *device = (void *)(size_t)(k + 1);
+    return OK;
+}
+
+int nvmlDeviceGetHandleByUUID(const char *uuid, void **device)
+{
+    char text[64];
+    CALL("nvmlDeviceGetHandleByUUID");
+    for (int k = 0; k < number("FAKE_GPUS", 0); k++) {
+        uuid_of(k, text);
+        if (!strcmp(uuid, text))
+            return nvmlDeviceGetHandleByIndex_v2((unsigned)k, device);
+    }
+    return NOT_FOUND;
+}
+
+int nvmlDeviceGetUUID(void *device, char *out, unsigned size)
+{
+    char text[64];
+    CALL("nvmlDeviceGetUUID");
+    uuid_of(index_of(device), text);
+    return put(text, out, size);
+}
+
+int nvmlDeviceGetName(void *device, char *out, unsigned size)
+{
+    char text[64];
+    CALL("nvmlDeviceGetName");
+    sprintf(text, "Fake GPU %d", index_of(device));
+    return put(text, out, size);
+}
+
+int nvmlDeviceGetMemoryInfo(void *device, memory_t *memory)
+{
+    CALL("nvmlDeviceGetMemoryInfo");
+    memory->total = (unsigned long long)(index_of(device) + 1) << 30;
+    memory->used = 1 << 20;
+    memory->free = memory->total - memory->used;
+    return OK;
+}
+
+int nvmlDeviceGetUtilizationRates(void *device, utilization_t *rates)
+{
+    CALL("nvmlDeviceGetUtilizationRates");
+    (void)device;
+    rates->gpu = rates->memory = 0;
+    return OK;
+}
+
+int nvmlDeviceGetCpuAffinity(void *device, unsigned words, unsigned long *mask)
+{
+    CALL("nvmlDeviceGetCpuAffinity");
+    memset(mask, 0, words * sizeof *mask);
+    for (int cpu = 4 * index_of(device); cpu < 4 * index_of(device) + 4; cpu++)
+        mask[cpu / 64] |= 1ul << (cpu % 64);
+    return OK;
+}
+
+int nvmlDeviceGetMigMode(void *device, unsigned *current, unsigned *pending)
+{
+    CALL("nvmlDeviceGetMigMode");
+    (void)device, (void)current, (void)pending;
+    return UNSUPPORTED;
+}
+
+int nvmlDeviceGetTopologyCommonAncestor(void *one, void *other, int *level)
+{
+    CALL("nvmlDeviceGetTopologyCommonAncestor");
+    *level = index_of(one) / 2 == index_of(other) / 2 ? 10 : 50;
+    return OK;
+}
+
+int nvmlDeviceGetComputeRunningProcesses_v3(void *device, unsigned *count, process_t *processes)
+{
+    const char *at = getenv("FAKE_GPU_PROCS");
+    unsigned room = *count, found = 0;
+    CALL("nvmlDeviceGetComputeRunningProcesses_v3");
+    (void)device;
+    for (; at && *at; at = strchr(at, ',') ? strchr(at, ',') + 1 : "") {
+        if (found < room) {
+            memset(&processes[found], 0, sizeof *processes);
+            processes[found].pid = (unsigned)atoi(at);
+        }
+        found++;
+    }
+    *count = found;
+    return found > room ? TOO_SMALL : OK;
+}
