@@ -2,7 +2,7 @@
 
     TuneConfig, RunConfig, CheckpointConfig,
     FailureConfig, SyncConfig, ResumeConfig     what a ``Tuner`` takes
-    Experiment                                  one trainable with its space, for ``run`` and ``run_experiments``
+    Experiment                                  one trainable with its space, as ``run`` also takes it
     TrainableSpec, RunSpec                      what the doors hand to the machine; nobody else makes them
 
 Each class checks what it can know by itself when it is made; what needs two of them together is checked by

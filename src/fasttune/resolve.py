@@ -117,7 +117,7 @@ def resolve(experiments: list[Experiment], call: Call) -> RunSpec:
 
 
 def as_experiments(given: object, arguments: Mapping[str, Any]) -> list[Experiment]:
-    """What ``run`` was given as a list of Experiments; ``arguments`` are those of ``run`` about one of them."""
+    """What ``run`` was given as Experiments; ``arguments`` are those of ``run`` that are about one."""
     several = list(given) if isinstance(given, (list, tuple)) else [given]
     if not several:
         raise ValueError("run() was given an empty list: there is nothing to run")

@@ -58,7 +58,7 @@ _T = TypeVar("_T")
 
 
 class IncompleteTrialsError(TuneError):
-    """Some trials, in ``trials``, did not end TERMINATED. The text ends with the first one's own traceback."""
+    """Some trials did not end TERMINATED. The text ends with the first one's own traceback."""
 
     def __init__(self, message: str, trials: list[Trial], first_traceback: str = "") -> None:
         super().__init__(message, trials)
@@ -137,10 +137,10 @@ def run(
         num_samples: how often to sample the space; -1: until something else stops the run.
         storage_path: where experiments are stored; default ``$FASTTUNE_RESULTS_DIR`` or
             ``~/fasttune_results``. ``local_dir`` is its old name.
-        resume: "AUTO" goes on with the experiment of that name if there is one; True insists that there is
-        one. raise_on_failed_trial: a trial that fails makes ``run`` raise TuneError, after all others have
-        ended. executor: "process" (one worker process for each trial at work) or "inline" (all trials in
-        this process). gpus: which GPUs may be used, by index or UUID; default: all that this process may see.
+        resume: "AUTO" goes on with the experiment of that name if there is one; True insists on one.
+        raise_on_failed_trial: a failed trial makes ``run`` raise TuneError, after all others have ended.
+        executor: "process" (trials run in worker processes) or "inline" (all of them in this process).
+        gpus: which GPUs may be used, by index or UUID; default: all that this process may see.
         seed: the same seed gives the same configs for any number of workers.
 
     Raises:
