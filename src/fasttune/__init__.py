@@ -1,0 +1,212 @@
+"""fasttune: hyperparameter tuning on one machine. ``import fasttune as tune``.
+
+Importing this package loads none of its parts: a name is loaded when it is first used, so that programs and worker
+processes pay for what they touch only.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # the same names once more, for type checkers and editors
+    from .analysis import ExperimentAnalysis as ExperimentAnalysis
+    from .analysis import ResultGrid as ResultGrid
+    from .callback import Callback as Callback
+    from .checkpoint import Checkpoint as Checkpoint
+    from .config import CheckpointConfig as CheckpointConfig
+    from .config import Experiment as Experiment
+    from .config import FailureConfig as FailureConfig
+    from .config import ResumeConfig as ResumeConfig
+    from .config import ResumeType as ResumeType
+    from .config import RunConfig as RunConfig
+    from .config import SyncConfig as SyncConfig
+    from .config import TuneConfig as TuneConfig
+    from .error import TuneError as TuneError
+    from .registry import register_env as register_env
+    from .registry import register_trainable as register_trainable
+    from .reporter import CLIReporter as CLIReporter
+    from .reporter import JupyterNotebookReporter as JupyterNotebookReporter
+    from .reporter import ProgressReporter as ProgressReporter
+    from .resources import PlacementGroupFactory as PlacementGroupFactory
+    from .result import Result as Result
+    from .schedulers import create_scheduler as create_scheduler
+    from .search import create_searcher as create_searcher
+    from .session import TuneContext as TuneContext
+    from .session import checkpoint_dir as checkpoint_dir
+    from .session import get_checkpoint as get_checkpoint
+    from .session import get_context as get_context
+    from .session import get_trial_dir as get_trial_dir
+    from .session import get_trial_id as get_trial_id
+    from .session import get_trial_name as get_trial_name
+    from .session import get_trial_resources as get_trial_resources
+    from .session import is_session_enabled as is_session_enabled
+    from .session import report as report
+    from .space import choice as choice
+    from .space import grid_search as grid_search
+    from .space import lograndint as lograndint
+    from .space import loguniform as loguniform
+    from .space import qlograndint as qlograndint
+    from .space import qloguniform as qloguniform
+    from .space import qrandint as qrandint
+    from .space import qrandn as qrandn
+    from .space import quniform as quniform
+    from .space import randint as randint
+    from .space import randn as randn
+    from .space import sample_from as sample_from
+    from .space import uniform as uniform
+    from .stopper import Stopper as Stopper
+    from .trainable import Trainable as Trainable
+    from .trainable import with_parameters as with_parameters
+    from .trainable import with_resources as with_resources
+    from .tuner import Tuner as Tuner
+    from .tuner import run as run
+    from .tuner import run_experiments as run_experiments
+
+# Where each public name lives.
+_HOME = {
+    "analysis": (
+        "ExperimentAnalysis",
+        "ResultGrid",
+    ),
+    "callback": ("Callback",),
+    "checkpoint": ("Checkpoint",),
+    "config": (
+        "CheckpointConfig",
+        "Experiment",
+        "FailureConfig",
+        "ResumeConfig",
+        "ResumeType",
+        "RunConfig",
+        "SyncConfig",
+        "TuneConfig",
+    ),
+    "error": ("TuneError",),
+    "registry": (
+        "register_env",
+        "register_trainable",
+    ),
+    "reporter": (
+        "CLIReporter",
+        "JupyterNotebookReporter",
+        "ProgressReporter",
+    ),
+    "resources": ("PlacementGroupFactory",),
+    "result": ("Result",),
+    "schedulers": ("create_scheduler",),
+    "search": ("create_searcher",),
+    "session": (
+        "TuneContext",
+        "checkpoint_dir",
+        "get_checkpoint",
+        "get_context",
+        "get_trial_dir",
+        "get_trial_id",
+        "get_trial_name",
+        "get_trial_resources",
+        "is_session_enabled",
+        "report",
+    ),
+    "space": (
+        "choice",
+        "grid_search",
+        "lograndint",
+        "loguniform",
+        "qlograndint",
+        "qloguniform",
+        "qrandint",
+        "qrandn",
+        "quniform",
+        "randint",
+        "randn",
+        "sample_from",
+        "uniform",
+    ),
+    "stopper": ("Stopper",),
+    "trainable": (
+        "Trainable",
+        "with_parameters",
+        "with_resources",
+    ),
+    "tuner": (
+        "Tuner",
+        "run",
+        "run_experiments",
+    ),
+}
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+_ROOMS = frozenset([*_HOME, "executors", "experiment", "logger", "loop", "storage", "trial"])
+
+__all__ = [
+    "CLIReporter",
+    "Callback",
+    "Checkpoint",
+    "CheckpointConfig",
+    "Experiment",
+    "ExperimentAnalysis",
+    "FailureConfig",
+    "JupyterNotebookReporter",
+    "PlacementGroupFactory",
+    "ProgressReporter",
+    "Result",
+    "ResultGrid",
+    "ResumeConfig",
+    "ResumeType",
+    "RunConfig",
+    "Stopper",
+    "SyncConfig",
+    "Trainable",
+    "TuneConfig",
+    "TuneContext",
+    "TuneError",
+    "Tuner",
+    "checkpoint_dir",
+    "choice",
+    "create_scheduler",
+    "create_searcher",
+    "get_checkpoint",
+    "get_context",
+    "get_trial_dir",
+    "get_trial_id",
+    "get_trial_name",
+    "get_trial_resources",
+    "grid_search",
+    "is_session_enabled",
+    "lograndint",
+    "loguniform",
+    "qlograndint",
+    "qloguniform",
+    "qrandint",
+    "qrandn",
+    "quniform",
+    "randint",
+    "randn",
+    "register_env",
+    "register_trainable",
+    "report",
+    "run",
+    "run_experiments",
+    "sample_from",
+    "uniform",
+    "with_parameters",
+    "with_resources",
+]
+
+
+def __getattr__(name: str) -> Any:
+    import importlib
+
+    if name in _MODULE_OF:
+        value = getattr(importlib.import_module(f".{_MODULE_OF[name]}", __name__), name)
+        globals()[name] = value  # the next use finds it without coming here
+        return value
+    if name in _ROOMS:  # tune.schedulers.ASHAScheduler, without an import of its own
+        return importlib.import_module(f".{name}", __name__)
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version(__name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_ROOMS})

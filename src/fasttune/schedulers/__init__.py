@@ -1,0 +1,99 @@
+"""Trial schedulers: which trials go on, pause or stop. A name is loaded when it is first used.
+
+To add one, write its file and put its class into ``_HOME``; a class of another package is found by an entry point
+of the group ``fasttune.schedulers``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .asha import ASHAScheduler as ASHAScheduler
+    from .asha import AsyncHyperBandScheduler as AsyncHyperBandScheduler
+    from .base import FIFOScheduler as FIFOScheduler
+    from .base import TrialScheduler as TrialScheduler
+
+_HOME = {
+    "ASHAScheduler": "asha",
+    "AsyncHyperBandScheduler": "asha",
+    "FIFOScheduler": "base",
+    "TrialScheduler": "base",
+}
+# What ``create_scheduler`` calls them.
+_NAMES = {
+    "asha": "ASHAScheduler",
+    "async_hyperband": "AsyncHyperBandScheduler",
+    "asynchyperband": "AsyncHyperBandScheduler",
+    "fifo": "FIFOScheduler",
+    "hb_bohb": "HyperBandForBOHB",
+    "hyperband": "HyperBandScheduler",
+    "median_stopping_rule": "MedianStoppingRule",
+    "medianstopping": "MedianStoppingRule",
+    "pb2": "PB2",
+    "pbt": "PopulationBasedTraining",
+    "pbt_replay": "PopulationBasedTrainingReplay",
+    "resource_changing": "ResourceChangingScheduler",
+}
+
+__all__ = [
+    "ASHAScheduler",
+    "AsyncHyperBandScheduler",
+    "FIFOScheduler",
+    "TrialScheduler",
+    "create_scheduler",
+]
+
+
+def create_scheduler(scheduler: str, **arguments: Any) -> TrialScheduler:
+    """The scheduler of that name, in any case of letters. An argument that it does not know is a TypeError."""
+    if not isinstance(scheduler, str):
+        raise TypeError(f"create_scheduler takes a name, got {type(scheduler).__name__}: {scheduler!r:.80}")
+    wanted = scheduler.lower()
+    made = _class_of(wanted)(**arguments)
+    return _checked(made, scheduler)
+
+
+def _class_of(wanted: str) -> Any:
+    kind = _NAMES.get(wanted)
+    if kind in _HOME:
+        return __getattr__(kind)
+    outside = _entry_points()
+    if wanted in outside:
+        return outside[wanted].load()
+    if kind is not None:
+        raise ValueError(f"the scheduler {wanted!r} ({kind}) is not part of this version; {_known(outside)}")
+    raise ValueError(f"there is no scheduler called {wanted!r}; {_known(outside)}")
+
+
+def _known(outside: dict[str, Any]) -> str:
+    names = sorted({name for name, kind in _NAMES.items() if kind in _HOME} | set(outside))
+    return f"the names are {', '.join(names)}"
+
+
+def _entry_points() -> dict[str, Any]:
+    from importlib.metadata import entry_points
+
+    return {found.name.lower(): found for found in entry_points(group="fasttune.schedulers")}
+
+
+def _checked(made: Any, name: str) -> TrialScheduler:
+    from .base import TrialScheduler
+
+    if not isinstance(made, TrialScheduler):
+        raise TypeError(f"the scheduler {name!r} is a {type(made).__name__}, not a TrialScheduler")
+    return made
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,538 @@
+"""What a run is asked to do: the settings users write, and ``RunSpec``, the same thing resolved and checked.
+
+    TuneConfig, RunConfig, CheckpointConfig,
+    FailureConfig, SyncConfig, ResumeConfig     what a ``Tuner`` takes
+    Experiment                                  one trainable with its space, as ``run`` also takes it
+    TrainableSpec, RunSpec                      what the doors hand to the machine; nobody else makes them
+
+Each class checks what it can know by itself when it is made; what needs two of them together is checked by
+the doors, before any trial starts.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, field, fields
+from datetime import timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from .error import TuneError
+
+if TYPE_CHECKING:
+    from .callback import Callback
+    from .reporter.base import ProgressReporter
+    from .resources import PlacementGroupFactory
+    from .schedulers.base import TrialScheduler
+    from .search.base import SearchAlgorithm, Searcher
+    from .stopper import StopRules
+    from .trial import Trial
+
+EXECUTORS = ("process", "inline")
+MODES = ("min", "max")
+
+
+class _ShowsChanges:
+    """Gives a dataclass a repr that lists only the fields that differ from their default."""
+
+    def __repr__(self) -> str:
+        shown = []
+        for setting in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, setting.name)
+            if not _is_default(setting, value):
+                shown.append(f"{setting.name}={value!r}")
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def _is_default(setting: Field[Any], value: object) -> bool:
+    default = setting.default
+    if default is MISSING and setting.default_factory is not MISSING:
+        default = setting.default_factory()
+    return value is default or (type(value) is type(default) and bool(value == default))
+
+
+@dataclass(repr=False)
+class CheckpointConfig(_ShowsChanges):
+    """Which checkpoints of a trial are made and which are kept.
+
+    Args:
+        num_to_keep: how many stay on disk, at least 1; None keeps all. The latest one is always kept besides.
+        checkpoint_score_attribute: the metric ("a/b" when nested) that says which are best; None: the newest.
+        checkpoint_score_order: "max" or "min", which end of that metric is better.
+        checkpoint_frequency: class trainables save every so many iterations; 0: never by count.
+        checkpoint_at_end: class trainables save when they end. None: the door decides.
+    """
+
+    num_to_keep: int | None = None
+    checkpoint_score_attribute: str | None = None
+    checkpoint_score_order: str = "max"
+    checkpoint_frequency: int = 0
+    checkpoint_at_end: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.num_to_keep is not None and self.num_to_keep < 1:
+            raise ValueError(
+                f"num_to_keep must be None or at least 1, got {self.num_to_keep!r}: the latest checkpoint is "
+                "always kept, because a trial resumes from it"
+            )
+        if self.checkpoint_score_order not in MODES:
+            raise ValueError(
+                f"checkpoint_score_order must be 'max' or 'min', got {self.checkpoint_score_order!r}"
+            )
+        if self.checkpoint_frequency < 0:
+            raise ValueError(
+                f"checkpoint_frequency must be 0 (never) or more, got {self.checkpoint_frequency}"
+            )
+
+
+@dataclass(repr=False)
+class FailureConfig(_ShowsChanges):
+    """What happens when a trial fails.
+
+    Args:
+        max_failures: how often one trial is tried again; -1: without limit.
+        fail_fast: True ends the run at the first failure; "raise" also raises the trial's own exception.
+    """
+
+    max_failures: int = 0
+    fail_fast: bool | Literal["raise"] = False
+
+    def __post_init__(self) -> None:
+        if (
+            isinstance(self.max_failures, bool)
+            or not isinstance(self.max_failures, int)
+            or self.max_failures < -1
+        ):
+            raise ValueError(f"max_failures must be -1 (no limit), 0 or more, got {self.max_failures!r}")
+        if not isinstance(self.fail_fast, bool) and self.fail_fast != "raise":
+            raise ValueError(f"fail_fast must be True, False or 'raise', got {self.fail_fast!r}")
+        if self.fail_fast and self.max_failures != 0:
+            raise ValueError(
+                f"fail_fast={self.fail_fast!r} ends the run at the first failure, so max_failures must be 0, "
+                f"got {self.max_failures}"
+            )
+
+
+@dataclass(repr=False)
+class SyncConfig(_ShowsChanges):
+    """Accepted so that programs written for a cluster run unchanged. On one machine nothing is copied
+    elsewhere.
+
+    The periods, time-outs and artifact switches have no effect; a place to upload to is refused.
+    """
+
+    sync_period: int = 300
+    sync_timeout: int = 1800
+    sync_artifacts: bool = False
+    sync_artifacts_on_checkpoint: bool = True
+    upload_dir: str | None = None
+    syncer: str | None = "auto"
+    sync_on_checkpoint: bool = True
+
+    def __post_init__(self) -> None:
+        if self.upload_dir is not None:
+            raise ValueError(
+                f"SyncConfig(upload_dir={self.upload_dir!r}): experiments stay on this machine. Set "
+                "storage_path to "
+                "a mounted folder, or copy the experiment's folder when the run has ended"
+            )
+        if self.syncer not in ("auto", None):
+            raise ValueError(f"SyncConfig(syncer=...) must be 'auto' or None, got {self.syncer!r}")
+
+
+class ResumeType(StrEnum):
+    """What becomes of a trial when its experiment is resumed."""
+
+    RESUME = "resume"
+    RESTART = "restart"
+    SKIP = "skip"
+
+
+@dataclass(repr=False)
+class ResumeConfig(_ShowsChanges):
+    """Which trials of an earlier run go on (RESUME), start over (RESTART) or stay as they are (SKIP)."""
+
+    ResumeType: ClassVar[type[ResumeType]] = ResumeType
+
+    finished: ResumeType | str = ResumeType.SKIP
+    unfinished: ResumeType | str = ResumeType.RESUME
+    errored: ResumeType | str = ResumeType.SKIP
+
+    def __post_init__(self) -> None:
+        for name in ("finished", "unfinished", "errored"):
+            value = getattr(self, name)
+            try:
+                setattr(self, name, ResumeType(value))
+            except ValueError:
+                known = ", ".join(repr(one.value) for one in ResumeType)
+                raise ValueError(f"ResumeConfig({name}=...) must be one of {known}, got {value!r}") from None
+
+
+@dataclass(repr=False)
+class TuneConfig(_ShowsChanges):
+    """How a ``Tuner`` searches. Every field means what the argument of that name means in ``run``."""
+
+    metric: str | None = None
+    mode: str | None = None
+    search_alg: Searcher | SearchAlgorithm | str | None = None
+    scheduler: TrialScheduler | str | None = None
+    num_samples: int = 1
+    max_concurrent_trials: int | None = None
+    time_budget_s: float | timedelta | None = None
+    reuse_actors: bool | None = None
+    trial_name_creator: Callable[[Trial], str] | None = None
+    trial_dirname_creator: Callable[[Trial], str] | None = None
+    chdir_to_trial_dir: bool | None = None
+
+
+@dataclass(repr=False)
+class RunConfig(_ShowsChanges):
+    """How a ``Tuner`` runs and stores. Every field means what the argument of that name means in ``run``."""
+
+    name: str | None = None
+    storage_path: str | os.PathLike[str] | None = None
+    storage_filesystem: object = None
+    failure_config: FailureConfig | None = None
+    checkpoint_config: CheckpointConfig | None = None
+    sync_config: SyncConfig | None = None
+    verbose: int | None = None
+    stop: Any = None
+    callbacks: list[Callback] | None = None
+    progress_reporter: ProgressReporter | None = None
+    log_to_file: bool | str | Sequence[str] = False
+    local_dir: str | os.PathLike[str] | None = None
+    executor: str | None = None
+    gpus: list[int | str] | None = None
+    seed: int | None = None
+
+
+def resolve_resume(resume: object) -> ResumeConfig | None:
+    """The ResumeConfig that a ``resume=`` argument stands for; None when nothing is to be resumed.
+
+    "AUTO" or True go on with unfinished trials. "AUTO+ERRORED" also resumes failed ones,
+    "AUTO+RESTART_ERRORED" starts failed ones over; with "_ONLY" at the end only failed trials run.
+    """
+    if resume is None or resume is False:
+        return None
+    if isinstance(resume, ResumeConfig):
+        return resume
+    if resume is True:
+        return ResumeConfig()
+    start, _, rest = resume.upper().partition("+") if isinstance(resume, str) else ("", "", "")
+    forms = {
+        "": ResumeConfig(),
+        "ERRORED": ResumeConfig(errored=ResumeType.RESUME),
+        "RESTART_ERRORED": ResumeConfig(errored=ResumeType.RESTART),
+        "ERRORED_ONLY": ResumeConfig(unfinished=ResumeType.SKIP, errored=ResumeType.RESUME),
+        "RESTART_ERRORED_ONLY": ResumeConfig(unfinished=ResumeType.SKIP, errored=ResumeType.RESTART),
+    }
+    if start == "ERRORED_ONLY" and not rest:
+        start, rest = "AUTO", "ERRORED_ONLY"
+    if start not in ("AUTO", "LOCAL") or rest not in forms:
+        names = ", ".join("'AUTO" + ("+" + form if form else "") + "'" for form in forms)
+        raise ValueError(f"resume must be None, False, True or one of {names}, got {resume!r}")
+    return forms[rest]
+
+
+def resolve_checkpoint_config(
+    config: CheckpointConfig | Mapping[str, Any] | None,
+    *,
+    keep_checkpoints_num: int | None = None,
+    checkpoint_score_attr: str | None = None,
+    checkpoint_freq: int = 0,
+    checkpoint_at_end: bool | None = None,
+) -> CheckpointConfig:
+    """The one CheckpointConfig that the new and the old way to ask for checkpoints add up to."""
+    old = {
+        "keep_checkpoints_num": keep_checkpoints_num,
+        "checkpoint_score_attr": checkpoint_score_attr,
+        "checkpoint_freq": checkpoint_freq,
+        "checkpoint_at_end": checkpoint_at_end,
+    }
+    given = [name for name, value in old.items() if value]
+    if config is not None:
+        if given:
+            raise ValueError(f"{given[0]} and checkpoint_config say the same thing twice: give one of them")
+        if isinstance(config, CheckpointConfig):
+            return config
+        if isinstance(config, Mapping):
+            return CheckpointConfig(**config)
+        raise TypeError(
+            f"checkpoint_config must be a CheckpointConfig, got {type(config).__name__}: {config!r}"
+        )
+    attribute, order = checkpoint_score_attr, "max"
+    if attribute is not None and attribute.startswith("min-"):
+        attribute, order = attribute.removeprefix("min-"), "min"
+    return CheckpointConfig(keep_checkpoints_num, attribute, order, checkpoint_freq, checkpoint_at_end)
+
+
+def resolve_log_to_file(value: object) -> tuple[str, str] | None:
+    """The names of the two files that a trial's stdout and stderr also go to; None: to no file."""
+    if value is None or value is False:
+        return None
+    if value is True:
+        return "stdout", "stderr"
+    if isinstance(value, str):
+        return value, value
+    if isinstance(value, Sequence) and not isinstance(value, bytes):
+        if len(value) == 2 and all(isinstance(name, str) for name in value):
+            return value[0], value[1]
+        raise ValueError(
+            f"log_to_file as a sequence must hold two file names (stdout, stderr), got {value!r}"
+        )
+    raise ValueError(f"log_to_file must be a bool, a file name or two file names, got {value!r}")
+
+
+def resolve_seconds(budget: float | timedelta | None) -> float | None:
+    """A time budget in seconds."""
+    if budget is None:
+        return None
+    seconds = budget.total_seconds() if isinstance(budget, timedelta) else budget
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds > 0:
+        raise ValueError(f"time_budget_s must be a positive number of seconds or a timedelta, got {budget!r}")
+    return float(seconds)
+
+
+def resolve_num_samples(num_samples: object) -> int:
+    """-1 (without end) or how many samples to draw."""
+    # An integer of numpy says what it is through __index__, without an import of numpy here.
+    if isinstance(num_samples, bool) or not hasattr(num_samples, "__index__"):
+        raise TypeError(f"num_samples must be an integer, got {type(num_samples).__name__}: {num_samples!r}")
+    number = int(num_samples)
+    if number < 1 and number != -1:
+        raise ValueError(f"num_samples must be at least 1, or -1 for no end, got {number}")
+    return number
+
+
+def check_config(config: object) -> dict[str, Any]:
+    """The search space in dicts of its own, so that the caller's are never changed. Only a dict will do."""
+    if config is None:
+        return {}
+    if not isinstance(config, dict):
+        raise ValueError(
+            f"config must be a dict of names and values or domains, got {type(config).__name__}: "
+            f"{config!r:.80}"
+        )
+    return _own_dicts(config)
+
+
+def _own_dicts(config: dict[str, Any]) -> dict[str, Any]:
+    """The same values in dicts of our own, so that what the caller does to theirs later changes no run."""
+    return {key: _own_dicts(value) if type(value) is dict else value for key, value in config.items()}
+
+
+def check_metric_mode(metric: object, mode: object) -> tuple[str | None, str | None]:
+    """Metric and mode as the run steers by them. A mode alone is about ``_metric``, a returned number."""
+    if metric is not None and not isinstance(metric, str):
+        raise TypeError(
+            f"metric must be the name of a reported value, got {type(metric).__name__}: {metric!r}"
+        )
+    if mode is not None and mode not in MODES:
+        raise ValueError(f"mode must be 'min' or 'max', got {mode!r}")
+    if mode is not None and metric is None:
+        return "_metric", str(mode)
+    return metric, None if mode is None else str(mode)
+
+
+def check_max_concurrent(number: object) -> int | None:
+    """How many trials may run at once; None: as many as fit."""
+    if number is None:
+        return None
+    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+        raise ValueError(f"max_concurrent_trials must be None or at least 1, got {number!r}")
+    return number
+
+
+def check_executor(executor: str | None) -> str:
+    """The name of the executor; None stands for worker processes."""
+    if executor is None:
+        return EXECUTORS[0]
+    if executor not in EXECUTORS:
+        raise ValueError(f"executor must be 'process' or 'inline', got {executor!r}")
+    return executor
+
+
+class Experiment:
+    """One trainable with its search space and its limits, to be given to ``run`` or ``run_experiments``.
+
+    Args:
+        name: the experiment's name.
+        run: a function, a Trainable class or a registered name.
+        config: the search space. The rest means what the arguments of these names mean in ``run``.
+    """
+
+    def __init__(
+        self,
+        name: str | None,
+        run: Callable[..., Any] | type | str,
+        *,
+        stop: Any = None,
+        time_budget_s: float | timedelta | None = None,
+        config: dict[str, Any] | None = None,
+        resources_per_trial: Any = None,
+        num_samples: int = 1,
+        storage_path: str | os.PathLike[str] | None = None,
+        storage_filesystem: object = None,
+        sync_config: SyncConfig | None = None,
+        checkpoint_config: CheckpointConfig | Mapping[str, Any] | None = None,
+        trial_name_creator: Callable[[Trial], str] | None = None,
+        trial_dirname_creator: Callable[[Trial], str] | None = None,
+        log_to_file: bool | str | Sequence[str] = False,
+        export_formats: Sequence[str] | None = None,
+        max_failures: int = 0,
+        restore: str | os.PathLike[str] | None = None,
+        local_dir: str | os.PathLike[str] | None = None,
+        keep_checkpoints_num: int | None = None,
+        checkpoint_score_attr: str | None = None,
+        checkpoint_freq: int = 0,
+        checkpoint_at_end: bool | None = None,
+    ) -> None:
+        check_cluster_only(
+            storage_filesystem=storage_filesystem, export_formats=export_formats, sync_config=sync_config
+        )
+        if run is None:
+            raise TuneError("an Experiment needs something to run: a function, a Trainable class or a name")
+        self.name = name
+        self.run = run
+        self.stop = stop
+        self.time_budget_s = resolve_seconds(time_budget_s)
+        self.config = check_config(config)
+        self.resources_per_trial = resources_per_trial
+        self.num_samples = resolve_num_samples(num_samples)
+        self.storage_path = one_storage_path(storage_path, local_dir)
+        self.checkpoint_config = resolve_checkpoint_config(
+            checkpoint_config,
+            keep_checkpoints_num=keep_checkpoints_num,
+            checkpoint_score_attr=checkpoint_score_attr,
+            checkpoint_freq=checkpoint_freq,
+            checkpoint_at_end=checkpoint_at_end,
+        )
+        self.trial_name_creator = trial_name_creator
+        self.trial_dirname_creator = trial_dirname_creator
+        self.log_to_file = resolve_log_to_file(log_to_file)
+        self.max_failures = FailureConfig(max_failures=max_failures).max_failures
+        self.restore = None if restore is None else os.path.abspath(os.path.expanduser(os.fspath(restore)))
+        self.check_checkpointing(run)
+
+    def check_checkpointing(self, trainable: object) -> None:
+        """Refuses to save a function by count or at the end: it alone knows when its state is whole."""
+        if isinstance(trainable, (str, type)):
+            return
+        asked = self.checkpoint_config
+        for name, value in (
+            ("checkpoint_at_end", asked.checkpoint_at_end),
+            ("checkpoint_frequency", asked.checkpoint_frequency),
+        ):
+            if value:
+                raise ValueError(
+                    f"{name}={value!r} works for Trainable classes only: a function saves with "
+                    "tune.report(metrics, checkpoint=Checkpoint.from_directory(folder))"
+                )
+
+    @classmethod
+    def from_json(cls, name: str, spec: Mapping[str, Any]) -> Experiment:
+        """An experiment from a spec dict: the arguments of Experiment, with the trainable under "run"."""
+        arguments = dict(spec)
+        if "run" not in arguments:
+            raise TuneError(
+                f"the spec of experiment {name!r} names nothing to run: it has {sorted(arguments)}"
+            )
+        run = arguments.pop("run")
+        if "env" in arguments:
+            arguments["config"] = {**(arguments.get("config") or {}), "env": arguments.pop("env")}
+        return cls(arguments.pop("name", name), run, **arguments)
+
+    @property
+    def public_spec(self) -> dict[str, Any]:
+        """What callbacks and schedulers are told about the experiment."""
+        return {"stop": self.stop, "num_samples": self.num_samples, "time_budget_s": self.time_budget_s}
+
+    def __repr__(self) -> str:
+        return f"Experiment({self.name!r}, {self.run!r}, num_samples={self.num_samples})"
+
+
+def one_storage_path(
+    storage_path: str | os.PathLike[str] | None, local_dir: str | os.PathLike[str] | None
+) -> str | None:
+    """The folder that experiments go into, from its new and its old name; None: the default one."""
+    if storage_path is not None and local_dir is not None and os.fspath(storage_path) != os.fspath(local_dir):
+        raise ValueError(
+            f"storage_path={os.fspath(storage_path)!r} and local_dir={os.fspath(local_dir)!r} are two names "
+            "for one thing: give one of them"
+        )
+    given = storage_path if storage_path is not None else local_dir
+    if given is None:
+        return None
+    path = os.fspath(given)
+    if path.startswith("file://"):
+        path = path.removeprefix("file://")
+    if "://" in path:
+        raise ValueError(f"storage_path must be a folder of this machine, got {path!r}: nothing is uploaded")
+    return os.path.abspath(os.path.expanduser(path))
+
+
+def check_cluster_only(**arguments: object) -> None:
+    """Refuses arguments that mean something on a cluster only, unless they ask for nothing."""
+    for name, value in arguments.items():
+        if not value or (name == "sync_config" and isinstance(value, SyncConfig)):
+            continue
+        raise ValueError(
+            f"{name}={value!r:.80} has no meaning on one machine: {_WHY.get(name, 'leave it out')}"
+        )
+
+
+_WHY = {
+    "storage_filesystem": "experiments are stored in a local folder, see storage_path",
+    "sync_config": "nothing is copied elsewhere; a SyncConfig is accepted and has no effect",
+    "export_formats": "save a checkpoint and export the model from there",
+    "server_port": "there is no server; look at the experiment with the fasttune command",
+    "trial_executor": "choose with executor='process' or executor='inline'",
+    "loggers": "give callbacks=[CSVLoggerCallback(), ...] instead",
+    "chdir_to_trial_dir": "trials keep the working directory; write to tune.get_context().get_trial_dir()",
+    "_remote": "the run happens in this process and its workers",
+}
+
+
+@dataclass
+class TrainableSpec:
+    """One experiment of a run, resolved: what runs, on what, over which space and how often."""
+
+    name: str
+    trainable: Callable[..., Any] | type
+    resources: PlacementGroupFactory | Callable[[dict[str, Any]], PlacementGroupFactory]
+    space: dict[str, Any]
+    num_samples: int
+    experiment: str
+
+
+@dataclass
+class RunSpec:
+    """All that the machine needs to know to carry a run out: every name resolved, every value checked."""
+
+    name: str
+    path: str
+    trainables: list[TrainableSpec]
+    metric: str | None
+    mode: str | None
+    searcher: Searcher | SearchAlgorithm | None
+    scheduler: TrialScheduler
+    stop: StopRules
+    time_budget_s: float | None = None
+    failure: FailureConfig = field(default_factory=FailureConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    max_concurrent: int | None = None
+    executor: str = EXECUTORS[0]
+    gpus: list[int | str] | None = None
+    callbacks: list[Callback] = field(default_factory=list)
+    progress_reporter: ProgressReporter | None = None
+    verbose: int = 1
+    seed: int = 0
+    resume: ResumeConfig | None = None
+    restore: str | None = None
+    reuse_actors: bool = False
+    log_to_file: tuple[str, str] | None = None
+    trial_name_creator: Callable[[Trial], str] | None = None
+    trial_dirname_creator: Callable[[Trial], str] | None = None
+    raise_on_failed_trial: bool = True
+    public_spec: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,267 @@
+"""The status in a terminal: one block that is updated in place.
+
+A run that is over within half a second shows its last block only: rich is not loaded before there is
+something to watch.
+"""
+
+from __future__ import annotations
+
+import math
+import time as _time
+from collections.abc import Callable, Sequence
+from numbers import Real
+from typing import TYPE_CHECKING, Any, TextIO
+
+from .base import (
+    AUTO_KEYS,
+    DRAWING_SHARE,
+    ProgressReporter,
+    StatusSnapshot,
+    duration,
+    is_number,
+    look_up,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.live import Live
+    from rich.table import Table
+    from rich.text import Text
+
+    from fasttune.trial import Trial
+
+FIRST_DRAWING_S = 0.5
+INTERVAL_S = 0.25
+ROWS = 8
+PARAMETERS = 5
+METRICS = 3
+
+_MARKS = (
+    ("RUNNING", "●", "cyan", "running"),
+    ("TERMINATED", "✓", "green", "done"),
+    ("ERROR", "✗", "red", "failed"),
+    ("PAUSED", "‖", "yellow", "paused"),
+    ("PENDING", "○", "bright_black", "waiting"),
+)
+
+
+class TerminalReporter(ProgressReporter):
+    """Draws one block: a bar with what is done, counts by status, the best so far, and the trials at work."""
+
+    def __init__(
+        self,
+        stream: TextIO | None = None,
+        *,
+        console: Console | None = None,
+        clock: Callable[[], float] = _time.monotonic,
+    ) -> None:
+        self._stream = stream
+        self._console = console
+        self._clock = clock
+        self._live: Live | None = None
+        self._next_time = math.inf
+        self._total: int | None = None
+
+    def setup(
+        self,
+        start_time: float | None = None,
+        total_samples: int | None = None,
+        metric: str | None = None,
+        mode: str | None = None,
+        **more: Any,
+    ) -> None:
+        self._total = total_samples
+        self.metric, self.mode = metric, mode
+        self._live = None
+        self._next_time = self._clock() + FIRST_DRAWING_S
+
+    def should_report(self, trials: Sequence[Trial], done: bool = False) -> bool:
+        return done or self._clock() >= self._next_time
+
+    def report(self, trials: Sequence[Trial], done: bool, *sys_info: Any) -> None:
+        began = self._clock()
+        block = self.block(sys_info[0], done)
+        if self._live is None:
+            self._live = self._begin()
+        self._live.update(block, refresh=True)
+        if done:
+            self._live.stop()
+            self._live = None
+        self._next_time = self._clock() + max(INTERVAL_S, DRAWING_SHARE * (self._clock() - began))
+
+    def _begin(self) -> Live:
+        from rich.console import Console
+        from rich.live import Live
+
+        console = self._console or Console(file=self._stream, highlight=False)
+        # Drawn when we say so: a thread of rich's own would draw in the middle of somebody's print.
+        live = Live(console=console, auto_refresh=False, vertical_overflow="crop")
+        live.start()
+        return live
+
+    # -------- the block, from top to bottom
+
+    def block(self, snapshot: StatusSnapshot, done: bool) -> RenderableType:
+        """What is drawn for this status."""
+        from rich.console import Group
+
+        lines: list[RenderableType] = [self._bar(snapshot, done), _counts(snapshot, done)]
+        if snapshot.best is not None:
+            lines.append(self._best(snapshot))
+        if not done:
+            lines += self._at_work(snapshot)
+        if snapshot.message:
+            lines.append(_text(snapshot.message, "yellow"))
+        lines.append(_foot(snapshot, done))
+        return Group(*lines)
+
+    def _bar(self, snapshot: StatusSnapshot, done: bool) -> RenderableType:
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+
+        total = self._total if snapshot.total is None else snapshot.total
+        known = total is not None and 0 <= total < 2**62
+        bar = ProgressBar(
+            total=total if known else None,
+            completed=snapshot.finished,
+            width=None,
+            pulse=not known and not done,
+            animation_time=snapshot.elapsed,
+            style="bright_black",
+            complete_style="cyan",
+            finished_style="green",
+        )
+        if done and not known:
+            bar = ProgressBar(total=1, completed=1, finished_style="green")
+        count = _text(f"{snapshot.finished:,}", "bold")
+        if known and total is not None:
+            share = 100 * snapshot.finished / total if total else 100
+            count.append(f" / {total:,}", "default not bold")
+            count.append(f"  {share:3.0f} %", "bright_black")
+        grid = Table.grid(expand=True, padding=(0, 2, 0, 0))
+        grid.add_column(ratio=1)
+        grid.add_column(justify="right", no_wrap=True)
+        grid.add_column(justify="right", no_wrap=True)
+        grid.add_row(bar, count, _time_text(snapshot, done))
+        return grid
+
+    def _best(self, snapshot: StatusSnapshot) -> RenderableType:
+        assert snapshot.best is not None
+        trial_id, value, params = snapshot.best
+        line = _text("best ", "bright_black")
+        line.append(f"{self.metric or 'value'} ", "default")
+        line.append(_short(value), "bold green")
+        line.append(f"  {trial_id}", "bright_black")
+        for name, parameter in params.items():
+            line.append(f"  {name}=", "bright_black")
+            line.append(_short(parameter), "default")
+        line.no_wrap, line.overflow = True, "ellipsis"
+        return line
+
+    def _at_work(self, snapshot: StatusSnapshot) -> list[RenderableType]:
+        """The running trials, if each of them is there long enough to be read."""
+        running = snapshot.counts.get("RUNNING", 0)
+        if running == 0 or running < snapshot.trials_per_s:
+            return []
+        shown = list(snapshot.rows("RUNNING", ROWS))
+        if not shown:
+            return []
+        table = self._trial_table(shown)
+        more = running - len(shown)
+        rows: list[RenderableType] = [_text(""), table]
+        if more > 0:
+            rows.append(_text(f"and {more:,} more at work", "bright_black"))
+        return rows
+
+    def _trial_table(self, shown: Sequence[Trial]) -> Table:
+        from rich.table import Table
+
+        results = [trial.last_result or {} for trial in shown]
+        metrics = self._metrics(results)
+        names = dict.fromkeys(name for trial in shown for name in trial.evaluated_params)
+        parameters = list(names)[:PARAMETERS]
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bright_black")
+        table.add_column("trial", style="cyan", no_wrap=True)
+        table.add_column("iter", justify="right", no_wrap=True)
+        table.add_column("time", justify="right", no_wrap=True)
+        for name in metrics:
+            table.add_column(name, justify="right", no_wrap=True, style="bold" if name == self.metric else "")
+        for name in parameters:
+            table.add_column(name, justify="right", no_wrap=True, style="bright_black")
+        for trial, result in zip(shown, results, strict=True):
+            seconds = result.get("time_total_s")
+            table.add_row(
+                trial.trial_id,
+                str(result.get("training_iteration", "")),
+                "" if seconds is None else duration(seconds),
+                *(_short(look_up(result, name)) for name in metrics),
+                *(_short(trial.evaluated_params.get(name)) for name in parameters),
+            )
+        return table
+
+    def _metrics(self, results: Sequence[dict[str, Any]]) -> list[str]:
+        """The metric that matters, then the first others that are numbers."""
+        found = dict.fromkeys([self.metric] if self.metric is not None else [])
+        for result in results:
+            for name, value in result.items():
+                if name not in AUTO_KEYS and is_number(value):
+                    found.setdefault(name)
+        return list(found)[:METRICS]
+
+
+def _counts(snapshot: StatusSnapshot, done: bool) -> RenderableType:
+    from rich.table import Table
+
+    line = _text("")
+    for status, mark, colour, word in _MARKS:
+        number = snapshot.counts.get(status, 0)
+        if number:
+            line.append(f"{mark} ", colour)
+            line.append(f"{number:,}", f"bold {colour}")
+            line.append(f" {word}   ", "default")
+    speed = f"{_rate(snapshot.trials_per_s)} trials/s   {_rate(snapshot.reports_per_s)} reports/s"
+    grid = Table.grid(expand=True, padding=(0, 2, 0, 0))
+    grid.add_column(ratio=1, no_wrap=True)
+    grid.add_column(justify="right", no_wrap=True)
+    grid.add_row(line, _text(speed, "bright_black"))
+    return grid
+
+
+def _time_text(snapshot: StatusSnapshot, done: bool) -> Text:
+    text = _text(duration(snapshot.elapsed), "default")
+    if not done and snapshot.eta_s is not None:
+        text.append(f"  {duration(snapshot.eta_s)} left", "cyan")
+    return text
+
+
+def _foot(snapshot: StatusSnapshot, done: bool) -> RenderableType:
+    parts = [snapshot.path]
+    if not done:
+        parts = [snapshot.resources, snapshot.scheduler.split("\n")[0], snapshot.path]
+    line = _text("  ·  ".join(part for part in parts if part), "bright_black")
+    line.no_wrap, line.overflow = not done, "ellipsis"
+    return line
+
+
+def _text(content: str, style: str = "") -> Text:
+    from rich.text import Text
+
+    return Text(content, style=style)
+
+
+def _short(value: object) -> str:
+    """A value in a few characters: four significant digits, long texts cut."""
+    if value is None:
+        return ""
+    if isinstance(value, Real) and not isinstance(value, (bool, int)):
+        return f"{float(value):.4g}"
+    text = str(value)
+    return text if len(text) <= 16 else text[:15] + "…"
+
+
+def _rate(number: float) -> str:
+    if number >= 10_000_000:
+        return f"{number / 1e6:.0f}M"
+    if number >= 100_000:
+        return f"{number / 1e3:,.0f}k"
+    return f"{number:,.0f}" if number >= 100 else f"{number:.1f}"

@@ -1,0 +1,211 @@
+"""Plain text: the status block that users of tuners know, a quiet log, and one line for each result."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time as _time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TextIO
+
+from fasttune.callback import Callback
+
+from .base import (
+    AUTO_KEYS,
+    ProgressReporter,
+    StatusSnapshot,
+    Table,
+    TableReporter,
+    duration,
+    number_line,
+    time_line,
+)
+from .table import draw_table
+
+if TYPE_CHECKING:
+    from fasttune.trial import Trial
+
+LOG_INTERVAL_S = 20.0  # with the first and the last lines: at most five in any minute
+RESULT_INTERVAL_S = 5.0
+
+
+class CLIReporter(TableReporter):
+    """Prints the status and the table of trials as text. The arguments are those of TableReporter."""
+
+    def show(self, snapshot: StatusSnapshot, done: bool) -> None:
+        print(self.status_block(snapshot, done) + "\n", flush=True)
+
+    def status_block(self, snapshot: StatusSnapshot, done: bool) -> str:
+        """The text of one report."""
+        lines = ["== Status ==", time_line(snapshot.time, snapshot.elapsed)]
+        lines += [snapshot.scheduler] if snapshot.scheduler else []
+        lines += [f"Logical resource usage: {snapshot.resources}"] if snapshot.resources else []
+        best = self.best_line(snapshot)
+        lines += [best] if best else []
+        lines += [snapshot.message] if snapshot.message else []
+        lines.append(self.progress_text(snapshot, done))
+        if snapshot.counts.get("ERROR", 0):
+            lines.append(f"Number of errored trials: {snapshot.counts['ERROR']}")
+            lines.append(_drawn(self.error_table(snapshot)))
+        return "\n".join(lines)
+
+    def progress_text(self, snapshot: StatusSnapshot, done: bool) -> str:
+        """Where the results go, how many trials there are, and the table of trials."""
+        lines = [f"Result logdir: {snapshot.path}"] if snapshot.path else []
+        lines.append(number_line(snapshot, self.total_samples))
+        if snapshot.started and self.shows_table(done):
+            lines.append(_drawn(self.trial_table(snapshot, done)))
+        return "\n".join(lines)
+
+
+def _drawn(table: Table) -> str:
+    text = draw_table(table.titles, table.rows)
+    return f"{text}\n{table.left_out}" if table.left_out else text
+
+
+class LogReporter(ProgressReporter):
+    """Plain lines for output that nobody watches: at the start, every 20 seconds, and at the end."""
+
+    def __init__(self, stream: TextIO | None = None, *, clock: Callable[[], float] = _time.monotonic) -> None:
+        self._stream = stream
+        self._clock = clock
+        self._next_time = -math.inf
+        self._began = False
+        self._total: int | None = None
+
+    def setup(
+        self,
+        start_time: float | None = None,
+        total_samples: int | None = None,
+        metric: str | None = None,
+        mode: str | None = None,
+        **more: Any,
+    ) -> None:
+        self._total = total_samples
+        self.metric, self.mode = metric, mode
+        self._next_time, self._began = -math.inf, False
+
+    def should_report(self, trials: Sequence[Trial], done: bool = False) -> bool:
+        return done or self._clock() >= self._next_time
+
+    def report(self, trials: Sequence[Trial], done: bool, *sys_info: Any) -> None:
+        snapshot: StatusSnapshot = sys_info[0]
+        if not self._began:
+            self._write(self.first_line(snapshot))
+        elif not done:
+            self._write(self.status_line(snapshot))
+        if done:
+            self._write(self.last_lines(snapshot))
+        self._began = True
+        self._next_time = self._clock() + LOG_INTERVAL_S
+
+    def first_line(self, snapshot: StatusSnapshot) -> str:
+        """What is about to run, and where it is stored."""
+        total = self._total if snapshot.total is None else snapshot.total
+        trials = "trials" if total is None else f"{total:,} trial{'s' if total != 1 else ''}"
+        return f"fasttune: {trials}, stored in {snapshot.path}"
+
+    def status_line(self, snapshot: StatusSnapshot) -> str:
+        """How far the run is, in one line."""
+        total = self._total if snapshot.total is None else snapshot.total
+        of = "" if total is None else f"/{total:,}"
+        parts = [f"{duration(snapshot.elapsed)}: {snapshot.finished:,}{of} trials done"]
+        parts.append(f"{snapshot.counts.get('RUNNING', 0):,} running")
+        if snapshot.counts.get("PAUSED", 0):
+            parts.append(f"{snapshot.counts['PAUSED']:,} paused")
+        if snapshot.counts.get("ERROR", 0):
+            parts.append(f"{snapshot.counts['ERROR']:,} failed")
+        if snapshot.best is not None:
+            parts.append(f"best {self.metric}={snapshot.best[1]:.6g} ({snapshot.best[0]})")
+        if snapshot.eta_s is not None:
+            parts.append(f"{duration(snapshot.eta_s)} left")
+        line = ", ".join(parts)
+        return f"{line}. {snapshot.message}" if snapshot.message else line
+
+    def last_lines(self, snapshot: StatusSnapshot) -> str:
+        """How the run ended, and the best of it."""
+        finished, failed = snapshot.counts.get("TERMINATED", 0), snapshot.counts.get("ERROR", 0)
+        open_ones = snapshot.started - finished - failed
+        parts = [f"fasttune: {finished:,} trials ended in {duration(snapshot.elapsed)}"]
+        parts += [f"{failed:,} failed"] if failed else []
+        parts += [f"{open_ones:,} did not end"] if open_ones else []
+        lines = ", ".join(parts) + (f". {snapshot.message}" if snapshot.message else "")
+        if snapshot.best is None:
+            return lines
+        trial_id, value, params = snapshot.best
+        return f"{lines}\nbest {self.metric}={value:.6g} by trial {trial_id} with {dict(params)}"
+
+    def _write(self, text: str) -> None:
+        print(text, file=self._stream or sys.stdout, flush=True)
+
+
+class ResultLines(Callback):
+    """Prints what trials report: one line each, or with ``full`` every value.
+
+    A trial's results are printed at most every five seconds, its last one always.
+    """
+
+    def __init__(
+        self,
+        full: bool = False,
+        stream: TextIO | None = None,
+        *,
+        clock: Callable[[], float] = _time.monotonic,
+    ) -> None:
+        self._full = full
+        self._stream = stream
+        self._clock = clock
+        self._next_time: dict[str, float] = {}
+
+    def on_trial_result(
+        self, iteration: int, trials: Sequence[Trial], trial: Trial, result: dict[str, Any], **more: Any
+    ) -> None:
+        now = self._clock()
+        if not result.get("done") and now < self._next_time.get(trial.trial_id, -math.inf):
+            return
+        self._next_time[trial.trial_id] = now + RESULT_INTERVAL_S
+        self._write(full_result(trial, result) if self._full else result_line(trial, result))
+
+    def on_trial_complete(self, iteration: int, trials: Sequence[Trial], trial: Trial, **more: Any) -> None:
+        self._next_time.pop(trial.trial_id, None)
+        self._write(f"Trial {trial} completed: {_numbers(trial.last_result or {})}")
+
+    def on_trial_error(self, iteration: int, trials: Sequence[Trial], trial: Trial, **more: Any) -> None:
+        self._next_time.pop(trial.trial_id, None)
+        error = trial.get_error()
+        last = str(error).strip().splitlines()[-1:] if error is not None else []
+        self._write(f"Trial {trial} failed: {last[0] if last else 'no report of why'}")
+
+    def _write(self, text: str) -> None:
+        print(text, file=self._stream or sys.stdout, flush=True)
+
+
+def result_line(trial: Trial, result: Mapping[str, Any]) -> str:
+    """ "Trial f_ab12c_00000 iteration 3: score=0.5, parameters {'a': 1}"."""
+    return (
+        f"Trial {trial} iteration {result.get('training_iteration', '?')}: {_numbers(result)}, "
+        f"parameters {trial.evaluated_params}"
+    )
+
+
+def full_result(trial: Trial, result: Mapping[str, Any]) -> str:
+    """Every value of a result, nested as it was reported."""
+    shown = {key: value for key, value in result.items() if key != "config"}
+    return "\n".join([f"Result for {trial}:", *_outline(shown, "  "), ""])
+
+
+def _outline(value: Mapping[str, Any], indent: str) -> list[str]:
+    lines: list[str] = []
+    for key in sorted(value, key=str):
+        item = value[key]
+        if isinstance(item, Mapping) and item:
+            lines.append(f"{indent}{key}:")
+            lines.extend(_outline(item, indent + "  "))
+        else:
+            lines.append(f"{indent}{key}: {item}")
+    return lines
+
+
+def _numbers(result: Mapping[str, Any]) -> str:
+    own = {key: value for key, value in result.items() if key not in AUTO_KEYS}
+    return ", ".join(f"{key}={value}" for key, value in own.items()) or "nothing reported"

@@ -1,0 +1,555 @@
+"""From what a door was asked to the ``RunSpec`` that the machine carries out.
+
+``resolve(experiments, call)`` is the story; what follows are its chapters, each a function of what it is
+given. Everything that can be known to be wrong is said here, before the first trial starts and before a
+folder is made.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from .config import (
+    Experiment,
+    FailureConfig,
+    ResumeConfig,
+    RunSpec,
+    TrainableSpec,
+    check_executor,
+    check_metric_mode,
+    resolve_resume,
+)
+from .error import TuneError
+
+if TYPE_CHECKING:
+    from .callback import Callback
+    from .reporter.base import ProgressReporter
+    from .resources import PlacementGroupFactory
+    from .schedulers.base import TrialScheduler
+    from .search.base import SearchAlgorithm, Searcher
+    from .stopper import StopRules
+
+JOURNAL = "experiment.db"
+DEFAULT_VERBOSE = 1
+
+
+@dataclass
+class Call:
+    """How a run is steered: the arguments of ``run`` that are not about one experiment."""
+
+    name: str | None = None
+    storage_path: str | None = None
+    metric: str | None = None
+    mode: str | None = None
+    search_alg: Searcher | SearchAlgorithm | str | None = None
+    scheduler: TrialScheduler | str | None = None
+    max_concurrent: int | None = None
+    fail_fast: Any = False
+    resume: object = None
+    resume_config: ResumeConfig | None = None
+    restored_path: str | None = None
+    reuse_actors: bool = False
+    callbacks: list[Callback] = field(default_factory=list)
+    progress_reporter: ProgressReporter | None = None
+    verbose: int | None = None
+    executor: str | None = None
+    gpus: list[int | str] | None = None
+    seed: int | None = None
+    raise_on_failed_trial: bool = True
+
+
+def resolve(experiments: list[Experiment], call: Call) -> RunSpec:
+    """The RunSpec of these experiments steered by this call. Raises for everything that cannot be."""
+    first = experiments[0]
+    metric, mode = check_metric_mode(call.metric, call.mode)
+    failure = FailureConfig(first.max_failures, call.fail_fast)
+    executor = check_executor(call.executor)
+    verbose = resolve_verbose(call.verbose)
+    trainables = [resolve_trainable(one) for one in experiments]
+    check_supply(trainables, call.gpus, verbose)
+    seed = resolve_seed(call.seed)
+    scheduler = resolve_scheduler(call.scheduler, metric, mode, first.public_spec)
+    searcher = resolve_searcher(call.search_alg, metric, mode, first, call.max_concurrent, seed)
+    callbacks = call.callbacks + result_lines(verbose)
+    reporter = resolve_reporter(call.progress_reporter, metric, mode, verbose)
+    stop = resolve_stop_rules(first)
+    # The folder comes last: a run that is refused leaves nothing behind.
+    folder, resume = resolve_folder(experiments, trainables, call)
+    metric, mode = steering_metric(metric, mode, scheduler, searcher)
+    return RunSpec(
+        name=os.path.basename(folder),
+        path=folder,
+        trainables=[
+            replace(one, experiment=one.experiment or os.path.basename(folder)) for one in trainables
+        ],
+        metric=metric,
+        mode=mode,
+        searcher=searcher,
+        scheduler=scheduler,
+        stop=stop,
+        time_budget_s=first.time_budget_s,
+        failure=failure,
+        checkpoint=first.checkpoint_config,
+        max_concurrent=call.max_concurrent,
+        executor=executor,
+        gpus=None if call.gpus is None else list(call.gpus),
+        callbacks=callbacks,
+        progress_reporter=reporter,
+        verbose=verbose,
+        seed=seed,
+        resume=resume,
+        restore=first.restore,
+        reuse_actors=call.reuse_actors,
+        log_to_file=first.log_to_file,
+        trial_name_creator=first.trial_name_creator,
+        trial_dirname_creator=first.trial_dirname_creator,
+        raise_on_failed_trial=call.raise_on_failed_trial,
+        public_spec=first.public_spec,
+    )
+
+
+# -------- what is to be run
+
+
+def as_experiments(given: object, arguments: Mapping[str, Any]) -> list[Experiment]:
+    """What ``run`` was given as Experiments; ``arguments`` are those of ``run`` that are about one."""
+    several = list(given) if isinstance(given, (list, tuple)) else [given]
+    if not several:
+        raise ValueError("run() was given an empty list: there is nothing to run")
+    if all(isinstance(one, Experiment) for one in several):
+        check_said_once(arguments)
+    return [one if isinstance(one, Experiment) else Experiment(None, one, **arguments) for one in several]
+
+
+def check_said_once(arguments: Mapping[str, Any]) -> None:
+    """Refuses arguments of ``run`` that an Experiment says itself: they would have no effect."""
+    for name, value in arguments.items():
+        if value and not (name == "num_samples" and value == 1):
+            raise ValueError(
+                f"{name}={value!r:.80} has no effect beside an Experiment: say it in Experiment(...)"
+            )
+
+
+def named_experiments(given: object) -> list[Experiment]:
+    """What was given to ``run_experiments`` as a list of Experiments."""
+    if isinstance(given, Experiment):
+        return [given]
+    if isinstance(given, Mapping):
+        return [
+            one if isinstance(one, Experiment) else Experiment.from_json(key, one)
+            for key, one in given.items()
+        ]
+    if isinstance(given, (list, tuple)):
+        return [experiment for one in given for experiment in named_experiments(one)]
+    raise TuneError(
+        f"run_experiments takes an Experiment, a dict {{name: spec}} or a list of those, got "
+        f"{type(given).__name__}"
+    )
+
+
+def resolve_trainable(experiment: Experiment) -> TrainableSpec:
+    """The experiment's trainable, found if it is a name, and checked, with what one trial of it needs."""
+    trainable, name = experiment.run, None
+    if isinstance(trainable, str):
+        from .registry import get_trainable
+
+        name, trainable = trainable, get_trainable(trainable)
+    check_trainable(trainable)
+    experiment.check_checkpointing(trainable)
+    return TrainableSpec(
+        name=name or name_of(trainable),
+        trainable=trainable,
+        resources=resolve_request(trainable, experiment.resources_per_trial),
+        space=experiment.config,
+        num_samples=experiment.num_samples,
+        experiment=experiment.name or "",
+    )
+
+
+def check_trainable(trainable: object) -> None:
+    """Refuses what is neither a function of one config nor a Trainable class."""
+    from .trainable import Trainable, check_function
+
+    if isinstance(trainable, type):
+        if not issubclass(trainable, Trainable):
+            raise TypeError(
+                f"{trainable.__name__} is a class but no Trainable: derive it from fasttune.Trainable, or "
+                "give a "
+                "function of the config"
+            )
+    elif callable(trainable):
+        check_function(trainable)
+    else:
+        raise TypeError(
+            "what to run must be a function, a Trainable class or a registered name, got "
+            f"{type(trainable).__name__}: {trainable!r:.80}"
+        )
+
+
+def resolve_request(
+    trainable: object, per_trial: object
+) -> PlacementGroupFactory | Callable[[dict[str, Any]], PlacementGroupFactory]:
+    """What one trial needs, said in one place: resources_per_trial, with_resources or the class itself."""
+    from .resources import resolve_resources
+
+    attached = getattr(trainable, "_resources", None)
+    own = class_request(trainable)
+    if per_trial is not None and attached is not None:
+        raise TuneError(
+            "resources_per_trial and with_resources(...) both say what a trial of "
+            f"{name_of(trainable)} needs: say it once"
+        )
+    if per_trial is not None and own is not None:
+        raise TuneError(
+            f"{name_of(trainable)}.default_resource_request says what a trial needs, so resources_per_trial "
+            "must not: change the method, or leave it out"
+        )
+    asked = next((one for one in (per_trial, attached, own) if one is not None), None)
+    if callable(asked) and not hasattr(asked, "required_resources"):
+        return lambda config: resolve_resources(asked(config))
+    return resolve_resources(asked)
+
+
+def class_request(trainable: object) -> Callable[[dict[str, Any]], Any] | None:
+    """A class trainable's own default_resource_request, if it has written one."""
+    from .trainable import Trainable
+
+    if not isinstance(trainable, type) or not issubclass(trainable, Trainable):
+        return None
+    own = trainable.default_resource_request
+    if getattr(own, "__func__", own) is getattr(
+        Trainable.default_resource_request, "__func__", Trainable.default_resource_request
+    ):
+        return None
+    # A class that answers None for the empty config leaves the choice to resources_per_trial.
+    try:
+        return None if own({}) is None else own
+    except (KeyError, AttributeError, TypeError):  # it needs a real config to answer, so it does answer
+        return own
+
+
+def check_supply(trainables: Iterable[TrainableSpec], gpus: list[int | str] | None, verbose: int) -> None:
+    """Refuses a trial that this machine can never hold, and says so when GPUs would lie idle."""
+    from .resources import check_possible, choose_gpus, detect
+
+    machine = detect()
+    if gpus is not None:
+        machine = replace(machine, gpus=tuple(choose_gpus(machine.gpus, gpus)))
+    unused = bool(machine.gpus)
+    for one in trainables:
+        if callable(one.resources) and not hasattr(one.resources, "required_resources"):
+            unused = False  # known when there is a config
+            continue
+        check_possible(machine, one.resources)
+        unused = unused and not one.resources.required_resources.get("GPU", 0)
+    if unused and verbose > 0:
+        log(
+            "This machine has %d GPUs and no trial asks for one: resources_per_trial={'gpu': 1}",
+            len(machine.gpus),
+        )
+
+
+# -------- what steers the run
+
+
+def resolve_scheduler(
+    scheduler: TrialScheduler | str | None,
+    metric: str | None,
+    mode: str | None,
+    public_spec: Mapping[str, Any],
+) -> TrialScheduler:
+    """The scheduler, told the run's metric and mode; FIFO if there is none."""
+    from .schedulers import TrialScheduler, create_scheduler
+
+    if scheduler is None or isinstance(scheduler, str):
+        scheduler = create_scheduler(scheduler or "fifo")
+    if not isinstance(scheduler, TrialScheduler):
+        raise TypeError(
+            f"scheduler must be a TrialScheduler, got {kind_of(scheduler)}: give an object such as "
+            "ASHAScheduler()"
+        )
+    if not scheduler.set_search_properties(metric, mode, **public_spec):
+        raise ValueError(
+            f"metric={metric!r}, mode={mode!r} were given to the run, but {type(scheduler).__name__} was "
+            "already made "
+            "with its own: give them in one place"
+        )
+    return scheduler
+
+
+def resolve_searcher(
+    search_alg: Searcher | SearchAlgorithm | str | None,
+    metric: str | None,
+    mode: str | None,
+    experiment: Experiment,
+    max_concurrent: int | None,
+    seed: int,
+) -> Searcher | SearchAlgorithm:
+    """The searcher, told metric, mode and space, and limited; random and grid search if there is none."""
+    from .search import BasicVariantGenerator, SearchAlgorithm, Searcher, create_searcher
+
+    if search_alg is None:
+        return BasicVariantGenerator(max_concurrent=max_concurrent or 0, random_state=seed)
+    if isinstance(search_alg, str):
+        search_alg = create_searcher(search_alg)
+    if not isinstance(search_alg, (Searcher, SearchAlgorithm)):
+        raise TypeError(f"search_alg must be a Searcher, its name or None, got {kind_of(search_alg)}")
+    if isinstance(search_alg, Searcher):
+        tell_space(search_alg, metric, mode, experiment)
+        return limit(search_alg, max_concurrent)
+    check_own_limit(search_alg, max_concurrent)
+    return search_alg
+
+
+def tell_space(searcher: Searcher, metric: str | None, mode: str | None, experiment: Experiment) -> None:
+    """Hands metric, mode and space to the searcher; a space that it does not take must hold no domains."""
+    own = getattr(searcher, "metric", None)
+    if metric is not None and isinstance(own, str) and own != metric:
+        raise ValueError(
+            f"metric={metric!r} was given to the run, but {type(searcher).__name__} was made with "
+            f"metric={own!r}: "
+            "give it in one place"
+        )
+    taken = searcher.set_search_properties(metric, mode, dict(experiment.config), **experiment.public_spec)
+    if taken:
+        return
+    left = unresolved(experiment.config)
+    if left:
+        raise ValueError(
+            f"{type(searcher).__name__} was already instantiated with a search space, but config still "
+            "holds domains: "
+            f"{', '.join(sorted(left)[:5])}. Put them into the searcher's space, or give the searcher none"
+        )
+
+
+def unresolved(config: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """The names "a/b" of everything in a config that is still to be sampled."""
+    from .space import Domain
+
+    found: list[str] = []
+    for key, value in config.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Domain) or (isinstance(value, Mapping) and set(value) == {"grid_search"}):
+            found.append(name)
+        elif isinstance(value, Mapping):
+            found.extend(unresolved(value, f"{name}/"))
+        elif isinstance(value, (list, tuple)):
+            found.extend(unresolved({str(place): item for place, item in enumerate(value)}, f"{name}/"))
+    return found
+
+
+def limit(searcher: Searcher, max_concurrent: int | None) -> Searcher:
+    """The searcher, never asked for more than ``max_concurrent`` trials at once."""
+    from .search import ConcurrencyLimiter
+
+    if max_concurrent is None:
+        return searcher
+    if isinstance(searcher, ConcurrencyLimiter):
+        check_own_limit(searcher, max_concurrent)
+        return searcher
+    return ConcurrencyLimiter(searcher, max_concurrent=max_concurrent)
+
+
+def check_own_limit(search_alg: Searcher | SearchAlgorithm, max_concurrent: int | None) -> None:
+    """Refuses two different limits on how many trials run at once."""
+    own = getattr(search_alg, "max_concurrent", None)
+    if max_concurrent is not None and own and own != max_concurrent:
+        raise ValueError(
+            f"max_concurrent_trials={max_concurrent}, but {type(search_alg).__name__} was made with "
+            f"max_concurrent={own}: give one of them"
+        )
+
+
+def steering_metric(
+    metric: str | None, mode: str | None, scheduler: object, searcher: object
+) -> tuple[str | None, str | None]:
+    """The metric that the run is steered by: its own, else the scheduler's, else the searcher's."""
+    if metric is not None:
+        return metric, mode
+    for one in (scheduler, searcher):
+        own, how = getattr(one, "metric", None), getattr(one, "mode", None) or getattr(one, "_mode", None)
+        if isinstance(own, str) and how in ("min", "max"):
+            return own, str(how)
+    return None, None
+
+
+def resolve_stop_rules(experiment: Experiment) -> StopRules:
+    """The stop criteria of a run, the time budget among them."""
+    from .stopper import resolve_stop
+
+    return resolve_stop(experiment.stop, experiment.time_budget_s)
+
+
+def resolve_seed(seed: object) -> int:
+    """The run's seed; without one it is drawn, from numpy's global generator if numpy is loaded."""
+    if seed is not None:
+        if isinstance(seed, bool) or not hasattr(seed, "__index__") or int(seed) < 0:
+            raise ValueError(f"seed must be None or an integer of at least 0, got {seed!r}")
+        return int(seed)
+    numpy = sys.modules.get("numpy")
+    # So that a program which calls numpy.random.seed(s), as users of other tuners do, repeats itself.
+    if numpy is not None and hasattr(numpy, "random"):
+        return int(numpy.random.randint(0, 2**31 - 1))
+    return int.from_bytes(os.urandom(4), "little") >> 1
+
+
+# -------- what people see
+
+
+def resolve_verbose(verbose: object) -> int:
+    """0 (nothing), 1 (status), 2 (and a line for each result) or 3 (and every result in full)."""
+    if verbose is None:
+        return DEFAULT_VERBOSE
+    level = int(verbose) if hasattr(verbose, "__index__") else getattr(verbose, "value", None)
+    if not isinstance(level, int) or not 0 <= level <= 3:
+        raise ValueError(f"verbose must be 0, 1, 2 or 3, got {verbose!r}")
+    return level
+
+
+def resolve_reporter(
+    reporter: ProgressReporter | None, metric: str | None, mode: str | None, verbose: int
+) -> ProgressReporter | None:
+    """What shows the progress: the reporter given, or one that fits the output; None when verbose is 0."""
+    from .reporter import ProgressReporter, default_reporter
+
+    if reporter is None:
+        return default_reporter(verbose)
+    if not isinstance(reporter, ProgressReporter):
+        raise TypeError(f"progress_reporter must be a ProgressReporter, got {kind_of(reporter)}")
+    if not reporter.set_search_properties(metric, mode):
+        raise ValueError(
+            f"metric={metric!r}, mode={mode!r} were given to the run, but {type(reporter).__name__} was "
+            "already made "
+            "with its own: give them in one place"
+        )
+    reporter.verbose = verbose
+    return reporter if verbose > 0 else None
+
+
+def result_lines(verbose: int) -> list[Callback]:
+    """The callback that prints results, when that was asked for."""
+    if verbose < 2:
+        return []
+    from .reporter import ResultLines
+
+    return [ResultLines(full=verbose >= 3)]
+
+
+def check_callbacks(callbacks: Sequence[Callback] | None) -> list[Callback]:
+    """The callbacks in a list of our own: what a run adds does not appear in the caller's."""
+    from .callback import Callback
+
+    if callbacks is None:
+        return []
+    if isinstance(callbacks, Callback) or not isinstance(callbacks, Iterable):
+        raise TypeError(f"callbacks must be a list of Callback objects, got {kind_of(callbacks)}")
+    for one in callbacks:
+        if not isinstance(one, Callback):
+            raise TypeError(f"callbacks must hold Callback objects, got {kind_of(one)}: {one!r:.80}")
+    return list(callbacks)
+
+
+# -------- folders and what they already hold
+
+
+def resolve_folder(
+    experiments: Sequence[Experiment], trainables: Sequence[TrainableSpec], call: Call
+) -> tuple[str, ResumeConfig | None]:
+    """The folder of the run, made, and how to go on with what it holds (None: a new experiment)."""
+    if call.restored_path is not None:
+        return call.restored_path, call.resume_config
+    resume = call.resume_config or resolve_resume(call.resume)
+    root = call.storage_path or experiments[0].storage_path or default_storage()
+    given = call.name or next((one.name for one in experiments if one.name), None)
+    name, dated = experiment_name(given, trainables[0].name, time.localtime(), os.environ)
+    if resume is not None:
+        if dated:
+            raise ValueError(
+                f"resume={call.resume!r} needs name=...: without one every run has a new folder with its "
+                "date, "
+                "so there is never anything to go on with"
+            )
+        earlier = latest_folder(root, name)
+        if earlier is not None:
+            return earlier, resume
+        if call.resume is True or call.resume_config is not None:
+            raise ValueError(
+                f"nothing to resume: there is no {JOURNAL} in {os.path.join(root, name)}. resume='AUTO' "
+                "starts a "
+                "new experiment in that case"
+            )
+    return claim_folder(root, name, exclusive=dated), None
+
+
+def default_storage() -> str:
+    """Where experiments are stored when nobody says where."""
+    return os.path.abspath(os.path.expanduser(os.environ.get("FASTTUNE_RESULTS_DIR") or "~/fasttune_results"))
+
+
+def experiment_name(
+    given: str | None, trainable_name: str, now: time.struct_time, environ: Mapping[str, str]
+) -> tuple[str, bool]:
+    """The name of an experiment, and whether it bears the date and so belongs to this run alone."""
+    if given is not None:
+        if not given or os.path.isabs(given) or ".." in given.split("/") or "\0" in given:
+            raise ValueError(f"name must be a folder name below storage_path, got {given!r}")
+        return given, False
+    if environ.get("TUNE_DISABLE_DATED_SUBDIR", "0") not in ("", "0"):
+        return trainable_name, False
+    return f"{trainable_name}_{time.strftime('%Y-%m-%d_%H-%M-%S', now)}", True
+
+
+def claim_folder(root: str, name: str, *, exclusive: bool) -> str:
+    """Makes ``root/name``, or ``root/name_2`` and so on: the first that holds no experiment yet.
+
+    With ``exclusive`` the folder is one that did not exist: mkdir decides between two runs of the same
+    second.
+    """
+    for attempt in range(1, 1_000_000):
+        folder = numbered(root, name, attempt)
+        try:
+            os.makedirs(folder)
+        except FileExistsError:
+            if exclusive or not os.path.isdir(folder) or os.path.exists(os.path.join(folder, JOURNAL)):
+                continue
+        return folder
+    raise TuneError(f"{os.path.join(root, name)} and a million numbered folders beside it are taken")
+
+
+def latest_folder(root: str, name: str) -> str | None:
+    """The folder of the last experiment of that name; None if there is none."""
+    latest = None
+    attempt = 1
+    while os.path.isdir(folder := numbered(root, name, attempt)):
+        if os.path.exists(os.path.join(folder, JOURNAL)):
+            latest = folder
+        attempt += 1
+    return latest
+
+
+def numbered(root: str, name: str, attempt: int) -> str:
+    """The folder of the n-th experiment of one name."""
+    return os.path.join(root, name if attempt == 1 else f"{name}_{attempt}")
+
+
+def name_of(trainable: object) -> str:
+    if isinstance(trainable, str):
+        return trainable
+    from .trainable import trainable_name
+
+    return trainable_name(trainable)
+
+
+def kind_of(value: object) -> str:
+    return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+
+
+def log(text: str, *values: object) -> None:
+    import logging
+
+    logging.getLogger("fasttune").warning(text, *values)

@@ -1,0 +1,546 @@
+"""The doors: ``run``, ``run_experiments`` and ``Tuner``.
+
+Each takes what the user asked apart into Experiments (what runs) and a Call (how it is steered); ``resolve``
+makes one RunSpec of them, ``loop.execute`` carries it out, and the door gives the results in its own form.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Never, TypeVar
+
+from .config import (
+    CheckpointConfig,
+    Experiment,
+    FailureConfig,
+    ResumeConfig,
+    ResumeType,
+    RunConfig,
+    RunSpec,
+    SyncConfig,
+    TuneConfig,
+    check_cluster_only,
+    check_config,
+    check_max_concurrent,
+    check_metric_mode,
+    one_storage_path,
+)
+from .error import TuneError
+from .resolve import (
+    JOURNAL,
+    Call,
+    as_experiments,
+    check_callbacks,
+    kind_of,
+    log,
+    name_of,
+    named_experiments,
+    resolve,
+)
+
+if TYPE_CHECKING:
+    from .analysis import ExperimentAnalysis, ResultGrid
+    from .callback import Callback
+    from .experiment import ExperimentState
+    from .reporter.base import ProgressReporter
+    from .schedulers.base import TrialScheduler
+    from .search.base import SearchAlgorithm, Searcher
+    from .trial import Trial
+
+TUNER_FILE = "tuner.pkl"
+
+Runnable = Callable[..., Any] | type | str
+Path = str | os.PathLike[str]
+_T = TypeVar("_T")
+
+
+class IncompleteTrialsError(TuneError):
+    """Some trials did not end TERMINATED. The text ends with the first one's own traceback."""
+
+    def __init__(self, message: str, trials: list[Trial], first_traceback: str = "") -> None:
+        super().__init__(message, trials)
+        self.trials = trials
+        self.first_traceback = first_traceback
+
+    def __str__(self) -> str:
+        names = ", ".join(str(trial) for trial in self.trials[:5])
+        more = f" and {len(self.trials) - 5} more" if len(self.trials) > 5 else ""
+        text = f"{self.args[0]}: {len(self.trials)} of them ({names}{more})"
+        return (
+            f"{text}. The first one's own error:\n\n{self.first_traceback}" if self.first_traceback else text
+        )
+
+    def __reduce__(self) -> tuple[type, tuple[str, list[Trial], str]]:
+        return type(self), (self.args[0], self.trials, self.first_traceback)
+
+
+def run(
+    run_or_experiment: Runnable | Experiment | Sequence[Runnable | Experiment],
+    *,
+    name: str | None = None,
+    metric: str | None = None,
+    mode: str | None = None,
+    stop: Any = None,
+    time_budget_s: float | timedelta | None = None,
+    config: dict[str, Any] | None = None,
+    resources_per_trial: Any = None,
+    num_samples: int = 1,
+    storage_path: Path | None = None,
+    local_dir: Path | None = None,
+    storage_filesystem: object = None,
+    search_alg: Searcher | SearchAlgorithm | str | None = None,
+    scheduler: TrialScheduler | str | None = None,
+    checkpoint_config: CheckpointConfig | Mapping[str, Any] | None = None,
+    keep_checkpoints_num: int | None = None,
+    checkpoint_score_attr: str | None = None,
+    checkpoint_freq: int = 0,
+    checkpoint_at_end: bool = False,
+    verbose: int | None = None,
+    progress_reporter: ProgressReporter | None = None,
+    log_to_file: bool | str | Sequence[str] = False,
+    trial_name_creator: Callable[[Trial], str] | None = None,
+    trial_dirname_creator: Callable[[Trial], str] | None = None,
+    sync_config: SyncConfig | None = None,
+    export_formats: Sequence[str] | None = None,
+    max_failures: int = 0,
+    fail_fast: Any = False,
+    restore: Path | None = None,
+    resume: bool | str | ResumeConfig | None = None,
+    resume_config: ResumeConfig | None = None,
+    reuse_actors: bool | None = None,
+    raise_on_failed_trial: bool = True,
+    callbacks: Sequence[Callback] | None = None,
+    max_concurrent_trials: int | None = None,
+    executor: str | None = None,
+    gpus: list[int | str] | None = None,
+    seed: int | None = None,
+    chdir_to_trial_dir: bool | None = None,
+    server_port: int | None = None,
+    trial_executor: object = None,
+    loggers: object = None,
+    _remote: bool | None = None,
+    **unknown: Never,
+) -> ExperimentAnalysis:
+    """Runs trials of ``run_or_experiment`` and returns their analysis.
+
+    Args:
+        run_or_experiment: a function ``f(config)``, a Trainable class, a registered name, an Experiment, or
+            a list of those. Several share one searcher and one scheduler; the limits of the first one hold
+            for all.
+        name: the experiment's folder below ``storage_path``. Default: the trainable's name and the date.
+        metric, mode: what "best" means, for the searcher, the scheduler and what is printed.
+        stop: ``{"metric": value}``, a function ``(trial_id, result) -> bool``, a Stopper or a list of those.
+        config: the search space, a dict of values and domains.
+        num_samples: how often to sample the space; -1: until something else stops the run.
+        storage_path: where experiments are stored; default ``$FASTTUNE_RESULTS_DIR`` or
+            ``~/fasttune_results``. ``local_dir`` is its old name.
+        resume: "AUTO" goes on with the experiment of that name if there is one; True insists on one.
+        raise_on_failed_trial: a failed trial makes ``run`` raise TuneError, after all others have ended.
+        executor: "process" (trials run in worker processes) or "inline" (all of them in this process).
+        gpus: which GPUs may be used, by index or UUID; default: all that this process may see.
+        seed: the same seed gives the same configs for any number of workers.
+
+    Raises:
+        ValueError, TypeError: something asked for cannot be, said before any trial starts.
+        TuneError: a trial failed and ``raise_on_failed_trial`` is true.
+    """
+    check_keywords("run", unknown)
+    check_cluster_only(
+        server_port=server_port,
+        trial_executor=trial_executor,
+        loggers=loggers,
+        chdir_to_trial_dir=chdir_to_trial_dir,
+        _remote=_remote,
+    )
+    FailureConfig(max_failures, fail_fast)  # both together, before either is taken apart
+    for_one_experiment = {
+        "stop": stop,
+        "time_budget_s": time_budget_s,
+        "config": config,
+        "resources_per_trial": resources_per_trial,
+        "num_samples": num_samples,
+        "storage_filesystem": storage_filesystem,
+        "sync_config": sync_config,
+        "checkpoint_config": checkpoint_config,
+        "keep_checkpoints_num": keep_checkpoints_num,
+        "checkpoint_score_attr": checkpoint_score_attr,
+        "checkpoint_freq": checkpoint_freq,
+        "checkpoint_at_end": checkpoint_at_end,
+        "trial_name_creator": trial_name_creator,
+        "trial_dirname_creator": trial_dirname_creator,
+        "log_to_file": log_to_file,
+        "export_formats": export_formats,
+        "max_failures": max_failures,
+        "restore": restore,
+    }
+    call = Call(
+        name=name,
+        storage_path=one_storage_path(storage_path, local_dir),
+        metric=metric,
+        mode=mode,
+        search_alg=search_alg,
+        scheduler=scheduler,
+        max_concurrent=check_max_concurrent(max_concurrent_trials),
+        fail_fast=fail_fast,
+        resume=resume,
+        resume_config=resume_config,
+        reuse_actors=bool(reuse_actors),
+        callbacks=check_callbacks(callbacks),
+        progress_reporter=progress_reporter,
+        verbose=verbose,
+        executor=executor,
+        gpus=gpus,
+        seed=seed,
+        raise_on_failed_trial=raise_on_failed_trial,
+    )
+    spec = resolve(as_experiments(run_or_experiment, for_one_experiment), call)
+    return analysis_of(execute(spec), spec)
+
+
+def run_experiments(
+    experiments: Experiment | Mapping[str, Any] | Sequence[Any],
+    scheduler: TrialScheduler | str | None = None,
+    verbose: int | None = None,
+    progress_reporter: ProgressReporter | None = None,
+    resume: bool | str | ResumeConfig | None = None,
+    resume_config: ResumeConfig | None = None,
+    reuse_actors: bool | None = None,
+    raise_on_failed_trial: bool = True,
+    concurrent: bool = True,
+    callbacks: Sequence[Callback] | None = None,
+    **unknown: Never,
+) -> list[Trial]:
+    """Runs experiments given as ``{name: spec}``, as an Experiment or as a list, and returns their trials.
+
+    All of them run at the same time, or with ``concurrent=False`` one after another.
+    """
+    check_keywords("run_experiments", unknown)
+    groups = [named_experiments(experiments)]
+    if not concurrent:
+        groups = [[one] for one in groups[0]]
+    trials: list[Trial] = []
+    for group in groups:
+        call = Call(
+            storage_path=group[0].storage_path,
+            scheduler=scheduler,
+            verbose=verbose,
+            progress_reporter=progress_reporter,
+            resume=resume,
+            resume_config=resume_config,
+            reuse_actors=bool(reuse_actors),
+            callbacks=check_callbacks(callbacks),
+            raise_on_failed_trial=raise_on_failed_trial,
+        )
+        spec = resolve(group, call)
+        trials.extend(analysis_of(execute(spec), spec).trials)
+    return trials
+
+
+class Tuner:
+    """Runs a trainable over a space and gives the results as a ResultGrid; failed trials do not raise.
+
+    ``Tuner(f, param_space=..., tune_config=TuneConfig(...), run_config=RunConfig(...)).fit()``. What ``fit``
+    was asked is kept beside the experiment, so that ``Tuner.restore(path, f).fit()`` can go on with it.
+    """
+
+    def __init__(
+        self,
+        trainable: Runnable | None = None,
+        *,
+        param_space: dict[str, Any] | None = None,
+        tune_config: TuneConfig | None = None,
+        run_config: RunConfig | None = None,
+    ) -> None:
+        if trainable is None:
+            raise TuneError(
+                "a Tuner needs something to run: a function, a Trainable class or a registered name"
+            )
+        self._trainable = trainable
+        self._param_space = check_param_space(param_space)
+        self._tune_config = _instance(tune_config, TuneConfig, "tune_config")
+        self._run_config = _instance(run_config, RunConfig, "run_config")
+        self._resume: ResumeConfig | None = None
+        self._path: str | None = None
+        self._state: ExperimentState | None = None
+        self.restore = self._no_restore  # type: ignore[method-assign]
+        self._experiment()  # what is wrong with the settings is said here, not when fit() is called
+
+    def fit(self) -> ResultGrid:
+        """Runs the trials and returns their results."""
+        kept = self._pickled()  # before the run, which changes searcher and scheduler
+        spec = resolve([self._experiment()], self._call())
+        self._path = spec.path
+        _write_tuner_file(spec.path, kept)
+        self._state = execute(spec)
+        return self._grid(spec.metric, spec.mode)
+
+    def get_results(self) -> ResultGrid:
+        """The results of the last ``fit``, or of the experiment that was restored."""
+        if self._state is None and self._path is not None:
+            from .experiment import ExperimentState
+
+            self._state = ExperimentState.load(self._path)
+        if self._state is None:
+            raise RuntimeError(
+                "there are no results yet: call fit() first, or Tuner.restore(path, trainable)"
+            )
+        return self._grid(self._tune_config.metric, self._tune_config.mode)
+
+    @classmethod
+    def restore(
+        cls,
+        path: Path,
+        trainable: Runnable | None = None,
+        resume_unfinished: bool = True,
+        resume_errored: bool = False,
+        restart_errored: bool = False,
+        param_space: dict[str, Any] | None = None,
+        storage_filesystem: object = None,
+        *,
+        tune_config: TuneConfig | None = None,
+        run_config: RunConfig | None = None,
+    ) -> Tuner:
+        """A Tuner that goes on with the experiment at ``path``; finished trials are not run again.
+
+        The trainable must bear the same name, and ``param_space``, if given, have the same keys as before.
+        ``tune_config`` and ``run_config`` default to those of the first run, which are read from a pickle in
+        the experiment's folder: restore only experiments whose origin you trust. (Looking at results reads
+        no pickle.)
+        """
+        check_cluster_only(storage_filesystem=storage_filesystem)
+        folder = os.path.abspath(os.path.expanduser(os.fspath(path)))
+        if not cls.can_restore(folder):
+            raise ValueError(f"no experiment to restore in {folder}: there is no {JOURNAL}")
+        if trainable is None:
+            raise ValueError(f"Tuner.restore({folder!r}) needs the trainable that the experiment ran")
+        before = (
+            _read_tuner_file(folder)
+            if tune_config is None or run_config is None or param_space is None
+            else {}
+        )
+        check_same_experiment(before, name_of(trainable), param_space)
+        tuner = cls(
+            trainable,
+            param_space=before["param_space"] if param_space is None else param_space,
+            tune_config=tune_config or before["tune_config"],
+            run_config=run_config or before["run_config"],
+        )
+        tuner._path = folder
+        tuner._resume = restore_config(resume_unfinished, resume_errored, restart_errored)
+        return tuner
+
+    @classmethod
+    def can_restore(cls, path: Path, storage_filesystem: object = None) -> bool:
+        """Whether ``path`` holds an experiment."""
+        check_cluster_only(storage_filesystem=storage_filesystem)
+        return os.path.exists(os.path.join(os.path.expanduser(os.fspath(path)), JOURNAL))
+
+    def _no_restore(self, *args: object, **keywords: object) -> Never:
+        raise AttributeError(
+            "restore makes a new Tuner: call Tuner.restore(path, trainable), not tuner.restore(...)"
+        )
+
+    def _experiment(self) -> Experiment:
+        run, tune = self._run_config, self._tune_config
+        check_metric_mode(tune.metric, tune.mode)
+        checkpoint = run.checkpoint_config or CheckpointConfig()
+        if checkpoint.checkpoint_at_end is None and isinstance(self._trainable, type):
+            checkpoint = replace(checkpoint, checkpoint_at_end=True)
+        return Experiment(
+            run.name,
+            self._trainable,
+            stop=run.stop,
+            time_budget_s=tune.time_budget_s,
+            config=self._param_space,
+            num_samples=tune.num_samples,
+            storage_path=run.storage_path,
+            local_dir=run.local_dir,
+            storage_filesystem=run.storage_filesystem,
+            sync_config=run.sync_config,
+            checkpoint_config=checkpoint,
+            trial_name_creator=tune.trial_name_creator,
+            trial_dirname_creator=tune.trial_dirname_creator,
+            log_to_file=run.log_to_file,
+            max_failures=(run.failure_config or FailureConfig()).max_failures,
+        )
+
+    def _call(self) -> Call:
+        run, tune = self._run_config, self._tune_config
+        check_cluster_only(chdir_to_trial_dir=tune.chdir_to_trial_dir)
+        return Call(
+            name=run.name,
+            storage_path=one_storage_path(run.storage_path, run.local_dir),
+            metric=tune.metric,
+            mode=tune.mode,
+            search_alg=tune.search_alg,
+            scheduler=tune.scheduler,
+            max_concurrent=check_max_concurrent(tune.max_concurrent_trials),
+            fail_fast=(run.failure_config or FailureConfig()).fail_fast,
+            resume_config=self._resume,
+            restored_path=self._path if self._resume is not None else None,
+            reuse_actors=bool(tune.reuse_actors),
+            callbacks=check_callbacks(run.callbacks),
+            progress_reporter=run.progress_reporter,
+            verbose=run.verbose,
+            executor=run.executor,
+            gpus=run.gpus,
+            seed=run.seed,
+            raise_on_failed_trial=False,
+        )
+
+    def _pickled(self) -> bytes | None:
+        import cloudpickle
+
+        kept = {
+            "trainable_name": name_of(self._trainable),
+            "param_space": self._param_space,
+            "tune_config": self._tune_config,
+            "run_config": self._run_config,
+        }
+        try:
+            return bytes(cloudpickle.dumps(kept))
+        except Exception as error:  # whatever a __reduce__ of the user's raises
+            log("Tuner.restore will need tune_config and run_config again, they cannot be pickled: %r", error)
+            return None
+
+    def _grid(self, metric: str | None, mode: str | None) -> ResultGrid:
+        from .analysis import ExperimentAnalysis, ResultGrid
+
+        return ResultGrid(ExperimentAnalysis(self._state, default_metric=metric, default_mode=mode))
+
+    def __repr__(self) -> str:
+        return f"Tuner({name_of(self._trainable)}, {self._tune_config!r}, {self._run_config!r})"
+
+
+def execute(spec: RunSpec) -> ExperimentState:
+    """Carries the run out, and raises for failed trials if that was asked."""
+    from .loop import execute as carry_out
+
+    state = carry_out(spec)
+    if spec.raise_on_failed_trial and not state.interrupted:
+        raise_if_incomplete(state)
+    return state
+
+
+def raise_if_incomplete(state: ExperimentState) -> None:
+    """Raises IncompleteTrialsError, chained to the first failure, unless all trials ended TERMINATED."""
+    from .trial import Trial
+
+    missing = [index for index in range(len(state)) if state.status(index) != "TERMINATED"]
+    if not missing:
+        return
+    failures = ((index, state.failure(index)) for index in missing)
+    _, failure = next(((index, one) for index, one in failures if one is not None), (-1, None))
+    text = failure.text.rstrip("\n") if failure is not None else ""
+    cause = failure.exception if failure is not None else None
+    raise IncompleteTrialsError(
+        "Trials did not complete", [Trial(state, index) for index in missing], text
+    ) from cause
+
+
+def analysis_of(state: ExperimentState, spec: RunSpec) -> ExperimentAnalysis:
+    """The analysis of a run, with the run's metric and mode as what "best" means."""
+    from .analysis import ExperimentAnalysis
+
+    return ExperimentAnalysis(state, default_metric=spec.metric, default_mode=spec.mode)
+
+
+def restore_config(resume_unfinished: bool, resume_errored: bool, restart_errored: bool) -> ResumeConfig:
+    """What Tuner.restore's three switches say about each kind of trial."""
+    if resume_errored and restart_errored:
+        raise ValueError(
+            "resume_errored and restart_errored are both true: a failed trial can do one of them"
+        )
+    errored = (
+        ResumeType.RESUME if resume_errored else ResumeType.RESTART if restart_errored else ResumeType.SKIP
+    )
+    return ResumeConfig(
+        unfinished=ResumeType.RESUME if resume_unfinished else ResumeType.SKIP, errored=errored
+    )
+
+
+def check_param_space(space: object) -> dict[str, Any]:
+    """The space of a Tuner as a dict of its own."""
+    if space is not None and not isinstance(space, dict):
+        raise ValueError(f"param_space must be a dict, got {type(space).__name__}: {space!r:.80}")
+    if space and "run_config" in space:
+        raise ValueError(
+            "param_space must not hold 'run_config': give run_config=RunConfig(...) to the Tuner"
+        )
+    return check_config(space)
+
+
+def check_same_experiment(before: Mapping[str, Any], name: str, param_space: object) -> None:
+    """Refuses to go on with an experiment of another trainable, or over other parameters."""
+    if before and before["trainable_name"] != name:
+        raise ValueError(
+            f"the experiment ran {before['trainable_name']!r}, and {name!r} was given to go on with it: "
+            "Tuner.restore needs the same trainable, under the same name"
+        )
+    if before and param_space is not None:
+        old, new = space_keys(before["param_space"]), space_keys(check_param_space(param_space))
+        if old != new:
+            raise ValueError(
+                f"param_space must have the same keys as before; missing: {sorted(old - new)}, new: "
+                f"{sorted(new - old)}"
+            )
+
+
+def space_keys(space: Mapping[str, Any], prefix: str = "") -> set[str]:
+    """The names "a/b" of everything in a space."""
+    found: set[str] = set()
+    for key, value in space.items():
+        if isinstance(value, Mapping) and value and set(value) != {"grid_search"}:
+            found |= space_keys(value, f"{prefix}{key}/")
+        else:
+            found.add(f"{prefix}{key}")
+    return found
+
+
+def _write_tuner_file(folder: str, kept: bytes | None) -> None:
+    if kept is None:
+        return
+    path = os.path.join(folder, TUNER_FILE)
+    with open(f"{path}.part", "wb") as file:
+        file.write(kept)
+    os.replace(f"{path}.part", path)
+
+
+def _read_tuner_file(folder: str) -> dict[str, Any]:
+    import pickle
+
+    try:
+        with open(os.path.join(folder, TUNER_FILE), "rb") as file:
+            kept = pickle.load(file)
+    except (OSError, pickle.UnpicklingError, EOFError, ImportError, AttributeError) as error:
+        raise ValueError(
+            f"the settings of the experiment in {folder} cannot be read ({type(error).__name__}: {error}): "
+            "give "
+            "param_space, tune_config and run_config to Tuner.restore"
+        ) from error
+    return dict(kept)
+
+
+def check_keywords(function: str, unknown: Mapping[str, object]) -> None:
+    """Refuses keyword arguments that do not exist, and names the one that was probably meant."""
+    if not unknown:
+        return
+    import difflib
+    import inspect
+
+    wrong = next(iter(unknown))
+    known = [name for name in inspect.signature(globals()[function]).parameters if name != "unknown"]
+    close = difflib.get_close_matches(wrong, known, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    raise TypeError(f"{function}() got an unexpected keyword argument {wrong!r}.{hint}")
+
+
+def _instance(value: _T | None, kind: type[_T], name: str) -> _T:
+    if value is None:
+        return kind()
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} must be a {kind.__name__}, got {kind_of(value)}")
+    return value
