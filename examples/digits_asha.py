@@ -3,8 +3,8 @@
     python examples/digits_asha.py                 about a minute on two cores
     python examples/digits_asha.py --resume        goes on after Ctrl-C, a kill or a power cut
 
-Every trial trains scikit-learn's ``MLPClassifier`` epoch by epoch and reports its accuracy on validation data after
-each. ASHA lets the best third go on at 1, 3, 9, 27 epochs; few configurations ever see all 81.
+Every trial trains scikit-learn's ``MLPClassifier`` epoch by epoch and reports its accuracy on validation data
+after each. ASHA lets the best third go on at 1, 3, 9, 27 epochs; few configurations ever see all 81.
 """
 
 from __future__ import annotations
@@ -33,14 +33,12 @@ SPACE = {
     "activation": tune.choice(["relu", "tanh", "logistic"]),
     "batch_size": tune.choice([32, 64, 128]),
     # Momentum exists only where it means something: with plain gradient descent.
-    "optimizer": tune.choice(
-        [{"solver": "adam"}, {"solver": "sgd", "momentum": tune.uniform(0.5, 0.99)}]
-    ),
+    "optimizer": tune.choice([{"solver": "adam"}, {"solver": "sgd", "momentum": tune.uniform(0.5, 0.99)}]),
 }
 
 
 class Digits(NamedTuple):
-    """1,797 pictures of 8 x 8 pixels, scaled: 60 % to train on, 20 % to choose by, 20 % that no trial ever sees."""
+    """1,797 pictures of 8 x 8 pixels: 60 % to train on, 20 % to choose by, 20 % that no trial ever sees."""
 
     x_train: np.ndarray
     y_train: np.ndarray
@@ -95,7 +93,7 @@ def train(config: dict[str, Any], data: Digits, max_epochs: int) -> None:
 
 
 def test_accuracy(config: dict[str, Any], data: Digits, epochs: int) -> float:
-    """Train the chosen configuration once more, on training and validation data, and judge it on the test data."""
+    """Train the chosen configuration once more, on all but the test data, and judge it on those."""
     x = np.concatenate([data.x_train, data.x_valid])
     y = np.concatenate([data.y_train, data.y_valid])
     model = build_model(config)
@@ -113,9 +111,17 @@ def draw_learning_curves(analysis: tune.ExperimentAnalysis, best_id: str, pictur
 
     figure, axes = pyplot.subplots(figsize=(9, 5.5), layout="constrained")
     frames = analysis.trial_dataframes
-    for trial_id, frame in frames.items():
+    for frame in frames.values():
         marker = "." if len(frame) == 1 else None
-        axes.plot(frame["training_iteration"], frame["accuracy"], color="#4878a8", alpha=0.18, lw=0.8, marker=marker, ms=3)
+        axes.plot(
+            frame["training_iteration"],
+            frame["accuracy"],
+            color="#4878a8",
+            alpha=0.18,
+            lw=0.8,
+            marker=marker,
+            ms=3,
+        )
     best = frames[best_id]
     axes.plot(best["training_iteration"], best["accuracy"], color="#c8443c", lw=2.2, label="best trial")
     for milestone in (1, 3, 9, 27, 81):
@@ -129,7 +135,9 @@ def draw_learning_curves(analysis: tune.ExperimentAnalysis, best_id: str, pictur
     pyplot.close(figure)
 
 
-def show_results(analysis: tune.ExperimentAnalysis, data: Digits, args: argparse.Namespace, seconds: float) -> None:
+def show_results(
+    analysis: tune.ExperimentAnalysis, data: Digits, args: argparse.Namespace, seconds: float
+) -> None:
     best = analysis.get_best_trial("accuracy", "max", scope="all")
     curve = analysis.trial_dataframes[best.trial_id]
     epochs = int(curve.loc[curve["accuracy"].idxmax(), "training_iteration"])
@@ -142,9 +150,10 @@ def show_results(analysis: tune.ExperimentAnalysis, data: Digits, args: argparse
     for key, value in sorted(best.evaluated_params.items()):
         print(f"    {key:<24} {value:.6g}" if isinstance(value, float) else f"    {key:<24} {value}")
     print(f"    accuracy, validation     {curve['accuracy'].max():.4f}")
-    print(f"    accuracy, test           {test_accuracy(best.config, data, epochs):.4f}   (data that no trial has seen)")
+    tested = test_accuracy(best.config, data, epochs)
+    print(f"    accuracy, test           {tested:.4f}   (data that no trial has seen)")
     print(
-        f"\n{spent:,} epochs in {seconds:.1f} s. Training every configuration to the end takes {to_the_end:,}:"
+        f"\n{spent:,} epochs in {seconds:.1f} s. All of them trained to the end take {to_the_end:,}:"
         f" {1 - spent / to_the_end:.1%} saved, {to_the_end / max(spent, 1):.1f} times less work."
     )
     print(f"\nThe experiment lies in   {analysis.experiment_path}")
@@ -159,9 +168,13 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--num-samples", type=int, default=2000, help="configurations to try (default 2000)")
     parser.add_argument("--max-t", type=int, default=81, help="epochs of the longest trials (default 81)")
-    parser.add_argument("--seed", type=int, default=0, help="the same seed tries the same configurations (default 0)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="the same seed tries the same configurations (default 0)"
+    )
     parser.add_argument("--resume", action="store_true", help="go on where the last run was interrupted")
-    parser.add_argument("--storage-path", default=None, help="folder of experiments (default ~/fasttune_results)")
+    parser.add_argument(
+        "--storage-path", default=None, help="folder of experiments (default ~/fasttune_results)"
+    )
     return parser.parse_args()
 
 
@@ -185,7 +198,7 @@ def main() -> None:
 
     finished = sum(trial.is_finished() for trial in analysis.trials)
     if finished < args.num_samples:
-        print(f"\nInterrupted: {finished:,} of {args.num_samples:,} trials have finished. To go on, run it with --resume.")
+        print(f"\nInterrupted: {finished:,} of {args.num_samples:,} trials have finished; --resume goes on.")
     if any(trial.last_result for trial in analysis.trials):
         show_results(analysis, data, args, seconds)
 
