@@ -4,6 +4,7 @@ FASTTUNE_DEBUG=1 builds with bounds checks, C assertions and allocation counters
 """
 
 import os
+from glob import glob
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
@@ -13,7 +14,8 @@ debug = os.environ.get("FASTTUNE_DEBUG", "") not in ("", "0")
 core = Extension(
     "fasttune._core",
     ["src/fasttune/_core.pyx"],
-    depends=["src/fasttune/_core.pxd"],
+    # Without its parts in this list an edited .pxi would leave the old module in place.
+    depends=["src/fasttune/_core.pxd", *sorted(glob("src/fasttune/_core/*.pxi"))],
     extra_compile_args=["-O0", "-g", "-UNDEBUG"] if debug else ["-O3"],
     define_macros=[("FASTTUNE_DEBUG", "1" if debug else "0")],
     libraries=["m", "pthread"],
@@ -22,6 +24,8 @@ core = Extension(
 setup(
     ext_modules=cythonize(
         [core],
+        # The C of the two builds differs (bounds checks), so each has its own place.
+        build_dir="build/debug/c" if debug else "build/c",
         annotate=os.environ.get("FASTTUNE_ANNOTATE", "") not in ("", "0"),
         compiler_directives={
             "language_level": "3",

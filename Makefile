@@ -1,0 +1,88 @@
+# make tune      set up .venv and run the example (about a minute)
+# make test      set up .venv and run the tests; test-all adds the slow ones
+# make bench     timings of the core and the rooms; peers: the same work beside other tuners
+# make lint      ruff, mypy --strict, and the stub of the compiled core against the core itself
+# make debug     the core with bounds checks, C assertions and allocation counters, and its tests
+# make clean     remove everything that was built (not .venv-peers, not results)
+# Another interpreter: make test PYTHON=/path/to/python3.13
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.PHONY: tune test test-all bench peers lint debug clean
+
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check --quiet
+
+# What would make an interpreter or pip look at, or write to, another place than the environment made here.
+unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PIP_USER PIP_TARGET PIP_PREFIX PIP_REQUIRE_VIRTUALENV
+unexport FASTTUNE_DEBUG FASTTUNE_ANNOTATE
+
+ifndef PYTHON
+PYTHON := $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && command -v "$$p" && break; done)
+endif
+
+# The install is editable: an edited .py is picked up as it is, an edited part of the core by the next make.
+CORE := setup.py pyproject.toml $(wildcard src/fasttune/_core.p* src/fasttune/_core/*.pxi)
+
+tune: $(VENV)/.examples
+	$(PY) examples/digits_asha.py $(ARGS)
+
+test: $(VENV)/.test
+	$(PY) -m pytest -q -m "not slow and not gpu" $(ARGS)
+
+test-all: $(VENV)/.test
+	$(PY) -m pytest -m "not gpu" $(ARGS)
+
+bench: $(VENV)/.test
+	$(PY) -m pytest benchmarks --benchmark-only --benchmark-autosave --benchmark-columns=min,median,rounds $(ARGS)
+
+peers: $(VENV)/.test
+	$(PY) -m benchmarks.peers $(ARGS)
+
+lint: $(VENV)/.test $(VENV)/.lint
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	$(PY) -m mypy.stubtest fasttune._core
+
+# Built beside the release build, never over it: PYTHONPATH comes before the editable install.
+debug: $(VENV)/.test $(VENV)/.lint
+	FASTTUNE_DEBUG=1 $(PY) setup.py -q build --build-base build/debug --build-lib build/debug/lib
+	PYTHONPATH=build/debug/lib FASTTUNE_DEBUG=1 $(PY) -m pytest -q tests/core $(ARGS)
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf src/*.egg-info src/fasttune/_core.c src/fasttune/_core.html src/fasttune/_core.*.so
+	find . -name __pycache__ -type d -not -path './.venv*' -prune -exec rm -rf {} +
+
+$(VENV)/.made:
+	@[ -n "$(PYTHON)" ] || { echo "fasttune needs Python 3.11 or newer, and none was found on PATH" \
+		"(python3 is: $$(python3 --version 2>&1 || true)). Install one, or say where it is:" \
+		"make $(or $(MAKECMDGOALS),tune) PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "fasttune needs Python 3.11 or newer, and $(PYTHON) is $$("$(PYTHON)" --version 2>&1)" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import os, sys, sysconfig as s; sys.exit(not os.path.exists(os.path.join(s.get_path("include"), "Python.h")))' \
+		|| { echo "$(PYTHON) comes without Python.h, which the compiled core needs" \
+		"(Debian, Ubuntu: apt install python3-dev; Fedora: dnf install python3-devel)" >&2; exit 1; }
+	@command -v "$${CC:-cc}" >/dev/null || command -v gcc >/dev/null || { \
+		echo "no C compiler was found (looked for \$$CC, cc, gcc), which the compiled core needs" \
+		"(Debian, Ubuntu: apt install build-essential; Fedora: dnf install gcc)" >&2; exit 1; }
+	@rm -rf $(VENV)
+	@"$(PYTHON)" -m venv $(VENV) || { rm -rf $(VENV); echo "$(PYTHON) could not make the environment $(VENV)" \
+		"(Debian, Ubuntu: apt install python3-venv)" >&2; exit 1; }
+	@touch $@
+
+$(VENV)/.examples: $(VENV)/.made $(CORE)
+	$(PIP) install -e '.[examples]'
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.made $(CORE)
+	$(PIP) install -e '.[test]'
+	@touch $@ $(VENV)/.examples
+
+$(VENV)/.lint: $(VENV)/.made $(CORE)
+	$(PIP) install -e '.[test,lint]'
+	@touch $@

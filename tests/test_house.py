@@ -1,0 +1,347 @@
+"""The house keeps its own rules: floors, exports, light imports, no loose ends. Failures name file and line.
+
+The floors are those of docs/architecture.md. An import inside a function counts like any other, because it is
+the same dependency; one under ``TYPE_CHECKING`` does not, because it is only a name for the reader.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCE = ROOT / "src" / "fasttune"
+
+FLOORS = {
+    0: ("_core",),
+    1: ("error", "result", "trial", "space", "resources", "config"),
+    2: ("session", "trainable", "checkpoint", "callback", "stopper", "registry"),
+    3: ("schedulers", "search", "executors", "storage", "logger", "reporter"),
+    4: ("experiment", "loop", "simulate"),
+    5: ("tuner", "analysis", "cli", "testing", "__init__", "__main__"),
+}
+FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
+
+# Upward imports that stay, each with its reason.
+ALLOWED_UPWARDS = {
+    ("trial", "checkpoint"): "trial.checkpoint hands out a Checkpoint, made when somebody looks",
+    ("result", "checkpoint"): "Result.checkpoint hands out a Checkpoint, made when somebody looks",
+    ("result", "experiment"): "Result.from_path folds an experiment from its folder",
+}
+
+# Not at module level on floors 0-4: `import fasttune` and the way to the first trial stay light.
+# fmt: off
+HEAVY = frozenset([
+    "numpy", "pandas", "scipy", "sklearn", "matplotlib", "rich", "psutil", "pynvml", "cloudpickle", "sqlite3",
+    "asyncio", "multiprocessing", "concurrent", "inspect", "torch", "ray", "optuna",
+])
+# fmt: on
+
+VAGUE_WORDS = frozenset(["manager", "handler", "helper", "helpers", "util", "utils", "wrapper", "info"])
+
+
+class Import(NamedTuple):
+    target: str  # absolute name of the module, or of the name in it
+    line: int
+    at_module_level: bool
+    only_for_types: bool
+
+
+def module_files() -> list[Path]:
+    return sorted(SOURCE.rglob("*.py"))
+
+
+def module_name(path: Path) -> str:
+    parts = ("fasttune", *path.relative_to(SOURCE).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def room_of(path: Path) -> str:
+    """The first name below the package: `schedulers` for schedulers/asha.py, `__init__` for itself."""
+    return path.relative_to(SOURCE).with_suffix("").parts[0]
+
+
+@functools.cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def where(path: Path, line: int) -> str:
+    return f"{path.relative_to(ROOT)}:{line}"
+
+
+def is_type_checking(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+
+
+def imports_of(path: Path) -> Iterator[Import]:
+    """Every import of a file, with relative ones made absolute."""
+    name = module_name(path)
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+
+    def walk(node: ast.AST, module_level: bool, types: bool) -> Iterator[Import]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.Import):
+                for alias in child.names:
+                    yield Import(alias.name, child.lineno, module_level, types)
+            elif isinstance(child, ast.ImportFrom):
+                base = child.module or ""
+                if child.level:
+                    above = package.split(".")[: len(package.split(".")) - child.level + 1]
+                    base = ".".join([*above, base] if base else above)
+                for alias in child.names:
+                    yield Import(f"{base}.{alias.name}", child.lineno, module_level, types)
+            elif isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+                yield from walk(child, False, types)
+            elif isinstance(child, ast.If) and is_type_checking(child):
+                yield from walk(ast.Module(child.body, []), module_level, True)
+                yield from walk(ast.Module(child.orelse, []), module_level, types)
+            else:
+                yield from walk(child, module_level, types)
+
+    return walk(tree_of(path), True, False)
+
+
+def imported_room(found: Import) -> str | None:
+    """The room of ours that an import reaches, or None. `from fasttune import run` reaches the front door."""
+    parts = found.target.split(".")
+    if parts[0] != "fasttune":
+        return None
+    return parts[1] if len(parts) > 1 and parts[1] in FLOOR_OF else "__init__"
+
+
+def test_every_module_has_a_floor() -> None:
+    homeless = sorted({room_of(path) for path in module_files()} - set(FLOOR_OF))
+    assert not homeless, f"no floor for {homeless}: add it to docs/architecture.md and to FLOORS in this file"
+
+
+def test_floors_are_those_of_the_architecture_page() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    listed = {
+        int(n): set(re.findall(r"\w+", rest))
+        for n, rest in re.findall(r"^floor (\d)(.*)$", page, re.MULTILINE)
+    }
+    rooms = {room_of(path) for path in module_files()} & set(FLOOR_OF) - {"__init__", "__main__"}
+    missing = [
+        f"{room} (floor {FLOOR_OF[room]})" for room in sorted(rooms) if room not in listed[FLOOR_OF[room]]
+    ]
+    assert not missing, f"docs/architecture.md does not list {missing}"
+
+
+def test_imports_point_down() -> None:
+    broken = []
+    for path in module_files():
+        here = room_of(path)
+        for found in imports_of(path):
+            there = imported_room(found)
+            if there is None or there == here or found.only_for_types or (here, there) in ALLOWED_UPWARDS:
+                continue
+            if FLOOR_OF[there] > FLOOR_OF.get(here, 5):  # one without a floor fails its own test
+                broken.append(
+                    f"{where(path, found.line)}: {here} (floor {FLOOR_OF.get(here)}) imports"
+                    f" {found.target} (floor {FLOOR_OF[there]})"
+                )
+    assert not broken, "imports must point down:\n" + "\n".join(broken)
+
+
+def test_rooms_do_not_see_each_other() -> None:
+    broken = []
+    for path in module_files():
+        here = room_of(path)
+        for found in imports_of(path):
+            there = imported_room(found)
+            if here in FLOORS[3] and there in FLOORS[3] and here != there and not found.only_for_types:
+                broken.append(f"{where(path, found.line)}: {here}/ imports {found.target}")
+    assert not broken, (
+        "a value is missing that loop.py could carry from one room to the other:\n" + "\n".join(broken)
+    )
+
+
+def test_heavy_modules_are_imported_where_they_are_used() -> None:
+    broken = []
+    for path in module_files():
+        if FLOOR_OF.get(room_of(path), 5) > 4 and room_of(path) != "__init__":
+            continue
+        for found in imports_of(path):
+            top = found.target.split(".")[0]
+            # An adapter is a module named after its library, imported by path only.
+            if found.at_module_level and not found.only_for_types and top in HEAVY and path.stem != top:
+                broken.append(f"{where(path, found.line)}: {top}: import it inside the function that uses it")
+    assert not broken, "\n".join(broken)
+
+
+def test_import_fasttune_is_light() -> None:
+    code = "import sys, fasttune; print(*{name.split('.')[0] for name in sys.modules})"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    bare = subprocess.run(
+        [sys.executable, "-c", "import sys; print(*{name.split('.')[0] for name in sys.modules})"],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    heavy = (set(out.split()) - set(bare.split())) & HEAVY
+    assert not heavy, (
+        f"`import fasttune` imports {sorted(heavy)}; python -X importtime -c 'import fasttune' says where"
+    )
+
+
+def test_every_module_imports_alone_without_a_warning() -> None:
+    """Each in its own fork, because an import that another module has made hides a missing one."""
+    code = """
+import importlib, os, sys, traceback
+failed = 0
+for name in sys.argv[1:]:
+    if pid := os.fork():
+        failed |= os.waitpid(pid, 0)[1]
+        continue
+    try:
+        importlib.import_module(name)
+    except BaseException:
+        print(name, traceback.format_exc(), sep=": ", flush=True)
+        os._exit(1)
+    os._exit(0)
+sys.exit(failed != 0)
+"""
+    names = [module_name(path) for path in module_files() if path.name != "__main__.py"]
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code, *names], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def public_names(path: Path) -> set[str]:
+    """What a package's __init__ offers: what it defines and what it imports to re-export."""
+    names: set[str] = set()
+
+    def visit(body: list[ast.stmt]) -> None:
+        for node in body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                names.add(node.name)
+            elif isinstance(node, ast.ImportFrom) and (
+                node.level or (node.module or "").startswith("fasttune")
+            ):
+                names.update(alias.asname or alias.name for alias in node.names)
+            elif is_type_checking(node):
+                assert isinstance(node, ast.If)
+                visit(node.body)
+
+    visit(tree_of(path).body)
+    return {name for name in names if not name.startswith("_")}
+
+
+def listed_in_all(path: Path) -> tuple[set[str], int] | None:
+    """The names in ``__all__`` and its line; None if there is no list that can be read as it stands."""
+    for node in tree_of(path).body:
+        targets = (
+            node.targets
+            if isinstance(node, ast.Assign)
+            else [node.target]
+            if isinstance(node, ast.AnnAssign)
+            else []
+        )
+        if any(isinstance(target, ast.Name) and target.id == "__all__" for target in targets):
+            assert isinstance(node, ast.Assign | ast.AnnAssign)
+            try:
+                return set(ast.literal_eval(node.value)), node.lineno  # type: ignore[arg-type]
+            except ValueError:
+                return None
+    return None
+
+
+def test_all_lists_exactly_the_public_names_of_each_package() -> None:
+    broken = []
+    for path in module_files():
+        if path.name != "__init__.py" or not (public := public_names(path)):
+            continue
+        listed = listed_in_all(path)
+        if listed is None:
+            broken.append(f"{where(path, 1)}: has no literal __all__, but offers {sorted(public)}")
+            continue
+        names, line = listed
+        public -= {
+            found.stem for found in path.parent.glob("*.py")
+        } - names  # submodules pulled in for their names
+        if names - {"__version__"} != public:
+            broken.append(
+                f"{where(path, line)}: __all__ lacks {sorted(public - names)},"
+                f" and lists but does not import {sorted(names - public - {'__version__'})}"
+            )
+    assert not broken, "\n".join(broken)
+
+
+def test_every_listed_name_can_be_imported() -> None:
+    listed = {
+        module_name(path): sorted(found[0]) for path in module_files() if (found := listed_in_all(path))
+    }
+    code = f"""
+import importlib
+for module, names in {listed!r}.items():
+    there = importlib.import_module(module)
+    for name in names:
+        if not hasattr(there, name):
+            print(f"{{module}}.__all__ lists {{name}}, which it does not have")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert not done.stdout, done.stdout
+
+
+def test_names_say_what_a_thing_is() -> None:
+    broken = []
+    for path in module_files():
+        names = [(path.stem, 1)]
+        names += [
+            (node.name, node.lineno) for node in ast.walk(tree_of(path)) if isinstance(node, ast.ClassDef)
+        ]
+        for name, line in names:
+            words = {word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)}
+            if vague := words & VAGUE_WORDS:
+                broken.append(f"{where(path, line)}: {name}: {sorted(vague)} says nothing (docs: Words)")
+    assert not broken, "\n".join(broken)
+
+
+def test_modules_say_what_they_are_for() -> None:
+    silent = [
+        where(path, 1)
+        for path in module_files()
+        if path.stat().st_size and not ast.get_docstring(tree_of(path))
+    ]
+    assert not silent, f"no module docstring: {silent}"
+
+
+def text_files() -> list[Path]:
+    folders = ("src", "tests", "examples", "benchmarks", "docs")
+    kinds = {".py", ".pyi", ".pyx", ".pxd", ".pxi", ".md", ".c", ".toml"}
+    found = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.suffix in kinds]
+    return sorted([*found, *ROOT.glob("*.md"), *ROOT.glob("*.toml"), ROOT / "setup.py", ROOT / "Makefile"])
+
+
+def lines_matching(pattern: str, paths: list[Path]) -> list[str]:
+    wanted = re.compile(pattern)
+    return [
+        f"{where(path, number)}: {line.strip()}"
+        for path in paths
+        if path != Path(__file__).resolve()
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if wanted.search(line)
+    ]
+
+
+def test_no_loose_ends() -> None:
+    found = lines_matching(r"\b(TODO|FIXME|XXX|HACK)\b", text_files())
+    assert not found, "\n".join(found)
+
+
+def test_no_test_is_skipped() -> None:
+    tests = [path for path in text_files() if path.suffix == ".py" and path.is_relative_to(ROOT / "tests")]
+    found = lines_matching(
+        r"pytest\.(skip|xfail|importorskip)\(|mark\.(skip|skipif|xfail)\b|unittest\.skip", tests
+    )
+    assert not found, "\n".join(found)
+
+
+def test_no_paths_of_one_machine() -> None:
+    found = lines_matching(r"(?<![\w.}])/(work|root|home/\w+)/", text_files())
+    assert not found, "\n".join(found)
