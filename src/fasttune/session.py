@@ -16,12 +16,14 @@ from typing import Any, NamedTuple, Protocol
 
 from fasttune import _core
 from fasttune.checkpoint import WRITING, Checkpoint, copy_whole, whole_directory
-from fasttune.error import StopTrial
+from fasttune.error import MissingMetricError, StopTrial
 
 CONTINUE = 0
 STOP = 1
 WAIT = 2
 NOT_PLAIN = -1
+FULL = -2
+MISSING = -3
 
 DEFAULT_METRIC = "_metric"  # what a bare number is called
 
@@ -40,6 +42,9 @@ class Reporter(Protocol):
 
     @property
     def iteration(self) -> int: ...
+
+    @property
+    def metric(self) -> str | None: ...
 
     def report(self, metrics: dict[str, Any], /) -> int: ...
 
@@ -61,6 +66,7 @@ class TrialContext:
     checkpoint       directory to go on from, or None; after a reported checkpoint, that one
     is_class         a class Trainable runs: its ``step`` returns results, ``report`` is not for it
     wait             blocks (or switches away) until the trial may go on; returns CONTINUE or STOP
+    flush            returns when the ring has room again
     iteration0       reports the trial had made before it was restored here
     quick            a report of plain numbers may go straight to the reporter: no class, no checkpoint
     pending pending          path of a ``checkpoint_dir`` block that waits for the next report
@@ -72,6 +78,7 @@ class TrialContext:
         "config",
         "experiment_name",
         "experiment_path",
+        "flush",
         "index",
         "is_class",
         "iteration0",
@@ -109,6 +116,7 @@ class TrialContext:
         self.config = config
         self.resources = resources
         self.wait = wait
+        self.flush: Callable[[], None] = _no_flush
         self.checkpoint = checkpoint
         self.is_class = is_class
         self.iteration0 = iteration0
@@ -126,6 +134,10 @@ class TrialContext:
         path = self.trial_path
         os.makedirs(path, exist_ok=True)
         return path
+
+
+def _no_flush() -> None:
+    """For a context whose reporter never runs out of room."""
 
 
 # ---- report ------------------------------------------------------------------------------------------------
@@ -168,7 +180,7 @@ def report(
             "tune.report() does nothing inside a class Trainable: return the metrics from step() instead",
         )
     else:
-        _deliver(reporter, _gather(metrics, keywords), checkpoint)
+        deliver(reporter, _gather(metrics, keywords), checkpoint)
 
 
 def handle_return(reporter: Reporter, value: Any) -> None:
@@ -180,7 +192,7 @@ def handle_return(reporter: Reporter, value: Any) -> None:
         return
     if isinstance(value, Mapping):
         if value:
-            _deliver(reporter, dict(value), None)
+            deliver(reporter, dict(value), None)
         return
     number = _json_value(DEFAULT_METRIC, value) if _is_number(value) else None
     if number is None:
@@ -188,7 +200,7 @@ def handle_return(reporter: Reporter, value: Any) -> None:
             "a trainable function must return or yield a dict of metrics, a number or None, got "
             f"{_type_name(value)}; report what you measured, and save models in a checkpoint"
         )
-    _deliver(reporter, {DEFAULT_METRIC: number}, None)
+    deliver(reporter, {DEFAULT_METRIC: number}, None)
 
 
 def run_function(
@@ -235,14 +247,25 @@ def end_function(reporter: Reporter) -> None:
         )
 
 
-def _obey(reporter: Reporter, code: int) -> None:
+def _obey(reporter: Reporter, code: int, metrics: Mapping[str, Any] = {}) -> None:  # noqa: B006 - never written to
     """Carry out the answer of a report: wait if asked to, raise StopTrial if stopped."""
     if code == WAIT:
         code = reporter.context.wait()
     if code == STOP:
         raise StopTrial
+    if code == MISSING:
+        raise _missing_metric(reporter, metrics)
     if code != CONTINUE:
         raise AssertionError(f"a report was answered with {code}; expected CONTINUE (0) or STOP (1)")
+
+
+def _missing_metric(reporter: Reporter, metrics: Mapping[str, Any]) -> MissingMetricError:
+    found = ", ".join(repr(name) for name in metrics) or "nothing"
+    why = "it is there, but not a number" if reporter.metric in metrics else "is it misspelt, or reported elsewhere?"
+    return MissingMetricError(
+        f"the run steers by metric {reporter.metric!r}, and this report does not have it as a number ({why}); "
+        f"it reported {found}"
+    )
 
 
 def _gather(metrics: Mapping[str, Any] | float | None, keywords: dict[str, Any]) -> dict[str, Any]:
@@ -264,7 +287,7 @@ def _gather(metrics: Mapping[str, Any] | float | None, keywords: dict[str, Any])
     return gathered
 
 
-def _deliver(
+def deliver(
     reporter: Reporter, metrics: dict[str, Any], checkpoint: Checkpoint | str | os.PathLike[str] | None
 ) -> None:
     """Write one report, whatever is in it, and obey the answer."""
@@ -427,14 +450,14 @@ def _keep_checkpoint(
             f"checkpoint must be a Checkpoint or the path of a directory, got {_type_name(checkpoint)}; "
             "write what you want to keep to files and use Checkpoint.from_directory(folder)"
         )
-    index = _next_index(context)
+    index = next_index(context)
     name = f"checkpoint_{index:06d}"
     copy_whole(os.fspath(checkpoint), os.path.join(context.trial_dir(), name))
     context.next_checkpoint = index + 1
     return os.path.join(context.trial_dirname, name)
 
 
-def _next_index(context: TrialContext) -> int:
+def next_index(context: TrialContext) -> int:
     """One after the highest checkpoint in the trial's folder, 0 in an empty one."""
     if context.next_checkpoint is None:
         found = map(_CHECKPOINT_NAME.fullmatch, os.listdir(context.trial_dir()))

@@ -336,8 +336,14 @@ _NOT_IN_FOLDER_NAMES = re.compile(r'[/()<>:"\\|?*]')
 def trial_folder(source: TrialSource, i: int) -> str:
     """Path of the trial's folder; makes nothing. Trial ids are unique, so folder names need no date."""
     named: Callable[[int], str] | None = getattr(source, "trial_dirname", None)
-    text = named(i) if named else f"{trial_name(source, i)}_{source.experiment_tag(i)}"[:MAX_FOLDER_NAME]
-    return os.path.join(source.path, _NOT_IN_FOLDER_NAMES.sub("_", text))
+    if named:
+        return os.path.join(source.path, _NOT_IN_FOLDER_NAMES.sub("_", named(i)))
+    return os.path.join(source.path, folder_name(trial_name(source, i), source.experiment_tag(i)))
+
+
+def folder_name(name: str, tag: str) -> str:
+    """The usual name of a trial's folder."""
+    return _NOT_IN_FOLDER_NAMES.sub("_", f"{name}_{tag}"[:MAX_FOLDER_NAME])
 
 
 def _write_once(path: str, text: str) -> None:

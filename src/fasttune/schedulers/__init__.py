@@ -9,14 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .asha import ASHAScheduler as ASHAScheduler
-    from .asha import AsyncHyperBandScheduler as AsyncHyperBandScheduler
+    from .async_hyperband import ASHAScheduler as ASHAScheduler
+    from .async_hyperband import AsyncHyperBandScheduler as AsyncHyperBandScheduler
     from .base import FIFOScheduler as FIFOScheduler
     from .base import TrialScheduler as TrialScheduler
 
 _HOME = {
-    "ASHAScheduler": "asha",
-    "AsyncHyperBandScheduler": "asha",
+    "ASHAScheduler": "async_hyperband",
+    "AsyncHyperBandScheduler": "async_hyperband",
     "FIFOScheduler": "base",
     "TrialScheduler": "base",
 }
