@@ -21,6 +21,7 @@ from fasttune.rule import NO_RULE, CompiledRule
 from fasttune.schedulers.base import compiled_rule
 from fasttune.search.basic_variant import BasicVariantGenerator
 from fasttune.search.base import Searcher
+from fasttune.search.variants import Variants
 from fasttune.storage.recovery import ExperimentLock, recover_rings
 from fasttune.storage.sqlite import SqliteStorage
 from fasttune.trial import Trial
@@ -116,16 +117,23 @@ class ExperimentState(ExperimentRecords):
         self._seen_last: set[int] = set()
         self._added: set[int] = set()
         self._live = True
+        self.rereads = False
         if self.searcher is None:
-            self.variants = [self._variants_of(k) for k in range(len(spec.trainables))]
+            self.variants = self._make_variants(meta)
         self.watch = self._watch()
 
-    def _variants_of(self, k: int) -> Any:
-        one = self.spec.trainables[k]
-        generator = self.spec.searcher if isinstance(self.spec.searcher, BasicVariantGenerator) else None
-        if generator is None:
-            generator = BasicVariantGenerator(random_state=self.spec.seed + k)
-        return generator.variants_of(one.space, one.num_samples)
+    def _make_variants(self, meta: dict[str, Any]) -> list[Variants]:
+        """Configs by number: those of the journal that is gone on with, else of this run's seed."""
+        experiments = self.spec.trainables
+        if meta["variants"]:
+            return [
+                Variants.from_meta({**told, "num_samples": one.num_samples}, one.space)
+                for told, one in zip(meta["variants"], experiments, strict=True)
+            ]
+        generator = self.spec.searcher
+        if not isinstance(generator, BasicVariantGenerator):
+            generator = BasicVariantGenerator(random_state=self.spec.seed)
+        return [generator.variants(one.num_samples, one.space) for one in experiments]
 
     def _watch(self) -> int:
         """Kinds of records that Python must see; none of them in the plainest case."""
@@ -222,7 +230,9 @@ class ExperimentState(ExperimentRecords):
 
     def start_of(self, i: int) -> Start:
         """How to start trial i now: fresh, or from its newest checkpoint."""
-        config = self.config(i) if self.chunk_of(i) is None else None
+        chunk = self.chunk_of(i)
+        # what a worker cannot compute itself travels with the start
+        config = self.config(i) if chunk is None or not self.variants[chunk.experiment].pure else None
         found = self.latest_checkpoint(i)
         attempt = self.table.attempt(i)
         if found is None:
@@ -454,11 +464,11 @@ class ExperimentState(ExperimentRecords):
 
     def replay(self, entries: Iterator[tuple[int, int, bytes]], resume: ResumeConfig) -> None:
         """Fold an earlier session's journal; schedulers, searchers and stoppers see it again, in its order."""
-        self._live = False
+        self._live, self.rereads = False, True
         for source, _, data in entries:
             for event in self.fold(source, data, self.watch | ENDS):
                 self._replay(event)
-        self._live = True
+        self._live, self.rereads = True, False
         self._fresh_from = len(self)
         for k in range(len(self._given_out)):
             self._given_out[k] = sum(c.n for c in self._chunks if c.experiment == k)
@@ -568,7 +578,7 @@ def read_meta(storage: Storage, path: str) -> dict[str, Any]:
 
 def len_or_none(variants: Any) -> int | None:
     """Number of configs, None when there is no end."""
-    size: int | None = variants.size
+    size: int | None = variants.len
     return size
 
 

@@ -29,6 +29,7 @@ from fasttune.experiment import (
     read_meta,
 )
 from fasttune.resources import Supply, check_possible, detect, resolve_resources, trial_environ
+from fasttune.rule import NO_RULE
 from fasttune.storage.recovery import ExperimentLock, recover_rings
 from fasttune.storage.sqlite import SqliteReader, SqliteStorage
 from fasttune.trainable import call_form
@@ -120,6 +121,7 @@ class TuneLoop:
         program = self._program()
         self._simple = (
             self.state.searcher is None
+            and all(variants.pure for variants in self.state.variants)
             and not self.state.chooses
             and len(fixed) == len(requests)
             and all(request == fixed[0] for request in fixed)
@@ -192,7 +194,7 @@ class TuneLoop:
             trainables=trainables,
             metric=spec.metric,
             limits=dict(spec.stop.thresholds),
-            rule=state.rule if state.rule is not None else Program.rule,
+            rule=state.rule if state.rule is not None else NO_RULE,
             capacity=self._capacity(),
             asks=state.asks,
             pauses=state.chooses,

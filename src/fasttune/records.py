@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from fasttune import _core
 from fasttune.error import IllegalTransitionError, JournalError, TrialFailedError
 from fasttune.result import ReportBlock, flatten, history, make_result, reports_by_trial, results_of
+from fasttune.search.plan import tag_name, tag_value
+from fasttune.search.variants import Variants
 from fasttune.trial import Trial, TrialFailure, Trials
 
 if TYPE_CHECKING:
@@ -52,7 +54,7 @@ class ExperimentRecords:
         self.metric: str | None = meta["metric"]
         self.mode: str | None = meta["mode"]
         self.table = _core.TrialTable(self.metric)
-        self.variants: list[Any] = []  # live: the Variants of each experiment
+        self.variants: list[Any] = []  # the Variants of each experiment; empty when a searcher suggests
         self.given: dict[int, dict[str, Any]] = {}  # live: configs that a searcher suggested
         self._chunks: list[Chunk] = []
         self._chunk_firsts: list[int] = []
@@ -62,6 +64,7 @@ class ExperimentRecords:
         self._checkpoints: dict[int, list[tuple[int, str]]] = {}
         self._blocks: tuple[int, list[ReportBlock]] | None = None
         self.interrupted = False
+        self.rereads = True  # configs come from the journal: what functions of the space gave is taken from there
         self.trials = Trials(self)
 
     # -- folding ----------------------------------------------------------------------------------------------------
@@ -81,6 +84,8 @@ class ExperimentRecords:
     def _note_configs(self, event: tuple[Any, ...]) -> None:
         _, first, _, n, _, payload = event
         experiment, local = CONFIGS_HEAD.unpack_from(payload)
+        if self.rereads:
+            self.variants[experiment].remember(payload[CONFIGS_HEAD.size :], local, n)
         self._chunks.append(Chunk(first, n, experiment, local, payload[CONFIGS_HEAD.size :]))
         self._chunk_firsts.append(first)
 
@@ -111,7 +116,9 @@ class ExperimentRecords:
     def read(cls, storage: Storage, path: str) -> ExperimentRecords:
         """Fold a whole journal. JournalError when it does not begin as one."""
         entries = iter(storage.read())
-        records = cls(first_meta(entries, path), storage, path)
+        meta = first_meta(entries, path)
+        records = cls(meta, storage, path)
+        records.variants = [Variants.from_meta(one) for one in meta["variants"]]
         for source, _, data in entries:
             records.fold(source, data)
         return records
@@ -168,15 +175,8 @@ class ExperimentRecords:
             config: dict[str, Any] = self._suggested[i]["config"]
             return self._fresh(config)
         local = chunk.local + i - chunk.first
-        if self.variants:
-            config = self.variants[chunk.experiment].config(local)
-            return config
-        from fasttune.search.basic_variant import read_config
-
-        found: dict[str, Any] = read_config(
-            self.meta["variants"][chunk.experiment], chunk.block, chunk.local, chunk.n, i - chunk.first
-        )
-        return found
+        made: dict[str, Any] = self.variants[chunk.experiment].config(local)
+        return made
 
     @staticmethod
     def _fresh(config: dict[str, Any]) -> dict[str, Any]:
@@ -195,21 +195,15 @@ class ExperimentRecords:
         if chunk is None:
             params: dict[str, Any] = self._suggested[i]["params"]
             return dict(params)
-        if self.variants:
-            found: dict[str, Any] = self.variants[chunk.experiment].evaluated_params(chunk.local + i - chunk.first)
-            return found
-        from fasttune.search.basic_variant import read_block
-
-        rows = read_block(self.meta["variants"][chunk.experiment], chunk.block, chunk.local, chunk.n)
-        row: dict[str, Any] = rows[i - chunk.first]
-        return row
+        found: dict[str, Any] = self.variants[chunk.experiment].evaluated_params(chunk.local + i - chunk.first)
+        return found
 
     def experiment_tag(self, i: int) -> str:
-        from fasttune.search.basic_variant import tag
-
         chunk = self.chunk_of(i)
-        number = i + 1 if chunk is None else chunk.local + i - chunk.first
-        return tag(number, self.evaluated_params(i))
+        if chunk is None:
+            return tag_of(i + 1, self.evaluated_params(i))
+        tag: str = self.variants[chunk.experiment].tag(chunk.local + i - chunk.first)
+        return tag
 
     def status(self, i: int) -> str:
         return self.table.status(i)
@@ -279,7 +273,7 @@ class ExperimentRecords:
 
     def _exception(self, i: int, text: str) -> BaseException:
         """The exception itself when it happened in this very run; from disk only its text is ever used."""
-        if i in self._exceptions and self.variants:
+        if i in self._exceptions and not self.rereads:
             import pickle
 
             try:
@@ -363,6 +357,12 @@ class ExperimentRecords:
                 )
 
         return head + [f"config/{name}" for name in names], rows()
+
+
+def tag_of(number: int, params: dict[str, Any]) -> str:
+    """The experiment tag of a config that a searcher suggested."""
+    parts = [f"{tag_name(tuple(name.split('/')))}={tag_value(params[name])}" for name in sorted(params)]
+    return f"{number}_" + ",".join(parts) if parts else str(number)
 
 
 def as_blocks(columns: _core.ReportColumns) -> list[ReportBlock]:

@@ -16,9 +16,7 @@ cdef extern from *:
     void ft_set_current(void *p) noexcept nogil
     void ft_set_default(void *p) noexcept nogil
 
-cdef enum:
-    NEVER = 0xFFFFFFFF
-
+cdef uint32_t NEVER = 0xFFFFFFFF
 cdef double LARGEST_EXACT = 9007199254740992.0    # 2**53: integers above are not floats exactly
 
 NEVER_ASK = NEVER
@@ -100,7 +98,7 @@ cdef class Reporter:
 
     # -- a trial's life ---------------------------------------------------------------------------------------------
 
-    def begin(self, uint32_t trial, uint32_t iteration=0, double base_total=0.0, int rung=-1, uint32_t ask_from=NEVER,
+    def begin(self, uint32_t trial, uint32_t iteration=0, double base_total=0.0, int rung=-1, uint32_t ask_from=0xFFFFFFFFU,
               uint32_t pid=0, uint32_t attempt=0):
         """A trial starts. False when the ring is full."""
         cdef Record *r = self.ring.reserve(RECORD_HEADER + 16)

@@ -105,13 +105,9 @@ class Host:
 
     def dirname(self, job: Job) -> str:
         """The usual name of the trial's folder, as ``Trial.dirname`` has it."""
-        from fasttune.search.basic_variant import tag
         from fasttune.trial import folder_name
 
-        one = self.program.trainables[job.experiment]
-        params = one.variants.evaluated_params(job.local) if one.variants is not None else {}
-        number = job.local if one.variants is not None else job.trial + 1
-        return folder_name(self.context.trial_name, tag(number, params))
+        return folder_name(self.context.trial_name, self.program.trainables[job.experiment].variants.tag(job.local))
 
     def resources(self, job: Job) -> Any:
         from fasttune.resources import resolve_resources

@@ -44,7 +44,6 @@ class InlineExecutor(Executor):
         self._state: dict[int, tuple[tuple[Any, ...], HostContext]] = {}
         self._grant = 256
         self._slice_ends = 0.0
-        self._closed = False
         self._memory: mmap.mmap | None = None
 
     def open(self, program: Program, epoch: float, rule: Any, drain: Callable[[], None]) -> None:
@@ -216,16 +215,15 @@ class InlineExecutor(Executor):
         return not (self._spans or self._jobs or self._ready)
 
     def close(self) -> None:
-        if self._closed or self._memory is None:
+        if self._memory is None:
             return
-        self._closed = True
         self._spans.clear()
         self._jobs.clear()
         self._end_suspended()
         self.host.close()
-        del self.reporter.context
+        self.reporter.context = None
         del self.host, self.reporter, self.ring
-        self._memory.close()
+        self._memory = None  # unmapped when the last view of it has gone
 
     def _end_suspended(self) -> None:
         """Trials that wait end as a stopped one does: their ``finally`` blocks run."""

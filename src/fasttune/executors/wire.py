@@ -25,8 +25,8 @@ class Wire:
         self.down = _core.Ring(view[HEADER + UP_BYTES : FILE_BYTES], create=create, epoch=epoch)
 
     def close(self) -> None:
-        del self.up, self.down
-        self.memory.close()
+        """Let go of the mapping; it is unmapped when the last view of it has gone."""
+        del self.up, self.down, self.memory
 
 
 def pack(value: Any) -> bytes:
