@@ -182,23 +182,34 @@ class Variants:
         }
 
     @classmethod
-    def from_meta(cls, meta: Mapping[str, Any], space: Mapping[str, Any] | None = None) -> Variants:
+    def from_meta(
+        cls,
+        meta: Mapping[str, Any],
+        space: Mapping[str, Any] | None = None,
+        points: Sequence[Mapping[str, Any]] | None = None,
+    ) -> Variants:
         """The variants that gave this ``meta``.
 
-        Objects and functions of the space come back only if the user's ``space`` is given; without it they
-        are text.
+        Objects and functions come back only if the user's ``space`` and ``points`` are given; without them they are
+        text. A space that samples something else than the one of ``meta`` is a SearchSpaceError.
         """
         if meta["format"] != FORMAT:
             raise SearchSpaceError(
                 f"this search was written in format {meta['format']}, this version reads {FORMAT}"
             )
-        return cls(
+        made = cls(
             from_json_value(meta["space"]) if space is None else space,
             meta["num_samples"],
             seed=meta["seed"],
-            points=from_json_value(meta["points"]),
+            points=from_json_value(meta["points"]) if points is None else points,
             constant_grid_search=meta["constant_grid_search"],
         )
+        if made.columns != meta["columns"]:
+            raise SearchSpaceError(
+                f"the experiment samples {', '.join(meta['columns'])}, but the space given samples "
+                f"{', '.join(made.columns)}. Usual cause: the space was edited before the run was resumed."
+            )
+        return made
 
     def remember(self, data: bytes, first: int, n: int) -> None:
         """Take the values of functions from a block, so that a resumed run does not call them again."""
