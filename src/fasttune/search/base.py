@@ -1,0 +1,205 @@
+"""What a searcher is: it suggests configs one at a time and learns from results.
+
+A run either takes its configs from ``BasicVariantGenerator``, whose config i is a function of i alone, or
+asks a ``Searcher`` whenever a slot is free.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+Metric = str | Sequence[str] | None
+Mode = str | Sequence[str] | None
+
+
+class SearchAlgorithm:
+    """Where a run's configs come from."""
+
+    metric: Metric = None
+
+    def set_search_properties(
+        self, metric: Metric, mode: Mode, config: Mapping[str, Any], **spec: Any
+    ) -> bool:
+        """Take over what the run was started with. False: this algorithm has its own already."""
+        return True
+
+    @property
+    def total_samples(self) -> int:
+        """The number of trials, as far as it is known."""
+        return 0
+
+    def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
+        """A trial reported and goes on."""
+
+    def on_trial_complete(
+        self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """A trial ended."""
+
+    def set_max_concurrency(self, max_concurrent: int) -> bool:
+        """Whether the algorithm itself keeps to this number of trials at a time."""
+        return False
+
+
+class Searcher:
+    """Base class of searchers. Subclasses write ``suggest`` and ``on_trial_complete``.
+
+    All methods are called from one thread. Results are flattened: a nested metric is "a/b".
+    ``on_trial_result`` is not called for the result on which a trial is stopped; its last result comes with
+    ``on_trial_complete``.
+
+    Args:
+        metric: name of the metric, or a list of names.
+        mode: "min" or "max" ("obs": only watched), or a list with one per metric.
+    """
+
+    FINISHED: ClassVar[str] = "FINISHED"
+    CKPT_FILE_TMPL: ClassVar[str] = "searcher-state-{}.pkl"
+
+    def __init__(self, metric: Metric = None, mode: Mode = None) -> None:
+        check_metric_and_mode(metric, mode)
+        self._metric = metric
+        self._mode = mode
+
+    @property
+    def metric(self) -> Metric:
+        """What is optimised; None until it is known."""
+        return self._metric
+
+    @property
+    def mode(self) -> Mode:
+        """Which way; None until it is known."""
+        return self._mode
+
+    def set_search_properties(
+        self, metric: Metric, mode: Mode, config: Mapping[str, Any], **spec: Any
+    ) -> bool:
+        """Take over metric, mode and search space of the run. False: this searcher does not, or has its
+        own."""
+        return False
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """A config for this trial; None: not now, ask again; ``Searcher.FINISHED``: there are no more."""
+        raise NotImplementedError(f"{type(self).__name__} must define suggest()")
+
+    def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
+        """A trial reported and goes on."""
+
+    def on_trial_complete(
+        self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """A trial ended: with its last result, or without one, or with an error."""
+        raise NotImplementedError(f"{type(self).__name__} must define on_trial_complete()")
+
+    def on_pause(self, trial_id: str) -> None:
+        """A trial was paused (BOHB)."""
+
+    def on_unpause(self, trial_id: str) -> None:
+        """A paused trial goes on (BOHB)."""
+
+    def set_max_concurrency(self, max_concurrent: int) -> bool:
+        """Whether the searcher itself keeps to this number of trials at a time."""
+        return False
+
+    def add_evaluated_point(
+        self,
+        parameters: dict[str, Any],
+        value: float,
+        error: bool = False,
+        pruned: bool = False,
+        intermediate_values: list[float] | None = None,
+    ) -> None:
+        """Learn from a config that was evaluated elsewhere."""
+        raise NotImplementedError(f"{type(self).__name__} cannot take evaluated points")
+
+    def add_evaluated_trials(self, trials_or_analysis: Any, metric: str) -> None:
+        """Learn from the trials of another run: a trial, a list of trials, or anything with ``.trials``."""
+        if type(self).add_evaluated_point is Searcher.add_evaluated_point:
+            raise NotImplementedError(f"{type(self).__name__} cannot take evaluated points")
+        trials = getattr(trials_or_analysis, "trials", trials_or_analysis)
+        points = [
+            _point_of(trial, metric) for trial in (trials if isinstance(trials, (list, tuple)) else [trials])
+        ]
+        known = [point for point in points if point is not None]
+        for point in known:
+            self.add_evaluated_point(**point)
+        if not any(point["value"] is not None for point in known):
+            warnings.warn(f"none of the {len(points)} trials has the metric {metric!r}", stacklevel=2)
+
+    def get_state(self) -> dict[str, Any]:
+        """What ``set_state`` needs to go on from here."""
+        return dict(self.__dict__)
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on from what ``get_state`` gave."""
+        self.__dict__.update(state)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Write the state to a file, replacing it as a whole."""
+        path = Path(checkpoint_path)
+        partial = path.with_name(f".{path.name}.partial")
+        partial.write_bytes(_dumps(self.get_state()))
+        os.replace(partial, path)
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Read the state that ``save`` wrote. Only open files that you trust: they are pickles."""
+        self.set_state(pickle.loads(Path(checkpoint_path).read_bytes()))
+
+    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
+        """``save`` under the searcher's file name in a directory."""
+        self.save(str(Path(checkpoint_dir) / self.CKPT_FILE_TMPL.format(session_str)))
+
+    def restore_from_dir(self, checkpoint_dir: str) -> None:
+        """``restore`` from the newest searcher file in a directory."""
+        pattern = self.CKPT_FILE_TMPL.format("*")
+        found = sorted(
+            Path(checkpoint_dir).glob(pattern), key=lambda path: (path.stat().st_mtime_ns, path.name)
+        )
+        if not found:
+            raise RuntimeError(f"no searcher state ({pattern}) in {checkpoint_dir}")
+        self.restore(str(found[-1]))
+
+
+def check_metric_and_mode(metric: Metric, mode: Mode) -> None:
+    """ValueError unless every metric has a mode and all modes are known ones."""
+    modes = [mode] if isinstance(mode, str) else list(mode or [])
+    for one in modes:
+        if one not in ("min", "max", "obs"):
+            raise ValueError(f"mode must be 'min', 'max' or 'obs', got {one!r}")
+    if not metric or not mode:
+        return
+    if isinstance(metric, str) != isinstance(mode, str):
+        raise ValueError(f"metric and mode must both be names or both be lists, got {metric!r} and {mode!r}")
+    if not isinstance(metric, str) and len(metric) != len(modes):
+        raise ValueError(f"metric and mode must have as many entries, got {len(metric)} and {len(modes)}")
+
+
+def _point_of(trial: Any, metric: str) -> dict[str, Any] | None:
+    """What ``add_evaluated_point`` is told about a trial; None if it ended without the metric."""
+    result = trial.last_result or {}
+    ended = trial.status == "TERMINATED"
+    if ended and metric not in result:
+        return None
+    return {
+        "parameters": trial.config,
+        "value": result.get(metric),
+        "error": trial.status == "ERROR",
+        "pruned": ended and not result.get("done", False),
+        "intermediate_values": None,
+    }
+
+
+def _dumps(state: Any) -> bytes:
+    """Functions defined in scripts need cloudpickle; most states do not."""
+    try:
+        return pickle.dumps(state)
+    except (pickle.PicklingError, AttributeError, TypeError):
+        import cloudpickle  # type: ignore[import-untyped, unused-ignore]
+
+        data: bytes = cloudpickle.dumps(state)
+        return data

@@ -1,0 +1,120 @@
+"""A searcher that tries every config of another one several times."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from fasttune.search.base import Metric, Mode, Searcher
+from fasttune.space import fresh
+
+TRIAL_INDEX = "__trial_index__"
+
+
+class _Group:
+    """The trials of one config. The inner searcher knows them by the id of the first."""
+
+    def __init__(self, first_trial: str, config: dict[str, Any]) -> None:
+        self.first_trial = first_trial
+        self.config = config
+        self.trials: list[str] = [first_trial]
+        self.results: dict[str, Mapping[str, Any]] = {}
+        self.failures = 0
+
+
+class Repeater(Searcher):
+    """Runs each suggestion ``repeat`` times and tells the searcher the mean of the metric, NaN left out.
+
+    A result without the metric counts as NaN. A group that the run ends before it is complete is not told.
+
+    Args:
+        searcher: the searcher whose configs are repeated.
+        repeat: how often.
+        set_index: add ``__trial_index__``, 0 .. repeat-1, to the configs.
+    """
+
+    def __init__(self, searcher: Searcher, repeat: int = 1, set_index: bool = True) -> None:
+        if not isinstance(searcher, Searcher):
+            raise TypeError(f"Repeater takes a Searcher, got {searcher!r}")
+        if type(repeat) is not int or repeat < 1:
+            raise ValueError(f"repeat must be an int >= 1, got {repeat!r}")
+        self.searcher = searcher
+        self.repeat = repeat
+        self._set_index = set_index
+        self._current: _Group | None = None
+        self._groups: dict[str, _Group] = {}
+        super().__init__(metric=searcher.metric, mode=searcher.mode)
+
+    @property
+    def metric(self) -> Metric:
+        return self.searcher.metric
+
+    @property
+    def mode(self) -> Mode:
+        return self.searcher.mode
+
+    def set_search_properties(
+        self, metric: Metric, mode: Mode, config: Mapping[str, Any], **spec: Any
+    ) -> bool:
+        return self.searcher.set_search_properties(metric, mode, config, **spec)
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        group = self._current
+        if group is None or len(group.trials) >= self.repeat:
+            suggestion = self.searcher.suggest(trial_id)
+            if not isinstance(suggestion, dict):
+                return suggestion
+            group = self._current = _Group(trial_id, suggestion)
+        else:
+            group.trials.append(trial_id)
+        self._groups[trial_id] = group
+        config: dict[str, Any] = fresh(group.config)
+        if self._set_index:
+            config[TRIAL_INDEX] = len(group.trials) - 1
+        return config
+
+    def on_trial_complete(
+        self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Once the last trial of a group has ended, tell the searcher. Trials not suggested here are
+        ignored."""
+        group = self._groups.pop(trial_id, None)
+        if group is None:
+            return
+        group.results[trial_id] = result or {}
+        group.failures += bool(error)
+        if len(group.results) == self.repeat:
+            self._tell(group)
+
+    def _tell(self, group: _Group) -> None:
+        """The group failed only if all of its trials did."""
+        names = [self.metric] if isinstance(self.metric, str) else list(self.metric or [])
+        means = {name: _mean([result.get(name) for result in group.results.values()]) for name in names}
+        failed = group.failures == self.repeat
+        self.searcher.on_trial_complete(group.first_trial, result=means, error=failed)
+
+    def on_pause(self, trial_id: str) -> None:
+        self.searcher.on_pause(trial_id)
+
+    def on_unpause(self, trial_id: str) -> None:
+        self.searcher.on_unpause(trial_id)
+
+    def set_max_concurrency(self, max_concurrent: int) -> bool:
+        """Left to a limiter around this: the inner searcher counts groups, not trials."""
+        return False
+
+    def get_state(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "searcher"}
+
+    def save(self, checkpoint_path: str) -> None:
+        """The inner searcher's state. Groups that are not complete start anew."""
+        self.searcher.save(checkpoint_path)
+
+    def restore(self, checkpoint_path: str) -> None:
+        self.searcher.restore(checkpoint_path)
+
+
+def _mean(values: list[Any]) -> float:
+    known = [float(value) for value in values if value is not None and not math.isnan(value)]
+    return math.fsum(known) / len(known) if known else math.nan

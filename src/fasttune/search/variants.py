@@ -1,0 +1,278 @@
+"""All configs of a random and grid search, as an array that is never stored: config i is computed when it is
+asked for.
+
+Trials come in this order: each of ``points_to_evaluate`` in turn, with the grids that it leaves open; then,
+sample by sample, the whole grid. A point uses up one sample.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from fasttune.search.plan import Plan
+from fasttune.search.points import with_point
+from fasttune.space import (
+    Config,
+    SearchSpaceError,
+    from_json_value,
+    path_name,
+    to_json_value,
+)
+
+FORMAT = 1
+_LENGTH = struct.Struct("<Q")  # bytes of JSON rows at the head of a block, a multiple of 8 with its padding
+
+
+class Variants:
+    """The configs of a space: ``config(i)`` is a pure function of (space, seed, i), in every process.
+
+    The exception is a space with ``sample_from`` functions, which may return anything: ``pure`` is then
+    False, each function is called once per trial and its value remembered here, so ask for such configs in
+    one process only.
+
+    Args:
+        space: dict with domains in it; copied.
+        num_samples: how often the grid is run (without grids: the number of configs); -1: endlessly.
+        seed: 64-bit seed of all random values.
+        points: configs, or parts of configs, to try first; each uses up one sample.
+        constant_grid_search: the trials of one sample's grid share their random values.
+    """
+
+    def __init__(
+        self,
+        space: Mapping[str, Any],
+        num_samples: int = 1,
+        *,
+        seed: int,
+        points: Sequence[Mapping[str, Any]] = (),
+        constant_grid_search: bool = False,
+    ) -> None:
+        if num_samples < -1:
+            raise ValueError(f"num_samples must be >= 0, or -1 for no end, got {num_samples}")
+        self.space = _copy_space(dict(space))
+        self.num_samples = num_samples
+        self.seed = seed
+        self.points = [dict(point) for point in points]
+        self.constant_grid_search = constant_grid_search
+        self._plans: list[Plan] = []  # one per point
+        self._starts: list[int] = []  # first trial of each
+        self._body_start = 0
+        for point in self.points:
+            plan = Plan(with_point(self.space, point), seed, self._body_start, constant_grid_search)
+            self._starts.append(self._body_start)
+            self._plans.append(plan)
+            self._body_start += plan.grid
+        self._body = Plan(self.space, seed, self._body_start, constant_grid_search)
+        self._end: float = math.inf  # one past the last trial
+        if num_samples != -1:
+            self._end = self._body_start + self._body.grid * max(0, num_samples - len(self.points))
+        self._draw: Callable[[int], Config] = (
+            self._body.config if self._body.calls else self._body.sampler.config
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (self.space, self.num_samples, self.seed, self.points, self.constant_grid_search)
+
+    @property
+    def len(self) -> int | None:
+        """The number of configs, None if there is no end."""
+        return None if self._end == math.inf else int(self._end)
+
+    def __len__(self) -> int:
+        if self._end == math.inf:
+            raise TypeError("an endless search (num_samples=-1) has no length")
+        return int(self._end)
+
+    @property
+    def pure(self) -> bool:
+        """Whether every process computes the same configs: no ``sample_from`` in the space."""
+        return not self._body.calls and not any(plan.calls for plan in self._plans)
+
+    @property
+    def grid_size(self) -> int:
+        """The number of configs that one sample gives."""
+        return self._body.grid
+
+    @property
+    def columns(self) -> list[str]:
+        """The names "a/b" of what is sampled, one per column of a block; options of a choice may share a
+        name."""
+        return [path_name(leaf.path) for leaf in self._body.leaves]
+
+    def config(self, i: int) -> Config:
+        """The config of trial i: new dicts, lists and tuples every time; objects are passed on as they
+        are."""
+        if self._body_start <= i < self._end:
+            return self._draw(i)
+        return self._plan(i).config(i)
+
+    def evaluated_params(self, i: int) -> Config:
+        """Everything that was sampled for trial i, by flat name "a/b"."""
+        plan = self._plan(i)
+        return plan.params(plan.sampler.values(i), plan.config(i))
+
+    def tag(self, i: int, number: int | None = None) -> str:
+        """The experiment tag of trial i: its number (from 0) and what was sampled, "0_a=0.1000,b=x"."""
+        plan = self._plan(i)
+        text = plan.tag(plan.sampler.values(i), plan.config(i))
+        shown = i if number is None else number
+        return f"{shown}_{text}" if text else f"{shown}"
+
+    def _plan(self, i: int) -> Plan:
+        if not 0 <= i < self._end:
+            raise IndexError(f"trial {i} is not one of the {self.len} configs of this search")
+        if i >= self._body_start:
+            return self._body
+        return self._plans[bisect_right(self._starts, i) - 1]
+
+    # --- journal form ---
+
+    def block(self, first: int, n: int) -> bytes:
+        """The sampled numbers of trials first .. first+n-1, for ``read_block`` and ``read_config``.
+
+        8 bytes with the length of the JSON rows, the JSON rows (those of points, and all rows where
+        functions or integers beyond 2**53 are among the leaves), then one column of native float64 per leaf
+        for the other rows:
+        a number, an index of an option, or NaN where a leaf is not part of a config.
+        """
+        if n < 0 or (n and not 0 <= first <= first + n <= self._end):
+            raise IndexError(
+                f"trials {first}..{first + n - 1} are not all among the {self.len} of this search"
+            )
+        rows = self._json_rows(first, n)
+        text = b""
+        if rows:
+            text = json.dumps([self._row(i) for i in range(first, first + rows)]).encode()
+            text += b" " * (-len(text) % 8)
+        columns = self._body.sampler.block(first + rows, n - rows) if n > rows else b""
+        return _LENGTH.pack(len(text)) + text + columns
+
+    def _json_rows(self, first: int, n: int) -> int:
+        """How many rows of a block come as JSON."""
+        return min(n, max(0, self._body_start - first)) if self._body.columnar else n
+
+    def _row(self, i: int) -> list[Any]:
+        plan = self._plan(i)
+        row: list[Any] = list(plan.sampler.values(i))
+        for number, value in plan.call_values(i).items():
+            row[number] = to_json_value(value)[0]
+        return row
+
+    def meta(self) -> dict[str, Any]:
+        """What makes blocks readable, and an exact space rebuildable, as JSON-able values.
+
+        ``exact`` False: the space holds objects or functions, of which only the text is kept.
+        """
+        space, exact_space = to_json_value(self.space)
+        points, exact_points = to_json_value(self.points)
+        return {
+            "format": FORMAT,
+            "space": space,
+            "points": points,
+            "exact": exact_space and exact_points,
+            "num_samples": self.num_samples,
+            "seed": self.seed,
+            "constant_grid_search": self.constant_grid_search,
+            "columns": self.columns,
+        }
+
+    @classmethod
+    def from_meta(
+        cls,
+        meta: Mapping[str, Any],
+        space: Mapping[str, Any] | None = None,
+        points: Sequence[Mapping[str, Any]] | None = None,
+    ) -> Variants:
+        """The variants that gave this ``meta``.
+
+        Objects and functions come back only if the user's ``space`` and ``points`` are given; without them they are
+        text. A space that samples something else than the one of ``meta`` is a SearchSpaceError.
+        """
+        if meta["format"] != FORMAT:
+            raise SearchSpaceError(
+                f"this search was written in format {meta['format']}, this version reads {FORMAT}"
+            )
+        made = cls(
+            from_json_value(meta["space"]) if space is None else space,
+            meta["num_samples"],
+            seed=meta["seed"],
+            points=from_json_value(meta["points"]) if points is None else points,
+            constant_grid_search=meta["constant_grid_search"],
+        )
+        if made.columns != meta["columns"]:
+            raise SearchSpaceError(
+                f"the experiment samples {', '.join(meta['columns'])}, but the space given samples "
+                f"{', '.join(made.columns)}. Usual cause: the space was edited before the run was resumed."
+            )
+        return made
+
+    def remember(self, data: bytes, first: int, n: int) -> None:
+        """Take the values of functions from a block, so that a resumed run does not call them again."""
+        for i, (plan, _, calls) in enumerate(_rows(self, data, first, n), first):
+            if calls:
+                plan.remember(i, calls)
+
+
+def _rebuild(
+    space: Config, num_samples: int, seed: int, points: list[Config], constant_grid_search: bool
+) -> Variants:
+    return Variants(space, num_samples, seed=seed, points=points, constant_grid_search=constant_grid_search)
+
+
+def _copy_space(space: Any) -> Any:
+    """New containers, so that what the user does to the space later is not seen."""
+    kind = type(space)
+    if kind is dict:
+        return {key: _copy_space(part) for key, part in space.items()}
+    if kind is list or kind is tuple:
+        return kind([_copy_space(part) for part in space])
+    return space
+
+
+def _rows(
+    variants: Variants, data: bytes, first: int, n: int
+) -> list[tuple[Plan, Sequence[Any], dict[int, Any]]]:
+    """Plan, numbers and values of functions of every trial of a block."""
+    (length,) = _LENGTH.unpack_from(data)
+    texts = json.loads(data[_LENGTH.size : _LENGTH.size + length]) if length else []
+    made: list[tuple[Plan, Sequence[Any], dict[int, Any]]] = []
+    for i, row in enumerate(texts, first):
+        plan = variants._plan(i)
+        calls = {number: from_json_value(row[number]) for number, _ in plan.calls if row[number] is not None}
+        numbers = [0 if leaf.is_call else value for leaf, value in zip(plan.leaves, row, strict=True)]
+        made.append((plan, numbers, calls))
+    count = n - len(made)
+    if count:
+        leaves = variants._body.leaves
+        cells = memoryview(data)[_LENGTH.size + length :].cast("d")
+        columns = [
+            _column(cells[k * count : (k + 1) * count], leaf.is_whole) for k, leaf in enumerate(leaves)
+        ]
+        made += [(variants._body, [column[j] for column in columns], {}) for j in range(count)]
+    return made
+
+
+def _column(cells: Sequence[float], is_whole: bool) -> list[Any]:
+    if is_whole:
+        return [None if cell != cell else int(cell) for cell in cells]
+    return [None if cell != cell else cell for cell in cells]
+
+
+def read_block(meta: Mapping[str, Any], data: bytes, first: int, n: int) -> list[Config]:
+    """The evaluated params of the n trials of a block, read without the user's code. Objects are their
+    text."""
+    rows = _rows(Variants.from_meta(meta), data, first, n)
+    return [plan.params(numbers, plan.build(numbers, calls)) for plan, numbers, calls in rows]
+
+
+def read_config(meta: Mapping[str, Any], data: bytes, first: int, n: int, i: int) -> Config:
+    """The whole config of trial i of a block, read without the user's code. Objects are their text."""
+    if not first <= i < first + n:
+        raise IndexError(f"trial {i} is not in the block of trials {first}..{first + n - 1}")
+    plan, numbers, calls = _rows(Variants.from_meta(meta), data, first, n)[i - first]
+    return plan.build(numbers, calls)

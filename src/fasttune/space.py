@@ -1,0 +1,840 @@
+"""The search space: domains, the functions users write them with, and their JSON form.
+
+A search space is a dict. Anything in it, at any depth of dicts, lists and tuples, may be a domain:
+
+    space = {"lr": loguniform(1e-4, 1e-1), "layers": [choice([32, 64]), choice([32, 64])], "act":
+    grid_search(["a", "b"])}
+
+Exactly dicts, lists and tuples are searched for domains and made anew for every trial; every other value
+(also an instance of one of their subclasses that holds no domain) reaches the trial as the object it is.
+``search/plan.py`` compiles a space; values are drawn in ``_core``, so neither needs numpy.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import operator
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from fasttune import _core
+from fasttune.error import TuneError
+
+Config: TypeAlias = dict[str, Any]
+Path: TypeAlias = tuple[Any, ...]
+Rule: TypeAlias = tuple[str, float, float, float]  # what _core.Sampler draws by: (letter, a, b, q)
+
+SEED_LIMIT = 2**64
+
+
+class SearchSpaceError(TuneError, ValueError):
+    """A search space, or a point of it, that cannot be used as written."""
+
+
+class RecursiveDependencyError(SearchSpaceError):
+    """``sample_from`` functions need each other's values."""
+
+
+# --- seeds --------------------------------------------------------------------------------------------------
+
+
+def seed_from(random_state: Any = None) -> int:
+    """A 64-bit seed.
+
+    An int is the seed itself; from a numpy Generator or RandomState, or a ``random.Random``, one is drawn.
+    None draws from numpy's global generator if the program has imported numpy, so that ``np.random.seed(s)``
+    makes a run reproducible, and from the operating system otherwise.
+    """
+    if random_state is None:
+        numpy = sys.modules.get("numpy")
+        if numpy is None or not hasattr(numpy, "random"):
+            return int.from_bytes(os.urandom(8), "little")
+        random_state = numpy.random
+    if isinstance(random_state, int) or hasattr(random_state, "__index__"):
+        seed = operator.index(random_state)
+        if not 0 <= seed < SEED_LIMIT:
+            raise ValueError(f"random_state must be >= 0 and < 2**64 when it is an int, got {seed}")
+        return seed
+    if hasattr(random_state, "getrandbits"):
+        return int(random_state.getrandbits(64))
+    if hasattr(random_state, "integers"):
+        return int(random_state.integers(0, 2**63 - 1))
+    if hasattr(random_state, "randint"):
+        return int(random_state.randint(0, 2**63 - 1, dtype="int64"))
+    raise TypeError(
+        f"random_state must be None, an int, a numpy Generator or RandomState, got {random_state!r}"
+    )
+
+
+def derive_seed(seed: int, number: int) -> int:
+    """Seed number ``number`` of the family of ``seed``: independent of it and of its brothers."""
+    low, high, *_ = _core.philox4x32(
+        (number & 0xFFFFFFFF, number >> 32, 0, 2), (seed & 0xFFFFFFFF, seed >> 32)
+    )
+    return low | high << 32
+
+
+# --- samplers: how a domain's values are spread -------------------------------------------------------------
+
+
+class Sampler:
+    """How values of a domain are drawn.
+
+    A subclass gives ``rule`` (drawn in C), or overrides ``sample`` with any Python code (asked once per
+    trial).
+    """
+
+    def rule(self, domain: Domain) -> Rule | None:
+        """The compiled rule for this domain, None if there is none and ``sample`` has to be asked."""
+        return None
+
+    def sample(self, domain: Domain, config: Any = None, size: int = 1, random_state: Any = None) -> Any:
+        """One value (``size`` 1) or ``size`` values of the domain."""
+        rule = self.rule(domain)
+        if rule is None:
+            raise NotImplementedError(
+                f"{type(self).__name__} has neither a rule nor a sample() for {domain!r}"
+            )
+        numbers = _core.Sampler([rule], seed_from(random_state))
+        if size == 1:
+            return domain.value_of(numbers.values(0)[0])
+        values = [domain.value_of(numbers.values(i)[0]) for i in range(size)]
+        if not isinstance(domain, (Float, Integer)):
+            return values
+        import numpy as np
+
+        return np.array(values)
+
+    def __repr__(self) -> str:
+        return type(self).__name__
+
+
+class Uniform(Sampler):
+    """All values are equally likely."""
+
+    def rule(self, domain: Domain) -> Rule:
+        if isinstance(domain, Categorical):
+            return ("i", 0, len(domain.categories), 1)
+        low, high = _bounds(domain, "Uniform")
+        return ("u", low, high, 0) if isinstance(domain, Float) else ("i", low, high, 1)
+
+
+class LogUniform(Sampler):
+    """The logarithms of the values are equally likely. ``base`` does not change that and is ignored."""
+
+    def __init__(self, base: float | None = None) -> None:
+        if base is not None:
+            warnings.warn(
+                "base has no effect: log-uniform values are spread alike in every base", stacklevel=3
+            )
+
+    def rule(self, domain: Domain) -> Rule:
+        low, high = _bounds(domain, "LogUniform")
+        return ("l", low, high, 0) if isinstance(domain, Float) else ("j", low, high, 1)
+
+
+class Normal(Sampler):
+    """Normally distributed values, unbounded."""
+
+    def __init__(self, mean: float = 0.0, sd: float = 1.0) -> None:
+        self.mean = _finite("mean", mean)
+        self.sd = _finite("sd", sd)
+        if self.sd <= 0:
+            raise ValueError(f"sd, the standard deviation, must be > 0, got {sd!r}")
+
+    def rule(self, domain: Domain) -> Rule:
+        return ("n", self.mean, self.sd, 0)
+
+    def __repr__(self) -> str:
+        return f"Normal({self.mean!r}, {self.sd!r})"
+
+
+class Grid(Sampler):
+    """Every value in turn, as ``grid_search`` does. Sampling it by itself is not possible."""
+
+    def sample(self, domain: Domain, config: Any = None, size: int = 1, random_state: Any = None) -> Any:
+        raise SearchSpaceError(f"a grid is walked through, not sampled: {domain!r}")
+
+
+class Quantized(Sampler):
+    """The values of another sampler, as multiples of ``q``."""
+
+    def __init__(self, sampler: Sampler, q: float) -> None:
+        if isinstance(sampler, Quantized):
+            raise ValueError("a domain can be quantized once only")
+        if not _finite("q", q) > 0:
+            raise ValueError(f"q must be > 0, got {q!r}")
+        self.sampler = sampler
+        self.q = q
+
+    def rule(self, domain: Domain) -> Rule | None:
+        rule = self.sampler.rule(domain)
+        if rule is None or isinstance(domain, Float):
+            return rule and (rule[0], rule[1], rule[2], self.q)
+        letter, low, high, _ = rule
+        if self.q == 1:
+            return rule
+        step = int(self.q)
+        return (letter, -(-int(low) // step), int(high) // step + 1, step)
+
+    def __repr__(self) -> str:
+        return f"Quantized({self.sampler!r}, {self.q!r})"
+
+
+def _finite(name: str, value: Any) -> float:
+    if not isinstance(value, (int, float)) and not hasattr(value, "__float__"):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    if not math.isfinite(value):
+        raise ValueError(f"{name} must be finite, got {value!r}")
+    return float(value)
+
+
+def _bounds(domain: Domain, sampler: str) -> tuple[float, float]:
+    """The bounds of a number domain, checked for what this sampler needs."""
+    if not isinstance(domain, (Float, Integer)):
+        raise ValueError(f"{sampler} needs a domain of numbers or categories, got {domain!r}")
+    low, high = domain.lower, domain.upper
+    for name, bound in (("lower", low), ("upper", high)):
+        if not math.isfinite(bound):
+            raise ValueError(f"{sampler} requires a finite {name} bound, got {bound}")
+    if sampler == "LogUniform" and low <= 0:
+        raise ValueError(
+            f"LogUniform requires a lower bound greater than 0, got {low}. "
+            f"Usual cause: the bounds are exponents already; write 10**{low} instead of {low}."
+        )
+    if not math.isfinite(high - low):
+        raise ValueError(f"upper - lower must be finite, got {high} - {low}")
+    return low, high
+
+
+# --- domains ------------------------------------------------------------------------------------------------
+
+
+class Domain:
+    """A set of values and the way to draw from it. Never changed after it was made: the methods return new
+    domains."""
+
+    sampler: Sampler | None = None
+    default_sampler: type[Sampler] | None = None
+
+    def cast(self, value: Any) -> Any:
+        """``value`` as a value of this domain."""
+        return value
+
+    def value_of(self, number: float) -> Any:
+        """The value that a drawn number stands for."""
+        return self.cast(number)
+
+    def set_sampler(self, sampler: Sampler, allow_override: bool = False) -> None:
+        """Draw by ``sampler`` from now on. A second one is a ValueError unless ``allow_override``."""
+        if self.sampler is not None and not allow_override:
+            raise ValueError(
+                f"{type(self).__name__} has a sampler already ({self.sampler!r}), got {sampler!r}"
+            )
+        self.sampler = sampler
+
+    def get_sampler(self) -> Sampler:
+        """The sampler, or the default one of this kind of domain."""
+        if self.sampler is not None:
+            return self.sampler
+        if self.default_sampler is None:
+            raise ValueError(f"{type(self).__name__} has no sampler and no default for it")
+        return self.default_sampler()
+
+    def with_sampler(self, sampler: Sampler) -> Any:
+        """A copy of this domain that draws by ``sampler``."""
+        domain = copy.copy(self)
+        domain.set_sampler(sampler, allow_override=isinstance(sampler, Quantized))
+        return domain
+
+    def rule(self) -> Rule | None:
+        """The compiled rule that draws from this domain, None if ``sample`` has to be asked."""
+        own_code = (
+            type(self).sample is not Domain.sample or type(self.get_sampler()).sample is not Sampler.sample
+        )
+        return None if own_code else self.get_sampler().rule(self)
+
+    def sample(self, config: Any = None, size: int = 1, random_state: Any = None) -> Any:
+        """A value, or an array (numbers) or list of ``size`` values. See ``seed_from`` for
+        ``random_state``."""
+        return self.get_sampler().sample(self, config=config, size=size, random_state=random_state)
+
+    def is_grid(self) -> bool:
+        """Whether all values are tried in turn."""
+        return isinstance(self.sampler, Grid)
+
+    def is_function(self) -> bool:
+        """Whether values come from a user's function."""
+        return False
+
+    def is_valid(self, value: Any) -> bool:
+        """Whether ``value`` lies in this domain."""
+        raise NotImplementedError(f"{type(self).__name__} does not say which values are valid")
+
+    @property
+    def domain_str(self) -> str:
+        """The set of values, for people."""
+        return "(unknown)"
+
+    def __repr__(self) -> str:
+        sampler = f", {self.sampler!r}" if self.sampler is not None else ""
+        return f"{type(self).__name__}({self.domain_str}{sampler})"
+
+
+class Float(Domain):
+    """Real numbers between ``lower`` and ``upper`` (None: unbounded)."""
+
+    default_sampler = Uniform
+
+    def __init__(self, lower: float | None = None, upper: float | None = None) -> None:
+        self.lower = -math.inf if lower is None else _bound("lower", lower)
+        self.upper = math.inf if upper is None else _bound("upper", upper)
+        if self.lower > self.upper:
+            raise ValueError(f"lower must be <= upper, got {lower!r} and {upper!r}")
+
+    def cast(self, value: Any) -> float:
+        return float(value)
+
+    def uniform(self) -> Float:
+        """The same values, all equally likely in [lower, upper)."""
+        _bounds(self, "Uniform")
+        return self.with_sampler(Uniform())  # type: ignore[no-any-return]
+
+    def loguniform(self, base: float | None = None) -> Float:
+        """The same values, log-uniform. ``base`` has no effect."""
+        _bounds(self, "LogUniform")
+        return self.with_sampler(LogUniform(base))  # type: ignore[no-any-return]
+
+    def normal(self, mean: float = 0.0, sd: float = 1.0) -> Float:
+        """Normally distributed values; only for an unbounded domain."""
+        if (self.lower, self.upper) != (-math.inf, math.inf):
+            raise ValueError(f"normal values are unbounded, but this domain has the bounds {self.domain_str}")
+        return self.with_sampler(Normal(mean, sd))  # type: ignore[no-any-return]
+
+    def quantized(self, q: float) -> Float:
+        """The same distribution rounded to multiples of ``q``, of which both bounds must be some."""
+        quantized = Quantized(self.get_sampler(), q)
+        for name, bound in (("lower", self.lower), ("upper", self.upper)):
+            if math.isfinite(bound) and not _is_multiple(bound, q):
+                raise ValueError(
+                    f"the {name} bound must be a multiple of q ({q}) in a quantized domain, got {bound}"
+                )
+        return self.with_sampler(quantized)  # type: ignore[no-any-return]
+
+    def is_valid(self, value: Any) -> bool:
+        return _is_number(value) and self.lower <= value <= self.upper
+
+    @property
+    def domain_str(self) -> str:
+        return f"({self.lower}, {self.upper})"
+
+
+class Integer(Domain):
+    """Whole numbers from ``lower`` up to, and without, ``upper``."""
+
+    default_sampler = Uniform
+
+    def __init__(self, lower: int, upper: int) -> None:
+        self.lower = _whole("lower", lower)
+        self.upper = _whole("upper", upper)
+        if self.lower > self.upper:
+            raise ValueError(f"lower must be <= upper, got {lower!r} and {upper!r}")
+
+    def cast(self, value: Any) -> int:
+        return int(value)
+
+    def uniform(self) -> Integer:
+        """The same values, all equally likely."""
+        return self.with_sampler(Uniform())  # type: ignore[no-any-return]
+
+    def loguniform(self, base: float | None = None) -> Integer:
+        """The same values: the floor of a log-uniform number. ``base`` has no effect."""
+        _bounds(self, "LogUniform")
+        return self.with_sampler(LogUniform(base))  # type: ignore[no-any-return]
+
+    def quantized(self, q: int) -> Integer:
+        """The multiples of ``q`` in [lower, upper], with the upper bound; q = 1 leaves everything as it
+        is."""
+        step = _whole("q", q)
+        quantized = Quantized(self.get_sampler(), step)
+        if -(-self.lower // step) > self.upper // step:
+            raise ValueError(f"no multiple of q ({q}) lies in {self.domain_str}")
+        return self.with_sampler(quantized)  # type: ignore[no-any-return]
+
+    def rule(self) -> Rule | None:
+        rule = super().rule()
+        if rule is not None and rule[1] >= rule[2]:
+            raise ValueError(f"no integer is >= {self.lower} and < {self.upper}: the upper bound is excluded")
+        return rule
+
+    def is_valid(self, value: Any) -> bool:
+        return _is_number(value) and self.lower <= value <= self.upper
+
+    @property
+    def domain_str(self) -> str:
+        return f"({self.lower}, {self.upper})"
+
+
+class Categorical(Domain):
+    """One of a list of options, which may be anything, also spaces with domains of their own."""
+
+    default_sampler = Uniform
+
+    def __init__(self, categories: Sequence[Any]) -> None:
+        if isinstance(categories, (str, bytes, Mapping)):
+            raise TypeError(
+                f"the options must be a list, got {categories!r}. Usual cause: brackets are missing."
+            )
+        self.categories = list(categories)
+        if not self.categories:
+            raise ValueError("the list of options must not be empty")
+
+    def value_of(self, number: float) -> Any:
+        return self.categories[int(number)]
+
+    def uniform(self) -> Categorical:
+        """The same options, all equally likely."""
+        return self.with_sampler(Uniform())  # type: ignore[no-any-return]
+
+    def grid(self) -> Categorical:
+        """The same options, each in turn, as by ``grid_search``."""
+        return self.with_sampler(Grid())  # type: ignore[no-any-return]
+
+    def is_valid(self, value: Any) -> bool:
+        return is_among(value, self.categories)
+
+    @property
+    def domain_str(self) -> str:
+        return f"{self.categories}"
+
+    def __len__(self) -> int:
+        return len(self.categories)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.categories[index]
+
+
+class Function(Domain):
+    """Values that a function computes, from nothing or from the rest of the config.
+
+    The function is called once per trial, after everything it reads has its value. Its argument reads as the
+    config (``config["x"]``) and as a spec (``spec.config.x``).
+    """
+
+    def __init__(self, func: Callable[..., Any]) -> None:
+        if not callable(func):
+            raise TypeError(f"sample_from takes a function, got {func!r}")
+        self.func = func
+        self.takes_config = _takes_config(func)
+
+    def call(self, spec: Any) -> Any:
+        """The function's value for this view of the config (see ``search/plan.py``)."""
+        return self.func(spec) if self.takes_config else self.func()
+
+    def sample(self, config: Any = None, size: int = 1, random_state: Any = None) -> Any:
+        values = [self.call(config) for _ in range(size)]
+        return values[0] if size == 1 else values
+
+    def rule(self) -> Rule | None:
+        return None
+
+    def is_function(self) -> bool:
+        return True
+
+    def is_valid(self, value: Any) -> bool:
+        return True
+
+    @property
+    def domain_str(self) -> str:
+        return f"{getattr(self.func, '__name__', repr(self.func))}()"
+
+
+def _takes_config(func: Callable[..., Any]) -> bool:
+    """Whether a function is called with the config; a ValueError if it can be called with neither one nor
+    none."""
+    import inspect
+
+    try:
+        signature = inspect.signature(func)
+    except (
+        ValueError
+    ):  # some compiled functions do not tell; those in use are generators' methods without arguments
+        return False
+    for arguments in ((None,), ()):
+        try:
+            signature.bind(*arguments)
+        except TypeError:
+            continue
+        return bool(arguments)
+    raise ValueError(f"a sample_from function must take 0 or 1 arguments, got {func!r} with {signature}")
+
+
+def _bound(name: str, value: Any) -> float:
+    if not _is_number(value) and not hasattr(value, "__float__"):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    if math.isnan(value):
+        raise ValueError(f"{name} must be a number, got nan")
+    return float(value)
+
+
+def _whole(name: str, value: Any) -> int:
+    """``value`` as an int of 64 bits; 1e3 counts as one, 1.5 does not."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        if not isinstance(value, float) or not value.is_integer():
+            raise TypeError(f"{name} must be an integer, got {value!r}") from None
+        number = int(value)
+    if not -(2**63) <= number < 2**63:
+        raise ValueError(f"{name} must fit into 64 bits, got {number}")
+    return number
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) or (hasattr(value, "__float__") and not hasattr(value, "__len__"))
+
+
+def _is_multiple(value: float, q: float) -> bool:
+    ratio = value / q
+    return math.isclose(ratio, round(ratio), rel_tol=1e-9, abs_tol=1e-8)
+
+
+def is_among(value: Any, options: Sequence[Any]) -> bool:
+    """Whether ``value`` is one of ``options``; options that cannot be compared (arrays) count by identity
+    only."""
+    for option in options:
+        if option is value:
+            return True
+        try:
+            if bool(option == value):
+                return True
+        except (TypeError, ValueError):
+            continue
+    return False
+
+
+# --- what users write ---------------------------------------------------------------------------------------
+
+
+def uniform(lower: float, upper: float) -> Float:
+    """A float, uniform in [lower, upper)."""
+    return Float(lower, upper).uniform()
+
+
+def quniform(lower: float, upper: float, q: float) -> Float:
+    """A uniform float rounded to a multiple of ``q``; the bounds are included and half as likely as the
+    others."""
+    return Float(lower, upper).uniform().quantized(q)
+
+
+def loguniform(lower: float, upper: float, base: float | None = None) -> Float:
+    """A float whose logarithm is uniform. ``base`` has no effect."""
+    return Float(lower, upper).loguniform(base)
+
+
+def qloguniform(lower: float, upper: float, q: float, base: float | None = None) -> Float:
+    """A log-uniform float rounded to a multiple of ``q``. ``base`` has no effect."""
+    return Float(lower, upper).loguniform(base).quantized(q)
+
+
+def randn(mean: float = 0.0, sd: float = 1.0) -> Float:
+    """A normally distributed float."""
+    return Float(None, None).normal(mean, sd)
+
+
+def qrandn(mean: float, sd: float, q: float) -> Float:
+    """A normally distributed float rounded to a multiple of ``q``."""
+    return Float(None, None).normal(mean, sd).quantized(q)
+
+
+def randint(lower: int, upper: int) -> Integer:
+    """An int, uniform in [lower, upper): the upper bound is excluded."""
+    return _checked(Integer(lower, upper).uniform())
+
+
+def qrandint(lower: int, upper: int, q: int = 1) -> Integer:
+    """A uniform multiple of ``q`` in [lower, upper]. The upper bound is included, except when q is 1."""
+    return _checked(Integer(lower, upper).uniform().quantized(q))
+
+
+def lograndint(lower: int, upper: int, base: float | None = None) -> Integer:
+    """An int, the floor of a log-uniform float: the upper bound is excluded. ``base`` has no effect."""
+    return _checked(Integer(lower, upper).loguniform(base))
+
+
+def qlograndint(lower: int, upper: int, q: int, base: float | None = None) -> Integer:
+    """A log-uniform multiple of ``q`` in [lower, upper]. The upper bound is included, except when q is 1."""
+    return _checked(Integer(lower, upper).loguniform(base).quantized(q))
+
+
+def choice(categories: Sequence[Any]) -> Categorical:
+    """One of the options, all equally likely; the element itself, so types survive."""
+    return Categorical(categories).uniform()
+
+
+def sample_from(func: Callable[..., Any]) -> Function:
+    """What ``func`` returns; it takes nothing, or the config: ``config["x"]`` and ``spec.config.x`` both
+    work."""
+    return Function(func)
+
+
+def grid_search(values: Sequence[Any]) -> dict[str, Sequence[Any]]:
+    """Every value in turn, crossed with all other grids of the space; the whole grid is run ``num_samples``
+    times."""
+    grid_values(values)
+    return {"grid_search": values}
+
+
+def _checked(domain: Integer) -> Integer:
+    domain.rule()
+    return domain
+
+
+def grid_values(values: Any, place: str = "grid_search") -> Sequence[Any]:
+    """The values of a grid as a tuple or range; SearchSpaceError if they are not some."""
+    if isinstance(values, (str, bytes, Mapping)) or not hasattr(values, "__len__"):
+        raise SearchSpaceError(f"{place} expected a list of values, got {values!r}")
+    if len(values) == 0:
+        raise SearchSpaceError(f"{place} needs at least one value, got {values!r}")
+    return values if type(values) is range else tuple(values)
+
+
+# --- looking into a space -----------------------------------------------------------------------------------
+
+
+def grid_of(node: Any) -> Sequence[Any] | None:
+    """The values if this part of a space is a grid (``grid_search``, ``Categorical(..).grid()``), else None."""
+    if isinstance(node, Categorical) and node.is_grid():
+        return node.categories
+    if isinstance(node, dict) and len(node) == 1 and "grid_search" in node:
+        return grid_values(node["grid_search"])
+    return None
+
+
+def domains_of(space: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
+    """Every domain and grid with its path, outermost only: what options hold inside is theirs."""
+    if isinstance(space, Domain) or grid_of(space) is not None:
+        yield path, space
+    elif isinstance(space, Mapping):
+        for key, part in space.items():
+            yield from domains_of(part, (*path, key))
+    elif isinstance(space, (list, tuple)):
+        for index, part in enumerate(space):
+            yield from domains_of(part, (*path, index))
+
+
+def contains_domains(space: Any) -> bool:
+    """Whether anything is left to be sampled."""
+    return any(True for _ in domains_of(space))
+
+
+def fresh(value: Any) -> Any:
+    """``value`` with new dicts, lists and tuples all the way down; everything else stays the object it is."""
+    kind = type(value)
+    if kind is dict:
+        return {key: fresh(part) for key, part in value.items()}
+    if kind is list:
+        return [fresh(part) for part in value]
+    if kind is tuple:
+        return tuple([fresh(part) for part in value])
+    return value
+
+
+def merge(constants: Mapping[str, Any], update: Mapping[str, Any]) -> Config:
+    """A new config: ``constants`` overridden by ``update``, dict by dict."""
+    merged: Config = fresh(dict(constants))
+    for key, value in update.items():
+        old = merged.get(key)
+        merged[key] = (
+            merge(old, value) if isinstance(old, dict) and isinstance(value, Mapping) else fresh(value)
+        )
+    return merged
+
+
+def path_name(path: Path) -> str:
+    """The flat name of a place in a config: "a/b/0"."""
+    return "/".join([str(part) for part in path])
+
+
+def flatten_dict(nested: Mapping[Any, Any], delimiter: str = "/", prevent_delimiter: bool = False) -> Config:
+    """A new dict with one key "a/b" per innermost value. Empty dicts stay, as values.
+
+    With ``prevent_delimiter`` a key that holds the delimiter already is a ValueError.
+    """
+    flat: Config = {}
+    for key, value in nested.items():
+        if prevent_delimiter and isinstance(key, str) and delimiter in key:
+            raise ValueError(f"a key must not contain {delimiter!r} here, got {key!r}")
+        if isinstance(value, Mapping) and value:
+            for inner, part in flatten_dict(value, delimiter, prevent_delimiter).items():
+                flat[f"{key}{delimiter}{inner}"] = part
+        else:
+            flat[key] = value
+    return flat
+
+
+def unflatten_dict(flat: Mapping[str, Any], delimiter: str = "/") -> Config:
+    """The nested dict of which ``flatten_dict`` makes ``flat``."""
+    nested: Config = {}
+    for name, value in flat.items():
+        *outer, last = name.split(delimiter) if isinstance(name, str) else [name]
+        place = nested
+        for key in outer:
+            place = place.setdefault(key, {})
+            if not isinstance(place, dict):
+                raise ValueError(f"{name!r} asks for a dict where {key!r} has a value of its own: {place!r}")
+        place[last] = value
+    return nested
+
+
+# --- JSON ---------------------------------------------------------------------------------------------------
+# Plain values are themselves. Everything else is an object with the key "~", which names its kind.
+
+
+class _JsonWriter:
+    """Turns spaces and values into JSON-able ones. ``exact`` turns False once something had to become
+    text."""
+
+    def __init__(self) -> None:
+        self.exact = True
+
+    def encode(self, value: Any) -> Any:
+        if value is None or type(value) in (bool, int, str):
+            return value
+        if isinstance(value, float):
+            self.exact &= type(value) is float
+            return float(value) if math.isfinite(value) else {"~": "number", "text": repr(float(value))}
+        if isinstance(value, Domain):
+            return self._domain(value)
+        if isinstance(value, dict):
+            return self._dict(value)
+        if type(value) is list:
+            return [self.encode(part) for part in value]
+        if isinstance(value, (list, tuple)):
+            self.exact &= type(value) is tuple
+            return {"~": "tuple", "items": [self.encode(part) for part in value]}
+        if type(value) is range:
+            return {"~": "range", "start": value.start, "stop": value.stop, "step": value.step}
+        return self._text(value)
+
+    def _dict(self, value: dict[Any, Any]) -> Any:
+        self.exact &= type(value) is dict
+        grid = grid_of(value)
+        if grid is not None:
+            return {"grid_search": self.encode(grid if type(grid) is range else list(grid))}
+        if "~" not in value and all(type(key) is str for key in value):
+            return {key: self.encode(part) for key, part in value.items()}
+        return {"~": "dict", "items": [[self.encode(key), self.encode(part)] for key, part in value.items()]}
+
+    def _domain(self, domain: Domain) -> Any:
+        quantized = domain.sampler if isinstance(domain.sampler, Quantized) else None
+        sampler = quantized.sampler if quantized else domain.sampler
+        form: dict[str, Any]
+        if type(domain) in (Float, Integer) and type(sampler) in (type(None), Uniform, LogUniform, Normal):
+            bounds = [self.encode(domain.lower), self.encode(domain.upper)]  # type: ignore[attr-defined]
+            form = {"~": type(domain).__name__, "bounds": bounds}
+        elif type(domain) is Categorical and type(sampler) in (type(None), Uniform, Grid):
+            form = {"~": "Categorical", "options": [self.encode(option) for option in domain.categories]}
+        else:
+            self.exact = False
+            return {"~": "Function", "text": repr(domain)}
+        if sampler is not None:
+            form["sampler"] = type(sampler).__name__
+        if isinstance(sampler, Normal):
+            form.update(mean=sampler.mean, sd=sampler.sd)
+        return {**form, "q": quantized.q} if quantized else form
+
+    def _text(self, value: Any) -> Any:
+        """A number that knows its plain value (numpy's scalars), or how the object prints."""
+        self.exact = False
+        if type(value).__module__ == "numpy" and getattr(value, "ndim", None) == 0:
+            return self.encode(value.item())
+        if isinstance(value, int):
+            return int(value)
+        try:
+            return str(value)
+        except Exception:  # a user's __str__ must not end the run
+            return object.__repr__(value)
+
+
+class _Gone:
+    """Stands for a function whose code is not at hand."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __call__(self) -> Any:
+        raise SearchSpaceError(f"{self.text} was read from a file, which does not hold its code")
+
+
+def to_json_value(value: Any) -> tuple[Any, bool]:
+    """A JSON-able form of any space or value, and whether ``from_json_value`` gives exactly the same back.
+
+    What JSON cannot say becomes its text.
+    """
+    writer = _JsonWriter()
+    encoded = writer.encode(value)
+    return encoded, writer.exact
+
+
+def from_json_value(form: Any) -> Any:
+    """The space or value that ``to_json_value`` made this form of."""
+    if isinstance(form, list):
+        return [from_json_value(part) for part in form]
+    if not isinstance(form, dict):
+        return form
+    if "~" not in form:
+        return {key: from_json_value(part) for key, part in form.items()}
+    kind = form["~"]
+    if kind == "number":
+        return float(form["text"])
+    if kind == "tuple":
+        return tuple([from_json_value(part) for part in form["items"]])
+    if kind == "dict":
+        return {from_json_value(key): from_json_value(part) for key, part in form["items"]}
+    if kind == "range":
+        return range(form["start"], form["stop"], form["step"])
+    return _domain_from_json(kind, form)
+
+
+def _domain_from_json(kind: str, form: dict[str, Any]) -> Domain:
+    domain: Domain
+    if kind == "Function":
+        return Function(_Gone(form["text"]))
+    if kind == "Categorical":
+        domain = Categorical([from_json_value(option) for option in form["options"]])
+    elif kind in ("Float", "Integer"):
+        bounds = [from_json_value(bound) for bound in form["bounds"]]
+        domain = Float(*bounds) if kind == "Float" else Integer(*bounds)
+    else:
+        raise SearchSpaceError(f"a search space in JSON has no kind {kind!r}")
+    name = form.get("sampler")
+    if name is not None:
+        normal = {"mean": form["mean"], "sd": form["sd"]} if name == "Normal" else {}
+        domain = domain.with_sampler(_SAMPLERS[name](**normal))
+    return domain.with_sampler(Quantized(domain.get_sampler(), form["q"])) if "q" in form else domain
+
+
+_SAMPLERS: dict[str, Callable[..., Sampler]] = {
+    "Uniform": Uniform,
+    "LogUniform": LogUniform,
+    "Normal": Normal,
+    "Grid": Grid,
+}
+
+
+def space_to_json(space: Mapping[str, Any]) -> str | None:
+    """The space as JSON text, None if it holds objects or functions, which JSON cannot give back."""
+    form, exact = to_json_value(dict(space))
+    return json.dumps(form) if exact else None
+
+
+def space_from_json(text: str) -> Config:
+    """The space that ``space_to_json`` wrote."""
+    space: Config = from_json_value(json.loads(text))
+    return space
