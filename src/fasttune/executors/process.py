@@ -99,7 +99,7 @@ class ProcessExecutor(Executor):
         self._bell = -1
         self._rules: mmap.mmap | None = None
         self._left_over: list[tuple[Slot, mmap.mmap | None]] = []
-        self._quiet_turns = 0
+        self._next_slot: Slot | None = None  # the worker that room() was asked for
         self._launch()
 
     # -- the server -----------------------------------------------------------------------------------------------------
@@ -234,7 +234,7 @@ class ProcessExecutor(Executor):
     # -- work -----------------------------------------------------------------------------------------------------------
 
     def room(self) -> int:
-        slot = self._hungriest()
+        self._next_slot = slot = self._hungriest()
         if slot is None:
             return 1 if len(self._slots) < self._limit and self._could_place() else 0
         return self._fitting_grant(slot)
@@ -270,9 +270,10 @@ class ProcessExecutor(Executor):
         return slot.grant
 
     def run_span(self, experiment: int, first: int, n: int, local: int) -> None:
-        slot = self._hungriest() or self._new_slot(self._request)
+        slot = self._next_slot or self._new_slot(self._request)
         if slot is None:
             raise AssertionError("run_span() without room()")
+        self._next_slot = None
         slot.granted_at = time.monotonic()
         slot.given = [*slot.given[-2:], (first, first + n)]
         slot.wire.up.set_low_water(n // 2)
@@ -293,6 +294,7 @@ class ProcessExecutor(Executor):
         first, limit = taken
         chunk = self._chunk_of(first)
         rich.given = [(a, min(b, first)) if a <= first < b else (a, b) for a, b in rich.given]
+        self._next_slot = hungry
         self.run_span(chunk[0], first, limit - first, chunk[1])
         return True
 
