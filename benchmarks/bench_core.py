@@ -1,6 +1,6 @@
 """The core, one structure at a time, called from Python: a report, a decision, a placement, an event.
 
-A figure is the time of LOOPS calls (the group's name says what one call is): the minimum and the median of many
+A figure is the time of LOOPS calls (the group's name says what one call is): minimum and median of many
 rounds. Sizes run from 10^2 to 10^6, because what has to be flat is the growth.
 """
 

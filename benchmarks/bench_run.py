@@ -26,10 +26,8 @@ def curve_trial(config: dict[str, Any]) -> None:
 
 
 def run(trainable: Callable[[dict[str, Any]], None], trials: int, executor: str, **keywords: Any) -> Any:
-    return tune.run(
-        trainable, config=SPACE, num_samples=trials, executor=executor, metric="score", mode="min", verbose=0, seed=0,
-        **keywords,
-    )  # fmt: skip
+    steered = {"metric": "score", "mode": "min", "verbose": 0, "seed": 0, **keywords}
+    return tune.run(trainable, config=SPACE, num_samples=trials, executor=executor, **steered)
 
 
 @pytest.mark.benchmark(group="one trial, everything included")
