@@ -427,6 +427,8 @@ def resolve_reporter(
     reporter: ProgressReporter | None, metric: str | None, mode: str | None, verbose: object
 ) -> ProgressReporter | None:
     """What shows the progress: the reporter given, or one that fits the output; None when verbose is 0."""
+    if reporter is None and resolve_verbose(verbose) == 0:
+        return None  # and no reporter is even loaded
     from .reporter import ProgressReporter, default_reporter
 
     if reporter is None:
