@@ -2,7 +2,7 @@
 
     python examples/key_concepts.py
 
-Written for Ray Tune, these lines differ in one word: ``from ray import tune`` instead of ``import fasttune as tune``.
+With Ray Tune the same lines begin with ``from ray import tune`` instead of ``import fasttune as tune``.
 """
 
 from __future__ import annotations

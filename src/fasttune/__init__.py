@@ -1,7 +1,7 @@
 """fasttune: hyperparameter tuning on one machine. ``import fasttune as tune``.
 
-Importing this package loads none of its parts: a name is loaded when it is first used, so that programs and worker
-processes pay for what they touch only.
+Importing this package loads none of its parts: a name is loaded when it is first used, so that programs and
+worker processes pay for what they touch only.
 """
 
 from __future__ import annotations

@@ -149,15 +149,18 @@ class ResumeType(StrEnum):
     SKIP = "skip"
 
 
+_Choice = ResumeType | str
+
+
 @dataclass(repr=False)
 class ResumeConfig(_ShowsChanges):
     """Which trials of an earlier run go on (RESUME), start over (RESTART) or stay as they are (SKIP)."""
 
     ResumeType: ClassVar[type[ResumeType]] = ResumeType
 
-    finished: ResumeType | str = ResumeType.SKIP
-    unfinished: ResumeType | str = ResumeType.RESUME
-    errored: ResumeType | str = ResumeType.SKIP
+    finished: _Choice = ResumeType.SKIP
+    unfinished: _Choice = ResumeType.RESUME
+    errored: _Choice = ResumeType.SKIP
 
     def __post_init__(self) -> None:
         for name in ("finished", "unfinished", "errored"):

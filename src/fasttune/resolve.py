@@ -73,12 +73,11 @@ def resolve(experiments: list[Experiment], call: Call) -> RunSpec:
     trainables = [resolve_trainable(one) for one in experiments]
     check_supply(trainables, call.gpus, verbose)
     seed = resolve_seed(call.seed)
-    scheduler = resolve_scheduler(call.scheduler, metric, mode, first.public_spec)
-    searcher = resolve_searcher(call.search_alg, metric, mode, first, call.max_concurrent, seed)
-    callbacks = call.callbacks + result_lines(verbose)
-    reporter = resolve_reporter(call.progress_reporter, metric, mode, verbose)
     stop = resolve_stop_rules(first)
-    # The folder comes last: a run that is refused leaves nothing behind.
+    reporter = resolve_reporter(call.progress_reporter, metric, mode, call.verbose)
+    # What changes something comes last, so that a run that is refused can be corrected and tried again.
+    scheduler = resolve_scheduler(call.scheduler, metric, mode, first.public_spec)
+    searcher = resolve_searcher(call.search_alg, metric, mode, first, call.max_concurrent)
     folder, resume = resolve_folder(experiments, trainables, call)
     metric, mode = steering_metric(metric, mode, scheduler, searcher)
     return RunSpec(
@@ -98,7 +97,7 @@ def resolve(experiments: list[Experiment], call: Call) -> RunSpec:
         max_concurrent=call.max_concurrent,
         executor=executor,
         gpus=None if call.gpus is None else list(call.gpus),
-        callbacks=callbacks,
+        callbacks=call.callbacks + result_lines(verbose),
         progress_reporter=reporter,
         verbose=verbose,
         seed=seed,
@@ -118,7 +117,7 @@ def resolve(experiments: list[Experiment], call: Call) -> RunSpec:
 
 def as_experiments(given: object, arguments: Mapping[str, Any]) -> list[Experiment]:
     """What ``run`` was given as Experiments; ``arguments`` are those of ``run`` that are about one."""
-    several = list(given) if isinstance(given, (list, tuple)) else [given]
+    several: list[Any] = list(given) if isinstance(given, (list, tuple)) else [given]
     if not several:
         raise ValueError("run() was given an empty list: there is nothing to run")
     if all(isinstance(one, Experiment) for one in several):
@@ -154,10 +153,11 @@ def named_experiments(given: object) -> list[Experiment]:
 
 def resolve_trainable(experiment: Experiment) -> TrainableSpec:
     """The experiment's trainable, found if it is a name, and checked, with what one trial of it needs."""
+    from .registry import get_trainable
+    from .trainable import check_trainable
+
     trainable, name = experiment.run, None
     if isinstance(trainable, str):
-        from .registry import get_trainable
-
         name, trainable = trainable, get_trainable(trainable)
     check_trainable(trainable)
     experiment.check_checkpointing(trainable)
@@ -171,33 +171,14 @@ def resolve_trainable(experiment: Experiment) -> TrainableSpec:
     )
 
 
-def check_trainable(trainable: object) -> None:
-    """Refuses what is neither a function of one config nor a Trainable class."""
-    from .trainable import Trainable, check_function
-
-    if isinstance(trainable, type):
-        if not issubclass(trainable, Trainable):
-            raise TypeError(
-                f"{trainable.__name__} is a class but no Trainable: derive it from fasttune.Trainable, or "
-                "give a "
-                "function of the config"
-            )
-    elif callable(trainable):
-        check_function(trainable)
-    else:
-        raise TypeError(
-            "what to run must be a function, a Trainable class or a registered name, got "
-            f"{type(trainable).__name__}: {trainable!r:.80}"
-        )
-
-
 def resolve_request(
     trainable: object, per_trial: object
 ) -> PlacementGroupFactory | Callable[[dict[str, Any]], PlacementGroupFactory]:
     """What one trial needs, said in one place: resources_per_trial, with_resources or the class itself."""
-    from .resources import resolve_resources
+    from .resources import PlacementGroupFactory, resolve_resources
+    from .trainable import attached_resources
 
-    attached = getattr(trainable, "_resources", None)
+    attached = attached_resources(trainable)
     own = class_request(trainable)
     if per_trial is not None and attached is not None:
         raise TuneError(
@@ -209,10 +190,10 @@ def resolve_request(
             f"{name_of(trainable)}.default_resource_request says what a trial needs, so resources_per_trial "
             "must not: change the method, or leave it out"
         )
-    asked = next((one for one in (per_trial, attached, own) if one is not None), None)
-    if callable(asked) and not hasattr(asked, "required_resources"):
-        return lambda config: resolve_resources(asked(config))
-    return resolve_resources(asked)
+    asked: Any = next((one for one in (per_trial, attached, own) if one is not None), None)
+    if isinstance(asked, PlacementGroupFactory) or not callable(asked):
+        return resolve_resources(asked)
+    return lambda config: resolve_resources(asked, config)
 
 
 def class_request(trainable: object) -> Callable[[dict[str, Any]], Any] | None:
@@ -235,14 +216,14 @@ def class_request(trainable: object) -> Callable[[dict[str, Any]], Any] | None:
 
 def check_supply(trainables: Iterable[TrainableSpec], gpus: list[int | str] | None, verbose: int) -> None:
     """Refuses a trial that this machine can never hold, and says so when GPUs would lie idle."""
-    from .resources import check_possible, choose_gpus, detect
+    from .resources import PlacementGroupFactory, check_possible, choose_gpus, detect
 
     machine = detect()
     if gpus is not None:
         machine = replace(machine, gpus=tuple(choose_gpus(machine.gpus, gpus)))
     unused = bool(machine.gpus)
     for one in trainables:
-        if callable(one.resources) and not hasattr(one.resources, "required_resources"):
+        if not isinstance(one.resources, PlacementGroupFactory):
             unused = False  # known when there is a config
             continue
         check_possible(machine, one.resources)
@@ -288,13 +269,12 @@ def resolve_searcher(
     mode: str | None,
     experiment: Experiment,
     max_concurrent: int | None,
-    seed: int,
-) -> Searcher | SearchAlgorithm:
-    """The searcher, told metric, mode and space, and limited; random and grid search if there is none."""
-    from .search import BasicVariantGenerator, SearchAlgorithm, Searcher, create_searcher
+) -> Searcher | SearchAlgorithm | None:
+    """The searcher, told metric, mode and space, and limited; None stands for random and grid search."""
+    from .search import SearchAlgorithm, Searcher, create_searcher
 
     if search_alg is None:
-        return BasicVariantGenerator(max_concurrent=max_concurrent or 0, random_state=seed)
+        return None
     if isinstance(search_alg, str):
         search_alg = create_searcher(search_alg)
     if not isinstance(search_alg, (Searcher, SearchAlgorithm)):
@@ -412,13 +392,13 @@ def resolve_verbose(verbose: object) -> int:
 
 
 def resolve_reporter(
-    reporter: ProgressReporter | None, metric: str | None, mode: str | None, verbose: int
+    reporter: ProgressReporter | None, metric: str | None, mode: str | None, verbose: object
 ) -> ProgressReporter | None:
     """What shows the progress: the reporter given, or one that fits the output; None when verbose is 0."""
     from .reporter import ProgressReporter, default_reporter
 
     if reporter is None:
-        return default_reporter(verbose)
+        return default_reporter(resolve_verbose(verbose))
     if not isinstance(reporter, ProgressReporter):
         raise TypeError(f"progress_reporter must be a ProgressReporter, got {kind_of(reporter)}")
     if not reporter.set_search_properties(metric, mode):
@@ -427,8 +407,10 @@ def resolve_reporter(
             "already made "
             "with its own: give them in one place"
         )
-    reporter.verbose = verbose
-    return reporter if verbose > 0 else None
+    if verbose is None:  # who brings a reporter wants to see all that it shows
+        return reporter
+    reporter.verbose = resolve_verbose(verbose)
+    return reporter if reporter.verbose > 0 else None
 
 
 def result_lines(verbose: int) -> list[Callback]:

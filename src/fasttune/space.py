@@ -608,7 +608,7 @@ def grid_values(values: Any, place: str = "grid_search") -> Sequence[Any]:
 
 
 def grid_of(node: Any) -> Sequence[Any] | None:
-    """The values if this part of a space is a grid (``grid_search``, ``Categorical(..).grid()``), else None."""
+    """The values if this is a grid (``grid_search`` or ``Categorical(..).grid()``), else None."""
     if isinstance(node, Categorical) and node.is_grid():
         return node.categories
     if isinstance(node, dict) and len(node) == 1 and "grid_search" in node:

@@ -28,7 +28,7 @@ from .config import (
     check_metric_mode,
     one_storage_path,
 )
-from .error import TuneError
+from .error import TrialFailedError, TuneError
 from .resolve import (
     JOURNAL,
     Call,
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from .analysis import ExperimentAnalysis, ResultGrid
     from .callback import Callback
     from .experiment import ExperimentState
+    from .records import ExperimentRecords
     from .reporter.base import ProgressReporter
     from .schedulers.base import TrialScheduler
     from .search.base import SearchAlgorithm, Searcher
@@ -264,7 +265,7 @@ class Tuner:
         self._run_config = _instance(run_config, RunConfig, "run_config")
         self._resume: ResumeConfig | None = None
         self._path: str | None = None
-        self._state: ExperimentState | None = None
+        self._state: ExperimentRecords | None = None
         self.restore = self._no_restore  # type: ignore[method-assign]
         self._experiment()  # what is wrong with the settings is said here, not when fit() is called
 
@@ -275,7 +276,7 @@ class Tuner:
         self._path = spec.path
         _write_tuner_file(spec.path, kept)
         self._state = execute(spec)
-        return self._grid(spec.metric, spec.mode)
+        return self._grid(self._state, spec.metric, spec.mode)
 
     def get_results(self) -> ResultGrid:
         """The results of the last ``fit``, or of the experiment that was restored."""
@@ -287,7 +288,7 @@ class Tuner:
             raise RuntimeError(
                 "there are no results yet: call fit() first, or Tuner.restore(path, trainable)"
             )
-        return self._grid(self._tune_config.metric, self._tune_config.mode)
+        return self._grid(self._state, self._tune_config.metric, self._tune_config.mode)
 
     @classmethod
     def restore(
@@ -316,15 +317,14 @@ class Tuner:
             raise ValueError(f"no experiment to restore in {folder}: there is no {JOURNAL}")
         if trainable is None:
             raise ValueError(f"Tuner.restore({folder!r}) needs the trainable that the experiment ran")
-        before = (
-            _read_tuner_file(folder)
-            if tune_config is None or run_config is None or param_space is None
-            else {}
-        )
-        check_same_experiment(before, name_of(trainable), param_space)
+        before: dict[str, Any] = {}
+        if param_space is None or tune_config is None or run_config is None:
+            before = _read_tuner_file(folder)
+        space = check_param_space(before["param_space"] if param_space is None else param_space)
+        check_same_experiment(folder, name_of(trainable), space)
         tuner = cls(
             trainable,
-            param_space=before["param_space"] if param_space is None else param_space,
+            param_space=space,
             tune_config=tune_config or before["tune_config"],
             run_config=run_config or before["run_config"],
         )
@@ -392,10 +392,9 @@ class Tuner:
         )
 
     def _pickled(self) -> bytes | None:
-        import cloudpickle
+        import cloudpickle  # type: ignore[import-untyped]
 
         kept = {
-            "trainable_name": name_of(self._trainable),
             "param_space": self._param_space,
             "tune_config": self._tune_config,
             "run_config": self._run_config,
@@ -406,10 +405,10 @@ class Tuner:
             log("Tuner.restore will need tune_config and run_config again, they cannot be pickled: %r", error)
             return None
 
-    def _grid(self, metric: str | None, mode: str | None) -> ResultGrid:
+    def _grid(self, state: ExperimentRecords, metric: str | None, mode: str | None) -> ResultGrid:
         from .analysis import ExperimentAnalysis, ResultGrid
 
-        return ResultGrid(ExperimentAnalysis(self._state, default_metric=metric, default_mode=mode))
+        return ResultGrid(ExperimentAnalysis(state, default_metric=metric, default_mode=mode))
 
     def __repr__(self) -> str:
         return f"Tuner({name_of(self._trainable)}, {self._tune_config!r}, {self._run_config!r})"
@@ -426,19 +425,20 @@ def execute(spec: RunSpec) -> ExperimentState:
 
 
 def raise_if_incomplete(state: ExperimentState) -> None:
-    """Raises IncompleteTrialsError, chained to the first failure, unless all trials ended TERMINATED."""
-    from .trial import Trial
+    """Raises IncompleteTrialsError, chained to the first failure, if any trial failed.
 
-    missing = [index for index in range(len(state)) if state.status(index) != "TERMINATED"]
-    if not missing:
+    Trials that were still waiting when the run was over, out of time for instance, are no failure.
+    """
+    failed = state.trials_of("ERROR")
+    if not failed:
         return
-    failures = ((index, state.failure(index)) for index in missing)
-    _, failure = next(((index, one) for index, one in failures if one is not None), (-1, None))
+    failure = state.failure(failed[0].index)
     text = failure.text.rstrip("\n") if failure is not None else ""
+    # The trial's own exception, if it has come here as an object; another one would only repeat the text.
     cause = failure.exception if failure is not None else None
-    raise IncompleteTrialsError(
-        "Trials did not complete", [Trial(state, index) for index in missing], text
-    ) from cause
+    if isinstance(cause, TrialFailedError):
+        cause = None
+    raise IncompleteTrialsError("Trials did not complete", failed, text) from cause
 
 
 def analysis_of(state: ExperimentState, spec: RunSpec) -> ExperimentAnalysis:
@@ -473,31 +473,23 @@ def check_param_space(space: object) -> dict[str, Any]:
     return check_config(space)
 
 
-def check_same_experiment(before: Mapping[str, Any], name: str, param_space: object) -> None:
+def check_same_experiment(folder: str, name: str, space: Mapping[str, Any]) -> None:
     """Refuses to go on with an experiment of another trainable, or over other parameters."""
-    if before and before["trainable_name"] != name:
+    from .experiment import ExperimentState
+    from .result import flatten
+
+    ran = ExperimentState.load(folder).meta["trainables"][0]
+    if ran["name"] != name:
         raise ValueError(
-            f"the experiment ran {before['trainable_name']!r}, and {name!r} was given to go on with it: "
+            f"the experiment in {folder} ran {ran['name']!r}, and {name!r} was given to go on with it: "
             "Tuner.restore needs the same trainable, under the same name"
         )
-    if before and param_space is not None:
-        old, new = space_keys(before["param_space"]), space_keys(check_param_space(param_space))
-        if old != new:
-            raise ValueError(
-                f"param_space must have the same keys as before; missing: {sorted(old - new)}, new: "
-                f"{sorted(new - old)}"
-            )
-
-
-def space_keys(space: Mapping[str, Any], prefix: str = "") -> set[str]:
-    """The names "a/b" of everything in a space."""
-    found: set[str] = set()
-    for key, value in space.items():
-        if isinstance(value, Mapping) and value and set(value) != {"grid_search"}:
-            found |= space_keys(value, f"{prefix}{key}/")
-        else:
-            found.add(f"{prefix}{key}")
-    return found
+    old, new = set(ran["space"]), set(flatten(dict(space)))
+    if old != new:
+        raise ValueError(
+            f"param_space must have the keys it had before; missing: {sorted(old - new)}, new: "
+            f"{sorted(new - old)}"
+        )
 
 
 def _write_tuner_file(folder: str, kept: bytes | None) -> None:

@@ -213,7 +213,8 @@ def test_the_run_path_needs_no_numpy():
         "import sys; from fasttune import space; from fasttune.search import BasicVariantGenerator as B\n"
         "v = B().variants(3, {'a': space.uniform(0, 1), 'b': space.choice([1])}); v.config(0); v.tag(0)\n"
         "v.block(0, 3); space.uniform(0, 1).sample()\n"
-        "print([m for m in ('numpy', 'pandas', 'cloudpickle', 'logging', 'inspect', 'asyncio') if m in sys.modules])"
+        "heavy = ('numpy', 'pandas', 'cloudpickle', 'logging', 'inspect', 'asyncio')\n"
+        "print([name for name in heavy if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

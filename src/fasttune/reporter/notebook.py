@@ -48,15 +48,17 @@ class JupyterNotebookReporter(TableReporter):
         self._block = None  # a second run in the same cell has a block of its own
 
     def show(self, snapshot: StatusSnapshot, done: bool) -> None:
+        import importlib
+
         try:
-            from IPython.display import HTML, display
+            shown = importlib.import_module("IPython.display")
         except ImportError as error:
             raise ImportError("JupyterNotebookReporter needs IPython: pip install ipython") from error
-        page = HTML(self.html(snapshot, done))
+        page = shown.HTML(self.html(snapshot, done))
         if self._overwrite and self._block is not None:
             self._block.update(page)
         else:
-            self._block = display(page, display_id=True)
+            self._block = shown.display(page, display_id=True)
 
     def html(self, snapshot: StatusSnapshot, done: bool) -> str:
         """The page of one report."""

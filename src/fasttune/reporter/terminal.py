@@ -112,8 +112,7 @@ class TerminalReporter(ProgressReporter):
             lines += self._at_work(snapshot)
         if snapshot.message:
             lines.append(_text(snapshot.message, "yellow"))
-        lines.append(_foot(snapshot, done))
-        return Group(*lines)
+        return Group(*lines, *_foot(snapshot, done))
 
     def _bar(self, snapshot: StatusSnapshot, done: bool) -> RenderableType:
         from rich.progress_bar import ProgressBar
@@ -150,7 +149,7 @@ class TerminalReporter(ProgressReporter):
         trial_id, value, params = snapshot.best
         line = _text("best ", "bright_black")
         line.append(f"{self.metric or 'value'} ", "default")
-        line.append(_short(value), "bold green")
+        line.append(_measured(value), "bold green")
         line.append(f"  {trial_id}", "bright_black")
         for name, parameter in params.items():
             line.append(f"  {name}=", "bright_black")
@@ -171,7 +170,7 @@ class TerminalReporter(ProgressReporter):
         rows: list[RenderableType] = [_text(""), table]
         if more > 0:
             rows.append(_text(f"and {more:,} more at work", "bright_black"))
-        return rows
+        return [*rows, _text("")]
 
     def _trial_table(self, shown: Sequence[Trial]) -> Table:
         from rich.table import Table
@@ -194,7 +193,7 @@ class TerminalReporter(ProgressReporter):
                 trial.trial_id,
                 str(result.get("training_iteration", "")),
                 "" if seconds is None else duration(seconds),
-                *(_short(look_up(result, name)) for name in metrics),
+                *(_measured(look_up(result, name)) for name in metrics),
                 *(_short(trial.evaluated_params.get(name)) for name in parameters),
             )
         return table
@@ -234,13 +233,15 @@ def _time_text(snapshot: StatusSnapshot, done: bool) -> Text:
     return text
 
 
-def _foot(snapshot: StatusSnapshot, done: bool) -> RenderableType:
-    parts = [snapshot.path]
-    if not done:
-        parts = [snapshot.resources, snapshot.scheduler.split("\n")[0], snapshot.path]
-    line = _text("  ·  ".join(part for part in parts if part), "bright_black")
-    line.no_wrap, line.overflow = not done, "ellipsis"
-    return line
+def _foot(snapshot: StatusSnapshot, done: bool) -> list[RenderableType]:
+    """On what the trials run, and where the results are; at the end only that."""
+    lines = [_text(snapshot.path, "bright_black")] if snapshot.path else []
+    resources = "  ·  ".join(part for part in (snapshot.resources, snapshot.scheduler.split("\n")[0]) if part)
+    if resources and not done:
+        lines.insert(0, _text(resources, "bright_black"))
+    for line in lines:
+        line.no_wrap, line.overflow = not done, "ellipsis"
+    return [*lines]
 
 
 def _text(content: str, style: str = "") -> Text:
@@ -257,6 +258,14 @@ def _short(value: object) -> str:
         return f"{float(value):.4g}"
     text = str(value)
     return text if len(text) <= 16 else text[:15] + "…"
+
+
+def _measured(value: object) -> str:
+    """A metric with four digits, zeros at its end too, so that a column of them is aligned."""
+    if not is_number(value):
+        return _short(value)
+    number = float(str(value))
+    return f"{number:,.0f}" if 1e4 <= abs(number) < 1e12 else f"{number:#.4g}"
 
 
 def _rate(number: float) -> str:

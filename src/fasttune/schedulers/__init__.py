@@ -1,7 +1,7 @@
 """Trial schedulers: which trials go on, pause or stop. A name is loaded when it is first used.
 
-To add one, write its file and put its class into ``_HOME``; a class of another package is found by an entry point
-of the group ``fasttune.schedulers``.
+To add one, write its file and put its class into ``_HOME``; a class of another package is found by an entry
+point of the group ``fasttune.schedulers``.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ __all__ = [
 
 
 def create_scheduler(scheduler: str, **arguments: Any) -> TrialScheduler:
-    """The scheduler of that name, in any case of letters. An argument that it does not know is a TypeError."""
+    """The scheduler of that name, in any case of letters. An unknown argument is a TypeError."""
     if not isinstance(scheduler, str):
         raise TypeError(f"create_scheduler takes a name, got {type(scheduler).__name__}: {scheduler!r:.80}")
     wanted = scheduler.lower()

@@ -190,8 +190,8 @@ class Variants:
     ) -> Variants:
         """The variants that gave this ``meta``.
 
-        Objects and functions come back only if the user's ``space`` and ``points`` are given; without them they are
-        text. A space that samples something else than the one of ``meta`` is a SearchSpaceError.
+        Objects and functions come back only if the user's ``space`` and ``points`` are given; without them
+        they are text. A space that samples something else than the one of ``meta`` is a SearchSpaceError.
         """
         if meta["format"] != FORMAT:
             raise SearchSpaceError(

@@ -1,0 +1,103 @@
+"""fasttune at its defaults, journal on. Imported inside the works, so that a cold start is measured whole."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+from shared import ETA, MAX_T, loss_at, main, note_first_result, objective
+
+
+def null_trial(config: dict[str, Any]) -> None:
+    import fasttune as tune
+
+    tune.report(score=objective(config["a"], config["b"], config["x"]))
+
+
+def first_trial(config: dict[str, Any]) -> None:
+    null_trial(config)
+    note_first_result()
+
+
+def reporting_trial(config: dict[str, Any]) -> None:
+    from fasttune import report
+
+    for step in range(config["reports"]):
+        report(loss=1.0 / (step + 1), accuracy=step * 1e-7)
+
+
+def curve_trial(config: dict[str, Any]) -> None:
+    from fasttune import report
+
+    a, b, x = config["a"], config["b"], config["x"]
+    for epoch in range(1, MAX_T + 1):
+        report(loss=loss_at(a, b, x, epoch))
+
+
+def sleeping_trial(config: dict[str, Any]) -> None:
+    import fasttune as tune
+
+    time.sleep(config["sleep"])
+    tune.report(score=1.0)
+
+
+def space() -> dict[str, Any]:
+    import fasttune as tune
+
+    return {"a": tune.uniform(0.0, 1.0), "b": tune.uniform(0.0, 1.0), "x": tune.uniform(-10.0, 10.0)}
+
+
+def tuned(args: argparse.Namespace, trainable: Any, executor: str, **keywords: Any) -> dict[str, Any]:
+    import fasttune as tune
+
+    keywords = {"config": space(), "num_samples": args.n, **keywords}
+    started = time.perf_counter()
+    analysis = tune.run(trainable, executor=executor, storage_path=args.folder, verbose=0, seed=0, **keywords)
+    seconds = time.perf_counter() - started
+    # Outside the clock: that everything has been done and stored.
+    spent = sum(block_length(block) for block in analysis_blocks(analysis))
+    return {"trials": len(analysis.trials), "reports": spent, "seconds": seconds}
+
+
+def analysis_blocks(analysis: Any) -> Any:
+    from fasttune.experiment import ExperimentState
+
+    return ExperimentState.load(str(analysis.experiment_path)).report_blocks()
+
+
+def block_length(block: Any) -> int:
+    return len(memoryview(block.time).cast("B")) // 8
+
+
+def asha() -> Any:
+    from fasttune.schedulers import ASHAScheduler
+
+    return ASHAScheduler(max_t=MAX_T, grace_period=1, reduction_factor=ETA)
+
+
+def curves(args: argparse.Namespace, executor: str) -> dict[str, Any]:
+    return tuned(args, curve_trial, executor, scheduler=asha(), metric="loss", mode="min")
+
+
+def reports(args: argparse.Namespace) -> dict[str, Any]:
+    return tuned(args, reporting_trial, "process", config={"reports": args.n}, num_samples=2)
+
+
+def sleeps(args: argparse.Namespace) -> dict[str, Any]:
+    resources = {"cpu": 0.125}  # sixteen at once on two cores
+    return tuned(args, sleeping_trial, "process", config={"sleep": 0.1}, resources_per_trial=resources)
+
+
+main(
+    {
+        "null-inline": lambda args: tuned(args, null_trial, "inline"),
+        "null-process": lambda args: tuned(args, null_trial, "process"),
+        "reports": reports,
+        "asha-inline": lambda args: curves(args, "inline"),
+        "asha-process": lambda args: curves(args, "process"),
+        "first-inline": lambda args: tuned(args, first_trial, "inline"),
+        "first-process": lambda args: tuned(args, first_trial, "process"),
+        "sleeps": sleeps,
+    }
+)

@@ -1,0 +1,106 @@
+"""Optuna: random sampler, quiet, and its three storages."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from typing import Any
+
+from shared import ETA, MAX_T, loss_at, main, note_first_result, objective
+
+
+def suggested(trial: Any) -> dict[str, float]:
+    return {
+        "a": trial.suggest_float("a", 0.0, 1.0),
+        "b": trial.suggest_float("b", 0.0, 1.0),
+        "x": trial.suggest_float("x", -10.0, 10.0),
+    }
+
+
+def null_trial(trial: Any) -> float:
+    return objective(**suggested(trial))
+
+
+def first_trial(trial: Any) -> float:
+    score = null_trial(trial)
+    note_first_result()
+    return score
+
+
+def curve_trial(trial: Any) -> float:
+    import optuna
+
+    config = suggested(trial)
+    for epoch in range(1, MAX_T + 1):
+        loss = loss_at(epoch=epoch, **config)
+        trial.report(loss, epoch)
+        if trial.should_prune():
+            raise optuna.TrialPruned
+    return loss
+
+
+def study_of(storage: Any = None, pruner: Any = None) -> Any:
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    sampler = optuna.samplers.RandomSampler(seed=0)
+    return optuna.create_study(storage=storage, sampler=sampler, pruner=pruner or optuna.pruners.NopPruner())
+
+
+def journal(folder: str) -> Any:
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    return JournalStorage(JournalFileBackend(os.path.join(folder, "journal.log")))
+
+
+def sqlite(folder: str) -> str:
+    return "sqlite:///" + os.path.join(folder, "study.db")
+
+
+def optimized(args: argparse.Namespace, trial: Any, threads: int = 1, **keywords: Any) -> dict[str, Any]:
+    study = study_of(**keywords)
+    started = time.perf_counter()
+    study.optimize(trial, n_trials=args.n, n_jobs=threads)
+    seconds = time.perf_counter() - started
+    trials = study.get_trials(deepcopy=False)
+    return {
+        "trials": len(trials),
+        "reports": sum(len(trial.intermediate_values) for trial in trials),
+        "seconds": seconds,
+    }
+
+
+def reports(args: argparse.Namespace) -> dict[str, Any]:
+    import optuna
+
+    def reporting(trial: Any) -> float:
+        for step in range(args.n):
+            trial.report(1.0 / (step + 1), step)
+            trial.should_prune()
+        return 0.0
+
+    study = study_of(pruner=optuna.pruners.MedianPruner())
+    started = time.perf_counter()
+    study.optimize(reporting, n_trials=2, n_jobs=2)
+    return {"reports": 2 * args.n, "seconds": time.perf_counter() - started}
+
+
+def halving(args: argparse.Namespace) -> dict[str, Any]:
+    import optuna
+
+    return optimized(args, curve_trial, pruner=optuna.pruners.SuccessiveHalvingPruner(1, ETA, 0))
+
+
+main(
+    {
+        "null": lambda args: optimized(args, null_trial),
+        "null-2-threads": lambda args: optimized(args, null_trial, threads=2),
+        "null-journal": lambda args: optimized(args, null_trial, storage=journal(args.folder)),
+        "null-sqlite": lambda args: optimized(args, null_trial, storage=sqlite(args.folder)),
+        "reports": reports,
+        "halving": halving,
+        "first": lambda args: optimized(args, first_trial),
+    }
+)

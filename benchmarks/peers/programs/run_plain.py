@@ -1,0 +1,206 @@
+"""No tuner at all: a bare loop, and the standard library's ways to two processes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import time
+from bisect import insort
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from typing import Any
+
+from shared import ETA, MAX_T, RUNGS, draw, loss_at, main, note_first_result, objective
+
+
+def bare(args: argparse.Namespace) -> dict[str, Any]:
+    results = []
+    for _ in range(args.n):
+        results.append(objective(**draw()))
+    return {"trials": len(results)}
+
+
+def json_lines(args: argparse.Namespace) -> dict[str, Any]:
+    with open(os.path.join(args.folder, "results.jsonl"), "w") as file:
+        for index in range(args.n):
+            config = draw()
+            file.write(json.dumps({"trial": index, "config": config, "score": objective(**config)}) + "\n")
+    return {"trials": args.n}
+
+
+def called(config: dict[str, float]) -> float:
+    return objective(**config)
+
+
+def pool(args: argparse.Namespace, chunk: int) -> dict[str, Any]:
+    with multiprocessing.Pool(2) as workers:
+        results = list(workers.imap_unordered(called, (draw() for _ in range(args.n)), chunksize=chunk))
+    return {"trials": len(results)}
+
+
+def submitted(args: argparse.Namespace) -> dict[str, Any]:
+    with ProcessPoolExecutor(2) as workers:
+        futures = [workers.submit(called, draw()) for _ in range(args.n)]
+        return {"trials": len([future.result() for future in futures])}
+
+
+def bare_reports(args: argparse.Namespace) -> dict[str, Any]:
+    results = []
+    for _ in range(2):
+        for step in range(args.n):
+            results.append({"loss": 1.0 / (step + 1), "accuracy": step * 1e-7})
+    return {"reports": len(results)}
+
+
+def put_reports(queue: Any, n: int) -> None:
+    for step in range(n):
+        queue.put({"loss": 1.0 / (step + 1), "accuracy": step * 1e-7})
+    queue.put(None)
+
+
+def queue_reports(args: argparse.Namespace) -> dict[str, Any]:
+    queue: Any = multiprocessing.Queue()
+    workers = [multiprocessing.Process(target=put_reports, args=(queue, args.n)) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    count = 0
+    running = 2
+    while running:
+        if queue.get() is None:
+            running -= 1
+        else:
+            count += 1
+    for worker in workers:
+        worker.join()
+    return {"reports": count}
+
+
+def ask_reports(pipe: Any, n: int) -> None:
+    for step in range(n):
+        pipe.send({"loss": 1.0 / (step + 1), "accuracy": step * 1e-7})
+        pipe.recv()
+    pipe.close()
+
+
+def pipe_reports(args: argparse.Namespace) -> dict[str, Any]:
+    count = 0
+    for pipe, _message in served(ask_reports, args.n):
+        count += 1
+        pipe.send("CONTINUE")
+    return {"reports": count}
+
+
+def served(target: Any, n: int) -> Any:
+    """Two processes that ask through pipes: gives (pipe, message) until both have ended."""
+    from multiprocessing.connection import wait
+
+    pipes, workers = [], []
+    for _ in range(2):
+        here, there = multiprocessing.Pipe()
+        worker = multiprocessing.Process(target=target, args=(there, n))
+        worker.start()
+        there.close()
+        pipes.append(here)
+        workers.append(worker)
+    while pipes:
+        for pipe in wait(pipes):
+            try:
+                message = pipe.recv()  # type: ignore[union-attr]
+            except EOFError:
+                pipes.remove(pipe)  # type: ignore[arg-type]
+                continue
+            yield pipe, message
+    for worker in workers:
+        worker.join()
+
+
+class SortedRungs:
+    """ASHA's stopping rule as one would write it by hand: one sorted list for each rung."""
+
+    def __init__(self) -> None:
+        self.rungs: dict[int, list[float]] = {rung: [] for rung in RUNGS}
+
+    def goes_on(self, epoch: int, loss: float) -> bool:
+        rung = self.rungs.get(epoch)
+        if rung is None:
+            return epoch < MAX_T
+        keep = not rung or loss <= rung[max(0, len(rung) // ETA - 1)]
+        insort(rung, loss)
+        return keep
+
+
+def asha_loop(args: argparse.Namespace) -> dict[str, Any]:
+    rungs = SortedRungs()
+    reports = 0
+    for _ in range(args.n):
+        config = draw()
+        for epoch in range(1, MAX_T + 1):
+            reports += 1
+            if not rungs.goes_on(epoch, loss_at(epoch=epoch, **config)):
+                break
+    return {"trials": args.n, "reports": reports}
+
+
+def asking_curves(pipe: Any, n: int) -> None:
+    for _ in range(n // 2):
+        config = draw()
+        for epoch in range(1, MAX_T + 1):
+            pipe.send((epoch, loss_at(epoch=epoch, **config)))
+            if not pipe.recv():
+                break
+    pipe.close()
+
+
+def asha_pipe(args: argparse.Namespace) -> dict[str, Any]:
+    rungs = SortedRungs()
+    reports = 0
+    for pipe, (epoch, loss) in served(asking_curves, args.n):
+        reports += 1
+        pipe.send(rungs.goes_on(epoch, loss))
+    return {"trials": args.n // 2 * 2, "reports": reports}
+
+
+def first_pool(args: argparse.Namespace) -> dict[str, Any]:
+    with multiprocessing.Pool(2) as workers:
+        for _ in workers.imap_unordered(called, [draw() for _ in range(args.n)]):
+            note_first_result()
+    return {"trials": args.n}
+
+
+def first_bare(args: argparse.Namespace) -> dict[str, Any]:
+    for _ in range(args.n):
+        called(draw())
+        note_first_result()
+    return {"trials": args.n}
+
+
+def sleep_threads(args: argparse.Namespace) -> dict[str, Any]:
+    with ThreadPoolExecutor(16) as workers:
+        return {"trials": len(list(workers.map(time.sleep, [0.1] * args.n)))}
+
+
+def sleep_processes(args: argparse.Namespace) -> dict[str, Any]:
+    with ProcessPoolExecutor(16) as workers:
+        return {"trials": len(list(workers.map(time.sleep, [0.1] * args.n)))}
+
+
+if __name__ == "__main__":
+    main(
+        {
+            "bare": bare,
+            "json-lines": json_lines,
+            "pool-1": lambda args: pool(args, 1),
+            "pool-64": lambda args: pool(args, 64),
+            "submit": submitted,
+            "bare-reports": bare_reports,
+            "queue-reports": queue_reports,
+            "pipe-reports": pipe_reports,
+            "asha-loop": asha_loop,
+            "asha-pipe": asha_pipe,
+            "first-bare": first_bare,
+            "first-pool": first_pool,
+            "sleep-threads": sleep_threads,
+            "sleep-processes": sleep_processes,
+        }
+    )

@@ -1,0 +1,194 @@
+"""What is measured: workloads, their contenders, and what is read off each run.
+
+In every workload the first contender is the one that all others are compared with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One run of one program: what it answered, and what was seen from outside."""
+
+    answer: dict[str, Any]
+    wall_seconds: float  # from the start of the process to its end
+    first_result_seconds: float | None  # from the start of the process; None if the program notes none
+    peak_mb: float | None  # of the whole process tree, shared pages counted once; None unless asked for
+
+
+@dataclass(frozen=True)
+class Column:
+    """A figure read off a measurement. ``cost`` figures are better when small, rates when large."""
+
+    title: str
+    read: Callable[[Measurement], float]
+    cost: bool
+    digits: int = 0
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A program's work of a given size. ``env`` names the environment it runs in: see environments.py."""
+
+    name: str
+    env: str
+    work: str
+    n: int
+    quick_n: int
+
+
+@dataclass(frozen=True)
+class Workload:
+    key: str
+    title: str
+    columns: tuple[Column, ...]
+    contenders: tuple[Contender, ...]
+    memory: bool = False
+
+
+TRIALS = Column("trials/s", lambda m: m.answer["trials"] / m.answer["seconds"], cost=False)
+REPORTS = Column("reports/s", lambda m: m.answer["reports"] / m.answer["seconds"], cost=False)
+FILES = Column("files", lambda m: m.answer["files"], cost=True)
+PEAK = Column("peak MB of the process tree", lambda m: m.peak_mb or float("nan"), cost=True)
+FIRST = Column("first result, s", lambda m: m.first_result_seconds or float("nan"), cost=True, digits=3)
+WHOLE = Column("whole script, s", lambda m: m.wall_seconds, cost=True, digits=3)
+IMPORT = Column("process that only imports, s", lambda m: m.wall_seconds, cost=True, digits=3)
+IMPORT_MB = Column("resident MB", lambda m: m.answer["mb"], cost=True, digits=1)
+
+
+def of_ideal(ideal_seconds_per_trial: float) -> Column:
+    return Column(
+        "times the ideal",
+        lambda m: m.answer["seconds"] / (m.answer["trials"] * ideal_seconds_per_trial),
+        cost=True,
+        digits=3,
+    )
+
+
+WORKLOADS = (
+    Workload(
+        "P1",
+        "Null trials, one report each, in one process",
+        (TRIALS, FILES),
+        (
+            Contender("fasttune, inline, journal on", "fasttune", "null-inline", 10_000, 1_000),
+            Contender("bare loop", "plain", "bare", 10_000, 1_000),
+            Contender("bare loop that writes JSON lines", "plain", "json-lines", 10_000, 1_000),
+            Contender("Optuna, in memory", "optuna", "null", 10_000, 1_000),
+            Contender("Optuna, journal file", "optuna", "null-journal", 1_000, 100),
+            Contender("Optuna, SQLite", "optuna", "null-sqlite", 200, 50),
+            Contender("Ray Tune, fastest settings", "ray", "null-fast", 200, 10),
+            Contender("Ray Tune, defaults", "ray", "null-default", 20, 4),
+        ),
+    ),
+    Workload(
+        "P2",
+        "The same on 2 worker processes",
+        (TRIALS, FILES),
+        (
+            Contender("fasttune, defaults, journal on", "fasttune", "null-process", 100_000, 2_000),
+            Contender("fasttune, 10,000 trials", "fasttune", "null-process", 10_000, 1_000),
+            Contender("multiprocessing.Pool, chunks of 64", "plain", "pool-64", 100_000, 2_000),
+            Contender("multiprocessing.Pool, chunks of 64, 10,000", "plain", "pool-64", 10_000, 1_000),
+            Contender("multiprocessing.Pool, one by one", "plain", "pool-1", 10_000, 1_000),
+            Contender("ProcessPoolExecutor.submit", "plain", "submit", 10_000, 1_000),
+            Contender("Optuna, 2 threads", "optuna", "null-2-threads", 2_000, 200),
+        ),
+    ),
+    Workload(
+        "P3",
+        "2 concurrent trials reporting 2 metrics in a tight loop (n reports each)",
+        (REPORTS,),
+        (
+            Contender("fasttune, 2 workers, journal on", "fasttune", "reports", 1_000_000, 20_000),
+            Contender("fasttune, 5 times as long", "fasttune", "reports", 5_000_000, 100_000),
+            Contender("bare loop, one process", "plain", "bare-reports", 1_000_000, 20_000),
+            Contender("multiprocessing.Queue", "plain", "queue-reports", 100_000, 5_000),
+            Contender("pipe with an answer each", "plain", "pipe-reports", 20_000, 2_000),
+            Contender("Optuna, median pruner, 2 threads", "optuna", "reports", 10_000, 500),
+            Contender("Ray Tune", "ray", "reports", 1_000, 20),
+        ),
+    ),
+    Workload(
+        "P4",
+        "ASHA, max_t 81, eta 3, reports in tight loops",
+        (TRIALS, REPORTS),
+        (
+            Contender("fasttune, inline, journal on", "fasttune", "asha-inline", 10_000, 500),
+            Contender("fasttune, 2 workers, journal on", "fasttune", "asha-process", 10_000, 500),
+            Contender("fasttune, 2 workers, 100,000 trials", "fasttune", "asha-process", 100_000, 1_000),
+            Contender("hand-written loop, sorted lists", "plain", "asha-loop", 10_000, 500),
+            Contender("the same over pipes to 2 processes", "plain", "asha-pipe", 10_000, 500),
+            Contender("Optuna, SuccessiveHalving", "optuna", "halving", 10_000, 200),
+            Contender("Ray Tune", "ray", "asha", 200, 8),
+        ),
+    ),
+    Workload(
+        "P5 import",
+        "Cold start: a process that only imports (n is the repeat, not a size)",
+        (IMPORT, IMPORT_MB),
+        (
+            Contender("import fasttune", "fasttune", "import:fasttune", 1, 1),
+            Contender("nothing", "plain", "import:sys", 1, 1),
+            Contender("import numpy", "fasttune", "import:numpy", 1, 1),
+            Contender("import optuna", "optuna", "import:optuna", 1, 1),
+            Contender("from ray import tune", "ray", "import:ray.tune", 1, 1),
+        ),
+    ),
+    Workload(
+        "P5 first result",
+        "Cold start: from the start of the process",
+        (FIRST, WHOLE),
+        (
+            Contender("fasttune, inline", "fasttune", "first-inline", 10, 10),
+            Contender("fasttune, workers", "fasttune", "first-process", 10, 10),
+            Contender("bare loop", "plain", "first-bare", 10, 10),
+            Contender("multiprocessing.Pool", "plain", "first-pool", 10, 10),
+            Contender("Optuna", "optuna", "first", 10, 10),
+            Contender("Ray Tune", "ray", "first", 10, 10),
+        ),
+    ),
+    Workload(
+        "P6",
+        "Memory",
+        (PEAK,),
+        (
+            Contender("fasttune, inline", "fasttune", "null-inline", 10_000, 1_000),
+            Contender("fasttune, 2 workers", "fasttune", "null-process", 10_000, 1_000),
+            Contender("fasttune, inline, 1,000,000 trials", "fasttune", "null-inline", 1_000_000, 10_000),
+            Contender("bare loop", "plain", "bare", 10_000, 1_000),
+            Contender("multiprocessing.Pool", "plain", "pool-64", 10_000, 1_000),
+            Contender("Optuna, in memory", "optuna", "null", 10_000, 1_000),
+            Contender("Ray Tune", "ray", "null-fast", 100, 10),
+        ),
+        memory=True,
+    ),
+    Workload(
+        "P7",
+        "Trials that sleep 0.1 s, 16 at once",
+        (of_ideal(0.1 / 16),),
+        (
+            Contender("fasttune, workers", "fasttune", "sleeps", 400, 64),
+            Contender("threads", "plain", "sleep-threads", 400, 64),
+            Contender("processes", "plain", "sleep-processes", 400, 64),
+            Contender("Ray Tune", "ray", "sleeps", 64, 16),
+        ),
+    ),
+    Workload(
+        "P9",
+        "Growth: the same work, ten and a hundred times as much of it",
+        (TRIALS,),
+        (
+            Contender("random, 10,000", "fasttune", "null-inline", 10_000, 1_000),
+            Contender("random, 100,000", "fasttune", "null-inline", 100_000, 2_000),
+            Contender("random, 1,000,000", "fasttune", "null-inline", 1_000_000, 4_000),
+            Contender("ASHA, 10,000", "fasttune", "asha-inline", 10_000, 500),
+            Contender("ASHA, 100,000", "fasttune", "asha-inline", 100_000, 1_000),
+            Contender("ASHA, 1,000,000", "fasttune", "asha-inline", 1_000_000, 2_000),
+        ),
+    ),
+)
