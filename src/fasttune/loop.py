@@ -265,8 +265,8 @@ class TuneLoop:
             if self.interrupts:
                 self.state.interrupted = True
                 return
-            if self.state.finished and not self._entries:
-                return
+            if self.state.finished:
+                return  # what is not yet stored is when the executor closes
             timeout = self._rest(progressed)
 
     def _turn(self, timeout: float) -> bool:

@@ -177,6 +177,7 @@ def run(
         "max_failures": max_failures,
         "restore": restore,
     }
+    launch_workers(executor)
     call = Call(
         name=name,
         storage_path=one_storage_path(storage_path, local_dir),
@@ -271,6 +272,7 @@ class Tuner:
 
     def fit(self) -> ResultGrid:
         """Runs the trials and returns their results."""
+        launch_workers(self._run_config.executor)
         kept = self._pickled()  # before the run, which changes searcher and scheduler
         spec = resolve([self._experiment()], self._call())
         self._path = spec.path
@@ -412,6 +414,14 @@ class Tuner:
 
     def __repr__(self) -> str:
         return f"Tuner({name_of(self._trainable)}, {self._tune_config!r}, {self._run_config!r})"
+
+
+def launch_workers(executor: str | None) -> None:
+    """Begin to start what worker processes come from: it gets ready while the run is being set up."""
+    if executor in (None, "process"):
+        from .executors.server import launch_early
+
+        launch_early()
 
 
 def execute(spec: RunSpec) -> ExperimentState:
