@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fasttune import _core, session
+from fasttune.checkpoint import whole_directory
 from fasttune.error import StopTrial
 from fasttune.executors.base import Job, Program, ProgramTrainable
 from fasttune.session import TrialContext, end_function, handle_return, run_function
@@ -73,7 +74,8 @@ class HostContext(TrialContext):
 
     @property
     def trial_name(self) -> str:  # type: ignore[override]
-        return self.job.name or f"{self.host.program.trainables[self.job.experiment].name}_{self.trial_id}"
+        name = self.job.name or f"{self.host.program.trainables[self.job.experiment].name}_{self.trial_id}"
+        return name.replace("/", "_")
 
     @property
     def experiment_name(self) -> str:  # type: ignore[override]
@@ -246,21 +248,23 @@ class Host:
                 due = bool(metrics.get("should_checkpoint")) or (
                     frequency > 0 and trainable.iteration % frequency == 0
                 )
-                checkpoint = self._save(trainable, reporter.iteration + 1) if due else None
-                saved = reporter.iteration + 1 if due else saved
-                session.deliver(reporter, metrics, checkpoint)
+                if due:
+                    self.context.pending = self._save(trainable)  # it belongs to the report that follows
+                    saved = reporter.iteration + 1
+                session.deliver(reporter, metrics, None)
         except StopTrial:
             if at_end and saved != reporter.iteration:
-                path = self._save(trainable, reporter.iteration)
+                path = self._save(trainable)
                 while not reporter.note(_core.KIND_CHECKPOINT, path.encode()):
                     self.flush()
             raise
 
-    def _save(self, trainable: Trainable, iteration: int) -> str:
-        """Save into the trial's folder; the path, relative to the experiment's folder."""
+    def _save(self, trainable: Trainable) -> str:
+        """Save into the trial's folder, whole or not at all; the path, relative to the experiment's folder."""
         index = session.next_index(self.context)
         name = f"checkpoint_{index:06d}"
-        trainable.save(os.path.join(self.context.trial_dir(), name))
+        with whole_directory(os.path.join(self.context.trial_dir(), name)) as directory:
+            trainable.save(directory)
         self.context.next_checkpoint = index + 1
         return os.path.join(self.context.trial_dirname, name)
 
