@@ -166,9 +166,9 @@ def report(
             code = reporter.report(metrics) if type(metrics) is dict and not keywords else NOT_PLAIN
         if code == CONTINUE:
             return
-        if code != NOT_PLAIN:
+        if code in (STOP, WAIT):
             _obey(reporter, code)
-            return
+            return  # what is left went the long way round: not plain, no room in the ring, no metric
     if reporter is None:
         _warn_once(
             "report",

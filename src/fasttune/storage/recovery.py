@@ -94,8 +94,9 @@ def _left_in(path: str, source: int, position: int) -> list[Entry]:
 
 
 def _remove_rest(folder: str) -> None:
-    import shutil
+    if os.path.isdir(folder):
+        import shutil
 
-    shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
