@@ -46,6 +46,7 @@ cdef class Ring:
     cdef public int bell_fd   # written to when the reader sleeps in poll(); -1: it sleeps on the futex word
 
     cdef Record *reserve(self, uint32_t size) noexcept nogil
+    cdef Record *reserve_at(self, uint64_t head, uint32_t size) noexcept nogil
     cdef void publish(self, bint urgent) noexcept nogil
     cdef void call_reader(self) noexcept nogil
 
