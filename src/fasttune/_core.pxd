@@ -147,6 +147,7 @@ cdef struct TrialRow:
     uint32_t pid
     int32_t source            # ring that its last start came from
     int32_t schema            # of the last report; -1 before the first
+    int32_t held              # values that its place in `pool` can take
     int32_t rung              # highest rung it was recorded at, -1 none
     int64_t at                # where the last report's values are in `pool`
     double started            # of the current attempt
