@@ -30,6 +30,7 @@ from fasttune.experiment import (
     read_meta,
 )
 from fasttune.resources import Supply, check_possible, detect, resolve_resources, trial_environ
+from fasttune.result import AUTO_RESULT_KEYS
 from fasttune.rule import NO_RULE
 from fasttune.storage.recovery import ExperimentLock, recover_rings
 from fasttune.storage.sqlite import SqliteReader, SqliteStorage
@@ -133,7 +134,7 @@ class TuneLoop:
             and spec.restore is None
         )
         rule = self._build_rule(program)
-        executor.open(program, self._epoch, rule, self._drain_within)
+        executor.open(program, self._epoch, rule, self._drain_within, self._turn_within)
         if hasattr(executor, "set_chunks"):
             executor.set_chunks(self._place_in_variants)
         self._start_reporting()
@@ -196,6 +197,7 @@ class TuneLoop:
             prefix=state.meta["prefix"],
             trainables=trainables,
             metric=spec.metric,
+            strict=spec.metric not in AUTO_RESULT_KEYS,
             limits=dict(spec.stop.thresholds),
             rule=state.rule if state.rule is not None else NO_RULE,
             capacity=self._capacity(),
@@ -334,6 +336,17 @@ class TuneLoop:
             self.state.handle(source, data)
             self._keep(source, position, data)
         self._commit()
+
+    def _turn_within(self) -> None:
+        """A trial in this process goes on for long: see to budgets, callbacks and reports from within its report."""
+        state = self.state
+        state.at(self._now())
+        self._drain_within()
+        state.poll_stoppers()
+        self._check_budget()
+        self._carry_out(state.take_instructions())
+        self._tell_callbacks()
+        self._report(False)
 
     # -- handing out work -------------------------------------------------------------------------------------------------
 

@@ -101,7 +101,9 @@ class ProcessExecutor(Executor):
 
     # -- the server -----------------------------------------------------------------------------------------------------
 
-    def open(self, program: Program, epoch: float, rule: Any, drain: Callable[[], None]) -> None:
+    def open(
+        self, program: Program, epoch: float, rule: Any, drain: Callable[[], None], turn: Callable[[], None]
+    ) -> None:
         self._program = program
         self._epoch = epoch
         self._use_spans = not program.pauses
