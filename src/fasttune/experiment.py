@@ -17,10 +17,10 @@ from fasttune import _core
 from fasttune.error import JournalError, TuneError
 from fasttune.records import CONFIGS_HEAD, FORMAT, ExperimentRecords, first_meta
 from fasttune.result import flatten
-from fasttune.rule import NO_RULE, CompiledRule
+from fasttune.rule import CompiledRule
 from fasttune.schedulers.base import compiled_rule
-from fasttune.search.basic_variant import BasicVariantGenerator
 from fasttune.search.base import Searcher
+from fasttune.search.basic_variant import BasicVariantGenerator
 from fasttune.search.variants import Variants
 from fasttune.storage.recovery import ExperimentLock, recover_rings
 from fasttune.storage.sqlite import SqliteStorage

@@ -251,7 +251,7 @@ def end_function(reporter: Reporter) -> None:
         )
 
 
-def _obey(reporter: Reporter, code: int, metrics: Mapping[str, Any] = {}) -> None:  # noqa: B006 - never written to
+def _obey(reporter: Reporter, code: int, metrics: Mapping[str, Any] = {}) -> None:
     """Carry out the answer of a report: wait if asked to, raise StopTrial if stopped."""
     if code == TURN:
         reporter.context.turn()

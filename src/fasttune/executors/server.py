@@ -1,8 +1,7 @@
 """The driver's end of the worker processes' fork server.
 
-A server is launched as early as anything is known of a run, so that it gets ready while the run is being set up; one that was
-launched for a run that was then refused waits for the next one. It ends when its socket closes, with all of its
-workers, so the death of this process takes it along.
+A server is launched as early as anything is known of a run, so that it gets ready while the run is being set up. It ends
+when its socket closes, with all of its workers, so the death of this process takes it along.
 """
 
 from __future__ import annotations
@@ -13,6 +12,8 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from fasttune.error import TuneError
@@ -23,10 +24,19 @@ GONE = "the server of the worker processes has died{}; what it printed is above"
 _ready: list[tuple[int, Server]] = []  # (process that launched it, server): at most one
 
 
-def launch_early() -> None:
-    """Launch a server now, for the run that is about to be set up."""
+@contextmanager
+def launched_early() -> Iterator[None]:
+    """Launch a server for the run that is set up in the block; if the run is refused, the server ends."""
     if not any(pid == os.getpid() for pid, _ in _ready):
         _ready[:] = [(os.getpid(), Server())]
+    try:
+        yield
+    except BaseException:
+        for pid, server in _ready:
+            if pid == os.getpid():
+                server.end()
+        _ready.clear()
+        raise
 
 
 class Server:

@@ -251,7 +251,7 @@ class Worker:
 
     def _run_span(self, experiment: int, shift: int) -> None:
         if not self.program.pauses:
-            self.host.run_span(experiment, shift, self.wire.up.next_trial, _never)
+            self.host.run_span(experiment, shift, self.wire.up.next_trial)
             return
         while (trial := self.wire.up.next_trial()) >= 0:
             self._run(Job(trial, experiment, trial - shift))
@@ -321,7 +321,3 @@ class Worker:
 
         self.wire.up.call()
         time.sleep(0.0002)
-
-
-def _never() -> bool:
-    return False
