@@ -435,7 +435,7 @@ def test_R8_mode_alone_is_about_a_returned_number(run):
     assert analysis.best_config == {"x": 1}
 
 
-@pytest.mark.parametrize("metric", ["training_iteration", "time_total_s", "timestamp"])
+@pytest.mark.parametrize("metric", ["training_iteration", "time_total_s"])
 def test_R8_an_auto_filled_key_as_metric(run, metric):
     analysis = run(counts, metric=metric, mode="max", config={"n": tune.grid_search([2, 4])})
     assert [trial.status for trial in analysis.trials] == ["TERMINATED"] * 2
