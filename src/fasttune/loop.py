@@ -287,6 +287,8 @@ class TuneLoop:
         self._check_budget()
         gave = self._hand_out()
         self._carry_out(state.take_instructions())
+        if state.stopping is not None:
+            self._stop_late_starters()
         self._kill_deaf_trials()
         if self._entries and self._commit_is_due(bool(batches)):
             self._commit()
@@ -435,6 +437,12 @@ class TuneLoop:
             elif isinstance(one, Stop):
                 self.executor.stop(one.trial)
                 self._kill_at[one.trial] = time.monotonic() + GRACE_S
+
+    def _stop_late_starters(self) -> None:
+        """Trials that had been handed out when the run was ended, and began since."""
+        self.executor.withdraw()
+        if self.state.table.running > len(self._kill_at):
+            self._carry_out([Stop(i) for i in self.state.table.of_status("RUNNING") if i not in self._kill_at])
 
     # -- ends -------------------------------------------------------------------------------------------------------------
 

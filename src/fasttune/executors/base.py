@@ -124,6 +124,9 @@ class Executor(ABC):
     def kill(self, trial: int) -> None:
         """End a trial that does not listen, with its process. The death is reported as any other."""
 
+    def withdraw(self) -> None:
+        """Trials that it was given and that have not begun shall not begin, as far as that can still be had."""
+
     @abstractmethod
     def poll(self, timeout: float) -> list[Batch]:
         """What happened; waits up to ``timeout`` seconds if nothing did."""

@@ -93,6 +93,10 @@ class InlineExecutor(Executor):
         self._jobs.append(job)
         return True
 
+    def withdraw(self) -> None:
+        self._spans.clear()
+        self._jobs.clear()
+
     def resume(self, trial: int) -> bool:
         if len(self._waiting) + len(self._ready) >= self._slots:
             return False
