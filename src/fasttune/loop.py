@@ -30,6 +30,7 @@ from fasttune.experiment import (
     read_meta,
 )
 from fasttune.resources import Supply, check_possible, detect, resolve_resources, trial_environ
+from fasttune.result import AUTO_RESULT_KEYS
 from fasttune.rule import NO_RULE
 from fasttune.storage.recovery import ExperimentLock, recover_rings
 from fasttune.storage.sqlite import SqliteReader, SqliteStorage
@@ -133,7 +134,7 @@ class TuneLoop:
             and spec.restore is None
         )
         rule = self._build_rule(program)
-        executor.open(program, self._epoch, rule, self._drain_within)
+        executor.open(program, self._epoch, rule, self._drain_within, self._turn_within)
         if hasattr(executor, "set_chunks"):
             executor.set_chunks(self._place_in_variants)
         self._start_reporting()
@@ -194,6 +195,7 @@ class TuneLoop:
             prefix=state.meta["prefix"],
             trainables=trainables,
             metric=spec.metric,
+            strict=spec.metric not in AUTO_RESULT_KEYS,
             limits=dict(spec.stop.thresholds),
             rule=state.rule if state.rule is not None else NO_RULE,
             capacity=self._capacity(),
@@ -283,6 +285,8 @@ class TuneLoop:
         self._check_budget()
         gave = self._hand_out()
         self._carry_out(state.take_instructions())
+        if state.stopping is not None:
+            self._stop_late_starters()
         self._kill_deaf_trials()
         if self._entries and self._commit_is_due(bool(batches)):
             self._commit()
@@ -332,6 +336,17 @@ class TuneLoop:
             self.state.handle(source, data)
             self._keep(source, position, data)
         self._commit()
+
+    def _turn_within(self) -> None:
+        """A trial in this process goes on for long: see to budgets, callbacks and reports from within its report."""
+        state = self.state
+        state.at(self._now())
+        self._drain_within()
+        state.poll_stoppers()
+        self._check_budget()
+        self._carry_out(state.take_instructions())
+        self._tell_callbacks()
+        self._report(False)
 
     # -- handing out work -------------------------------------------------------------------------------------------------
 
@@ -420,6 +435,12 @@ class TuneLoop:
             elif isinstance(one, Stop):
                 self.executor.stop(one.trial)
                 self._kill_at[one.trial] = time.monotonic() + GRACE_S
+
+    def _stop_late_starters(self) -> None:
+        """Trials that had been handed out when the run was ended, and began since."""
+        self.executor.withdraw()
+        if self.state.table.running > len(self._kill_at):
+            self._carry_out([Stop(i) for i in self.state.table.of_status("RUNNING") if i not in self._kill_at])
 
     # -- ends -------------------------------------------------------------------------------------------------------------
 

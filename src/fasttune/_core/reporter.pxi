@@ -79,6 +79,7 @@ cdef class Reporter:
             self.limit_values[i] = limits[key]
             self.limit_kinds[i] = clock_kind(key)
         self.ask_from = NEVER
+        self.turn_at = INFINITY
 
     def __dealloc__(self):
         ft_forget(<void *>self)
@@ -185,6 +186,10 @@ cdef class Reporter:
         ft_store(&self.ring.h.busy_trial, 0)
         return self.trial, self.iteration, self.started, self.base_total, self.rung
 
+    def turn_in(self, double seconds):
+        """The first report after this time is answered with TURN."""
+        self.turn_at = self.ring.epoch + ft_monotonic() + seconds
+
     def ask_again_from(self, uint32_t step):
         """The loop wants to be asked from this training_iteration on (NEVER_ASK: not any more)."""
         self.ask_from = step
@@ -192,7 +197,7 @@ cdef class Reporter:
     # -- reports ----------------------------------------------------------------------------------------------------
 
     def report(self, dict metrics not None):
-        """Write one report of plain numbers. CONTINUE, STOP, WAIT, or NOT_PLAIN, FULL, MISSING (nothing written)."""
+        """Write one report of plain numbers. CONTINUE, STOP, WAIT, TURN, or NOT_PLAIN, FULL, MISSING (nothing written)."""
         cdef Schema s = self.schema
         cdef int code = NOT_PLAIN_
         if s is None or not self.matches(s, metrics):
@@ -388,6 +393,8 @@ cdef class Reporter:
                 self.has_last = True
                 self.last_value = self.values[s.metric]
                 self.last_t = self.clock(self.clock_kind, s.clock, now, step)
+        if decision == 0 and now >= self.turn_at:
+            return 3
         if failed:
             raise OverflowError(f"a rung is full: {self.rule.capacity} trials have reached it")
         return decision

@@ -10,6 +10,7 @@ The ring is a memory-mapped file of the experiment's folder, as a worker's: repo
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import time
@@ -18,6 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fasttune import _core
+from fasttune.error import StopTrial
 from fasttune.executors.base import Batch, Death, Executor, Job, Program
 from fasttune.executors.host import Host, HostContext
 
@@ -45,14 +47,18 @@ class InlineExecutor(Executor):
         self._grant = 256
         self._stride = 1
         self._slice_ends = 0.0
+        self._broken: BaseException | None = None  # raised by the loop within a trial
         self._memory: mmap.mmap | None = None
 
-    def open(self, program: Program, epoch: float, rule: Any, drain: Callable[[], None]) -> None:
+    def open(
+        self, program: Program, epoch: float, rule: Any, drain: Callable[[], None], turn: Callable[[], None]
+    ) -> None:
         os.makedirs(os.path.dirname(self._path), exist_ok=True)
         self._memory = map_file(self._path, 4096 + RING_BYTES)
         self.ring = _core.Ring(self._memory, create=True, epoch=epoch)
         self._program = program
         self._drain = drain
+        self._turn = turn
         self.reporter = _core.Reporter(
             self.ring,
             metric=program.metric,
@@ -61,7 +67,7 @@ class InlineExecutor(Executor):
             time_attr=program.rule.time_attr,
             limits=program.limits,
         )
-        self.host = Host(program, self.reporter, self._wait, drain)
+        self.host = Host(program, self.reporter, self._wait, self._drain_within, self._turn_within)
         self._greenlets = program.asks or program.pauses
         if self._greenlets:
             import greenlet
@@ -86,6 +92,10 @@ class InlineExecutor(Executor):
             return False
         self._jobs.append(job)
         return True
+
+    def withdraw(self) -> None:
+        self._spans.clear()
+        self._jobs.clear()
 
     def resume(self, trial: int) -> bool:
         if len(self._waiting) + len(self._ready) >= self._slots:
@@ -123,6 +133,8 @@ class InlineExecutor(Executor):
         outer = _core.current()
         self.reporter.bind()
         self._slice_ends = time.monotonic() + SLICE_S
+        if not self._greenlets:
+            self.reporter.turn_in(2 * SLICE_S)
         try:
             if self._greenlets:
                 self._switch_around()
@@ -130,6 +142,8 @@ class InlineExecutor(Executor):
                 self._run_plain()
         finally:
             self.reporter.unbind() if outer is None else outer.bind()
+        if self._broken is not None:
+            raise self._broken
         return self._take()
 
     def _enough(self) -> bool:
@@ -200,6 +214,25 @@ class InlineExecutor(Executor):
         decision: int = self._hub.switch()
         return decision
 
+    def _turn_within(self) -> None:
+        """A plain trial goes on for longer than a slice: what watches the run sees it all the same."""
+        self.reporter.turn_in(math.inf)  # not from within the turn itself
+        self._guarded(self._turn)
+        self.reporter.turn_in(SLICE_S)
+
+    def _drain_within(self) -> None:
+        self._guarded(self._drain)
+
+    def _guarded(self, call: Callable[[], None]) -> None:
+        """What goes wrong in the loop is no fault of the trial that it is called from: it is raised behind the trial."""
+        try:
+            call()
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            self._broken = error
+            raise StopTrial from error
+
     def _take(self) -> list[Batch]:
         batches = []
         while (data := self.ring.take()) is not None:
@@ -237,8 +270,6 @@ class InlineExecutor(Executor):
 
     def _end_suspended(self) -> None:
         """Trials that wait end as a stopped one does: their ``finally`` blocks run."""
-        from fasttune.error import StopTrial
-
         left = [*self._waiting.values(), *(green for green, _, _ in self._paused.values())]
         self._waiting.clear()
         self._paused.clear()

@@ -101,7 +101,9 @@ class ProcessExecutor(Executor):
 
     # -- the server -----------------------------------------------------------------------------------------------------
 
-    def open(self, program: Program, epoch: float, rule: Any, drain: Callable[[], None]) -> None:
+    def open(
+        self, program: Program, epoch: float, rule: Any, drain: Callable[[], None], turn: Callable[[], None]
+    ) -> None:
         self._program = program
         self._epoch = epoch
         self._use_spans = not program.pauses
@@ -242,6 +244,11 @@ class ProcessExecutor(Executor):
         self._next_slot = hungry
         self.run_span(chunk[0], first, limit - first, chunk[1])
         return True
+
+    def withdraw(self) -> None:
+        for slot in self._slots.values():
+            while slot.wire.up.take_back() is not None:
+                pass
 
     def set_chunks(self, chunk_of: Callable[[int], tuple[int, int]]) -> None:
         """How to find (experiment, variant) of a trial."""
