@@ -7,6 +7,7 @@ the experiment next moves what is still there into the journal. The lock is the 
 from __future__ import annotations
 
 import os
+import time
 import warnings
 from typing import Any
 
@@ -15,29 +16,56 @@ from fasttune.error import ExperimentLockedError
 from fasttune.storage.base import Entry, Storage
 
 LOCK_FILE = ".lock"
+PATIENCE_S = 1.0  # for a process that has the lock and has not said who it is
 RINGS = "rings"
 
 
 class ExperimentLock:
-    """The right to write an experiment. Raises ExperimentLockedError naming the process that has it."""
+    """The right to write an experiment. Raises ExperimentLockedError, at once, naming the process that writes it.
 
-    def __init__(self, folder: str) -> None:
-        import fcntl
+    A process that only tidies up (``reading``) has it for moments; those are waited for.
+    """
 
+    def __init__(self, folder: str, *, reading: bool = False) -> None:
         self._path = os.path.join(folder, LOCK_FILE)
         self._file: int | None = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        deadline = time.monotonic() + (0.0 if reading else PATIENCE_S)
+        while not self._take():
+            owner = self._owner()
+            if owner or time.monotonic() >= deadline:
+                self.release()
+                raise ExperimentLockedError(
+                    f"the experiment at {folder!r} is being written by process {owner or 'unknown'}: "
+                    "wait for it, stop it, or give this run another name"
+                )
+            time.sleep(0.002)
+        os.ftruncate(self._file, 0)
+        if not reading:
+            os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
+
+    def _take(self) -> bool:
+        import fcntl
+
+        assert self._file is not None
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            owner = os.pread(self._file, 32, 0).decode(errors="replace").strip() or "unknown"
-            os.close(self._file)
-            self._file = None
-            raise ExperimentLockedError(
-                f"the experiment at {folder!r} is being written by process {owner}: "
-                "wait for it, stop it, or give this run another name"
-            ) from error
-        os.ftruncate(self._file, 0)
-        os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
+        except OSError:
+            return False
+        return True
+
+    def _owner(self) -> int:
+        """The living process that has written its number, 0 when it has not yet."""
+        assert self._file is not None
+        text = os.pread(self._file, 32, 0)
+        if not text.endswith(b"\n") or not text.strip().isdigit():
+            return 0
+        try:
+            os.kill(int(text), 0)
+        except ProcessLookupError:  # a killed one's; the new owner is about to write its own
+            return 0
+        except PermissionError:
+            pass
+        return int(text)
 
     def release(self) -> None:
         if self._file is not None:
@@ -78,15 +106,28 @@ def _left_in(path: str, source: int, position: int) -> list[Entry]:
     import mmap
 
     try:
+        if not os.path.getsize(path):
+            return []  # its process was killed before it began
         with open(path, "r+b") as file, mmap.mmap(file.fileno(), 0) as memory:
+            if not any(memory[:64]):
+                return []
             capacity = int.from_bytes(memory[8:16], "little")
             view = memoryview(memory)[: 4096 + capacity]
             ring = _core.Ring(view)
             ring.rewind(position)
             entries: list[Entry] = []
             while (data := ring.take()) is not None:
-                entries.append((source, ring.position, bytes(data)))
+                whole = bytes(data)
                 del data
+                n = _core.whole_records(whole)
+                entries.append((source, ring.position, whole[:n]))
+                if n < len(whole):
+                    warnings.warn(
+                        f"the ring {path} is damaged at byte {ring.position - len(whole) + n}; what comes after is lost",
+                        RuntimeWarning,
+                        stacklevel=2,
+                    )
+                    break
             del ring, view
             return entries
     except (ValueError, OSError) as error:
