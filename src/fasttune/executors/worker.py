@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 from collections import deque
+from contextlib import suppress
 from typing import Any
 
 from fasttune import _core
@@ -76,6 +77,7 @@ def serve(control_fd: int, bell_fd: int, rules_fd: int) -> None:
     gc.collect()
     gc.freeze()
     alive: set[int] = set()
+    _core.adopt_orphans()
     try:
         while True:
             ready, _, _ = select.select([sock, wake_r], [], [])
@@ -91,8 +93,7 @@ def serve(control_fd: int, bell_fd: int, rules_fd: int) -> None:
                 elif order[0] == "kill" and order[1] in alive:
                     _kill_group(order[1])
     finally:
-        for pid in alive:
-            _kill_group(pid)
+        _end_all(alive)
 
 
 def _drain(fd: int) -> None:
@@ -112,12 +113,40 @@ def _collect(sock: socket.socket, alive: set[int]) -> None:
             return
         if pid == 0:
             return
+        if pid not in alive:  # one of an ended worker's own
+            continue
         alive.discard(pid)
         _kill_group(pid)
         try:
             send(sock, ("exit", pid, os.waitstatus_to_exitcode(status)))
         except OSError:
             return
+
+
+def _end_all(alive: set[int]) -> None:
+    """Kill the workers and everything they have started, and wait until the workers have gone: then nobody writes any more.
+
+    What left its worker's process group has become the server's own child when its parent died.
+    """
+    for pid in alive:
+        _kill_group(pid)
+    for pid in alive:
+        with suppress(ChildProcessError):
+            os.waitpid(pid, 0)
+    while orphans := _children():
+        for pid in orphans:
+            _kill_group(pid)
+            with suppress(ChildProcessError):
+                os.waitpid(pid, 0)
+
+
+def _children() -> list[int]:
+    pid = os.getpid()
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children") as file:
+            return [int(word) for word in file.read().split()]
+    except OSError:  # not Linux, or a kernel without the list
+        return []
 
 
 def _kill_group(pid: int) -> None:
