@@ -424,11 +424,10 @@ class TuneLoop:
             check_possible(self._machine, request)
         return self.executor.start(job)
 
-    @staticmethod
-    def _dirname(trial: Any) -> str:
+    def _dirname(self, trial: Any) -> str:
         from fasttune.trial import trial_folder
 
-        return os.path.basename(trial_folder(trial.source, trial.index))
+        return os.path.basename(trial_folder(self.state, trial.index))
 
     def _carry_out(self, instructions: list[Instruction]) -> None:
         for one in instructions:

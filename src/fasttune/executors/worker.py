@@ -7,6 +7,7 @@ and ends with the driver: when its socket closes, it kills every worker's proces
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import mmap
 import os
@@ -193,6 +194,10 @@ def work(path: str, environ: dict[str, str], setup: dict[str, Any], bell_fd: int
     os.environ.clear()
     os.environ.update(environ)
     with open(path, "r+b") as file:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(file, fcntl.LOCK_EX)  # as long as the mapping below: whoever recovers the ring waits for our end
+        if os.fstat(file.fileno()).st_nlink == 0:
+            return 0  # the driver has died meanwhile, and somebody else has taken over what it left
         wire = Wire(mmap.mmap(file.fileno(), FILE_BYTES), create=False, bell_fd=bell_fd)
     notes = path.removesuffix(".ring") + ".err"
     _explain_crashes(notes)

@@ -16,6 +16,7 @@ from fasttune.error import ExperimentLockedError
 from fasttune.storage.base import Entry, Storage
 
 LOCK_FILE = ".lock"
+DYING_S = 3.0  # a worker ends with its driver; this much later it is not waited for any more
 PATIENCE_S = 1.0  # for a process that has the lock and has not said who it is
 RINGS = "rings"
 
@@ -93,22 +94,41 @@ def recover_rings(folder: str, storage: Storage) -> int:
     positions = storage.positions() if sources else {}
     moved = 0
     for source in sources:
-        entries = _left_in(ring_path(folder, source), source, positions.get(source, 0))
-        if entries:
-            storage.append(entries)
-            moved += sum(len(data) for _, _, data in entries)
-        os.unlink(ring_path(folder, source))
+        path = ring_path(folder, source)
+        with open(path, "r+b") as file:
+            _wait_for_writer(file.fileno())
+            entries = _left_in(path, file.fileno(), source, positions.get(source, 0))
+            if entries:
+                storage.append(entries)
+                moved += sum(len(data) for _, _, data in entries)
+            os.unlink(path)
     _remove_rest(os.path.join(folder, RINGS))
     return moved
 
 
-def _left_in(path: str, source: int, position: int) -> list[Entry]:
+def _wait_for_writer(fd: int) -> None:
+    """Wait until no other process writes this ring: a worker holds the kernel's lock on its file until it is dead, which
+    may be moments after its driver."""
+    import fcntl
+
+    deadline = time.monotonic() + DYING_S
+    while time.monotonic() < deadline:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            time.sleep(0.001)
+        except OSError:  # a file system without locks
+            return
+
+
+def _left_in(path: str, fd: int, source: int, position: int) -> list[Entry]:
     import mmap
 
     try:
-        if not os.path.getsize(path):
+        if not os.fstat(fd).st_size:
             return []  # its process was killed before it began
-        with open(path, "r+b") as file, mmap.mmap(file.fileno(), 0) as memory:
+        with mmap.mmap(fd, 0) as memory:
             if not any(memory[:64]):
                 return []
             capacity = int.from_bytes(memory[8:16], "little")
