@@ -122,7 +122,7 @@ cdef class Reporter:
     cdef readonly bint strict           # a report without the metric is an error
     cdef list limit_keys
     cdef double *limit_values
-    cdef int *limit_kinds               # as clock_kind
+    cdef int *limit_kinds               # as clock_kind; 3 unix time
     cdef int n_limits
     cdef dict schemas                   # (keys, kinds) -> Schema
     cdef Schema schema                  # of the last report

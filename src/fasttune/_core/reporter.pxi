@@ -326,6 +326,8 @@ cdef class Reporter:
             return <double>step
         if kind == 1:
             return self.base_total + now - self.started
+        if kind == 3:
+            return now
         return NAN
 
     cdef int commit(self, Schema s, const char *extra, Py_ssize_t n_extra, bytes checkpoint) except -9:
@@ -432,6 +434,8 @@ cdef class Reporter:
         return decision
 
 
+DEADLINE = "\0deadline"  # the limit on the clock itself: no metric can bear this name
+
 # C constants of the codes that Python sees as module attributes
 cdef enum:
     NOT_PLAIN_ = -1
@@ -444,6 +448,8 @@ cdef int clock_kind(str key):
         return 0
     if key == "time_total_s":
         return 1
+    if key == DEADLINE:
+        return 3
     return 2
 
 
