@@ -17,14 +17,14 @@ from fasttune import _core
 from fasttune.error import JournalError, TuneError
 from fasttune.records import CONFIGS_HEAD, FORMAT, ExperimentRecords, first_meta
 from fasttune.result import flatten
-from fasttune.rule import NO_RULE, CompiledRule
+from fasttune.rule import CompiledRule
 from fasttune.schedulers.base import compiled_rule
-from fasttune.search.basic_variant import BasicVariantGenerator
 from fasttune.search.base import Searcher
+from fasttune.search.basic_variant import BasicVariantGenerator
 from fasttune.search.variants import Variants
 from fasttune.storage.recovery import ExperimentLock, recover_rings
 from fasttune.storage.sqlite import SqliteStorage
-from fasttune.trial import Trial
+from fasttune.trial import Trial, allowed_folder_name
 
 if TYPE_CHECKING:
     from fasttune.config import ResumeConfig, RunSpec
@@ -110,6 +110,7 @@ class ExperimentState(ExperimentRecords):
         self.stopping: str | None = None  # why no trial is started any more
         self.failed_fast: int | None = None
         self._now = 0.0
+        self.restored = (0, 0.0)  # iterations and seconds in the checkpoint that every trial starts from
         self._fresh_from = 0  # trials from here on that exist have not been handed out
         self._given_out: list[int] = [0] * len(spec.trainables)  # configs suggested per experiment
         self._searcher_done = self.searcher is None
@@ -117,6 +118,12 @@ class ExperimentState(ExperimentRecords):
         self._seen_last: set[int] = set()
         self._added: set[int] = set()
         self._live = True
+        self._folders: set[str] = set()  # that users' functions named
+        self._names = (
+            spec.trial_name_creator is not None
+            or spec.trial_dirname_creator is not None
+            or any(callable(one.resources) for one in spec.trainables)
+        )
         self.rereads = False
         if self.searcher is None:
             self.variants = self._make_variants(meta)
@@ -236,7 +243,7 @@ class ExperimentState(ExperimentRecords):
         found = self.latest_checkpoint(i)
         attempt = self.table.attempt(i)
         if found is None:
-            return Start(i, config, 0, 0.0, -1, self.spec.restore if attempt == 0 else None, attempt)
+            return Start(i, config, *self.restored, -1, self.spec.restore, attempt)
         path, step = found
         return Start(i, config, step, self._seconds_up_to(i, step), self.table.rung(i), path, attempt)
 
@@ -307,9 +314,32 @@ class ExperimentState(ExperimentRecords):
         return len(self.spec.trainables) - 1
 
     def _add(self, numbers: range) -> None:
+        if self._live and self._names:
+            for i in numbers:
+                self._tell(i)
         if self.asks:
             for i in numbers:
                 self.scheduler.on_trial_add(self, self.trials[i])
+
+    def _tell(self, i: int) -> None:
+        """Ask the user's functions for the trial's name, folder and resources, and put the answers into the journal."""
+        told: dict[str, Any] = {}
+        spec, trial = self.spec, self.trials[i]
+        if spec.trial_name_creator is not None:
+            self._told[i] = told
+            told["name"] = name_by(spec.trial_name_creator, trial).replace("/", "_")
+        if spec.trial_name_creator is not None or spec.trial_dirname_creator is not None:
+            own = spec.trial_dirname_creator
+            folder = cleaned(name_by(own, trial)) if own is not None else self.trial_dirname(i)
+            told["dirname"] = folder if folder not in self._folders else f"{folder}_{self.trial_id(i)}"
+            self._folders.add(told["dirname"])
+        request = spec.trainables[self.experiment_of(i)].resources
+        if callable(request):
+            try:
+                told["resources"] = request(self.config(i)).__reduce__()[1]
+            except Exception:  # costs this trial only, and is told when it is to start
+                pass
+        self._record(_core.KIND_TOLD, i, 0, json.dumps(told).encode())
 
     # -- what happened ------------------------------------------------------------------------------------------------
 
@@ -564,7 +594,13 @@ def make_meta(spec: RunSpec, prefix: str, now: float, hostname: str, variants: l
         "searcher": type(spec.searcher).__name__ if spec.searcher is not None else "BasicVariantGenerator",
         "max_failures": spec.failure.max_failures,
         "trainables": [
-            {"name": one.name, "experiment": one.experiment, "num_samples": one.num_samples, "space": sorted(flatten(one.space))}
+            {
+                "name": one.name,
+                "experiment": one.experiment,
+                "num_samples": one.num_samples,
+                "space": sorted(flatten(one.space)),
+                "resources": None if callable(one.resources) else one.resources.__reduce__()[1],
+            }
             for one in spec.trainables
         ],
         "variants": [one.meta() for one in variants],
@@ -591,6 +627,21 @@ def merged(space: dict[str, Any], suggestion: dict[str, Any]) -> dict[str, Any]:
         else:
             out[key] = value
     return out
+
+
+def name_by(creator: Callable[[Trial], str], trial: Trial) -> str:
+    """What a user's function calls the trial; TuneError unless it is a name."""
+    name = creator(trial)
+    if not isinstance(name, str) or not name:
+        raise TuneError(f"{getattr(creator, '__name__', creator)}({trial.trial_id}) must return a name, got {name!r}")
+    return name
+
+
+def cleaned(name: str) -> str:
+    """A folder's name as a user's function gave it."""
+    if "/" in name or name in (".", "..") or "\0" in name:
+        raise ValueError(f"trial_dirname_creator must return the name of a folder without '/', got {name!r}")
+    return allowed_folder_name(name)
 
 
 def plain_json(value: Any) -> Any:

@@ -18,6 +18,7 @@ from fasttune import _core
 from fasttune.callback import CallbackList
 from fasttune.error import JournalError, TuneError
 from fasttune.executors.base import Death, Executor, Job, Program, ProgramTrainable
+from fasttune.executors.host import failure_text
 from fasttune.experiment import (
     Answer,
     ExperimentState,
@@ -32,7 +33,7 @@ from fasttune.resources import Supply, check_possible, detect, resolve_resources
 from fasttune.rule import NO_RULE
 from fasttune.storage.recovery import ExperimentLock, recover_rings
 from fasttune.storage.sqlite import SqliteReader, SqliteStorage
-from fasttune.trainable import call_form
+from fasttune.trainable import call_form, counted_in
 
 if TYPE_CHECKING:
     from fasttune.config import RunSpec
@@ -118,6 +119,8 @@ class TuneLoop:
         self._executor = executor = self._make_executor(requests[0], max(sources, default=0) + 1)
         self.state = self._restore(hooks) if sources else self._begin(hooks)
         self.state.at(self._now())
+        if spec.restore is not None:
+            self.state.restored = counted_in(spec.restore)
         program = self._program()
         self._simple = (
             self.state.searcher is None
@@ -262,8 +265,8 @@ class TuneLoop:
             if self.interrupts:
                 self.state.interrupted = True
                 return
-            if self.state.finished and not self._entries:
-                return
+            if self.state.finished:
+                return  # what is not yet stored is when the executor closes
             timeout = self._rest(progressed)
 
     def _turn(self, timeout: float) -> bool:
@@ -373,18 +376,23 @@ class TuneLoop:
             if isinstance(start, Resume):
                 if not executor.resume(start.trial):
                     break
-            elif not self._start(start):
-                state.put_back(start)
-                break
+            else:
+                started = self._start(start)
+                if started is None:
+                    return True
+                if not started:
+                    state.put_back(start)
+                    break
             gave = True
             if self._simple and not state.waiting:
                 break
         return gave
 
-    def _start(self, start: Start) -> bool:
+    def _start(self, start: Start) -> bool | None:
+        """Whether there was room for the trial; None: it has failed, what it asks for cannot be."""
         state = self.state
         experiment, local = self._place_in_variants(start.trial)
-        spec, trial = self.spec, state.trials[start.trial]
+        spec = self.spec
         job = Job(
             start.trial,
             experiment,
@@ -395,20 +403,17 @@ class TuneLoop:
             start.rung,
             start.checkpoint,
             start.attempt,
-            str(trial) if spec.trial_name_creator else None,
-            self._dirname(trial) if spec.trial_dirname_creator or start.config is not None else None,
+            state.trial_name(start.trial) if spec.trial_name_creator else None,
+            state.trial_dirname(start.trial),
         )
         request = spec.trainables[experiment].resources
         if callable(request):
-            request = resolve_resources(request, state.config(start.trial))
-            check_possible(self._machine, request)
+            try:
+                check_possible(self._machine, resolve_resources(request, state.config(start.trial)))
+            except Exception as error:  # what one config asks for costs its own trial only
+                state.fail(start.trial, failure_text(error))
+                return None
         return self.executor.start(job)
-
-    @staticmethod
-    def _dirname(trial: Any) -> str:
-        from fasttune.trial import trial_folder
-
-        return os.path.basename(trial_folder(trial.source, trial.index))
 
     def _carry_out(self, instructions: list[Instruction]) -> None:
         for one in instructions:

@@ -247,7 +247,7 @@ def end_function(reporter: Reporter) -> None:
         )
 
 
-def _obey(reporter: Reporter, code: int, metrics: Mapping[str, Any] = {}) -> None:  # noqa: B006 - never written to
+def _obey(reporter: Reporter, code: int, metrics: Mapping[str, Any] = {}) -> None:
     """Carry out the answer of a report: wait if asked to, raise StopTrial if stopped."""
     if code == WAIT:
         code = reporter.context.wait()
@@ -442,7 +442,7 @@ def _keep_checkpoint(
     context: TrialContext, checkpoint: Checkpoint | str | os.PathLike[str] | None
 ) -> str | None:
     """Copy a reported checkpoint into the trial's folder; its path, relative to the experiment's folder."""
-    pending, context.pending, context.quick = context.pending, None, True
+    pending, context.pending, context.quick = context.pending, None, not context.is_class
     if checkpoint is None:
         return pending
     if not isinstance(checkpoint, (str, os.PathLike)):

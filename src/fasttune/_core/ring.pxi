@@ -109,6 +109,7 @@ cdef enum:
     K_REQUEUED = 12    # a failed or interrupted trial waits for another attempt; payload UTF-8 checkpoint path
     K_META = 13        # payload JSON: about the experiment
     K_DECISION = 14    # the loop's answer to a report that waited; flags: the decision
+    K_TOLD = 15        # what a user's functions say of one trial; payload JSON {"name", "dirname", "resources"}
     # from the loop to a worker, never stored
     K_RUN = 32         # run `step` trials from number `trial` on
     K_RUN_ONE = 33     # payload: pickled start
@@ -143,6 +144,7 @@ KIND_CONFIG = K_CONFIG
 KIND_REQUEUED = K_REQUEUED
 KIND_META = K_META
 KIND_DECISION = K_DECISION
+KIND_TOLD = K_TOLD
 KIND_RUN = K_RUN
 KIND_RUN_ONE = K_RUN_ONE
 KIND_ANSWER = K_ANSWER

@@ -339,9 +339,11 @@ class ExperimentAnalysis:
             trials, score = trials[usable], score[usable]
         if not len(score):
             return None
-        if np.isnan(score).all():
+        known = np.flatnonzero(~np.isnan(score))  # nanargmax would take a NaN for an infinity of the worst sign
+        if not len(known):
             return int(trials[0])
-        return int(trials[np.nanargmax(score) if mode == "max" else np.nanargmin(score)])
+        pick = np.argmax if mode == "max" else np.argmin
+        return int(trials[known[pick(score[known])]])
 
     def _in_order(self, rows: Any) -> Any:
         """Rows, at most one per trial, of the chosen trials in their order."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import warnings
-from typing import Any
 
 from fasttune import _core
 from fasttune.error import ExperimentLockedError
