@@ -107,6 +107,7 @@ class ExperimentState(ExperimentRecords):
         self.instructions: list[Instruction] = []
         self.happened: list[Happening] = []
         self.waiting: deque[int] = deque()  # trials to be run again: retries, and what a resumed run left
+        self._handed: set[int] = set()  # chosen and handed out, and not known to have begun yet
         self.stopping: str | None = None  # why no trial is started any more
         self.failed_fast: int | None = None
         self._now = 0.0
@@ -151,7 +152,7 @@ class ExperimentState(ExperimentRecords):
             watch |= REPORT_BIT
         if self.asks or searcher is not None or self.hooks & {"on_trial_complete", "on_trial_error"}:
             watch |= ENDS
-        if "on_trial_start" in self.hooks:
+        if self.chooses or "on_trial_start" in self.hooks:
             watch |= STARTS
         return watch
 
@@ -215,25 +216,42 @@ class ExperimentState(ExperimentRecords):
 
     def put_back(self, start: Start | Resume) -> None:
         """There was no room for this start after all."""
-        if isinstance(start, Start):
+        if self.chooses:
+            self._handed.discard(start.trial)
+        elif isinstance(start, Start):
             self.waiting.appendleft(start.trial)
 
     def _chosen(self) -> Start | Resume | None:
-        if self.table.pending == 0:
+        if self.table.pending == self._handed_of("PENDING"):
             self._suggest(1 if self.searcher is not None else LOOKAHEAD)
-        if not (self.table.pending or self.table.paused):
+        if self.table.pending + self.table.paused == len(self._handed):
             return None
         trial = self.scheduler.choose_trial_to_run(self)
         if trial is None:
             return None
-        if trial.status == "PAUSED":
-            return Resume(trial.index)
-        if trial.status != "PENDING":
+        status = trial.status
+        if status not in ("PENDING", "PAUSED"):
             raise TuneError(
-                f"{type(self.scheduler).__name__}.choose_trial_to_run() chose {trial}, which is {trial.status}: "
+                f"{type(self.scheduler).__name__}.choose_trial_to_run() chose {trial}, which is {status}: "
                 "only PENDING and PAUSED trials can be run"
             )
-        return self.start_of(trial.index)
+        start = Resume(trial.index) if status == "PAUSED" else self.start_of(trial.index)
+        self._handed.add(trial.index)
+        return start
+
+    def _handed_of(self, status: str) -> int:
+        return sum(self.table.status(i) == status for i in self._handed)
+
+    def status(self, i: int) -> str:
+        """As the journal has it; a trial that was handed out counts as RUNNING before it says so."""
+        return "RUNNING" if i in self._handed else self.table.status(i)
+
+    def trials_of(self, status: str, most: int = -1) -> list[Trial]:
+        if not self._handed or status not in ("PENDING", "PAUSED"):
+            return super().trials_of(status, most)
+        found = super().trials_of(status, -1 if most < 0 else most + len(self._handed))
+        free = [trial for trial in found if trial.index not in self._handed]
+        return free if most < 0 else free[:most]
 
     def start_of(self, i: int) -> Start:
         """How to start trial i now: fresh, or from its newest checkpoint."""
@@ -351,6 +369,7 @@ class ExperimentState(ExperimentRecords):
                 handler(self, event)
 
     def _on_start(self, event: tuple[Any, ...]) -> None:
+        self._handed.discard(event[1])
         self._happen("on_trial_start", event[1])
 
     def _on_report(self, event: tuple[Any, ...]) -> None:
@@ -419,6 +438,7 @@ class ExperimentState(ExperimentRecords):
 
     _HANDLERS: dict[int, Callable[[ExperimentState, tuple[Any, ...]], None]] = {
         _core.KIND_START: _on_start,
+        _core.KIND_RESUMED: _on_start,
         _core.KIND_REPORT: _on_report,
         _core.KIND_END: _on_end,
         _core.KIND_ERROR: _on_error,
@@ -427,6 +447,7 @@ class ExperimentState(ExperimentRecords):
 
     def requeue(self, i: int) -> None:
         """Trial i waits for another attempt."""
+        self._handed.discard(i)
         self._record(_core.KIND_REQUEUED, i, 0)
         if self.asks:
             self.scheduler.on_trial_add(self, self.trials[i])
@@ -441,9 +462,14 @@ class ExperimentState(ExperimentRecords):
         """Trial i is over because the run says so."""
         self._own(_core.KIND_END, i, 0, b"", flags=_core.STOP)
 
-    def interrupt(self, i: int) -> None:
-        """Trial i lost its process through no fault of its own: it waits for another attempt."""
-        self.requeue(i)
+    def take_back(self, i: int) -> None:
+        """Trial i was paused in, or handed to, a process that has died before it could go on: it waits again."""
+        self._handed.discard(i)
+        status = self.table.status(i)
+        if status == "PAUSED":
+            self.requeue(i)
+        elif status == "PENDING" and not self.chooses and i not in self.waiting:
+            self.waiting.append(i)
 
     def stop_all(self, why: str) -> None:
         """Start nothing more and end what runs."""

@@ -408,6 +408,7 @@ class TuneLoop:
             self._commit()
             if isinstance(start, Resume):
                 if not executor.resume(start.trial):
+                    state.put_back(start)
                     break
             else:
                 started = self._start(start)
@@ -492,12 +493,8 @@ class TuneLoop:
                 state.end(death.trial)
             else:
                 state.fail(death.trial, death.why)
-        for trial in death.suspended:
-            if state.status(trial) == "PAUSED":
-                state.interrupt(trial)
-        for trial in death.unstarted:
-            if state.status(trial) == "PENDING" and trial not in state.waiting and not state.chooses:
-                state.waiting.append(trial)
+        for trial in (*death.suspended, *death.unstarted):
+            state.take_back(trial)
 
     def _end_if_stuck(self) -> None:
         """Nothing runs, nothing was given out: what is still waiting or paused will never be chosen."""

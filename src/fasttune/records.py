@@ -333,6 +333,14 @@ class ExperimentRecords:
         """The trial of an id; KeyError."""
         return self.trials[self.index_of(trial_id)]
 
+    def get_trials(self) -> Trials:
+        """All trials, for schedulers written for Ray Tune, whose first argument has this method."""
+        return self.trials
+
+    def get_live_trials(self) -> list[Trial]:
+        """The trials that are not over yet."""
+        return [trial for trial in self.trials if trial.status not in ("TERMINATED", "ERROR")]
+
     def trials_of(self, status: str, most: int = -1) -> list[Trial]:
         """The first ``most`` trials of a status."""
         return [self.trials[i] for i in self.table.of_status(status, most)]
