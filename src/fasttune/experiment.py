@@ -17,6 +17,7 @@ from fasttune import _core
 from fasttune.error import JournalError, TuneError
 from fasttune.records import CONFIGS_HEAD, FORMAT, ExperimentRecords, first_meta
 from fasttune.result import flatten
+from fasttune.retention import Retention
 from fasttune.rule import CompiledRule
 from fasttune.schedulers.base import compiled_rule
 from fasttune.search.base import Searcher
@@ -117,6 +118,8 @@ class ExperimentState(ExperimentRecords):
         self._suggested_by_searcher = 0
         self._seen_last: set[int] = set()
         self._added: set[int] = set()
+        self.retention = Retention(spec.checkpoint) if spec.checkpoint.num_to_keep is not None else None
+        self.surplus: list[str] = []  # checkpoints to be deleted once the journal holds what has been folded
         self._live = True
         self._folders: set[str] = set()  # that users' functions named
         self._names = (
@@ -147,9 +150,10 @@ class ExperimentState(ExperimentRecords):
         watch = 0
         searcher = self.searcher
         hears_results = searcher is not None and type(searcher).on_trial_result is not Searcher.on_trial_result
-        if self.asks or hears_results or "on_trial_result" in self.hooks:
+        scores = self.retention is not None and self.retention.attribute is not None
+        if self.asks or hears_results or scores or "on_trial_result" in self.hooks:
             watch |= REPORT_BIT
-        if self.asks or searcher is not None or self.hooks & {"on_trial_complete", "on_trial_error"}:
+        if self.asks or searcher is not None or self.retention is not None or self.hooks & {"on_trial_complete", "on_trial_error"}:
             watch |= ENDS
         if "on_trial_start" in self.hooks:
             watch |= STARTS
@@ -245,6 +249,8 @@ class ExperimentState(ExperimentRecords):
         if found is None:
             return Start(i, config, *self.restored, -1, self.spec.restore, attempt)
         path, step = found
+        if self.retention is not None:
+            self.retention.started(i, path)
         return Start(i, config, step, self._seconds_up_to(i, step), self.table.rung(i), path, attempt)
 
     def _seconds_up_to(self, i: int, step: int) -> float:
@@ -365,6 +371,8 @@ class ExperimentState(ExperimentRecords):
         if decision != _core.STOP and self.searcher is not None:
             self.searcher.on_trial_result(self.trial_id(i), flatten(result))
         self._happen("on_trial_result", i, result)
+        if self.retention is not None:
+            self.surplus += self.retention.reported(i, step, {**result, **metrics})
 
     def _decide(self, i: int, result: dict[str, Any]) -> int:
         """Stop criteria first, then the scheduler."""
@@ -382,6 +390,8 @@ class ExperimentState(ExperimentRecords):
 
     def _on_end(self, event: tuple[Any, ...]) -> None:
         _, i, flags, _, _, _ = event
+        if self.retention is not None:
+            self.surplus += self.retention.ended(i)
         result = self.last_result(i)
         flat = flatten(result)
         if self.asks:
@@ -394,11 +404,15 @@ class ExperimentState(ExperimentRecords):
 
     def _on_checkpoint(self, event: tuple[Any, ...]) -> None:
         path = os.path.join(self.path, event[5])
+        if self.retention is not None:
+            self.surplus += self.retention.saved(event[1], event[3], path)
         self._happen("on_checkpoint", event[1], checkpoint=path)
         self._happen("on_trial_save", event[1])
 
     def _on_error(self, event: tuple[Any, ...]) -> None:
         i = event[1]
+        if self.retention is not None:
+            self.surplus += self.retention.ended(i)
         if not self._live:
             return
         limit = self.spec.failure.max_failures
@@ -462,6 +476,10 @@ class ExperimentState(ExperimentRecords):
         if self.stopping is None and self.stopper is not None and self.stopper.stop_all():
             self.stop_all(f"{type(self.stopper).__name__} says so")
 
+    def take_surplus(self) -> list[str]:
+        surplus, self.surplus = self.surplus, []
+        return surplus
+
     def take_entries(self) -> list[Entry]:
         entries, self.entries = self.entries, []
         return entries
@@ -515,7 +533,7 @@ class ExperimentState(ExperimentRecords):
             if self.searcher is not None:
                 self.searcher.suggest(self.trial_id(i))  # brings its own state to where it was
             self._add(range(i, i + 1))
-        elif kind in (_core.KIND_REPORT, _core.KIND_END):
+        elif kind in (_core.KIND_REPORT, _core.KIND_END, _core.KIND_CHECKPOINT):
             self._HANDLERS[kind](self, event)
 
     def _requeue_unfinished(self, resume: ResumeConfig) -> None:

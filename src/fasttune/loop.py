@@ -31,6 +31,7 @@ from fasttune.experiment import (
 )
 from fasttune.resources import Supply, check_possible, detect, resolve_resources, trial_environ
 from fasttune.result import AUTO_RESULT_KEYS
+from fasttune.retention import delete
 from fasttune.rule import NO_RULE
 from fasttune.storage.recovery import ExperimentLock, recover_rings
 from fasttune.storage.sqlite import SqliteReader, SqliteStorage
@@ -330,6 +331,8 @@ class TuneLoop:
         self._committed_at = time.monotonic()
         if self._executor is not None:
             self._executor.release()
+        for path in self.state.take_surplus() if hasattr(self, "state") else ():
+            delete(path)
 
     def _drain_within(self) -> None:
         """A trial in this process found its ring full: fold and store without starting or ending anything."""
