@@ -149,10 +149,8 @@ class TuneLoop:
         return detect(environ, gpus=self.spec.gpus if wants_gpu else None)
 
     def _begin(self, hooks: frozenset[str]) -> ExperimentState:
-        import socket
-
         prefix = os.urandom(3).hex()[:5]
-        meta = make_meta(self.spec, prefix, self._now(), socket.gethostname(), [])
+        meta = make_meta(self.spec, prefix, self._now(), os.uname().nodename, [])
         state = ExperimentState(self.spec, meta, self.storage, hooks)
         meta["variants"] = [one.meta() for one in state.variants]
         self._store_meta(meta)

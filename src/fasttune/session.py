@@ -172,7 +172,7 @@ def report(
             return
         if code > CONTINUE:
             _obey(reporter, code)
-            return
+            return  # what is left went the long way round: not plain, no room in the ring, no metric
     if reporter is None:
         _warn_once(
             "report",

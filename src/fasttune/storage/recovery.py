@@ -15,6 +15,7 @@ from fasttune.storage.base import Entry, Storage
 
 LOCK_FILE = ".lock"
 RINGS = "rings"
+HEADER = 4096  # bytes before a ring's records
 
 
 class ExperimentLock:
@@ -59,43 +60,56 @@ def ring_sources(folder: str) -> list[int]:
 
 
 def recover_rings(folder: str, storage: Storage) -> int:
-    """Move what killed processes left in their rings into the journal; bytes moved. The caller holds the lock."""
+    """Move what killed processes left in their rings into the journal; bytes moved. The caller holds the lock.
+
+    What a ring holds goes on from where the journal ends; behind a damaged entry of the journal there is no such place, and
+    the rings are given up. OSError (no memory, no space, no right) leaves the rings that were not yet moved as they are.
+    """
     sources = ring_sources(folder)
+    damaged = bool(sources) and storage.mend()
     positions = storage.positions() if sources else {}
     moved = 0
     for source in sources:
-        entries = _left_in(ring_path(folder, source), source, positions.get(source, 0))
-        if entries:
+        path = ring_path(folder, source)
+        if damaged:
+            _warn_of(path, "the journal before it is damaged")
+        elif entries := _left_in(path, source, positions.get(source, 0)):
             storage.append(entries)
             moved += sum(len(data) for _, _, data in entries)
-        os.unlink(ring_path(folder, source))
+        os.unlink(path)
     _remove_rest(os.path.join(folder, RINGS))
     return moved
 
 
 def _left_in(path: str, source: int, position: int) -> list[Entry]:
+    """What the ring of a file holds from ``position`` on, up to the first damaged record."""
     import mmap
 
-    try:
-        with open(path, "r+b") as file, mmap.mmap(file.fileno(), 0) as memory:
-            capacity = int.from_bytes(memory[8:16], "little")
-            view = memoryview(memory)[: 4096 + capacity]
-            ring = _core.Ring(view)
-            ring.rewind(position)
-            entries: list[Entry] = []
-            while (data := ring.take()) is not None:
-                entries.append((source, ring.position, bytes(data)))
-                del data
-            del ring, view
-            return entries
-    except (ValueError, OSError) as error:
-        warnings.warn(f"the ring {path} cannot be read ({error}); its last reports are lost", RuntimeWarning, stacklevel=2)
+    with open(path, "r+b") as file:
+        if os.fstat(file.fileno()).st_size < HEADER:
+            return []  # killed before the ring was made
+        memory = mmap.mmap(file.fileno(), 0)  # unmapped with its last user
+    if not any(memory[:HEADER]):
         return []
+    capacity = int.from_bytes(memory[8:16], "little")
+    entries: list[Entry] = []
+    try:
+        ring = _core.Ring(memoryview(memory)[: HEADER + capacity])
+        ring.rewind(position)
+        while (data := ring.take()) is not None:
+            _core.decode(data)  # what is damaged here must not make the journal unreadable
+            entries.append((source, ring.position, bytes(data)))
+    except (ValueError, OverflowError) as error:
+        _warn_of(path, str(error))
+    return entries
+
+
+def _warn_of(path: str, why: str) -> None:
+    warnings.warn(f"the ring {path} cannot be read ({why}); its last reports are lost", RuntimeWarning, stacklevel=3)
 
 
 def _remove_rest(folder: str) -> None:
-    import shutil
+    if os.path.isdir(folder):
+        import shutil
 
-    shutil.rmtree(folder, ignore_errors=True)
-
-
+        shutil.rmtree(folder, ignore_errors=True)
