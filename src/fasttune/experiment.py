@@ -113,6 +113,8 @@ class ExperimentState(ExperimentRecords):
         self._now = 0.0
         self.restored = (0, 0.0)  # iterations and seconds in the checkpoint that every trial starts from
         self._fresh_from = 0  # trials from here on that exist have not been handed out
+        self._handed: set[int] = set()  # chosen by the scheduler and not begun yet: they count as RUNNING
+        self._removed: set[int] = set()  # ended while they were paused
         self._given_out: list[int] = [0] * len(spec.trainables)  # configs suggested per experiment
         self._searcher_done = self.searcher is None
         self._suggested_by_searcher = 0
@@ -155,7 +157,7 @@ class ExperimentState(ExperimentRecords):
             watch |= REPORT_BIT
         if self.asks or searcher is not None or self.retention is not None or self.hooks & {"on_trial_complete", "on_trial_error"}:
             watch |= ENDS
-        if "on_trial_start" in self.hooks:
+        if self.chooses or "on_trial_start" in self.hooks:
             watch |= STARTS
         return watch
 
@@ -178,7 +180,7 @@ class ExperimentState(ExperimentRecords):
     def finished(self) -> bool:
         """Nothing runs, waits or can still be suggested."""
         table = self.table
-        if table.running or (self.stopping is None and (table.pending or table.paused)):
+        if table.running or self._handed or (self.stopping is None and (table.pending or table.paused)):
             return False
         return self.stopping is not None or self._exhausted()
 
@@ -219,25 +221,44 @@ class ExperimentState(ExperimentRecords):
 
     def put_back(self, start: Start | Resume) -> None:
         """There was no room for this start after all."""
-        if isinstance(start, Start):
+        if self.chooses:
+            self._handed.discard(start.trial)
+        elif isinstance(start, Start):
             self.waiting.appendleft(start.trial)
 
+    def never_began(self, i: int) -> None:
+        """Trial i was handed out to a worker that died first."""
+        self._handed.discard(i)
+        if self.table.status(i) == "PENDING" and not self.chooses and i not in self.waiting:
+            self.waiting.append(i)
+
     def _chosen(self) -> Start | Resume | None:
-        if self.table.pending == 0:
+        if not self.trials_of("PENDING", 1):
             self._suggest(1 if self.searcher is not None else LOOKAHEAD)
         if not (self.table.pending or self.table.paused):
             return None
         trial = self.scheduler.choose_trial_to_run(self)
         if trial is None:
             return None
-        if trial.status == "PAUSED":
-            return Resume(trial.index)
-        if trial.status != "PENDING":
+        status = trial.status
+        if status not in ("PENDING", "PAUSED"):
             raise TuneError(
                 f"{type(self.scheduler).__name__}.choose_trial_to_run() chose {trial}, which is {trial.status}: "
                 "only PENDING and PAUSED trials can be run"
             )
-        return self.start_of(trial.index)
+        self._handed.add(trial.index)
+        return Resume(trial.index) if status == "PAUSED" else self.start_of(trial.index)
+
+    def status(self, i: int) -> str:
+        return "RUNNING" if i in self._handed else self.table.status(i)
+
+    def trials_of(self, status: str, most: int = -1) -> list[Trial]:
+        found = self.table.of_status(status, most if most < 0 else most + len(self._handed))
+        if self._handed and status == "RUNNING":
+            found = sorted({*found, *self._handed})
+        elif self._handed:
+            found = [i for i in found if i not in self._handed]
+        return [self.trials[i] for i in (found if most < 0 else found[:most])]
 
     def start_of(self, i: int) -> Start:
         """How to start trial i now: fresh, or from its newest checkpoint."""
@@ -357,6 +378,7 @@ class ExperimentState(ExperimentRecords):
                 handler(self, event)
 
     def _on_start(self, event: tuple[Any, ...]) -> None:
+        self._handed.discard(event[1])
         self._happen("on_trial_start", event[1])
 
     def _on_report(self, event: tuple[Any, ...]) -> None:
@@ -390,6 +412,7 @@ class ExperimentState(ExperimentRecords):
 
     def _on_end(self, event: tuple[Any, ...]) -> None:
         _, i, flags, _, _, _ = event
+        self._handed.discard(i)
         if self.retention is not None:
             self.surplus += self.retention.ended(i)
         result = self.last_result(i)
@@ -397,7 +420,10 @@ class ExperimentState(ExperimentRecords):
         if self.asks:
             if not flags & 7 and self.table.last(i) is not None:
                 self.scheduler.on_trial_result(self, self.trials[i], flat)  # a trial that ended by itself: seen as done
-            self.scheduler.on_trial_complete(self, self.trials[i], flat)
+            if i in self._removed:
+                self.scheduler.on_trial_remove(self, self.trials[i])
+            else:
+                self.scheduler.on_trial_complete(self, self.trials[i], flat)
         if self.searcher is not None:
             self.searcher.on_trial_complete(self.trial_id(i), flat, error=False)
         self._happen("on_trial_complete", i)
@@ -411,6 +437,7 @@ class ExperimentState(ExperimentRecords):
 
     def _on_error(self, event: tuple[Any, ...]) -> None:
         i = event[1]
+        self._handed.discard(i)
         if self.retention is not None:
             self.surplus += self.retention.ended(i)
         if not self._live:
@@ -433,6 +460,7 @@ class ExperimentState(ExperimentRecords):
 
     _HANDLERS: dict[int, Callable[[ExperimentState, tuple[Any, ...]], None]] = {
         _core.KIND_START: _on_start,
+        _core.KIND_RESUMED: _on_start,
         _core.KIND_REPORT: _on_report,
         _core.KIND_END: _on_end,
         _core.KIND_ERROR: _on_error,
@@ -457,6 +485,7 @@ class ExperimentState(ExperimentRecords):
 
     def interrupt(self, i: int) -> None:
         """Trial i lost its process through no fault of its own: it waits for another attempt."""
+        self._handed.discard(i)
         self.requeue(i)
 
     def stop_all(self, why: str) -> None:
@@ -469,7 +498,9 @@ class ExperimentState(ExperimentRecords):
     def end_paused(self) -> None:
         """Paused trials that nobody will choose any more are over."""
         for i in self.table.of_status("PAUSED"):
-            self.end(i)
+            if i not in self._handed:
+                self._removed.add(i)
+                self.end(i)
 
     def poll_stoppers(self) -> None:
         """Ask the stopper about the whole experiment, once a turn."""
