@@ -248,10 +248,11 @@ class ProcessExecutor(Executor):
         self.run_span(chunk[0], first, limit - first, chunk[1])
         return True
 
-    def withdraw(self) -> None:
+    def withdraw(self) -> list[int]:
         for slot in self._slots.values():
             while slot.wire.up.take_back() is not None:
                 pass
+        return []
 
     def set_chunks(self, chunk_of: Callable[[int], tuple[int, int]]) -> None:
         """How to find (experiment, variant) of a trial."""
