@@ -23,7 +23,7 @@ from fasttune.search.base import Searcher
 from fasttune.search.basic_variant import BasicVariantGenerator
 from fasttune.search.variants import Variants
 from fasttune.storage.recovery import ExperimentLock, recover_rings
-from fasttune.storage.sqlite import SqliteStorage
+from fasttune.storage.sqlite import SqliteReader, SqliteStorage
 from fasttune.trial import Trial, allowed_folder_name
 
 if TYPE_CHECKING:
@@ -588,18 +588,17 @@ class ExperimentState(ExperimentRecords):
         lock: ExperimentLock | None = None
         try:
             try:
-                lock = ExperimentLock(path)
+                lock = ExperimentLock(path, reading=True)
                 recover_rings(path, storage)
             except (ExperimentLockedError, OSError):
                 pass  # somebody writes it, or we may not: read what is committed
             records = ExperimentRecords.read(storage, path)
             if lock is not None and not storage.has_table():
                 storage.write_table(*records.table_rows())
+            records.storage = SqliteReader(path)
             return records
-        except BaseException:
-            storage.close()
-            raise
         finally:
+            storage.close()
             if lock is not None:
                 lock.release()
 

@@ -101,7 +101,8 @@ class ExperimentRecords:
         self._errors[event[1]] = event[5]
 
     def _note_exception(self, event: tuple[Any, ...]) -> None:
-        self._exceptions[event[1]] = event[5]
+        if not self.rereads:  # only what came from this run's own workers is ever unpickled
+            self._exceptions[event[1]] = event[5]
 
     def _note_checkpoint(self, event: tuple[Any, ...]) -> None:
         _, trial, _, step, _, path = event

@@ -90,9 +90,11 @@ class Executor(ABC):
     name: str = ""
 
     @abstractmethod
-    def open(self, program: Program, epoch: float, rule: Any, drain: Callable[[], None]) -> None:
+    def open(
+        self, program: Program, epoch: float, rule: Any, drain: Callable[[], None], turn: Callable[[], None]
+    ) -> None:
         """Get ready. ``drain`` folds and stores what is in the rings, for an executor that runs trials in this process
-        and finds its ring full; ``rule`` is the compiled rule when it is not to be shared. Raises before any trial starts."""
+        and finds its ring full; ``turn`` is a whole turn from within such a trial, but for starting others; ``rule`` is the compiled rule when it is not to be shared. Raises before any trial starts."""
 
     @abstractmethod
     def room(self) -> int:
@@ -122,6 +124,9 @@ class Executor(ABC):
     def kill(self, trial: int) -> None:
         """End a trial that does not listen, with its process. The death is reported as any other."""
 
+    def withdraw(self) -> None:
+        """Trials that it was given and that have not begun shall not begin, as far as that can still be had."""
+
     @abstractmethod
     def poll(self, timeout: float) -> list[Batch]:
         """What happened; waits up to ``timeout`` seconds if nothing did."""
@@ -134,9 +139,17 @@ class Executor(ABC):
     def deaths(self) -> list[Death]:
         """Processes that ended by themselves since the last call; all their records have been polled."""
 
+    def halt(self) -> None:  # noqa: B027
+        """End everything that runs; what it wrote can still be had by :meth:`drain_now`. Safe to call twice."""
+
+    def drain_now(self) -> list[Batch]:
+        """What is in the rings and was not polled yet, without waiting and without running anything."""
+        return []
+
     @abstractmethod
     def close(self) -> None:
-        """End everything that runs and leave nothing behind; safe to call twice."""
+        """End everything that runs and leave nothing behind but rings that hold more than was released; safe to call
+        twice."""
 
     @property
     @abstractmethod

@@ -34,6 +34,7 @@ class HostContext(TrialContext):
         self._experiment = self._shift = 0
         self.wait = host.wait
         self.flush = host.flush
+        self.turn = host.turn
         self.config: dict[str, Any] = {}
         self.renew(False, None, 0)
 
@@ -94,20 +95,30 @@ class HostContext(TrialContext):
         return self.host.resources(self.job)
 
 
+def _nothing() -> None:
+    """No turn is due: the loop is in another process."""
+
+
 class Host:
     """Runs the trials of ``program`` with ``reporter``.
 
     ``wait(context)`` blocks until the loop has answered and returns CONTINUE or STOP; ``flush()`` returns when the ring has
-    room again.
+    room again; ``turn()`` lets a loop in this thread have a turn when a report was answered with TURN.
     """
 
     def __init__(
-        self, program: Program, reporter: _core.Reporter, wait: Callable[[], int], flush: Callable[[], None]
+        self,
+        program: Program,
+        reporter: _core.Reporter,
+        wait: Callable[[], int],
+        flush: Callable[[], None],
+        turn: Callable[[], None] = _nothing,
     ) -> None:
         self.program = program
         self.reporter = reporter
         self.wait = wait
         self.flush = flush
+        self.turn = turn
         self.pid = os.getpid()
         self.ask_from = 0 if program.asks else _core.NEVER_ASK
         self.context = HostContext(self)

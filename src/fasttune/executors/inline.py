@@ -10,14 +10,17 @@ The ring is a memory-mapped file of the experiment's folder, as a worker's: repo
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from fasttune import _core
+from fasttune.error import StopTrial
 from fasttune.executors.base import Batch, Death, Executor, Job, Program
 from fasttune.executors.host import Host, HostContext
 
@@ -45,14 +48,19 @@ class InlineExecutor(Executor):
         self._grant = 256
         self._stride = 1
         self._slice_ends = 0.0
+        self._broken: BaseException | None = None  # raised by the loop within a trial
         self._memory: mmap.mmap | None = None
+        self.in_trial = False  # the user's code runs: a Ctrl-C may end it where it is
 
-    def open(self, program: Program, epoch: float, rule: Any, drain: Callable[[], None]) -> None:
+    def open(
+        self, program: Program, epoch: float, rule: Any, drain: Callable[[], None], turn: Callable[[], None]
+    ) -> None:
         os.makedirs(os.path.dirname(self._path), exist_ok=True)
         self._memory = map_file(self._path, 4096 + RING_BYTES)
         self.ring = _core.Ring(self._memory, create=True, epoch=epoch)
         self._program = program
         self._drain = drain
+        self._turn = turn
         self.reporter = _core.Reporter(
             self.ring,
             metric=program.metric,
@@ -61,7 +69,7 @@ class InlineExecutor(Executor):
             time_attr=program.rule.time_attr,
             limits=program.limits,
         )
-        self.host = Host(program, self.reporter, self._wait, drain)
+        self.host = Host(program, self.reporter, self._wait, self._drain_within, self._turn_within)
         self._greenlets = program.asks or program.pauses
         if self._greenlets:
             import greenlet
@@ -86,6 +94,10 @@ class InlineExecutor(Executor):
             return False
         self._jobs.append(job)
         return True
+
+    def withdraw(self) -> None:
+        self._spans.clear()
+        self._jobs.clear()
 
     def resume(self, trial: int) -> bool:
         if len(self._waiting) + len(self._ready) >= self._slots:
@@ -123,13 +135,19 @@ class InlineExecutor(Executor):
         outer = _core.current()
         self.reporter.bind()
         self._slice_ends = time.monotonic() + SLICE_S
+        if not self._greenlets:
+            self.reporter.turn_in(2 * SLICE_S)
+        self.in_trial = True
         try:
             if self._greenlets:
                 self._switch_around()
             else:
                 self._run_plain()
         finally:
+            self.in_trial = False
             self.reporter.unbind() if outer is None else outer.bind()
+        if self._broken is not None:
+            raise self._broken
         return self._take()
 
     def _enough(self) -> bool:
@@ -200,6 +218,25 @@ class InlineExecutor(Executor):
         decision: int = self._hub.switch()
         return decision
 
+    def _turn_within(self) -> None:
+        """A plain trial goes on for longer than a slice: what watches the run sees it all the same."""
+        self.reporter.turn_in(math.inf)  # not from within the turn itself
+        self._guarded(self._turn)
+        self.reporter.turn_in(SLICE_S)
+
+    def _drain_within(self) -> None:
+        self._guarded(self._drain)
+
+    def _guarded(self, call: Callable[[], None]) -> None:
+        """What goes wrong in the loop is no fault of the trial that it is called from: it is raised behind the trial."""
+        try:
+            call()
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            self._broken = error
+            raise StopTrial from error
+
     def _take(self) -> list[Batch]:
         batches = []
         while (data := self.ring.take()) is not None:
@@ -207,7 +244,6 @@ class InlineExecutor(Executor):
         return batches
 
     def drain_now(self) -> list[Batch]:
-        """What is in the ring, from within a trial that found it full."""
         return self._take()
 
     def release(self) -> None:
@@ -224,26 +260,42 @@ class InlineExecutor(Executor):
     def idle(self) -> bool:
         return not (self._spans or self._jobs or self._ready)
 
-    def close(self) -> None:
+    def halt(self) -> None:
         if self._memory is None:
             return
         self._spans.clear()
         self._jobs.clear()
         self._end_suspended()
+
+    def close(self) -> None:
+        if self._memory is None:
+            return
+        self.halt()
         self.host.close()
+        whole = self.ring.released == self.ring.head
         self.reporter.context = None
         del self.host, self.reporter, self.ring
         self._memory = None  # unmapped when the last view of it has gone
+        remove_ring(self._path, whole)
 
     def _end_suspended(self) -> None:
         """Trials that wait end as a stopped one does: their ``finally`` blocks run."""
-        from fasttune.error import StopTrial
-
         left = [*self._waiting.values(), *(green for green, _, _ in self._paused.values())]
         self._waiting.clear()
         self._paused.clear()
         for green in left:
             green.throw(StopTrial)
+
+
+def remove_ring(path: str, whole: bool) -> None:
+    """Remove a ring's file if the journal has all of it, and what lies beside it; the folder too, when it is empty."""
+    with suppress(FileNotFoundError):
+        os.unlink(path.removesuffix(".ring") + ".err")
+    if whole:
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+    with suppress(OSError):
+        os.rmdir(os.path.dirname(path))
 
 
 def map_file(path: str, size: int) -> mmap.mmap:

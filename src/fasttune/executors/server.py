@@ -11,6 +11,7 @@ import select
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,22 +22,31 @@ from fasttune.error import TuneError
 SOURCE = "import sys; sys.path.insert(0, {folder!r}); from fasttune.executors.worker import serve; serve(3, 4, 5)"
 GONE = "the server of the worker processes has died{}; what it printed is above"
 
-_ready: list[tuple[int, Server]] = []  # (process that launched it, server): at most one
+class _Early(threading.local):
+    """The server that waits for the run which this thread sets up."""
+
+    server: Server | None = None
+    launched_by = -1  # process
+
+
+_early = _Early()
 
 
 @contextmanager
 def launched_early() -> Iterator[None]:
-    """Launch a server for the run that is set up in the block; if the run is refused, the server ends."""
-    if not any(pid == os.getpid() for pid, _ in _ready):
-        _ready[:] = [(os.getpid(), Server())]
+    """Launch a server for the run that is set up in the block, in this thread; if the run is refused, the server ends."""
+    _early.server, _early.launched_by = Server(), os.getpid()
     try:
         yield
-    except BaseException:
-        for pid, server in _ready:
-            if pid == os.getpid():
-                server.end()
-        _ready.clear()
-        raise
+    finally:
+        server = _taken_early()
+        if server is not None:
+            server.end()
+
+
+def _taken_early() -> Server | None:
+    server, _early.server = _early.server, None
+    return server if _early.launched_by == os.getpid() else None
 
 
 class Server:
@@ -71,10 +81,8 @@ class Server:
 
     @classmethod
     def take(cls) -> Server:
-        """The server that was launched early by this process, or a new one."""
-        launched = [server for pid, server in _ready if pid == os.getpid()]
-        _ready.clear()
-        return launched[0] if launched else cls()
+        """The server that was launched early for the run of this thread, or a new one."""
+        return _taken_early() or cls()
 
     def tell(self, message: Any) -> None:
         """Send an order; TuneError if the server has gone."""
@@ -109,12 +117,20 @@ class Server:
         except BlockingIOError:
             pass
 
-    def end(self) -> None:
-        """End the server and every worker that is left, and let go of all of it."""
+    def hang_up(self) -> None:
+        """End the server, and with it every worker that is left."""
         self._sock.close()
         _reap(self.pid)
+
+    def close(self) -> None:
+        """Let go of the bell and of the rule's memory."""
         for fd in {self.bell, self._bell_reader, self.rules_fd}:
             os.close(fd)
+
+    def end(self) -> None:
+        """End it and let go of everything."""
+        self.hang_up()
+        self.close()
 
 
 def _bell() -> tuple[int, int]:
