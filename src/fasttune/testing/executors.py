@@ -90,7 +90,7 @@ class Drive:
         self.stories: dict[int, list[Record]] = {}
         self.deaths: list[Death] = []
         self.batches = 0
-        executor.open(program, time.time() - time.monotonic(), None, self._drain)
+        executor.open(program, time.time() - time.monotonic(), None, self._drain, self._drain)
         if hasattr(executor, "set_chunks"):
             executor.set_chunks(lambda trial: (0, trial))
 
