@@ -114,7 +114,7 @@ class TuneLoop:
     def _prepare(self) -> None:
         spec = self.spec
         requests = [one.resources for one in spec.trainables]
-        self._machine = self._detect(requests)
+        self._machine = detect(gpus=spec.gpus)  # GPUs too: a trial that asks for none shall see none
         fixed = [request for request in requests if not callable(request)]
         for request in fixed:
             check_possible(self._machine, request)
@@ -143,14 +143,6 @@ class TuneLoop:
         if hasattr(executor, "set_chunks"):
             executor.set_chunks(self._place_in_variants)
         self._start_reporting()
-
-    def _detect(self, requests: list[Any]) -> Any:
-        wants_gpu = self.spec.gpus is not None or any(
-            callable(request) or request.required_resources.get("GPU", 0) for request in requests
-        )
-        # looking for GPUs costs a few milliseconds: only when somebody asks for one
-        environ = os.environ if wants_gpu else {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-        return detect(environ, gpus=self.spec.gpus if wants_gpu else None)
 
     def _begin(self, hooks: frozenset[str]) -> ExperimentState:
         prefix = os.urandom(3).hex()[:5]
