@@ -137,6 +137,7 @@ class ProcessExecutor(Executor):
         source = self._next_source
         self._next_source += 1
         path = os.path.join(self._folder, "rings", f"{source}.ring")
+        os.makedirs(os.path.dirname(path), exist_ok=True)  # it goes with the last ring, when all workers have died
         try:
             wire = Wire(map_file(path, FILE_BYTES), create=True, epoch=self._epoch, bell_fd=self._server.bell)
             self._server.tell(("fork", source, path, self._environ_of(placement)))
