@@ -92,6 +92,7 @@ class Host:
         self.ask_from = 0 if program.asks else _core.NEVER_ASK
         self.context = HostContext(self)
         self._reused: dict[int, Trainable] = {}
+        self.closing = False  # trials are only left, so that they clean up: nothing is recorded of that
         reporter.context = self.context
 
     # -- whose trial ------------------------------------------------------------------------------------------------
@@ -189,7 +190,10 @@ class Host:
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            self.failed(error)
+            if not self.closing:
+                self.failed(error)
+            return
+        if self.closing:
             return
         while not reporter.end(flags, urgent):
             self.flush()
