@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 COMMIT_S = 0.02  # a report is in the database at most this much later (in its ring it is at once)
 COMMIT_BYTES = 1 << 18
 IDLE_S = 0.1  # longest sleep of a turn
+LAST_INTERRUPT = 5  # this many Ctrl-C end a process whose trial swallows them
 GRACE_S = 1.0  # a trial that was told to stop and does not report is killed after this
 TABLE_SHARE = 0.1  # of the run's time may go into writing the SQL table for people at its end
 OPEN_END_CAPACITY = 1 << 24  # trials that a shared rule has room for when their number is open (untouched pages cost nothing)
@@ -616,7 +617,8 @@ class Interrupts:
     the run in the same way and then the process, as it would have without us. Only in the main thread.
 
     The loop is never torn out of its own work: the first signal is only noted, unless a trial runs in this process; the
-    second one gets the loop out of a callback or searcher that does not come back; the third out of everything.
+    second one gets the loop out of a callback or searcher that does not come back; the third out of everything. A trial in
+    this process that swallows KeyboardInterrupt for ever is ended with the process, by the fifth (its reports survive).
     """
 
     def __init__(self, loop: TuneLoop) -> None:
@@ -635,9 +637,13 @@ class Interrupts:
     def _on_signal(self, number: int, frame: Any) -> None:
         loop = self._loop
         loop.interrupts += 1
+        in_trial = getattr(loop._executor, "in_trial", False)
+        if in_trial and (loop.interrupts >= LAST_INTERRUPT or (self._terminated and number == signal.SIGTERM)):
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
         self._terminated = self._terminated or number == signal.SIGTERM
         enough = 2 if loop.turning else 3  # while results are brought home, one more
-        if loop.interrupts >= enough or getattr(loop._executor, "in_trial", False):
+        if loop.interrupts >= enough or in_trial:
             raise KeyboardInterrupt
 
     def restore(self) -> None:
