@@ -19,6 +19,7 @@ LOCK_FILE = ".lock"
 DYING_S = 3.0  # a worker ends with its driver; this much later it is not waited for any more
 PATIENCE_S = 1.0  # for a process that has the lock and has not said who it is
 RINGS = "rings"
+HEADER = 4096  # bytes before a ring's records
 
 
 class ExperimentLock:
@@ -123,36 +124,38 @@ def _wait_for_writer(fd: int) -> None:
 
 
 def _left_in(path: str, fd: int, source: int, position: int) -> list[Entry]:
-    import mmap
-
+    """Records of a ring's file that the journal does not hold; what is damaged is warned of and left out."""
     try:
-        if not os.fstat(fd).st_size:
+        memory = _contents(fd)
+        if not any(memory[:64]):
             return []  # its process was killed before it began
-        with mmap.mmap(fd, 0) as memory:
-            if not any(memory[:64]):
-                return []
-            capacity = int.from_bytes(memory[8:16], "little")
-            view = memoryview(memory)[: 4096 + capacity]
-            ring = _core.Ring(view)
-            ring.rewind(position)
-            entries: list[Entry] = []
-            while (data := ring.take()) is not None:
-                whole = bytes(data)
-                del data
-                n = _core.whole_records(whole)
-                entries.append((source, ring.position, whole[:n]))
-                if n < len(whole):
-                    warnings.warn(
-                        f"the ring {path} is damaged at byte {ring.position - len(whole) + n}; what comes after is lost",
-                        RuntimeWarning,
-                        stacklevel=2,
-                    )
-                    break
-            del ring, view
-            return entries
+        ring = _core.Ring(memory)
+        ring.rewind(position)
     except (ValueError, OSError) as error:
-        warnings.warn(f"the ring {path} cannot be read ({error}); its last reports are lost", RuntimeWarning, stacklevel=2)
+        _warn(f"the ring {path} cannot be read ({error}); its last reports are lost")
         return []
+    entries: list[Entry] = []
+    while (data := ring.take()) is not None:
+        whole = bytes(data)
+        n = _core.whole_records(whole)
+        entries.append((source, ring.position, whole[:n]))
+        if n < len(whole):
+            _warn(f"the ring {path} is damaged at byte {ring.position - len(whole) + n}; what comes after is lost")
+            break
+    return entries
+
+
+def _contents(fd: int) -> bytearray:
+    """The bytes of the file that are the ring of reports: its header tells how many."""
+    head = os.pread(fd, HEADER, 0)
+    capacity = int.from_bytes(head[8:16], "little")
+    if capacity > os.fstat(fd).st_size:
+        raise ValueError(f"its header speaks of {capacity} bytes, the file has {os.fstat(fd).st_size}")
+    return bytearray(head + os.pread(fd, capacity, HEADER))
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, RuntimeWarning, stacklevel=4)
 
 
 def _remove_rest(folder: str) -> None:
