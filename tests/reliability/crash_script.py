@@ -45,6 +45,15 @@ def steady(config: dict[str, Any]) -> None:
         acks.close()
 
 
+def storm(config: dict[str, Any]) -> None:
+    """Many reports of some size, as fast as can be."""
+    acks = Acks(config)
+    for step in range(config["reports"]):
+        more = {f"m{i}": float(i) for i in range(20)}
+        acks.report(loss=config["x"], **more)
+    acks.close()
+
+
 def endless(config: dict[str, Any]) -> None:
     """Reports for ever."""
     acks = Acks(config)
@@ -93,7 +102,7 @@ def saving(config: dict[str, Any]) -> None:
     acks.close()
 
 
-TRAINABLES = {one.__name__: one for one in (steady, endless, stubborn, brood, saving)}
+TRAINABLES = {one.__name__: one for one in (steady, storm, endless, stubborn, brood, saving)}
 
 
 class Never(tune.Callback):
