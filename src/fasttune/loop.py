@@ -45,6 +45,7 @@ COMMIT_S = 0.02  # a report is in the database at most this much later (in its r
 COMMIT_BYTES = 1 << 18
 IDLE_S = 0.1  # longest sleep of a turn
 PATIENCE = 1000  # such turns in a row are taken for a searcher that will never suggest again
+LAST_INTERRUPT = 5  # this many Ctrl-C end a process whose trial swallows them
 GRACE_S = 1.0  # a trial that was told to stop and does not report is killed after this
 TABLE_SHARE = 0.1  # of the run's time may go into writing the SQL table for people at its end
 OPEN_END_CAPACITY = 1 << 24  # trials that a shared rule has room for when their number is open (untouched pages cost nothing)
@@ -459,7 +460,7 @@ class TuneLoop:
     def _stop_late_starters(self) -> None:
         """Trials that had been handed out when the run was ended, and began since."""
         for trial in self.executor.withdraw():
-            self.state.never_began(trial)
+            self.state.take_back(trial)
         self.state.end_paused()
         self._keep_own()
         if self.state.table.running > len(self._kill_at):
@@ -640,7 +641,8 @@ class Interrupts:
     the run in the same way and then the process, as it would have without us. Only in the main thread.
 
     The loop is never torn out of its own work: the first signal is only noted, unless a trial runs in this process; the
-    second one gets the loop out of a callback or searcher that does not come back; the third out of everything.
+    second one gets the loop out of a callback or searcher that does not come back; the third out of everything. A trial in
+    this process that swallows KeyboardInterrupt for ever is ended with the process, by the fifth (its reports survive).
     """
 
     def __init__(self, loop: TuneLoop) -> None:
@@ -659,9 +661,13 @@ class Interrupts:
     def _on_signal(self, number: int, frame: Any) -> None:
         loop = self._loop
         loop.interrupts += 1
+        in_trial = getattr(loop._executor, "in_trial", False)
+        if in_trial and (loop.interrupts >= LAST_INTERRUPT or (self._terminated and number == signal.SIGTERM)):
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
         self._terminated = self._terminated or number == signal.SIGTERM
         enough = 2 if loop.turning else 3  # while results are brought home, one more
-        if loop.interrupts >= enough or getattr(loop._executor, "in_trial", False):
+        if loop.interrupts >= enough or in_trial:
             raise KeyboardInterrupt
 
     def restore(self) -> None:

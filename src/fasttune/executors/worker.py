@@ -258,6 +258,7 @@ class Worker:
         self.reporter.bind(True)
         self.program = program
         self.host = Host(program, self.reporter, self._wait, self._flush)
+        self.host.alone = True
         self._orders: deque[tuple[Any, ...]] = deque()
         self._answers: dict[int, int] = {}  # trial -> decision
         self._exit = False
