@@ -286,7 +286,8 @@ def test_R6_no_end_with_a_searcher(run):
 
     analysis = run(counts, num_samples=-1, time_budget_s=0.3, search_alg=Endless())
     assert len(analysis.trials) > 1
-    assert sum(trial.status == "PENDING" for trial in analysis.trials) <= 1
+    # a worker may have been handed one that it had no time to begin
+    assert sum(trial.status == "PENDING" for trial in analysis.trials) <= 2
 
 
 def test_R5_long_trials_are_seen_while_they_run(run):

@@ -290,6 +290,11 @@ class Host:
             _, trainable = self._reused.popitem()
             trainable.stop()
 
+    def let_go(self) -> None:
+        """Break the circles of host, context and reporter, so that the ring's memory goes with its last user."""
+        self.reporter.context = None
+        del self.reporter, self.context, self.wait, self.flush
+
     def _logged(self) -> Any:
         from contextlib import nullcontext
 

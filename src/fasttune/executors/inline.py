@@ -275,8 +275,8 @@ class InlineExecutor(Executor):
         self.halt()
         self.host.close()
         whole = self.ring.released == self.ring.head
-        self.reporter.context = None
-        del self.host, self.reporter, self.ring
+        self.host.let_go()
+        del self.host, self.reporter, self.ring, self._drain
         self._memory = None  # unmapped when the last view of it has gone
         remove_ring(self._path, whole)
 
