@@ -20,11 +20,11 @@ SOURCE = ROOT / "src" / "fasttune"
 
 FLOORS = {
     0: ("_core",),
-    1: ("error", "result", "trial", "space", "resources", "config"),
+    1: ("error", "result", "trial", "space", "resources", "rule", "config"),
     2: ("session", "trainable", "checkpoint", "callback", "stopper", "registry"),
     3: ("schedulers", "search", "executors", "storage", "logger", "reporter"),
-    4: ("experiment", "loop", "simulate"),
-    5: ("tuner", "analysis", "cli", "testing", "__init__", "__main__"),
+    4: ("records", "retention", "experiment", "loop", "simulate"),
+    5: ("resolve", "tuner", "analysis", "cli", "testing", "__init__", "__main__"),
 }
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 
@@ -32,7 +32,7 @@ FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 ALLOWED_UPWARDS = {
     ("trial", "checkpoint"): "trial.checkpoint hands out a Checkpoint, made when somebody looks",
     ("result", "checkpoint"): "Result.checkpoint hands out a Checkpoint, made when somebody looks",
-    ("result", "experiment"): "Result.from_path folds an experiment from its folder",
+    ("result", "analysis"): "Result.from_path folds an experiment from its folder",
 }
 
 # Not at module level on floors 0-4: `import fasttune` and the way to the first trial stay light.
@@ -212,13 +212,17 @@ sys.exit(failed != 0)
 
 
 def public_names(path: Path) -> set[str]:
-    """What a package's __init__ offers: what it defines and what it imports to re-export."""
+    """What a package's __init__ offers: what it defines, constants included, and what it imports to re-export."""
     names: set[str] = set()
 
     def visit(body: list[ast.stmt]) -> None:
         for node in body:
             if isinstance(node, ast.FunctionDef | ast.ClassDef):
                 names.add(node.name)
+            elif isinstance(node, ast.Assign):
+                names.update(target.id for target in node.targets if isinstance(target, ast.Name))
+            elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+                names.add(node.target.id)
             elif isinstance(node, ast.ImportFrom) and (
                 node.level or (node.module or "").startswith("fasttune")
             ):

@@ -46,6 +46,7 @@ cdef class Ring:
     cdef public int bell_fd   # written to when the reader sleeps in poll(); -1: it sleeps on the futex word
 
     cdef Record *reserve(self, uint32_t size) noexcept nogil
+    cdef Record *reserve_at(self, uint64_t head, uint32_t size) noexcept nogil
     cdef void publish(self, bint urgent) noexcept nogil
     cdef void call_reader(self) noexcept nogil
 
@@ -112,6 +113,7 @@ cdef class Reporter:
     cdef int rung                       # highest rung this trial was recorded at, -1 none
     cdef double next_t                  # the next milestone
     cdef uint32_t ask_from              # report from which the loop must be asked
+    cdef double turn_at                 # unix time from which a report is answered with TURN
     cdef double last_value, last_t      # of the last report that had the metric
     cdef bint has_last
     cdef readonly str metric
@@ -131,7 +133,7 @@ cdef class Reporter:
     cdef void aim(self) noexcept nogil
     cdef bint matches(self, Schema s, dict metrics) except -1
     cdef Schema learn(self, dict metrics, int *code)
-    cdef int commit(self, Schema s, const char *extra, Py_ssize_t n_extra) except -9
+    cdef int commit(self, Schema s, const char *extra, Py_ssize_t n_extra, bytes checkpoint) except -9
     cdef int decide(self, Schema s, double now, uint32_t step, int *judged_rung, int *failed) noexcept nogil
     cdef double clock(self, int kind, int column, double now, uint32_t step) noexcept nogil
 
@@ -146,6 +148,7 @@ cdef struct TrialRow:
     uint32_t pid
     int32_t source            # ring that its last start came from
     int32_t schema            # of the last report; -1 before the first
+    int32_t held              # values that its place in `pool` can take
     int32_t rung              # highest rung it was recorded at, -1 none
     int64_t at                # where the last report's values are in `pool`
     double started            # of the current attempt

@@ -52,5 +52,5 @@ class IllegalTransitionError(TuneError):
     """An event arrived that the trial's status does not allow. A bug in fasttune: please report the story."""
 
 
-class StopTrial(SystemExit):  # noqa: N818 - it is a request, not an error
+class StopTrial(SystemExit):  # a request, not an error
     """Raised by ``report()`` inside a trial that has been stopped."""

@@ -17,14 +17,14 @@ from fasttune import _core
 from fasttune.error import JournalError, TuneError
 from fasttune.records import CONFIGS_HEAD, FORMAT, ExperimentRecords, first_meta
 from fasttune.result import flatten
-from fasttune.rule import NO_RULE, CompiledRule
+from fasttune.rule import CompiledRule
 from fasttune.schedulers.base import compiled_rule
-from fasttune.search.basic_variant import BasicVariantGenerator
 from fasttune.search.base import Searcher
+from fasttune.search.basic_variant import BasicVariantGenerator
 from fasttune.search.variants import Variants
 from fasttune.storage.recovery import ExperimentLock, recover_rings
 from fasttune.storage.sqlite import SqliteReader, SqliteStorage
-from fasttune.trial import Trial
+from fasttune.trial import Trial, allowed_folder_name
 
 if TYPE_CHECKING:
     from fasttune.config import ResumeConfig, RunSpec
@@ -107,9 +107,11 @@ class ExperimentState(ExperimentRecords):
         self.instructions: list[Instruction] = []
         self.happened: list[Happening] = []
         self.waiting: deque[int] = deque()  # trials to be run again: retries, and what a resumed run left
+        self._handed: set[int] = set()  # chosen and handed out, and not known to have begun yet
         self.stopping: str | None = None  # why no trial is started any more
         self.failed_fast: int | None = None
         self._now = 0.0
+        self.restored = (0, 0.0)  # iterations and seconds in the checkpoint that every trial starts from
         self._fresh_from = 0  # trials from here on that exist have not been handed out
         self._given_out: list[int] = [0] * len(spec.trainables)  # configs suggested per experiment
         self._searcher_done = self.searcher is None
@@ -117,6 +119,12 @@ class ExperimentState(ExperimentRecords):
         self._seen_last: set[int] = set()
         self._added: set[int] = set()
         self._live = True
+        self._folders: set[str] = set()  # that users' functions named
+        self._names = (
+            spec.trial_name_creator is not None
+            or spec.trial_dirname_creator is not None
+            or any(callable(one.resources) for one in spec.trainables)
+        )
         self.rereads = False
         if self.searcher is None:
             self.variants = self._make_variants(meta)
@@ -144,7 +152,7 @@ class ExperimentState(ExperimentRecords):
             watch |= REPORT_BIT
         if self.asks or searcher is not None or self.hooks & {"on_trial_complete", "on_trial_error"}:
             watch |= ENDS
-        if "on_trial_start" in self.hooks:
+        if self.chooses or "on_trial_start" in self.hooks:
             watch |= STARTS
         return watch
 
@@ -208,25 +216,42 @@ class ExperimentState(ExperimentRecords):
 
     def put_back(self, start: Start | Resume) -> None:
         """There was no room for this start after all."""
-        if isinstance(start, Start):
+        if self.chooses:
+            self._handed.discard(start.trial)
+        elif isinstance(start, Start):
             self.waiting.appendleft(start.trial)
 
     def _chosen(self) -> Start | Resume | None:
-        if self.table.pending == 0:
+        if self.table.pending == self._handed_of("PENDING"):
             self._suggest(1 if self.searcher is not None else LOOKAHEAD)
-        if not (self.table.pending or self.table.paused):
+        if self.table.pending + self.table.paused == len(self._handed):
             return None
         trial = self.scheduler.choose_trial_to_run(self)
         if trial is None:
             return None
-        if trial.status == "PAUSED":
-            return Resume(trial.index)
-        if trial.status != "PENDING":
+        status = trial.status
+        if status not in ("PENDING", "PAUSED"):
             raise TuneError(
-                f"{type(self.scheduler).__name__}.choose_trial_to_run() chose {trial}, which is {trial.status}: "
+                f"{type(self.scheduler).__name__}.choose_trial_to_run() chose {trial}, which is {status}: "
                 "only PENDING and PAUSED trials can be run"
             )
-        return self.start_of(trial.index)
+        start = Resume(trial.index) if status == "PAUSED" else self.start_of(trial.index)
+        self._handed.add(trial.index)
+        return start
+
+    def _handed_of(self, status: str) -> int:
+        return sum(self.table.status(i) == status for i in self._handed)
+
+    def status(self, i: int) -> str:
+        """As the journal has it; a trial that was handed out counts as RUNNING before it says so."""
+        return "RUNNING" if i in self._handed else self.table.status(i)
+
+    def trials_of(self, status: str, most: int = -1) -> list[Trial]:
+        if not self._handed or status not in ("PENDING", "PAUSED"):
+            return super().trials_of(status, most)
+        found = super().trials_of(status, -1 if most < 0 else most + len(self._handed))
+        free = [trial for trial in found if trial.index not in self._handed]
+        return free if most < 0 else free[:most]
 
     def start_of(self, i: int) -> Start:
         """How to start trial i now: fresh, or from its newest checkpoint."""
@@ -236,7 +261,7 @@ class ExperimentState(ExperimentRecords):
         found = self.latest_checkpoint(i)
         attempt = self.table.attempt(i)
         if found is None:
-            return Start(i, config, 0, 0.0, -1, self.spec.restore if attempt == 0 else None, attempt)
+            return Start(i, config, *self.restored, -1, self.spec.restore, attempt)
         path, step = found
         return Start(i, config, step, self._seconds_up_to(i, step), self.table.rung(i), path, attempt)
 
@@ -307,9 +332,32 @@ class ExperimentState(ExperimentRecords):
         return len(self.spec.trainables) - 1
 
     def _add(self, numbers: range) -> None:
+        if self._live and self._names:
+            for i in numbers:
+                self._tell(i)
         if self.asks:
             for i in numbers:
                 self.scheduler.on_trial_add(self, self.trials[i])
+
+    def _tell(self, i: int) -> None:
+        """Ask the user's functions for the trial's name, folder and resources, and put the answers into the journal."""
+        told: dict[str, Any] = {}
+        spec, trial = self.spec, self.trials[i]
+        if spec.trial_name_creator is not None:
+            self._told[i] = told
+            told["name"] = name_by(spec.trial_name_creator, trial).replace("/", "_")
+        if spec.trial_name_creator is not None or spec.trial_dirname_creator is not None:
+            own = spec.trial_dirname_creator
+            folder = cleaned(name_by(own, trial)) if own is not None else self.trial_dirname(i)
+            told["dirname"] = folder if folder not in self._folders else f"{folder}_{self.trial_id(i)}"
+            self._folders.add(told["dirname"])
+        request = spec.trainables[self.experiment_of(i)].resources
+        if callable(request):
+            try:
+                told["resources"] = request(self.config(i)).__reduce__()[1]
+            except Exception:  # costs this trial only, and is told when it is to start
+                pass
+        self._record(_core.KIND_TOLD, i, 0, json.dumps(told).encode())
 
     # -- what happened ------------------------------------------------------------------------------------------------
 
@@ -321,6 +369,7 @@ class ExperimentState(ExperimentRecords):
                 handler(self, event)
 
     def _on_start(self, event: tuple[Any, ...]) -> None:
+        self._handed.discard(event[1])
         self._happen("on_trial_start", event[1])
 
     def _on_report(self, event: tuple[Any, ...]) -> None:
@@ -389,6 +438,7 @@ class ExperimentState(ExperimentRecords):
 
     _HANDLERS: dict[int, Callable[[ExperimentState, tuple[Any, ...]], None]] = {
         _core.KIND_START: _on_start,
+        _core.KIND_RESUMED: _on_start,
         _core.KIND_REPORT: _on_report,
         _core.KIND_END: _on_end,
         _core.KIND_ERROR: _on_error,
@@ -397,6 +447,7 @@ class ExperimentState(ExperimentRecords):
 
     def requeue(self, i: int) -> None:
         """Trial i waits for another attempt."""
+        self._handed.discard(i)
         self._record(_core.KIND_REQUEUED, i, 0)
         if self.asks:
             self.scheduler.on_trial_add(self, self.trials[i])
@@ -411,9 +462,14 @@ class ExperimentState(ExperimentRecords):
         """Trial i is over because the run says so."""
         self._own(_core.KIND_END, i, 0, b"", flags=_core.STOP)
 
-    def interrupt(self, i: int) -> None:
-        """Trial i lost its process through no fault of its own: it waits for another attempt."""
-        self.requeue(i)
+    def take_back(self, i: int) -> None:
+        """Trial i was paused in, or handed to, a process that has died before it could go on: it waits again."""
+        self._handed.discard(i)
+        status = self.table.status(i)
+        if status == "PAUSED":
+            self.requeue(i)
+        elif status == "PENDING" and not self.chooses and i not in self.waiting:
+            self.waiting.append(i)
 
     def stop_all(self, why: str) -> None:
         """Start nothing more and end what runs."""
@@ -563,7 +619,13 @@ def make_meta(spec: RunSpec, prefix: str, now: float, hostname: str, variants: l
         "searcher": type(spec.searcher).__name__ if spec.searcher is not None else "BasicVariantGenerator",
         "max_failures": spec.failure.max_failures,
         "trainables": [
-            {"name": one.name, "experiment": one.experiment, "num_samples": one.num_samples, "space": sorted(flatten(one.space))}
+            {
+                "name": one.name,
+                "experiment": one.experiment,
+                "num_samples": one.num_samples,
+                "space": sorted(flatten(one.space)),
+                "resources": None if callable(one.resources) else one.resources.__reduce__()[1],
+            }
             for one in spec.trainables
         ],
         "variants": [one.meta() for one in variants],
@@ -590,6 +652,21 @@ def merged(space: dict[str, Any], suggestion: dict[str, Any]) -> dict[str, Any]:
         else:
             out[key] = value
     return out
+
+
+def name_by(creator: Callable[[Trial], str], trial: Trial) -> str:
+    """What a user's function calls the trial; TuneError unless it is a name."""
+    name = creator(trial)
+    if not isinstance(name, str) or not name:
+        raise TuneError(f"{getattr(creator, '__name__', creator)}({trial.trial_id}) must return a name, got {name!r}")
+    return name
+
+
+def cleaned(name: str) -> str:
+    """A folder's name as a user's function gave it."""
+    if "/" in name or name in (".", "..") or "\0" in name:
+        raise ValueError(f"trial_dirname_creator must return the name of a folder without '/', got {name!r}")
+    return allowed_folder_name(name)
 
 
 def plain_json(value: Any) -> Any:

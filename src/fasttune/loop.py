@@ -18,6 +18,7 @@ from fasttune import _core
 from fasttune.callback import CallbackList
 from fasttune.error import JournalError, TuneError
 from fasttune.executors.base import Death, Executor, Job, Program, ProgramTrainable
+from fasttune.executors.host import failure_text
 from fasttune.experiment import (
     Answer,
     ExperimentState,
@@ -29,10 +30,11 @@ from fasttune.experiment import (
     read_meta,
 )
 from fasttune.resources import Supply, check_possible, detect, resolve_resources, trial_environ
+from fasttune.result import AUTO_RESULT_KEYS
 from fasttune.rule import NO_RULE
 from fasttune.storage.recovery import ExperimentLock, recover_rings
 from fasttune.storage.sqlite import SqliteReader, SqliteStorage
-from fasttune.trainable import call_form
+from fasttune.trainable import call_form, counted_in
 
 if TYPE_CHECKING:
     from fasttune.config import RunSpec
@@ -113,7 +115,7 @@ class TuneLoop:
     def _prepare(self) -> None:
         spec = self.spec
         requests = [one.resources for one in spec.trainables]
-        self._machine = self._detect(requests)
+        self._machine = detect(gpus=spec.gpus)  # GPUs too: a trial that asks for none shall see none
         fixed = [request for request in requests if not callable(request)]
         for request in fixed:
             check_possible(self._machine, request)
@@ -124,6 +126,8 @@ class TuneLoop:
         self._executor = executor = self._make_executor(requests[0], max(sources, default=0) + 1)
         self.state = self._restore(hooks) if sources else self._begin(hooks)
         self.state.at(self._now())
+        if spec.restore is not None:
+            self.state.restored = counted_in(spec.restore)
         program = self._program()
         self._simple = (
             self.state.searcher is None
@@ -136,24 +140,14 @@ class TuneLoop:
             and spec.restore is None
         )
         rule = self._build_rule(program)
-        executor.open(program, self._epoch, rule, self._drain_within)
+        executor.open(program, self._epoch, rule, self._drain_within, self._turn_within)
         if hasattr(executor, "set_chunks"):
             executor.set_chunks(self._place_in_variants)
         self._start_reporting()
 
-    def _detect(self, requests: list[Any]) -> Any:
-        wants_gpu = self.spec.gpus is not None or any(
-            callable(request) or request.required_resources.get("GPU", 0) for request in requests
-        )
-        # looking for GPUs costs a few milliseconds: only when somebody asks for one
-        environ = os.environ if wants_gpu else {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-        return detect(environ, gpus=self.spec.gpus if wants_gpu else None)
-
     def _begin(self, hooks: frozenset[str]) -> ExperimentState:
-        import socket
-
         prefix = os.urandom(3).hex()[:5]
-        meta = make_meta(self.spec, prefix, self._now(), socket.gethostname(), [])
+        meta = make_meta(self.spec, prefix, self._now(), os.uname().nodename, [])
         state = ExperimentState(self.spec, meta, self.storage, hooks)
         meta["variants"] = [one.meta() for one in state.variants]
         self._store_meta(meta)
@@ -199,6 +193,7 @@ class TuneLoop:
             prefix=state.meta["prefix"],
             trainables=trainables,
             metric=spec.metric,
+            strict=spec.metric not in AUTO_RESULT_KEYS,
             limits=self._limits(),
             rule=state.rule if state.rule is not None else NO_RULE,
             capacity=self._capacity(),
@@ -280,8 +275,8 @@ class TuneLoop:
             if self.interrupts:
                 self.state.interrupted = True
                 break
-            if self.state.finished and not self._entries:
-                break
+            if self.state.finished:
+                break  # what is not yet stored is when the executor closes
             timeout = self._rest(progressed)
         self.turning = False
 
@@ -300,6 +295,8 @@ class TuneLoop:
         self._check_budget()
         gave = self._hand_out()
         self._carry_out(state.take_instructions())
+        if state.stopping is not None:
+            self._stop_late_starters()
         self._kill_deaf_trials()
         if self._entries and self._commit_is_due(bool(batches)):
             self._commit()
@@ -353,6 +350,17 @@ class TuneLoop:
         self._commit()
         executor.in_trial = True
 
+    def _turn_within(self) -> None:
+        """A trial in this process goes on for long: see to budgets, callbacks and reports from within its report."""
+        state = self.state
+        state.at(self._now())
+        self._drain_within()
+        state.poll_stoppers()
+        self._check_budget()
+        self._carry_out(state.take_instructions())
+        self._tell_callbacks()
+        self._report(False)
+
     # -- handing out work -------------------------------------------------------------------------------------------------
 
     def _hand_out(self) -> bool:
@@ -393,19 +401,25 @@ class TuneLoop:
             self._commit()
             if isinstance(start, Resume):
                 if not executor.resume(start.trial):
+                    state.put_back(start)
                     break
-            elif not self._start(start):
-                state.put_back(start)
-                break
+            else:
+                started = self._start(start)
+                if started is None:
+                    return True
+                if not started:
+                    state.put_back(start)
+                    break
             gave = True
             if self._simple and not state.waiting:
                 break
         return gave
 
-    def _start(self, start: Start) -> bool:
+    def _start(self, start: Start) -> bool | None:
+        """Whether there was room for the trial; None: it has failed, what it asks for cannot be."""
         state = self.state
         experiment, local = self._place_in_variants(start.trial)
-        spec, trial = self.spec, state.trials[start.trial]
+        spec = self.spec
         job = Job(
             start.trial,
             experiment,
@@ -416,19 +430,17 @@ class TuneLoop:
             start.rung,
             start.checkpoint,
             start.attempt,
-            str(trial) if spec.trial_name_creator else None,
-            self._dirname(trial) if spec.trial_dirname_creator or start.config is not None else None,
+            state.trial_name(start.trial) if spec.trial_name_creator else None,
+            state.trial_dirname(start.trial),
         )
         request = spec.trainables[experiment].resources
         if callable(request):
-            request = resolve_resources(request, state.config(start.trial))
-            check_possible(self._machine, request)
+            try:
+                check_possible(self._machine, resolve_resources(request, state.config(start.trial)))
+            except Exception as error:  # what one config asks for costs its own trial only
+                state.fail(start.trial, failure_text(error))
+                return None
         return self.executor.start(job)
-
-    def _dirname(self, trial: Any) -> str:
-        from fasttune.trial import trial_folder
-
-        return os.path.basename(trial_folder(self.state, trial.index))
 
     def _carry_out(self, instructions: list[Instruction]) -> None:
         for one in instructions:
@@ -438,6 +450,12 @@ class TuneLoop:
                 self.executor.stop(one.trial)
                 self._kill_at[one.trial] = time.monotonic() + GRACE_S
 
+    def _stop_late_starters(self) -> None:
+        """Trials that had been handed out when the run was ended, and began since."""
+        self.executor.withdraw()
+        if self.state.table.running > len(self._kill_at):
+            self._carry_out([Stop(i) for i in self.state.table.of_status("RUNNING") if i not in self._kill_at])
+
     # -- ends -------------------------------------------------------------------------------------------------------------
 
     def _check_budget(self) -> None:
@@ -446,10 +464,6 @@ class TuneLoop:
             self.state.stop_all(f"the time budget of {budget:g} s is used up")
 
     def _kill_deaf_trials(self) -> None:
-        if self.state.stopping is not None:  # trials of a span may begin after the run was told to end
-            for trial in self.state.table.of_status("RUNNING"):
-                if trial not in self._kill_at:
-                    self._carry_out([Stop(trial)])
         if not self._kill_at:
             return
         now = time.monotonic()
@@ -468,12 +482,8 @@ class TuneLoop:
                 state.end(death.trial)
             else:
                 state.fail(death.trial, death.why)
-        for trial in death.suspended:
-            if state.status(trial) == "PAUSED":
-                state.interrupt(trial)
-        for trial in death.unstarted:
-            if state.status(trial) == "PENDING" and trial not in state.waiting and not state.chooses:
-                state.waiting.append(trial)
+        for trial in (*death.suspended, *death.unstarted):
+            state.take_back(trial)
 
     def _end_if_stuck(self) -> None:
         """Nothing runs, nothing was given out: what is still waiting or paused will never be chosen."""

@@ -18,13 +18,14 @@ from fasttune.error import IllegalTransitionError, JournalError, TrialFailedErro
 from fasttune.result import ReportBlock, flatten, history, make_result, reports_by_trial, results_of
 from fasttune.search.plan import tag_name, tag_value
 from fasttune.search.variants import Variants
-from fasttune.trial import Trial, TrialFailure, Trials
+from fasttune.trial import Trial, TrialFailure, Trials, folder_name
 
 if TYPE_CHECKING:
     from fasttune.resources import PlacementGroupFactory
     from fasttune.storage.base import Storage
 
 FORMAT = 1
+TOLD = 1 << _core.KIND_TOLD
 CONFIGS_HEAD = Struct("<II")  # experiment, number of the first config within it
 
 
@@ -59,6 +60,7 @@ class ExperimentRecords:
         self._chunks: list[Chunk] = []
         self._chunk_firsts: list[int] = []
         self._suggested: dict[int, dict[str, Any]] = {}  # as the journal has them
+        self._told: dict[int, dict[str, Any]] = {}  # name, folder and resources where a user's function gave them
         self._errors: dict[int, str] = {}
         self._exceptions: dict[int, bytes] = {}
         self._checkpoints: dict[int, list[tuple[int, str]]] = {}
@@ -72,7 +74,7 @@ class ExperimentRecords:
     def fold(self, source: int, data: Any, watch: int = 0) -> list[tuple[Any, ...]]:
         """Fold records in; returns those that somebody watches (see ``TrialTable.apply``)."""
         try:
-            events = self.table.apply(data, source, watch)
+            events = self.table.apply(data, source, watch | TOLD)
         except _core.IllegalTransition as error:
             raise IllegalTransitionError(f"{error}; its story: {self.story(error.trial)}") from error
         for event in events:
@@ -92,6 +94,9 @@ class ExperimentRecords:
     def _note_config(self, event: tuple[Any, ...]) -> None:
         self._suggested[event[1]] = json.loads(event[5])
 
+    def _note_told(self, event: tuple[Any, ...]) -> None:
+        self._told[event[1]] = json.loads(event[5].rstrip(b"\0"))
+
     def _note_error(self, event: tuple[Any, ...]) -> None:
         self._errors[event[1]] = event[5]
 
@@ -108,6 +113,7 @@ class ExperimentRecords:
     _NOTED: dict[int, Callable[[ExperimentRecords, tuple[Any, ...]], None]] = {
         _core.KIND_CONFIGS: _note_configs,
         _core.KIND_CONFIG: _note_config,
+        _core.KIND_TOLD: _note_told,
         _core.KIND_ERROR: _note_error,
         _core.KIND_EXCEPTION: _note_exception,
         _core.KIND_CHECKPOINT: _note_checkpoint,
@@ -289,9 +295,18 @@ class ExperimentRecords:
         return self.table.failures(i)
 
     def resources(self, i: int) -> PlacementGroupFactory:
-        from fasttune.resources import resolve_resources
+        from fasttune.resources import PlacementGroupFactory
 
-        return resolve_resources(self.meta["trainables"][self.experiment_of(i)].get("resources"))
+        told = self._told.get(i, {}).get("resources") or self.meta["trainables"][self.experiment_of(i)].get("resources")
+        return PlacementGroupFactory(*told) if told else PlacementGroupFactory([{"CPU": 1}])
+
+    def trial_name(self, i: int) -> str:
+        """The name that the user's function gave, or "<trainable>_<trial id>"."""
+        return self._told.get(i, {}).get("name") or f"{self.trainable_name(i)}_{self.trial_id(i)}"
+
+    def trial_dirname(self, i: int) -> str:
+        """The name of the trial's folder in that of the experiment."""
+        return self._told.get(i, {}).get("dirname") or folder_name(self.trial_name(i), self.experiment_tag(i))
 
     def checkpoints(self, i: int) -> list[tuple[str, dict[str, Any]]]:
         kept = self._checkpoints.get(i)
@@ -317,6 +332,14 @@ class ExperimentRecords:
     def get_trial(self, trial_id: str) -> Trial:
         """The trial of an id; KeyError."""
         return self.trials[self.index_of(trial_id)]
+
+    def get_trials(self) -> Trials:
+        """All trials, for schedulers written for Ray Tune, whose first argument has this method."""
+        return self.trials
+
+    def get_live_trials(self) -> list[Trial]:
+        """The trials that are not over yet."""
+        return [trial for trial in self.trials if trial.status not in ("TERMINATED", "ERROR")]
 
     def trials_of(self, status: str, most: int = -1) -> list[Trial]:
         """The first ``most`` trials of a status."""

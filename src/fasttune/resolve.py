@@ -8,11 +8,10 @@ folder is made.
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .config import (
     Experiment,
@@ -72,13 +71,14 @@ def resolve(experiments: list[Experiment], call: Call) -> RunSpec:
     verbose = resolve_verbose(call.verbose)
     trainables = [resolve_trainable(one) for one in experiments]
     check_supply(trainables, call.gpus, verbose)
-    seed = resolve_seed(call.seed)
+    place = find_place(experiments, trainables, call)
+    seed = resolve_seed(call.seed, place.earlier)
     stop = resolve_stop_rules(first)
     reporter = resolve_reporter(call.progress_reporter, metric, mode, call.verbose)
     # What changes something comes last, so that a run that is refused can be corrected and tried again.
     scheduler = resolve_scheduler(call.scheduler, metric, mode, first.public_spec)
-    searcher = resolve_searcher(call.search_alg, metric, mode, first, call.max_concurrent)
-    folder, resume = resolve_folder(experiments, trainables, call)
+    searcher = resolve_searcher(call.search_alg, metric, mode, first, call.max_concurrent, seed)
+    folder = place.folder()
     metric, mode = steering_metric(metric, mode, scheduler, searcher)
     return RunSpec(
         name=os.path.basename(folder),
@@ -94,14 +94,14 @@ def resolve(experiments: list[Experiment], call: Call) -> RunSpec:
         time_budget_s=first.time_budget_s,
         failure=failure,
         checkpoint=first.checkpoint_config,
-        max_concurrent=call.max_concurrent,
+        max_concurrent=call.max_concurrent or own_limit(searcher),
         executor=executor,
         gpus=None if call.gpus is None else list(call.gpus),
         callbacks=call.callbacks + result_lines(verbose),
         progress_reporter=reporter,
         verbose=verbose,
         seed=seed,
-        resume=resume,
+        resume=place.resume,
         restore=first.restore,
         reuse_actors=call.reuse_actors,
         log_to_file=first.log_to_file,
@@ -269,14 +269,17 @@ def resolve_searcher(
     mode: str | None,
     experiment: Experiment,
     max_concurrent: int | None,
-) -> Searcher | SearchAlgorithm | None:
-    """The searcher, told metric, mode and space, and limited; None stands for random and grid search."""
-    from .search import SearchAlgorithm, Searcher, create_searcher
+    seed: int,
+) -> Searcher | SearchAlgorithm:
+    """The searcher, told metric, mode and space, and limited; random and grid search if there is none."""
+    from .search import BasicVariantGenerator, SearchAlgorithm, Searcher, SearchGenerator, create_searcher
 
     if search_alg is None:
-        return None
+        return BasicVariantGenerator(random_state=seed)
     if isinstance(search_alg, str):
         search_alg = create_searcher(search_alg)
+    if isinstance(search_alg, SearchGenerator):
+        search_alg = search_alg.searcher
     if not isinstance(search_alg, (Searcher, SearchAlgorithm)):
         raise TypeError(f"search_alg must be a Searcher, its name or None, got {kind_of(search_alg)}")
     if isinstance(search_alg, Searcher):
@@ -335,10 +338,16 @@ def limit(searcher: Searcher, max_concurrent: int | None) -> Searcher:
     return ConcurrencyLimiter(searcher, max_concurrent=max_concurrent)
 
 
+def own_limit(search_alg: object) -> int | None:
+    """How many trials at once the searcher itself was made for; None: as many as fit."""
+    own = getattr(search_alg, "max_concurrent", None)
+    return own if isinstance(own, int) and own > 0 else None
+
+
 def check_own_limit(search_alg: Searcher | SearchAlgorithm, max_concurrent: int | None) -> None:
     """Refuses two different limits on how many trials run at once."""
-    own = getattr(search_alg, "max_concurrent", None)
-    if max_concurrent is not None and own and own != max_concurrent:
+    own = own_limit(search_alg)
+    if max_concurrent is not None and own is not None and own != max_concurrent:
         raise ValueError(
             f"max_concurrent_trials={max_concurrent}, but {type(search_alg).__name__} was made with "
             f"max_concurrent={own}: give one of them"
@@ -365,17 +374,40 @@ def resolve_stop_rules(experiment: Experiment) -> StopRules:
     return resolve_stop(experiment.stop, experiment.time_budget_s)
 
 
-def resolve_seed(seed: object) -> int:
-    """The run's seed; without one it is drawn, from numpy's global generator if numpy is loaded."""
-    if seed is not None:
-        if isinstance(seed, bool) or not hasattr(seed, "__index__") or int(seed) < 0:
-            raise ValueError(f"seed must be None or an integer of at least 0, got {seed!r}")
-        return int(seed)
-    numpy = sys.modules.get("numpy")
-    # So that a program which calls numpy.random.seed(s), as users of other tuners do, repeats itself.
-    if numpy is not None and hasattr(numpy, "random"):
-        return int(numpy.random.randint(0, 2**31 - 1))
-    return int.from_bytes(os.urandom(4), "little") >> 1
+def resolve_seed(seed: object, earlier: str | None) -> int:
+    """The run's seed: the one given, that of the experiment it goes on with, or a new one.
+
+    A new one comes from numpy's global generator if the program has loaded numpy, so that programs which call
+    ``numpy.random.seed(s)``, as users of other tuners do, repeat themselves.
+    """
+    from .space import seed_from
+
+    if seed is not None and (isinstance(seed, bool) or not hasattr(seed, "__index__") or int(seed) < 0):
+        raise ValueError(f"seed must be None or an integer of at least 0, got {seed!r}")
+    before = earlier_seed(earlier) if earlier is not None else None
+    if before is None:
+        return seed_from(seed)
+    if seed is not None and seed != before:
+        raise ValueError(
+            f"the experiment in {earlier} was begun with seed={before} and cannot go on with seed={seed}: "
+            "its trials would have other configs. Leave seed out"
+        )
+    return before
+
+
+def earlier_seed(folder: str) -> int | None:
+    """The seed in an experiment's journal; None if the run ended before it wrote anything."""
+    from .error import JournalError
+    from .experiment import read_meta
+    from .storage.sqlite import SqliteStorage
+
+    storage = SqliteStorage(folder, create=False)
+    try:
+        return int(read_meta(storage, folder)["seed"])
+    except JournalError:
+        return None
+    finally:
+        storage.close()
 
 
 # -------- what people see
@@ -395,6 +427,8 @@ def resolve_reporter(
     reporter: ProgressReporter | None, metric: str | None, mode: str | None, verbose: object
 ) -> ProgressReporter | None:
     """What shows the progress: the reporter given, or one that fits the output; None when verbose is 0."""
+    if reporter is None and resolve_verbose(verbose) == 0:
+        return None  # and no reporter is even loaded
     from .reporter import ProgressReporter, default_reporter
 
     if reporter is None:
@@ -439,33 +473,42 @@ def check_callbacks(callbacks: Sequence[Callback] | None) -> list[Callback]:
 # -------- folders and what they already hold
 
 
-def resolve_folder(
-    experiments: Sequence[Experiment], trainables: Sequence[TrainableSpec], call: Call
-) -> tuple[str, ResumeConfig | None]:
-    """The folder of the run, made, and how to go on with what it holds (None: a new experiment)."""
+class Place(NamedTuple):
+    """Where a run is stored: a folder to be made, or one that holds an earlier experiment to go on with."""
+
+    root: str
+    name: str
+    dated: bool
+    earlier: str | None = None
+    resume: ResumeConfig | None = None
+
+    def folder(self) -> str:
+        """The folder, made if it is a new one."""
+        return self.earlier or claim_folder(self.root, self.name, exclusive=self.dated)
+
+
+def find_place(experiments: Sequence[Experiment], trainables: Sequence[TrainableSpec], call: Call) -> Place:
+    """Where the run is to be stored, and what it goes on with. Makes nothing yet."""
     if call.restored_path is not None:
-        return call.restored_path, call.resume_config
+        return Place("", "", False, call.restored_path, call.resume_config)
     resume = call.resume_config or resolve_resume(call.resume)
     root = call.storage_path or experiments[0].storage_path or default_storage()
     given = call.name or next((one.name for one in experiments if one.name), None)
     name, dated = experiment_name(given, trainables[0].name, time.localtime(), os.environ)
-    if resume is not None:
-        if dated:
-            raise ValueError(
-                f"resume={call.resume!r} needs name=...: without one every run has a new folder with its "
-                "date, "
-                "so there is never anything to go on with"
-            )
-        earlier = latest_folder(root, name)
-        if earlier is not None:
-            return earlier, resume
-        if call.resume is True or call.resume_config is not None:
-            raise ValueError(
-                f"nothing to resume: there is no {JOURNAL} in {os.path.join(root, name)}. resume='AUTO' "
-                "starts a "
-                "new experiment in that case"
-            )
-    return claim_folder(root, name, exclusive=dated), None
+    if resume is None:
+        return Place(root, name, dated)
+    if dated:
+        raise ValueError(
+            f"resume={call.resume!r} needs name=...: without one every run has a new folder with its date, "
+            "so there is never anything to go on with"
+        )
+    earlier = latest_folder(root, name)
+    if earlier is None and (call.resume is True or call.resume_config is not None):
+        raise ValueError(
+            f"nothing to resume: there is no {JOURNAL} in {os.path.join(root, name)}. resume='AUTO' starts a "
+            "new experiment in that case"
+        )
+    return Place(root, name, False, earlier, resume if earlier is not None else None)
 
 
 def default_storage() -> str:

@@ -21,6 +21,7 @@ from fasttune.error import MissingMetricError, StopTrial
 CONTINUE = 0
 STOP = 1
 WAIT = 2
+TURN = 3
 NOT_PLAIN = -1
 FULL = -2
 MISSING = -3
@@ -67,6 +68,7 @@ class TrialContext:
     is_class         a class Trainable runs: its ``step`` returns results, ``report`` is not for it
     wait             blocks (or switches away) until the trial may go on; returns CONTINUE or STOP
     flush            returns when the ring has room again
+    turn             lets the loop that shares this thread have a turn, when a report was answered with TURN
     iteration0       reports the trial had made before it was restored here
     quick            a report of plain numbers may go straight to the reporter: no class, no checkpoint
     pending pending          path of a ``checkpoint_dir`` block that waits for the next report
@@ -89,6 +91,7 @@ class TrialContext:
         "trial_dirname",
         "trial_id",
         "trial_name",
+        "turn",
         "wait",
     )
 
@@ -117,6 +120,7 @@ class TrialContext:
         self.resources = resources
         self.wait = wait
         self.flush: Callable[[], None] = _no_flush
+        self.turn: Callable[[], None] = _no_flush
         self.checkpoint = checkpoint
         self.is_class = is_class
         self.iteration0 = iteration0
@@ -137,7 +141,7 @@ class TrialContext:
 
 
 def _no_flush() -> None:
-    """For a context whose reporter never runs out of room."""
+    """For a context whose reporter never runs out of room, and whose loop is in another process."""
 
 
 # ---- report ------------------------------------------------------------------------------------------------
@@ -166,9 +170,9 @@ def report(
             code = reporter.report(metrics) if type(metrics) is dict and not keywords else NOT_PLAIN
         if code == CONTINUE:
             return
-        if code != NOT_PLAIN:
+        if code > CONTINUE:
             _obey(reporter, code)
-            return
+            return  # what is left went the long way round: not plain, no room in the ring, no metric
     if reporter is None:
         _warn_once(
             "report",
@@ -247,8 +251,11 @@ def end_function(reporter: Reporter) -> None:
         )
 
 
-def _obey(reporter: Reporter, code: int, metrics: Mapping[str, Any] = {}) -> None:  # noqa: B006 - never written to
+def _obey(reporter: Reporter, code: int, metrics: Mapping[str, Any] = {}) -> None:
     """Carry out the answer of a report: wait if asked to, raise StopTrial if stopped."""
+    if code == TURN:
+        reporter.context.turn()
+        return
     if code == WAIT:
         code = reporter.context.wait()
     if code == STOP:
@@ -293,13 +300,18 @@ def deliver(
     """Write one report, whatever is in it, and obey the answer."""
     numbers, extra = split_metrics(metrics)  # before the copy: a wrong metric leaves no checkpoint behind
     name = _keep_checkpoint(reporter.context, checkpoint)
-    if name is None and not extra:
-        code = reporter.report(numbers)
-    else:
-        code = reporter.report_extra(numbers, extra, _to_json(extra) if extra else b"", name)
+    text = _to_json(extra) if extra else b""
+    while True:
+        if name is None and not extra:
+            code = reporter.report(numbers)
+        else:
+            code = reporter.report_extra(numbers, extra, text, name)
+        if code != FULL:
+            break
+        reporter.context.flush()
     if name is not None:
         reporter.context.checkpoint = os.path.join(reporter.context.experiment_path, name)
-    _obey(reporter, code)
+    _obey(reporter, code, {**numbers, **extra})
 
 
 # ---- metrics that are not plain numbers --------------------------------------------------------------------
@@ -442,7 +454,7 @@ def _keep_checkpoint(
     context: TrialContext, checkpoint: Checkpoint | str | os.PathLike[str] | None
 ) -> str | None:
     """Copy a reported checkpoint into the trial's folder; its path, relative to the experiment's folder."""
-    pending, context.pending, context.quick = context.pending, None, True
+    pending, context.pending, context.quick = context.pending, None, not context.is_class
     if checkpoint is None:
         return pending
     if not isinstance(checkpoint, (str, os.PathLike)):

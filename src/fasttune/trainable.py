@@ -291,14 +291,7 @@ class Trainable:
 
     def _read_state(self, directory: str) -> dict[str, Any]:
         """Iteration and totals of a checkpoint; none if somebody else wrote it (a function, or by hand)."""
-        import json
-
-        try:
-            with open(os.path.join(directory, STATE_FILE), encoding="utf-8") as file:
-                state: dict[str, Any] = json.load(file)
-        except FileNotFoundError:
-            return {}
-        return state
+        return _state_in(directory)
 
     def _counters(self) -> dict[str, Any]:
         return {
@@ -461,6 +454,23 @@ def validate_save_restore(
 
 
 # ---- functions ---------------------------------------------------------------------------------------------
+
+
+def counted_in(checkpoint: str) -> tuple[int, float]:
+    """Iterations and seconds of training in a class trainable's checkpoint; zeros if somebody else wrote it."""
+    state = _state_in(checkpoint)
+    return int(state.get("iteration", 0)), float(state.get("time_total", 0.0))
+
+
+def _state_in(directory: str) -> dict[str, Any]:
+    import json
+
+    try:
+        with open(os.path.join(directory, STATE_FILE), encoding="utf-8") as file:
+            state: dict[str, Any] = json.load(file)
+    except FileNotFoundError:
+        return {}
+    return state
 
 
 def is_trainable_class(trainable: Any) -> bool:

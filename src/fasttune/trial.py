@@ -337,13 +337,18 @@ def trial_folder(source: TrialSource, i: int) -> str:
     """Path of the trial's folder; makes nothing. Trial ids are unique, so folder names need no date."""
     named: Callable[[int], str] | None = getattr(source, "trial_dirname", None)
     if named:
-        return os.path.join(source.path, _NOT_IN_FOLDER_NAMES.sub("_", named(i)))
+        return os.path.join(source.path, allowed_folder_name(named(i)))
     return os.path.join(source.path, folder_name(trial_name(source, i), source.experiment_tag(i)))
 
 
 def folder_name(name: str, tag: str) -> str:
     """The usual name of a trial's folder."""
-    return _NOT_IN_FOLDER_NAMES.sub("_", f"{name}_{tag}"[:MAX_FOLDER_NAME])
+    return allowed_folder_name(f"{name}_{tag}"[:MAX_FOLDER_NAME])
+
+
+def allowed_folder_name(name: str) -> str:
+    """The name with what file systems or shells dislike replaced."""
+    return _NOT_IN_FOLDER_NAMES.sub("_", name)
 
 
 def _write_once(path: str, text: str) -> None:

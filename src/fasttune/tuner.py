@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Never, TypeVar
@@ -197,7 +198,8 @@ def run(
         seed=seed,
         raise_on_failed_trial=raise_on_failed_trial,
     )
-    spec = resolve(as_experiments(run_or_experiment, for_one_experiment), call)
+    with workers_launched(executor):
+        spec = resolve(as_experiments(run_or_experiment, for_one_experiment), call)
     return analysis_of(execute(spec), spec)
 
 
@@ -272,7 +274,8 @@ class Tuner:
     def fit(self) -> ResultGrid:
         """Runs the trials and returns their results."""
         kept = self._pickled()  # before the run, which changes searcher and scheduler
-        spec = resolve([self._experiment()], self._call())
+        with workers_launched(self._run_config.executor):
+            spec = resolve([self._experiment()], self._call())
         self._path = spec.path
         _write_tuner_file(spec.path, kept)
         self._state = execute(spec)
@@ -412,6 +415,15 @@ class Tuner:
 
     def __repr__(self) -> str:
         return f"Tuner({name_of(self._trainable)}, {self._tune_config!r}, {self._run_config!r})"
+
+
+def workers_launched(executor: str | None) -> AbstractContextManager[None]:
+    """Begins to start what worker processes come from, so that it gets ready while the run is being set up."""
+    if executor not in (None, "process"):
+        return nullcontext()
+    from .executors.server import launched_early
+
+    return launched_early()
 
 
 def execute(spec: RunSpec) -> ExperimentState:

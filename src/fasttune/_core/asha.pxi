@@ -3,7 +3,8 @@
 # Whoever reports decides: a worker takes the lock for the ~100 ns that a judgement takes, so the loop is not on the hot
 # path. Each judgement carries the sequence number that the lock gave it; replaying judgements in that order gives the
 # same rungs. A process that dies inside the lock does not stop the others: the mutex is robust, and the rung it was
-# changing is rebuilt from its log unless the record of the judgement had been published.
+# changing is rebuilt from its log. If it dies in the few instructions between publishing its record and unlocking, the
+# journal has a judgement that the rungs have not, until the next resume puts it back.
 
 cdef extern from *:
     """
@@ -21,7 +22,13 @@ cdef extern from *:
     }
     /* 0 locked, 1 locked but the last owner died inside, other: error */
     static int ft_mutex_lock(pthread_mutex_t *m) {
-        int e = pthread_mutex_lock(m);
+        /* it is held for ~100 ns: spinning that long beats sleeping (10 us and more) */
+        int e = EBUSY, spin;
+        for (spin = 0; spin < 100 && e == EBUSY; spin++) {
+            e = pthread_mutex_trylock(m);
+            if (e == EBUSY) ft_pause();
+        }
+        if (e == EBUSY) e = pthread_mutex_lock(m);
     #if defined(__linux__)
         if (e == EOWNERDEAD) { pthread_mutex_consistent(m); return 1; }
     #endif
@@ -50,6 +57,7 @@ cdef struct SharedRungs:
     int64_t changing                     # rung that the lock's owner is changing, -1 none
     uint64_t length_before               # its number of values before that
     uint64_t sequence_before
+    uint64_t stopped_before
     uint64_t n[MAX_BRACKETS * MAX_RUNGS]
     uint64_t left[MAX_BRACKETS * MAX_RUNGS]
 
@@ -85,6 +93,9 @@ cdef class Asha:
         self.capacity = capacity
         while top + 1 < MAX_RUNGS and grace_period * pow(reduction_factor, top + 1) <= max_t:
             top += 1
+        if grace_period * pow(reduction_factor, top + 1) <= max_t:
+            raise ValueError(f"a reduction_factor of {reduction_factor} makes more than {MAX_RUNGS} rungs from "
+                             f"grace_period {grace_period} to max_t {max_t}")
         self.rungs = top + 1
         for s in range(self.rungs):
             self.milestones[s] = grace_period * pow(reduction_factor, s)
@@ -147,10 +158,13 @@ cdef class Asha:
             (<SharedRungs *>self.base).n[i] = s.n
             (<SharedRungs *>self.base).left[i] = s.left
             (<SharedRungs *>self.base).sequence = (<SharedRungs *>self.base).sequence_before
+            (<SharedRungs *>self.base).stopped = (<SharedRungs *>self.base).stopped_before
+            ft_in_order()
             (<SharedRungs *>self.base).changing = -1
         return 0 if got >= 0 else -1
 
     cdef void unlock(self) noexcept nogil:
+        ft_in_order()
         (<SharedRungs *>self.base).changing = -1
         pthread_mutex_unlock(&(<SharedRungs *>self.base).mutex)
 
@@ -187,7 +201,10 @@ cdef class Asha:
         cdef int decision = 0
         (<SharedRungs *>self.base).length_before = s.n
         (<SharedRungs *>self.base).sequence_before = (<SharedRungs *>self.base).sequence
+        (<SharedRungs *>self.base).stopped_before = (<SharedRungs *>self.base).stopped
+        ft_in_order()          # the compiler may not move, or drop, what another process reads after our death
         (<SharedRungs *>self.base).changing = i
+        ft_in_order()
         if decide and s.n > 0 and v < rung_cutoff(&s):
             decision = 1
         if v == v and rung_push(&s, v) != 0:
@@ -227,8 +244,15 @@ cdef class Asha:
         return last
 
     def record(self, uint64_t trial, int rung, double value):
-        """Put a judgement of an earlier session back, in the order of their sequence numbers."""
-        self.record_at(self.bracket_of(trial), rung, value, False)
+        """Put a judgement of an earlier session back, in the order of their sequence numbers.
+
+        ValueError when the trial's bracket has no such rung: the journal belongs to a rule of other settings.
+        """
+        cdef int bracket = self.bracket_of(trial)
+        if not bracket <= rung < self.rungs:
+            raise ValueError(f"trial {trial} was judged at rung {rung}; its bracket has the rungs {bracket} to "
+                             f"{self.rungs - 1}. Were the scheduler's settings changed?")
+        self.record_at(bracket, rung, value, False)
 
     cdef int record_at(self, int bracket, int rung, double value, bint decide) except -1:
         cdef int decision
@@ -258,5 +282,7 @@ cdef class Asha:
 
     def die_inside_lock(self, int rung, double value):
         """For tests: take the lock, change a rung and leave without unlocking, as a killed process does."""
+        if not 0 <= rung < self.rungs:
+            raise ValueError(f"rung must be from 0 to {self.rungs - 1}, got {rung}")
         self.lock()
         self.judge_locked(0, rung, value, True)

@@ -11,15 +11,17 @@ cdef extern from *:
     static inline void *ft_get_current(void) { return ft_current ? ft_current : ft_default; }
     static inline void ft_set_current(void *p) { ft_current = p; }
     static inline void ft_set_default(void *p) { ft_default = p; }
+    static void ft_forget(void *p) { if (ft_current == p) ft_current = 0; if (ft_default == p) ft_default = 0; }
     """
     void *ft_get_current() noexcept nogil
     void ft_set_current(void *p) noexcept nogil
     void ft_set_default(void *p) noexcept nogil
+    void ft_forget(void *p) noexcept nogil
 
 cdef uint32_t NEVER = 0xFFFFFFFF
 cdef double LARGEST_EXACT = 9007199254740992.0    # 2**53: integers above are not floats exactly
 
-NEVER_ASK = NEVER
+NEVER_ASK = <uint32_t>NEVER
 
 
 def current():
@@ -77,11 +79,10 @@ cdef class Reporter:
             self.limit_values[i] = limits[key]
             self.limit_kinds[i] = clock_kind(key)
         self.ask_from = NEVER
+        self.turn_at = INFINITY
 
     def __dealloc__(self):
-        if ft_get_current() == <void *>self:
-            ft_set_current(NULL)
-            ft_set_default(NULL)
+        ft_forget(<void *>self)
         PyMem_RawFree(self.values)
         PyMem_RawFree(self.limit_values)
         PyMem_RawFree(self.limit_kinds)
@@ -144,10 +145,15 @@ cdef class Reporter:
         if rung >= 0:
             with nogil:
                 self.rule.lock()
-                self.rule.judge_locked(self.bracket, rung, self.last_value, False)
-                (<double *>(<char *>r + RECORD_HEADER))[0] = self.last_value
-                (<uint64_t *>(<char *>r + RECORD_HEADER))[1] = \
-                    (<SharedRungs *>self.rule.base).sequence << 8 | <uint64_t>rung
+                if self.rule.judge_locked(self.bracket, rung, self.last_value, False) < 0:
+                    # The rung is full: the trial ends as if it had not reached it.
+                    self.ring.pending -= 16
+                    r.size = RECORD_HEADER
+                    r.flags = <uint8_t>flags
+                else:
+                    (<double *>(<char *>r + RECORD_HEADER))[0] = self.last_value
+                    (<uint64_t *>(<char *>r + RECORD_HEADER))[1] = \
+                        (<SharedRungs *>self.rule.base).sequence << 8 | <uint64_t>rung
                 self.ring.publish(urgent)
                 self.rule.unlock()
         else:
@@ -180,6 +186,10 @@ cdef class Reporter:
         ft_store(&self.ring.h.busy_trial, 0)
         return self.trial, self.iteration, self.started, self.base_total, self.rung
 
+    def turn_in(self, double seconds):
+        """The first report after this time is answered with TURN."""
+        self.turn_at = self.ring.epoch + ft_monotonic() + seconds
+
     def ask_again_from(self, uint32_t step):
         """The loop wants to be asked from this training_iteration on (NEVER_ASK: not any more)."""
         self.ask_from = step
@@ -187,27 +197,26 @@ cdef class Reporter:
     # -- reports ----------------------------------------------------------------------------------------------------
 
     def report(self, dict metrics not None):
-        """Write one report of plain numbers. CONTINUE, STOP, WAIT, or NOT_PLAIN, FULL, MISSING (nothing written)."""
+        """Write one report of plain numbers. CONTINUE, STOP, WAIT, TURN, or NOT_PLAIN, FULL, MISSING (nothing written)."""
         cdef Schema s = self.schema
         cdef int code = NOT_PLAIN_
         if s is None or not self.matches(s, metrics):
             s = self.learn(metrics, &code)
             if s is None:
                 return code
-        return self.commit(s, NULL, 0)
+        return self.commit(s, NULL, 0, None)
 
     def report_extra(self, dict numbers not None, extra, bytes extra_json not None, str checkpoint=None):
-        """As :meth:`report`, with ``extra_json`` for what is no number and the directory of a checkpoint."""
+        """As :meth:`report`, with ``extra_json`` for what is no number and the directory of a checkpoint.
+
+        The checkpoint's record and the report's become visible together or not at all.
+        """
         cdef int code = NOT_PLAIN_
         cdef Schema s = self.learn(numbers, &code)
         if s is None:
             return code
-        if self.strict and s.metric < 0:
-            return MISSING
-        if checkpoint is not None:
-            if not self.ring.write(K_CHECKPOINT, self.trial, self.iteration + 1, checkpoint.encode(), 0, False):
-                return FULL
-        return self.commit(s, PyBytes_AS_STRING(extra_json) if extra else NULL, len(extra_json) if extra else 0)
+        return self.commit(s, PyBytes_AS_STRING(extra_json) if extra else NULL, len(extra_json) if extra else 0,
+                           None if checkpoint is None else checkpoint.encode())
 
     cdef bint matches(self, Schema s, dict metrics) except -1:
         """Copy the values if the keys are the very objects of ``s`` in its order and the kinds are the same."""
@@ -321,12 +330,15 @@ cdef class Reporter:
             return now
         return NAN
 
-    cdef int commit(self, Schema s, const char *extra, Py_ssize_t n_extra) except -9:
+    cdef int commit(self, Schema s, const char *extra, Py_ssize_t n_extra, bytes checkpoint) except -9:
         """Write the report whose values are in ``self.values``; the order of the checks is Ray's: stop, then rule."""
         cdef Ring ring = self.ring
         cdef uint32_t tail = padded(4 + n_extra) if extra != NULL else 0
         cdef uint32_t size = RECORD_HEADER + 8 * <uint32_t>s.n + 8 + tail
         cdef uint32_t step = self.iteration + 1
+        cdef uint32_t first = 0                    # size of the checkpoint's record
+        cdef const char *path = NULL
+        cdef Py_ssize_t n_path = 0
         cdef Record *r
         cdef char *p
         cdef double now
@@ -334,10 +346,24 @@ cdef class Reporter:
         cdef bint urgent
         if self.strict and s.metric < 0:
             return MISSING_
-        if size > ring.capacity // 2:
-            raise ValueError(f"one report of {size} bytes is too large; the most is {ring.capacity // 2} bytes")
+        if checkpoint is not None:
+            path = PyBytes_AS_STRING(checkpoint)
+            n_path = len(checkpoint)
+            first = padded(RECORD_HEADER + n_path)
+        if n_extra + n_path + 8 * s.n + 96 > <Py_ssize_t>ring.capacity // 2:
+            raise ValueError(f"one report of {n_extra + n_path + 8 * s.n} bytes is too large; "
+                             f"the most is {ring.capacity // 2 - 96} bytes")
         with nogil:
-            r = ring.reserve(size)
+            if path != NULL:
+                r = ring.reserve(first)
+                if r == NULL:
+                    return FULL_
+                memset(<char *>r + first - 8, 0, 8)
+                memcpy(<char *>r + RECORD_HEADER, path, n_path)
+                fill(r, first, K_CHECKPOINT, 0, 0, self.trial, step, ring.epoch + ft_monotonic())
+                r = ring.reserve_at(ring.pending, size)
+            else:
+                r = ring.reserve(size)
             if r == NULL:
                 return FULL_
             now = ring.epoch + ft_monotonic()
@@ -369,6 +395,8 @@ cdef class Reporter:
                 self.has_last = True
                 self.last_value = self.values[s.metric]
                 self.last_t = self.clock(self.clock_kind, s.clock, now, step)
+        if decision == 0 and now >= self.turn_at:
+            return 3
         if failed:
             raise OverflowError(f"a rung is full: {self.rule.capacity} trials have reached it")
         return decision

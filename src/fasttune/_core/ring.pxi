@@ -41,6 +41,7 @@ cdef extern from *:
     static inline uint64_t ft_load(uint64_t *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
     static inline void ft_store(uint64_t *p, uint64_t v) { __atomic_store_n(p, v, __ATOMIC_RELEASE); }
     static inline void ft_fence(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
+    static inline void ft_in_order(void) { __atomic_signal_fence(__ATOMIC_SEQ_CST); }   /* binds the compiler only */
     static inline int ft_cas(uint64_t *p, uint64_t old, uint64_t v) {
         return __atomic_compare_exchange_n(p, &old, v, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
     }
@@ -81,6 +82,7 @@ cdef extern from *:
     uint64_t ft_load(uint64_t *p) noexcept nogil
     void ft_store(uint64_t *p, uint64_t v) noexcept nogil
     void ft_fence() noexcept nogil
+    void ft_in_order() noexcept nogil
     int ft_cas(uint64_t *p, uint64_t old, uint64_t v) noexcept nogil
     void ft_pause() noexcept nogil
     void ft_sleep_on(uint64_t *word, uint32_t seen, double seconds) noexcept nogil
@@ -112,6 +114,7 @@ cdef enum:
     K_REQUEUED = 12    # a failed or interrupted trial waits for another attempt; payload UTF-8 checkpoint path
     K_META = 13        # payload JSON: about the experiment
     K_DECISION = 14    # the loop's answer to a report that waited; flags: the decision
+    K_TOLD = 15        # what a user's functions say of one trial; payload JSON {"name", "dirname", "resources"}
     # from the loop to a worker, never stored
     K_RUN = 32         # run `step` trials from number `trial` on
     K_RUN_ONE = 33     # payload: pickled start
@@ -127,6 +130,7 @@ cdef enum:
 CONTINUE = 0
 STOP = 1
 WAIT = 2          # an answer of the loop is needed (stored as ASKED)
+TURN = 3          # as CONTINUE; the loop, in the trial's own thread, is due for a turn (stored as CONTINUE)
 PAUSE = 3
 NOT_PLAIN = -1    # nothing written: a value is not a plain number
 FULL = -2         # nothing written: the ring must be drained first
@@ -146,6 +150,7 @@ KIND_CONFIG = K_CONFIG
 KIND_REQUEUED = K_REQUEUED
 KIND_META = K_META
 KIND_DECISION = K_DECISION
+KIND_TOLD = K_TOLD
 KIND_RUN = K_RUN
 KIND_RUN_ONE = K_RUN_ONE
 KIND_ANSWER = K_ANSWER
@@ -181,8 +186,10 @@ cdef class Ring:
             ft_store(&self.h.magic, RING_MAGIC)
         elif self.h.magic != RING_MAGIC or self.h.capacity != <uint64_t>capacity:
             raise ValueError("the buffer is not a ring: its header is damaged or of another size")
-        if self.h.head - self.h.released > self.h.capacity:
+        if self.h.head - self.h.released > self.h.capacity or self.h.head - self.h.read > self.h.capacity:
             raise ValueError("the ring's header is damaged: more bytes are held than fit")
+        if (self.h.head | self.h.read | self.h.released) & 7:
+            raise ValueError("the ring's header is damaged: a position is not between two records")
         self.capacity = self.h.capacity
         self.epoch = self.h.epoch
 
@@ -194,7 +201,10 @@ cdef class Ring:
 
     cdef Record *reserve(self, uint32_t size) noexcept nogil:
         """Room for one record, or NULL when the reader must release some first. Nothing is visible before publish()."""
-        cdef uint64_t head = self.h.head
+        return self.reserve_at(self.h.head, size)
+
+    cdef Record *reserve_at(self, uint64_t head, uint32_t size) noexcept nogil:
+        """As :meth:`reserve`, behind a record that is reserved but not yet published."""
         cdef uint64_t offset = head & (self.capacity - 1)
         cdef uint64_t tail = self.capacity - offset
         cdef uint64_t need = size if tail >= size else size + tail
@@ -230,7 +240,7 @@ cdef class Ring:
         """Write one record of any kind; False when there is no room now. ValueError if it can never fit."""
         cdef Py_ssize_t n = len(payload)
         cdef uint32_t size = padded(RECORD_HEADER + n)
-        if size > self.capacity // 2:
+        if n + RECORD_HEADER > <Py_ssize_t>self.capacity // 2:
             raise ValueError(f"a record of {n} bytes cannot fit a ring of {self.capacity} bytes")
         cdef Record *r = self.reserve(size)
         if r == NULL:
@@ -252,15 +262,17 @@ cdef class Ring:
 
         The view shows the ring's own memory: it is valid until :meth:`release` passes it.
         """
-        cdef uint64_t head = ft_load(&self.h.head)
         cdef uint64_t read = self.h.read
-        if head == read:
+        if ft_load(&self.h.head) == read:
             return None
+        # First the flag, then the head: what becomes urgent after this look at the head leaves its flag standing.
+        ft_store(&self.h.urgent, 0)
+        ft_fence()
+        cdef uint64_t head = ft_load(&self.h.head)
         cdef uint64_t offset = read & (self.capacity - 1)
         cdef uint64_t n = head - read
         if offset + n > self.capacity:
             n = self.capacity - offset
-        ft_store(&self.h.urgent, 0)
         self.h.read = read + n
         return PyMemoryView_FromMemory(self.data + offset, n, PyBUF_READ)
 
@@ -269,11 +281,16 @@ cdef class Ring:
         ft_store(&self.h.released, self.h.read)
 
     def sleep_begin(self):
-        """Announce that the reader is about to sleep; True if it may, False if something urgent is already there."""
+        """Announce that the reader is about to sleep; True if it may, False if it was called since its last turn.
+
+        A call is answered once: after False the reader must look at everything again before it comes back.
+        """
         ft_store(&self.h.reader_asleep, 1)
         ft_fence()
         if ft_load(&self.h.urgent):
             ft_store(&self.h.reader_asleep, 0)
+            ft_store(&self.h.urgent, 0)
+            ft_fence()
             return False
         return True
 
@@ -301,7 +318,7 @@ cdef class Ring:
 
     def rewind(self, uint64_t position):
         """Read again from ``position`` on: what a journal that was cut off still needs. ValueError if it is gone."""
-        if position > self.h.head or self.h.head - position > self.capacity:
+        if position > self.h.head or self.h.head - position > self.capacity or position & 7:
             raise ValueError(f"position {position} is not in the ring ({self.h.released} to {self.h.head})")
         self.h.read = position
 
@@ -407,6 +424,8 @@ def adopt_orphans():
 def encode(int kind, uint32_t trial=0, uint32_t step=0, bytes payload=b"", int flags=0, double time=0.0):
     """One record as bytes, for the loop's own entries in the journal."""
     cdef Py_ssize_t n = len(payload)
+    if n > 0x7FFFFFFF:
+        raise ValueError(f"a record holds at most 2 GiB, got {n} bytes")
     cdef uint32_t size = padded(RECORD_HEADER + n)
     cdef bytes out = PyBytes_FromStringAndSize(NULL, size)
     cdef char *p = PyBytes_AS_STRING(out)

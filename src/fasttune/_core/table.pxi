@@ -26,8 +26,14 @@ class IllegalTransition(ValueError):
 
 cdef tuple parse_schema(bytes payload):
     import json
-    told = json.loads(payload.rstrip(b"\0"))
-    return tuple(told["keys"]), told["kinds"].encode()
+    try:
+        told = json.loads(payload.rstrip(b"\0"))
+        keys, kinds = tuple(told["keys"]), told["kinds"].encode()
+        if len(keys) == len(kinds) and not kinds.strip(b"fib") and all([type(key) is str for key in keys]):
+            return keys, kinds
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        pass
+    raise ValueError("damaged record: it tells no names of metrics")
 
 
 cdef inline str text_of(const Record *r):
@@ -39,12 +45,24 @@ cdef inline bytes extra_of(const Record *r, int n_values):
     """The JSON of a report's values that are no numbers, or None."""
     if not r.flags & F_EXTRA:
         return None
-    cdef Py_ssize_t at = RECORD_HEADER + 8 * n_values + (8 if r.flags & F_JUDGED else 0)
+    cdef Py_ssize_t at = values_end(r, n_values)
     cdef const char *p = <const char *>r + at
-    cdef uint32_t n = (<const uint32_t *>p)[0]
-    if at + 4 + n > r.size:
-        raise ValueError("damaged record: its text is longer than the record")
-    return PyBytes_FromStringAndSize(p + 4, n)
+    return PyBytes_FromStringAndSize(p + 4, (<const uint32_t *>p)[0])
+
+
+cdef inline Py_ssize_t values_end(const Record *r, int n_values) noexcept nogil:
+    return RECORD_HEADER + 8 * <Py_ssize_t>n_values + (8 if r.flags & F_JUDGED else 0)
+
+
+cdef int check_report(const Record *r, int n_values, Py_ssize_t end) except -1:
+    """Everything that the report's flags announce lies inside it; ``end`` is the byte behind it."""
+    cdef Py_ssize_t at = values_end(r, n_values)
+    if r.size < at:
+        raise ValueError(f"damaged record before byte {end}: too short for {n_values} values")
+    if r.flags & F_EXTRA and (
+            r.size < at + 4 or r.size < at + 4 + <Py_ssize_t>(<const uint32_t *>(<const char *>r + at))[0]):
+        raise ValueError(f"damaged record before byte {end}: its text is longer than the record")
+    return 0
 
 
 cdef class TrialTable:
@@ -134,7 +152,7 @@ cdef class TrialTable:
         cdef int n = (<Schema>self.schemas[schema]).n
         cdef double *grown
         cdef Py_ssize_t room
-        if row.schema < 0 or (row.schema != schema and (<Schema>self.schemas[row.schema]).n < n):
+        if row.schema < 0 or row.held < n:
             if self.pool_n + n > self.pool_room:
                 room = max(self.pool_n + n, 2 * self.pool_room, 256)
                 grown = <double *>PyMem_RawRealloc(self.pool, room * sizeof(double))
@@ -143,6 +161,7 @@ cdef class TrialTable:
                 self.pool = grown
                 self.pool_room = room
             row.at = self.pool_n
+            row.held = n
             self.pool_n += n
         row.schema = schema
         memcpy(self.pool + row.at, values, n * sizeof(double))
@@ -168,6 +187,9 @@ cdef class TrialTable:
             | (<uint64_t>1 << K_PAUSED) | (<uint64_t>1 << K_CONFIGS) | (<uint64_t>1 << K_CONFIG) \
             | (<uint64_t>1 << K_META) | (<uint64_t>1 << K_REQUEUED)
         cdef uint64_t seen = watch | always
+        cdef uint64_t about_a_trial = (<uint64_t>1 << K_START) | (<uint64_t>1 << K_REPORT) | (<uint64_t>1 << K_END) \
+            | (<uint64_t>1 << K_ERROR) | (<uint64_t>1 << K_EXCEPTION) | (<uint64_t>1 << K_CHECKPOINT) \
+            | (<uint64_t>1 << K_PAUSED) | (<uint64_t>1 << K_RESUMED) | (<uint64_t>1 << K_REQUEUED)
         while at < n:
             r = <const Record *>&view[at]
             check_record(r, at, n)
@@ -175,6 +197,10 @@ cdef class TrialTable:
             if r.kind == K_PAD:
                 continue
             payload = <const char *>r + RECORD_HEADER
+            if r.kind > K_TOLD:
+                raise ValueError(f"damaged record before byte {at}: there is no kind {r.kind}")
+            if <Py_ssize_t>r.trial >= self.n and about_a_trial >> r.kind & 1:
+                raise ValueError(f"damaged record before byte {at}: trial {r.trial} of {self.n}")
             if r.kind == K_REPORT:
                 if r.schema != local_of_s:
                     if r.schema >= len(numbers):
@@ -182,8 +208,7 @@ cdef class TrialTable:
                     number = numbers[r.schema]
                     s = <Schema>self.schemas[number]
                     local_of_s = r.schema
-                if r.size < RECORD_HEADER + 8 * <uint32_t>s.n:
-                    raise ValueError(f"damaged record before byte {at}: too short for {s.n} values")
+                check_report(r, s.n, at)
                 row = self.row(r.trial)
                 if row.status != S_RUNNING:
                     raise IllegalTransition(r.trial, STATUSES[row.status], r.kind)
@@ -218,6 +243,8 @@ cdef class TrialTable:
                     row.pid = (<const uint32_t *>payload)[0]
                     row.base_total = (<const double *>payload)[1]
             elif r.kind == K_END:
+                if r.flags & F_JUDGED and r.size < RECORD_HEADER + 16:
+                    raise ValueError(f"damaged record before byte {at}: too short for a judgement")
                 row = self.row(r.trial)
                 self.move(row, r.trial, r.kind)
                 row.ended = r.time
@@ -233,14 +260,17 @@ cdef class TrialTable:
             elif r.kind == K_PAUSED or r.kind == K_RESUMED or r.kind == K_REQUEUED:
                 self.move(self.row(r.trial), r.trial, r.kind)
             elif r.kind == K_SCHEMA:
-                self.intern(source, r.schema, PyBytes_FromStringAndSize(payload, r.size - RECORD_HEADER))
+                try:
+                    self.intern(source, r.schema, PyBytes_FromStringAndSize(payload, r.size - RECORD_HEADER))
+                except ValueError as error:
+                    raise ValueError(f"before byte {at}: {error}") from None
             elif r.kind == K_CONFIGS:
-                if r.trial != self.n:
-                    raise ValueError(f"configs of trials from {r.trial} on came when there were {self.n} trials")
+                if r.trial != self.n or r.step > 0x7FFFFFFF:
+                    raise ValueError(f"before byte {at}: configs of trials from {r.trial} on came when there were {self.n} trials")
                 self.grow(r.step)
             elif r.kind == K_CONFIG:
                 if r.trial != self.n:
-                    raise ValueError(f"the config of trial {r.trial} came when there were {self.n} trials")
+                    raise ValueError(f"before byte {at}: the config of trial {r.trial} came when there were {self.n} trials")
                 self.grow(1)
             if seen >> r.kind & 1:
                 out.append((r.kind, r.trial, r.flags, r.step, r.time, detail_of(r)))
@@ -298,7 +328,7 @@ cdef class TrialTable:
         out = []
         if self.counts_[wanted] == 0:
             return out
-        for i in range(start, self.n):
+        for i in range(max(0, start), self.n):
             if self.rows[i].status == wanted:
                 if most >= 0 and len(out) >= most:
                     break
@@ -393,6 +423,8 @@ cdef class ReportColumns:
             self.schema_numbers[(keys, kinds)] = number
             self.extras.append({})
         numbers = self.maps.setdefault(source, [])
+        if local > len(numbers):
+            raise ValueError(f"schema {local} of source {source} came before schema {len(numbers)}")
         if local == len(numbers):
             numbers.append(number)
         return 0
@@ -443,10 +475,11 @@ cdef class ReportColumns:
                     <const char *>r + RECORD_HEADER, r.size - RECORD_HEADER))
             elif r.kind == K_REPORT and (only_trial < 0 or r.trial == only_trial):
                 if r.schema != local:
+                    if r.schema >= len(numbers):
+                        raise ValueError(f"damaged record before byte {at}: metric names {r.schema} were never told")
                     number = numbers[r.schema]
                     local = r.schema
-                if r.size < RECORD_HEADER + 8 * <uint32_t>self.columns[number].width:
-                    raise ValueError(f"damaged record before byte {at}: too short for its values")
+                check_report(r, self.columns[number].width, at)
                 self.append(number, r)
                 if r.flags & F_EXTRA:
                     self.extras[number][self.columns[number].n - 1] = extra_of(r, self.columns[number].width)
@@ -490,11 +523,16 @@ def judgements(data, table_maps=None):
         if r.kind == K_SCHEMA and r.schema == len(columns):
             columns.append(parse_schema(PyBytes_FromStringAndSize(p, r.size - RECORD_HEADER)))
         elif r.kind == K_REPORT and r.flags & F_JUDGED:
+            if r.schema >= len(columns):
+                raise ValueError(f"damaged record before byte {at}: metric names {r.schema} were never told")
+            check_report(r, <int>len(columns[r.schema][0]), at)
             keys = columns[r.schema][0]
             tag = (<const uint64_t *>p)[len(keys)]
             out.append((tag >> 8, r.trial, tag & 0xFF, columns[r.schema], PyBytes_FromStringAndSize(p, 8 * len(keys)),
                         r.flags & F_DECISION))
         elif r.kind == K_END and r.flags & F_JUDGED:
+            if r.size < RECORD_HEADER + 16:
+                raise ValueError(f"damaged record before byte {at}: too short for a judgement")
             tag = (<const uint64_t *>p)[1]
             out.append((tag >> 8, r.trial, tag & 0xFF, None, PyBytes_FromStringAndSize(p, 8), -1))
     return out

@@ -2,3 +2,5 @@
 
 from fasttune.analysis.experiment_analysis import ExperimentAnalysis as ExperimentAnalysis
 from fasttune.analysis.result_grid import ResultGrid as ResultGrid
+
+__all__ = ["ExperimentAnalysis", "ResultGrid"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import html
-import logging
 import math
 import os
 from collections import Counter
@@ -16,11 +14,12 @@ from fasttune.result import AUTO_RESULT_KEYS, DELIMITER, best_position, check_mo
 from fasttune.trial import ERROR, Snapshot, Trial, Trials, TrialSource, trial_folder
 
 if TYPE_CHECKING:
+    import logging
+
     import pandas as pd
 
     from fasttune.checkpoint import Checkpoint
 
-logger = logging.getLogger(__name__)
 
 HTML_ROWS = 10
 
@@ -123,7 +122,7 @@ class ExperimentAnalysis:
             raise ValueError(f"scope must be one of {', '.join(SCOPES)}, got {scope!r}")
         index = self._best_index(metric, mode, scope, filter_nan_and_inf)
         if index is None:
-            logger.warning(
+            _logger().warning(
                 "No best trial found: no trial has a usable value of metric %r%s",
                 metric,
                 self._reported_names(),
@@ -269,7 +268,7 @@ class ExperimentAnalysis:
         if not usable:
             name = trial if isinstance(trial, str) else str(trial)
             reason = f"none of its {len(saved)} has a usable value of {metric!r}" if saved else "it has none"
-            logger.error("No best checkpoint of trial %s: %s", name, reason)
+            _logger().error("No best checkpoint of trial %s: %s", name, reason)
             return None
         return Checkpoint(usable[best_position([score for _, score in usable], mode)][0])
 
@@ -339,9 +338,11 @@ class ExperimentAnalysis:
             trials, score = trials[usable], score[usable]
         if not len(score):
             return None
-        if np.isnan(score).all():
+        known = np.flatnonzero(~np.isnan(score))  # nanargmax would take a NaN for an infinity of the worst sign
+        if not len(known):
             return int(trials[0])
-        return int(trials[np.nanargmax(score) if mode == "max" else np.nanargmin(score)])
+        pick = np.argmax if mode == "max" else np.argmin
+        return int(trials[known[pick(score[known])]])
 
     def _in_order(self, rows: Any) -> Any:
         """Rows, at most one per trial, of the chosen trials in their order."""
@@ -384,8 +385,16 @@ def _opened(experiment: str | os.PathLike[str] | TrialSource) -> TrialSource:
     return source
 
 
+def _logger() -> logging.Logger:
+    import logging  # costs as much as the rest of this module; most runs have nothing to say
+
+    return logging.getLogger(__name__)
+
+
 def trials_table(trials: Trials, title: str) -> str:
     """A small HTML table of the first trials, for notebooks."""
+    import html
+
     lines = []
     for trial in trials[:HTML_ROWS]:
         shown = flatten(trial.last_result)

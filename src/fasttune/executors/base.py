@@ -90,9 +90,11 @@ class Executor(ABC):
     name: str = ""
 
     @abstractmethod
-    def open(self, program: Program, epoch: float, rule: Any, drain: Callable[[], None]) -> None:
+    def open(
+        self, program: Program, epoch: float, rule: Any, drain: Callable[[], None], turn: Callable[[], None]
+    ) -> None:
         """Get ready. ``drain`` folds and stores what is in the rings, for an executor that runs trials in this process
-        and finds its ring full; ``rule`` is the compiled rule when it is not to be shared. Raises before any trial starts."""
+        and finds its ring full; ``turn`` is a whole turn from within such a trial, but for starting others; ``rule`` is the compiled rule when it is not to be shared. Raises before any trial starts."""
 
     @abstractmethod
     def room(self) -> int:
@@ -121,6 +123,9 @@ class Executor(ABC):
     @abstractmethod
     def kill(self, trial: int) -> None:
         """End a trial that does not listen, with its process. The death is reported as any other."""
+
+    def withdraw(self) -> None:
+        """Trials that it was given and that have not begun shall not begin, as far as that can still be had."""
 
     @abstractmethod
     def poll(self, timeout: float) -> list[Batch]:

@@ -8,11 +8,11 @@ calls. Where the loop is asked on every report and may pause a trial, each runs 
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fasttune import _core, session
+from fasttune.checkpoint import whole_directory
 from fasttune.error import StopTrial
 from fasttune.executors.base import Job, Program, ProgramTrainable
 from fasttune.session import TrialContext, end_function, handle_return, run_function
@@ -26,13 +26,15 @@ LONGEST_TEXT = 100_000  # bytes of a traceback that are kept
 class HostContext(TrialContext):
     """The context of whichever trial the host runs; names are made when somebody asks for them."""
 
-    __slots__ = ("host", "job")
+    __slots__ = ("_experiment", "_job", "_shift", "host")
 
     def __init__(self, host: Host) -> None:
         self.host = host
-        self.job = Job(0, 0, 0)
+        self._job: Job | None = Job(0, 0, 0)
+        self._experiment = self._shift = 0
         self.wait = host.wait
         self.flush = host.flush
+        self.turn = host.turn
         self.config: dict[str, Any] = {}
         self.renew(False, None, 0)
 
@@ -46,6 +48,24 @@ class HostContext(TrialContext):
         self.next_checkpoint = None
 
     @property
+    def job(self) -> Job:
+        """The job of the trial that runs; within a span it is made when somebody asks."""
+        if self._job is not None:
+            return self._job
+        trial = self.host.reporter.trial
+        return Job(trial, self._experiment, trial - self._shift)
+
+    @job.setter
+    def job(self, job: Job) -> None:
+        self._job = job
+
+    def set_span(self, experiment: int, shift: int) -> None:
+        """From now on be the context of whichever trial of a span runs."""
+        self._job = None
+        self._experiment = experiment
+        self._shift = shift
+
+    @property
     def index(self) -> int:  # type: ignore[override]
         return self.job.trial
 
@@ -55,7 +75,8 @@ class HostContext(TrialContext):
 
     @property
     def trial_name(self) -> str:  # type: ignore[override]
-        return self.job.name or f"{self.host.program.trainables[self.job.experiment].name}_{self.trial_id}"
+        name = self.job.name or f"{self.host.program.trainables[self.job.experiment].name}_{self.trial_id}"
+        return name.replace("/", "_")
 
     @property
     def experiment_name(self) -> str:  # type: ignore[override]
@@ -74,20 +95,30 @@ class HostContext(TrialContext):
         return self.host.resources(self.job)
 
 
+def _nothing() -> None:
+    """No turn is due: the loop is in another process."""
+
+
 class Host:
     """Runs the trials of ``program`` with ``reporter``.
 
     ``wait(context)`` blocks until the loop has answered and returns CONTINUE or STOP; ``flush()`` returns when the ring has
-    room again.
+    room again; ``turn()`` lets a loop in this thread have a turn when a report was answered with TURN.
     """
 
     def __init__(
-        self, program: Program, reporter: _core.Reporter, wait: Callable[[], int], flush: Callable[[], None]
+        self,
+        program: Program,
+        reporter: _core.Reporter,
+        wait: Callable[[], int],
+        flush: Callable[[], None],
+        turn: Callable[[], None] = _nothing,
     ) -> None:
         self.program = program
         self.reporter = reporter
         self.wait = wait
         self.flush = flush
+        self.turn = turn
         self.pid = os.getpid()
         self.ask_from = 0 if program.asks else _core.NEVER_ASK
         self.context = HostContext(self)
@@ -118,25 +149,23 @@ class Host:
 
     # -- running ------------------------------------------------------------------------------------------------------
 
-    def run_span(self, experiment: int, shift: int, next_trial: Callable[[], int], enough: Callable[[], bool]) -> None:
-        """Run fresh trials as ``next_trial()`` names them (-1: no more), until ``enough()``; variant = trial - shift."""
+    def run_span(self, experiment: int, shift: int, next_trial: Callable[[], int]) -> None:
+        """Run fresh trials as ``next_trial()`` names them (-1: no more); the variant of a trial is trial - shift."""
         one = self.program.trainables[experiment]
         if one.is_class or one.form != "config" or self.program.log_to_file or self.program.pauses:
             while (trial := next_trial()) >= 0:
-                self.run(Job(trial, experiment, trial - shift))
-                if enough():
-                    return
+                self.run(Job(trial, experiment, trial - shift), urgent=False)
             return
         reporter, context, function, config_of = self.reporter, self.context, one.trainable, one.variants.config
         begin, end, ask_from, pid = reporter.begin, reporter.end, self.ask_from, self.pid
+        context.renew(False, None, 0)
+        context.set_span(experiment, shift)
         while (trial := next_trial()) >= 0:
-            context.job = Job(trial, experiment, trial - shift)
-            context.checkpoint = context.pending = context.next_checkpoint = None
-            context.quick = True
-            context.is_class = False
+            if not context.quick or context.checkpoint is not None:  # the last trial left a checkpoint
+                context.renew(False, None, 0)
             while not begin(trial, 0, 0.0, -1, ask_from, pid):
                 self.flush()
-            flags = _core.CONTINUE
+            flags = 0
             try:
                 context.config = config = config_of(trial - shift)
                 value = function(config)
@@ -145,16 +174,14 @@ class Host:
                 if not context.quick:
                     end_function(reporter)
             except StopTrial:
-                flags = _core.STOP
+                flags = 1
             except BaseException as error:
                 if self.is_interrupt(error):
                     raise
                 self.failed(error)
                 continue
-            while not end(flags, enough()):
+            while not end(flags):
                 self.flush()
-            if enough():
-                return
 
     def _returned(self, value: Any) -> None:
         from types import GeneratorType
@@ -237,21 +264,23 @@ class Host:
                 due = bool(metrics.get("should_checkpoint")) or (
                     frequency > 0 and trainable.iteration % frequency == 0
                 )
-                checkpoint = self._save(trainable, reporter.iteration + 1) if due else None
-                saved = reporter.iteration + 1 if due else saved
-                session.deliver(reporter, metrics, checkpoint)
+                if due:
+                    self.context.pending = self._save(trainable)  # it belongs to the report that follows
+                    saved = reporter.iteration + 1
+                session.deliver(reporter, metrics, None)
         except StopTrial:
             if at_end and saved != reporter.iteration:
-                path = self._save(trainable, reporter.iteration)
+                path = self._save(trainable)
                 while not reporter.note(_core.KIND_CHECKPOINT, path.encode()):
                     self.flush()
             raise
 
-    def _save(self, trainable: Trainable, iteration: int) -> str:
-        """Save into the trial's folder; the path, relative to the experiment's folder."""
+    def _save(self, trainable: Trainable) -> str:
+        """Save into the trial's folder, whole or not at all; the path, relative to the experiment's folder."""
         index = session.next_index(self.context)
         name = f"checkpoint_{index:06d}"
-        trainable.save(os.path.join(self.context.trial_dir(), name))
+        with whole_directory(os.path.join(self.context.trial_dir(), name)) as directory:
+            trainable.save(directory)
         self.context.next_checkpoint = index + 1
         return os.path.join(self.context.trial_dirname, name)
 

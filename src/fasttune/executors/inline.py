@@ -10,6 +10,7 @@ The ring is a memory-mapped file of the experiment's folder, as a worker's: repo
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import time
@@ -19,6 +20,7 @@ from contextlib import suppress
 from typing import Any
 
 from fasttune import _core
+from fasttune.error import StopTrial
 from fasttune.executors.base import Batch, Death, Executor, Job, Program
 from fasttune.executors.host import Host, HostContext
 
@@ -44,16 +46,21 @@ class InlineExecutor(Executor):
         self._paused: dict[int, tuple[Any, tuple[Any, ...], HostContext]] = {}
         self._state: dict[int, tuple[tuple[Any, ...], HostContext]] = {}
         self._grant = 256
+        self._stride = 1
         self._slice_ends = 0.0
+        self._broken: BaseException | None = None  # raised by the loop within a trial
         self._memory: mmap.mmap | None = None
         self.in_trial = False  # the user's code runs: a Ctrl-C may end it where it is
 
-    def open(self, program: Program, epoch: float, rule: Any, drain: Callable[[], None]) -> None:
+    def open(
+        self, program: Program, epoch: float, rule: Any, drain: Callable[[], None], turn: Callable[[], None]
+    ) -> None:
         os.makedirs(os.path.dirname(self._path), exist_ok=True)
         self._memory = map_file(self._path, 4096 + RING_BYTES)
         self.ring = _core.Ring(self._memory, create=True, epoch=epoch)
         self._program = program
         self._drain = drain
+        self._turn = turn
         self.reporter = _core.Reporter(
             self.ring,
             metric=program.metric,
@@ -62,7 +69,7 @@ class InlineExecutor(Executor):
             time_attr=program.rule.time_attr,
             limits=program.limits,
         )
-        self.host = Host(program, self.reporter, self._wait, drain)
+        self.host = Host(program, self.reporter, self._wait, self._drain_within, self._turn_within)
         self._greenlets = program.asks or program.pauses
         if self._greenlets:
             import greenlet
@@ -87,6 +94,10 @@ class InlineExecutor(Executor):
             return False
         self._jobs.append(job)
         return True
+
+    def withdraw(self) -> None:
+        self._spans.clear()
+        self._jobs.clear()
 
     def resume(self, trial: int) -> bool:
         if len(self._waiting) + len(self._ready) >= self._slots:
@@ -124,6 +135,8 @@ class InlineExecutor(Executor):
         outer = _core.current()
         self.reporter.bind()
         self._slice_ends = time.monotonic() + SLICE_S
+        if not self._greenlets:
+            self.reporter.turn_in(2 * SLICE_S)
         self.in_trial = True
         try:
             if self._greenlets:
@@ -133,6 +146,8 @@ class InlineExecutor(Executor):
         finally:
             self.in_trial = False
             self.reporter.unbind() if outer is None else outer.bind()
+        if self._broken is not None:
+            raise self._broken
         return self._take()
 
     def _enough(self) -> bool:
@@ -143,16 +158,25 @@ class InlineExecutor(Executor):
             self.host.run(self._jobs.popleft())
         before, began = self._left(), time.monotonic()
         while self._spans and not self._enough():
-            experiment, first, limit, shift = self._spans.popleft()
-            self.ring.set_span(first, limit)
-            try:
-                self.host.run_span(experiment, shift, self.ring.next_trial, self._enough)
-            finally:
-                if self.ring.left:
-                    self._spans.appendleft((experiment, limit - self.ring.left, limit, shift))
+            self._run_stride()
         elapsed = time.monotonic() - began
         if elapsed > 0:  # enough for a slice, so that configs are suggested in large blocks
             self._grant = max(1, min(8192, int((before - self._left()) / elapsed * SLICE_S)))
+
+    def _run_stride(self) -> None:
+        """Run as many trials as last about a tenth of a slice before the clock is looked at again."""
+        experiment, first, limit, shift = self._spans.popleft()
+        middle = min(limit, first + self._stride)
+        self.ring.set_span(first, middle)
+        began = time.monotonic()
+        try:
+            self.host.run_span(experiment, shift, self.ring.next_trial)
+        finally:
+            middle -= self.ring.left
+            if middle < limit:
+                self._spans.appendleft((experiment, middle, limit, shift))
+        elapsed = time.monotonic() - began
+        self._stride = min(1024, self._stride * 2) if elapsed < SLICE_S / 10 else max(1, self._stride // 2)
 
     def _left(self) -> int:
         return sum(limit - first for _, first, limit, _ in self._spans)
@@ -193,6 +217,25 @@ class InlineExecutor(Executor):
         self._state[trial] = (self.reporter.suspend(), context)
         decision: int = self._hub.switch()
         return decision
+
+    def _turn_within(self) -> None:
+        """A plain trial goes on for longer than a slice: what watches the run sees it all the same."""
+        self.reporter.turn_in(math.inf)  # not from within the turn itself
+        self._guarded(self._turn)
+        self.reporter.turn_in(SLICE_S)
+
+    def _drain_within(self) -> None:
+        self._guarded(self._drain)
+
+    def _guarded(self, call: Callable[[], None]) -> None:
+        """What goes wrong in the loop is no fault of the trial that it is called from: it is raised behind the trial."""
+        try:
+            call()
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            self._broken = error
+            raise StopTrial from error
 
     def _take(self) -> list[Batch]:
         batches = []
@@ -238,8 +281,6 @@ class InlineExecutor(Executor):
     def _end_suspended(self) -> None:
         """Trials that wait are left as a stopped one is, so that their ``finally`` blocks run; they stay as they were
         recorded, to be gone on with."""
-        from fasttune.error import StopTrial
-
         left = [*self._waiting.values(), *(green for green, _, _ in self._paused.values())]
         self._waiting.clear()
         self._paused.clear()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import mmap
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from fasttune import _core
 from fasttune.error import TuneError
 from fasttune.executors.base import Batch, Death, Executor, Job, Program
 from fasttune.executors.inline import map_file, remove_ring
+from fasttune.executors.server import Server
 from fasttune.executors.wire import CANNOT_LOAD, FILE_BYTES, Wire, pack
 
 LONGEST_SPAN = 8192
@@ -97,49 +97,17 @@ class ProcessExecutor(Executor):
         self._next_source = first_source
         self._slots: dict[int, Slot] = {}
         self._deaths: list[Death] = []
-        self._server_pid = -1
-        self._sock: socket.socket | None = None
-        self._bell = -1
-        self._rules: mmap.mmap | None = None
-        self._left_over: list[tuple[Slot, mmap.mmap | None]] = []
+        self._server = Server.take()
+        self._left_over: list[Slot] = []
+        self._halted = self._closed = False
         self._next_slot: Slot | None = None  # the worker that room() was asked for
         self._stillborn = 0  # workers in a row that ended before they began a trial
-        self._launch()
 
     # -- the server -----------------------------------------------------------------------------------------------------
 
-    def _launch(self) -> None:
-        """Start the server at once: it gets ready while the run is being set up."""
-        import fcntl
-
-        ours, theirs = socket.socketpair()
-        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) if hasattr(os, "eventfd") else -1
-        if self._bell < 0:
-            self._bell_reader, self._bell = os.pipe()
-            os.set_blocking(self._bell_reader, False)
-            os.set_blocking(self._bell, False)
-        else:
-            self._bell_reader = self._bell
-        self._rules_fd = anonymous_file("fasttune-rungs")
-        fds = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in (theirs.fileno(), self._bell, self._rules_fd)]
-        source = "from fasttune.executors.worker import serve; serve(3, 4, 5)"
-        folder = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-        code = f"import sys; sys.path.insert(0, {folder!r}); {source}"
-        try:
-            self._server_pid = os.posix_spawn(
-                sys.executable,
-                [sys.executable, "-c", code],
-                os.environ,
-                file_actions=[(os.POSIX_SPAWN_DUP2, fd, k + 3) for k, fd in enumerate(fds)],
-                setpgroup=0,
-            )
-        finally:
-            theirs.close()
-            for fd in fds:
-                os.close(fd)
-        self._sock = ours
-
-    def open(self, program: Program, epoch: float, rule: Any, drain: Callable[[], None]) -> None:
+    def open(
+        self, program: Program, epoch: float, rule: Any, drain: Callable[[], None], turn: Callable[[], None]
+    ) -> None:
         self._program = program
         self._epoch = epoch
         self._use_spans = not program.pauses
@@ -147,36 +115,15 @@ class ProcessExecutor(Executor):
         with open(path, "wb") as file:
             file.write(pickled_program(program))
         os.makedirs(os.path.join(self._folder, "rings"), exist_ok=True)
-        self._tell({"path": sys.path, "program": path})
+        self._server.tell({"path": sys.path, "cwd": os.getcwd(), "program": path})
 
     def shared_rule(self, program: Program) -> Any:
         """The compiled rule on memory that the workers share; None if there is none to share."""
         if program.rule.kind == "none" or program.asks:
             return None
         size = program.rule.nbytes(program.capacity)
-        os.ftruncate(self._rules_fd, size)
-        self._rules = mmap.mmap(self._rules_fd, size)
-        return program.rule.build(program.capacity, self._rules)
-
-    def _tell(self, message: Any) -> None:
-        from fasttune.executors.worker import send
-
-        if self._sock is None:
-            raise TuneError("the worker processes have been ended")
-        try:
-            send(self._sock, message)
-        except OSError as error:
-            raise TuneError(f"the server of the worker processes has died ({error}); see its output above") from error
-
-    def _hear(self) -> Any:
-        """The server's next message, waiting for it."""
-        from fasttune.executors.worker import receive
-
-        assert self._sock is not None
-        message = receive(self._sock)
-        if message is None:
-            raise TuneError("the server of the worker processes has died; see its output above")
-        return message
+        os.ftruncate(self._server.rules_fd, size)
+        return program.rule.build(program.capacity, mmap.mmap(self._server.rules_fd, size))
 
     # -- slots ----------------------------------------------------------------------------------------------------------
 
@@ -195,10 +142,10 @@ class ProcessExecutor(Executor):
         self._next_source += 1
         path = os.path.join(self._folder, "rings", f"{source}.ring")
         try:
-            wire = Wire(map_file(path, FILE_BYTES), create=True, epoch=self._epoch, bell_fd=self._bell)
-            self._tell(("fork", source, path, self._environ_of(placement)))
+            wire = Wire(map_file(path, FILE_BYTES), create=True, epoch=self._epoch, bell_fd=self._server.bell)
+            self._server.tell(("fork", source, path, self._environ_of(placement)))
             while True:
-                message = self._hear()
+                message = self._server.hear()
                 if message[0] == "forked":
                     break
                 self._note_exit(message)
@@ -227,7 +174,7 @@ class ProcessExecutor(Executor):
         """Its placement is free; its ring is still read and released before the file goes."""
         del self._slots[slot.source]
         self._free(slot.placement)
-        self._left_over.append((slot, None))
+        self._left_over.append(slot)
 
     def _idle_slot(self, request: Any) -> Slot | None:
         for slot in self._slots.values():
@@ -302,6 +249,11 @@ class ProcessExecutor(Executor):
         self.run_span(chunk[0], first, limit - first, chunk[1])
         return True
 
+    def withdraw(self) -> None:
+        for slot in self._slots.values():
+            while slot.wire.up.take_back() is not None:
+                pass
+
     def set_chunks(self, chunk_of: Callable[[int], tuple[int, int]]) -> None:
         """How to find (experiment, variant) of a trial."""
         self._chunk_of = chunk_of
@@ -356,7 +308,7 @@ class ProcessExecutor(Executor):
     def kill(self, trial: int) -> None:
         for slot in self._slots.values():
             if slot.wire.up.busy_trial == trial and slot.exit_code is None:
-                self._tell(("kill", slot.pid))
+                self._server.tell(("kill", slot.pid))
 
     # -- the turn -------------------------------------------------------------------------------------------------------
 
@@ -369,7 +321,7 @@ class ProcessExecutor(Executor):
             self._take(slot, batches)
             if slot.job >= 0 and not slot.busy:
                 slot.job = -1
-        for slot, _ in self._left_over:
+        for slot in self._left_over:
             self._take(slot, batches)
         self._bury(batches)
         return batches
@@ -381,30 +333,16 @@ class ProcessExecutor(Executor):
 
     def _sleep(self, timeout: float) -> None:
         """Sleep until a worker calls, the server says something, or the time is over."""
-        import select
-
-        assert self._sock is not None
         rings = [slot.wire.up for slot in self._slots.values()]
         if all([ring.sleep_begin() for ring in rings]):
-            poller = select.poll()
-            poller.register(self._bell_reader, select.POLLIN)
-            poller.register(self._sock.fileno(), select.POLLIN)
-            poller.poll(timeout * 1000)
+            self._server.wait(timeout)
         for ring in rings:
             ring.sleep_end()
-        try:
-            os.read(self._bell_reader, 4096)
-        except BlockingIOError:
-            pass
+        self._server.quiet_bell()
 
     def _hear_all(self) -> None:
-        import select
-
-        assert self._sock is not None
-        poller = select.poll()
-        poller.register(self._sock.fileno(), select.POLLIN)
-        while poller.poll(0):
-            self._note_exit(self._hear())
+        while self._server.has_message(0.0):
+            self._note_exit(self._server.hear())
 
     def _note_exit(self, message: tuple[Any, ...]) -> None:
         kind, pid, code = message
@@ -453,7 +391,7 @@ class ProcessExecutor(Executor):
     def release(self) -> None:
         for slot in self._slots.values():
             slot.wire.up.release()
-        for slot, _ in self._left_over:
+        for slot in self._left_over:
             slot.wire.up.release()
             self._remove(slot)
         self._left_over.clear()
@@ -484,56 +422,49 @@ class ProcessExecutor(Executor):
     # -- the end --------------------------------------------------------------------------------------------------------
 
     def halt(self) -> None:
-        if self._sock is None:
+        if self._halted:
             return
         for slot in self._slots.values():
             if not slot.busy:
                 slot.wire.down.write(_core.KIND_EXIT)
         self._wait_for_idle_workers()
-        sock, self._sock = self._sock, None
-        sock.close()  # the server kills what is left, collects it and ends
-        _reap(self._server_pid)
+        self._halted = True
+        self._server.hang_up()  # it kills what is left, collects it and ends
         end_groups([slot.pid for slot in self._slots.values() if slot.exit_code is None])
 
     def drain_now(self) -> list[Batch]:
         batches: list[Batch] = []
-        for slot in (*self._slots.values(), *(slot for slot, _ in self._left_over)):
+        for slot in (*self._slots.values(), *self._left_over):
             self._take(slot, batches)
         return batches
 
     def close(self) -> None:
         self.halt()
-        if self._bell < 0:
+        if self._closed:
             return
+        self._closed = True
         for slot in list(self._slots.values()):
             self._forget(slot)
-        for slot, _ in self._left_over:
+        for slot in self._left_over:
             self._remove(slot)
         self._left_over.clear()
-        for fd in {self._bell, self._bell_reader, self._rules_fd}:
-            os.close(fd)
-        self._bell = -1
+        self._server.close()
         with suppress(FileNotFoundError):
             os.unlink(os.path.join(self._folder, PROGRAM))
 
     def _wait_for_idle_workers(self, seconds: float = 1.0) -> None:
         """Workers that have nothing to do clean up and end by themselves."""
-        import select
-
-        assert self._sock is not None
         waiting = {slot.pid for slot in self._slots.values() if not slot.busy and slot.exit_code is None}
         deadline = time.monotonic() + seconds
-        poller = select.poll()
-        poller.register(self._sock.fileno(), select.POLLIN)
-        while waiting and (left := deadline - time.monotonic()) > 0:
-            if poller.poll(left * 1000):
-                try:
-                    message = self._hear()
-                except TuneError:
-                    return
-                if message[0] == "exit":
-                    self._note_exit(message)
-                waiting.discard(message[1])
+        try:
+            while waiting and (left := deadline - time.monotonic()) > 0:
+                if self._server.has_message(left):
+                    message = self._server.hear()
+                    if message[0] == "exit":
+                        self._note_exit(message)
+                    waiting.discard(message[1])
+        except TuneError:
+            return
 
 
 def workers_by_open_files() -> int:
@@ -571,29 +502,6 @@ def is_running(pid: int) -> bool:
             return file.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
     except OSError:
         return False
-
-
-def _reap(pid: int) -> None:
-    """Collect the server, which ends at once; one that does not is killed."""
-    deadline = time.monotonic() + 2.0
-    while time.monotonic() < deadline:
-        done, _ = os.waitpid(pid, os.WNOHANG)
-        if done:
-            return
-        time.sleep(0.001)
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-
-
-def anonymous_file(name: str) -> int:
-    """A file without a name, in memory where the system has that."""
-    if hasattr(os, "memfd_create"):
-        return os.memfd_create(name)
-    import tempfile
-
-    fd, path = tempfile.mkstemp(prefix=name)
-    os.unlink(path)
-    return fd
 
 
 def pickled_program(program: Program) -> bytes:

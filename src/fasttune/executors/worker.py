@@ -62,11 +62,12 @@ def serve(control_fd: int, bell_fd: int, rules_fd: int) -> None:
     import select
 
     sock = socket.socket(fileno=control_fd)
+    _preload()
     setup = receive(sock)
     if setup is None:
         return
     sys.path[:] = setup["path"]
-    import cloudpickle  # noqa: F401 - loaded once here, shared by all workers
+    os.chdir(setup["cwd"])
 
     wake_r, wake_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC) if hasattr(os, "pipe2") else os.pipe()
     os.set_blocking(wake_w, False)
@@ -95,6 +96,17 @@ def serve(control_fd: int, bell_fd: int, rules_fd: int) -> None:
                     _kill_group(order[1])
     finally:
         _end_all(alive)
+
+
+def _preload() -> None:
+    """Load here, once, what every worker needs: nothing of the user's, nothing that starts a thread."""
+    import faulthandler  # noqa: F401
+
+    import cloudpickle  # noqa: F401
+
+    import fasttune.executors.host
+    import fasttune.search.variants
+    import fasttune.trainable  # noqa: F401
 
 
 def _drain(fd: int) -> None:
@@ -274,7 +286,7 @@ class Worker:
 
     def _run_span(self, experiment: int, shift: int) -> None:
         if not self.program.pauses:
-            self.host.run_span(experiment, shift, self.wire.up.next_trial, _never)
+            self.host.run_span(experiment, shift, self.wire.up.next_trial)
             return
         while (trial := self.wire.up.next_trial()) >= 0:
             self._run(Job(trial, experiment, trial - shift))
@@ -344,7 +356,3 @@ class Worker:
 
         self.wire.up.call()
         time.sleep(0.0002)
-
-
-def _never() -> bool:
-    return False

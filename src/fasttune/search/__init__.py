@@ -11,6 +11,16 @@ from fasttune.search.concurrency_limiter import ConcurrencyLimiter as Concurrenc
 from fasttune.search.repeater import Repeater as Repeater
 from fasttune.search.search_generator import SearchGenerator as SearchGenerator
 
+__all__ = [
+    "BasicVariantGenerator",
+    "ConcurrencyLimiter",
+    "Repeater",
+    "SearchAlgorithm",
+    "SearchGenerator",
+    "Searcher",
+    "create_searcher",
+]
+
 _SEARCHERS: dict[str, Any] = {
     "random": BasicVariantGenerator,
     "variant_generator": BasicVariantGenerator,

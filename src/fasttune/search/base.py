@@ -10,7 +10,6 @@ import os
 import pickle
 import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
 Metric = str | Sequence[str] | None
@@ -141,6 +140,8 @@ class Searcher:
 
     def save(self, checkpoint_path: str) -> None:
         """Write the state to a file, replacing it as a whole."""
+        from pathlib import Path
+
         path = Path(checkpoint_path)
         partial = path.with_name(f".{path.name}.partial")
         partial.write_bytes(_dumps(self.get_state()))
@@ -148,14 +149,17 @@ class Searcher:
 
     def restore(self, checkpoint_path: str) -> None:
         """Read the state that ``save`` wrote. Only open files that you trust: they are pickles."""
-        self.set_state(pickle.loads(Path(checkpoint_path).read_bytes()))
+        with open(checkpoint_path, "rb") as file:
+            self.set_state(pickle.load(file))
 
     def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
         """``save`` under the searcher's file name in a directory."""
-        self.save(str(Path(checkpoint_dir) / self.CKPT_FILE_TMPL.format(session_str)))
+        self.save(os.path.join(checkpoint_dir, self.CKPT_FILE_TMPL.format(session_str)))
 
     def restore_from_dir(self, checkpoint_dir: str) -> None:
         """``restore`` from the newest searcher file in a directory."""
+        from pathlib import Path
+
         pattern = self.CKPT_FILE_TMPL.format("*")
         found = sorted(
             Path(checkpoint_dir).glob(pattern), key=lambda path: (path.stat().st_mtime_ns, path.name)

@@ -1,7 +1,7 @@
 """The storage contract: append entries, read them back in the same order.
 
 An entry is ``(source, position, data)``: whole records as bytes, the ring they came from (0: the loop itself) and the
-ring's position behind them. A storage does not know what records mean. One process writes; :meth:`append` is one
+ring's position behind them; the positions of a source only grow. A storage does not know what records mean. One process writes; :meth:`append` is one
 transaction: after it returns, all of its entries survive the death of the process, before it none of them is visible.
 Errors of the file system are raised as OSError and leave the storage unchanged. Not thread-safe.
 """
@@ -32,6 +32,13 @@ class Storage(ABC):
 
     def write_table(self, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:  # noqa: B027
         """Replace the table ``trials`` that people read; a storage without tables ignores it."""
+
+    def mend(self) -> bool:
+        """Put everything from the first damaged entry on aside, so that what is appended next can be read again.
+
+        True if there was such an entry. Only for the process that writes.
+        """
+        return False
 
     def flush_to_disk(self) -> None:  # noqa: B027
         """Make what was appended survive a power cut as well, where the storage can."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from typing import Any
 
 from fasttune import _core
 from fasttune.error import ExperimentLockedError
@@ -90,16 +89,22 @@ def ring_sources(folder: str) -> list[int]:
 
 
 def recover_rings(folder: str, storage: Storage) -> int:
-    """Move what killed processes left in their rings into the journal; bytes moved. The caller holds the lock."""
+    """Move what killed processes left in their rings into the journal; bytes moved. The caller holds the lock.
+
+    What a ring holds goes on from where the journal ends; behind a damaged entry of the journal there is no such place, and
+    the rings are given up. OSError (no memory, no space, no right) leaves the rings that were not yet moved as they are.
+    """
     sources = ring_sources(folder)
+    damaged = bool(sources) and storage.mend()
     positions = storage.positions() if sources else {}
     moved = 0
     for source in sources:
         path = ring_path(folder, source)
         with open(path, "r+b") as file:
             _wait_for_writer(file.fileno())
-            entries = _left_in(path, file.fileno(), source, positions.get(source, 0))
-            if entries:
+            if damaged:
+                _warn_of(path, "the journal before it is damaged")
+            elif entries := _left_in(path, file.fileno(), source, positions.get(source, 0)):
                 storage.append(entries)
                 moved += sum(len(data) for _, _, data in entries)
             os.unlink(path)
@@ -124,43 +129,38 @@ def _wait_for_writer(fd: int) -> None:
 
 
 def _left_in(path: str, fd: int, source: int, position: int) -> list[Entry]:
-    """Records of a ring's file that the journal does not hold; what is damaged is warned of and left out."""
-    try:
-        memory = _contents(fd)
-        if not any(memory[:64]):
-            return []  # its process was killed before it began
-        ring = _core.Ring(memory)
-        ring.rewind(position)
-    except (ValueError, OSError) as error:
-        _warn(f"the ring {path} cannot be read ({error}); its last reports are lost")
+    """What the ring of a file holds from ``position`` on, up to the first damaged record."""
+    import mmap
+
+    if os.fstat(fd).st_size < HEADER:
+        return []  # killed before the ring was made
+    memory = mmap.mmap(fd, 0)  # unmapped with its last user
+    if not any(memory[:HEADER]):
         return []
+    capacity = int.from_bytes(memory[8:16], "little")
     entries: list[Entry] = []
-    while (data := ring.take()) is not None:
-        whole = bytes(data)
-        n = _core.whole_records(whole)
-        entries.append((source, ring.position, whole[:n]))
-        if n < len(whole):
-            _warn(f"the ring {path} is damaged at byte {ring.position - len(whole) + n}; what comes after is lost")
-            break
+    try:
+        ring = _core.Ring(memoryview(memory)[: HEADER + capacity])
+        ring.rewind(position)
+        while (data := ring.take()) is not None:
+            whole = bytes(data)
+            n = _core.whole_records(whole)
+            if n:
+                entries.append((source, ring.position, whole[:n]))
+            if n < len(whole):
+                _warn_of(path, f"byte {ring.position - len(whole) + n} is damaged")
+                break
+    except (ValueError, OverflowError) as error:
+        _warn_of(path, str(error))
     return entries
 
 
-def _contents(fd: int) -> bytearray:
-    """The bytes of the file that are the ring of reports: its header tells how many."""
-    head = os.pread(fd, HEADER, 0)
-    capacity = int.from_bytes(head[8:16], "little")
-    if capacity > os.fstat(fd).st_size:
-        raise ValueError(f"its header speaks of {capacity} bytes, the file has {os.fstat(fd).st_size}")
-    return bytearray(head + os.pread(fd, capacity, HEADER))
-
-
-def _warn(text: str) -> None:
-    warnings.warn(text, RuntimeWarning, stacklevel=4)
+def _warn_of(path: str, why: str) -> None:
+    warnings.warn(f"the ring {path} cannot be read ({why}); its last reports are lost", RuntimeWarning, stacklevel=3)
 
 
 def _remove_rest(folder: str) -> None:
-    import shutil
+    if os.path.isdir(folder):
+        import shutil
 
-    shutil.rmtree(folder, ignore_errors=True)
-
-
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,7 +1,8 @@
 """The journal in ``experiment.db``: one SQLite database in WAL mode, written by group commit.
 
 Tables:
-    journal(id, source, position, crc, data)   the truth: blobs of whole records, with a CRC-32 of each
+    journal(id, source, position, crc, data)   the truth: blobs of whole records, with a CRC-32 of each entry
+    damaged(id, source, position, crc, data)   what :meth:`SqliteStorage.mend` put aside, if it ever had to
     trials(...)                                made from the journal for people and SQL tools
 
 Nothing in it is ever executed when it is opened. A commit survives the death of the process (WAL, synchronous=NORMAL);
@@ -42,7 +43,7 @@ class SqliteStorage(Storage):
     def __init__(self, folder: str, *, create: bool = True) -> None:
         self.path = os.path.join(folder, FILE_NAME)
         self._connection: sqlite3.Connection | None = self._connect(create)
-        self._positions: dict[int, int] | None = None
+        self._damaged_behind: int | None = None  # id of the last good entry, once a reading came upon a damaged one
 
     def _connect(self, create: bool) -> sqlite3.Connection:
         import sqlite3
@@ -51,12 +52,17 @@ class SqliteStorage(Storage):
             raise JournalError(f"there is no experiment at {os.path.dirname(self.path)!r}: {FILE_NAME} does not exist")
         try:
             connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=10.0)
+        except sqlite3.OperationalError as error:
+            raise JournalError(f"cannot open {self.path}: {error}") from error
+        try:
             if create:
                 for statement in SETTINGS + TABLES:
                     connection.execute(statement)
             elif not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'journal'").fetchone():
+                connection.close()
                 raise JournalError(f"{self.path} is a database, but not one of fasttune's: it has no table 'journal'")
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the latter comes from damaged names of tables
+            connection.close()
             if isinstance(error, sqlite3.OperationalError) and not create:
                 return self._connect_read_only()
             raise JournalError(f"cannot open {self.path}: {error}") from error
@@ -82,43 +88,68 @@ class SqliteStorage(Storage):
         try:
             connection.execute("BEGIN IMMEDIATE")
             try:
+                if self._damaged_behind is not None:
+                    self._set_aside(self._damaged_behind)
                 connection.executemany(
                     "INSERT INTO journal (source, position, crc, data) VALUES (?, ?, ?, ?)",
-                    [(source, position, crc32(data), data) for source, position, data in entries],
+                    [(source, position, checksum(source, position, data), data) for source, position, data in entries],
                 )
                 connection.execute("COMMIT")
             except BaseException:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:
             raise OSError(f"cannot write the journal {self.path}: {error}") from error
+        self._damaged_behind = None
 
     def read(self, after: int = 0) -> Iterator[tuple[int, int, bytes]]:
         import sqlite3
 
-        rows = self.connection.execute(
-            "SELECT id, source, position, crc, data FROM journal ORDER BY id LIMIT -1 OFFSET ?", (after,)
-        )
+        connection = self.connection
+        rows = None
         last = 0
         while True:
             try:
+                if rows is None:
+                    rows = connection.execute(
+                        "SELECT id, source, position, crc, data FROM journal ORDER BY id LIMIT -1 OFFSET ?", (after,)
+                    )
                 row = rows.fetchone()
-            except sqlite3.DatabaseError as error:
-                self._report_damage(last, str(error))
+            except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+                self._report_damage(last if last or not after else None, str(error))
                 return
             if row is None:
                 return
             number, source, position, crc, data = row
-            if not isinstance(data, bytes) or crc32(data) != crc:
-                self._report_damage(last, "its checksum is wrong")
+            if not is_whole(source, position, crc, data):
+                self._report_damage(number - 1, "its checksum is wrong")
                 return
             last = number
             yield source, position, data
 
-    def _report_damage(self, last: int, why: str) -> None:
+    def mend(self) -> bool:
+        for _ in self.read():
+            pass
+        damaged = self._damaged_behind is not None
+        if damaged:
+            self.append([])
+        return damaged
+
+    def _set_aside(self, last: int) -> None:
+        """Move the entries behind ``last`` to the table ``damaged``; in the transaction of the caller."""
+        for statement in (
+            "CREATE TABLE IF NOT EXISTS damaged (id INTEGER, source, position, crc, data)",
+            f"INSERT INTO damaged SELECT id, source, position, crc, data FROM journal WHERE id > {last:d}",
+            f"DELETE FROM journal WHERE id > {last:d}",
+        ):
+            self.connection.execute(statement)
+
+    def _report_damage(self, last: int | None, why: str) -> None:
+        self._damaged_behind = last
+        where = "where its reading began" if last is None else f"behind entry {last} of its journal"
         warnings.warn(
-            f"{self.path} is damaged behind entry {last} of its journal ({why}); everything before it was read",
+            f"{self.path} is damaged {where} ({why}); everything before it was read",
             RuntimeWarning,
             stacklevel=3,
         )
@@ -144,7 +175,7 @@ class SqliteStorage(Storage):
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:
             raise OSError(f"cannot write {self.path}: {error}") from error
 
     def has_table(self) -> bool:
@@ -157,6 +188,17 @@ class SqliteStorage(Storage):
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def checksum(source: int, position: int, data: Any) -> int:
+    """CRC-32 of a whole entry: what is stored beside it."""
+    return crc32(data, crc32(b"%d %d" % (source, position)))
+
+
+def is_whole(source: Any, position: Any, crc: Any, data: Any) -> bool:
+    """True for an entry as it was stored."""
+    typed = isinstance(source, int) and isinstance(position, int) and isinstance(data, bytes)
+    return typed and checksum(source, position, data) == crc
 
 
 def _unique(columns: Sequence[str], i: int) -> str:

@@ -1,0 +1,286 @@
+"""The table folds records as a list of rows would, refuses what cannot be, and survives damaged bytes."""
+
+from __future__ import annotations
+
+import math
+import struct
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fasttune import _core
+from fasttune._core import IllegalTransition, TrialTable, encode
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from model import HEADER, JUDGED, LEGAL, SlowTable, report_record, schema_record
+
+TRIALS = 5
+NAMES = [("m",), ("loss", "m"), ("a", "b", "c"), ()]
+FOLDED = [kind for kind, _ in LEGAL]
+
+
+def told() -> bytes:
+    """The trials and the names of their metrics."""
+    names = [schema_record(k, keys, "f" * len(keys)) for k, keys in enumerate(NAMES)]
+    return encode(_core.KIND_CONFIGS, 0, TRIALS, b"\0" * 8) + b"".join(names)
+
+
+def same(left: Any, right: Any) -> bool:
+    return repr(left) == repr(right)
+
+
+def check(table: TrialTable, slow: SlowTable) -> None:
+    assert len(table) == len(slow.rows)
+    assert table.counts() == slow.count(_core.STATUSES)
+    for i, row in enumerate(slow.rows):
+        assert (table.status(i), table.iteration(i), table.failures(i)) == (row.status, row.iteration, row.failures)
+        assert (table.attempt(i), table.rung(i)) == (row.attempt, row.rung)
+        assert same(table.value(i), row.value)
+        last = table.last(i)
+        assert same(None if last is None else (table.schemas[last[0]].keys, *last[1:]), row.last)
+    for status in _core.STATUSES:
+        assert table.of_status(status) == [i for i, row in enumerate(slow.rows) if row.status == status]
+
+
+@st.composite
+def records(draw: st.DrawFn) -> bytes:
+    kind, trial, step = draw(st.sampled_from(FOLDED)), draw(st.integers(0, TRIALS - 1)), draw(st.integers(0, 50))
+    if kind == _core.KIND_REPORT:
+        schema = draw(st.integers(0, len(NAMES) - 1))
+        values = [draw(st.floats()) for _ in NAMES[schema]]
+        return report_record(schema, trial, step, values, draw(st.none() | st.binary(max_size=20)))
+    if kind == _core.KIND_START:
+        return encode(kind, trial, step, struct.pack("<IId", 77, 1, 2.5), 0, 50.0)
+    if kind == _core.KIND_END and draw(st.booleans()):
+        return encode(kind, trial, step, struct.pack("<dQ", 1.0, 9 << 8 | draw(st.integers(0, 3))), JUDGED)
+    return encode(kind, trial, step, b"text" if kind == _core.KIND_ERROR else b"", draw(st.integers(0, 1)))
+
+
+@given(trace=st.lists(records(), max_size=60))
+@settings(max_examples=300, deadline=None)
+def test_folding_is_what_the_slow_table_does(trace: list[bytes]) -> None:
+    table, slow = TrialTable("m"), SlowTable("m")
+    table.apply(told(), 3)
+    slow.apply(told(), 3)
+    for record in trace:
+        try:
+            slow.apply(record, 3)
+        except IllegalTransition as error:
+            with pytest.raises(IllegalTransition) as raised:
+                table.apply(record, 3)
+            assert (raised.value.trial, raised.value.status, raised.value.kind) == (error.trial, error.status, error.kind)
+        else:
+            table.apply(record, 3)
+        check(table, slow)
+
+
+@given(trace=st.lists(records(), max_size=40), cuts=st.lists(st.integers(0, 40), max_size=5))
+@settings(max_examples=100, deadline=None)
+def test_in_what_pieces_records_come_does_not_matter(trace: list[bytes], cuts: list[int]) -> None:
+    slow = SlowTable("m")
+    slow.apply(told(), 0)
+    legal = []
+    for record in trace:
+        try:
+            slow.apply(record, 0)
+            legal.append(record)
+        except IllegalTransition:
+            pass
+    table = TrialTable("m")
+    pieces = [0, *sorted(cut for cut in cuts if cut <= len(legal)), len(legal)]
+    table.apply(told(), 0)
+    for first, last in zip(pieces, pieces[1:], strict=False):
+        table.apply(b"".join(legal[first:last]), 0)
+    check(table, slow)
+
+
+def test_sources_number_their_names_apart() -> None:
+    table = TrialTable("m")
+    table.apply(encode(_core.KIND_CONFIGS, 0, 2), 0)
+    for source, keys, trial in ((1, ("m", "x"), 0), (2, ("x", "m"), 1)):
+        table.apply(schema_record(0, keys, "ff") + encode(_core.KIND_START, trial), source)
+        table.apply(report_record(0, trial, 1, [1.0, 2.0]), source)
+    assert [table.value(0), table.value(1)] == [1.0, 2.0]
+    table.apply(schema_record(0, ("m", "x"), "ff") + report_record(0, 0, 2, [7.0, 0.0]), 3)
+    assert len(table.schemas) == 2  # the same names are the same schema, whoever tells them
+    assert table.value(0) == 7.0
+
+
+def test_names_that_alternate_need_no_more_room() -> None:
+    """A trial that reports two sets of names in turn keeps one place for its last values."""
+    import resource
+
+    table = TrialTable("m")
+    wide = tuple(f"k{j}" for j in range(200))
+    table.apply(encode(_core.KIND_CONFIGS, 0, 1) + encode(_core.KIND_START), 0)
+    table.apply(schema_record(0, ("m",), "f") + schema_record(1, wide, "f" * 200), 0)
+    pair = report_record(0, 0, 1, [1.0]) + report_record(1, 0, 2, [2.0] * 200)
+    table.apply(pair * 10, 0)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in range(200):
+        table.apply(pair * 100, 0)  # 32 MB if each took a place of its own
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 16_000
+    assert table.last(0)[1] == (2.0,) * 200
+
+
+def test_what_is_watched_and_what_is_always_told() -> None:
+    table = TrialTable("m")
+    data = told() + b"".join([
+        encode(_core.KIND_START, 0),
+        report_record(0, 0, 1, [1.0]),
+        encode(_core.KIND_CHECKPOINT, 0, 1, b"checkpoint_000000"),
+        encode(_core.KIND_ERROR, 0, 1, "Fehler: \u00e4".encode()),
+        encode(_core.KIND_REQUEUED, 0, 1, b""),
+        encode(_core.KIND_END, 1),
+    ])  # fmt: skip
+    assert [event[0] for event in TrialTable("m").apply(data, 0)] == [
+        _core.KIND_CONFIGS, _core.KIND_CHECKPOINT, _core.KIND_ERROR, _core.KIND_REQUEUED,
+    ]  # fmt: skip
+    events = table.apply(data, 0, 1 << _core.KIND_REPORT | 1 << _core.KIND_END | 1 << _core.KIND_START)
+    assert [event[0] for event in events] == [10, 1, 2, 7, 5, 12, 4]
+    assert events[2] == (_core.KIND_REPORT, 0, 0, 1, 101.0, (0, (1.0,), None))
+    assert [event[5] for event in events[3:5]] == ["checkpoint_000000", "Fehler: \u00e4"]
+
+
+def test_columns_of_the_table() -> None:
+    table = TrialTable("m")
+    table.apply(told(), 0)
+    table.apply(encode(_core.KIND_START, 1, 4, struct.pack("<IId", 9, 0, 7.0), 0, 100.0), 0)
+    table.apply(report_record(1, 1, 5, [0.5, 3.0]), 0)
+    table.apply(encode(_core.KIND_END, 1, 5, b"", _core.STOP, 111.0), 0)
+    assert table.export("status").tolist() == [0, 3, 0, 0, 0]
+    assert table.export("iteration").tolist() == [0, 5, 0, 0, 0]
+    assert table.export("attempt", 1, 2).tolist() == [1, 0]
+    assert table.export("started", 1, 1).tolist() == [100.0]
+    assert table.export("ended", 1, 1).tolist() == [111.0]
+    assert table.export("total", 1, 1).tolist() == [12.0]
+    assert table.export("failures").tolist() == [0] * 5
+    assert same(table.export("value").tolist(), [math.nan, 3.0, math.nan, math.nan, math.nan])
+    assert table.times(1) == (100.0, 111.0, 105.0, 100.0, 7.0, 4)
+    assert (table.pid(1), table.source(1), table.was_stopped(1), table.finished) == (9, 0, True, 1)
+    with pytest.raises(ValueError, match="unknown column 'speed'"):
+        table.export("speed")
+    for first, n in ((0, 6), (-1, 1), (6, 0)):
+        with pytest.raises(IndexError):
+            table.export("status", first, n)
+    for i in (-1, 5, 2**40):
+        with pytest.raises(IndexError, match=f"trial {i} of 5"):
+            table.status(i)
+    assert table.of_status("PENDING", 2) == [0, 2]
+    assert table.of_status("PENDING", -1, 3) == [3, 4]
+    assert table.of_status("PENDING", -1, -3) == [0, 2, 3, 4]
+    assert table.of_status("PENDING", 0) == []
+
+
+@given(values=st.lists(st.floats(), max_size=5), maximise=st.booleans())
+def test_best_is_the_first_of_the_finite_ones(values: list[float], maximise: bool) -> None:
+    table = TrialTable("m")
+    table.apply(told(), 0)
+    for i, value in enumerate(values):
+        table.apply(encode(_core.KIND_START, i) + report_record(0, i, 1, [value]), 0)
+    finite = [(value if maximise else -value, -i) for i, value in enumerate(values) if math.isfinite(value)]
+    assert table.best(maximise) == (-max(finite)[1] if finite else -1)
+
+
+# -- damage -----------------------------------------------------------------------------------------------------------
+
+
+def damaged_examples() -> list[tuple[bytes, bytes]]:
+    """(whole records before, the last record)."""
+    before = told() + encode(_core.KIND_START, 0) + report_record(1, 0, 1, [1.0, 2.0])
+    judged = bytearray(report_record(0, 0, 2, [1.0, 2.0])[:40])
+    struct.pack_into("<I", judged, 0, 40)
+    judged[5] |= JUDGED
+    ends = encode(_core.KIND_END, 0, 1, struct.pack("<dQ", 1.0, 1 << 8), JUDGED)
+    return [
+        (before, report_record(1, 0, 2, [3.0, 4.0])),
+        (before, report_record(0, 0, 2, [3.0], b'{"text":"abc"}')),
+        (before, bytes(judged)),
+        (before, ends),
+        (before, encode(_core.KIND_ERROR, 0, 2, b"Traceback")),
+        (before, encode(_core.KIND_CHECKPOINT, 0, 2, b"checkpoint_000001")),
+        (before, encode(_core.KIND_START, 1, 0, struct.pack("<IId", 1, 1, 0.0))),
+        (before, schema_record(4, ("n\u00e4me", "x"), "fi")),
+        (before, encode(_core.KIND_CONFIG, TRIALS, 0, b'{"config":{}}')),
+    ]
+
+
+@pytest.mark.parametrize("example", range(9))
+def test_flipped_bytes_never_do_more_than_raise(example: int) -> None:
+    before, record = damaged_examples()[example]
+    for at in range(len(record)):
+        for bits in (0x01, 0x08, 0x10, 0x80, 0xFF):
+            broken = bytearray(record)
+            broken[at] ^= bits
+            if broken[4] == _core.KIND_CONFIGS:
+                continue  # their number is the record's: any number of trials is as good as another
+            try:
+                TrialTable("m").apply(before + bytes(broken), 0)
+            except ValueError as error:
+                assert isinstance(error, IllegalTransition) or "byte" in str(error)
+            for fold in (lambda data: _core.ReportColumns().add(data, 0), _core.judgements):
+                with suppress(ValueError):
+                    fold(before + bytes(broken))
+
+
+@pytest.mark.parametrize("example", range(9))
+def test_truncated_records_raise_with_their_place(example: int) -> None:
+    before, record = damaged_examples()[example]
+    for cut in range(1, len(record)):
+        table = TrialTable("m")
+        with pytest.raises(ValueError, match=f"damaged record at byte {len(before)} of {len(before) + cut}"):
+            table.apply(before + record[:cut], 0)
+        assert (table.status(0), table.iteration(0)) == ("RUNNING", 1)  # everything before it was folded
+        for size in range(24, len(record), 8):
+            if size == cut:
+                shorter = struct.pack("<I", size) + record[4:size]
+                try:
+                    TrialTable("m").apply(before + shorter, 0)
+                except ValueError as error:
+                    assert "byte" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        (report_record(9, 0, 1, []), "metric names 9 were never told"),
+        (report_record(1, 0, 1, [1.0]), "too short for 2 values"),
+        (report_record(0, 7, 1, [1.0]), "trial 7 of 5"),
+        (report_record(0, 2**32 - 1, 1, [1.0]), "trial 4294967295 of 5"),
+        (encode(_core.KIND_CHECKPOINT, 5, 1, b"x"), "trial 5 of 5"),
+        (encode(_core.KIND_CONFIGS, 3, 4), "configs of trials from 3 on came when there were 5"),
+        (encode(_core.KIND_CONFIG, 6), "config of trial 6 came when there were 5"),
+        (encode(99), "there is no kind 99"),
+        (encode(_core.KIND_RUN), "there is no kind 32"),
+        (schema_record(6, ("a",), "f"), "schema 6 of source 0 came before schema 4"),
+        (schema_record(4, ("a",), "ff"), "tells no names"),
+        (schema_record(4, ("a",), "x"), "tells no names"),
+        (encode(_core.KIND_SCHEMA, payload=b'{"keys":[["a"]],"kinds":"f"}'), "tells no names"),
+        (encode(_core.KIND_SCHEMA, payload=b"[]"), "tells no names"),
+        (encode(_core.KIND_SCHEMA, payload=b"\xff\xfe"), "tells no names"),
+    ],
+)
+def test_records_that_cannot_be_are_named(record: bytes, message: str) -> None:
+    table = TrialTable("m")
+    table.apply(told() + encode(_core.KIND_START, 0), 0)
+    counts = table.counts()
+    with pytest.raises(ValueError, match=message):
+        table.apply(record, 0)
+    assert (table.counts(), table.last(0)) == (counts, None)
+
+
+def test_a_damaged_report_changes_nothing() -> None:
+    good = report_record(0, 0, 2, [9.0], b"text")
+    for at, value in ((32, 1000), (32, 2**32 - 1), (0, 32)):
+        broken = bytearray(good)
+        struct.pack_into("<I", broken, at, value)
+        table = TrialTable("m")
+        table.apply(told() + encode(_core.KIND_START, 0) + report_record(0, 0, 1, [1.0]), 0)
+        with pytest.raises(ValueError, match="longer than the record"):
+            table.apply(bytes(broken[: HEADER.unpack_from(broken)[0]]), 0)
+        assert (table.iteration(0), table.value(0), table.reports) == (1, 1.0, 1)

@@ -1,0 +1,228 @@
+"""What a killed process left in its rings is moved into the journal once; and one process at a time may write."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import signal
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fasttune import _core
+from fasttune.error import ExperimentLockedError
+from fasttune.storage import MemoryStorage, SqliteStorage
+from fasttune.storage.base import Entry
+from fasttune.storage.recovery import ExperimentLock, recover_rings, ring_path, ring_sources
+
+CAPACITY = 1 << 14
+
+
+def new_ring(folder: Path, source: int, capacity: int = CAPACITY, more: int = 0) -> _core.Ring:
+    """A ring in its file, with ``more`` bytes of another ring behind it."""
+    path = ring_path(str(folder), source)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w+b") as file:
+        file.truncate(4096 + capacity + more)
+        return _core.Ring(memoryview(mmap.mmap(file.fileno(), 0))[: 4096 + capacity], create=True)
+
+
+def numbers(storage: MemoryStorage | SqliteStorage, source: int) -> list[int]:
+    """Trial numbers of a source's records, as the journal has them."""
+    return [record[3] for one, _, data in storage.read() if one == source for record in _core.decode(data)]
+
+
+def test_what_is_left_is_moved_once(tmp_path: Path) -> None:
+    storage = SqliteStorage(str(tmp_path))
+    try:
+        ring = new_ring(tmp_path, 7, more=4096 + 8192)
+        for k in range(10):
+            ring.write(_core.KIND_META, k)
+        del ring
+        assert ring_sources(str(tmp_path)) == [7]
+        assert recover_rings(str(tmp_path), storage) == 240
+        assert numbers(storage, 7) == list(range(10))
+        assert storage.positions() == {7: 240}
+        assert not (tmp_path / "rings").exists()
+        assert recover_rings(str(tmp_path), storage) == 0
+        assert numbers(storage, 7) == list(range(10))
+    finally:
+        storage.close()
+
+
+@pytest.mark.parametrize("when", ["taken", "committed", "released"])
+def test_the_journals_position_wins(tmp_path: Path, when: str) -> None:
+    """Killed before the commit, between commit and release, and behind both: every record is moved exactly once."""
+    storage = MemoryStorage()
+    ring = new_ring(tmp_path, 1)
+    for k in range(700):  # goes round the ring's end
+        if not ring.write(_core.KIND_META, k, payload=b"x" * 40):
+            batch: list[Entry] = []
+            while (data := ring.take()) is not None:
+                batch.append((1, ring.position, bytes(data)))
+            storage.append(batch)
+            ring.release()
+            assert ring.write(_core.KIND_META, k, payload=b"x" * 40)
+    data = ring.take()
+    if when != "taken":
+        storage.append([(1, ring.position, bytes(data))])
+    if when == "released":
+        ring.release()
+    del ring, data
+    recover_rings(str(tmp_path), storage)
+    assert numbers(storage, 1) == list(range(700))
+
+
+def test_a_process_killed_while_it_reports_loses_nothing(tmp_path: Path) -> None:
+    """Everything that write() returned for is in the journal afterwards, whole and in order."""
+    script = (
+        "import mmap, os, sys\n"
+        "from fasttune import _core\n"
+        "with open(sys.argv[1], 'r+b') as file:\n"
+        "    ring = _core.Ring(mmap.mmap(file.fileno(), 0))\n"
+        "k = 0\n"
+        "while ring.write(_core.KIND_META, k, payload=b'x' * (k % 40)):\n"
+        "    k += 1\n"
+        "    os.write(1, b'.')\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    for source, dots in ((3, 30), (4, 10**6)):
+        del_ring = new_ring(tmp_path, source)
+        del del_ring
+        child = subprocess.Popen(
+            [sys.executable, "-c", script, ring_path(str(tmp_path), source)], stdout=subprocess.PIPE
+        )
+        assert child.stdout is not None
+        told = len(child.stdout.read(dots))
+        child.kill()
+        told += len(child.stdout.read())
+        child.stdout.close()
+        assert child.wait() == -signal.SIGKILL
+        storage = MemoryStorage()
+        recover_rings(str(tmp_path), storage)
+        found = numbers(storage, source)
+        assert found == list(range(len(found)))
+        assert told <= len(found) <= told + 1
+
+
+@pytest.mark.parametrize(
+    ("at", "value", "message"),
+    [(0, 1, "not a ring"), (8, 2**40, "not a ring"), (64, 2**50, "more bytes are held"), (8, 2**63, "not a ring")],
+)
+def test_a_damaged_ring_is_told_and_the_others_are_moved(tmp_path: Path, at: int, value: int, message: str) -> None:
+    for source in (1, 2, 3):
+        ring = new_ring(tmp_path, source)
+        ring.write(_core.KIND_META, source)
+        del ring
+    with open(ring_path(str(tmp_path), 2), "r+b") as file:
+        file.seek(at)
+        file.write(struct.pack("<Q", value))
+    storage = MemoryStorage()
+    with pytest.warns(RuntimeWarning, match=f"cannot be read .*({message})"):
+        recover_rings(str(tmp_path), storage)
+    assert [numbers(storage, source) for source in (1, 2, 3)] == [[1], [], [3]]
+    assert ring_sources(str(tmp_path)) == []
+
+
+def test_damaged_records_of_a_ring_do_not_reach_the_journal(tmp_path: Path) -> None:
+    ring = new_ring(tmp_path, 1)
+    for k in range(300):
+        ring.write(_core.KIND_META, k, payload=b"x" * 16)
+    del ring
+    with open(ring_path(str(tmp_path), 1), "r+b") as file:
+        file.seek(4096 + 40 * 100)
+        file.write(b"\xff" * 8)
+    storage = MemoryStorage()
+    with pytest.warns(RuntimeWarning, match="damaged record at byte 4000"):
+        recover_rings(str(tmp_path), storage)
+    assert numbers(storage, 1) in ([], list(range(100)))
+
+
+@pytest.mark.parametrize("size", [0, 100, 4096 + CAPACITY])
+def test_a_ring_that_was_never_made_holds_nothing(tmp_path: Path, size: int) -> None:
+    new_ring(tmp_path, 1)
+    with open(ring_path(str(tmp_path), 1), "w+b") as file:
+        file.truncate(size)
+    assert recover_rings(str(tmp_path), MemoryStorage()) == 0
+    assert ring_sources(str(tmp_path)) == []
+
+
+def test_behind_a_damaged_journal_the_rings_are_given_up(tmp_path: Path) -> None:
+    """They go on from records that are lost; what they hold would make no sense."""
+    storage = SqliteStorage(str(tmp_path))
+    try:
+        storage.append([(1, 24, _core.encode(_core.KIND_META, 0)), (1, 48, _core.encode(_core.KIND_META, 1))])
+        storage.connection.execute("UPDATE journal SET crc = 0 WHERE id = 2")
+        ring = new_ring(tmp_path, 1)
+        for k in range(4):
+            ring.write(_core.KIND_META, k)
+        del ring
+        with pytest.warns(RuntimeWarning, match="the journal before it is damaged"):
+            assert recover_rings(str(tmp_path), storage) == 0
+        storage.append([(2, 24, _core.encode(_core.KIND_META, 5))])
+        assert [numbers(storage, source) for source in (1, 2)] == [[0], [5]]
+    finally:
+        storage.close()
+
+
+class FullStorage(MemoryStorage):
+    """A storage whose disk is full."""
+
+    def append(self, entries: object) -> None:
+        raise OSError("no space left")
+
+
+def test_a_full_disk_leaves_the_rings(tmp_path: Path) -> None:
+    ring = new_ring(tmp_path, 1)
+    ring.write(_core.KIND_META, 5)
+    del ring
+    with pytest.raises(OSError, match="no space left"):
+        recover_rings(str(tmp_path), FullStorage())
+    storage = MemoryStorage()
+    recover_rings(str(tmp_path), storage)
+    assert numbers(storage, 1) == [5]
+
+
+def test_other_files_are_no_rings(tmp_path: Path) -> None:
+    (tmp_path / "rings").mkdir()
+    for name in ("x.ring", "1.tmp", "rules"):
+        (tmp_path / "rings" / name).write_bytes(b"")
+    assert ring_sources(str(tmp_path)) == []
+    assert ring_sources(str(tmp_path / "missing")) == []
+
+
+# -- the lock ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_second_writer_is_refused_by_name(tmp_path: Path) -> None:
+    lock = ExperimentLock(str(tmp_path))
+    with pytest.raises(ExperimentLockedError, match=f"being written by process {os.getpid()}"):
+        ExperimentLock(str(tmp_path))
+    lock.release()
+    lock.release()
+    ExperimentLock(str(tmp_path)).release()
+
+
+def test_kill_9_frees_the_lock(tmp_path: Path) -> None:
+    script = (
+        "import os, sys, time\n"
+        "from fasttune.storage.recovery import ExperimentLock\n"
+        "lock = ExperimentLock(sys.argv[1])\n"
+        "os.write(1, b'.')\n"
+        "time.sleep(600)\n"
+    )
+    child = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE)
+    try:
+        assert child.stdout is not None
+        assert child.stdout.read(1) == b"."
+        with pytest.raises(ExperimentLockedError, match=f"by process {child.pid}:"):
+            ExperimentLock(str(tmp_path))
+    finally:
+        child.kill()
+        child.wait()
+        if child.stdout is not None:
+            child.stdout.close()
+    ExperimentLock(str(tmp_path)).release()
