@@ -17,6 +17,7 @@ from fasttune import _core
 from fasttune.error import JournalError, TuneError
 from fasttune.records import CONFIGS_HEAD, FORMAT, ExperimentRecords, first_meta
 from fasttune.result import flatten
+from fasttune.retention import Retention
 from fasttune.rule import CompiledRule
 from fasttune.schedulers.base import compiled_rule
 from fasttune.search.base import Searcher
@@ -113,11 +114,15 @@ class ExperimentState(ExperimentRecords):
         self._now = 0.0
         self.restored = (0, 0.0)  # iterations and seconds in the checkpoint that every trial starts from
         self._fresh_from = 0  # trials from here on that exist have not been handed out
+        self._handed: set[int] = set()  # chosen by the scheduler and not begun yet: they count as RUNNING
+        self._removed: set[int] = set()  # ended while they were paused
         self._given_out: list[int] = [0] * len(spec.trainables)  # configs suggested per experiment
         self._searcher_done = self.searcher is None
         self._suggested_by_searcher = 0
         self._seen_last: set[int] = set()
         self._added: set[int] = set()
+        self.retention = Retention(spec.checkpoint) if spec.checkpoint.num_to_keep is not None else None
+        self.surplus: list[str] = []  # checkpoints to be deleted once the journal holds what has been folded
         self._live = True
         self._folders: set[str] = set()  # that users' functions named
         self._names = (
@@ -148,9 +153,10 @@ class ExperimentState(ExperimentRecords):
         watch = 0
         searcher = self.searcher
         hears_results = searcher is not None and type(searcher).on_trial_result is not Searcher.on_trial_result
-        if self.asks or hears_results or "on_trial_result" in self.hooks:
+        scores = self.retention is not None and self.retention.attribute is not None
+        if self.asks or hears_results or scores or "on_trial_result" in self.hooks:
             watch |= REPORT_BIT
-        if self.asks or searcher is not None or self.hooks & {"on_trial_complete", "on_trial_error"}:
+        if self.asks or searcher is not None or self.retention is not None or self.hooks & {"on_trial_complete", "on_trial_error"}:
             watch |= ENDS
         if self.chooses or "on_trial_start" in self.hooks:
             watch |= STARTS
@@ -175,7 +181,7 @@ class ExperimentState(ExperimentRecords):
     def finished(self) -> bool:
         """Nothing runs, waits or can still be suggested."""
         table = self.table
-        if table.running or (self.stopping is None and (table.pending or table.paused)):
+        if table.running or self._handed or (self.stopping is None and (table.pending or table.paused)):
             return False
         return self.stopping is not None or self._exhausted()
 
@@ -222,7 +228,7 @@ class ExperimentState(ExperimentRecords):
             self.waiting.appendleft(start.trial)
 
     def _chosen(self) -> Start | Resume | None:
-        if self.table.pending == self._handed_of("PENDING"):
+        if not self.trials_of("PENDING", 1):
             self._suggest(1 if self.searcher is not None else LOOKAHEAD)
         if self.table.pending + self.table.paused == len(self._handed):
             return None
@@ -239,19 +245,17 @@ class ExperimentState(ExperimentRecords):
         self._handed.add(trial.index)
         return start
 
-    def _handed_of(self, status: str) -> int:
-        return sum(self.table.status(i) == status for i in self._handed)
-
     def status(self, i: int) -> str:
         """As the journal has it; a trial that was handed out counts as RUNNING before it says so."""
         return "RUNNING" if i in self._handed else self.table.status(i)
 
     def trials_of(self, status: str, most: int = -1) -> list[Trial]:
-        if not self._handed or status not in ("PENDING", "PAUSED"):
-            return super().trials_of(status, most)
-        found = super().trials_of(status, -1 if most < 0 else most + len(self._handed))
-        free = [trial for trial in found if trial.index not in self._handed]
-        return free if most < 0 else free[:most]
+        found = self.table.of_status(status, most if most < 0 else most + len(self._handed))
+        if self._handed and status == "RUNNING":
+            found = sorted({*found, *self._handed})
+        elif self._handed:
+            found = [i for i in found if i not in self._handed]
+        return [self.trials[i] for i in (found if most < 0 else found[:most])]
 
     def start_of(self, i: int) -> Start:
         """How to start trial i now: fresh, or from its newest checkpoint."""
@@ -263,6 +267,8 @@ class ExperimentState(ExperimentRecords):
         if found is None:
             return Start(i, config, *self.restored, -1, self.spec.restore, attempt)
         path, step = found
+        if self.retention is not None:
+            self.retention.started(i, path)
         return Start(i, config, step, self._seconds_up_to(i, step), self.table.rung(i), path, attempt)
 
     def _seconds_up_to(self, i: int, step: int) -> float:
@@ -384,6 +390,8 @@ class ExperimentState(ExperimentRecords):
         if decision != _core.STOP and self.searcher is not None:
             self.searcher.on_trial_result(self.trial_id(i), flatten(result))
         self._happen("on_trial_result", i, result)
+        if self.retention is not None:
+            self.surplus += self.retention.reported(i, step, {**result, **metrics})
 
     def _decide(self, i: int, result: dict[str, Any]) -> int:
         """Stop criteria first, then the scheduler."""
@@ -401,23 +409,34 @@ class ExperimentState(ExperimentRecords):
 
     def _on_end(self, event: tuple[Any, ...]) -> None:
         _, i, flags, _, _, _ = event
+        self._handed.discard(i)
+        if self.retention is not None:
+            self.surplus += self.retention.ended(i)
         result = self.last_result(i)
         flat = flatten(result)
         if self.asks:
             if not flags & 7 and self.table.last(i) is not None:
                 self.scheduler.on_trial_result(self, self.trials[i], flat)  # a trial that ended by itself: seen as done
-            self.scheduler.on_trial_complete(self, self.trials[i], flat)
+            if i in self._removed:
+                self.scheduler.on_trial_remove(self, self.trials[i])
+            else:
+                self.scheduler.on_trial_complete(self, self.trials[i], flat)
         if self.searcher is not None:
             self.searcher.on_trial_complete(self.trial_id(i), flat, error=False)
         self._happen("on_trial_complete", i)
 
     def _on_checkpoint(self, event: tuple[Any, ...]) -> None:
         path = os.path.join(self.path, event[5])
+        if self.retention is not None:
+            self.surplus += self.retention.saved(event[1], event[3], path)
         self._happen("on_checkpoint", event[1], checkpoint=path)
         self._happen("on_trial_save", event[1])
 
     def _on_error(self, event: tuple[Any, ...]) -> None:
         i = event[1]
+        self._handed.discard(i)
+        if self.retention is not None:
+            self.surplus += self.retention.ended(i)
         if not self._live:
             return
         limit = self.spec.failure.max_failures
@@ -481,12 +500,18 @@ class ExperimentState(ExperimentRecords):
     def end_paused(self) -> None:
         """Paused trials that nobody will choose any more are over."""
         for i in self.table.of_status("PAUSED"):
-            self.end(i)
+            if i not in self._handed:
+                self._removed.add(i)
+                self.end(i)
 
     def poll_stoppers(self) -> None:
         """Ask the stopper about the whole experiment, once a turn."""
         if self.stopping is None and self.stopper is not None and self.stopper.stop_all():
             self.stop_all(f"{type(self.stopper).__name__} says so")
+
+    def take_surplus(self) -> list[str]:
+        surplus, self.surplus = self.surplus, []
+        return surplus
 
     def take_entries(self) -> list[Entry]:
         entries, self.entries = self.entries, []
@@ -541,7 +566,7 @@ class ExperimentState(ExperimentRecords):
             if self.searcher is not None:
                 self.searcher.suggest(self.trial_id(i))  # brings its own state to where it was
             self._add(range(i, i + 1))
-        elif kind in (_core.KIND_REPORT, _core.KIND_END):
+        elif kind in (_core.KIND_REPORT, _core.KIND_END, _core.KIND_CHECKPOINT):
             self._HANDLERS[kind](self, event)
 
     def _requeue_unfinished(self, resume: ResumeConfig) -> None:

@@ -31,6 +31,7 @@ from fasttune.experiment import (
 )
 from fasttune.resources import Supply, check_possible, detect, resolve_resources, trial_environ
 from fasttune.result import AUTO_RESULT_KEYS
+from fasttune.retention import delete
 from fasttune.rule import NO_RULE
 from fasttune.storage.recovery import ExperimentLock, recover_rings
 from fasttune.storage.sqlite import SqliteReader, SqliteStorage
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 COMMIT_S = 0.02  # a report is in the database at most this much later (in its ring it is at once)
 COMMIT_BYTES = 1 << 18
 IDLE_S = 0.1  # longest sleep of a turn
+PATIENCE = 1000  # such turns in a row are taken for a searcher that will never suggest again
 LAST_INTERRUPT = 5  # this many Ctrl-C end a process whose trial swallows them
 GRACE_S = 1.0  # a trial that was told to stop and does not report is killed after this
 TABLE_SHARE = 0.1  # of the run's time may go into writing the SQL table for people at its end
@@ -82,6 +84,7 @@ class TuneLoop:
         self._committed_at = self._began
         self._kill_at: dict[int, float] = {}
         self._turns = 0
+        self._waits = 0  # turns in a row in which a searcher had nothing although nothing ran
         self._reported_at = 0.0
         self._executor: Executor | None = None
 
@@ -305,6 +308,8 @@ class TuneLoop:
         self._report(False)
         if not (batches or gave):
             self._end_if_stuck()
+        else:
+            self._waits = 0
         return bool(batches or gave)
 
     def _rest(self, progressed: bool) -> float:
@@ -340,6 +345,8 @@ class TuneLoop:
         self._committed_at = time.monotonic()
         if self._executor is not None:
             self._executor.release()
+        for path in self.state.take_surplus() if hasattr(self, "state") else ():
+            delete(path)
 
     def _drain_within(self) -> None:
         """A trial in this process found its ring full: fold and store without starting or ending anything."""
@@ -452,7 +459,10 @@ class TuneLoop:
 
     def _stop_late_starters(self) -> None:
         """Trials that had been handed out when the run was ended, and began since."""
-        self.executor.withdraw()
+        for trial in self.executor.withdraw():
+            self.state.take_back(trial)
+        self.state.end_paused()
+        self._keep_own()
         if self.state.table.running > len(self._kill_at):
             self._carry_out([Stop(i) for i in self.state.table.of_status("RUNNING") if i not in self._kill_at])
 
@@ -468,7 +478,7 @@ class TuneLoop:
             return
         now = time.monotonic()
         for trial, at in list(self._kill_at.items()):
-            if self.state.status(trial) != "RUNNING":
+            if self.state.table.status(trial) != "RUNNING":
                 del self._kill_at[trial]
             elif now >= at:
                 self.executor.kill(trial)
@@ -477,7 +487,7 @@ class TuneLoop:
     def _bury(self, death: Death) -> None:
         """What a worker's death means for the trials it had."""
         state = self.state
-        if death.trial >= 0 and state.status(death.trial) == "RUNNING":
+        if death.trial >= 0 and state.table.status(death.trial) == "RUNNING":
             if death.trial in self._kill_at or state.stopping is not None:
                 state.end(death.trial)
             else:
@@ -504,13 +514,13 @@ class TuneLoop:
 
     def _searcher_waits(self) -> None:
         """The searcher has nothing although nothing runs: it may need time of its own; give it some, not for ever."""
-        self._patience = getattr(self, "_patience", 0) + 1
-        if self._patience > 1000:
+        self._waits += 1
+        if self._waits > PATIENCE:
             raise TuneError(
                 f"{type(self.state.searcher).__name__}.suggest() keeps returning None although no trial runs; "
                 "return Searcher.FINISHED when there is nothing left to suggest"
             )
-        time.sleep(min(0.1, 0.0005 * self._patience))
+        time.sleep(min(0.1, 0.0005 * self._waits))
 
     def _finish(self) -> None:
         """End what runs, then store what it had written up to its end."""

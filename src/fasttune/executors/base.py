@@ -124,8 +124,10 @@ class Executor(ABC):
     def kill(self, trial: int) -> None:
         """End a trial that does not listen, with its process. The death is reported as any other."""
 
-    def withdraw(self) -> None:
-        """Trials that it was given and that have not begun shall not begin, as far as that can still be had."""
+    def withdraw(self) -> list[int]:
+        """Trials that it was given and that have not begun shall not begin, as far as that can still be had; those among
+        them that were started one by one."""
+        return []
 
     @abstractmethod
     def poll(self, timeout: float) -> list[Batch]:

@@ -95,9 +95,11 @@ class InlineExecutor(Executor):
         self._jobs.append(job)
         return True
 
-    def withdraw(self) -> None:
+    def withdraw(self) -> list[int]:
+        withdrawn = [job.trial for job in self._jobs]
         self._spans.clear()
         self._jobs.clear()
+        return withdrawn
 
     def resume(self, trial: int) -> bool:
         if len(self._waiting) + len(self._ready) >= self._slots:
