@@ -62,7 +62,7 @@ def test_C2_29_each_kind_of_culprit_is_named(tmp_path: Path, kind: str) -> None:
 
     made: dict[str, Any] = {
         "generator": lambda: (i for i in range(3)),
-        "file": lambda: Path(os.devnull).open("rb"),
+        "file": lambda: Path(os.devnull).open("rb"),  # noqa: SIM115 - closed at the end of the test
         "socket": socket.socket,
         "connection": lambda: sqlite3.connect(":memory:"),
     }
