@@ -477,10 +477,6 @@ class TuneLoop:
             self.state.stop_all(f"the time budget of {budget:g} s is used up")
 
     def _kill_deaf_trials(self) -> None:
-        if self.state.stopping is not None:  # trials of a span may begin after the run was told to end
-            for trial in self.state.table.of_status("RUNNING"):
-                if trial not in self._kill_at:
-                    self._carry_out([Stop(trial)])
         if not self._kill_at:
             return
         now = time.monotonic()

@@ -48,7 +48,7 @@ def steady(config: dict[str, Any]) -> None:
 def storm(config: dict[str, Any]) -> None:
     """Many reports of some size, as fast as can be."""
     acks = Acks(config)
-    for step in range(config["reports"]):
+    for _ in range(config["reports"]):
         more = {f"m{i}": float(i) for i in range(20)}
         acks.report(loss=config["x"], **more)
     acks.close()
