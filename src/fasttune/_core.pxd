@@ -113,6 +113,7 @@ cdef class Reporter:
     cdef int rung                       # highest rung this trial was recorded at, -1 none
     cdef double next_t                  # the next milestone
     cdef uint32_t ask_from              # report from which the loop must be asked
+    cdef bint muted
     cdef double turn_at                 # unix time from which a report is answered with TURN
     cdef double last_value, last_t      # of the last report that had the metric
     cdef bint has_last
@@ -122,7 +123,7 @@ cdef class Reporter:
     cdef readonly bint strict           # a report without the metric is an error
     cdef list limit_keys
     cdef double *limit_values
-    cdef int *limit_kinds               # as clock_kind
+    cdef int *limit_kinds               # as clock_kind; 3 unix time
     cdef int n_limits
     cdef dict schemas                   # (keys, kinds) -> Schema
     cdef Schema schema                  # of the last report

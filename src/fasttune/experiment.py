@@ -24,7 +24,7 @@ from fasttune.search.base import Searcher
 from fasttune.search.basic_variant import BasicVariantGenerator
 from fasttune.search.variants import Variants
 from fasttune.storage.recovery import ExperimentLock, recover_rings
-from fasttune.storage.sqlite import SqliteStorage
+from fasttune.storage.sqlite import SqliteReader, SqliteStorage
 from fasttune.trial import Trial, allowed_folder_name
 
 if TYPE_CHECKING:
@@ -108,12 +108,12 @@ class ExperimentState(ExperimentRecords):
         self.instructions: list[Instruction] = []
         self.happened: list[Happening] = []
         self.waiting: deque[int] = deque()  # trials to be run again: retries, and what a resumed run left
+        self._handed: set[int] = set()  # chosen and handed out, and not known to have begun yet
         self.stopping: str | None = None  # why no trial is started any more
         self.failed_fast: int | None = None
         self._now = 0.0
         self.restored = (0, 0.0)  # iterations and seconds in the checkpoint that every trial starts from
         self._fresh_from = 0  # trials from here on that exist have not been handed out
-        self._handed: set[int] = set()  # chosen by the scheduler and not begun yet: they count as RUNNING
         self._removed: set[int] = set()  # ended while they were paused
         self._given_out: list[int] = [0] * len(spec.trainables)  # configs suggested per experiment
         self._searcher_done = self.searcher is None
@@ -226,16 +226,10 @@ class ExperimentState(ExperimentRecords):
         elif isinstance(start, Start):
             self.waiting.appendleft(start.trial)
 
-    def never_began(self, i: int) -> None:
-        """Trial i was handed out to a worker that died first."""
-        self._handed.discard(i)
-        if self.table.status(i) == "PENDING" and not self.chooses and i not in self.waiting:
-            self.waiting.append(i)
-
     def _chosen(self) -> Start | Resume | None:
-        if not self.trials_of("PENDING", 1):
+        if self.table.pending == self._handed_of("PENDING"):
             self._suggest(1 if self.searcher is not None else LOOKAHEAD)
-        if not (self.table.pending or self.table.paused):
+        if self.table.pending + self.table.paused == len(self._handed):
             return None
         trial = self.scheduler.choose_trial_to_run(self)
         if trial is None:
@@ -243,22 +237,26 @@ class ExperimentState(ExperimentRecords):
         status = trial.status
         if status not in ("PENDING", "PAUSED"):
             raise TuneError(
-                f"{type(self.scheduler).__name__}.choose_trial_to_run() chose {trial}, which is {trial.status}: "
+                f"{type(self.scheduler).__name__}.choose_trial_to_run() chose {trial}, which is {status}: "
                 "only PENDING and PAUSED trials can be run"
             )
+        start = Resume(trial.index) if status == "PAUSED" else self.start_of(trial.index)
         self._handed.add(trial.index)
-        return Resume(trial.index) if status == "PAUSED" else self.start_of(trial.index)
+        return start
+
+    def _handed_of(self, status: str) -> int:
+        return sum(self.table.status(i) == status for i in self._handed)
 
     def status(self, i: int) -> str:
+        """As the journal has it; a trial that was handed out counts as RUNNING before it says so."""
         return "RUNNING" if i in self._handed else self.table.status(i)
 
     def trials_of(self, status: str, most: int = -1) -> list[Trial]:
-        found = self.table.of_status(status, most if most < 0 else most + len(self._handed))
-        if self._handed and status == "RUNNING":
-            found = sorted({*found, *self._handed})
-        elif self._handed:
-            found = [i for i in found if i not in self._handed]
-        return [self.trials[i] for i in (found if most < 0 else found[:most])]
+        if not self._handed or status not in ("PENDING", "PAUSED"):
+            return super().trials_of(status, most)
+        found = super().trials_of(status, -1 if most < 0 else most + len(self._handed))
+        free = [trial for trial in found if trial.index not in self._handed]
+        return free if most < 0 else free[:most]
 
     def start_of(self, i: int) -> Start:
         """How to start trial i now: fresh, or from its newest checkpoint."""
@@ -469,6 +467,7 @@ class ExperimentState(ExperimentRecords):
 
     def requeue(self, i: int) -> None:
         """Trial i waits for another attempt."""
+        self._handed.discard(i)
         self._record(_core.KIND_REQUEUED, i, 0)
         if self.asks:
             self.scheduler.on_trial_add(self, self.trials[i])
@@ -483,10 +482,14 @@ class ExperimentState(ExperimentRecords):
         """Trial i is over because the run says so."""
         self._own(_core.KIND_END, i, 0, b"", flags=_core.STOP)
 
-    def interrupt(self, i: int) -> None:
-        """Trial i lost its process through no fault of its own: it waits for another attempt."""
+    def take_back(self, i: int) -> None:
+        """Trial i was paused in, or handed to, a process that has died before it could go on: it waits again."""
         self._handed.discard(i)
-        self.requeue(i)
+        status = self.table.status(i)
+        if status == "PAUSED":
+            self.requeue(i)
+        elif status == "PENDING" and not self.chooses and i not in self.waiting:
+            self.waiting.append(i)
 
     def stop_all(self, why: str) -> None:
         """Start nothing more and end what runs."""
@@ -611,18 +614,17 @@ class ExperimentState(ExperimentRecords):
         lock: ExperimentLock | None = None
         try:
             try:
-                lock = ExperimentLock(path)
+                lock = ExperimentLock(path, reading=True)
                 recover_rings(path, storage)
             except (ExperimentLockedError, OSError):
                 pass  # somebody writes it, or we may not: read what is committed
             records = ExperimentRecords.read(storage, path)
             if lock is not None and not storage.has_table():
                 storage.write_table(*records.table_rows())
+            records.storage = SqliteReader(path)
             return records
-        except BaseException:
-            storage.close()
-            raise
         finally:
+            storage.close()
             if lock is not None:
                 lock.release()
 

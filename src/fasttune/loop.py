@@ -76,7 +76,8 @@ class TuneLoop:
         self._began = time.monotonic()
         self._epoch = clock() - self._began  # unix time that never jumps: epoch + monotonic
         self.callbacks = CallbackList(spec.callbacks)
-        self.interrupts = 0
+        self.interrupts = 0  # signals that asked the run to end
+        self.turning = False
         self._entries: list[Entry] = []
         self._bytes = 0
         self._committed_at = self._began
@@ -90,21 +91,25 @@ class TuneLoop:
         spec = self.spec
         os.makedirs(spec.path, exist_ok=True)
         lock = ExperimentLock(spec.path)
+        signals = Interrupts(self)
         try:
             self.storage = SqliteStorage(spec.path)
             try:
                 self._prepare()
-                with Interrupts(self):
-                    self._turn_until_finished()
+                signals.catch()
+                self._turn_until_finished()
+                self._finish()
+            except BaseException:
+                self._abandon()
+                raise
             finally:
-                self._close_executor()
-                self._commit()
-                self._write_table()
                 self.storage.close()
         finally:
             lock.release()
+            signals.restore()
         self.state.storage = SqliteReader(spec.path)
         self._say_goodbye()
+        signals.pass_on()
         return self.state
 
     # -- before -------------------------------------------------------------------------------------------------------
@@ -199,7 +204,7 @@ class TuneLoop:
             trainables=trainables,
             metric=spec.metric,
             strict=spec.metric not in AUTO_RESULT_KEYS,
-            limits=dict(spec.stop.thresholds),
+            limits=self._limits(),
             rule=state.rule if state.rule is not None else NO_RULE,
             capacity=self._capacity(),
             asks=state.asks,
@@ -209,6 +214,13 @@ class TuneLoop:
             checkpoint_at_end=bool(at_end),
             log_to_file=spec.log_to_file,
         )
+
+    def _limits(self) -> dict[str, float]:
+        """Thresholds that reports are held against; the end of the run's time is one of them."""
+        limits = dict(self.spec.stop.thresholds)
+        if self.spec.time_budget_s is not None:
+            limits[_core.DEADLINE] = self._epoch + self._began + self.spec.time_budget_s
+        return limits
 
     def _capacity(self) -> int:
         total = self.state.total
@@ -263,14 +275,20 @@ class TuneLoop:
 
     def _turn_until_finished(self) -> None:
         timeout = 0.0
+        self.turning = True
         while True:
-            progressed = self._turn(timeout)
+            try:
+                progressed = self._turn(timeout)
+            except KeyboardInterrupt:
+                if self.interrupts != 1:
+                    raise
             if self.interrupts:
                 self.state.interrupted = True
-                return
+                break
             if self.state.finished:
-                return  # what is not yet stored is when the executor closes
+                break  # what is not yet stored is when the executor closes
             timeout = self._rest(progressed)
+        self.turning = False
 
     def _turn(self, timeout: float) -> bool:
         state, executor = self.state, self.executor
@@ -279,8 +297,7 @@ class TuneLoop:
         self.callbacks_step("on_step_begin")
         batches = executor.poll(timeout)
         for source, position, data in batches:
-            state.handle(source, data)
-            self._keep(source, position, data)
+            self._take_in(source, position, data)
         for death in executor.deaths():
             self._bury(death)
         self._keep_own()
@@ -310,9 +327,11 @@ class TuneLoop:
             return max(0.0, self._committed_at + COMMIT_S - time.monotonic())
         return COMMIT_S if progressed else IDLE_S
 
-    def _keep(self, source: int, position: int, data: Any) -> None:
+    def _take_in(self, source: int, position: int, data: Any) -> None:
+        """Keep records for the journal, then fold them: whatever a scheduler raises, they are not lost."""
         self._entries.append((source, position, data))
         self._bytes += len(data)
+        self.state.handle(source, data)
         self._keep_own()
 
     def _keep_own(self) -> None:
@@ -339,10 +358,11 @@ class TuneLoop:
     def _drain_within(self) -> None:
         """A trial in this process found its ring full: fold and store without starting or ending anything."""
         executor: Any = self.executor
+        executor.in_trial = False  # a Ctrl-C waits until this is done
         for source, position, data in executor.drain_now():
-            self.state.handle(source, data)
-            self._keep(source, position, data)
+            self._take_in(source, position, data)
         self._commit()
+        executor.in_trial = True
 
     def _turn_within(self) -> None:
         """A trial in this process goes on for long: see to budgets, callbacks and reports from within its report."""
@@ -447,7 +467,7 @@ class TuneLoop:
     def _stop_late_starters(self) -> None:
         """Trials that had been handed out when the run was ended, and began since."""
         for trial in self.executor.withdraw():
-            self.state.never_began(trial)
+            self.state.take_back(trial)
         self.state.end_paused()
         self._keep_own()
         if self.state.table.running > len(self._kill_at):
@@ -461,6 +481,10 @@ class TuneLoop:
             self.state.stop_all(f"the time budget of {budget:g} s is used up")
 
     def _kill_deaf_trials(self) -> None:
+        if self.state.stopping is not None:  # trials of a span may begin after the run was told to end
+            for trial in self.state.table.of_status("RUNNING"):
+                if trial not in self._kill_at:
+                    self._carry_out([Stop(trial)])
         if not self._kill_at:
             return
         now = time.monotonic()
@@ -479,11 +503,8 @@ class TuneLoop:
                 state.end(death.trial)
             else:
                 state.fail(death.trial, death.why)
-        for trial in death.suspended:
-            if state.table.status(trial) == "PAUSED":
-                state.interrupt(trial)
-        for trial in death.unstarted:
-            state.never_began(trial)
+        for trial in (*death.suspended, *death.unstarted):
+            state.take_back(trial)
 
     def _end_if_stuck(self) -> None:
         """Nothing runs, nothing was given out: what is still waiting or paused will never be chosen."""
@@ -512,27 +533,46 @@ class TuneLoop:
             )
         time.sleep(min(0.1, 0.0005 * self._waits))
 
-    def _close_executor(self) -> None:
+    def _finish(self) -> None:
+        """End what runs, then store what it had written up to its end."""
+        executor = self.executor
+        executor.halt()
+        for source, position, data in executor.drain_now():
+            self._take_in(source, position, data)
+        self._keep_own()
+        self.state.take_instructions()  # there is nobody left to carry them out
+        self._commit()
+        executor.close()
+        self._executor = None
+        self._write_table()
+
+    def _abandon(self) -> None:
+        """An error ends the run: end what runs, and bring into the journal what it still takes. If it takes nothing
+        any more, the rings stay where they are for whoever opens the experiment next."""
         executor, self._executor = self._executor, None
+        entries, self._entries = self._entries, []
         if executor is None:
             return
-        if hasattr(self, "state"):
-            for source, position, data in executor.poll(0.0) if not isinstance(sys.exc_info()[1], TuneError) else ():
-                self.state.handle(source, data)
-                self._keep(source, position, data)
-            self.state.take_instructions()
-            self._keep_own()
-            if self._entries:
-                self.storage.append(self._entries)
-                self._entries = []
-        executor.release()
-        executor.close()
+        executor.halt()
+        try:
+            if entries:
+                self.storage.append(entries)
+            del entries
+            executor.close()  # leaves the rings that hold more than was released
+            recover_rings(self.spec.path, self.storage)
+        except Exception:  # the error that ended the run is the one to tell
+            executor.close()
 
     def _write_table(self) -> None:
         """The SQL table for people, unless it would take longer than the run was worth; then the first reader makes it."""
         if not hasattr(self, "state") or len(self.state) * 4e-6 > TABLE_SHARE * (time.monotonic() - self._began):
             return
-        self.storage.write_table(*self.state.table_rows())
+        try:
+            self.storage.write_table(*self.state.table_rows())
+        except OSError as error:  # the journal is whole: the run is not lost for it
+            import warnings
+
+            warnings.warn(f"the table 'trials' is missing: {error}", RuntimeWarning, stacklevel=2)
 
     # -- callbacks and reports --------------------------------------------------------------------------------------------
 
@@ -604,27 +644,42 @@ class TuneLoop:
 
 
 class Interrupts:
-    """Ctrl-C ends the run and keeps its results; a second one ends the program. Only in the main thread."""
+    """Ctrl-C ends the run and keeps its results; a second one is a KeyboardInterrupt for the caller, too. SIGTERM ends
+    the run in the same way and then the process, as it would have without us. Only in the main thread.
+
+    The loop is never torn out of its own work: the first signal is only noted, unless a trial runs in this process; the
+    second one gets the loop out of a callback or searcher that does not come back; the third out of everything.
+    """
 
     def __init__(self, loop: TuneLoop) -> None:
         self._loop = loop
-        self._before: Any = None
+        self._before: dict[int, Any] = {}
+        self._terminated = False
 
-    def __enter__(self) -> Interrupts:
-        if threading.current_thread() is threading.main_thread() and not os.environ.get("TUNE_DISABLE_SIGINT_HANDLER"):
-            self._before = signal.signal(signal.SIGINT, self._on_signal)
-        return self
+    def catch(self) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            return
+        if not os.environ.get("TUNE_DISABLE_SIGINT_HANDLER"):
+            self._before[signal.SIGINT] = signal.signal(signal.SIGINT, self._on_signal)
+        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            self._before[signal.SIGTERM] = signal.signal(signal.SIGTERM, self._on_signal)
 
     def _on_signal(self, number: int, frame: Any) -> None:
-        self._loop.interrupts += 1
-        signal.signal(signal.SIGINT, self._before)  # the second one is not ours
-        if self._loop.spec.executor == "inline":
+        loop = self._loop
+        loop.interrupts += 1
+        self._terminated = self._terminated or number == signal.SIGTERM
+        enough = 2 if loop.turning else 3  # while results are brought home, one more
+        if loop.interrupts >= enough or getattr(loop._executor, "in_trial", False):
             raise KeyboardInterrupt
 
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> bool:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
-        if kind is KeyboardInterrupt and self._loop.interrupts == 1:
-            self._loop.state.interrupted = True
-            return True
-        return False
+    def restore(self) -> None:
+        """The handlers as they were."""
+        while self._before:
+            signal.signal(*self._before.popitem())
+
+    def pass_on(self) -> None:
+        """What the caller, or the system, shall see of it besides the results."""
+        if self._terminated:
+            os.kill(os.getpid(), signal.SIGTERM)
+        if self._loop.interrupts > 1:
+            raise KeyboardInterrupt

@@ -101,7 +101,8 @@ class ExperimentRecords:
         self._errors[event[1]] = event[5]
 
     def _note_exception(self, event: tuple[Any, ...]) -> None:
-        self._exceptions[event[1]] = event[5]
+        if not self.rereads:  # only what came from this run's own workers is ever unpickled
+            self._exceptions[event[1]] = event[5]
 
     def _note_checkpoint(self, event: tuple[Any, ...]) -> None:
         _, trial, _, step, _, path = event
@@ -331,6 +332,14 @@ class ExperimentRecords:
     def get_trial(self, trial_id: str) -> Trial:
         """The trial of an id; KeyError."""
         return self.trials[self.index_of(trial_id)]
+
+    def get_trials(self) -> Trials:
+        """All trials, for schedulers written for Ray Tune, whose first argument has this method."""
+        return self.trials
+
+    def get_live_trials(self) -> list[Trial]:
+        """The trials that are not over yet."""
+        return [trial for trial in self.trials if trial.status not in ("TERMINATED", "ERROR")]
 
     def trials_of(self, status: str, most: int = -1) -> list[Trial]:
         """The first ``most`` trials of a status."""

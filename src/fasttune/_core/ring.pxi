@@ -71,8 +71,10 @@ cdef extern from *:
     #include <sys/prctl.h>
     #include <signal.h>
     static int ft_die_with_parent(void) { return prctl(PR_SET_PDEATHSIG, SIGKILL); }
+    static int ft_adopt_orphans(void) { return prctl(PR_SET_CHILD_SUBREAPER, 1); }
     #else
     static int ft_die_with_parent(void) { return 0; }
+    static int ft_adopt_orphans(void) { return 0; }
     #endif
     static int ft_ring_bell(int fd) { uint64_t one = 1; return (int)write(fd, &one, 8); }
     """
@@ -87,6 +89,7 @@ cdef extern from *:
     void ft_wake(uint64_t *word) noexcept nogil
     int ft_ring_bell(int fd) noexcept nogil
     int ft_die_with_parent() noexcept nogil
+    int ft_adopt_orphans() noexcept nogil
     int sched_yield() noexcept nogil
 
 
@@ -413,6 +416,11 @@ def die_with_parent():
     ft_die_with_parent()
 
 
+def adopt_orphans():
+    """This process becomes the parent of descendants whose own parent has ended (Linux; elsewhere nothing happens)."""
+    ft_adopt_orphans()
+
+
 def encode(int kind, uint32_t trial=0, uint32_t step=0, bytes payload=b"", int flags=0, double time=0.0):
     """One record as bytes, for the loop's own entries in the journal."""
     cdef Py_ssize_t n = len(payload)
@@ -446,7 +454,24 @@ def decode(data):
     return out
 
 
+def whole_records(data):
+    """How many bytes of ``data`` are whole records; less than all of it when it is damaged."""
+    cdef const unsigned char[::1] view = data
+    cdef Py_ssize_t at = 0, n = view.shape[0]
+    cdef const Record *r
+    while at < n:
+        r = <const Record *>&view[at]
+        if not is_whole(r, n - at):
+            break
+        at += r.size
+    return at
+
+
+cdef inline bint is_whole(const Record *r, Py_ssize_t left) noexcept nogil:
+    return left >= 8 and r.size >= 8 and not r.size & 7 and r.size <= left and (r.kind == K_PAD or r.size >= RECORD_HEADER)
+
+
 cdef int check_record(const Record *r, Py_ssize_t at, Py_ssize_t n) except -1:
-    if n - at < 8 or r.size & 7 or r.size > n - at or r.size < 8 or (r.kind != K_PAD and r.size < RECORD_HEADER):
+    if not is_whole(r, n - at):
         raise ValueError(f"damaged record at byte {at} of {n}")
     return 0

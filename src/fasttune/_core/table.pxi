@@ -197,7 +197,7 @@ cdef class TrialTable:
             if r.kind == K_PAD:
                 continue
             payload = <const char *>r + RECORD_HEADER
-            if r.kind > K_DECISION:
+            if r.kind > K_TOLD:
                 raise ValueError(f"damaged record before byte {at}: there is no kind {r.kind}")
             if <Py_ssize_t>r.trial >= self.n and about_a_trial >> r.kind & 1:
                 raise ValueError(f"damaged record before byte {at}: trial {r.trial} of {self.n}")

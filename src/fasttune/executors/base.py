@@ -141,9 +141,17 @@ class Executor(ABC):
     def deaths(self) -> list[Death]:
         """Processes that ended by themselves since the last call; all their records have been polled."""
 
+    def halt(self) -> None:  # noqa: B027
+        """End everything that runs; what it wrote can still be had by :meth:`drain_now`. Safe to call twice."""
+
+    def drain_now(self) -> list[Batch]:
+        """What is in the rings and was not polled yet, without waiting and without running anything."""
+        return []
+
     @abstractmethod
     def close(self) -> None:
-        """End everything that runs and leave nothing behind; safe to call twice."""
+        """End everything that runs and leave nothing behind but rings that hold more than was released; safe to call
+        twice."""
 
     @property
     @abstractmethod

@@ -16,6 +16,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from fasttune import _core
@@ -49,6 +50,7 @@ class InlineExecutor(Executor):
         self._slice_ends = 0.0
         self._broken: BaseException | None = None  # raised by the loop within a trial
         self._memory: mmap.mmap | None = None
+        self.in_trial = False  # the user's code runs: a Ctrl-C may end it where it is
 
     def open(
         self, program: Program, epoch: float, rule: Any, drain: Callable[[], None], turn: Callable[[], None]
@@ -137,12 +139,14 @@ class InlineExecutor(Executor):
         self._slice_ends = time.monotonic() + SLICE_S
         if not self._greenlets:
             self.reporter.turn_in(2 * SLICE_S)
+        self.in_trial = True
         try:
             if self._greenlets:
                 self._switch_around()
             else:
                 self._run_plain()
         finally:
+            self.in_trial = False
             self.reporter.unbind() if outer is None else outer.bind()
         if self._broken is not None:
             raise self._broken
@@ -242,7 +246,6 @@ class InlineExecutor(Executor):
         return batches
 
     def drain_now(self) -> list[Batch]:
-        """What is in the ring, from within a trial that found it full."""
         return self._take()
 
     def release(self) -> None:
@@ -259,24 +262,43 @@ class InlineExecutor(Executor):
     def idle(self) -> bool:
         return not (self._spans or self._jobs or self._ready)
 
-    def close(self) -> None:
+    def halt(self) -> None:
         if self._memory is None:
             return
         self._spans.clear()
         self._jobs.clear()
         self._end_suspended()
+
+    def close(self) -> None:
+        if self._memory is None:
+            return
+        self.halt()
         self.host.close()
+        whole = self.ring.released == self.ring.head
         self.reporter.context = None
         del self.host, self.reporter, self.ring
         self._memory = None  # unmapped when the last view of it has gone
+        remove_ring(self._path, whole)
 
     def _end_suspended(self) -> None:
         """Trials that wait end as a stopped one does: their ``finally`` blocks run."""
+        self.reporter.mute()  # to the journal they are interrupted, not ended
         left = [*self._waiting.values(), *(green for green, _, _ in self._paused.values())]
         self._waiting.clear()
         self._paused.clear()
         for green in left:
             green.throw(StopTrial)
+
+
+def remove_ring(path: str, whole: bool) -> None:
+    """Remove a ring's file if the journal has all of it, and what lies beside it; the folder too, when it is empty."""
+    with suppress(FileNotFoundError):
+        os.unlink(path.removesuffix(".ring") + ".err")
+    if whole:
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+    with suppress(OSError):
+        os.rmdir(os.path.dirname(path))
 
 
 def map_file(path: str, size: int) -> mmap.mmap:

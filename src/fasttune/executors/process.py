@@ -13,19 +13,22 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from fasttune import _core
 from fasttune.error import TuneError
 from fasttune.executors.base import Batch, Death, Executor, Job, Program
-from fasttune.executors.inline import map_file
+from fasttune.executors.inline import map_file, remove_ring
 from fasttune.executors.server import Server
 from fasttune.executors.wire import CANNOT_LOAD, FILE_BYTES, Wire, pack
 
 LONGEST_SPAN = 8192
 SPAN_S = 0.01  # how long a span should last
 PROGRAM = "program.pkl"
+SPARE_FILES = 24  # open files that the journal, the server's start and callbacks may need
+MOST_STILLBORN = 5  # workers in a row that may end before they begin a trial
 
 
 @dataclass
@@ -89,15 +92,16 @@ class ProcessExecutor(Executor):
         self._free = free
         self._environ_of = environ_of
         self._request = request
-        self._limit = limit
+        self._limit = min(limit, workers_by_open_files())
         self._usage = usage
         self._next_source = first_source
         self._slots: dict[int, Slot] = {}
         self._deaths: list[Death] = []
         self._server = Server.take()
         self._left_over: list[Slot] = []
-        self._closed = False
+        self._halted = self._closed = False
         self._next_slot: Slot | None = None  # the worker that room() was asked for
+        self._stillborn = 0  # workers in a row that ended before they began a trial
 
     # -- the server -----------------------------------------------------------------------------------------------------
 
@@ -138,6 +142,7 @@ class ProcessExecutor(Executor):
         self._next_source += 1
         path = os.path.join(self._folder, "rings", f"{source}.ring")
         try:
+            os.makedirs(os.path.dirname(path), exist_ok=True)  # it goes with the ring of the last worker that died
             wire = Wire(map_file(path, FILE_BYTES), create=True, epoch=self._epoch, bell_fd=self._server.bell)
             self._server.tell(("fork", source, path, self._environ_of(placement)))
             while True:
@@ -359,6 +364,7 @@ class ProcessExecutor(Executor):
             text = self._last_words(slot)
             if slot.exit_code == CANNOT_LOAD:
                 raise TuneError(f"a worker process could not load the trainable:\n{text}")
+            self._check_stillborn(slot, text)
             trial = slot.wire.up.busy_trial
             unstarted = [t for a, b in slot.given for t in range(a, b)]
             if slot.job >= 0 and slot.job != trial:
@@ -367,6 +373,15 @@ class ProcessExecutor(Executor):
                 Death(slot.source, trial, unstarted, sorted(slot.suspended), reason(slot.exit_code, text))
             )
             self._forget(slot)
+
+    def _check_stillborn(self, slot: Slot, text: str) -> None:
+        """A worker that cannot even begin would be replaced for ever."""
+        self._stillborn = 0 if slot.wire.up.head else self._stillborn + 1
+        if self._stillborn >= MOST_STILLBORN:
+            raise TuneError(
+                f"{self._stillborn} worker processes in a row ended before they began a trial: does an import of the "
+                f"trainable crash, or is there no memory? {reason(slot.exit_code or 0, text)}"
+            )
 
     def _last_words(self, slot: Slot) -> str:
         try:
@@ -379,13 +394,15 @@ class ProcessExecutor(Executor):
         for slot in self._slots.values():
             slot.wire.up.release()
         for slot in self._left_over:
-            slot.wire.close()
-            for path in (slot.path, slot.path.removesuffix(".ring") + ".err"):
-                try:
-                    os.unlink(path)
-                except FileNotFoundError:
-                    pass
+            slot.wire.up.release()
+            self._remove(slot)
         self._left_over.clear()
+
+    @staticmethod
+    def _remove(slot: Slot) -> None:
+        whole = slot.wire.up.released == slot.wire.up.head
+        slot.wire.close()
+        remove_ring(slot.path, whole)
 
     def deaths(self) -> list[Death]:
         deaths, self._deaths = self._deaths, []
@@ -406,22 +423,36 @@ class ProcessExecutor(Executor):
 
     # -- the end --------------------------------------------------------------------------------------------------------
 
-    def close(self) -> None:
-        if self._closed:
+    def halt(self) -> None:
+        if self._halted:
             return
-        self._closed = True
         for slot in self._slots.values():
             if not slot.busy:
                 slot.wire.down.write(_core.KIND_EXIT)
         self._wait_for_idle_workers()
-        self._server.end()
+        self._halted = True
+        self._server.hang_up()  # it kills what is left, collects it and ends
+        end_groups([slot.pid for slot in self._slots.values() if slot.exit_code is None])
+
+    def drain_now(self) -> list[Batch]:
+        batches: list[Batch] = []
+        for slot in (*self._slots.values(), *self._left_over):
+            self._take(slot, batches)
+        return batches
+
+    def close(self) -> None:
+        self.halt()
+        if self._closed:
+            return
+        self._closed = True
         for slot in list(self._slots.values()):
             self._forget(slot)
-        self.release()
-        try:
+        for slot in self._left_over:
+            self._remove(slot)
+        self._left_over.clear()
+        self._server.close()
+        with suppress(FileNotFoundError):
             os.unlink(os.path.join(self._folder, PROGRAM))
-        except FileNotFoundError:
-            pass
 
     def _wait_for_idle_workers(self, seconds: float = 1.0) -> None:
         """Workers that have nothing to do clean up and end by themselves."""
@@ -430,9 +461,49 @@ class ProcessExecutor(Executor):
         try:
             while waiting and (left := deadline - time.monotonic()) > 0:
                 if self._server.has_message(left):
-                    waiting.discard(self._server.hear()[1])
+                    message = self._server.hear()
+                    if message[0] == "exit":
+                        self._note_exit(message)
+                    waiting.discard(message[1])
         except TuneError:
             return
+
+
+def workers_by_open_files() -> int:
+    """How many workers the limit on open files allows (each costs one in this process). TuneError when it is none."""
+    import resource
+
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY:
+        return sys.maxsize
+    used = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 32
+    room = limit - used - SPARE_FILES
+    if room < 1:
+        raise TuneError(
+            f"this process may have {limit} open files and has {used}: too few to run worker processes; raise the limit "
+            "(ulimit -n), or run with executor='inline'"
+        )
+    return room
+
+
+def end_groups(pids: list[int]) -> None:
+    """Kill what is left of these workers and what they had started, if the server could not do it any more."""
+    deadline = time.monotonic() + 1.0
+    for pid in pids:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)
+    while pids and time.monotonic() < deadline:
+        pids = [pid for pid in pids if is_running(pid)]
+        time.sleep(0.001)
+
+
+def is_running(pid: int) -> bool:
+    """The process exists and is no zombie."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
+    except OSError:
+        return False
 
 
 def pickled_program(program: Program) -> bytes:

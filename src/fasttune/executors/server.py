@@ -117,12 +117,20 @@ class Server:
         except BlockingIOError:
             pass
 
-    def end(self) -> None:
-        """End the server and every worker that is left, and let go of all of it."""
+    def hang_up(self) -> None:
+        """End the server, and with it every worker that is left."""
         self._sock.close()
         _reap(self.pid)
+
+    def close(self) -> None:
+        """Let go of the bell and of the rule's memory."""
         for fd in {self.bell, self._bell_reader, self.rules_fd}:
             os.close(fd)
+
+    def end(self) -> None:
+        """End it and let go of everything."""
+        self.hang_up()
+        self.close()
 
 
 def _bell() -> tuple[int, int]:

@@ -7,6 +7,7 @@ and ends with the driver: when its socket closes, it kills every worker's proces
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import mmap
 import os
@@ -15,6 +16,7 @@ import signal
 import socket
 import sys
 from collections import deque
+from contextlib import suppress
 from typing import Any
 
 from fasttune import _core
@@ -77,6 +79,7 @@ def serve(control_fd: int, bell_fd: int, rules_fd: int) -> None:
     gc.collect()
     gc.freeze()
     alive: set[int] = set()
+    _core.adopt_orphans()
     try:
         while True:
             ready, _, _ = select.select([sock, wake_r], [], [])
@@ -92,8 +95,7 @@ def serve(control_fd: int, bell_fd: int, rules_fd: int) -> None:
                 elif order[0] == "kill" and order[1] in alive:
                     _kill_group(order[1])
     finally:
-        for pid in alive:
-            _kill_group(pid)
+        _end_all(alive)
 
 
 def _preload() -> None:
@@ -124,12 +126,40 @@ def _collect(sock: socket.socket, alive: set[int]) -> None:
             return
         if pid == 0:
             return
+        if pid not in alive:  # one of an ended worker's own
+            continue
         alive.discard(pid)
         _kill_group(pid)
         try:
             send(sock, ("exit", pid, os.waitstatus_to_exitcode(status)))
         except OSError:
             return
+
+
+def _end_all(alive: set[int]) -> None:
+    """Kill the workers and everything they have started, and wait until the workers have gone: then nobody writes any more.
+
+    What left its worker's process group has become the server's own child when its parent died.
+    """
+    for pid in alive:
+        _kill_group(pid)
+    for pid in alive:
+        with suppress(ChildProcessError):
+            os.waitpid(pid, 0)
+    while orphans := _children():
+        for pid in orphans:
+            _kill_group(pid)
+            with suppress(ChildProcessError):
+                os.waitpid(pid, 0)
+
+
+def _children() -> list[int]:
+    pid = os.getpid()
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children") as file:
+            return [int(word) for word in file.read().split()]
+    except OSError:  # not Linux, or a kernel without the list
+        return []
 
 
 def _kill_group(pid: int) -> None:
@@ -176,6 +206,10 @@ def work(path: str, environ: dict[str, str], setup: dict[str, Any], bell_fd: int
     os.environ.clear()
     os.environ.update(environ)
     with open(path, "r+b") as file:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(file, fcntl.LOCK_EX)  # as long as the mapping below: whoever recovers the ring waits for our end
+        if os.fstat(file.fileno()).st_nlink == 0:
+            return 0  # the driver has died meanwhile, and somebody else has taken over what it left
         wire = Wire(mmap.mmap(file.fileno(), FILE_BYTES), create=False, bell_fd=bell_fd)
     notes = path.removesuffix(".ring") + ".err"
     _explain_crashes(notes)

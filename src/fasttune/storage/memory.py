@@ -14,7 +14,7 @@ class MemoryStorage(Storage):
         self._entries: list[tuple[int, int, bytes]] = []
 
     def append(self, entries: Sequence[Entry]) -> None:
-        self._entries += [(source, position, bytes(data)) for source, position, data in entries]
+        self._entries += [(source, position, bytes(memoryview(data))) for source, position, data in entries]
 
     def read(self, after: int = 0) -> Iterator[tuple[int, int, bytes]]:
         return iter(self._entries[after:])

@@ -7,6 +7,7 @@ the experiment next moves what is still there into the journal. The lock is the 
 from __future__ import annotations
 
 import os
+import time
 import warnings
 
 from fasttune import _core
@@ -14,30 +15,58 @@ from fasttune.error import ExperimentLockedError
 from fasttune.storage.base import Entry, Storage
 
 LOCK_FILE = ".lock"
+DYING_S = 3.0  # a worker ends with its driver; this much later it is not waited for any more
+PATIENCE_S = 1.0  # for a process that has the lock and has not said who it is
 RINGS = "rings"
 HEADER = 4096  # bytes before a ring's records
 
 
 class ExperimentLock:
-    """The right to write an experiment. Raises ExperimentLockedError naming the process that has it."""
+    """The right to write an experiment. Raises ExperimentLockedError, at once, naming the process that writes it.
 
-    def __init__(self, folder: str) -> None:
-        import fcntl
+    A process that only tidies up (``reading``) has it for moments; those are waited for.
+    """
 
+    def __init__(self, folder: str, *, reading: bool = False) -> None:
         self._path = os.path.join(folder, LOCK_FILE)
         self._file: int | None = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        deadline = time.monotonic() + (0.0 if reading else PATIENCE_S)
+        while not self._take():
+            owner = self._owner()
+            if owner or time.monotonic() >= deadline:
+                self.release()
+                raise ExperimentLockedError(
+                    f"the experiment at {folder!r} is being written by process {owner or 'unknown'}: "
+                    "wait for it, stop it, or give this run another name"
+                )
+            time.sleep(0.002)
+        os.ftruncate(self._file, 0)
+        if not reading:
+            os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
+
+    def _take(self) -> bool:
+        import fcntl
+
+        assert self._file is not None
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            owner = os.pread(self._file, 32, 0).decode(errors="replace").strip() or "unknown"
-            os.close(self._file)
-            self._file = None
-            raise ExperimentLockedError(
-                f"the experiment at {folder!r} is being written by process {owner}: "
-                "wait for it, stop it, or give this run another name"
-            ) from error
-        os.ftruncate(self._file, 0)
-        os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
+        except OSError:
+            return False
+        return True
+
+    def _owner(self) -> int:
+        """The living process that has written its number, 0 when it has not yet."""
+        assert self._file is not None
+        text = os.pread(self._file, 32, 0)
+        if not text.endswith(b"\n") or not text.strip().isdigit():
+            return 0
+        try:
+            os.kill(int(text), 0)
+        except ProcessLookupError:  # a killed one's; the new owner is about to write its own
+            return 0
+        except PermissionError:
+            pass
+        return int(text)
 
     def release(self) -> None:
         if self._file is not None:
@@ -71,24 +100,41 @@ def recover_rings(folder: str, storage: Storage) -> int:
     moved = 0
     for source in sources:
         path = ring_path(folder, source)
-        if damaged:
-            _warn_of(path, "the journal before it is damaged")
-        elif entries := _left_in(path, source, positions.get(source, 0)):
-            storage.append(entries)
-            moved += sum(len(data) for _, _, data in entries)
-        os.unlink(path)
+        with open(path, "r+b") as file:
+            _wait_for_writer(file.fileno())
+            if damaged:
+                _warn_of(path, "the journal before it is damaged")
+            elif entries := _left_in(path, file.fileno(), source, positions.get(source, 0)):
+                storage.append(entries)
+                moved += sum(len(data) for _, _, data in entries)
+            os.unlink(path)
     _remove_rest(os.path.join(folder, RINGS))
     return moved
 
 
-def _left_in(path: str, source: int, position: int) -> list[Entry]:
+def _wait_for_writer(fd: int) -> None:
+    """Wait until no other process writes this ring: a worker holds the kernel's lock on its file until it is dead, which
+    may be moments after its driver."""
+    import fcntl
+
+    deadline = time.monotonic() + DYING_S
+    while time.monotonic() < deadline:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            time.sleep(0.001)
+        except OSError:  # a file system without locks
+            return
+
+
+def _left_in(path: str, fd: int, source: int, position: int) -> list[Entry]:
     """What the ring of a file holds from ``position`` on, up to the first damaged record."""
     import mmap
 
-    with open(path, "r+b") as file:
-        if os.fstat(file.fileno()).st_size < HEADER:
-            return []  # killed before the ring was made
-        memory = mmap.mmap(file.fileno(), 0)  # unmapped with its last user
+    if os.fstat(fd).st_size < HEADER:
+        return []  # killed before the ring was made
+    memory = mmap.mmap(fd, 0)  # unmapped with its last user
     if not any(memory[:HEADER]):
         return []
     capacity = int.from_bytes(memory[8:16], "little")
@@ -97,8 +143,13 @@ def _left_in(path: str, source: int, position: int) -> list[Entry]:
         ring = _core.Ring(memoryview(memory)[: HEADER + capacity])
         ring.rewind(position)
         while (data := ring.take()) is not None:
-            _core.decode(data)  # what is damaged here must not make the journal unreadable
-            entries.append((source, ring.position, bytes(data)))
+            whole = bytes(data)
+            n = _core.whole_records(whole)
+            if n:
+                entries.append((source, ring.position, whole[:n]))
+            if n < len(whole):
+                _warn_of(path, f"byte {ring.position - len(whole) + n} is damaged")
+                break
     except (ValueError, OverflowError) as error:
         _warn_of(path, str(error))
     return entries

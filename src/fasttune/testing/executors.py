@@ -1,0 +1,429 @@
+"""What every executor has to keep: see :mod:`fasttune.executors.base`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from fasttune import _core
+from fasttune.executors.base import Death, Executor, Job, Program, ProgramTrainable
+from fasttune.resources import resolve_resources
+from fasttune.rule import NO_RULE
+from fasttune.search.variants import Variants
+from fasttune.session import get_context, report
+from fasttune.space import uniform
+
+PATIENCE_S = 30.0  # what has not happened by then never will
+NAMES = {value: name[5:] for name, value in vars(_core).items() if name.startswith("KIND_")}
+
+
+class Record(NamedTuple):
+    """What a trial did."""
+
+    kind: str
+    step: int
+    flags: int
+    payload: bytes
+
+
+def five_reports(config: dict[str, Any]) -> None:
+    """Reports 1 to 5."""
+    for step in range(1, 6):
+        report({"score": step})
+
+
+def failing(config: dict[str, Any]) -> None:
+    """Reports once and fails."""
+    report({"score": 1})
+    raise ArithmeticError("no luck with this one")
+
+
+def endless(config: dict[str, Any]) -> None:
+    """Reports until it is stopped, and says in a file that it could clean up."""
+    try:
+        while True:
+            report({"score": 1})
+    finally:
+        with open(os.path.join(config["folder"], "cleaned_up"), "w") as file:
+            file.write(get_context().get_trial_id())
+
+
+def many_reports(config: dict[str, Any]) -> None:
+    """Reports more than a ring holds."""
+    for step in range(150_000):
+        report({"score": step})
+
+
+def dying(config: dict[str, Any]) -> None:
+    """Reports twice and kills its process."""
+    report({"score": 1})
+    report({"score": 2})
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def deaf(config: dict[str, Any]) -> None:
+    """Reports once and does not listen any more."""
+    report({"score": 1})
+    while True:
+        time.sleep(1.0)
+
+
+def by_config(config: dict[str, Any]) -> None:
+    """Reports what it was given."""
+    report({"x": config["x"]})
+
+
+class Drive:
+    """Does what the loop does with an executor, in its simplest form: polls, keeps what happened, answers.
+
+    ``answers(trial, step)`` is asked for the answer to a report that waits.
+    """
+
+    def __init__(self, executor: Executor, program: Program, answers: Callable[[int, int], int] | None = None) -> None:
+        self.executor = executor
+        self.answers = answers or (lambda trial, step: _core.CONTINUE)
+        self.stories: dict[int, list[Record]] = {}
+        self.deaths: list[Death] = []
+        self.batches = 0
+        executor.open(program, time.time() - time.monotonic(), None, self._drain)
+        if hasattr(executor, "set_chunks"):
+            executor.set_chunks(lambda trial: (0, trial))
+
+    def turn(self, timeout: float = 0.01) -> None:
+        """Poll once, answer what waits, and let go of what was taken."""
+        for batch in self.executor.poll(timeout):
+            self._keep(batch.data)
+        self.deaths.extend(self.executor.deaths())
+        self.executor.release()
+
+    def _drain(self) -> None:
+        inline: Any = self.executor
+        for batch in inline.drain_now():
+            self._keep(batch.data)
+        self.executor.release()
+
+    def _keep(self, data: Any) -> None:
+        self.batches += 1
+        for kind, flags, _, trial, step, _, payload in _core.decode(data):
+            if NAMES[kind] == "SCHEMA":
+                continue
+            self.stories.setdefault(trial, []).append(Record(NAMES[kind], step, flags & 7, bytes(payload or b"")))
+            if NAMES[kind] == "REPORT" and flags & 7 == _core.WAIT:
+                self.executor.answer(trial, self.answers(trial, step))
+
+    def until(self, holds: Callable[[], bool]) -> None:
+        """Turn until it holds."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not holds():
+            self.turn()
+            if time.monotonic() > deadline:
+                raise AssertionError(f"it never came true; the trials so far: {self.summary()}")
+
+    def give(self, n: int, first: int = 0) -> None:
+        """Give the trials first .. first+n-1 as spans, as there is room, until all have been given."""
+        given = first
+        deadline = time.monotonic() + PATIENCE_S
+        while given < first + n:
+            room = min(self.executor.room(), first + n - given)
+            if room > 0:
+                self.executor.run_span(0, given, room, given)
+                given += room
+            else:
+                self.turn()
+            if time.monotonic() > deadline:
+                raise AssertionError(f"no room for trial {given}; the trials so far: {self.summary()}")
+
+    def start(self, job: Job) -> None:
+        """Start one trial, as soon as there is room."""
+        deadline = time.monotonic() + PATIENCE_S
+        while self.executor.room() <= 0 or not self.executor.start(job):
+            self.turn()
+            if time.monotonic() > deadline:
+                raise AssertionError(f"no room for trial {job.trial}; the trials so far: {self.summary()}")
+
+    def kinds(self, trial: int) -> list[str]:
+        """The kinds of a trial's records."""
+        return [record.kind for record in self.stories.get(trial, ())]
+
+    def steps(self, trial: int) -> list[int]:
+        """The steps of a trial's reports."""
+        return [record.step for record in self.stories.get(trial, ()) if record.kind == "REPORT"]
+
+    def over(self, *trials: int) -> bool:
+        """All of these trials have ended."""
+        return all(self.kinds(trial)[-1:] in (["END"], ["ERROR"]) for trial in trials)
+
+    def summary(self) -> str:
+        """What is known, in a line."""
+        told = {trial: " ".join(self.kinds(trial)[-6:]) for trial in sorted(self.stories)[:10]}
+        return f"{len(self.stories)} trials, {told}, deaths {self.deaths}"
+
+
+class ExecutorContract(ABC):
+    """Derive from it and give :meth:`make`: an executor over ``folder`` with room for two trials at once.
+
+    ``own_processes`` says whether trials run in processes other than this one, which can die alone.
+    """
+
+    own_processes: bool = True
+
+    @abstractmethod
+    def make(self, folder: str) -> Executor:
+        """A new executor; it has not been opened."""
+
+    def program(self, folder: Path, trainable: Callable[[dict[str, Any]], Any], **more: Any) -> Program:
+        """A run of one function over one parameter."""
+        space = {"x": uniform(0, 1), "folder": str(folder)}
+        one = ProgramTrainable(
+            "trained", trainable, False, "config", resolve_resources(None), Variants(space, 5000, seed=1)
+        )
+        return Program("contract", str(folder), "abcde", [one], metric=None, strict=False, rule=NO_RULE, **more)
+
+    def drive(self, folder: Path, trainable: Callable[[dict[str, Any]], Any], **more: Any) -> Drive:
+        """An open executor and what it is driven by."""
+        answers = more.pop("answers", None)
+        executor = self.make(str(folder))
+        try:
+            return Drive(executor, self.program(folder, trainable, **more), answers)
+        except BaseException:
+            executor.close()
+            raise
+
+    # -- plain trials -------------------------------------------------------------------------------------------------
+
+    def test_records_of_a_trial_come_in_order(self, tmp_path: Path) -> None:
+        drive = self.drive(tmp_path, five_reports)
+        try:
+            drive.give(40)
+            drive.until(lambda: drive.over(*range(40)))
+        finally:
+            drive.executor.close()
+        for trial in range(40):
+            assert drive.kinds(trial) == ["START", *["REPORT"] * 5, "END"]
+            assert drive.steps(trial) == [1, 2, 3, 4, 5]
+
+    def test_each_trial_runs_once(self, tmp_path: Path) -> None:
+        drive = self.drive(tmp_path, by_config)
+        try:
+            drive.give(3000)
+            drive.until(lambda: drive.over(*range(3000)))
+        finally:
+            drive.executor.close()
+        assert sorted(drive.stories) == list(range(3000))
+        assert {tuple(drive.kinds(trial)) for trial in range(3000)} == {("START", "REPORT", "END")}
+
+    def test_a_trial_gets_its_own_config(self, tmp_path: Path) -> None:
+        drive = self.drive(tmp_path, by_config)
+        variants = self.program(tmp_path, by_config).trainables[0].variants
+        try:
+            drive.give(5)
+            drive.until(lambda: drive.over(*range(5)))
+            drive.start(Job(5, 0, 0, config={"x": 0.25}, name="named", dirname="named_5"))
+            drive.until(lambda: drive.over(5))
+        finally:
+            drive.executor.close()
+        expected = [*(variants.config(trial)["x"] for trial in range(5)), 0.25]
+        assert [memoryview(self.report(drive, trial)).cast("d")[0] for trial in range(6)] == expected
+
+    @staticmethod
+    def report(drive: Drive, trial: int) -> bytes:
+        """The values of a trial's first report."""
+        return next(record.payload for record in drive.stories[trial] if record.kind == "REPORT")
+
+    def test_a_trial_that_goes_on_counts_on(self, tmp_path: Path) -> None:
+        drive = self.drive(tmp_path, five_reports)
+        try:
+            drive.start(Job(0, 0, 0, iteration=7, base_total=1.5, attempt=1))
+            drive.until(lambda: drive.over(0))
+        finally:
+            drive.executor.close()
+        assert drive.steps(0) == [8, 9, 10, 11, 12]
+
+    def test_a_failure_is_told_with_its_traceback(self, tmp_path: Path) -> None:
+        drive = self.drive(tmp_path, failing)
+        try:
+            drive.give(3)
+            drive.until(lambda: drive.over(0, 1, 2))
+        finally:
+            drive.executor.close()
+        for trial in range(3):
+            assert [k for k in drive.kinds(trial) if k != "EXCEPTION"] == ["START", "REPORT", "ERROR"]
+            text = drive.stories[trial][-1].payload.decode()
+            assert "ArithmeticError: no luck with this one" in text
+            assert "in failing" in text
+        assert drive.deaths == []
+
+    def test_more_reports_than_a_ring_holds(self, tmp_path: Path) -> None:
+        drive = self.drive(tmp_path, many_reports)
+        try:
+            drive.give(1)
+            drive.until(lambda: drive.over(0))
+        finally:
+            drive.executor.close()
+        assert drive.steps(0) == list(range(1, 150_001))
+
+    def test_views_are_valid_until_they_are_released(self, tmp_path: Path) -> None:
+        drive = self.drive(tmp_path, five_reports)
+        kept: list[tuple[memoryview, bytes]] = []
+        seen = 0
+        try:
+            drive.give(1)
+            deadline = time.monotonic() + PATIENCE_S
+            while seen < 20 and time.monotonic() < deadline:
+                for batch in drive.executor.poll(0.01):
+                    kept.append((batch.data, bytes(batch.data)))
+                    seen += sum(kind == _core.KIND_END for kind, *_ in _core.decode(batch.data))
+                if seen < 20 and drive.executor.idle and drive.executor.room():
+                    drive.executor.run_span(0, seen, 1, seen)
+            assert seen == 20
+            assert all(bytes(view) == copy for view, copy in kept)
+            kept.clear()
+            drive.executor.release()
+        finally:
+            kept.clear()
+            drive.executor.close()
+
+    def test_nothing_happens_without_work(self, tmp_path: Path) -> None:
+        executor = self.make(str(tmp_path))
+        try:
+            drive = Drive(executor, self.program(tmp_path, five_reports))
+            assert executor.idle
+            assert executor.room() > 0
+            assert isinstance(executor.usage, str)
+            for timeout in (0.0, 0.001, 0.01):
+                assert executor.poll(timeout) == []
+            assert executor.deaths() == []
+            assert drive.stories == {}
+        finally:
+            executor.close()
+
+    # -- answers ------------------------------------------------------------------------------------------------------
+
+    def test_a_report_that_waits_gets_its_answer(self, tmp_path: Path) -> None:
+        asked: list[tuple[int, int]] = []
+
+        def answers(trial: int, step: int) -> int:
+            asked.append((trial, step))
+            return _core.STOP if trial == 1 and step == 3 else _core.CONTINUE
+
+        drive = self.drive(tmp_path, five_reports, asks=True, answers=answers)
+        try:
+            for trial in range(3):
+                drive.start(Job(trial, 0, trial))
+            drive.until(lambda: drive.over(0, 1, 2))
+        finally:
+            drive.executor.close()
+        assert [drive.steps(trial) for trial in range(3)] == [[1, 2, 3, 4, 5], [1, 2, 3], [1, 2, 3, 4, 5]]
+        assert [drive.stories[trial][-1].flags for trial in range(3)] == [0, _core.STOP, 0]
+        assert sorted(asked) == [(trial, step) for trial in range(3) for step in drive.steps(trial)]
+
+    def test_a_paused_trial_goes_on_where_it_was(self, tmp_path: Path) -> None:
+        """Its place is free meanwhile, and what it had in its local variables is still there."""
+
+        def answers(trial: int, step: int) -> int:
+            return _core.PAUSE if trial == 0 and step == 2 else _core.CONTINUE
+
+        drive = self.drive(tmp_path, five_reports, asks=True, pauses=True, answers=answers)
+        try:
+            drive.start(Job(0, 0, 0))
+            drive.until(lambda: drive.kinds(0)[-1:] == ["PAUSED"])
+            for trial in (1, 2, 3):
+                drive.start(Job(trial, 0, trial))
+            drive.until(lambda: drive.over(1, 2, 3))
+            assert drive.steps(0) == [1, 2]
+            drive.until(lambda: drive.executor.resume(0))
+            drive.until(lambda: drive.over(0))
+        finally:
+            drive.executor.close()
+        assert drive.steps(0) == [1, 2, 3, 4, 5]
+        assert [k for k in drive.kinds(0) if k != "REPORT"] == ["START", "PAUSED", "RESUMED", "END"]
+
+    def test_a_trial_that_is_stopped_cleans_up_and_ends(self, tmp_path: Path) -> None:
+        drive = self.drive(tmp_path, endless, asks=True)
+        try:
+            drive.start(Job(0, 0, 0))
+            drive.until(lambda: len(drive.steps(0)) >= 3)
+            drive.executor.stop(0)
+            drive.until(lambda: drive.over(0))
+        finally:
+            drive.executor.close()
+        assert drive.kinds(0)[-1] == "END"
+        assert drive.stories[0][-1].flags == _core.STOP
+        assert (tmp_path / "cleaned_up").read_text() == "abcde_00000"
+
+    def test_stopping_what_is_over_does_no_harm(self, tmp_path: Path) -> None:
+        drive = self.drive(tmp_path, five_reports)
+        try:
+            drive.give(2)
+            drive.until(lambda: drive.over(0, 1))
+            drive.executor.stop(0)
+            drive.executor.kill(1)
+            drive.executor.answer(0, _core.CONTINUE)
+            drive.give(2, first=2)
+            drive.until(lambda: drive.over(2, 3))
+        finally:
+            drive.executor.close()
+        assert drive.steps(2) == drive.steps(3) == [1, 2, 3, 4, 5]
+
+    # -- deaths -------------------------------------------------------------------------------------------------------
+
+    def test_a_process_that_dies_is_told_once_after_all_it_wrote(self, tmp_path: Path) -> None:
+        if not self.own_processes:
+            return  # there is no process to die but this one
+        drive = self.drive(tmp_path, dying)
+        try:
+            drive.start(Job(0, 0, 0))
+            drive.until(lambda: bool(drive.deaths))
+            assert drive.kinds(0) == ["START", "REPORT", "REPORT"]
+            drive.start(Job(1, 0, 1))
+            drive.until(lambda: len(drive.deaths) == 2)
+        finally:
+            drive.executor.close()
+        assert [death.trial for death in drive.deaths] == [0, 1]
+        assert "SIGKILL" in drive.deaths[0].why
+
+    def test_a_trial_that_does_not_listen_can_be_killed(self, tmp_path: Path) -> None:
+        if not self.own_processes:
+            return
+        drive = self.drive(tmp_path, deaf)
+        try:
+            drive.start(Job(0, 0, 0))
+            drive.until(lambda: drive.steps(0) == [1])
+            drive.executor.kill(0)
+            drive.until(lambda: bool(drive.deaths))
+        finally:
+            drive.executor.close()
+        assert [death.trial for death in drive.deaths] == [0]
+
+    # -- the end ------------------------------------------------------------------------------------------------------
+
+    def test_closing_ends_what_runs_and_leaves_nothing_open(self, tmp_path: Path) -> None:
+        before = open_files()
+        drive = self.drive(tmp_path, endless, asks=True)
+        try:
+            drive.start(Job(0, 0, 0))
+            drive.until(lambda: len(drive.steps(0)) >= 3)
+        finally:
+            drive.executor.close()
+        drive.executor.close()  # once more is safe
+        del drive
+        assert open_files() == before
+
+    def test_it_can_be_closed_before_it_was_opened(self, tmp_path: Path) -> None:
+        before = open_files()
+        executor = self.make(str(tmp_path))
+        executor.close()
+        assert open_files() == before
+
+
+def open_files() -> int:
+    """How many files this process has open."""
+    import gc
+
+    gc.collect()  # a mapping goes with its last view
+    return len(os.listdir("/dev/fd"))

@@ -1,0 +1,42 @@
+"""The executor contract, bound to every executor that is registered."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from fasttune.executors import EXECUTORS, Executor, make_executor
+from fasttune.resources import Supply, detect, resolve_resources
+from fasttune.testing import ExecutorContract
+
+
+def made(name: str, folder: str) -> Executor:
+    """The executor of a name, with room for two trials of one CPU on a machine without GPUs."""
+    environ = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    return make_executor(
+        name,
+        folder=folder,
+        supply=Supply(detect(environ)),
+        request=resolve_resources(None),
+        limit=2,
+        environ_of=lambda placement: environ,
+        usage=lambda: "0.0/2 CPUs",
+        first_source=1,
+    )
+
+
+class TestInline(ExecutorContract):
+    own_processes = False
+
+    def make(self, folder: str) -> Executor:
+        return made("inline", folder)
+
+
+class TestProcess(ExecutorContract):
+    def make(self, folder: str) -> Executor:
+        return made("process", folder)
+
+
+def test_every_registered_executor_is_bound() -> None:
+    bound: dict[str, Any] = {"inline": TestInline, "process": TestProcess}
+    assert set(EXECUTORS) == set(bound)

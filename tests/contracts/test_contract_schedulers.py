@@ -1,0 +1,89 @@
+"""The scheduler contract, bound to every name that create_scheduler knows and to two written outside."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fasttune import schedulers
+from fasttune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler, create_scheduler
+from fasttune.testing import SchedulerContract
+from fasttune.trial import Trial
+
+SMALL: dict[str, dict[str, Any]] = {
+    "asha": {"max_t": 9, "reduction_factor": 3},
+    "async_hyperband": {"max_t": 9, "reduction_factor": 3, "brackets": 2},
+    "asynchyperband": {"max_t": 8, "grace_period": 2, "reduction_factor": 2, "stop_last_trials": False},
+    "fifo": {},
+}
+
+
+def registered() -> list[str]:
+    """The names of schedulers that are part of this version."""
+    return sorted(name for name, kind in schedulers._NAMES.items() if kind in schedulers._HOME)
+
+
+@pytest.mark.parametrize("name", registered())
+def test_every_registered_name_has_settings_here(name: str) -> None:
+    assert name in SMALL, f"say in SMALL how {name} is made for nine steps, so that the contract is run on it"
+    assert isinstance(create_scheduler(name, **SMALL[name]), TrialScheduler)
+
+
+class TestFIFO(SchedulerContract):
+    def make(self) -> TrialScheduler:
+        return FIFOScheduler()
+
+
+class TestASHA(SchedulerContract):
+    def make(self) -> TrialScheduler:
+        return ASHAScheduler(**SMALL["asha"])
+
+
+class TestASHAInBrackets(SchedulerContract):
+    trials = 20
+
+    def make(self) -> TrialScheduler:
+        return create_scheduler("async_hyperband", **SMALL["async_hyperband"])
+
+
+class TestASHAThatLetsTheLastOnesRun(SchedulerContract):
+    def make(self) -> TrialScheduler:
+        return create_scheduler("asynchyperband", **SMALL["asynchyperband"])
+
+
+class WorseThanTheLast(TrialScheduler):
+    """Stops a trial whose score is worse than the one before, after three reports."""
+
+    def __init__(self, patience: int = 3) -> None:
+        super().__init__()
+        self.patience = patience
+        self.before = 0.5
+
+    def on_trial_result(self, state: Any, trial: Trial, result: dict[str, Any]) -> str:
+        late = result["training_iteration"] >= self.patience
+        worse = late and result[self.metric or ""] < self.before
+        if late:
+            self.before = result[self.metric or ""]
+        return self.STOP if worse else self.CONTINUE
+
+
+class TestOneFromOutside(SchedulerContract):
+    def make(self) -> TrialScheduler:
+        return WorseThanTheLast()
+
+
+class TakesTurns(TrialScheduler):
+    """Pauses each trial after every third report and goes on with whoever has come least far."""
+
+    def on_trial_result(self, state: Any, trial: Trial, result: dict[str, Any]) -> str:
+        return self.PAUSE if result["training_iteration"] % 3 == 0 and not result["done"] else self.CONTINUE
+
+    def choose_trial_to_run(self, state: Any) -> Trial | None:
+        waiting = [trial for trial in state.trials if trial.status in ("PENDING", "PAUSED")]
+        return min(waiting, key=lambda trial: trial.last_result.get("training_iteration", 0), default=None)
+
+
+class TestOneThatPauses(SchedulerContract):
+    def make(self) -> TrialScheduler:
+        return TakesTurns()

@@ -1,0 +1,57 @@
+"""The storage contract, bound to every storage that is registered and to one written outside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from fasttune.storage import STORAGES, MemoryStorage, SqliteStorage, Storage
+from fasttune.storage.base import Entry
+from fasttune.testing import StorageContract
+
+
+class TestMemory(StorageContract):
+    persistent = False
+
+    def make(self, folder: str) -> Storage:
+        return MemoryStorage()
+
+
+class TestSqlite(StorageContract):
+    def make(self, folder: str) -> Storage:
+        return SqliteStorage(folder)
+
+
+class LineStorage(Storage):
+    """As somebody outside might write one: a text file, a line for each entry, whole appends only."""
+
+    def __init__(self, folder: str) -> None:
+        self.file = open(Path(folder) / "journal.txt", "a+", encoding="ascii")  # noqa: SIM115
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        lines = [f"{source} {position} {bytes(memoryview(data)).hex()}\n" for source, position, data in entries]
+        self.file.write("".join(lines))
+        self.file.flush()
+
+    def read(self, after: int = 0) -> Iterator[tuple[int, int, bytes]]:
+        with open(self.file.name, encoding="ascii") as file:
+            for line in list(file)[after:]:
+                source, position, *data = line.split()
+                yield int(source), int(position), bytes.fromhex("".join(data))
+
+    def positions(self) -> dict[int, int]:
+        return {source: position for source, position, _ in self.read()}
+
+    def close(self) -> None:
+        self.file.close()
+
+
+class TestOneFromOutside(StorageContract):
+    def make(self, folder: str) -> Storage:
+        return LineStorage(folder)
+
+
+def test_every_registered_storage_is_bound() -> None:
+    bound: set[Any] = {MemoryStorage, SqliteStorage}
+    assert set(STORAGES.values()) == bound
