@@ -113,7 +113,6 @@ cdef class Reporter:
     cdef int rung                       # highest rung this trial was recorded at, -1 none
     cdef double next_t                  # the next milestone
     cdef uint32_t ask_from              # report from which the loop must be asked
-    cdef bint muted
     cdef double turn_at                 # unix time from which a report is answered with TURN
     cdef double last_value, last_t      # of the last report that had the metric
     cdef bint has_last

@@ -227,7 +227,7 @@ class ExperimentState(ExperimentRecords):
             self.waiting.appendleft(start.trial)
 
     def _chosen(self) -> Start | Resume | None:
-        if self.table.pending == self._handed_of("PENDING"):
+        if not self.trials_of("PENDING", 1):
             self._suggest(1 if self.searcher is not None else LOOKAHEAD)
         if self.table.pending + self.table.paused == len(self._handed):
             return None
@@ -244,19 +244,17 @@ class ExperimentState(ExperimentRecords):
         self._handed.add(trial.index)
         return start
 
-    def _handed_of(self, status: str) -> int:
-        return sum(self.table.status(i) == status for i in self._handed)
-
     def status(self, i: int) -> str:
         """As the journal has it; a trial that was handed out counts as RUNNING before it says so."""
         return "RUNNING" if i in self._handed else self.table.status(i)
 
     def trials_of(self, status: str, most: int = -1) -> list[Trial]:
-        if not self._handed or status not in ("PENDING", "PAUSED"):
-            return super().trials_of(status, most)
-        found = super().trials_of(status, -1 if most < 0 else most + len(self._handed))
-        free = [trial for trial in found if trial.index not in self._handed]
-        return free if most < 0 else free[:most]
+        found = self.table.of_status(status, most if most < 0 else most + len(self._handed))
+        if self._handed and status == "RUNNING":
+            found = sorted({*found, *self._handed})
+        elif self._handed:
+            found = [i for i in found if i not in self._handed]
+        return [self.trials[i] for i in (found if most < 0 else found[:most])]
 
     def start_of(self, i: int) -> Start:
         """How to start trial i now: fresh, or from its newest checkpoint."""

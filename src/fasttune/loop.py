@@ -45,6 +45,7 @@ COMMIT_S = 0.02  # a report is in the database at most this much later (in its r
 COMMIT_BYTES = 1 << 18
 IDLE_S = 0.1  # longest sleep of a turn
 PATIENCE = 1000  # such turns in a row are taken for a searcher that will never suggest again
+LAST_INTERRUPT = 5  # this many Ctrl-C end a process whose trial swallows them
 GRACE_S = 1.0  # a trial that was told to stop and does not report is killed after this
 TABLE_SHARE = 0.1  # of the run's time may go into writing the SQL table for people at its end
 OPEN_END_CAPACITY = 1 << 24  # trials that a shared rule has room for when their number is open (untouched pages cost nothing)
@@ -117,7 +118,7 @@ class TuneLoop:
     def _prepare(self) -> None:
         spec = self.spec
         requests = [one.resources for one in spec.trainables]
-        self._machine = self._detect(requests)
+        self._machine = detect(gpus=spec.gpus)  # GPUs too: a trial that asks for none shall see none
         fixed = [request for request in requests if not callable(request)]
         for request in fixed:
             check_possible(self._machine, request)
@@ -146,14 +147,6 @@ class TuneLoop:
         if hasattr(executor, "set_chunks"):
             executor.set_chunks(self._place_in_variants)
         self._start_reporting()
-
-    def _detect(self, requests: list[Any]) -> Any:
-        wants_gpu = self.spec.gpus is not None or any(
-            callable(request) or request.required_resources.get("GPU", 0) for request in requests
-        )
-        # looking for GPUs costs a few milliseconds: only when somebody asks for one
-        environ = os.environ if wants_gpu else {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-        return detect(environ, gpus=self.spec.gpus if wants_gpu else None)
 
     def _begin(self, hooks: frozenset[str]) -> ExperimentState:
         prefix = os.urandom(3).hex()[:5]
@@ -648,7 +641,8 @@ class Interrupts:
     the run in the same way and then the process, as it would have without us. Only in the main thread.
 
     The loop is never torn out of its own work: the first signal is only noted, unless a trial runs in this process; the
-    second one gets the loop out of a callback or searcher that does not come back; the third out of everything.
+    second one gets the loop out of a callback or searcher that does not come back; the third out of everything. A trial in
+    this process that swallows KeyboardInterrupt for ever is ended with the process, by the fifth (its reports survive).
     """
 
     def __init__(self, loop: TuneLoop) -> None:
@@ -667,9 +661,13 @@ class Interrupts:
     def _on_signal(self, number: int, frame: Any) -> None:
         loop = self._loop
         loop.interrupts += 1
+        in_trial = getattr(loop._executor, "in_trial", False)
+        if in_trial and (loop.interrupts >= LAST_INTERRUPT or (self._terminated and number == signal.SIGTERM)):
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
         self._terminated = self._terminated or number == signal.SIGTERM
         enough = 2 if loop.turning else 3  # while results are brought home, one more
-        if loop.interrupts >= enough or getattr(loop._executor, "in_trial", False):
+        if loop.interrupts >= enough or in_trial:
             raise KeyboardInterrupt
 
     def restore(self) -> None:

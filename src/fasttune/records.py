@@ -86,6 +86,7 @@ class ExperimentRecords:
     def _note_configs(self, event: tuple[Any, ...]) -> None:
         _, first, _, n, _, payload = event
         experiment, local = CONFIGS_HEAD.unpack_from(payload)
+        self.variants[experiment].cover(local + n)
         if self.rereads:
             self.variants[experiment].remember(payload[CONFIGS_HEAD.size :], local, n)
         self._chunks.append(Chunk(first, n, experiment, local, payload[CONFIGS_HEAD.size :]))

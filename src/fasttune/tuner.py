@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from .trial import Trial
 
 TUNER_FILE = "tuner.pkl"
+WORKERS_NEED = ("fasttune.search.variants",)  # they compute their configs themselves
 
 Runnable = Callable[..., Any] | type | str
 Path = str | os.PathLike[str]
@@ -423,7 +424,7 @@ def workers_launched(executor: str | None) -> AbstractContextManager[None]:
         return nullcontext()
     from .executors.server import launched_early
 
-    return launched_early()
+    return launched_early(preload=WORKERS_NEED)
 
 
 def execute(spec: RunSpec) -> ExperimentState:

@@ -24,10 +24,10 @@ class Acks:
         self._fd = os.open(config["acks"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         self._next = int.from_bytes(os.urandom(5), "little") << 12
 
-    def report(self, **metrics: float) -> None:
+    def report(self, checkpoint: tune.Checkpoint | None = None, /, **metrics: float) -> None:
         number = self._next
         self._next += 1
-        tune.report({**metrics, "number": number})
+        tune.report({**metrics, "number": number}, checkpoint=checkpoint)
         os.write(self._fd, f"{number}\n".encode())
 
     def close(self) -> None:
@@ -43,6 +43,15 @@ def steady(config: dict[str, Any]) -> None:
             acks.report(loss=config["x"] + step)
     finally:
         acks.close()
+
+
+def storm(config: dict[str, Any]) -> None:
+    """Many reports of some size, as fast as can be."""
+    acks = Acks(config)
+    for step in range(config["reports"]):
+        more = {f"m{i}": float(i) for i in range(20)}
+        acks.report(loss=config["x"], **more)
+    acks.close()
 
 
 def endless(config: dict[str, Any]) -> None:
@@ -71,12 +80,29 @@ def brood(config: dict[str, Any]) -> None:
     endless(config)
 
 
-def mixed(config: dict[str, Any]) -> None:
-    """The even ones end, the odd ones report for ever."""
-    (steady if config["n"] % 2 == 0 else endless)(config)
+def saving(config: dict[str, Any]) -> None:
+    """Saves a checkpoint with every fifth report and goes on from it."""
+    import tempfile
+
+    acks = Acks(config)
+    found = tune.get_checkpoint()
+    start = 0
+    if found is not None:
+        with found.as_directory() as folder, open(os.path.join(folder, "step")) as file:
+            start = int(file.read()) + 1
+    for step in range(start, config["reports"]):
+        time.sleep(0.0004)
+        if step % 5 == 4:
+            with tempfile.TemporaryDirectory() as folder:
+                with open(os.path.join(folder, "step"), "w") as file:
+                    file.write(str(step))
+                acks.report(tune.Checkpoint.from_directory(folder), loss=config["x"], step=step)
+        else:
+            acks.report(loss=config["x"], step=step)
+    acks.close()
 
 
-TRAINABLES = {one.__name__: one for one in (steady, endless, stubborn, brood, mixed)}
+TRAINABLES = {one.__name__: one for one in (steady, storm, endless, stubborn, brood, saving)}
 
 
 class Never(tune.Callback):
@@ -99,7 +125,6 @@ def run(told: dict[str, Any]) -> tune.ExperimentAnalysis:
         storage_path=told["folder"],
         config={
             "x": tune.uniform(0, 1),
-            **({"n": tune.grid_search([0, 1, 2, 3])} if told["trainable"] == "mixed" else {}),
             "reports": told.get("reports", 4),
             "acks": told["acks"],
         },
@@ -114,6 +139,7 @@ def run(told: dict[str, Any]) -> tune.ExperimentAnalysis:
         verbose=0,
         raise_on_failed_trial=False,
         time_budget_s=told.get("budget"),
+        scheduler=told.get("scheduler"),
         callbacks=[Never(told["stuck"])] if "stuck" in told else None,
     )
 

@@ -119,11 +119,9 @@ class Lab:
         return state
 
     def close(self) -> None:
+        self.kill_everything()  # first: they may hold the pipes that are read below
         for process in self.started:
-            if process.poll() is None:
-                process.kill()
-            process.communicate()
-        self.kill_everything()
+            process.communicate(timeout=PATIENCE_S)
 
 
 def numbers_of(state: Any) -> list[int]:

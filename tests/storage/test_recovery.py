@@ -136,7 +136,7 @@ def test_damaged_records_of_a_ring_do_not_reach_the_journal(tmp_path: Path) -> N
         file.seek(4096 + 40 * 100)
         file.write(b"\xff" * 8)
     storage = MemoryStorage()
-    with pytest.warns(RuntimeWarning, match="damaged record at byte 4000"):
+    with pytest.warns(RuntimeWarning, match="damaged at byte 4000"):
         recover_rings(str(tmp_path), storage)
     assert numbers(storage, 1) in ([], list(range(100)))
 

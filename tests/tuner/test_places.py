@@ -70,8 +70,8 @@ def test_R1_where_experiments_are_stored(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("FASTTUNE_RESULTS_DIR", "/data/results")
     assert default_storage() == "/data/results"
     monkeypatch.delenv("FASTTUNE_RESULTS_DIR")
-    monkeypatch.setenv("HOME", "/home/ada")
-    assert default_storage() == "/home/ada/fasttune_results"
+    monkeypatch.setenv("HOME", "/srv/ada")
+    assert default_storage() == "/srv/ada/fasttune_results"
 
 
 def test_F5_auto_goes_on_with_the_last_of_that_name(tmp_path: Path) -> None:

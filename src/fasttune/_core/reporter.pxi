@@ -102,8 +102,6 @@ cdef class Reporter:
     def begin(self, uint32_t trial, uint32_t iteration=0, double base_total=0.0, int rung=-1, uint32_t ask_from=0xFFFFFFFFU,
               uint32_t pid=0, uint32_t attempt=0):
         """A trial starts. False when the ring is full."""
-        if self.muted:
-            return True
         cdef Record *r = self.ring.reserve(RECORD_HEADER + 16)
         if r == NULL:
             return False
@@ -134,8 +132,6 @@ cdef class Reporter:
         """The trial ended by itself or was stopped (``flags`` STOP). False when the ring is full."""
         cdef int rung = -1
         cdef uint32_t size = RECORD_HEADER
-        if self.muted:
-            return True
         if self.rule is not None and self.has_last and self.ask_from == NEVER:
             rung = self.rule.reached(self.bracket, self.rung, self.last_t)
             if rung >= 0:
@@ -166,8 +162,6 @@ cdef class Reporter:
 
     def note(self, int kind, bytes payload=b"", bint urgent=False, int flags=0):
         """A record of another kind about the trial that runs. False when the ring is full."""
-        if self.muted:
-            return True
         if kind == K_ERROR:
             ft_store(&self.ring.h.busy_trial, 0)
         return self.ring.write(kind, self.trial, self.iteration, payload, flags, urgent)
@@ -196,10 +190,6 @@ cdef class Reporter:
         """The first report after this time is answered with TURN."""
         self.turn_at = self.ring.epoch + ft_monotonic() + seconds
 
-    def mute(self):
-        """From now on nothing is written, and every report is answered with STOP: trials are unwound without a trace."""
-        self.muted = True
-
     def ask_again_from(self, uint32_t step):
         """The loop wants to be asked from this training_iteration on (NEVER_ASK: not any more)."""
         self.ask_from = step
@@ -210,8 +200,6 @@ cdef class Reporter:
         """Write one report of plain numbers. CONTINUE, STOP, WAIT, TURN, or NOT_PLAIN, FULL, MISSING (nothing written)."""
         cdef Schema s = self.schema
         cdef int code = NOT_PLAIN_
-        if self.muted:
-            return 1
         if s is None or not self.matches(s, metrics):
             s = self.learn(metrics, &code)
             if s is None:
@@ -224,8 +212,6 @@ cdef class Reporter:
         The checkpoint's record and the report's become visible together or not at all.
         """
         cdef int code = NOT_PLAIN_
-        if self.muted:
-            return 1
         cdef Schema s = self.learn(numbers, &code)
         if s is None:
             return code

@@ -123,6 +123,8 @@ class Host:
         self.ask_from = 0 if program.asks else _core.NEVER_ASK
         self.context = HostContext(self)
         self._reused: dict[int, Trainable] = {}
+        self.alone = False  # in a process that only runs trials
+        self.closing = False  # trials are only left, so that they clean up: nothing is recorded of that
         reporter.context = self.context
 
     # -- whose trial ------------------------------------------------------------------------------------------------
@@ -173,9 +175,9 @@ class Host:
                     end_function(reporter)
             except StopTrial:
                 flags = 1
-            except KeyboardInterrupt:
-                raise
             except BaseException as error:
+                if self.is_interrupt(error):
+                    raise
                 self.failed(error)
                 continue
             while not end(flags):
@@ -213,10 +215,13 @@ class Host:
                     run_function(one.trainable, config, reporter, one.form)
         except StopTrial:
             flags = _core.STOP
-        except KeyboardInterrupt:
-            raise
         except BaseException as error:
-            self.failed(error)
+            if self.is_interrupt(error):
+                raise
+            if not self.closing:
+                self.failed(error)
+            return
+        if self.closing:
             return
         while not reporter.end(flags, urgent):
             self.flush()
@@ -264,7 +269,7 @@ class Host:
                     saved = reporter.iteration + 1
                 session.deliver(reporter, metrics, None)
         except StopTrial:
-            if at_end and saved != reporter.iteration:
+            if at_end and not self.closing and saved != reporter.iteration:
                 path = self._save(trainable)
                 while not reporter.note(_core.KIND_CHECKPOINT, path.encode()):
                     self.flush()
@@ -295,6 +300,10 @@ class Host:
         return tee(self.context.trial_dir(), *self.program.log_to_file)
 
     # -- failures -----------------------------------------------------------------------------------------------------
+
+    def is_interrupt(self, error: BaseException) -> bool:
+        """A Ctrl-C of whoever runs the experiment. Workers get none: one that is raised there is the trial's own failure."""
+        return isinstance(error, KeyboardInterrupt) and not self.alone
 
     def failed(self, error: BaseException) -> None:
         """Record that the trial failed with ``error``: its traceback as text, and the exception if it can travel."""

@@ -281,13 +281,22 @@ class InlineExecutor(Executor):
         remove_ring(self._path, whole)
 
     def _end_suspended(self) -> None:
-        """Trials that wait end as a stopped one does: their ``finally`` blocks run."""
-        self.reporter.mute()  # to the journal they are interrupted, not ended
+        """Trials that wait are left as a stopped one is, so that their ``finally`` blocks run; they stay as they were
+        recorded, to be gone on with."""
         left = [*self._waiting.values(), *(green for green, _, _ in self._paused.values())]
         self._waiting.clear()
         self._paused.clear()
-        for green in left:
-            green.throw(StopTrial)
+        if not left:
+            return
+        self.host.closing = True
+        outer = _core.current()
+        self.reporter.unbind()
+        try:
+            for green in left:
+                green.throw(StopTrial)
+        finally:
+            if outer is not None:
+                outer.bind()
 
 
 def remove_ring(path: str, whole: bool) -> None:

@@ -110,7 +110,7 @@ class ProcessExecutor(Executor):
     ) -> None:
         self._program = program
         self._epoch = epoch
-        self._use_spans = not program.pauses
+        self._varied = any(one.resources != self._request for one in program.trainables)
         path = os.path.join(self._folder, PROGRAM)
         with open(path, "wb") as file:
             file.write(pickled_program(program))
@@ -131,18 +131,14 @@ class ProcessExecutor(Executor):
         """Another worker, if there is room for what it needs."""
         if len(self._slots) >= self._limit and not self._retire(request):
             return None
-        placement = self._place(request)
-        if placement is None:
+        while (placement := self._place(request)) is None:
             if not self._retire(request):
-                return None
-            placement = self._place(request)
-            if placement is None:
                 return None
         source = self._next_source
         self._next_source += 1
         path = os.path.join(self._folder, "rings", f"{source}.ring")
+        os.makedirs(os.path.dirname(path), exist_ok=True)  # it goes with the last ring, when all workers have died
         try:
-            os.makedirs(os.path.dirname(path), exist_ok=True)  # it goes with the ring of the last worker that died
             wire = Wire(map_file(path, FILE_BYTES), create=True, epoch=self._epoch, bell_fd=self._server.bell)
             self._server.tell(("fork", source, path, self._environ_of(placement)))
             while True:
@@ -186,6 +182,9 @@ class ProcessExecutor(Executor):
     # -- work -----------------------------------------------------------------------------------------------------------
 
     def room(self) -> int:
+        if self._varied:  # whether there is room depends on the trial: start() finds out
+            idle = any(slot.job < 0 and not slot.busy for slot in self._slots.values())
+            return 1 if idle or len(self._slots) < self._limit else 0
         self._next_slot = slot = self._hungriest()
         if slot is None:
             return 1 if len(self._slots) < self._limit and self._could_place() else 0

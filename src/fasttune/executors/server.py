@@ -19,7 +19,7 @@ from typing import Any
 
 from fasttune.error import TuneError
 
-SOURCE = "import sys; sys.path.insert(0, {folder!r}); from fasttune.executors.worker import serve; serve(3, 4, 5)"
+SOURCE = "import sys; sys.path.insert(0, {folder!r}); from fasttune.executors.worker import serve; serve(3, 4, 5, {preload!r})"
 GONE = "the server of the worker processes has died{}; what it printed is above"
 
 class _Early(threading.local):
@@ -33,9 +33,12 @@ _early = _Early()
 
 
 @contextmanager
-def launched_early() -> Iterator[None]:
-    """Launch a server for the run that is set up in the block, in this thread; if the run is refused, the server ends."""
-    _early.server, _early.launched_by = Server(), os.getpid()
+def launched_early(preload: tuple[str, ...] = ()) -> Iterator[None]:
+    """Launch a server for the run that is set up in the block, in this thread; if the run is refused, the server ends.
+
+    ``preload`` names modules that the workers of the run will need, to be loaded once for all of them.
+    """
+    _early.server, _early.launched_by = Server(preload), os.getpid()
     try:
         yield
     finally:
@@ -52,7 +55,7 @@ def _taken_early() -> Server | None:
 class Server:
     """A fork server: its process, its socket, the bell that workers ring, the memory that a shared rule lives in."""
 
-    def __init__(self) -> None:
+    def __init__(self, preload: tuple[str, ...] = ()) -> None:
         import fcntl
 
         self._sock, theirs = socket.socketpair()
@@ -64,7 +67,7 @@ class Server:
         try:
             self.pid = os.posix_spawn(
                 sys.executable,
-                [sys.executable, "-c", SOURCE.format(folder=folder)],
+                [sys.executable, "-c", SOURCE.format(folder=folder, preload=preload)],
                 os.environ,
                 file_actions=[(os.POSIX_SPAWN_DUP2, fd, k + 3) for k, fd in enumerate(fds)],
                 setpgroup=0,

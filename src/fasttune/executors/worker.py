@@ -57,12 +57,12 @@ def _read(sock: socket.socket, n: int) -> bytes | None:
 # -- the server -----------------------------------------------------------------------------------------------------------
 
 
-def serve(control_fd: int, bell_fd: int, rules_fd: int) -> None:
+def serve(control_fd: int, bell_fd: int, rules_fd: int, preload: tuple[str, ...] = ()) -> None:
     """Fork workers as the driver asks, report how they end; returns when the driver has gone."""
     import select
 
     sock = socket.socket(fileno=control_fd)
-    _preload()
+    _load(preload)
     setup = receive(sock)
     if setup is None:
         return
@@ -98,15 +98,18 @@ def serve(control_fd: int, bell_fd: int, rules_fd: int) -> None:
         _end_all(alive)
 
 
-def _preload() -> None:
+def _load(names: tuple[str, ...]) -> None:
     """Load here, once, what every worker needs: nothing of the user's, nothing that starts a thread."""
     import faulthandler  # noqa: F401
+    import importlib
 
     import cloudpickle  # noqa: F401
 
     import fasttune.executors.host
-    import fasttune.search.variants
     import fasttune.trainable  # noqa: F401
+
+    for name in names:
+        importlib.import_module(name)
 
 
 def _drain(fd: int) -> None:
@@ -255,6 +258,7 @@ class Worker:
         self.reporter.bind(True)
         self.program = program
         self.host = Host(program, self.reporter, self._wait, self._flush)
+        self.host.alone = True
         self._orders: deque[tuple[Any, ...]] = deque()
         self._answers: dict[int, int] = {}  # trial -> decision
         self._exit = False

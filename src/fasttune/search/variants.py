@@ -75,6 +75,13 @@ class Variants:
             self._body.config if self._body.calls else self._body.sampler.config
         )
 
+    def cover(self, n: int) -> None:
+        """Have at least n configs: a run that was resumed may have asked for other ``num_samples``."""
+        if n > self._end:
+            self._end = n
+            samples = len(self.points) + -(-(n - self._body_start) // self._body.grid)
+            self.num_samples = max(self.num_samples, samples)
+
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (self.space, self.num_samples, self.seed, self.points, self.constant_grid_search)
 

@@ -148,7 +148,7 @@ def _left_in(path: str, fd: int, source: int, position: int) -> list[Entry]:
             if n:
                 entries.append((source, ring.position, whole[:n]))
             if n < len(whole):
-                _warn_of(path, f"byte {ring.position - len(whole) + n} is damaged")
+                _warn_of(path, f"it is damaged at byte {ring.position - len(whole) + n}")
                 break
     except (ValueError, OverflowError) as error:
         _warn_of(path, str(error))
