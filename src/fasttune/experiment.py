@@ -496,6 +496,11 @@ class ExperimentState(ExperimentRecords):
         self.stopping = why
         self.instructions.extend(Stop(i) for i in self.table.of_status("RUNNING"))
 
+    def end_running(self) -> None:
+        """Trials that began while the run was being ended have ended with it."""
+        for i in self.table.of_status("RUNNING"):
+            self.end(i)
+
     def end_paused(self) -> None:
         """Paused trials that nobody will choose any more are over."""
         for i in self.table.of_status("PAUSED"):

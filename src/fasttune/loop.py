@@ -532,6 +532,8 @@ class TuneLoop:
         executor.halt()
         for source, position, data in executor.drain_now():
             self._take_in(source, position, data)
+        if self.state.stopping is not None:
+            self.state.end_running()
         self._keep_own()
         self.state.take_instructions()  # there is nobody left to carry them out
         self._commit()
