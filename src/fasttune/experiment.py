@@ -117,7 +117,6 @@ class ExperimentState(ExperimentRecords):
         self._now = 0.0
         self.restored = (0, 0.0)  # iterations and seconds in the checkpoint that every trial starts from
         self._fresh_from = 0  # trials from here on that exist have not been handed out
-        self._handed: set[int] = set()  # chosen by the scheduler and not begun yet: they count as RUNNING
         self._removed: set[int] = set()  # ended while they were paused
         self._given_out: list[int] = [0] * len(spec.trainables)  # configs suggested per experiment
         self._searcher_done = self.searcher is None
@@ -498,6 +497,11 @@ class ExperimentState(ExperimentRecords):
             return
         self.stopping = why
         self.instructions.extend(Stop(i) for i in self.table.of_status("RUNNING"))
+
+    def end_running(self) -> None:
+        """Trials that began while the run was being ended have ended with it."""
+        for i in self.table.of_status("RUNNING"):
+            self.end(i)
 
     def end_paused(self) -> None:
         """Paused trials that nobody will choose any more are over."""

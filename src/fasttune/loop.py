@@ -532,8 +532,7 @@ class TuneLoop:
         for source, position, data in executor.drain_now():
             self._take_in(source, position, data)
         if self.state.stopping is not None:
-            for trial in self.state.table.of_status("RUNNING"):  # begun while the run was being ended
-                self.state.end(trial)
+            self.state.end_running()
         self._keep_own()
         self.state.take_instructions()  # there is nobody left to carry them out
         self._commit()

@@ -269,7 +269,7 @@ class Host:
                     saved = reporter.iteration + 1
                 session.deliver(reporter, metrics, None)
         except StopTrial:
-            if at_end and saved != reporter.iteration:
+            if at_end and not self.closing and saved != reporter.iteration:
                 path = self._save(trainable)
                 while not reporter.note(_core.KIND_CHECKPOINT, path.encode()):
                     self.flush()
