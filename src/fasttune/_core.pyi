@@ -15,6 +15,8 @@ NOT_PLAIN: Final = -1
 FULL: Final = -2
 MISSING: Final = -3
 NEVER_ASK: Final = 0xFFFFFFFF
+TURN: Final = 3
+DEADLINE: Final = "\0deadline"
 
 # Kinds of records; the last five go from the loop to a worker and are never stored.
 KIND_START: Final = 1
@@ -116,8 +118,8 @@ class SpaceNode:
     def children(self) -> tuple[SpaceNode, ...] | None: ...
     @property
     def conditional(self) -> bool: ...
-    def __init__(
-        self,
+    def __new__(
+        cls,
         kind: int,
         *,
         leaf: int = -1,
@@ -125,11 +127,11 @@ class SpaceNode:
         keys: tuple[Any, ...] | None = None,
         children: tuple[SpaceNode, ...] | None = None,
         conditional: bool = False,
-    ) -> None: ...
+    ) -> Self: ...
 
 class Sampler:
-    def __init__(
-        self,
+    def __new__(
+        cls,
         rules: Sequence[tuple[str, float, float, float]],
         seed: int,
         root: SpaceNode | None = None,
@@ -138,7 +140,7 @@ class Sampler:
         grid: int = 1,
         constant: bool = False,
         conditional: bool = False,
-    ) -> None: ...
+    ) -> Self: ...
     def config(self, trial: int, calls: dict[int, Any] | None = None) -> Any: ...
     def build(self, values: Sequence[Any], calls: dict[int, Any] | None = None) -> Any: ...
     def values(self, trial: int) -> tuple[Any, ...]: ...
@@ -274,6 +276,7 @@ class Reporter:
         self, trial: int, iteration: int, started: float, base_total: float, rung: int, ask_from: int
     ) -> None: ...
     def suspend(self) -> tuple[int, int, float, float, int]: ...
+    def turn_in(self, seconds: float) -> None: ...
     def ask_again_from(self, step: int) -> None: ...
     def report(self, metrics: dict[str, Any]) -> int: ...
     def report_extra(
@@ -343,3 +346,6 @@ def encode(
 def judgements(
     data: Buffer, table_maps: list[tuple[tuple[str, ...], bytes]] | None = None
 ) -> list[tuple[int, int, int, tuple[tuple[str, ...], bytes] | None, bytes, int]]: ...
+
+def whole_records(data: Buffer) -> int: ...
+def adopt_orphans() -> None: ...

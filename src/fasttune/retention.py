@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fasttune.result import number
@@ -109,8 +110,6 @@ def delete(path: str) -> None:
 
     folder, name = os.path.split(path)
     dropped = os.path.join(folder, f".dropped_{name}")
-    try:
+    with suppress(OSError):  # it is gone already, or a killed run was just deleting it
         os.rename(path, dropped)
-    except OSError:  # it is gone already, or a killed run was just deleting it
-        pass
     shutil.rmtree(dropped, ignore_errors=True)

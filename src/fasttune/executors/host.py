@@ -91,7 +91,7 @@ class HostContext(TrialContext):
         return self.job.dirname or self.host.dirname(self.job)
 
     @property
-    def resources(self) -> Any:  # type: ignore[override]
+    def resources(self) -> Any:
         return self.host.resources(self.job)
 
 
