@@ -100,9 +100,7 @@ def test_A1_the_searcher_by_name(run):
 
 def test_A2_a_searcher_hears_results_and_suggests_from_them(run):
     searcher = Halving()
-    analysis = run(
-        square, search_alg=searcher, num_samples=4, metric="score", mode="min", max_concurrent_trials=1
-    )
+    analysis = run(square, search_alg=searcher, num_samples=4, metric="score", mode="min", max_concurrent_trials=1)
     assert xs(analysis) == [4.0, 2.0, 1.0, 0.5]
     assert (searcher.metric, searcher.mode) == ("score", "min")
     first = analysis.trials[0].trial_id
@@ -220,10 +218,19 @@ def test_A2_wrapped_searchers_in_a_run(run):
 
 def test_A2_an_interrupted_search_goes_on(run):
     searcher = Halving()
-    first = run(square, search_alg=searcher, num_samples=2, name="exp", max_concurrent_trials=1, metric="score", mode="min")
+    first = run(
+        square, search_alg=searcher, num_samples=2, name="exp", max_concurrent_trials=1, metric="score", mode="min"
+    )
     again = Halving()
     second = run(
-        square, search_alg=again, num_samples=4, name="exp", max_concurrent_trials=1, metric="score", mode="min", resume="AUTO"
+        square,
+        search_alg=again,
+        num_samples=4,
+        name="exp",
+        max_concurrent_trials=1,
+        metric="score",
+        mode="min",
+        resume="AUTO",
     )
     assert xs(first) == [4.0, 2.0]
     assert xs(second) == [4.0, 2.0, 1.0, 0.5]
