@@ -114,7 +114,7 @@ def notes_overlap(config: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(("cpu", "together"), [(1, 2), (2, 1), (0.5, 4)])
 def test_R2_as_many_at_once_as_the_cpus_hold(tmp_path, cpu, together, monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(list(range(2))))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(2)))
     folder = tmp_path / "alive"
     folder.mkdir()
     analysis = tune.run(

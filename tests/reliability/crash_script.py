@@ -1,7 +1,7 @@
 """Runs an experiment in a process of its own, so that a test can kill it. The argument is JSON: see :func:`run`.
 
-A trial notes each report that ``report()`` has returned from in an append-only file beside the experiment, by a number that no
-other report bears: what is in that file was acknowledged.
+A trial notes each report that ``report()`` has returned from in an append-only file beside the experiment, by a number
+that no other report bears: what is in that file was acknowledged.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def steady(config: dict[str, Any]) -> None:
 def storm(config: dict[str, Any]) -> None:
     """Many reports of some size, as fast as can be."""
     acks = Acks(config)
-    for step in range(config["reports"]):
+    for _ in range(config["reports"]):
         more = {f"m{i}": float(i) for i in range(20)}
         acks.report(loss=config["x"], **more)
     acks.close()

@@ -49,7 +49,7 @@ def test_C2_29_a_captured_lock_is_named_before_any_worker_starts(tmp_path: Path)
         with the_culprit:
             tune.report({"loss": 1.0})
 
-    with pytest.raises(TypeError, match="closes over 'the_culprit'.*lock") as caught:
+    with pytest.raises(TypeError, match=r"closes over 'the_culprit'.*lock") as caught:
         a_run(trial, tmp_path)
     assert "executor='inline'" in str(caught.value)
     assert not list(tmp_path.rglob("*.ring"))
@@ -62,7 +62,7 @@ def test_C2_29_each_kind_of_culprit_is_named(tmp_path: Path, kind: str) -> None:
 
     made: dict[str, Any] = {
         "generator": lambda: (i for i in range(3)),
-        "file": lambda: open(os.devnull, "rb"),
+        "file": lambda: Path(os.devnull).open("rb"),  # noqa: SIM115 - closed at the end of the test
         "socket": socket.socket,
         "connection": lambda: sqlite3.connect(":memory:"),
     }
@@ -83,7 +83,7 @@ def test_C2_29_a_culprit_in_the_space_is_named(tmp_path: Path) -> None:
     def trial(config: dict[str, Any]) -> None:
         tune.report({"loss": 1.0})
 
-    with pytest.raises(TypeError, match="search space .* cannot be pickled.*lock"):
+    with pytest.raises(TypeError, match=r"search space .* cannot be pickled.*lock"):
         a_run(trial, tmp_path, config={"x": tune.choice([threading.Lock(), 2])})
 
 
@@ -120,9 +120,7 @@ def test_C2_29_a_report_that_is_too_big_costs_its_trial_only(tmp_path: Path) -> 
             tune.report({"loss": 1.0, "text": "x" * (10 << 20)})
 
     for executor in ("inline", "process"):
-        analysis = a_run(
-            trial, tmp_path, num_samples=1, config={"n": tune.grid_search([0, 1, 2])}, executor=executor
-        )
+        analysis = a_run(trial, tmp_path, num_samples=1, config={"n": tune.grid_search([0, 1, 2])}, executor=executor)
         assert [one.status for one in analysis.trials] == ["TERMINATED", "ERROR", "TERMINATED"]
         assert "too large" in str(analysis.trials[1].get_error())
 
@@ -151,7 +149,7 @@ def test_C2_29_exceptions_that_cannot_travel_arrive_as_text(tmp_path: Path, erro
     assert "told" in str(analysis.trials[0].get_error())
 
 
-# -- a stranger's folder -------------------------------------------------------------------------------------------------
+# -- a stranger's folder -------------------------------------------------------------------------------------
 
 
 class Payload:
@@ -191,7 +189,8 @@ def test_C2_32_opening_a_folder_executes_nothing_that_lies_in_it(tmp_path: Path)
     assert [str(error) for error in analysis.errors]
     analysis.dataframe()
     assert [one.config for one in analysis.trials]
-    assert analysis.results and analysis.best_config
+    assert analysis.results
+    assert analysis.best_config
     assert tune.Tuner.can_restore(str(folder))
     assert tune.ExperimentAnalysis(str(folder / "experiment.db")).trials
     assert not executed.exists()

@@ -173,7 +173,7 @@ class Bomb:
         return ctypes.string_at, (0,)
 
 
-# -- trials that do not listen ------------------------------------------------------------------------------------------
+# -- trials that do not listen -------------------------------------------------------------------------------
 
 
 def python_loop() -> None:
@@ -219,13 +219,37 @@ def stopped_process() -> None:
     [python_loop, c_loop, regular_expression, deaf_to_everything, swallows_the_stop, stopped_process],
     ids=lambda hang: hang.__name__,
 )
-def test_C2_14_15_16_a_trial_that_does_not_listen_ends_with_the_budget(tmp_path: Path, hang: Callable[[], Any]) -> None:
-    analysis = a_run(deadly(hang), tmp_path, time_budget_s=0.5)
+def test_C2_14_15_16_a_trial_that_does_not_listen_ends_with_the_run(tmp_path: Path, hang: Callable[[], Any]) -> None:
+    """The run is told to end when it hangs and all others have ended; the budget (below) takes the same way."""
+    seen = tmp_path / "seen"
+    seen.mkdir()
+
+    class Others(tune.stopper.Stopper):
+        def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+            return False
+
+        def stop_all(self) -> bool:
+            return len(os.listdir(seen)) == 8
+
+    def trial(config: dict[str, Any]) -> None:
+        if config["n"] == BAD:
+            tune.report({"loss": config["n"]})
+            (seen / "bad").touch()
+            hang()
+        deadly(hang)(config)
+        (seen / str(config["n"])).touch()
+
+    analysis = a_run(trial, tmp_path, stop=Others())
     assert [trial.status for trial in analysis.trials] == ["TERMINATED"] * 8
     assert analysis.trials[BAD].last_result["loss"] in (BAD, 1.0)
     assert [trial.last_result["loss"] for i, trial in enumerate(analysis.trials) if i != BAD] == [
         n - 0.5 for n in range(8) if n != BAD
     ]
+
+
+def test_C2_14_the_budget_ends_a_trial_that_holds_the_interpreter(tmp_path: Path) -> None:
+    analysis = a_run(deadly(c_loop), tmp_path, samples=BAD + 1, time_budget_s=1.0)
+    assert {one.status for one in analysis.trials} <= {"TERMINATED", "PENDING"}
 
 
 def test_C2_14_the_budget_holds_for_every_trial_that_reports(tmp_path: Path, executor: str) -> None:
@@ -242,7 +266,7 @@ def test_C2_14_the_budget_holds_for_every_trial_that_reports(tmp_path: Path, exe
     assert {one.status for one in analysis.trials} <= {"TERMINATED", "PENDING"}
 
 
-# -- the lock that workers share ----------------------------------------------------------------------------------------
+# -- the lock that workers share -----------------------------------------------------------------------------
 
 
 def test_C2_12_killed_while_asha_decides_does_not_hang_the_others(tmp_path: Path) -> None:
@@ -262,12 +286,14 @@ def test_C2_12_killed_while_asha_decides_does_not_hang_the_others(tmp_path: Path
     analysis = a_run(trial, tmp_path, samples=90, scheduler=asha)
     statuses = [one.status for one in analysis.trials]
     assert set(statuses) == {"TERMINATED", "ERROR"}
-    assert statuses.count("ERROR") <= 30  # one for each thread that kills; a trial that ends sooner leaves it to the next
+    assert (
+        statuses.count("ERROR") <= 30
+    )  # one for each thread that kills; a trial that ends sooner leaves it to the next
 
 
 def test_C2_12_the_lock_of_a_process_that_died_inside_is_put_right() -> None:
-    """A process is killed again and again in a loop that is inside the lock nearly all the time; the rungs stay usable and
-    hold what was recorded."""
+    """A process is killed again and again in a loop that is inside the lock nearly all the time; the rungs stay usable
+    and hold what was recorded."""
     import mmap
 
     from fasttune._core import Asha

@@ -82,7 +82,7 @@ def a_run(trainable: Any, executor: str, folder: Path, samples: int = 4, **more:
     )
 
 
-# -- processes --------------------------------------------------------------------------------------------------------
+# -- processes -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -132,7 +132,7 @@ def test_C2_18_a_killed_server_takes_the_workers_children_along(lab: Lab) -> Non
     wait_until(lambda: not set(group) & set(lab.marked()), "the worker's child is left", 2.0)
 
 
-# -- files, descriptors, memory -----------------------------------------------------------------------------------------
+# -- files, descriptors, memory ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("trainable", [quick, failing, interrupting])
@@ -200,7 +200,7 @@ def test_P13_ten_thousand_trials_are_at_most_ten_files(tmp_path: Path, executor:
 
 
 def test_C2_27_nothing_is_written_outside_of_the_experiment(lab: Lab, executor: str) -> None:
-    """A read-only /tmp (and home, and /dev/shm) is no obstacle: no file outside of the storage folder is opened for writing."""
+    """A read-only /tmp (and home, and /dev/shm) is no obstacle: no file outside of the storage folder is written."""
     import subprocess
     import sys
 
@@ -218,8 +218,8 @@ def test_C2_27_nothing_is_written_outside_of_the_experiment(lab: Lab, executor: 
         "import fasttune as tune\n"
         "def trial(config):\n"
         "    tune.report({'loss': config['x']})\n"
-        f"tune.run(trial, config={{'x': tune.uniform(0, 1)}}, num_samples=20, storage_path={str(lab.folder)!r}, name='crash',\n"
-        f"         executor={executor!r}, verbose=0, metric='loss', mode='min')\n"
+        "tune.run(trial, config={'x': tune.uniform(0, 1)}, num_samples=20, name='crash',\n"
+        f"         storage_path={str(lab.folder)!r}, executor={executor!r}, verbose=0, metric='loss', mode='min')\n"
         f"print([path for path in seen if not path.startswith({str(lab.folder)!r})])\n"
     )
     done = subprocess.run(

@@ -42,7 +42,7 @@ def limited(told: dict[str, Any]) -> subprocess.CompletedProcess[str]:
     )
 
 
-# -- a second driver ------------------------------------------------------------------------------------------------------
+# -- a second driver -----------------------------------------------------------------------------------------
 
 
 def test_C2_9_a_second_driver_is_refused_naming_the_first(lab: Lab) -> None:
@@ -102,12 +102,12 @@ def test_C2_9_the_name_of_a_killed_owner_is_never_told(tmp_path: Path) -> None:
     ExperimentLock(str(tmp_path)).release()
 
 
-# -- a full disk -----------------------------------------------------------------------------------------------------------
+# -- a full disk ---------------------------------------------------------------------------------------------
 
 
 def test_C2_4_a_full_disk_is_an_error_and_the_journal_opens(lab: Lab, executor: str) -> None:
-    """No file may grow beyond 6 MB, which a journal of endless reports does: OSError with the reason, everything that was
-    acknowledged is there, and with room again the experiment goes on."""
+    """No file may grow beyond 6 MB, which a journal of endless reports does: OSError with the reason, and everything
+    that was acknowledged is there."""
     told = lab.told("storm", executor, samples=2, workers=2, reports=120_000)
     done = limited({**told, "bytes": 6 << 20})
     assert done.returncode == 1
@@ -126,7 +126,7 @@ def test_C2_4_no_room_for_even_a_ring_is_an_error_before_any_trial(lab: Lab, exe
     assert {trial.status for trial in analysis.trials} == {"TERMINATED"}
 
 
-# -- few descriptors --------------------------------------------------------------------------------------------------------
+# -- few descriptors -----------------------------------------------------------------------------------------
 
 
 def test_C2_25_few_open_files_mean_few_workers(lab: Lab) -> None:

@@ -115,7 +115,7 @@ def test_N3_scopes_of_the_five_by_nine_table(run):
     }
     for scope, score in scores.items():
         for mode, pick in (("max", max), ("min", min)):
-            expected = pick(values, key=lambda k: score(values[k]))  # noqa: B023
+            expected = pick(values, key=lambda k: score(values[k]))
             assert analysis.get_best_config("score", mode, scope) == {"row": expected}
     assert analysis.get_best_config("score", "max", "all") == {"row": 0}
     assert analysis.get_best_config("score", "min", "all") == {"row": 0}
