@@ -64,10 +64,11 @@ def test_A1_random_search_is_the_same_whatever_the_concurrency(run):
 
 def test_A1_both_executors_draw_the_same_configs(tmp_path):
     space = {"x": tune.loguniform(1e-5, 1), "layers": tune.randint(1, 9)}
+    options: dict[str, Any] = {"num_samples": 9, "seed": 3, "storage_path": tmp_path, "verbose": 0}
     found = [
-        [t.config for t in tune.run(square, config=space, num_samples=9, seed=3, executor=e, storage_path=tmp_path, verbose=0).trials]
-        for e in ("inline", "process")
-    ]  # fmt: skip
+        [trial.config for trial in tune.run(square, config=space, executor=name, **options).trials]
+        for name in ("inline", "process")
+    ]
     assert found[0] == found[1]
 
 
