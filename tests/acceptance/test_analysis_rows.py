@@ -227,7 +227,9 @@ def test_N6_result_grid_and_results(run_config):
     assert list(grid.get_dataframe(filter_metric="score", filter_mode="max")["score"]) == [10.0, 100.0]
     assert [one.config["height"] for one in grid] == [10, 100]
     text = repr(grid)
-    assert text.startswith("ResultGrid<[\n  Result(\n    metrics={'score': 0.0, 'nested': {'height': 10}, 'name': 'h10'},")
+    assert text.startswith(
+        "ResultGrid<[\n  Result(\n    metrics={'score': 0.0, 'nested': {'height': 10}, 'name': 'h10'},"
+    )
     assert text.endswith("\n]>")
     again = tune.Result.from_path(result.path)
     assert again.metrics["score"] == 0.0
