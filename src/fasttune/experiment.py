@@ -158,7 +158,8 @@ class ExperimentState(ExperimentRecords):
         scores = self.retention is not None and self.retention.attribute is not None
         if self.asks or hears_results or scores or "on_trial_result" in self.hooks:
             watch |= REPORT_BIT
-        if self.asks or searcher is not None or self.retention is not None or self.hooks & {"on_trial_complete", "on_trial_error"}:
+        told = self.hooks & {"on_trial_complete", "on_trial_error"}
+        if self.asks or searcher is not None or self.retention is not None or told:
             watch |= ENDS
         if self.chooses or "on_trial_start" in self.hooks:
             watch |= STARTS

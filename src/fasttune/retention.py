@@ -1,8 +1,8 @@
 """Which checkpoints of a trial stay on disk.
 
-``surplus`` is the rule; ``Retention`` applies it as checkpoints and reports come in, in the order of the journal, so that a
-resumed run goes on where the first one was. Neither touches a file: the loop deletes what they name when the journal holds
-the checkpoint that replaces it.
+``surplus`` is the rule; ``Retention`` applies it as checkpoints and reports come in, in the order of the journal, so
+that a resumed run goes on where the first one was. Neither touches a file: the loop deletes what they name when the
+journal holds the checkpoint that replaces it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fasttune.result import number
@@ -28,8 +29,8 @@ class Kept(NamedTuple):
 def surplus(kept: Sequence[Kept], most: int, order: str | None = None, in_use: Collection[str] = ()) -> list[Kept]:
     """The checkpoints, given oldest first, that are neither among the ``most`` best nor the latest nor in use.
 
-    ``order`` "max" or "min" says which scores are better; None: the newest are. NaN is worse than any number, no score at
-    all worse still, and of equals the later one is better.
+    ``order`` "max" or "min" says which scores are better; None: the newest are. NaN is worse than any number, no score
+    at all worse still, and of equals the later one is better.
     """
     ranked = sorted(range(len(kept)), key=lambda k: (*_rank(kept[k].score, order), k), reverse=True)
     stays = {*ranked[:most], len(kept) - 1}
@@ -109,8 +110,6 @@ def delete(path: str) -> None:
 
     folder, name = os.path.split(path)
     dropped = os.path.join(folder, f".dropped_{name}")
-    try:
+    with suppress(OSError):  # it is gone already, or a killed run was just deleting it
         os.rename(path, dropped)
-    except OSError:  # it is gone already, or a killed run was just deleting it
-        pass
     shutil.rmtree(dropped, ignore_errors=True)
