@@ -4,12 +4,13 @@ from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Final, Literal, Never, Self, final
 
-from typing_extensions import Buffer
+from typing_extensions import Buffer, disjoint_base
 
 # What report() returns; the first four are also decisions.
 CONTINUE: Final = 0
 STOP: Final = 1
 WAIT: Final = 2
+TURN: Final = 3
 PAUSE: Final = 3
 NOT_PLAIN: Final = -1
 FULL: Final = -2
@@ -40,8 +41,10 @@ KIND_ANSWER: Final = 34
 KIND_CONTINUE: Final = 35
 KIND_EXIT: Final = 36
 
+DEADLINE: Final[str]
 STATUSES: Final[tuple[str, str, str, str, str]]
 
+@disjoint_base
 class EventQueue:
     def push(self, item: int) -> None: ...
     def push_front(self, item: int) -> None: ...
@@ -75,6 +78,7 @@ class Grant:  # made by Ledger.acquire() only
     @property
     def custom(self) -> dict[str, float]: ...
 
+@disjoint_base
 class Ledger:
     def __new__(
         cls,
@@ -98,6 +102,7 @@ class Ledger:
 
 def philox4x32(counter: tuple[int, int, int, int], key: tuple[int, int]) -> tuple[int, int, int, int]: ...
 
+@disjoint_base
 class SpaceNode:
     CONST: ClassVar[int]
     DRAW: ClassVar[int]
@@ -129,6 +134,7 @@ class SpaceNode:
         conditional: bool = False,
     ) -> Self: ...
 
+@disjoint_base
 class Sampler:
     def __new__(
         cls,
@@ -146,6 +152,7 @@ class Sampler:
     def values(self, trial: int) -> tuple[Any, ...]: ...
     def block(self, first: int, n: int) -> bytes: ...
 
+@disjoint_base
 class Ring:
     epoch: Final[float]
     bell_fd: int
@@ -189,6 +196,7 @@ class Ring:
     @property
     def orders(self) -> int: ...
 
+@disjoint_base
 class Rung:
     seen: Final[int]
     def __new__(cls, percentile: float, capacity: int = 1024) -> Self: ...
@@ -197,6 +205,7 @@ class Rung:
     def cutoff(self) -> float | None: ...
     def truncate(self, n: int) -> None: ...
 
+@disjoint_base
 class Asha:
     max_t: Final[float]
     stop_last_trials: Final[bool]
@@ -231,12 +240,14 @@ class Asha:
     def cutoffs(self) -> list[list[tuple[float, float | None]]]: ...
     def die_inside_lock(self, rung: int, value: float) -> None: ...
 
+@disjoint_base
 class Schema:
     keys: Final[tuple[str, ...]]
     kinds: Final[bytes]
     number: Final[int]
     def __new__(cls, keys: tuple[str, ...], kinds: bytes, number: int) -> Self: ...
 
+@disjoint_base
 class Reporter:
     ring: Final[Ring]
     rule: Final[Asha | None]
@@ -293,6 +304,7 @@ class IllegalTransition(ValueError):
     kind: int
     def __init__(self, trial: int, status: str, kind: int) -> None: ...
 
+@disjoint_base
 class TrialTable:
     n: Final[int]
     schemas: Final[list[Schema]]
@@ -331,12 +343,14 @@ class TrialTable:
         n: int = -1,
     ) -> array[Any]: ...
 
+@disjoint_base
 class ReportColumns:
     def add(self, data: Buffer, source: int, only_trial: int = -1) -> None: ...
     def blocks(
         self,
     ) -> list[tuple[tuple[str, ...], str, bytes, bytes, bytes, list[bytes], dict[int, bytes]]]: ...
 
+def adopt_orphans() -> None: ...
 def current() -> Reporter | None: ...
 def decode(data: Buffer) -> list[tuple[int, int, int, int, int, float, bytes]]: ...
 def die_with_parent() -> None: ...

@@ -17,11 +17,14 @@ import socket
 import sys
 from collections import deque
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fasttune import _core
 from fasttune.executors.base import Job, Suspended
 from fasttune.executors.wire import CANNOT_LOAD, FILE_BYTES, Wire
+
+if TYPE_CHECKING:
+    from fasttune.executors.host import Saved
 
 LENGTH = 4  # bytes of a message's length on the control socket
 
@@ -79,6 +82,7 @@ def serve(control_fd: int, bell_fd: int, rules_fd: int, preload: tuple[str, ...]
     gc.collect()
     gc.freeze()
     alive: set[int] = set()
+    sources: list[socket.socket | int] = [sock, wake_r]
     _core.adopt_orphans()
     try:
         while True:
