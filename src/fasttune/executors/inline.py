@@ -276,6 +276,7 @@ class InlineExecutor(Executor):
         self.host.close()
         whole = self.ring.released == self.ring.head
         self.reporter.context = None
+        del self.host.reporter  # the host and its contexts know each other: the mapping shall not wait for the collector
         del self.host, self.reporter, self.ring
         self._memory = None  # unmapped when the last view of it has gone
         remove_ring(self._path, whole)
