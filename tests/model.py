@@ -49,7 +49,7 @@ class SlowAsha:
         self.highest: dict[int, int] = {}
 
     def reached(self, trial: int, t: float) -> int | None:
-        """The highest milestone of the trial's bracket that t has reached, if it is above those recorded before."""
+        """The highest milestone of the bracket that t has reached, if it is above those recorded before."""
         reached = [k for k, m in enumerate(self.milestones) if m <= t and k >= self.bracket_of(trial)]
         return reached[-1] if reached and reached[-1] > self.highest.get(trial, -1) else None
 
@@ -135,7 +135,15 @@ class SlowTable:
             self.one(source, *record)
 
     def one(
-        self, source: int, kind: int, flags: int, schema: int, trial: int, step: int, time: float, payload: bytes
+        self,
+        source: int,
+        kind: int,
+        flags: int,
+        schema: int,
+        trial: int,
+        step: int,
+        time: float,
+        payload: bytes,
     ) -> None:
         if kind == _core.KIND_CONFIGS:
             self.rows += [Row()] * step
@@ -149,7 +157,9 @@ class SlowTable:
         elif kind in {kind for kind, _ in LEGAL}:
             raise _core.IllegalTransition(trial, self.rows[trial].status, kind)
 
-    def changed(self, row: Row, source: int, kind: int, flags: int, schema: int, step: int, payload: bytes) -> Row:
+    def changed(
+        self, row: Row, source: int, kind: int, flags: int, schema: int, step: int, payload: bytes
+    ) -> Row:
         if kind == _core.KIND_START:
             return row._replace(iteration=step, attempt=row.attempt + 1)
         if kind == _core.KIND_ERROR:
@@ -171,14 +181,18 @@ class SlowTable:
         return {status: sum(row.status == status for row in self.rows) for status in statuses}
 
 
-def report_record(schema: int, trial: int, step: int, values: Iterable[float], extra: bytes | None = None) -> bytes:
+def report_record(
+    schema: int, trial: int, step: int, values: Iterable[float], extra: bytes | None = None
+) -> bytes:
     """One report as the bytes that a reporter writes."""
     payload = b"".join(struct.pack("<d", value) for value in values)
     if extra is not None:
         text = struct.pack("<I", len(extra)) + extra
         payload += text + b"\0" * (-len(text) % 8)
     flags = 0 if extra is None else EXTRA
-    head = HEADER.pack(HEADER.size + len(payload), _core.KIND_REPORT, flags, schema, trial, step, 100.0 + step)
+    head = HEADER.pack(
+        HEADER.size + len(payload), _core.KIND_REPORT, flags, schema, trial, step, 100.0 + step
+    )
     return head + payload
 
 

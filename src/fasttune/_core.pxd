@@ -133,6 +133,7 @@ cdef class Reporter:
     cdef void aim(self) noexcept nogil
     cdef bint matches(self, Schema s, dict metrics) except -1
     cdef Schema learn(self, dict metrics, int *code)
+    cdef Schema announce(self, tuple keys, bytes kinds)
     cdef int commit(self, Schema s, const char *extra, Py_ssize_t n_extra, bytes checkpoint) except -9
     cdef int decide(self, Schema s, double now, uint32_t step, int *judged_rung, int *failed) noexcept nogil
     cdef double clock(self, int kind, int column, double now, uint32_t step) noexcept nogil

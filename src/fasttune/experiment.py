@@ -1,8 +1,8 @@
 """ExperimentState: events in, instructions out. No I/O, no clock, no threads.
 
 The loop hands in what happened (records), asks what to start, and carries out the instructions that come back. The
-state's own entries for the journal (configs that were suggested, retries, trials it ended itself) are folded the same way as
-everybody else's and wait in ``entries`` to be stored before anything is done that builds on them.
+state's own entries for the journal (configs that were suggested, retries, trials it ended itself) are folded the same
+way as everybody else's and wait in ``entries`` to be stored before anything is done that builds on them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import json
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from fasttune import _core
 from fasttune.error import JournalError, TuneError
@@ -94,7 +95,9 @@ class ExperimentState(ExperimentRecords):
     ``hooks`` names the callback hooks that somebody listens to; ``prefix`` is the first part of trial ids.
     """
 
-    def __init__(self, spec: RunSpec, meta: dict[str, Any], storage: Storage | None, hooks: frozenset[str] = frozenset()):
+    def __init__(
+        self, spec: RunSpec, meta: dict[str, Any], storage: Storage | None, hooks: frozenset[str] = frozenset()
+    ) -> None:
         super().__init__(meta, storage, spec.path)
         self.spec = spec
         self.hooks = hooks
@@ -114,7 +117,6 @@ class ExperimentState(ExperimentRecords):
         self._now = 0.0
         self.restored = (0, 0.0)  # iterations and seconds in the checkpoint that every trial starts from
         self._fresh_from = 0  # trials from here on that exist have not been handed out
-        self._handed: set[int] = set()  # chosen by the scheduler and not begun yet: they count as RUNNING
         self._removed: set[int] = set()  # ended while they were paused
         self._given_out: list[int] = [0] * len(spec.trainables)  # configs suggested per experiment
         self._searcher_done = self.searcher is None
@@ -318,7 +320,8 @@ class ExperimentState(ExperimentRecords):
             return False
         if not isinstance(suggestion, dict):
             raise TuneError(
-                f"{type(searcher).__name__}.suggest() must return a dict, None or Searcher.FINISHED, got {suggestion!r:.80}"
+                f"{type(searcher).__name__}.suggest() must return a dict, None or Searcher.FINISHED, "
+                f"got {suggestion!r:.80}"
             )
         experiment = self._experiment_for(self._suggested_by_searcher)
         self._suggested_by_searcher += 1
@@ -359,10 +362,8 @@ class ExperimentState(ExperimentRecords):
             self._folders.add(told["dirname"])
         request = spec.trainables[self.experiment_of(i)].resources
         if callable(request):
-            try:
+            with suppress(Exception):  # costs this trial only, and is told when it is to start
                 told["resources"] = request(self.config(i)).__reduce__()[1]
-            except Exception:  # costs this trial only, and is told when it is to start
-                pass
         self._record(_core.KIND_TOLD, i, 0, json.dumps(told).encode())
 
     # -- what happened ------------------------------------------------------------------------------------------------
@@ -455,7 +456,7 @@ class ExperimentState(ExperimentRecords):
             self.failed_fast = i
             self.stop_all(f"trial {self.trial_id(i)} failed and fail_fast is set")
 
-    _HANDLERS: dict[int, Callable[[ExperimentState, tuple[Any, ...]], None]] = {
+    _HANDLERS: ClassVar[dict[int, Callable[[ExperimentState, tuple[Any, ...]], None]]] = {
         _core.KIND_START: _on_start,
         _core.KIND_RESUMED: _on_start,
         _core.KIND_REPORT: _on_report,
@@ -496,6 +497,11 @@ class ExperimentState(ExperimentRecords):
             return
         self.stopping = why
         self.instructions.extend(Stop(i) for i in self.table.of_status("RUNNING"))
+
+    def end_running(self) -> None:
+        """Trials that began while the run was being ended have ended with it."""
+        for i in self.table.of_status("RUNNING"):
+            self.end(i)
 
     def end_paused(self) -> None:
         """Paused trials that nobody will choose any more are over."""
@@ -588,7 +594,7 @@ class ExperimentState(ExperimentRecords):
                 self.waiting.append(i)
 
     def judgements(self) -> Iterator[tuple[int, int, int, float]]:
-        """(bracket's trial, rung, sequence, value) of each judgement of a compiled rule, in the order of the rule's lock."""
+        """(trial, rung, sequence, value) of each judgement of a compiled rule, in the order of the rule's lock."""
         found: list[tuple[int, int, int, float]] = []
         learnt: dict[int, list[Any]] = {}
         for source, _, data in self.storage.read() if self.storage is not None else ():

@@ -1,7 +1,7 @@
 """TuneLoop: the clock, the executor, the storage and the callbacks of a run; carries the state's instructions out.
 
-One turn: take what happened, fold it, store it, act on what was decided, hand out work. What the state suggests or decides
-is in the journal before anybody acts on it; what a ring holds stays there until the journal has it.
+One turn: take what happened, fold it, store it, act on what was decided, hand out work. What the state suggests or
+decides is in the journal before anybody acts on it; what a ring holds stays there until the journal has it.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ PATIENCE = 1000  # such turns in a row are taken for a searcher that will never 
 LAST_INTERRUPT = 5  # this many Ctrl-C end a process whose trial swallows them
 GRACE_S = 1.0  # a trial that was told to stop and does not report is killed after this
 TABLE_SHARE = 0.1  # of the run's time may go into writing the SQL table for people at its end
-OPEN_END_CAPACITY = 1 << 24  # trials that a shared rule has room for when their number is open (untouched pages cost nothing)
+# trials that a shared rule has room for when their number is open; untouched pages cost nothing
+OPEN_END_CAPACITY = 1 << 24
 LOG_HOOKS = (
     "on_trial_start",
     "on_trial_result",
@@ -160,7 +161,8 @@ class TuneLoop:
         spec = self.spec
         if spec.resume is None:
             raise JournalError(
-                f"there is already an experiment at {spec.path!r}: give this run another name, or resume='AUTO' to go on with it"
+                f"there is already an experiment at {spec.path!r}: give this run another name, "
+                "or resume='AUTO' to go on with it"
             )
         meta = read_meta(self.storage, spec.path)
         state = ExperimentState(spec, meta, self.storage, hooks)
@@ -253,10 +255,11 @@ class TuneLoop:
     def _usage(self) -> str:
         free, total = self._supply.available(), self._supply.total()
         return ", ".join(
-            f"{total[name] - free[name]:.1f}/{total[name]:g} {label}" for name, label in (("cpu", "CPUs"), ("gpu", "GPUs"))
+            f"{total[name] - free[name]:.1f}/{total[name]:g} {label}"
+            for name, label in (("cpu", "CPUs"), ("gpu", "GPUs"))
         )
 
-    # -- the turns ------------------------------------------------------------------------------------------------------
+    # -- the turns -----------------------------------------------------------------------------------------------------
 
     def _now(self) -> float:
         return self._epoch + time.monotonic()
@@ -368,7 +371,7 @@ class TuneLoop:
         self._tell_callbacks()
         self._report(False)
 
-    # -- handing out work -------------------------------------------------------------------------------------------------
+    # -- handing out work ----------------------------------------------------------------------------------------------
 
     def _hand_out(self) -> bool:
         return self._hand_out_spans() if self._simple else self._hand_out_singles()
@@ -466,7 +469,7 @@ class TuneLoop:
         if self.state.table.running > len(self._kill_at):
             self._carry_out([Stop(i) for i in self.state.table.of_status("RUNNING") if i not in self._kill_at])
 
-    # -- ends -------------------------------------------------------------------------------------------------------------
+    # -- ends ----------------------------------------------------------------------------------------------------------
 
     def _check_budget(self) -> None:
         budget = self.spec.time_budget_s
@@ -528,6 +531,8 @@ class TuneLoop:
         executor.halt()
         for source, position, data in executor.drain_now():
             self._take_in(source, position, data)
+        if self.state.stopping is not None:
+            self.state.end_running()
         self._keep_own()
         self.state.take_instructions()  # there is nobody left to carry them out
         self._commit()
@@ -553,7 +558,7 @@ class TuneLoop:
             executor.close()
 
     def _write_table(self) -> None:
-        """The SQL table for people, unless it would take longer than the run was worth; then the first reader makes it."""
+        """The SQL table for people; if it would take longer than the run was worth, the first reader makes it."""
         if not hasattr(self, "state") or len(self.state) * 4e-6 > TABLE_SHARE * (time.monotonic() - self._began):
             return
         try:
@@ -563,7 +568,7 @@ class TuneLoop:
 
             warnings.warn(f"the table 'trials' is missing: {error}", RuntimeWarning, stacklevel=2)
 
-    # -- callbacks and reports --------------------------------------------------------------------------------------------
+    # -- callbacks and reports -----------------------------------------------------------------------------------------
 
     def callbacks_step(self, hook: str) -> None:
         if self.callbacks.wants(hook):

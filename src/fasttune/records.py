@@ -11,7 +11,7 @@ import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from struct import Struct
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from fasttune import _core
 from fasttune.error import IllegalTransitionError, JournalError, TrialFailedError
@@ -111,7 +111,7 @@ class ExperimentRecords:
         if not kept or kept[-1] != (step, path):
             kept.append((step, path))
 
-    _NOTED: dict[int, Callable[[ExperimentRecords, tuple[Any, ...]], None]] = {
+    _NOTED: ClassVar[dict[int, Callable[[ExperimentRecords, tuple[Any, ...]], None]]] = {
         _core.KIND_CONFIGS: _note_configs,
         _core.KIND_CONFIG: _note_config,
         _core.KIND_TOLD: _note_told,
@@ -393,7 +393,9 @@ def tag_of(number: int, params: dict[str, Any]) -> str:
 def as_blocks(columns: _core.ReportColumns) -> list[ReportBlock]:
     """ReportBlocks of compiled columns, the JSON of each extra parsed and flattened."""
     return [
-        ReportBlock(keys, kinds, trial, step, time, values, {row: flatten(json.loads(text)) for row, text in extras.items()})
+        ReportBlock(
+            keys, kinds, trial, step, time, values, {row: flatten(json.loads(text)) for row, text in extras.items()}
+        )
         for keys, kinds, trial, step, time, values, extras in columns.blocks()
     ]
 

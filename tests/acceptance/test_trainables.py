@@ -601,7 +601,7 @@ def test_T13_unknown_names_and_wrong_functions(run):
         run("nobody")
     with pytest.raises(ValueError, match="Unknown argument found in the Trainable function"):
         run(lambda config, other: None)
-    with pytest.raises(TypeError, match="does not derive from tune.Trainable"):
+    with pytest.raises(TypeError, match=r"does not derive from tune\.Trainable"):
         run(dict)
     with pytest.raises(TypeError, match="is a function of the config or a class"):
         run(5)

@@ -71,7 +71,14 @@ def test_C2_every_decision_is_that_of_the_slow_rule(
 ) -> None:
     grace = min(grace, max_t)
     asha = rule(
-        max_t, grace, factor, brackets=brackets, maximise=maximise, stop_last_trials=stop_last, seed=seed, capacity=128
+        max_t,
+        grace,
+        factor,
+        brackets=brackets,
+        maximise=maximise,
+        stop_last_trials=stop_last,
+        seed=seed,
+        capacity=128,
     )
     asked, slow = Asked(asha), SlowAsha(max_t, grace, factor, maximise, stop_last, asha.bracket)
     for trial, t, value, ends in trace:
@@ -141,7 +148,12 @@ def test_C2_the_end_is_recorded_where_the_report_at_max_t_was_not() -> None:
 
 def test_C3_stop_last_trials_false_goes_on_behind_the_last_rung() -> None:
     asked = Asked(rule(max_t=2, factor=2, stop_last_trials=False))
-    assert [asked.judge(trial, 2, value) for trial, value in enumerate([10, 8, 6, 4])] == [False, True, True, True]
+    assert [asked.judge(trial, 2, value) for trial, value in enumerate([10, 8, 6, 4])] == [
+        False,
+        True,
+        True,
+        True,
+    ]
     assert not any(asked.judge(0, t, -100.0) for t in range(3, 50))
 
 
@@ -211,7 +223,7 @@ def test_cutoffs_are_told_in_the_metrics_own_sign() -> None:
     assert asha.cutoffs() == [[(64.0, None), (16.0, None), (4.0, None), (1.0, 2.0)]]
 
 
-# -- several processes ------------------------------------------------------------------------------------------------
+# -- several processes -------------------------------------------------------------------------------------
 
 
 def shared(max_t: float = 16, capacity: int = 4096, **given: Any) -> tuple[Any, Asha]:
@@ -237,14 +249,20 @@ def test_a_process_that_dies_inside_the_lock_leaves_nothing(value: float) -> Non
     _memory, asha = shared()
     twin = rule(16)
     for trial in range(50):
-        assert asha.judge(trial, -1, 1, float(trial * 7 % 50)) == twin.judge(trial, -1, 1, float(trial * 7 % 50))
+        assert asha.judge(trial, -1, 1, float(trial * 7 % 50)) == twin.judge(
+            trial, -1, 1, float(trial * 7 % 50)
+        )
     for round_ in range(3):
         pid = in_child(lambda: asha.die_inside_lock(0, value))
         assert os.waitpid(pid, 0)[1] == 0
         trial = 50 + round_
         assert asha.judge(trial, -1, 1, 20.0 + round_) == twin.judge(trial, -1, 1, 20.0 + round_)
         assert asha.rung_sizes() == twin.rung_sizes()
-        assert (asha.cutoffs(), asha.sequence, asha.num_stopped) == (twin.cutoffs(), twin.sequence, twin.num_stopped)
+        assert (asha.cutoffs(), asha.sequence, asha.num_stopped) == (
+            twin.cutoffs(),
+            twin.sequence,
+            twin.num_stopped,
+        )
 
 
 def test_a_second_look_at_the_same_rungs_sees_the_same() -> None:
@@ -263,7 +281,7 @@ def test_processes_that_judge_at_once_decide_as_one_after_the_other() -> None:
 
     workers, trials = 4, 300
     memory, asha = shared(max_t=16)
-    files = [tempfile.TemporaryFile() for _ in range(workers)]
+    files = [tempfile.TemporaryFile() for _ in range(workers)]  # noqa: SIM115 - closed one by one below
     for file in files:
         file.truncate(4096 + (1 << 18))
 
@@ -304,7 +322,7 @@ def test_processes_that_judge_at_once_decide_as_one_after_the_other() -> None:
 
 
 def test_processes_killed_while_they_judge_do_not_spoil_the_rungs() -> None:
-    """After any kill -9 the rungs are those of the values in their logs: the next judgement decides by numpy's cut-off."""
+    """After any kill -9 a rung is that of the values in its log: the cut-off is numpy's of them."""
     import signal
     import time
 

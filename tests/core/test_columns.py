@@ -45,9 +45,13 @@ def test_columns_hold_every_report_in_order(reports: list[Any], only: int) -> No
         columns.add(b"".join(schema_record(k, keys, "f" * len(keys)) for k, keys in enumerate(told)), source)
     for step, (source, name, trial, values, extra) in enumerate(reports):
         keys = NAMES[name]
-        columns.add(report_record((name - source) % len(NAMES), trial, step, values[: len(keys)], extra), source, only)
+        columns.add(
+            report_record((name - source) % len(NAMES), trial, step, values[: len(keys)], extra), source, only
+        )
         if only in (-1, trial):
-            expected.setdefault(keys, []).append((trial, step, 100.0 + step, tuple(values[: len(keys)]), extra))
+            expected.setdefault(keys, []).append(
+                (trial, step, 100.0 + step, tuple(values[: len(keys)]), extra)
+            )
     blocks = columns.blocks()
     assert [block[0] for block in blocks] == NAMES
     for keys, kinds, trial, step, time, values, extras in blocks:

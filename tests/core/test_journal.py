@@ -21,7 +21,9 @@ from model import HEADER, report_record
 word = st.integers(0, 2**32 - 1)
 
 
-@given(kind=st.integers(1, 14), trial=word, step=word, payload=st.binary(max_size=70), flags=st.integers(0, 255))
+@given(
+    kind=st.integers(1, 14), trial=word, step=word, payload=st.binary(max_size=70), flags=st.integers(0, 255)
+)
 def test_a_record_is_its_header_and_its_padded_payload(
     kind: int, trial: int, step: int, payload: bytes, flags: int
 ) -> None:
@@ -48,8 +50,16 @@ def replayed(data: bytes, seed: int, **settings: Any) -> Asha:
     max_t=st.sampled_from([9, 10, 27]),
 )
 @settings(max_examples=60, deadline=None)
-def test_replay_rebuilds_the_rungs(seed: int, brackets: int, maximise: bool, stop_last: bool, max_t: int) -> None:
-    given = {"max_t": max_t, "grace_period": 1, "reduction_factor": 3, "brackets": brackets, "maximise": maximise}
+def test_replay_rebuilds_the_rungs(
+    seed: int, brackets: int, maximise: bool, stop_last: bool, max_t: int
+) -> None:
+    given = {
+        "max_t": max_t,
+        "grace_period": 1,
+        "reduction_factor": 3,
+        "brackets": brackets,
+        "maximise": maximise,
+    }
     asha = Asha(**given, stop_last_trials=stop_last, seed=seed, capacity=256)
     ring = Ring(bytearray(4096 + (1 << 18)), create=True)
     reporter = Reporter(ring, metric="m", rule=asha)

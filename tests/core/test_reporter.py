@@ -21,7 +21,9 @@ CONTINUE, STOP, WAIT, NOT_PLAIN, FULL, MISSING = 0, 1, 2, -1, -2, -3
 class Run:
     """One reporter, and a table that folds what it writes."""
 
-    def __init__(self, capacity: int = 1 << 16, trials: int = 4, metric: str | None = "m", **given: Any) -> None:
+    def __init__(
+        self, capacity: int = 1 << 16, trials: int = 4, metric: str | None = "m", **given: Any
+    ) -> None:
         self.ring = Ring(bytearray(4096 + capacity), create=True, epoch=1000.0)
         self.reporter = Reporter(self.ring, metric=metric, **given)
         self.table = TrialTable(metric)
@@ -42,7 +44,9 @@ class Run:
         schema, values, extra = self.table.last(trial)
         told = self.table.schemas[schema]
         kinds = {ord("f"): float, ord("i"): int, ord("b"): bool}
-        found = {key: kinds[kind](value) for key, kind, value in zip(told.keys, told.kinds, values, strict=True)}
+        found = {
+            key: kinds[kind](value) for key, kind, value in zip(told.keys, told.kinds, values, strict=True)
+        }
         return found | (json.loads(extra) if extra is not None else {})
 
 
@@ -59,9 +63,7 @@ def equal(left: dict[str, Any], right: dict[str, Any]) -> bool:
     )
 
 
-plain = st.one_of(
-    st.floats(), st.integers(-(2**53), 2**53), st.booleans(), st.floats(-1, 1).map(np.float64)
-)
+plain = st.one_of(st.floats(), st.integers(-(2**53), 2**53), st.booleans(), st.floats(-1, 1).map(np.float64))
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6)
 reports = st.dictionaries(names.filter(lambda name: name != "done"), plain, max_size=40)
 
@@ -211,7 +213,7 @@ def test_a_report_that_can_never_fit_is_an_error() -> None:
     assert run.reporter.report({"m": 1.0}) == CONTINUE
 
 
-# -- decisions ---------------------------------------------------------------------------------------------------------
+# -- decisions ---------------------------------------------------------------------------------------------
 
 
 def test_a_strict_run_misses_its_metric() -> None:
@@ -282,7 +284,9 @@ def test_ask_from_waits_for_the_loop() -> None:
     assert [run.reporter.report({"m": 1.0}) for _ in range(4)] == [CONTINUE, CONTINUE, WAIT, WAIT]
     assert run.ring.urgent
     asked = run.drain()
-    assert [(kind, step, flags & 7) for kind, _, flags, step, _, _ in asked] == [(_core.KIND_REPORT, s, WAIT) for s in (3, 4)]
+    assert [(kind, step, flags & 7) for kind, _, flags, step, _, _ in asked] == [
+        (_core.KIND_REPORT, s, WAIT) for s in (3, 4)
+    ]
     run.reporter.ask_again_from(_core.NEVER_ASK)
     assert run.reporter.report({"m": 1.0}) == CONTINUE
 
@@ -350,7 +354,7 @@ def test_a_full_rung_in_a_report_is_an_error_that_stays_outside_the_lock() -> No
     assert asha.rung_sizes()[0][0] == 1
 
 
-# -- a trial's life ----------------------------------------------------------------------------------------------------
+# -- a trial's life ----------------------------------------------------------------------------------------
 
 
 def test_suspend_and_resume_keep_the_counters() -> None:

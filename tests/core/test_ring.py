@@ -230,7 +230,7 @@ def test_words_beside_the_records() -> None:
     assert (ring.orders, ring.left) == (1, 3)
 
 
-# -- spans ------------------------------------------------------------------------------------------------------------
+# -- spans -------------------------------------------------------------------------------------------------
 
 
 @given(n=st.integers(0, 40), takes=st.lists(st.booleans(), max_size=60))
@@ -262,7 +262,7 @@ def test_low_water_calls_the_loop_once() -> None:
     assert called == [False, False, False, True, False, False]
 
 
-# -- processes --------------------------------------------------------------------------------------------------------
+# -- processes ---------------------------------------------------------------------------------------------
 
 
 def in_child(work: Callable[[], None]) -> int:
@@ -282,7 +282,7 @@ def mapped(file: Any) -> mmap.mmap:
 
 
 def ring_file(capacity: int) -> Any:
-    file = tempfile.TemporaryFile()
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller's
     file.truncate(4096 + capacity)
     return file
 
@@ -327,7 +327,7 @@ def test_what_a_killed_writer_published_is_whole() -> None:
     for _ in range(25):
         with ring_file(1 << 14) as file:
             ring = Ring(mapped(file), create=True)
-            pid = in_child(lambda: write_numbered(Ring(mapped(file)), 1_000_000))  # noqa: B023 - it ends in this round
+            pid = in_child(lambda: write_numbered(Ring(mapped(file)), 1_000_000))
             until, seen = time.monotonic() + draw.uniform(0.0, 0.008), 0
             while time.monotonic() < until:
                 while (data := ring.take()) is not None:

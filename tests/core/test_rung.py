@@ -21,7 +21,9 @@ numbers = st.one_of(
     st.floats(-1.0, 1.0),
 )
 percentiles = st.one_of(
-    st.sampled_from([0.0, 50.0, 75.0, 100.0, *((1 - 1 / factor) * 100 for factor in (1.01, 1.5, 2, 3, 4, 10, 1000))]),
+    st.sampled_from(
+        [0.0, 50.0, 75.0, 100.0, *((1 - 1 / factor) * 100 for factor in (1.01, 1.5, 2, 3, 4, 10, 1000))]
+    ),
     st.floats(0.0, 100.0),
 )
 
@@ -85,7 +87,12 @@ def test_C2_an_all_nan_rung_has_no_cutoff() -> None:
 
 @pytest.mark.parametrize(
     ("percentile", "capacity", "message"),
-    [(-1.0, 8, "between 0 and 100"), (101.0, 8, "between 0 and 100"), (math.nan, 8, "between"), (50.0, 0, "at least 1")],
+    [
+        (-1.0, 8, "between 0 and 100"),
+        (101.0, 8, "between 0 and 100"),
+        (math.nan, 8, "between"),
+        (50.0, 0, "at least 1"),
+    ],
 )
 def test_bad_arguments_are_named(percentile: float, capacity: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -21,7 +21,9 @@ def trial(config):
         began=time.monotonic(),
     )
     time.sleep(0.002)
-    tune.report(a=config["a"], seen=os.environ.get("CUDA_VISIBLE_DEVICES", "unset"), ended=time.monotonic(), pid=os.getpid())
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES", "unset")
+    tune.report(a=config["a"], seen=seen, ended=time.monotonic(), pid=os.getpid())
+
 
 def run(resources, n, **options):
     analysis = tune.run(

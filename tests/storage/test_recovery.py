@@ -1,4 +1,4 @@
-"""What a killed process left in its rings is moved into the journal once; and one process at a time may write."""
+"""What a killed process left in its rings is moved into the journal once; one process at a time writes."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_what_is_left_is_moved_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("when", ["taken", "committed", "released"])
 def test_the_journals_position_wins(tmp_path: Path, when: str) -> None:
-    """Killed before the commit, between commit and release, and behind both: every record is moved exactly once."""
+    """Killed before the commit, between commit and release, behind both: every record is moved once."""
     storage = MemoryStorage()
     ring = new_ring(tmp_path, 1)
     for k in range(700):  # goes round the ring's end
@@ -110,9 +110,16 @@ def test_a_process_killed_while_it_reports_loses_nothing(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     ("at", "value", "message"),
-    [(0, 1, "not a ring"), (8, 2**40, "not a ring"), (64, 2**50, "more bytes are held"), (8, 2**63, "not a ring")],
+    [
+        (0, 1, "not a ring"),
+        (8, 2**40, "not a ring"),
+        (64, 2**50, "more bytes are held"),
+        (8, 2**63, "not a ring"),
+    ],
 )
-def test_a_damaged_ring_is_told_and_the_others_are_moved(tmp_path: Path, at: int, value: int, message: str) -> None:
+def test_a_damaged_ring_is_told_and_the_others_are_moved(
+    tmp_path: Path, at: int, value: int, message: str
+) -> None:
     for source in (1, 2, 3):
         ring = new_ring(tmp_path, source)
         ring.write(_core.KIND_META, source)
@@ -160,7 +167,10 @@ def test_behind_a_damaged_journal_the_rings_are_given_up(tmp_path: Path) -> None
         for k in range(4):
             ring.write(_core.KIND_META, k)
         del ring
-        with pytest.warns(RuntimeWarning, match="the journal before it is damaged"):
+        with (
+            pytest.warns(RuntimeWarning, match="damaged behind entry 1"),
+            pytest.warns(RuntimeWarning, match="the journal before it is damaged"),
+        ):
             assert recover_rings(str(tmp_path), storage) == 0
         storage.append([(2, 24, _core.encode(_core.KIND_META, 5))])
         assert [numbers(storage, source) for source in (1, 2)] == [[0], [5]]
@@ -194,7 +204,7 @@ def test_other_files_are_no_rings(tmp_path: Path) -> None:
     assert ring_sources(str(tmp_path / "missing")) == []
 
 
-# -- the lock ---------------------------------------------------------------------------------------------------------
+# -- the lock ----------------------------------------------------------------------------------------------
 
 
 def test_the_second_writer_is_refused_by_name(tmp_path: Path) -> None:

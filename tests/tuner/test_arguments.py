@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fasttune.callback import Callback
 
 import fasttune as tune
+from fasttune.callback import Callback
 from fasttune.config import RunSpec
 from fasttune.reporter import CLIReporter, LogReporter, ResultLines
 from fasttune.schedulers import ASHAScheduler, FIFOScheduler, create_scheduler

@@ -99,7 +99,7 @@ cdef class Reporter:
 
     # -- a trial's life ---------------------------------------------------------------------------------------------
 
-    def begin(self, uint32_t trial, uint32_t iteration=0, double base_total=0.0, int rung=-1, uint32_t ask_from=0xFFFFFFFFU,
+    def begin(self, uint32_t trial, uint32_t iteration=0, double base_total=0.0, int rung=-1, uint32_t ask_from=0xFFFFFFFF,
               uint32_t pid=0, uint32_t attempt=0):
         """A trial starts. False when the ring is full."""
         cdef Record *r = self.ring.reserve(RECORD_HEADER + 16)
@@ -287,7 +287,7 @@ cdef class Reporter:
         self.schema = s
         return s
 
-    def announce(self, tuple keys, bytes kinds):
+    cdef Schema announce(self, tuple keys, bytes kinds):
         """Give a set of metric names a number and tell the reader. None when the ring is full."""
         cdef int number = <int>len(self.schemas)
         if number > 65000:

@@ -1,10 +1,10 @@
 """The executor contract: trials go in, records come out.
 
-The loop gives work (:meth:`Executor.run_span`, :meth:`Executor.start`, :meth:`Executor.resume`), answers reports that wait and
-takes what happened by :meth:`Executor.poll`, whose views stay valid until :meth:`Executor.release` says that the journal
-holds them. An executor writes what the trials do as records of the rings it owns; it does not know what a metric means
-or who is best. A process that dies is reported once, after everything it had written, by :meth:`Executor.deaths`. All
-methods are called from one thread.
+The loop gives work (:meth:`Executor.run_span`, :meth:`Executor.start`, :meth:`Executor.resume`), answers reports that
+wait and takes what happened by :meth:`Executor.poll`, whose views stay valid until :meth:`Executor.release` says that
+the journal holds them. An executor writes what the trials do as records of the rings it owns; it does not know what a
+metric means or who is best. A process that dies is reported once, after everything it had written, by
+:meth:`Executor.deaths`. All methods are called from one thread.
 """
 
 from __future__ import annotations
@@ -93,8 +93,12 @@ class Executor(ABC):
     def open(
         self, program: Program, epoch: float, rule: Any, drain: Callable[[], None], turn: Callable[[], None]
     ) -> None:
-        """Get ready. ``drain`` folds and stores what is in the rings, for an executor that runs trials in this process
-        and finds its ring full; ``turn`` is a whole turn from within such a trial, but for starting others; ``rule`` is the compiled rule when it is not to be shared. Raises before any trial starts."""
+        """Get ready. Raises before any trial starts.
+
+        ``rule`` is the compiled rule when it is not to be shared. Two for an executor that runs trials in this process:
+        ``drain`` folds and stores what is in a ring that is full; ``turn`` is a whole turn of the loop from within a
+        trial, but for starting others.
+        """
 
     @abstractmethod
     def room(self) -> int:

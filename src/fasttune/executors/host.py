@@ -1,8 +1,8 @@
 """Runs trials one after the other where they live: in a worker process or inline.
 
 One ``Host`` has one reporter and one TrialContext that it changes from trial to trial. Trials that never wait are plain
-calls. Where the loop is asked on every report and may pause a trial, each runs in a greenlet, so that it can be left inside its
-``report()`` and continued there.
+calls. Where the loop is asked on every report and may pause a trial, each runs in a greenlet, so that it can be left
+inside its ``report()`` and continued there.
 """
 
 from __future__ import annotations
@@ -102,8 +102,8 @@ def _nothing() -> None:
 class Host:
     """Runs the trials of ``program`` with ``reporter``.
 
-    ``wait(context)`` blocks until the loop has answered and returns CONTINUE or STOP; ``flush()`` returns when the ring has
-    room again; ``turn()`` lets a loop in this thread have a turn when a report was answered with TURN.
+    ``wait(context)`` blocks until the loop has answered and returns CONTINUE or STOP; ``flush()`` returns when the
+    ring has room again; ``turn()`` lets a loop in this thread have a turn when a report was answered with TURN.
     """
 
     def __init__(
@@ -269,7 +269,7 @@ class Host:
                     saved = reporter.iteration + 1
                 session.deliver(reporter, metrics, None)
         except StopTrial:
-            if at_end and saved != reporter.iteration:
+            if at_end and not self.closing and saved != reporter.iteration:
                 path = self._save(trainable)
                 while not reporter.note(_core.KIND_CHECKPOINT, path.encode()):
                     self.flush()
@@ -289,6 +289,11 @@ class Host:
         while self._reused:
             _, trainable = self._reused.popitem()
             trainable.stop()
+
+    def let_go(self) -> None:
+        """Break the circles of host, context and reporter, so that the ring's memory goes with its last user."""
+        self.reporter.context = None
+        del self.reporter, self.context, self.wait, self.flush
 
     def _logged(self) -> Any:
         from contextlib import nullcontext
@@ -327,7 +332,9 @@ def failure_text(error: BaseException) -> str:
         frames = frames.tb_next
     text = "".join(traceback.format_exception(type(error), error, frames))
     if isinstance(error, SystemExit):
-        text += f"\nThe trial called sys.exit({error.code!r}), which ends it as a failure; use return to end a trial early."
+        text += (
+            f"\nThe trial called sys.exit({error.code!r}), which ends it as a failure; use return to end a trial early."
+        )
     return text
 
 

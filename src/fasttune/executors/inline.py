@@ -1,9 +1,9 @@
 """Trials in this process: no pickling, no worker, deterministic.
 
-Trials that never wait for an answer run one after the other as plain calls. When the loop is asked on every report, each trial
-is a greenlet that switches away inside ``report()`` and goes on where it was when the answer has come; as many are alive at once
-as the resources allow. Suspended trials share what a process has one of: the working directory, the global random
-state, torch's gradient mode. Use worker processes for trials that change those.
+Trials that never wait for an answer run one after the other as plain calls. When the loop is asked on every report,
+each trial is a greenlet that switches away inside ``report()`` and goes on where it was when the answer has come; as
+many are alive at once as the resources allow. Suspended trials share what a process has one of: the working directory,
+the global random state, torch's gradient mode. Use worker processes for trials that change those.
 
 The ring is a memory-mapped file of the experiment's folder, as a worker's: reports survive this process as well.
 """
@@ -77,7 +77,7 @@ class InlineExecutor(Executor):
             self._new_greenlet = greenlet.greenlet
             self._hub = greenlet.getcurrent()
 
-    # -- work -----------------------------------------------------------------------------------------------------------
+    # -- work ----------------------------------------------------------------------------------------------------------
 
     def room(self) -> int:
         if self._greenlets:
@@ -131,7 +131,7 @@ class InlineExecutor(Executor):
     def kill(self, trial: int) -> None:
         """Nothing can end a trial in this process but itself."""
 
-    # -- the turn -------------------------------------------------------------------------------------------------------
+    # -- the turn ------------------------------------------------------------------------------------------------------
 
     def poll(self, timeout: float) -> list[Batch]:
         outer = _core.current()
@@ -230,7 +230,7 @@ class InlineExecutor(Executor):
         self._guarded(self._drain)
 
     def _guarded(self, call: Callable[[], None]) -> None:
-        """What goes wrong in the loop is no fault of the trial that it is called from: it is raised behind the trial."""
+        """What goes wrong in the loop is no fault of the trial that it is called from: it is raised behind it."""
         try:
             call()
         except KeyboardInterrupt:
@@ -275,9 +275,8 @@ class InlineExecutor(Executor):
         self.halt()
         self.host.close()
         whole = self.ring.released == self.ring.head
-        self.reporter.context = None
-        del self.host.reporter  # the host and its contexts know each other: the mapping shall not wait for the collector
-        del self.host, self.reporter, self.ring
+        self.host.let_go()
+        del self.host, self.reporter, self.ring, self._drain
         self._memory = None  # unmapped when the last view of it has gone
         remove_ring(self._path, whole)
 

@@ -1,8 +1,8 @@
 """Trials in worker processes: pre-forked from a clean server, reused, fed through shared memory.
 
-One slot is one worker with a placement (CPUs, GPUs) and two rings. Short trials are handed out as spans of numbers that grow
-until a span lasts about ten milliseconds; what a worker has not begun can be taken back. A worker that dies is told by
-the server (its exit status), by nothing that has to time out.
+One slot is one worker with a placement (CPUs, GPUs) and two rings. Short trials are handed out as spans of numbers
+that grow until a span lasts about ten milliseconds; what a worker has not begun can be taken back. A worker that dies
+is told by the server (its exit status), by nothing that has to time out.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ class Slot:
 class ProcessExecutor(Executor):
     """Runs trials in worker processes.
 
-    ``place(request)`` reserves resources and returns a placement, or None; ``free`` gives one back; ``environ_of`` is the
-    environment of a worker with that placement. ``limit`` is the most workers at once. ``first_source`` numbers the
+    ``place(request)`` reserves resources and returns a placement, or None; ``free`` gives one back; ``environ_of`` is
+    the environment of a worker with that placement. ``limit`` is the most workers at once. ``first_source`` numbers the
     rings; every worker gets a new number.
     """
 
@@ -103,7 +103,7 @@ class ProcessExecutor(Executor):
         self._next_slot: Slot | None = None  # the worker that room() was asked for
         self._stillborn = 0  # workers in a row that ended before they began a trial
 
-    # -- the server -----------------------------------------------------------------------------------------------------
+    # -- the server ----------------------------------------------------------------------------------------------------
 
     def open(
         self, program: Program, epoch: float, rule: Any, drain: Callable[[], None], turn: Callable[[], None]
@@ -125,7 +125,7 @@ class ProcessExecutor(Executor):
         os.ftruncate(self._server.rules_fd, size)
         return program.rule.build(program.capacity, mmap.mmap(self._server.rules_fd, size))
 
-    # -- slots ----------------------------------------------------------------------------------------------------------
+    # -- slots ---------------------------------------------------------------------------------------------------------
 
     def _new_slot(self, request: Any) -> Slot | None:
         """Another worker, if there is room for what it needs."""
@@ -179,7 +179,7 @@ class ProcessExecutor(Executor):
                 return slot
         return self._new_slot(request)
 
-    # -- work -----------------------------------------------------------------------------------------------------------
+    # -- work ----------------------------------------------------------------------------------------------------------
 
     def room(self) -> int:
         if self._varied:  # whether there is room depends on the trial: start() finds out
@@ -311,7 +311,7 @@ class ProcessExecutor(Executor):
             if slot.wire.up.busy_trial == trial and slot.exit_code is None:
                 self._server.tell(("kill", slot.pid))
 
-    # -- the turn -------------------------------------------------------------------------------------------------------
+    # -- the turn ------------------------------------------------------------------------------------------------------
 
     def poll(self, timeout: float) -> list[Batch]:
         if timeout > 0:
@@ -335,7 +335,7 @@ class ProcessExecutor(Executor):
     def _sleep(self, timeout: float) -> None:
         """Sleep until a worker calls, the server says something, or the time is over."""
         rings = [slot.wire.up for slot in self._slots.values()]
-        if all([ring.sleep_begin() for ring in rings]):
+        if all([ring.sleep_begin() for ring in rings]):  # noqa: C419 - every one of them has to be told
             self._server.wait(timeout)
         for ring in rings:
             ring.sleep_end()
@@ -420,7 +420,7 @@ class ProcessExecutor(Executor):
         """Process ids of the workers."""
         return [slot.pid for slot in self._slots.values()]
 
-    # -- the end --------------------------------------------------------------------------------------------------------
+    # -- the end -------------------------------------------------------------------------------------------------------
 
     def halt(self) -> None:
         if self._halted:
@@ -479,8 +479,8 @@ def workers_by_open_files() -> int:
     room = limit - used - SPARE_FILES
     if room < 1:
         raise TuneError(
-            f"this process may have {limit} open files and has {used}: too few to run worker processes; raise the limit "
-            "(ulimit -n), or run with executor='inline'"
+            f"this process may have {limit} open files and has {used}: too few to run worker processes; raise the limit"
+            " (ulimit -n), or run with executor='inline'"
         )
     return room
 
@@ -515,8 +515,8 @@ def pickled_program(program: Program) -> bytes:
     except Exception as error:
         culprit = find_unpicklable(program)
         raise TypeError(
-            f"the trainable cannot be sent to worker processes: {culprit or error}. Create such objects inside the trainable, "
-            "hand them over with tune.with_parameters if they can be pickled, or run with executor='inline'"
+            f"the trainable cannot be sent to worker processes: {culprit or error}. Create such objects inside the "
+            "trainable, hand them over with tune.with_parameters if they can be pickled, or run with executor='inline'"
         ) from error
 
 

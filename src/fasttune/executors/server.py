@@ -1,7 +1,7 @@
 """The driver's end of the worker processes' fork server.
 
-A server is launched as early as anything is known of a run, so that it gets ready while the run is being set up. It ends
-when its socket closes, with all of its workers, so the death of this process takes it along.
+A server is launched as early as anything is known of a run, so that it gets ready while the run is being set up. It
+ends when its socket closes, with all of its workers, so the death of this process takes it along.
 """
 
 from __future__ import annotations
@@ -14,13 +14,17 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from fasttune.error import TuneError
 
-SOURCE = "import sys; sys.path.insert(0, {folder!r}); from fasttune.executors.worker import serve; serve(3, 4, 5, {preload!r})"
+SOURCE = (
+    "import sys; sys.path.insert(0, {folder!r}); "
+    "from fasttune.executors.worker import serve; serve(3, 4, 5, {preload!r})"
+)
 GONE = "the server of the worker processes has died{}; what it printed is above"
+
 
 class _Early(threading.local):
     """The server that waits for the run which this thread sets up."""
@@ -115,10 +119,8 @@ class Server:
 
     def quiet_bell(self) -> None:
         """Make the bell silent until it is rung again."""
-        try:
+        with suppress(BlockingIOError):
             os.read(self._bell_reader, 4096)
-        except BlockingIOError:
-            pass
 
     def hang_up(self) -> None:
         """End the server, and with it every worker that is left."""

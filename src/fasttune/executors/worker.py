@@ -1,8 +1,8 @@
 """What runs in the worker processes, and the light server that forks them.
 
 The server is a fresh interpreter that has imported the core and nothing of the user's, so a fork takes about a
-millisecond and never copies threads, CUDA contexts or the driver's memory. It starts workers, collects their exit status
-and ends with the driver: when its socket closes, it kills every worker's process group.
+millisecond and never copies threads, CUDA contexts or the driver's memory. It starts workers, collects their exit
+status and ends with the driver: when its socket closes, it kills every worker's process group.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def _read(sock: socket.socket, n: int) -> bytes | None:
     return data
 
 
-# -- the server -----------------------------------------------------------------------------------------------------------
+# -- the server --------------------------------------------------------------------------------------------------------
 
 
 def serve(control_fd: int, bell_fd: int, rules_fd: int, preload: tuple[str, ...] = ()) -> None:
@@ -140,7 +140,7 @@ def _collect(sock: socket.socket, alive: set[int]) -> None:
 
 
 def _end_all(alive: set[int]) -> None:
-    """Kill the workers and everything they have started, and wait until the workers have gone: then nobody writes any more.
+    """Kill the workers and everything they have started, and wait until they have gone: then nobody writes any more.
 
     What left its worker's process group has become the server's own child when its parent died.
     """
@@ -201,7 +201,7 @@ def _fork(sock: socket.socket, order: tuple[Any, ...], setup: dict[str, Any], be
         os._exit(status)
 
 
-# -- a worker ---------------------------------------------------------------------------------------------------------------
+# -- a worker ----------------------------------------------------------------------------------------------------------
 
 
 def work(path: str, environ: dict[str, str], setup: dict[str, Any], bell_fd: int, rules_fd: int) -> int:
@@ -210,7 +210,8 @@ def work(path: str, environ: dict[str, str], setup: dict[str, Any], bell_fd: int
     os.environ.update(environ)
     with open(path, "r+b") as file:
         with suppress(OSError):  # a file system without locks
-            fcntl.flock(file, fcntl.LOCK_EX)  # as long as the mapping below: whoever recovers the ring waits for our end
+            # as long as the mapping below: whoever recovers the ring waits for our end
+            fcntl.flock(file, fcntl.LOCK_EX)
         if os.fstat(file.fileno()).st_nlink == 0:
             return 0  # the driver has died meanwhile, and somebody else has taken over what it left
         wire = Wire(mmap.mmap(file.fileno(), FILE_BYTES), create=False, bell_fd=bell_fd)
@@ -303,7 +304,7 @@ class Worker:
         self.reporter.context = self.host.context = HostContext(self.host)
         self._greenlet(self.host.run).switch(job)
 
-    # -- waiting ----------------------------------------------------------------------------------------------------------
+    # -- waiting -------------------------------------------------------------------------------------------------------
 
     def _receive(self) -> None:
         """Wait for the loop; its answers and its orders are sorted apart."""

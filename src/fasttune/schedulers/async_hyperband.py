@@ -7,7 +7,7 @@ Tuning, MLSys 2020, section 3. A trial is judged when it reaches a rung, against
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, TypeGuard
 
 from fasttune import _core
 from fasttune.rule import CompiledRule
@@ -18,8 +18,8 @@ from fasttune.trial import Trial
 class AsyncHyperBandScheduler(TrialScheduler):
     """Stops a trial that is worse at a rung than the best 1/reduction_factor of those before it.
 
-    Rungs lie at ``grace_period * reduction_factor ** k`` up to ``max_t``, exactly (integers stay integers). The cut-off is the
-    (1 - 1/reduction_factor) percentile, linear as numpy's, of what the rung recorded before this trial; a trial
+    Rungs lie at ``grace_period * reduction_factor ** k`` up to ``max_t``, exactly (integers stay integers). The cut-off
+    is the (1 - 1/reduction_factor) percentile, linear as numpy's, of what the rung recorded before this trial; a trial
     stops if it is strictly worse, so the first at a rung always passes. NaN never stops and is never counted.
 
     Args:
@@ -53,8 +53,12 @@ class AsyncHyperBandScheduler(TrialScheduler):
         _require(_is_number(max_t) and max_t > 0, "max_t must be a number > 0", max_t)
         _require(_is_number(grace_period) and grace_period > 0, "grace_period must be a number > 0", grace_period)
         _require(grace_period <= max_t, f"grace_period must be at most max_t ({max_t})", grace_period)
-        _require(_is_number(reduction_factor) and reduction_factor > 1, "reduction_factor must be > 1", reduction_factor)
-        _require(isinstance(brackets, int) and 1 <= brackets <= 16, "brackets must be an integer from 1 to 16", brackets)
+        _require(
+            _is_number(reduction_factor) and reduction_factor > 1, "reduction_factor must be > 1", reduction_factor
+        )
+        _require(
+            isinstance(brackets, int) and 1 <= brackets <= 16, "brackets must be an integer from 1 to 16", brackets
+        )
         self._time_attr = time_attr
         self._max_t = max_t
         self._arguments: dict[str, Any] = {
@@ -111,7 +115,7 @@ class AsyncHyperBandScheduler(TrialScheduler):
         return "\n".join(lines)
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 

@@ -1,10 +1,11 @@
 """The scheduler contract: trials and results come in, decisions go out.
 
-A scheduler returns values; it holds no handle to act with. ``state`` is a read-only view of the experiment (``trials``,
-``get_trial(trial_id)``). Results are flattened ("a/b"). The order is: ``on_trial_add`` once, ``on_trial_result`` per
-report unless a stop criterion ended the trial first, then one of ``on_trial_complete`` (it ended or was stopped),
-``on_trial_error`` (it failed; ``on_trial_add`` follows if it is tried again) or ``on_trial_remove`` (it was stopped while it
-was not running). Called from one thread. An exception ends the run with that exception.
+A scheduler returns values; it holds no handle to act with. ``state`` is a read-only view of the experiment
+(``trials``, ``get_trial(trial_id)``). Results are flattened ("a/b"). The order is: ``on_trial_add`` once,
+``on_trial_result`` per report unless a stop criterion ended the trial first, then one of ``on_trial_complete`` (it
+ended or was stopped), ``on_trial_error`` (it failed; ``on_trial_add`` follows if it is tried again) or
+``on_trial_remove`` (it was stopped while it was not running). Called from one thread. An exception ends the run with
+that exception.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class TrialScheduler:
         return getattr(self, "_mode", None)
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
-        """Take the run's metric and mode over. False if the scheduler already has its own and these differ in origin."""
+        """Take the run's metric and mode over. False if the scheduler already has its own."""
         if (self.metric is not None and metric is not None) or (self.mode is not None and mode is not None):
             return False
         if metric is not None:
@@ -111,7 +112,7 @@ _HOOKS = (
 
 
 def compiled_rule(scheduler: TrialScheduler) -> CompiledRule | None:
-    """The scheduler's compiled rule, None if it has none or if a subclass of its author overrides what it stands for."""
+    """The scheduler's compiled rule; None if it has none, or if a subclass overrides what the rule stands for."""
     order = type(scheduler).__mro__
     owner = next(i for i, cls in enumerate(order) if "core_rule" in vars(cls))
     if any(name in vars(cls) for cls in order[:owner] for name in _HOOKS):

@@ -1,9 +1,10 @@
 """The storage contract: append entries, read them back in the same order.
 
-An entry is ``(source, position, data)``: whole records as bytes, the ring they came from (0: the loop itself) and the
-ring's position behind them; the positions of a source only grow. A storage does not know what records mean. One process writes; :meth:`append` is one
-transaction: after it returns, all of its entries survive the death of the process, before it none of them is visible.
-Errors of the file system are raised as OSError and leave the storage unchanged. Not thread-safe.
+An entry is ``(source, position, data)``: whole records as bytes, the ring they came from (0: the loop
+itself) and the ring's position behind them; the positions of a source only grow. A storage does not know
+what records mean. One process writes; :meth:`append` is one transaction: after it returns, all of its
+entries survive the death of the process, before it none of them is visible. Errors of the file system are
+raised as OSError and leave the storage unchanged. Not thread-safe.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class Storage(ABC):
         """Replace the table ``trials`` that people read; a storage without tables ignores it."""
 
     def mend(self) -> bool:
-        """Put everything from the first damaged entry on aside, so that what is appended next can be read again.
+        """Put everything from the first damaged entry on aside, so that what is appended next can be read.
 
         True if there was such an entry. Only for the process that writes.
         """

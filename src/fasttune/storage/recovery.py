@@ -1,7 +1,8 @@
 """What the dead left behind: the lock of an experiment, and the rings of processes that were killed.
 
-A report that returned is in a ring file of the experiment's folder until a commit of the journal holds it. Whoever opens
-the experiment next moves what is still there into the journal. The lock is the kernel's (flock): it ends with its process.
+A report that returned is in a ring file of the experiment's folder until a commit of the journal holds it.
+Whoever opens the experiment next moves what is still there into the journal. The lock is the kernel's
+(flock): it ends with its process.
 """
 
 from __future__ import annotations
@@ -89,10 +90,11 @@ def ring_sources(folder: str) -> list[int]:
 
 
 def recover_rings(folder: str, storage: Storage) -> int:
-    """Move what killed processes left in their rings into the journal; bytes moved. The caller holds the lock.
+    """Move what killed processes left in their rings into the journal; bytes moved. The caller has the lock.
 
-    What a ring holds goes on from where the journal ends; behind a damaged entry of the journal there is no such place, and
-    the rings are given up. OSError (no memory, no space, no right) leaves the rings that were not yet moved as they are.
+    What a ring holds goes on from where the journal ends. Behind a damaged entry of the journal there is no
+    such place, and the rings are given up. OSError (no memory, no space, no right) leaves the rings that
+    were not yet moved as they are.
     """
     sources = ring_sources(folder)
     damaged = bool(sources) and storage.mend()
@@ -156,7 +158,9 @@ def _left_in(path: str, fd: int, source: int, position: int) -> list[Entry]:
 
 
 def _warn_of(path: str, why: str) -> None:
-    warnings.warn(f"the ring {path} cannot be read ({why}); its last reports are lost", RuntimeWarning, stacklevel=3)
+    warnings.warn(
+        f"the ring {path} cannot be read ({why}); its last reports are lost", RuntimeWarning, stacklevel=3
+    )
 
 
 def _remove_rest(folder: str) -> None:

@@ -5,8 +5,8 @@ Tables:
     damaged(id, source, position, crc, data)   what :meth:`SqliteStorage.mend` put aside, if it ever had to
     trials(...)                                made from the journal for people and SQL tools
 
-Nothing in it is ever executed when it is opened. A commit survives the death of the process (WAL, synchronous=NORMAL);
-:meth:`SqliteStorage.flush_to_disk` also makes it survive a power cut.
+Nothing in it is ever executed when it is opened. A commit survives the death of the process (WAL,
+synchronous=NORMAL); :meth:`SqliteStorage.flush_to_disk` also makes it survive a power cut.
 """
 
 from __future__ import annotations
@@ -32,26 +32,32 @@ SETTINGS = (
     "PRAGMA cache_size = -4096",
 )
 TABLES = (
-    "CREATE TABLE IF NOT EXISTS journal (id INTEGER PRIMARY KEY, source INTEGER NOT NULL, position INTEGER NOT NULL, "
-    "crc INTEGER NOT NULL, data BLOB NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS journal (id INTEGER PRIMARY KEY, source INTEGER NOT NULL, "
+    "position INTEGER NOT NULL, crc INTEGER NOT NULL, data BLOB NOT NULL)",
 )
 
 
 class SqliteStorage(Storage):
-    """The journal of the experiment in ``folder``. ``create=False`` raises JournalError when there is none."""
+    """The journal of the experiment in ``folder``. With ``create=False`` JournalError when there is none."""
 
     def __init__(self, folder: str, *, create: bool = True) -> None:
         self.path = os.path.join(folder, FILE_NAME)
         self._connection: sqlite3.Connection | None = self._connect(create)
-        self._damaged_behind: int | None = None  # id of the last good entry, once a reading came upon a damaged one
+        self._damaged_behind: int | None = (
+            None  # id of the last good entry, once a reading came upon a damaged one
+        )
 
     def _connect(self, create: bool) -> sqlite3.Connection:
         import sqlite3
 
         if not create and not os.path.exists(self.path):
-            raise JournalError(f"there is no experiment at {os.path.dirname(self.path)!r}: {FILE_NAME} does not exist")
+            raise JournalError(
+                f"there is no experiment at {os.path.dirname(self.path)!r}: {FILE_NAME} does not exist"
+            )
         try:
-            connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=10.0)
+            connection = sqlite3.connect(
+                self.path, isolation_level=None, check_same_thread=False, timeout=10.0
+            )
         except sqlite3.OperationalError as error:
             raise JournalError(f"cannot open {self.path}: {error}") from error
         try:
@@ -60,8 +66,13 @@ class SqliteStorage(Storage):
                     connection.execute(statement)
             elif not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'journal'").fetchone():
                 connection.close()
-                raise JournalError(f"{self.path} is a database, but not one of fasttune's: it has no table 'journal'")
-        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the latter comes from damaged names of tables
+                raise JournalError(
+                    f"{self.path} is a database, but not one of fasttune's: it has no table 'journal'"
+                )
+        except (
+            sqlite3.DatabaseError,
+            UnicodeDecodeError,
+        ) as error:  # the latter comes from damaged names of tables
             connection.close()
             if isinstance(error, sqlite3.OperationalError) and not create:
                 return self._connect_read_only()
@@ -92,7 +103,10 @@ class SqliteStorage(Storage):
                     self._set_aside(self._damaged_behind)
                 connection.executemany(
                     "INSERT INTO journal (source, position, crc, data) VALUES (?, ?, ?, ?)",
-                    [(source, position, checksum(source, position, data), data) for source, position, data in entries],
+                    [
+                        (source, position, checksum(source, position, data), data)
+                        for source, position, data in entries
+                    ],
                 )
                 connection.execute("COMMIT")
             except BaseException:
@@ -113,7 +127,8 @@ class SqliteStorage(Storage):
             try:
                 if rows is None:
                     rows = connection.execute(
-                        "SELECT id, source, position, crc, data FROM journal ORDER BY id LIMIT -1 OFFSET ?", (after,)
+                        "SELECT id, source, position, crc, data FROM journal ORDER BY id LIMIT -1 OFFSET ?",
+                        (after,),
                     )
                 row = rows.fetchone()
             except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
@@ -179,7 +194,10 @@ class SqliteStorage(Storage):
             raise OSError(f"cannot write {self.path}: {error}") from error
 
     def has_table(self) -> bool:
-        return self.connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'trials'").fetchone() is not None
+        return (
+            self.connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'trials'").fetchone()
+            is not None
+        )
 
     def flush_to_disk(self) -> None:
         self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
@@ -208,7 +226,7 @@ def _unique(columns: Sequence[str], i: int) -> str:
 
 
 class SqliteReader(Storage):
-    """The journal of a folder, opened for each reading and closed behind it: for an analysis that may live for long."""
+    """The journal of a folder, opened for each reading and closed behind it: for a long-lived analysis."""
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
