@@ -41,7 +41,6 @@ KIND_ANSWER: Final = 34
 KIND_CONTINUE: Final = 35
 KIND_EXIT: Final = 36
 
-DEADLINE: Final[str]
 STATUSES: Final[tuple[str, str, str, str, str]]
 
 @disjoint_base
@@ -362,4 +361,3 @@ def judgements(
 ) -> list[tuple[int, int, int, tuple[tuple[str, ...], bytes] | None, bytes, int]]: ...
 
 def whole_records(data: Buffer) -> int: ...
-def adopt_orphans() -> None: ...

@@ -24,7 +24,7 @@ from fasttune.executors.base import Job, Suspended
 from fasttune.executors.wire import CANNOT_LOAD, FILE_BYTES, Wire
 
 if TYPE_CHECKING:
-    from fasttune.executors.host import Saved
+    pass
 
 LENGTH = 4  # bytes of a message's length on the control socket
 
@@ -86,7 +86,6 @@ def serve(control_fd: int, bell_fd: int, rules_fd: int, preload: tuple[str, ...]
     _core.adopt_orphans()
     try:
         while True:
-            sources: list[Any] = [sock, wake_r]
             ready, _, _ = select.select(sources, [], [])
             if wake_r in ready:
                 _drain(wake_r)
