@@ -16,7 +16,6 @@ NOT_PLAIN: Final = -1
 FULL: Final = -2
 MISSING: Final = -3
 NEVER_ASK: Final = 0xFFFFFFFF
-TURN: Final = 3
 DEADLINE: Final = "\0deadline"
 
 # Kinds of records; the last five go from the loop to a worker and are never stored.
