@@ -4,17 +4,20 @@ from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Final, Literal, Never, Self, final
 
-from typing_extensions import Buffer
+from typing_extensions import Buffer, disjoint_base
 
 # What report() returns; the first four are also decisions.
 CONTINUE: Final = 0
 STOP: Final = 1
 WAIT: Final = 2
+TURN: Final = 3
 PAUSE: Final = 3
 NOT_PLAIN: Final = -1
 FULL: Final = -2
 MISSING: Final = -3
 NEVER_ASK: Final = 0xFFFFFFFF
+TURN: Final = 3
+DEADLINE: Final = "\0deadline"
 
 # Kinds of records; the last five go from the loop to a worker and are never stored.
 KIND_START: Final = 1
@@ -40,6 +43,7 @@ KIND_EXIT: Final = 36
 
 STATUSES: Final[tuple[str, str, str, str, str]]
 
+@disjoint_base
 class EventQueue:
     def push(self, item: int) -> None: ...
     def push_front(self, item: int) -> None: ...
@@ -73,6 +77,7 @@ class Grant:  # made by Ledger.acquire() only
     @property
     def custom(self) -> dict[str, float]: ...
 
+@disjoint_base
 class Ledger:
     def __new__(
         cls,
@@ -96,6 +101,7 @@ class Ledger:
 
 def philox4x32(counter: tuple[int, int, int, int], key: tuple[int, int]) -> tuple[int, int, int, int]: ...
 
+@disjoint_base
 class SpaceNode:
     CONST: ClassVar[int]
     DRAW: ClassVar[int]
@@ -116,8 +122,8 @@ class SpaceNode:
     def children(self) -> tuple[SpaceNode, ...] | None: ...
     @property
     def conditional(self) -> bool: ...
-    def __init__(
-        self,
+    def __new__(
+        cls,
         kind: int,
         *,
         leaf: int = -1,
@@ -125,11 +131,12 @@ class SpaceNode:
         keys: tuple[Any, ...] | None = None,
         children: tuple[SpaceNode, ...] | None = None,
         conditional: bool = False,
-    ) -> None: ...
+    ) -> Self: ...
 
+@disjoint_base
 class Sampler:
-    def __init__(
-        self,
+    def __new__(
+        cls,
         rules: Sequence[tuple[str, float, float, float]],
         seed: int,
         root: SpaceNode | None = None,
@@ -138,12 +145,13 @@ class Sampler:
         grid: int = 1,
         constant: bool = False,
         conditional: bool = False,
-    ) -> None: ...
+    ) -> Self: ...
     def config(self, trial: int, calls: dict[int, Any] | None = None) -> Any: ...
     def build(self, values: Sequence[Any], calls: dict[int, Any] | None = None) -> Any: ...
     def values(self, trial: int) -> tuple[Any, ...]: ...
     def block(self, first: int, n: int) -> bytes: ...
 
+@disjoint_base
 class Ring:
     epoch: Final[float]
     bell_fd: int
@@ -187,6 +195,7 @@ class Ring:
     @property
     def orders(self) -> int: ...
 
+@disjoint_base
 class Rung:
     seen: Final[int]
     def __new__(cls, percentile: float, capacity: int = 1024) -> Self: ...
@@ -195,6 +204,7 @@ class Rung:
     def cutoff(self) -> float | None: ...
     def truncate(self, n: int) -> None: ...
 
+@disjoint_base
 class Asha:
     max_t: Final[float]
     stop_last_trials: Final[bool]
@@ -229,12 +239,14 @@ class Asha:
     def cutoffs(self) -> list[list[tuple[float, float | None]]]: ...
     def die_inside_lock(self, rung: int, value: float) -> None: ...
 
+@disjoint_base
 class Schema:
     keys: Final[tuple[str, ...]]
     kinds: Final[bytes]
     number: Final[int]
     def __new__(cls, keys: tuple[str, ...], kinds: bytes, number: int) -> Self: ...
 
+@disjoint_base
 class Reporter:
     ring: Final[Ring]
     rule: Final[Asha | None]
@@ -274,6 +286,7 @@ class Reporter:
         self, trial: int, iteration: int, started: float, base_total: float, rung: int, ask_from: int
     ) -> None: ...
     def suspend(self) -> tuple[int, int, float, float, int]: ...
+    def turn_in(self, seconds: float) -> None: ...
     def ask_again_from(self, step: int) -> None: ...
     def report(self, metrics: dict[str, Any]) -> int: ...
     def report_extra(
@@ -290,6 +303,7 @@ class IllegalTransition(ValueError):
     kind: int
     def __init__(self, trial: int, status: str, kind: int) -> None: ...
 
+@disjoint_base
 class TrialTable:
     n: Final[int]
     schemas: Final[list[Schema]]
@@ -328,12 +342,14 @@ class TrialTable:
         n: int = -1,
     ) -> array[Any]: ...
 
+@disjoint_base
 class ReportColumns:
     def add(self, data: Buffer, source: int, only_trial: int = -1) -> None: ...
     def blocks(
         self,
     ) -> list[tuple[tuple[str, ...], str, bytes, bytes, bytes, list[bytes], dict[int, bytes]]]: ...
 
+def adopt_orphans() -> None: ...
 def current() -> Reporter | None: ...
 def decode(data: Buffer) -> list[tuple[int, int, int, int, int, float, bytes]]: ...
 def die_with_parent() -> None: ...
@@ -343,3 +359,5 @@ def encode(
 def judgements(
     data: Buffer, table_maps: list[tuple[tuple[str, ...], bytes]] | None = None
 ) -> list[tuple[int, int, int, tuple[tuple[str, ...], bytes] | None, bytes, int]]: ...
+
+def whole_records(data: Buffer) -> int: ...

@@ -227,7 +227,7 @@ class TuneLoop:
         if program.rule.kind == "none" or program.asks:
             return None
         shared = getattr(self._executor, "shared_rule", None)
-        rule = shared(program) if shared is not None else program.rule.build(program.capacity)
+        rule: Any = shared(program) if shared is not None else program.rule.build(program.capacity)
         for trial, rung, _, value in self.state.judgements() if len(self.state) else ():
             rule.record(trial, rung, value)
         self.spec.scheduler.live_rule = rule  # type: ignore[attr-defined]
@@ -641,9 +641,10 @@ class Interrupts:
     """Ctrl-C ends the run and keeps its results; a second one is a KeyboardInterrupt for the caller, too. SIGTERM ends
     the run in the same way and then the process, as it would have without us. Only in the main thread.
 
-    The loop is never torn out of its own work: the first signal is only noted, unless a trial runs in this process; the
-    second one gets the loop out of a callback or searcher that does not come back; the third out of everything. A trial in
-    this process that swallows KeyboardInterrupt for ever is ended with the process, by the fifth (its reports survive).
+    The loop is never torn out of its own work: the first signal is only noted, unless a trial runs in this process;
+    the second one gets the loop out of a callback or searcher that does not come back; the third out of everything. A
+    trial in this process that swallows KeyboardInterrupt for ever is ended with the process, by the fifth (its reports
+    survive).
     """
 
     def __init__(self, loop: TuneLoop) -> None:

@@ -418,7 +418,7 @@ def _read_nvml() -> tuple[tuple[Gpu, ...], str]:
             absent = "cannot open shared object" in str(error)
             return (), f"no NVIDIA driver ({'libnvidia-ml.so.1 not found' if absent else error})"
     try:
-        import pynvml  # type: ignore[import-untyped]
+        import pynvml
     except ImportError as error:
         return (), f"the package nvidia-ml-py cannot be imported ({error}); install it to use GPUs"
     try:

@@ -396,7 +396,7 @@ class Tuner:
         )
 
     def _pickled(self) -> bytes | None:
-        import cloudpickle  # type: ignore[import-untyped]
+        import cloudpickle
 
         kept = {
             "param_space": self._param_space,

@@ -48,7 +48,7 @@ def make_executor(
 
 def _fitting(supply: Any, request: Any, limit: int) -> int:
     """How many trials fit at once, found by trying; at most one per CPU if they ask for nothing."""
-    taken = []
+    taken: list[Any] = []
     while len(taken) < min(limit, os.cpu_count() or 1, 4096) and (placement := supply.acquire(request)) is not None:
         taken.append(placement)
     for placement in taken:

@@ -20,6 +20,7 @@ from fasttune.session import TrialContext, end_function, handle_return, run_func
 if TYPE_CHECKING:
     from fasttune.trainable import Trainable
 
+Saved = tuple[int, int, float, float, int]  # what Reporter.suspend() keeps of a trial
 LONGEST_TEXT = 100_000  # bytes of a traceback that are kept
 
 
@@ -91,7 +92,7 @@ class HostContext(TrialContext):
         return self.job.dirname or self.host.dirname(self.job)
 
     @property
-    def resources(self) -> Any:  # type: ignore[override]
+    def resources(self) -> Any:
         return self.host.resources(self.job)
 
 
@@ -307,7 +308,7 @@ class Host:
     # -- failures -----------------------------------------------------------------------------------------------------
 
     def is_interrupt(self, error: BaseException) -> bool:
-        """A Ctrl-C of whoever runs the experiment. Workers get none: one that is raised there is the trial's own failure."""
+        """A Ctrl-C of whoever runs the experiment. Workers get none: one raised there is the trial's own failure."""
         return isinstance(error, KeyboardInterrupt) and not self.alone
 
     def failed(self, error: BaseException) -> None:

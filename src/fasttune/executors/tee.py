@@ -37,7 +37,7 @@ def tee(folder: str, out_name: str, err_name: str) -> Iterator[None]:
             open(os.path.join(folder, err_name), "a", buffering=1, encoding="utf-8")
         )
         before = sys.stdout, sys.stderr
-        sys.stdout, sys.stderr = Tee(before[0], out), Tee(before[1], err)  # type: ignore[assignment]
+        sys.stdout, sys.stderr = Tee(before[0], out), Tee(before[1], err)
         try:
             yield
         finally:

@@ -17,11 +17,14 @@ import socket
 import sys
 from collections import deque
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fasttune import _core
-from fasttune.executors.base import Job
+from fasttune.executors.base import Job, Suspended
 from fasttune.executors.wire import CANNOT_LOAD, FILE_BYTES, Wire
+
+if TYPE_CHECKING:
+    pass
 
 LENGTH = 4  # bytes of a message's length on the control socket
 
@@ -79,10 +82,11 @@ def serve(control_fd: int, bell_fd: int, rules_fd: int, preload: tuple[str, ...]
     gc.collect()
     gc.freeze()
     alive: set[int] = set()
+    sources: list[socket.socket | int] = [sock, wake_r]
     _core.adopt_orphans()
     try:
         while True:
-            ready, _, _ = select.select([sock, wake_r], [], [])
+            ready, _, _ = select.select(sources, [], [])
             if wake_r in ready:
                 _drain(wake_r)
                 _collect(sock, alive)
@@ -263,7 +267,7 @@ class Worker:
         self._orders: deque[tuple[Any, ...]] = deque()
         self._answers: dict[int, int] = {}  # trial -> decision
         self._exit = False
-        self._suspended: dict[int, tuple[Any, tuple[Any, ...], Any]] = {}
+        self._suspended: dict[int, tuple[Any, Suspended, Any]] = {}
         if program.pauses:
             import greenlet
 

@@ -115,8 +115,8 @@ def recover_rings(folder: str, storage: Storage) -> int:
 
 
 def _wait_for_writer(fd: int) -> None:
-    """Wait until no other process writes this ring: a worker holds the kernel's lock on its file until it is dead, which
-    may be moments after its driver."""
+    """Wait until no other process writes this ring: a worker holds the kernel's lock on its file until it is dead,
+    which may be moments after its driver."""
     import fcntl
 
     deadline = time.monotonic() + DYING_S
