@@ -193,7 +193,7 @@ def test_N5_nothing_there_and_a_damaged_journal(analysis, tmp_path):
     connection.close()
     with pytest.warns(RuntimeWarning, match="damaged"):  # noqa: PT031 - reading warns, whichever line does it
         again = tune.ExperimentAnalysis(analysis.experiment_path)
-        assert len(again.trials) <= expected
+    assert len(again.trials) <= expected
     other = tmp_path / "other"
     other.mkdir()
     (other / "experiment.db").write_bytes(b"not a database, but long enough to be taken for one" * 100)
