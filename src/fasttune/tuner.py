@@ -201,7 +201,7 @@ def run(
     )
     with workers_launched(executor):
         spec = resolve(as_experiments(run_or_experiment, for_one_experiment), call)
-    return analysis_of(execute(spec), spec)
+        return analysis_of(execute(spec), spec)
 
 
 def run_experiments(
@@ -277,9 +277,9 @@ class Tuner:
         kept = self._pickled()  # before the run, which changes searcher and scheduler
         with workers_launched(self._run_config.executor):
             spec = resolve([self._experiment()], self._call())
-        self._path = spec.path
-        _write_tuner_file(spec.path, kept)
-        self._state = execute(spec)
+            self._path = spec.path
+            _write_tuner_file(spec.path, kept)
+            self._state = execute(spec)
         return self._grid(self._state, spec.metric, spec.mode)
 
     def get_results(self) -> ResultGrid:
