@@ -112,6 +112,8 @@ def draw_learning_curves(analysis: tune.ExperimentAnalysis, best_id: str, pictur
     figure, axes = pyplot.subplots(figsize=(9, 5.5), layout="constrained")
     frames = analysis.trial_dataframes
     for frame in frames.values():
+        if frame.empty:  # an interrupted run leaves trials that have not begun
+            continue
         marker = "." if len(frame) == 1 else None
         axes.plot(
             frame["training_iteration"],
