@@ -158,8 +158,8 @@ class ExperimentState(ExperimentRecords):
         scores = self.retention is not None and self.retention.attribute is not None
         if self.asks or hears_results or scores or "on_trial_result" in self.hooks:
             watch |= REPORT_BIT
-        told = self.hooks & {"on_trial_complete", "on_trial_error"}
-        if self.asks or searcher is not None or self.retention is not None or told:
+        hears_ends = searcher is not None or bool(self.hooks & {"on_trial_complete", "on_trial_error"})
+        if self.asks or hears_ends or self.retention is not None:
             watch |= ENDS
         if self.chooses or "on_trial_start" in self.hooks:
             watch |= STARTS

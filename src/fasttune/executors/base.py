@@ -129,8 +129,8 @@ class Executor(ABC):
         """End a trial that does not listen, with its process. The death is reported as any other."""
 
     def withdraw(self) -> list[int]:
-        """Trials that it was given and that have not begun shall not begin, as far as that can still be had; those
-        among them that were started one by one."""
+        """Trials that it was given and that have not begun shall not begin, as far as that can still be had; returns
+        those among them that were started one by one."""
         return []
 
     @abstractmethod
