@@ -16,6 +16,8 @@ NOT_PLAIN: Final = -1
 FULL: Final = -2
 MISSING: Final = -3
 NEVER_ASK: Final = 0xFFFFFFFF
+TURN: Final = 3
+DEADLINE: Final = "\0deadline"
 
 # Kinds of records; the last five go from the loop to a worker and are never stored.
 KIND_START: Final = 1
@@ -121,8 +123,8 @@ class SpaceNode:
     def children(self) -> tuple[SpaceNode, ...] | None: ...
     @property
     def conditional(self) -> bool: ...
-    def __init__(
-        self,
+    def __new__(
+        cls,
         kind: int,
         *,
         leaf: int = -1,
@@ -130,7 +132,7 @@ class SpaceNode:
         keys: tuple[Any, ...] | None = None,
         children: tuple[SpaceNode, ...] | None = None,
         conditional: bool = False,
-    ) -> None: ...
+    ) -> Self: ...
 
 @disjoint_base
 class Sampler:
@@ -358,4 +360,6 @@ def encode(
 def judgements(
     data: Buffer, table_maps: list[tuple[tuple[str, ...], bytes]] | None = None
 ) -> list[tuple[int, int, int, tuple[tuple[str, ...], bytes] | None, bytes, int]]: ...
+
 def whole_records(data: Buffer) -> int: ...
+def adopt_orphans() -> None: ...

@@ -227,9 +227,7 @@ class TuneLoop:
         if program.rule.kind == "none" or program.asks:
             return None
         shared = getattr(self._executor, "shared_rule", None)
-        rule = shared(program) if shared is not None else program.rule.build(program.capacity)
-        if rule is None:
-            return None
+        rule: Any = shared(program) if shared is not None else program.rule.build(program.capacity)
         for trial, rung, _, value in self.state.judgements() if len(self.state) else ():
             rule.record(trial, rung, value)
         self.spec.scheduler.live_rule = rule  # type: ignore[attr-defined]

@@ -100,8 +100,7 @@ def test_F1_without_a_checkpoint_it_starts_over(run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("allowed", "status", "tries"),
-    [(0, "ERROR", 1), (2, "ERROR", 3), (3, "TERMINATED", 4), (-1, "TERMINATED", 4)],
+    ("allowed", "status", "tries"), [(0, "ERROR", 1), (2, "ERROR", 3), (3, "TERMINATED", 4), (-1, "TERMINATED", 4)]
 )
 def test_F1_as_often_as_allowed(run, tmp_path, allowed, status, tries):
     notes = tmp_path / "notes"

@@ -269,10 +269,29 @@ def test_R5_a_budget_and_a_stop_dict(run):
             run(sleeps, time_budget_s=wrong)
 
 
+class AfterReports(tune.Stopper):
+    """Ends the experiment when it has seen so many reports."""
+
+    def __init__(self, reports: int) -> None:
+        self.left = reports
+
+    def __call__(self, trial_id, result):
+        self.left -= 1
+        return False
+
+    def stop_all(self):
+        return self.left <= 0
+
+
 def test_R6_no_end_but_the_budget(run):
     analysis = run(counts, num_samples=-1, time_budget_s=0.3, config={"x": tune.uniform(0, 1)})
+    assert {trial.status for trial in analysis.trials} <= {"TERMINATED", "PENDING"}
+
+
+def test_R6_no_end_but_a_stopper(run):
+    analysis = run(counts, num_samples=-1, stop=AfterReports(45), config={"x": tune.uniform(0, 1)})
     statuses = [trial.status for trial in analysis.trials]
-    assert statuses.count("TERMINATED") >= 1
+    assert statuses.count("TERMINATED") >= 4
     assert set(statuses) <= {"TERMINATED", "PENDING"}
 
 
@@ -284,10 +303,11 @@ def test_R6_no_end_with_a_searcher(run):
         def on_trial_complete(self, trial_id, result=None, error=False):
             pass
 
-    analysis = run(counts, num_samples=-1, time_budget_s=0.3, search_alg=Endless())
-    assert len(analysis.trials) > 1
-    # a worker may have been handed one that it had no time to begin
-    assert sum(trial.status == "PENDING" for trial in analysis.trials) <= 2
+    analysis = run(counts, num_samples=-1, stop=AfterReports(10), time_budget_s=60, search_alg=Endless())
+    statuses = [trial.status for trial in analysis.trials]
+    assert len(statuses) >= 5
+    assert statuses.count("PENDING") <= 2  # one for each worker
+    assert set(statuses) <= {"TERMINATED", "PENDING"}
 
 
 def test_R5_long_trials_are_seen_while_they_run(run):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import fasttune as tune
-from fasttune.schedulers import AsyncHyperBandScheduler, ASHAScheduler, FIFOScheduler, TrialScheduler
+from fasttune.schedulers import ASHAScheduler, AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
 
 def curve(config: dict[str, Any]) -> None:
@@ -63,7 +63,7 @@ def slow_asha(curves: list[list[float]], max_t: int, grace: int, eta: float) -> 
     got = []
     for values in curves:
         t = 0
-        for t, value in enumerate(values, 1):  # noqa: B007 - the last one is what counts
+        for t, value in enumerate(values, 1):
             if t >= max_t:
                 rungs.get(t, []).append(value)
                 break

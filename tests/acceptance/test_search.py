@@ -64,10 +64,11 @@ def test_A1_random_search_is_the_same_whatever_the_concurrency(run):
 
 def test_A1_both_executors_draw_the_same_configs(tmp_path):
     space = {"x": tune.loguniform(1e-5, 1), "layers": tune.randint(1, 9)}
+    options: dict[str, Any] = {"num_samples": 9, "seed": 3, "storage_path": tmp_path, "verbose": 0}
     found = [
-        [t.config for t in tune.run(square, config=space, num_samples=9, seed=3, executor=e, storage_path=tmp_path, verbose=0).trials]
-        for e in ("inline", "process")
-    ]  # fmt: skip
+        [trial.config for trial in tune.run(square, config=space, executor=name, **options).trials]
+        for name in ("inline", "process")
+    ]
     assert found[0] == found[1]
 
 
@@ -100,9 +101,7 @@ def test_A1_the_searcher_by_name(run):
 
 def test_A2_a_searcher_hears_results_and_suggests_from_them(run):
     searcher = Halving()
-    analysis = run(
-        square, search_alg=searcher, num_samples=4, metric="score", mode="min", max_concurrent_trials=1
-    )
+    analysis = run(square, search_alg=searcher, num_samples=4, metric="score", mode="min", max_concurrent_trials=1)
     assert xs(analysis) == [4.0, 2.0, 1.0, 0.5]
     assert (searcher.metric, searcher.mode) == ("score", "min")
     first = analysis.trials[0].trial_id
@@ -220,10 +219,19 @@ def test_A2_wrapped_searchers_in_a_run(run):
 
 def test_A2_an_interrupted_search_goes_on(run):
     searcher = Halving()
-    first = run(square, search_alg=searcher, num_samples=2, name="exp", max_concurrent_trials=1, metric="score", mode="min")
+    first = run(
+        square, search_alg=searcher, num_samples=2, name="exp", max_concurrent_trials=1, metric="score", mode="min"
+    )
     again = Halving()
     second = run(
-        square, search_alg=again, num_samples=4, name="exp", max_concurrent_trials=1, metric="score", mode="min", resume="AUTO"
+        square,
+        search_alg=again,
+        num_samples=4,
+        name="exp",
+        max_concurrent_trials=1,
+        metric="score",
+        mode="min",
+        resume="AUTO",
     )
     assert xs(first) == [4.0, 2.0]
     assert xs(second) == [4.0, 2.0, 1.0, 0.5]

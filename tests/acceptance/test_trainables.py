@@ -402,9 +402,7 @@ def test_T8_a_refused_reset_fails_the_trial(run, tmp_path):
             return False
 
     config = {"notes": str(tmp_path / "notes"), "value": tune.grid_search([1, 2])}
-    analysis = run(
-        Refuses, config=config, reuse_actors=True, max_concurrent_trials=1, raise_on_failed_trial=False
-    )
+    analysis = run(Refuses, config=config, reuse_actors=True, max_concurrent_trials=1, raise_on_failed_trial=False)
     assert [trial.status for trial in analysis.trials] == ["TERMINATED", "ERROR"]
     assert "reset_config" in str(analysis.trials[1].get_error())
 
@@ -418,9 +416,7 @@ def test_T8_an_instance_whose_step_failed_is_not_reused(run, tmp_path):
 
     notes = tmp_path / "notes"
     config = {"notes": str(notes), "value": tune.grid_search([1, 2, 3])}
-    analysis = run(
-        FailsOnTwo, config=config, reuse_actors=True, max_concurrent_trials=1, raise_on_failed_trial=False
-    )
+    analysis = run(FailsOnTwo, config=config, reuse_actors=True, max_concurrent_trials=1, raise_on_failed_trial=False)
     assert [trial.status for trial in analysis.trials] == ["TERMINATED", "ERROR", "TERMINATED"]
     assert [line.split()[0] for line in lines(notes)] == ["setup", "reset", "cleanup", "setup", "cleanup"]
 

@@ -101,9 +101,9 @@ def test_C2_17_two_interrupts_end_the_program(lab: Lab, executor: str) -> None:
     check_acks(lab, lab.reopen())
 
 
-def test_C2_17_a_second_interrupt_leaves_a_callback_that_does_not_come_back(lab: Lab, executor: str) -> None:
+def test_C2_17_a_second_interrupt_leaves_a_callback_that_does_not_come_back(lab: Lab) -> None:
     stuck = lab.folder / "stuck"
-    process = lab.start(lab.told("endless", executor, samples=2, workers=1, stuck=str(stuck)))
+    process = lab.start(lab.told("endless", "process", samples=2, workers=1, stuck=str(stuck)))
     assert lab.wait_for_acks(20, process)
     stuck.touch()
     press(process)

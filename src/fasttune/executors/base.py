@@ -50,6 +50,9 @@ class Program:
     log_to_file: tuple[str, str] | None = None
 
 
+Suspended = tuple[int, int, float, float, int]  # what Reporter.suspend() gives and resume() takes
+
+
 class Job(NamedTuple):
     """One trial to run."""
 

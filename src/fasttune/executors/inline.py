@@ -21,8 +21,8 @@ from typing import Any
 
 from fasttune import _core
 from fasttune.error import StopTrial
-from fasttune.executors.base import Batch, Death, Executor, Job, Program
-from fasttune.executors.host import Host, HostContext, Saved
+from fasttune.executors.base import Batch, Death, Executor, Job, Program, Suspended
+from fasttune.executors.host import Host, HostContext
 
 RING_BYTES = 1 << 22
 SLICE_S = 0.02  # how long plain trials run before the loop gets its turn
@@ -43,8 +43,8 @@ class InlineExecutor(Executor):
         self._jobs: deque[Job] = deque()
         self._ready: deque[tuple[int, int]] = deque()  # trial, decision
         self._waiting: dict[int, Any] = {}  # trial -> greenlet that waits in its report
-        self._paused: dict[int, tuple[Any, Saved, HostContext]] = {}
-        self._state: dict[int, tuple[Saved, HostContext]] = {}
+        self._paused: dict[int, tuple[Any, Suspended, HostContext]] = {}
+        self._state: dict[int, tuple[Suspended, HostContext]] = {}
         self._grant = 256
         self._stride = 1
         self._slice_ends = 0.0

@@ -20,7 +20,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from fasttune import _core
-from fasttune.executors.base import Job
+from fasttune.executors.base import Job, Suspended
 from fasttune.executors.wire import CANNOT_LOAD, FILE_BYTES, Wire
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ def serve(control_fd: int, bell_fd: int, rules_fd: int, preload: tuple[str, ...]
     _core.adopt_orphans()
     try:
         while True:
+            sources: list[Any] = [sock, wake_r]
             ready, _, _ = select.select(sources, [], [])
             if wake_r in ready:
                 _drain(wake_r)
@@ -267,7 +268,7 @@ class Worker:
         self._orders: deque[tuple[Any, ...]] = deque()
         self._answers: dict[int, int] = {}  # trial -> decision
         self._exit = False
-        self._suspended: dict[int, tuple[Any, Saved, Any]] = {}
+        self._suspended: dict[int, tuple[Any, Suspended, Any]] = {}
         if program.pauses:
             import greenlet
 
