@@ -16,7 +16,6 @@ NOT_PLAIN: Final = -1
 FULL: Final = -2
 MISSING: Final = -3
 NEVER_ASK: Final = 0xFFFFFFFF
-TURN: Final = 3
 DEADLINE: Final = "\0deadline"
 
 # Kinds of records; the last five go from the loop to a worker and are never stored.
@@ -41,7 +40,6 @@ KIND_ANSWER: Final = 34
 KIND_CONTINUE: Final = 35
 KIND_EXIT: Final = 36
 
-DEADLINE: Final[str]
 STATUSES: Final[tuple[str, str, str, str, str]]
 
 @disjoint_base
@@ -362,4 +360,3 @@ def judgements(
 ) -> list[tuple[int, int, int, tuple[tuple[str, ...], bytes] | None, bytes, int]]: ...
 
 def whole_records(data: Buffer) -> int: ...
-def adopt_orphans() -> None: ...

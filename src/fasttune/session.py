@@ -302,10 +302,8 @@ def deliver(
     name = _keep_checkpoint(reporter.context, checkpoint)
     text = _to_json(extra) if extra else b""
     while True:
-        if name is None and not extra:
-            code = reporter.report(numbers)
-        else:
-            code = reporter.report_extra(numbers, extra, text, name)
+        plain = name is None and not extra
+        code = reporter.report(numbers) if plain else reporter.report_extra(numbers, extra, text, name)
         if code != FULL:
             break
         reporter.context.flush()

@@ -17,14 +17,11 @@ import socket
 import sys
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fasttune import _core
 from fasttune.executors.base import Job, Suspended
 from fasttune.executors.wire import CANNOT_LOAD, FILE_BYTES, Wire
-
-if TYPE_CHECKING:
-    from fasttune.executors.host import Saved
 
 LENGTH = 4  # bytes of a message's length on the control socket
 
@@ -86,7 +83,6 @@ def serve(control_fd: int, bell_fd: int, rules_fd: int, preload: tuple[str, ...]
     _core.adopt_orphans()
     try:
         while True:
-            sources: list[Any] = [sock, wake_r]
             ready, _, _ = select.select(sources, [], [])
             if wake_r in ready:
                 _drain(wake_r)
