@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import fasttune as tune
-from fasttune.schedulers import ASHAScheduler, HyperBandScheduler
+from fasttune.schedulers import ASHAScheduler
 
 
 # A trainable is what gets tuned: a function that reports its score as often as it likes ...
@@ -76,9 +76,9 @@ def main() -> None:
     every = tune.run(show_config, config=EVERY_DOMAIN, num_samples=2, verbose=0)
     print(f"every domain: {len(every.trials)} trials (2 samples x 3 points of the grid)")
 
-    # A scheduler stops or pauses trials that are not worth more time.
-    hyperband = HyperBandScheduler(metric="score", mode="max")
-    tune.run(trainable, config=space, num_samples=20, scheduler=hyperband, verbose=0)
+    # A scheduler stops trials that are not worth more time.
+    asha = ASHAScheduler(metric="score", mode="max", max_t=20)
+    tune.run(trainable, config=space, num_samples=20, scheduler=asha, verbose=0)
 
     # A stop criterion ends each trial; the analysis answers what came of them.
     analysis = tune.run(

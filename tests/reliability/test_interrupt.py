@@ -35,7 +35,7 @@ def check_journal(lab: Lab) -> Any:
     return state
 
 
-@pytest.mark.parametrize("acks", [1, 7, 60, 400])
+@pytest.mark.parametrize("acks", [1, 100])
 def test_C2_17_one_interrupt_returns_the_results(lab: Lab, executor: str, acks: int) -> None:
     process = lab.start(lab.told("endless", executor, samples=3, workers=2))
     assert lab.wait_for_acks(acks, process)
@@ -70,7 +70,7 @@ def test_C2_17_an_interrupted_experiment_goes_on_where_it_was(lab: Lab, executor
 
 def test_C2_17_interrupted_again_and_again(lab: Lab, executor: str) -> None:
     told = lab.told("steady", executor, samples=120, reports=4, workers=2, seed=5, resume="AUTO")
-    for acks in (1, 30, 100, 60):
+    for acks in (1, 40, 100):
         process = lab.start(told)
         lab.wait_for_acks(acks, process)
         press(process)

@@ -94,7 +94,7 @@ def test_C2_2_nested_kills_while_resuming_converge(lab: Lab) -> None:
     rng = random.Random(7)
     told = lab.told("steady", "process", samples=60, reports=REPORTS, seed=7, workers=2, resume="AUTO")
     ended: dict[int, int] = {}
-    for _ in range(8):
+    for _ in range(6):
         process = lab.start(told)
         lab.wait_for_acks(rng.randint(1, 12), process)
         lab.kill_everything()

@@ -163,7 +163,7 @@ def test_C2_19_many_runs_open_no_more_files_than_one(tmp_path: Path, executor: s
     a_run(quick, executor, tmp_path)
     gc.collect()
     before = open_files()
-    runs = 30 if executor == "inline" else 10
+    runs = 30 if executor == "inline" else 6
     analyses = [a_run(quick, executor, tmp_path, 2) for _ in range(runs)]
     opened = [tune.ExperimentAnalysis(one.experiment_path) for one in analyses]
     assert len({one.experiment_path for one in analyses}) == runs

@@ -49,7 +49,7 @@ def test_C2_9_a_second_driver_is_refused_naming_the_first(lab: Lab) -> None:
     first = lab.start(lab.told("endless", "process", samples=2, workers=2))
     assert lab.wait_for_acks(10, first)
     told = lab.told("endless", "process", samples=2, resume="AUTO")
-    for _ in range(20):
+    for _ in range(8):
         with pytest.raises(ExperimentLockedError, match=rf"being written by process {first.pid}: "):
             crash_script.run(told)
     assert first.poll() is None
@@ -75,7 +75,7 @@ def test_C2_9_reading_beside_the_driver_disturbs_nobody(lab: Lab, executor: str)
 
 def test_C2_9_two_drivers_that_start_at_once(lab: Lab) -> None:
     """They get two folders, or one of them is refused at once: never one journal for two."""
-    for _ in range(4):
+    for _ in range(3):
         both = [lab.start(lab.told("steady", "inline", samples=20)) for _ in range(2)]
         for process in both:
             _, err = process.communicate(timeout=30)
