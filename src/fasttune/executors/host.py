@@ -20,7 +20,6 @@ from fasttune.session import TrialContext, end_function, handle_return, run_func
 if TYPE_CHECKING:
     from fasttune.trainable import Trainable
 
-Saved = tuple[int, int, float, float, int]  # what Reporter.suspend() keeps of a trial
 LONGEST_TEXT = 100_000  # bytes of a traceback that are kept
 
 

@@ -17,14 +17,11 @@ import socket
 import sys
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fasttune import _core
 from fasttune.executors.base import Job, Suspended
 from fasttune.executors.wire import CANNOT_LOAD, FILE_BYTES, Wire
-
-if TYPE_CHECKING:
-    pass
 
 LENGTH = 4  # bytes of a message's length on the control socket
 
