@@ -1,7 +1,8 @@
 """The scheduler contract: trials and results come in, decisions go out.
 
-A scheduler returns values; it holds no handle to act with. ``state`` is a read-only view of the experiment
-(``trials``, ``get_trial(trial_id)``). Results are flattened ("a/b"). The order is: ``on_trial_add`` once,
+A scheduler returns values; it holds no handle to act with: it answers for the trial that reported, and what it wants
+done about others it leaves in ``orders()``. ``state`` is a read-only view of the experiment (``trials``,
+``get_trial(trial_id)``, ``trials_of(status, most)``). Results are flattened ("a/b"). The order is: ``on_trial_add`` once,
 ``on_trial_result`` per report unless a stop criterion ended the trial first, then one of ``on_trial_complete`` (it
 ended or was stopped), ``on_trial_error`` (it failed; ``on_trial_add`` follows if it is tried again) or
 ``on_trial_remove`` (it was stopped while it was not running). Called from one thread. An exception ends the run with
@@ -10,10 +11,43 @@ that exception.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from fasttune.rule import NO_RULE, CompiledRule
 from fasttune.trial import Trial
+
+
+class Save(NamedTuple):
+    """Order: a class Trainable that just reported, or is paused, saves a checkpoint now. Nobody waits for it. A function
+    is not disturbed: its checkpoints are those it reports."""
+
+    trial: Trial
+
+
+class End(NamedTuple):
+    """Order: a trial that is waiting or paused is over. ``on_trial_remove`` follows."""
+
+    trial: Trial
+
+
+class Change(NamedTuple):
+    """Order: the trial, which is paused or was answered PAUSE just now, goes on as told here; what is None stays.
+
+    With ``donor`` it goes on from that trial's newest checkpoint, once a Save that was ordered for it is done; when the
+    donor ends without one, the trial stays as it was. ``config`` is what the trial gets then, ``tag`` what its name
+    shows of it, ``resources`` a request in any form that ``resources_per_trial`` takes. The trial is PENDING afterwards
+    and is run when ``choose_trial_to_run`` names it.
+    """
+
+    trial: Trial
+    config: dict[str, Any] | None = None
+    donor: Trial | None = None
+    tag: str | None = None
+    resources: Any = None
+
+
+Order = Save | End | Change
 
 
 class TrialScheduler:
@@ -62,6 +96,16 @@ class TrialScheduler:
     def on_trial_result(self, state: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Decide: CONTINUE, PAUSE, STOP or NOOP."""
         return self.CONTINUE
+
+    def ask_from(self, trial: Trial) -> int:
+        """The ``training_iteration`` from which on this trial's reports have to be decided. Reports before it go on
+        without asking, and ``on_trial_result`` is not called for them. Asked when the trial starts, goes on, and after
+        each of its decisions."""
+        return 0
+
+    def orders(self) -> Sequence[Order]:
+        """What else is to be done now, in this order. Asked after every hook; each order is given once."""
+        return ()
 
     def on_trial_complete(self, state: Any, trial: Trial, result: dict[str, Any]) -> None:
         """The trial ended; ``result`` is its last one."""
