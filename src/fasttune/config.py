@@ -525,6 +525,7 @@ class RunSpec:
     failure: FailureConfig = field(default_factory=FailureConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     max_concurrent: int | None = None
+    max_suspended: int = MAX_SUSPENDED
     executor: str = EXECUTORS[0]
     gpus: list[int | str] | None = None
     callbacks: list[Callback] = field(default_factory=list)
