@@ -26,12 +26,14 @@ from fasttune.schedulers.base import Change, compiled_rule
 from fasttune.search.base import Searcher
 from fasttune.search.basic_variant import BasicVariantGenerator
 from fasttune.search.variants import Variants
+from fasttune.space import unflatten_dict
 from fasttune.storage.recovery import ExperimentLock, recover_rings
 from fasttune.storage.sqlite import SqliteReader, SqliteStorage
 from fasttune.trial import Trial, allowed_folder_name
 
 if TYPE_CHECKING:
     from fasttune.config import ResumeConfig, RunSpec
+    from fasttune.resources import PlacementGroupFactory
     from fasttune.storage.base import Entry, Storage
 
 CODES = {"CONTINUE": _core.CONTINUE, "NOOP": _core.CONTINUE, "STOP": _core.STOP, "PAUSE": _core.PAUSE}
@@ -374,6 +376,10 @@ class ExperimentState(ExperimentRecords):
     def is_class(self, i: int) -> bool:
         """Trial i is a class Trainable, which can be told to save."""
         return isinstance(self.spec.trainables[self.experiment_of(i)].trainable, type)
+
+    def changed_request(self, i: int) -> PlacementGroupFactory | None:
+        """The resources that trial i was changed to have; None: those of its trainable."""
+        return self.resources(i) if i in self._requests else None
 
     def has_present_checkpoint(self, i: int) -> bool:
         """Trial i has a checkpoint of where it is now."""
@@ -753,9 +759,9 @@ class ExperimentState(ExperimentRecords):
             self._add(range(event[1], event[1] + event[3]))
         elif kind == _core.KIND_CONFIG:
             i = event[1]
-            self.given[i] = self._suggested[i]["config"]
-            if self.searcher is not None:
-                self.searcher.suggest(self.trial_id(i))  # brings its own state to where it was
+            config = self._suggested_again(i)
+            if i not in self._configs:  # else it was changed since
+                self.given[i] = config
             self._add(range(i, i + 1))
         elif kind == _core.KIND_REQUEUED:
             self._undone.pop(event[1], None)
@@ -782,6 +788,16 @@ class ExperimentState(ExperimentRecords):
                 self.end(i)
             elif decision == _core.PAUSE:
                 self._record(_core.KIND_PAUSED, i, self.table.iteration(i))
+
+    def _suggested_again(self, i: int) -> dict[str, Any]:
+        """The config of trial i as the searcher, brought to where it was, makes it again; as the journal has it, if the
+        two are not the same."""
+        told: dict[str, Any] = self._suggested[i]["config"]
+        if self.searcher is None:
+            return told
+        again = self.searcher.replay(self.trial_id(i), unflatten_dict(self._suggested[i]["params"]))
+        config = merged(self.spec.trainables[self._suggested[i]["experiment"]].space, again)
+        return config if plain_json(config) == told else told
 
     def _requeue_unfinished(self, resume: ResumeConfig) -> None:
         from fasttune.config import ResumeType

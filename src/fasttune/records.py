@@ -366,7 +366,8 @@ class ExperimentRecords:
     def resources(self, i: int) -> PlacementGroupFactory:
         from fasttune.resources import PlacementGroupFactory
 
-        told = self._requests.get(i) or self._told.get(i, {}).get("resources") or self.meta["trainables"][self.experiment_of(i)].get("resources")
+        told = self._requests.get(i) or self._told.get(i, {}).get("resources")
+        told = told or self.meta["trainables"][self.experiment_of(i)].get("resources")
         return PlacementGroupFactory(*told) if told else PlacementGroupFactory([{"CPU": 1}])
 
     def trial_name(self, i: int) -> str:

@@ -100,7 +100,7 @@ class InlineExecutor(Executor):
         return withdrawn
 
     def resume(self, trial: int, ask_from: int = 0) -> bool:
-        if trial not in self._left.paused:
+        if trial not in self._suspended.paused:
             raise TuneError(f"trial {trial} is not paused in this process")
         if self.room() <= 0:
             return False
@@ -109,23 +109,23 @@ class InlineExecutor(Executor):
         return True
 
     def answer(self, trial: int, decision: int, ask_from: int = 0, save: bool = False) -> None:
-        if trial not in self._left.waiting:
+        if trial not in self._suspended.waiting:
             return
         if decision == _core.PAUSE and not save:
-            self._left.pause(trial)
+            self._suspended.pause(trial)
         else:
             self._ready.append((trial, Answer(decision, ask_from, save)))
 
     def save(self, trial: int) -> None:
-        if trial in self._left.paused and trial not in self._resumed:
+        if trial in self._suspended.paused and trial not in self._resumed:
             self._ready.append((trial, LEAVE._replace(save=True)))
 
     def discard(self, trial: int) -> None:
-        if trial in self._left.paused and trial not in self._resumed:
+        if trial in self._suspended.paused and trial not in self._resumed:
             self._dropped.append(trial)
 
     @property
-    def _left(self) -> Suspension:
+    def _suspended(self) -> Suspension:
         assert self._suspension is not None, "no trial waits in a run that asks for nothing"
         return self._suspension
 
@@ -219,7 +219,7 @@ class InlineExecutor(Executor):
 
     def _wait(self) -> int:
         """Inside a trial: leave it here until the loop has answered."""
-        return self._left.wait()
+        return self._suspended.wait()
 
     def _turn_within(self) -> None:
         """A trial goes on for longer than a slice: what watches the run sees it all the same."""

@@ -17,11 +17,14 @@ import socket
 import sys
 from collections import deque
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fasttune import _core
 from fasttune.executors.base import Answer, Job
 from fasttune.executors.wire import CANNOT_LOAD, FILE_BYTES, Wire
+
+if TYPE_CHECKING:
+    from fasttune.executors.suspension import Suspension
 
 LENGTH = 4  # bytes of a message's length on the control socket
 COUNTED = (_core.KIND_RUN, _core.KIND_RUN_ONE, _core.KIND_CONTINUE)  # orders that occupy the worker
