@@ -279,9 +279,8 @@ class ExperimentState(ExperimentRecords):
                 self._aside.add(i)
                 continue
             alive = i in self.shelf.living or i in self.pausing
-            start = Resume(i, self.ask_from(i)) if alive else self.start_of(i)
             self._handed.add(i)
-            return start
+            return Resume(i, self.ask_from(i)) if alive else self.start_of(i)
         return None
 
     def _choose(self) -> Trial | None:

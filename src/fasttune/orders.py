@@ -69,14 +69,11 @@ class Orders:
         state = self._state
         if not state.live or i in self.saving or not state.is_class(i) or state.has_present_checkpoint(i):
             return
-        if i in state.pausing:
-            self.saving.add(i)  # its answer is on the way
-            if i in state.unanswered:
-                self.due.add(i)
-        elif state.table.status(i) == "RUNNING":
+        runs = state.table.status(i) == "RUNNING" and i not in state.pausing
+        if runs or i in state.unanswered or state.is_handed(i):
             self.saving.add(i)
             self.due.add(i)
-        elif i in state.shelf.living:
+        elif i in state.pausing or i in state.shelf.living:
             self.saving.add(i)
             state.tell_to_save(i)
 
@@ -137,9 +134,10 @@ class Orders:
         source = i if change.donor is None else change.donor.index
         if change.donor is None:
             self.save(i)  # it goes on from where it is
-        if source in self.saving:
-            self._wait_for.setdefault(source, set()).add(i)
-            return
+        for waited in (i, source):
+            if waited in self.saving:
+                self._wait_for.setdefault(waited, set()).add(i)
+                return
         del self.changes[i]
         found = state.start_point(source)
         if found is None and (change.donor is not None or state.table.iteration(i)):
@@ -172,16 +170,7 @@ class Orders:
             self.ends.discard(i)
             self._state.remove(i)
         else:
-            if i in self.saving and i not in self.due and i in self._state.shelf.living:
-                self._settle_late_save(i)
             self._settle(i)
-
-    def _settle_late_save(self, i: int) -> None:
-        """Its save was ordered when its answer was already on the way."""
-        if self._state.has_present_checkpoint(i):
-            self._done(i)
-        else:
-            self._state.tell_to_save(i)
 
     def started(self, i: int) -> None:
         """Trial i runs; a change that the journal does not have was not to be."""
@@ -233,8 +222,10 @@ class Shelf:
         self.living[i] = None
         if state.is_class(i) or state.has_present_checkpoint(i):
             self._can_go[i] = None
-        while len(self.living) - len(self._going) > self._most and self._can_go:
-            first = next(iter(self._can_go))
+        while len(self.living) - len(self._going) > self._most:
+            first = next((j for j in self._can_go if not state.is_handed(j)), None)
+            if first is None:
+                return
             del self._can_go[first]
             if state.has_present_checkpoint(first):
                 self._put_away(first)
@@ -246,7 +237,7 @@ class Shelf:
         """Trial i has saved."""
         if i in self._going:
             self._going.discard(i)
-            if i in self.living and not self._state.is_handed(i):
+            if not self._state.is_handed(i):
                 self._put_away(i)
 
     def _put_away(self, i: int) -> None:

@@ -100,34 +100,34 @@ class InlineExecutor(Executor):
         return withdrawn
 
     def resume(self, trial: int, ask_from: int = 0) -> bool:
-        if trial not in self._suspended.paused:
+        left = self._suspension
+        if left is None or not (trial in left.paused or trial in left.waiting):
             raise TuneError(f"trial {trial} is not paused in this process")
-        if self.room() <= 0:
+        if trial in left.waiting or self.room() <= 0:  # it is still saving before it is paused
             return False
         self._resumed.add(trial)
         self._ready.append((trial, Answer(_core.CONTINUE, ask_from)))
         return True
 
     def answer(self, trial: int, decision: int, ask_from: int = 0, save: bool = False) -> None:
-        if trial not in self._suspended.waiting:
+        left = self._suspension
+        if left is None or trial not in left.waiting:
             return
         if decision == _core.PAUSE and not save:
-            self._suspended.pause(trial)
+            left.pause(trial)
         else:
             self._ready.append((trial, Answer(decision, ask_from, save)))
 
     def save(self, trial: int) -> None:
-        if trial in self._suspended.paused and trial not in self._resumed:
+        if self._is_paused(trial):
             self._ready.append((trial, LEAVE._replace(save=True)))
 
     def discard(self, trial: int) -> None:
-        if trial in self._suspended.paused and trial not in self._resumed:
+        if self._is_paused(trial):
             self._dropped.append(trial)
 
-    @property
-    def _suspended(self) -> Suspension:
-        assert self._suspension is not None, "no trial waits in a run that asks for nothing"
-        return self._suspension
+    def _is_paused(self, trial: int) -> bool:
+        return self._suspension is not None and trial in self._suspension.paused and trial not in self._resumed
 
     def stop(self, trial: int) -> None:
         self._to_stop.add(trial)
@@ -219,7 +219,8 @@ class InlineExecutor(Executor):
 
     def _wait(self) -> int:
         """Inside a trial: leave it here until the loop has answered."""
-        return self._suspended.wait()
+        assert self._suspension is not None, "no report waits in a run that asks for nothing"
+        return self._suspension.wait()
 
     def _turn_within(self) -> None:
         """A trial goes on for longer than a slice: what watches the run sees it all the same."""

@@ -303,14 +303,20 @@ class ProcessExecutor(Executor):
         return next((slot for slot in self._slots.values() if trial in slot.suspended), None)
 
     def answer(self, trial: int, decision: int, ask_from: int = 0, save: bool = False) -> None:
-        for slot in self._slots.values():
-            if slot.wire.up.busy_trial == trial:
-                if decision == _core.PAUSE:
-                    slot.suspended.add(trial)
-                    slot.job = -1
-                    slot.ending = slot.orders
-                slot.tell(_core.KIND_ANSWER, trial, ask_from, flags=decision | (_core.SAVE if save else 0))
-                return
+        slot = self._running(trial)
+        if slot is None:
+            return
+        if decision == _core.PAUSE:
+            slot.suspended.add(trial)
+            slot.job = -1
+            slot.ending = slot.orders
+        slot.tell(_core.KIND_ANSWER, trial, ask_from, flags=decision | (_core.SAVE if save else 0))
+
+    def _running(self, trial: int) -> Slot | None:
+        """The worker that a trial runs in; one that only saves there, or is left, may have been there before."""
+        slots = self._slots.values()
+        job = next((slot for slot in slots if slot.job == trial), None)
+        return job or next((slot for slot in slots if slot.wire.up.busy_trial == trial), None)
 
     def save(self, trial: int) -> None:
         slot = self._slot_of(trial)

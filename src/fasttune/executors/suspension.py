@@ -79,7 +79,7 @@ class Suspension:
         left = self.paused.pop(trial, None)
         if left is None:
             return
-        self._become(left, _core.NEVER_ASK)
+        self._become(left, _core.NEVER_ASK, runs=False)  # it may run elsewhere by now
         self._host.leaving = True
         self._reporter.mute(True)
         try:
@@ -87,7 +87,6 @@ class Suspension:
         finally:
             self._reporter.mute(False)
             self._host.leaving = False
-            self._reporter.suspend()
 
     def drop_all(self) -> None:
         """Leave them all, those that wait too."""
@@ -102,8 +101,8 @@ class Suspension:
     def __iter__(self) -> Iterator[int]:
         return iter(self.paused)
 
-    def _become(self, left: Left, ask_from: int) -> None:
-        self._reporter.resume(*left.counters, ask_from)
+    def _become(self, left: Left, ask_from: int, runs: bool = True) -> None:
+        self._reporter.resume(*left.counters, ask_from, runs)
         self._reporter.context = self._host.context = left.context
 
     def _note(self, kind: int, urgent: bool = False) -> None:
