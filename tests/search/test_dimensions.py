@@ -136,3 +136,9 @@ def test_partial_and_flat_points() -> None:
     assert config["lr"] == dims.config(dims.draw(4))["lr"]
     with pytest.raises(KeyError, match="the config has no 'lr'"):
         Dimensions({"lr": tune.uniform(0, 1)}).numbers({})
+
+
+def test_options_that_look_alike_are_told_apart() -> None:
+    dims = Dimensions({"odd": tune.choice(["1", 1, True, 1.0, None, "None"])})
+    for index in range(6):
+        assert dims.numbers(dims.config([index])) == [index]

@@ -10,7 +10,7 @@ refused with its name when the searcher is made.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from fasttune.search.calls import Calls, view_of
@@ -401,10 +401,10 @@ def _part(value: Any, key: Any) -> Any:
 def _match_pick(node: SpaceNode, path: Path, value: Any, found: dict[int, Any], dims: Dimensions) -> None:
     options = node.value if node.children is None else None
     if options is not None:
-        for index, option in enumerate(options):
-            if is_among(value, [option]) or (isinstance(value, str) and value == str(option)):  # as journals have it
-                found[node.leaf] = index
-                return
+        index = place_of(value, options)
+        if index is not None:
+            found[node.leaf] = index
+            return
     else:
         for index, child in enumerate(node.children or ()):
             inner: dict[int, Any] = {}
@@ -417,6 +417,18 @@ def _match_pick(node: SpaceNode, path: Path, value: Any, found: dict[int, Any], 
                 found[node.leaf] = index
                 return
     dims.no_option(node.leaf, value)
+
+
+def place_of(value: Any, options: Sequence[Any]) -> int | None:
+    """Which option a value is: the very one, one of its type that equals it, one that equals it, or one whose text it
+    is, as journals have it."""
+    tests: tuple[Callable[[Any], bool], ...] = (
+        lambda option: option is value,
+        lambda option: type(option) is type(value) and is_among(value, [option]),
+        lambda option: is_among(value, [option]),
+        lambda option: isinstance(value, str) and value == str(option),
+    )
+    return next((k for test in tests for k, option in enumerate(options) if test(option)), None)
 
 
 def _fits(node: SpaceNode, value: Any) -> bool:
