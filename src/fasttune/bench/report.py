@@ -54,7 +54,8 @@ class Row:
         figures.pop("size")
         pairs = {name: tuple(pair) for name in ("decision_us", "report_us") if (pair := figures.pop(name))}
         spread = {"seconds": median(seconds), "fastest_s": min(seconds), "slowest_s": max(seconds)}
-        return cls(load, scheduler, executor, **figures, **spread, **pairs)
+        known: dict[str, Any] = {**figures, **spread, **pairs}
+        return cls(load, scheduler, executor, **known)
 
     @property
     def title(self) -> str:
