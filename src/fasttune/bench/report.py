@@ -19,12 +19,8 @@ if TYPE_CHECKING:
 BUSY = 0.3  # load average per core from which on the figures are said to be too low
 SPREAD = 0.3  # (slowest - fastest) / median of the repeats, likewise
 
-TITLES = {
-    "trials": "one report, no scheduler",
-    "reports": "reports in a tight loop",
-    "curves": "curves",
-    "population": "population of 16",
-}
+TITLES = {"trials": "one report, no scheduler", "reports": "reports in a tight loop"}
+WIDE, MIDDLING = 108, 90  # characters that a whole table takes, and one without memory and bytes
 
 
 @dataclass(frozen=True)
@@ -60,8 +56,7 @@ class Row:
     @property
     def title(self) -> str:
         """What was run, for people."""
-        title = TITLES[self.load]
-        return title if self.load in ("trials", "reports") else f"{self.scheduler}, {title}"
+        return TITLES.get(self.load, self.scheduler)
 
     @property
     def trials_per_s(self) -> float | None:
@@ -108,7 +103,7 @@ class Machine:
 
 def machine() -> Machine:
     """This machine, as it is now."""
-    from fasttune.resources import detect
+    from fasttune.machine import detect
 
     here = detect(gpus=[])
     load = os.getloadavg()[0]
@@ -226,23 +221,24 @@ class BenchmarkReport:
 
         draw(self, path)
 
-    def table(self) -> Table:
-        """The figures as a table for rich."""
+    def table(self, width: int = WIDE) -> Table:
+        """The figures as a table for rich; what a narrow one has no room for is left out."""
         from rich import box
         from rich.table import Table
 
+        titles = ["trials/s", "reports/s", "decisions/s", "decision us\np50 / p99", "report() us\np50 / p99"]
+        titles += ["driver\nMB", "bytes/\nreport"]
+        titles = titles[: 7 if width >= WIDE else 5 if width >= MIDDLING else 3]
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
         table.add_column("", no_wrap=True)
         table.add_column("executor", style="dim", no_wrap=True)
-        for title in ("trials/s", "reports/s", "decisions/s", "decision us\np50 / p99", "report() us\np50 / p99"):
+        for title in titles:
             table.add_column(title, justify="right", no_wrap=True)
-        table.add_column("driver\nMB", justify="right", no_wrap=True)
-        table.add_column("bytes/\nreport", justify="right", no_wrap=True)
         above = None
         for row in self.rows:
             if above not in (None, row.title):
                 table.add_section()
-            table.add_row(row.title if row.title != above else "", row.executor, *_cells(row))
+            table.add_row(row.title if row.title != above else "", row.executor, *_cells(row)[: len(titles)])
             above = row.title
         return table
 
@@ -251,7 +247,7 @@ class BenchmarkReport:
 
         yield Text(self.headline, style="bold")
         yield Text(str(self.machine), style="dim")
-        yield self.table()
+        yield self.table(options.max_width)
         for note in self.notes:
             yield Text(f"- {note}", style="dim")
 
@@ -308,6 +304,11 @@ def _notes(report: BenchmarkReport) -> list[str]:
     notes = [
         f"each figure is {runs} of {report.seconds:g} s or more, start to analysis, journal on; {here.date}",
     ]
+    loads = {row.load for row in report.rows}
+    if "curves" in loads:
+        notes.append("schedulers judge learning curves of many short trials; FIFO stops none of them")
+    if "population" in loads:
+        notes.append("a population is 16 trials with a checkpoint of 1 KB, perturbed every 5 steps; its reports are steps")
     if report.quick:
         notes.append("quick: short runs, of which starting is a good part: leave --quick out before you quote")
     if report.busy:

@@ -186,8 +186,8 @@ def _measured(task: Task, limit: float) -> dict[str, Any]:
         result = os.path.join(folder, "figures.json")
         results = os.path.join(folder, "results")
         os.mkdir(results)
-        paths = [_package_folder(), *filter(None, [os.environ.get("PYTHONPATH")])]
-        environ = {**os.environ, "FASTTUNE_RESULTS_DIR": results, "PYTHONPATH": os.pathsep.join(paths)}
+        paths = os.pathsep.join([_package_folder(), *map(os.path.abspath, sys.path)])  # of a user's scheduler too
+        environ = {**os.environ, "FASTTUNE_RESULTS_DIR": results, "PYTHONPATH": paths}
         code = "from fasttune.bench.measure import main; main()"
         process = subprocess.Popen(
             [sys.executable, "-c", code, result],

@@ -43,7 +43,7 @@ def _is_the_users(error: Exception) -> bool:
     """Whether the error is about what was asked; anything else is ours, and its traceback is wanted."""
     from fasttune.error import IllegalTransitionError, TuneError
 
-    known = isinstance(error, (CommandError, TuneError, OSError, ImportError))
+    known = isinstance(error, (CommandError, TuneError, OSError))
     return known and not isinstance(error, IllegalTransitionError)
 
 

@@ -144,7 +144,8 @@ def print_table(rows: Sequence[Row], columns: Sequence[str], width: int | None) 
     """Columns side by side, a title over each; ``width``: the terminal's, columns that do not fit are left out."""
     texts = [[cell(row.get(name)) for row in rows] for name in columns]
     numeric = [bool(rows) and all(_is_number(row.get(name)) for row in rows) for name in columns]
-    widths = [max(map(len, [name, *column])) for name, column in zip(columns, texts, strict=True)]
+    titles = [title(name, columns) for name in columns]
+    widths = [max(map(len, [name, *column])) for name, column in zip(titles, texts, strict=True)]
     fitting = len(columns) if width is None else _fitting(widths, width)
     bold, plain = ("\033[1m", "\033[0m") if width is not None and "NO_COLOR" not in os.environ else ("", "")
 
@@ -155,12 +156,18 @@ def print_table(rows: Sequence[Row], columns: Sequence[str], width: int | None) 
         ]
         return GAP.join(sides).rstrip()
 
-    print(f"{bold}{line(columns)}{plain}")
+    print(f"{bold}{line(titles)}{plain}")
     for number in range(len(rows)):
         print(line(column[number] for column in texts))
     if fitting < len(columns):
         left_out = ", ".join(columns[fitting:])
         print(f"left out, for want of space: {left_out} (--columns chooses)", file=sys.stderr)
+
+
+def title(name: str, columns: Sequence[str]) -> str:
+    """A parameter goes by its own name, unless a metric has that name too."""
+    short = name.removeprefix("config/")
+    return name if short in columns else short
 
 
 def _fitting(widths: Sequence[int], width: int) -> int:

@@ -125,7 +125,7 @@ def installed(package: str) -> str | None:
 
 def devices() -> list[Check]:
     """CPUs, memory and GPUs as trials get them, and what keeps others from them."""
-    from fasttune.resources import detect
+    from fasttune.machine import detect
 
     machine = detect()
     count = os.cpu_count() or 1
