@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 import fasttune as tune
-from fasttune.bench import BenchmarkReport, Row
-from fasttune.bench import loads, suite
+from fasttune.bench import BenchmarkReport, Row, loads, suite
 from fasttune.bench.picture import short
 from fasttune.bench.report import Machine, cpu_name, in_words
 from fasttune.schedulers import ASHAScheduler, TrialScheduler

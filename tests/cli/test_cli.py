@@ -17,8 +17,7 @@ import pytest
 
 import fasttune as tune
 from fasttune import cli
-from fasttune.cli import experiments, listing, machine
-from fasttune.cli import main
+from fasttune.cli import experiments, listing, machine, main
 
 PACKAGE = str(Path(tune.__file__).resolve().parent.parent)
 Printed = Callable[..., tuple[int, str, str]]
