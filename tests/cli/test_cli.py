@@ -403,7 +403,7 @@ def test_bench_as_json_and_with_a_failure_is_1(fasttune: Printed, monkeypatch: p
     def fails(task: Any, limit: float) -> dict[str, Any]:
         raise suite.MeasurementError("no luck")
 
-    monkeypatch.setattr(suite, "_measured", fails)
+    monkeypatch.setattr(suite, "measured", fails)
     code, out, _ = fasttune("bench", "--quick", "--schedulers", "asha", "--json", "-")
     assert code == 1
     assert json.loads(out)["rows"][0]["error"] == "no luck"

@@ -167,7 +167,7 @@ def _row(one: Plan, trials: int | None, reports: int, seconds: float, repeats: i
     task = Task(one.load, one.executor, one.make, size, reports, seconds, repeats, seed)
     limit = LIMIT_S + seconds * (repeats + SIZES_S)
     try:
-        return Row.of(one.load, one.scheduler, one.executor, _measured(task, limit))
+        return Row.of(one.load, one.scheduler, one.executor, measured(task, limit))
     except MeasurementError as error:
         return Row(one.load, one.scheduler, one.executor, error=str(error))
 
@@ -176,7 +176,7 @@ class MeasurementError(Exception):
     """A measurement did not come to its end; the text is the last line that it wrote."""
 
 
-def _measured(task: Task, limit: float) -> dict[str, Any]:
+def measured(task: Task, limit: float) -> dict[str, Any]:
     """The figures of a task, taken in a new process. Nothing of it is left when this returns."""
     import json
 
