@@ -16,6 +16,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import pairwise
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -30,6 +31,7 @@ from fasttune.schedulers import FIFOScheduler, TrialScheduler
 STEP = 1_000  # trials between two looks at the clock
 WINDOW = 20  # such steps that make up "early" and "late"
 TRIALS = 100_000
+LEAST = 4 * STEP  # an early and a late step, the first left out
 REPORTS = 9
 
 
@@ -57,7 +59,7 @@ def space(kind: str, trials: int) -> dict[str, Any]:
     """Three parameters, drawn or on a grid of at least so many points."""
     if kind != "grid":
         return dict(loads.space())
-    side = 1 + int(round(trials ** (1 / 3)))
+    side = 1 + round(trials ** (1 / 3))
     values = [i / side for i in range(side)]
     return {"a": tune.grid_search(values), "b": tune.grid_search(values), "x": tune.grid_search(values)}
 
@@ -87,7 +89,7 @@ def growth(kind: str, trials: int) -> Growth:
         seed=0,
         verbose=0,
     )
-    costs = [(after - before) / STEP * 1e6 for before, after in zip(marks, marks[1:], strict=False)][1:]
+    costs = [(after - before) / STEP * 1e6 for before, after in pairwise(marks)][1:]
     window = min(WINDOW, len(costs) // 2)
     return Growth(median(costs[:window]), median(costs[-window:]))
 
@@ -139,6 +141,8 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=TRIALS)
     parser.add_argument("--only", default="", help=f"of {', '.join(kinds())}")
     asked = parser.parse_args()
+    if asked.trials < LEAST:
+        parser.error(f"--trials must be at least {LEAST}, got {asked.trials}")
     with tempfile.TemporaryDirectory() as folder:
         os.environ["FASTTUNE_RESULTS_DIR"] = folder
         for line in table([name.strip() for name in asked.only.split(",") if name.strip()], asked.trials):

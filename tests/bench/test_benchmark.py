@@ -161,6 +161,7 @@ def test_a_scheduler_that_no_load_fits_is_left_out() -> None:
 def test_the_headline_is_made_of_the_best_figures() -> None:
     assert FIGURES.headline == "this machine: 730,000 trials/s, 3.0 million reports/s, 250,000 ASHA trials/s"
     assert report_of(FIGURES.rows[1]).headline == "this machine: 200,000 trials/s"
+    assert report_of(FIGURES.rows[4]).headline == "this machine: 4,000 reports/s under Mine"
     assert report_of().headline == "this machine: nothing was measured"
     assert report_of(replace(FIGURES.rows[0], error="x")).headline == "this machine: nothing was measured"
 

@@ -166,8 +166,16 @@ class BenchmarkReport:
             (self._best("curves", "ASHA", "trials_per_s"), "ASHA trials/s"),
             (self._best("population", "PopulationBasedTraining", "reports_per_s"), "PBT steps/s"),
         ]
-        said = [f"{in_words(value)} {unit}" for value, unit in best if value]
-        return f"this machine: {', '.join(said)}" if said else "this machine: nothing was measured"
+        said = [f"{in_words(value)} {unit}" for value, unit in best if value] or self._others()
+        return f"this machine: {', '.join(said) or 'nothing was measured'}"
+
+    def _others(self) -> list[str]:
+        """What is said where none of the usual figures is there: the best of each scheduler."""
+        best: dict[str, float] = {}
+        for row in self.rows:
+            if row.reports_per_s is not None:
+                best[row.scheduler] = max(best.get(row.scheduler, 0.0), row.reports_per_s)
+        return [f"{in_words(value)} reports/s under {scheduler}" for scheduler, value in best.items()]
 
     @property
     def busy(self) -> bool:
