@@ -6,6 +6,8 @@ import math
 import os
 from typing import TYPE_CHECKING, Any
 
+from fasttune.extras import optional
+
 if TYPE_CHECKING:
     from fasttune.bench.report import BenchmarkReport, Row
 
@@ -21,17 +23,12 @@ BAR = 0.36
 
 def draw(report: BenchmarkReport, path: str | os.PathLike[str]) -> None:
     """Write the picture to a file; see ``BenchmarkReport.plot``."""
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(
-            "a picture needs matplotlib, which is not installed: pip install 'fasttune[plots]'"
-        ) from error
+    agg = optional("matplotlib.backends.backend_agg", "plots", "the picture of a benchmark")
+    figures = optional("matplotlib.figure", "plots", "the picture of a benchmark")
     rows = [row for row in report.rows if not row.error]
     titles = list(dict.fromkeys(row.title for row in rows))
-    figure = Figure(figsize=(12.5, 1.9 + 0.52 * max(1, len(titles))), facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = figures.Figure(figsize=(12.5, 1.9 + 0.52 * max(1, len(titles))), facecolor="white")
+    agg.FigureCanvasAgg(figure)
     height = figure.get_figheight()
     axes = figure.subplots(1, len(PANELS), sharey=True)
     figure.subplots_adjust(left=0.2, right=0.965, top=1 - 1.15 / height, bottom=0.55 / height, wspace=0.1)
