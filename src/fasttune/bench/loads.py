@@ -29,6 +29,7 @@ STANDARD: dict[str, Any] = {
     "max_t": REPORTS,
     "reduction_factor": 3,
     "grace_period": 1,
+    "n": REPORTS,  # candidates of one successive halving; there are as many of those as trials for them
     "perturbation_interval": 5,
     "hyperparam_mutations": {"a": [0.1, 0.3, 0.5, 0.7, 0.9], "b": [0.1, 0.3, 0.5, 0.7, 0.9]},
     "hyperparam_bounds": {"a": [0.0, 1.0], "b": [0.0, 1.0]},

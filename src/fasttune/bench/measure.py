@@ -23,10 +23,10 @@ from fasttune._core import TrialTable
 from fasttune.bench import loads
 from fasttune.schedulers.base import TrialScheduler, compiled_rule
 
-FIRST_SIZE = 64
+FIRST_SIZE = 16
 LARGEST_SIZE = 1_000_000
 LARGEST_POPULATION_STEPS = 1_000_000
-TIMED_TRIALS = 256  # of the run whose trials take the time of their reports
+TIMED_TRIALS = 256  # at most, of the run whose trials take the time of their reports
 TIMED_REPORTS = 8192
 START_UPS = 3
 
@@ -99,7 +99,7 @@ def measure(task: Task) -> Figures:
         decisions=table.judgements if middle.compiled else len(middle.decision_s),
         decided_in_report=middle.compiled,
         decision_us=_microseconds(waits) if waits else None,
-        report_us=_report_times(task) if task.load in ("reports", "curves") else None,
+        report_us=_report_times(task, size) if task.load in ("reports", "curves") else None,
         driver_mb=resident,
         bytes_per_report=middle.bytes_on_disk / max(1, table.reports),
     )
@@ -166,9 +166,9 @@ def _take_times(scheduler: TrialScheduler, into: list[float]) -> None:
     scheduler.on_trial_result = timed  # type: ignore[method-assign]
 
 
-def _report_times(task: Task) -> tuple[float, float] | None:
+def _report_times(task: Task, size: int) -> tuple[float, float] | None:
     """Median and 99th percentile of what trials wait in ``report()``."""
-    ran = _run(task, TIMED_REPORTS if task.load == "reports" else TIMED_TRIALS, timed=True)
+    ran = _run(task, TIMED_REPORTS if task.load == "reports" else min(size, TIMED_TRIALS), timed=True)
     return _microseconds(ran.report_s) if len(ran.report_s) else None
 
 
