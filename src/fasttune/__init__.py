@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # the same names once more, for type checkers and editors
     from .analysis import ExperimentAnalysis as ExperimentAnalysis
     from .analysis import ResultGrid as ResultGrid
+    from .bench import benchmark as benchmark
     from .callback import Callback as Callback
     from .checkpoint import Checkpoint as Checkpoint
     from .config import CheckpointConfig as CheckpointConfig
@@ -68,6 +69,7 @@ _HOME = {
         "ExperimentAnalysis",
         "ResultGrid",
     ),
+    "bench": ("benchmark",),
     "callback": ("Callback",),
     "checkpoint": ("Checkpoint",),
     "config": (
@@ -159,6 +161,7 @@ __all__ = [
     "TuneContext",
     "TuneError",
     "Tuner",
+    "benchmark",
     "checkpoint_dir",
     "choice",
     "create_scheduler",

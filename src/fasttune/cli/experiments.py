@@ -1,0 +1,298 @@
+"""ls, lsx, show, add-note: experiments on disk, running ones included."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from fasttune.cli import CommandError
+from fasttune.cli.listing import Row, Wanted, cell, give, print_json
+
+if TYPE_CHECKING:
+    from fasttune.analysis import ExperimentAnalysis
+    from fasttune.records import ExperimentRecords
+    from fasttune.trial import Trial
+
+FIRST = ("trial_id", "status", "training_iteration")
+NOTE = "note.txt"
+
+
+def ls(asked: Namespace) -> int:
+    """One row for each trial: what it last reported, its config, its state."""
+    source = opened(asked.path)
+    rows = list(trial_rows(source))
+    params = [f"config/{name}" for name in (source.evaluated_params(0) if rows else ())]
+    metrics = own_metrics(rows, source.metric)
+    return give(rows, [*FIRST, *metrics, *params, "error"], Wanted.of(asked), "trials")
+
+
+def opened(path: str) -> ExperimentRecords:
+    """The experiment in a folder, as far as it is stored."""
+    from fasttune.experiment import ExperimentState
+
+    if os.path.isfile(path):
+        path = os.path.dirname(os.path.abspath(path))
+    return ExperimentState.load(path)
+
+
+def trial_rows(source: ExperimentRecords) -> Iterator[Row]:
+    """Flattened last results; before its first report a trial has its config only."""
+    from fasttune.result import flatten
+
+    for i in range(len(source)):
+        row: Row = {"trial_id": source.trial_id(i), "status": source.status(i), "training_iteration": 0}
+        row |= flatten(source.last_result(i))
+        row.pop("done", None)
+        if not any(name.startswith("config/") for name in row):
+            row |= flatten({"config": source.config(i)})
+        if row["status"] == "ERROR":
+            failure = source.failure(i)
+            row["error"] = last_line(failure.text) if failure is not None else ""
+        yield row
+
+
+def last_line(text: str) -> str:
+    """What a traceback ends with: the exception."""
+    lines = [line for line in text.splitlines() if line and not line[0].isspace()]
+    return lines[-1] if lines else ""
+
+
+def own_metrics(rows: list[Row], steered: str | None) -> list[str]:
+    """Metrics that the trials reported themselves, what the run is steered by first."""
+    from fasttune.result import AUTO_RESULT_KEYS
+
+    names = dict.fromkeys(name for row in rows for name in row)
+    known = {*FIRST, *AUTO_RESULT_KEYS, "error", "trial_id", "status"}
+    own = [name for name in names if name not in known and not name.startswith("config/")]
+    return sorted(own, key=lambda name: name != steered)
+
+
+def lsx(asked: Namespace) -> int:
+    """One row for each folder that holds an experiment."""
+    from fasttune.resolve import default_storage
+
+    folder = asked.path or default_storage()
+    if not os.path.isdir(folder):
+        raise CommandError(f"there is no folder {folder!r}")
+    rows = [experiment_row(path) for path in experiments_in(folder)]
+    if not rows:
+        raise CommandError(f"there is no experiment in {folder!r}; an experiment is a folder with experiment.db")
+    shown = ["name", "status", "total_trials", "terminated", "error", "pending", "metric", "best", "last_updated"]
+    return give(rows, shown, Wanted.of(asked), "experiments")
+
+
+def experiments_in(folder: str) -> list[str]:
+    """Paths of the experiments right below a folder, in the order of their names."""
+    found = [entry.path for entry in os.scandir(folder) if os.path.isfile(os.path.join(entry.path, "experiment.db"))]
+    return sorted(found)
+
+
+def experiment_row(path: str) -> Row:
+    """What lsx knows of one experiment. One that cannot be read is a row that says so."""
+    from fasttune.error import TuneError
+
+    row: Row = {"name": os.path.basename(path)}
+    try:
+        source = opened(path)
+    except (TuneError, OSError) as error:
+        return {**row, "status": f"unreadable: {error}", "last_updated": updated(path)}
+    counts = source.table.counts()
+    best = source.table.best(source.mode != "min") if source.metric is not None else -1
+    return {
+        **row,
+        "status": state_of(source),
+        "total_trials": len(source),
+        **{status.lower(): n for status, n in counts.items()},
+        "metric": source.metric,
+        "mode": source.mode,
+        "best": source.table.value(best) if best >= 0 else None,
+        "reports": source.table.reports,
+        "last_updated": updated(path),
+        "path": path,
+    }
+
+
+def state_of(source: ExperimentRecords) -> str:
+    """running, finished or unfinished."""
+    if writer_of(source.path) is not None:
+        return "running"
+    return "finished" if source.table.finished == len(source) else "unfinished"
+
+
+def writer_of(path: str) -> str | None:
+    """What is known of the process that writes an experiment; None when there is none."""
+    from fasttune.error import ExperimentLockedError
+    from fasttune.storage.recovery import ExperimentLock
+
+    try:
+        ExperimentLock(path, reading=True).release()
+    except ExperimentLockedError as locked:
+        return str(locked).partition("written by ")[2].partition(":")[0]
+    except OSError:  # a folder that we may not write to: its writer is not known either
+        return None
+    return None
+
+
+def updated(path: str) -> str:
+    """When the journal was last written."""
+    times = [
+        os.path.getmtime(file)
+        for name in ("experiment.db", "experiment.db-wal")
+        if os.path.exists(file := os.path.join(path, name))
+    ]
+    return date(max(times)) if times else ""
+
+
+def date(unix: float) -> str:
+    """Local time, to the second."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(unix))
+
+
+# ---- show
+
+
+def show(asked: Namespace) -> int:
+    """The state of one experiment, its best trial and its notes."""
+    from fasttune.analysis import ExperimentAnalysis
+
+    source = opened(asked.path)
+    analysis = ExperimentAnalysis(source, default_metric=asked.metric, default_mode=asked.mode)
+    facts = facts_of(source, analysis)
+    if asked.json:
+        print_json(facts)
+    else:
+        print_facts(facts, source)
+    return 0
+
+
+def facts_of(source: ExperimentRecords, analysis: ExperimentAnalysis) -> dict[str, Any]:
+    """What ``show`` shows, as ``--json`` prints it."""
+    meta = source.meta
+    best = best_trial(source, analysis)
+    return {
+        "name": source.name,
+        "path": source.path,
+        "status": state_of(source),
+        "writer": writer_of(source.path),
+        "trials": len(source),
+        "statuses": {status: n for status, n in source.table.counts().items() if n},
+        "reports": source.table.reports,
+        "scheduler": meta["scheduler"],
+        "searcher": meta["searcher"],
+        "seed": meta["seed"],
+        "created": date(meta["created"]),
+        "last_updated": updated(source.path),
+        "metric": analysis.default_metric,
+        "mode": analysis.default_mode,
+        "best": best and best_facts(best, str(analysis.default_metric)),
+        "notes": notes_of(source.path),
+    }
+
+
+def best_trial(source: ExperimentRecords, analysis: ExperimentAnalysis) -> Trial | None:
+    """None where no trial has a number there. A metric that nobody reported is a CommandError."""
+    metric = analysis.default_metric
+    if metric is None or not source.table.reports:
+        return None
+    names = {name for block in source.report_blocks() for name in block.keys}
+    derived = ("training_iteration", "time_this_iter_s", "time_total_s")
+    if metric not in names and metric not in derived:
+        raise CommandError(f"no trial reported {metric!r}; reported were {', '.join(sorted(names))}")
+    return analysis.best_trial
+
+
+def best_facts(best: Trial, metric: str) -> dict[str, Any]:
+    """What is told of the best trial."""
+    from fasttune.result import flatten
+
+    last = flatten(best.last_result)
+    return {
+        "trial_id": best.trial_id,
+        "value": last.get(metric),
+        "training_iteration": last.get("training_iteration"),
+        "config": best.config,
+        "path": best.local_path,
+    }
+
+
+def notes_of(path: str) -> str:
+    try:
+        with open(os.path.join(path, NOTE), encoding="utf-8") as file:
+            return file.read().strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def print_facts(facts: dict[str, Any], source: ExperimentRecords) -> None:
+    from fasttune.result import flatten
+
+    status = facts["status"]
+    if status == "running":
+        status = f"running, {facts['writer']}"
+    elif status == "unfinished":
+        status = "unfinished: the same tune.run call with resume='AUTO' goes on with it"
+    counts = ", ".join(f"{n:,} {name}" for name, n in facts["statuses"].items())
+    lines = [
+        ("experiment", facts["name"]),
+        ("folder", facts["path"]),
+        ("status", status),
+        ("trials", f"{facts['trials']:,}" + (f" ({counts})" if counts else "")),
+        ("reports", f"{facts['reports']:,}"),
+        ("decided by", f"{facts['scheduler']}, {facts['searcher']}, seed {facts['seed']}"),
+        ("began", facts["created"]),
+        ("written", facts["last_updated"]),
+    ]
+    best = facts["best"]
+    if facts["metric"] is None:
+        lines.append(("best trial", "no metric is known: give --metric and --mode"))
+    elif best is None:
+        lines.append(("best trial", f"none has a number for {facts['metric']} yet"))
+    else:
+        value = f"{facts['metric']} = {cell(best['value'])} ({facts['mode']})"
+        lines.append(("best trial", f"{best['trial_id']}, {value}, after {best['training_iteration']} iterations"))
+        lines += [(f"  {name}", cell(value)) for name, value in flatten(best["config"]).items()]
+    if facts["notes"]:
+        lines.append(("notes", facts["notes"].replace("\n", "\n" + " " * 14)))
+    width = max(12, *(len(name) for name, _ in lines))
+    for name, text in lines:
+        print(f"{name.ljust(width)}  {text}")
+
+
+# ---- notes
+
+
+def add_note(asked: Namespace) -> int:
+    """Add to the experiment's file of notes; an empty note changes nothing."""
+    from fasttune.error import JournalError
+
+    folder = os.path.abspath(asked.path)
+    if not os.path.isfile(os.path.join(folder, "experiment.db")):
+        raise JournalError(f"there is no experiment at {folder!r}: experiment.db does not exist")
+    if os.path.basename(asked.filename) != asked.filename or asked.filename in ("experiment.db", ".", ".."):
+        raise CommandError(f"--filename is a name for a file of notes, without a folder, got {asked.filename!r}")
+    path = os.path.join(folder, asked.filename)
+    if not asked.text and sys.stdin.isatty():
+        return edit(path)
+    text = " ".join(asked.text) if asked.text else sys.stdin.read().rstrip("\n")
+    if not text.strip():
+        raise CommandError("the note is empty: nothing was added")
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(text + "\n")
+    print(f"added to {path}", file=sys.stderr)
+    return 0
+
+
+def edit(path: str) -> int:
+    """The whole file in the user's editor; its exit code is ours."""
+    import shlex
+
+    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
+    try:
+        return subprocess.run([*shlex.split(editor), path], check=False).returncode
+    except FileNotFoundError as error:
+        raise CommandError(f"the editor {editor!r} was not found: set EDITOR, or give the text") from error

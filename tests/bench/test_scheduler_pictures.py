@@ -1,0 +1,30 @@
+"""examples/scheduler_pictures.py draws, and the figures that docs/schedulers.md quotes are those that it prints."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import fasttune
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_picture_of_the_schedulers(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "examples" / "scheduler_pictures.py", "--output", "all.svg"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(fasttune.__file__).resolve().parent.parent)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    fifo, asha = done.stdout.splitlines()[:2]
+    assert fifo.split()[:2] == ["FIFO", "8,100"]
+    assert asha.split()[0] == "ASHA"
+    assert f"({asha.split()[1]})" in (ROOT / "docs" / "schedulers.md").read_text(encoding="utf-8")
+    assert fifo.split("found")[1] == asha.split("found")[1]
+    assert (tmp_path / "all.svg").read_text(encoding="utf-8").startswith("<?xml")
