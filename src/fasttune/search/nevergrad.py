@@ -22,7 +22,8 @@ class NevergradSearch(SpaceSearcher):
     Args:
         optimizer: an optimizer's name ("NGOpt"), class or factory, or an optimizer that was made already: then its
             parametrization, an ``ng.p.Dict``, is the space.
-        optimizer_kwargs: for a class or name: ``budget`` (trials; lets NGOpt choose well) and ``num_workers``.
+        optimizer_kwargs: for a class or name: ``budget`` (trials, 100 unless told; NGOpt chooses by
+            it) and ``num_workers``.
         space: a search space, or an ``ng.p.Dict`` of Nevergrad's. None: that of the run.
         metric, mode, points_to_evaluate: see ``SpaceSearcher``.
         seed: of the optimizer.
@@ -40,7 +41,7 @@ class NevergradSearch(SpaceSearcher):
         seed: int | None = None,
     ) -> None:
         self._library: Any = optional("nevergrad", "nevergrad", type(self).__name__)
-        self._options = dict(optimizer_kwargs or {})
+        self._options = {"budget": 100, **(optimizer_kwargs or {})}
         self._factory: Any = self._factory_of(optimizer)
         self._optimizer: Any = None
         self._candidates: dict[str, tuple[Any, Numbers]] = {}
