@@ -56,6 +56,7 @@ class Start(NamedTuple):
     rung: int
     checkpoint: str | None
     attempt: int
+    standing: tuple[int, float]  # strikes and best value that earlier attempts have left
 
 
 class Resume(NamedTuple):
@@ -267,12 +268,14 @@ class ExperimentState(ExperimentRecords):
         config = self.config(i) if chunk is None or not self.variants[chunk.experiment].pure else None
         found = self.latest_checkpoint(i)
         attempt = self.table.attempt(i)
+        most = self.rule is not None and self.rule.smooth > 0
+        rung, standing = self.table.rung(i), (self.table.strikes(i), self.table.extremes(i)[most])
         if found is None:
-            return Start(i, config, *self.restored, -1, self.spec.restore, attempt)
+            return Start(i, config, *self.restored, rung, self.spec.restore, attempt, standing)
         path, step = found
         if self.retention is not None:
             self.retention.started(i, path)
-        return Start(i, config, step, self._seconds_up_to(i, step), self.table.rung(i), path, attempt)
+        return Start(i, config, step, self._seconds_up_to(i, step), rung, path, attempt, standing)
 
     def _seconds_up_to(self, i: int, step: int) -> float:
         """time_total_s of trial i at a step."""
@@ -594,18 +597,23 @@ class ExperimentState(ExperimentRecords):
             if not self.chooses:
                 self.waiting.append(i)
 
-    def judgements(self) -> Iterator[tuple[int, int, int, float]]:
-        """(trial, rung, sequence, value) of each judgement of a compiled rule, in the order of the rule's lock."""
-        found: list[tuple[int, int, int, float]] = []
+    def judgements(self) -> Iterator[tuple[int, int, float, int, bool]]:
+        """(trial, rung, value, sequence, whether it was stopped) of each judgement of a compiled rule, in their order."""
+        found: list[tuple[int, int, int, float, bool]] = []
         learnt: dict[int, list[Any]] = {}
+        so_far: dict[int, float] = {}
+        smooth = self.rule.smooth if self.rule is not None else 0
         for source, _, data in self.storage.read() if self.storage is not None else ():
-            for sequence, trial, rung, schema, raw, _ in _core.judgements(data, learnt.setdefault(source, [])):
+            names = learnt.setdefault(source, [])
+            for sequence, trial, rung, schema, raw, decided in _core.judgements(
+                data, names, self.metric, smooth, so_far
+            ):
                 values = memoryview(raw).cast("d")
                 value = values[0] if schema is None else values[schema[0].index(self.metric)]
-                found.append((sequence, trial, rung, value))
+                found.append((sequence, trial, rung, value, decided == _core.STOP))
         found.sort()
-        for sequence, trial, rung, value in found:
-            yield trial, rung, sequence, value
+        for sequence, trial, rung, value, stopped in found:
+            yield trial, rung, value, sequence, stopped
 
     @classmethod
     def load(cls, path: str) -> ExperimentRecords:

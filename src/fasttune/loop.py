@@ -228,8 +228,8 @@ class TuneLoop:
             return None
         shared = getattr(self._executor, "shared_rule", None)
         rule: Any = shared(program) if shared is not None else program.rule.build(program.capacity)
-        for trial, rung, _, value in self.state.judgements() if len(self.state) else ():
-            rule.record(trial, rung, value)
+        for judgement in self.state.judgements() if len(self.state) else ():
+            rule.record(*judgement)
         self.spec.scheduler.live_rule = rule  # type: ignore[attr-defined]
         return rule
 
@@ -442,6 +442,7 @@ class TuneLoop:
             start.attempt,
             state.trial_name(start.trial) if spec.trial_name_creator else None,
             state.trial_dirname(start.trial),
+            start.standing,
         )
         request = spec.trainables[experiment].resources
         if callable(request):

@@ -9,6 +9,7 @@ metric means or who is best. A process that dies is reported once, after everyth
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -50,7 +51,7 @@ class Program:
     log_to_file: tuple[str, str] | None = None
 
 
-Suspended = tuple[int, int, float, float, int]  # what Reporter.suspend() gives and resume() takes
+Suspended = tuple[int, int, float, float, int, int, float]  # what Reporter.suspend() gives and resume() takes
 
 
 class Job(NamedTuple):
@@ -67,6 +68,7 @@ class Job(NamedTuple):
     attempt: int = 0
     name: str | None = None  # given names; None: the usual ones
     dirname: str | None = None
+    standing: tuple[int, float] = (0, math.nan)  # strikes and best value that earlier attempts have left
 
 
 class Death(NamedTuple):

@@ -202,7 +202,7 @@ class Host:
         context.job = job
         context.renew(one.is_class, job.checkpoint, job.iteration)
         while not reporter.begin(
-            job.trial, job.iteration, job.base_total, job.rung, self.ask_from, self.pid, job.attempt
+            job.trial, job.iteration, job.base_total, job.rung, self.ask_from, self.pid, job.attempt, *job.standing
         ):
             self.flush()
         flags = _core.CONTINUE
