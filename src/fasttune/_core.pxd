@@ -94,11 +94,11 @@ cdef class Asha:
     cdef readonly int patience
     cdef readonly bint smooth # a trial is judged by its best value so far
     cdef double milestones[64]
-    cdef Standing *standings  # per trial, for those who ask with judge(), complete() and decide()
-    cdef uint64_t n_standings
+    cdef Standing **standings # of 1,024 trials each, NULL for none; for those who ask judge(), complete() and decide()
+    cdef uint64_t n_standings # length of that array
 
     cdef SharedRung *rung_at(self, int bracket, int rung) noexcept nogil
-    cdef RungState state(self, int bracket, int rung) noexcept nogil
+    cdef RungState state_of(self, int bracket, int rung) noexcept nogil
     cdef int lock(self, int bracket, int rung) noexcept nogil
     cdef void unlock(self, int bracket, int rung) noexcept nogil
     cdef int bracket_of(self, uint64_t trial) noexcept nogil

@@ -156,6 +156,9 @@ cdef class Asha:
                     raise OSError("cannot make a process-shared mutex")
 
     def __dealloc__(self):
+        cdef uint64_t i
+        for i in range(self.n_standings):
+            PyMem_RawFree(self.standings[i])
         PyMem_RawFree(self.standings)
         if self.owned:
             PyMem_RawFree(self.base)
@@ -185,7 +188,7 @@ cdef class Asha:
         return <SharedRung *>(<char *>self.base + sizeof(SharedRungs)
                               + rung_bytes() * <uint64_t>(bracket * self.rungs + rung))
 
-    cdef RungState state(self, int bracket, int rung) noexcept nogil:
+    cdef RungState state_of(self, int bracket, int rung) noexcept nogil:
         cdef RungState s
         cdef SharedRung *r = self.rung_at(bracket, rung)
         cdef uint64_t i = bracket * self.rungs + rung
@@ -204,7 +207,7 @@ cdef class Asha:
         cdef int got = ft_mutex_lock(&r.mutex)
         cdef RungState s
         if got == 1 and r.changing:
-            s = self.state(bracket, rung)
+            s = self.state_of(bracket, rung)
             rung_rebuild(&s, r.length_before)
             r.n = s.n
             r.left = s.left
@@ -257,7 +260,7 @@ cdef class Asha:
     cdef int judge_locked(self, int bracket, int rung, Standing *of, double v, bint decide) noexcept nogil:
         """Judge and record at a rung; its lock is held. Returns CONTINUE, STOP, or -1 (nothing done) when it is full."""
         cdef SharedRung *r = self.rung_at(bracket, rung)
-        cdef RungState s = self.state(bracket, rung)
+        cdef RungState s = self.state_of(bracket, rung)
         cdef int decision = 0
         cdef bint below
         if self.eta > 0.0 and v != v:
@@ -300,19 +303,26 @@ cdef class Asha:
     # -- the same rule from Python: the loop's decisions, replay, tests -----------------------------------------------
 
     cdef Standing *standing_of(self, uint64_t trial) except NULL:
-        """Where a trial stands; there is room for all trials up to it."""
-        cdef Standing *grown
-        cdef uint64_t room, i
-        if trial >= self.n_standings:
-            room = max(trial + 1, 2 * self.n_standings, <uint64_t>64)
-            grown = <Standing *>PyMem_RawRealloc(self.standings, room * sizeof(Standing))
+        """Where a trial stands. Grows in blocks: a million trials make no decision wait for their copying."""
+        cdef Standing **grown
+        cdef Standing *block
+        cdef uint64_t room, i, at = trial >> 10
+        if at >= self.n_standings:
+            room = max(at + 1, 2 * self.n_standings)
+            grown = <Standing **>PyMem_RawRealloc(self.standings, room * sizeof(Standing *))
             if grown == NULL:
                 raise MemoryError()
-            for i in range(self.n_standings, room):
-                stand_fresh(&grown[i])
+            memset(&grown[self.n_standings], 0, (room - self.n_standings) * sizeof(Standing *))
             self.standings = grown
             self.n_standings = room
-        return &self.standings[trial]
+        if self.standings[at] == NULL:
+            block = <Standing *>PyMem_RawMalloc(1024 * sizeof(Standing))
+            if block == NULL:
+                raise MemoryError()
+            for i in range(1024):
+                stand_fresh(&block[i])
+            self.standings[at] = block
+        return &self.standings[at][trial & 1023]
 
     def standing(self, uint64_t trial):
         """(highest rung it was recorded at or -1, judgements in a row below the cut-off, best value so far or NaN).
@@ -351,7 +361,6 @@ cdef class Asha:
         before it have been decided).
         """
         cdef Py_ssize_t i, n = trials.shape[0]
-        cdef int64_t most = -1
         cdef int decision = 0
         if times.shape[0] != n or values.shape[0] != n or decisions.shape[0] != n:
             raise ValueError(f"decide() takes columns of one length, got {n} trials, {times.shape[0]} times, "
@@ -359,12 +368,11 @@ cdef class Asha:
         for i in range(n):
             if trials[i] < 0:
                 raise ValueError(f"row {i} is of trial {trials[i]}: trials are numbered from 0 on")
-            most = max(most, trials[i])
-        if most >= 0:
-            self.standing_of(most)
+            self.standing_of(trials[i])
         with nogil:
             for i in range(n):
-                decision = self.judge_one(trials[i], &self.standings[trials[i]], times[i], values[i])
+                decision = self.judge_one(trials[i], &self.standings[trials[i] >> 10][trials[i] & 1023], times[i],
+                                          values[i])
                 if decision < 0:
                     break
                 decisions[i] = <signed char>decision
@@ -393,6 +401,43 @@ cdef class Asha:
         if sequence > shared.sequence:
             shared.sequence = sequence
 
+    def state(self):
+        """All that was judged, as plain values for :meth:`restore`; values are in the sign in which larger is better."""
+        cdef RungState s
+        cdef Standing *of
+        cdef uint64_t i
+        rungs = []
+        for b in range(self.brackets):
+            for k in range(b, self.rungs):
+                s = self.state_of(b, k)
+                rungs.append((b, k, self.rung_at(b, k).stopped, [s.log[i] for i in range(s.n)]))
+        standings = []
+        for i in range(self.n_standings << 10):
+            if self.standings[i >> 10] != NULL:
+                of = &self.standings[i >> 10][i & 1023]
+                if of.rung >= 0 or of.best == of.best:
+                    standings.append((i, of.rung, of.strikes, of.best))
+        return {"sequence": self.sequence, "rungs": rungs, "standings": standings}
+
+    def restore(self, told):
+        """Be where the rule was that :meth:`state` told of. ValueError if it had other rungs, or holds values already."""
+        cdef Standing *of
+        cdef Standing nobody
+        wanted = [(b, k) for b in range(self.brackets) for k in range(b, self.rungs)]
+        if [(b, k) for b, k, _, _ in told["rungs"]] != wanted:
+            raise ValueError("the state is of a rule with other rungs. Were the scheduler's settings changed?")
+        if self.sequence:
+            raise ValueError(f"the rule has already judged {self.sequence} times: restore a fresh one")
+        stand_fresh(&nobody)
+        for b, k, stopped, values in told["rungs"]:
+            for value in values:
+                self.refuse_full(self.record_at(b, k, &nobody, value, False))
+            self.rung_at(b, k).stopped = stopped
+        for trial, rung, strikes, best in told["standings"]:
+            of = self.standing_of(trial)
+            of.rung, of.strikes, of.best = rung, strikes, best
+        (<SharedRungs *>self.base).sequence = told["sequence"]
+
     def rung_sizes(self):
         """Recorded values per bracket and rung, lowest rung first."""
         return [[self.rung_at(s, k).n for k in range(s, self.rungs)] for s in range(self.brackets)]
@@ -405,7 +450,7 @@ cdef class Asha:
         for b in range(self.brackets):
             rows = []
             for k in range(self.rungs - 1, b - 1, -1):
-                s = self.state(b, k)
+                s = self.state_of(b, k)
                 rows.append((self.milestones[k], None if s.n == 0 else self.sign * rung_cutoff(&s)))
             out.append(rows)
         return out

@@ -100,6 +100,7 @@ class AsyncHyperBandScheduler(TrialScheduler):
         }
         self._milestones = _core.Asha(capacity=1, maximise=True, **self._arguments).milestones_by_bracket
         self._asked: _core.Asha | None = None
+        self._restored = False
         self.live_rule: _core.Asha | None = None  # set by the loop: the rungs that the workers share
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
@@ -110,6 +111,8 @@ class AsyncHyperBandScheduler(TrialScheduler):
         clock_is_compiled = self._time_attr in _COMPILED_CLOCKS or not _filled_in(self._time_attr)
         if not clock_is_compiled or _filled_in(self.metric):
             return None  # what a report does not hold is known to the loop only
+        if self._restored:
+            return None  # the rungs that are gone on with are here, not where reports are made
         return CompiledRule("asha", self._time_attr, {**self._arguments, "maximise": self.mode == "max"})
 
     @property
@@ -145,6 +148,22 @@ class AsyncHyperBandScheduler(TrialScheduler):
         """NaN for a time that was not reported: it reaches no rung."""
         time = number(result.get(self._time_attr))
         return math.nan if time is None else time, number(result.get(self.metric or ""))
+
+    def save(self, checkpoint_path: str) -> None:
+        """Write what was judged so far to a file. A run that is resumed does not need it: it has the journal."""
+        import json
+
+        with open(checkpoint_path, "w", encoding="utf-8") as file:
+            json.dump((self.live_rule or self._rule()).state(), file)
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Judge on, for the same trials, where the scheduler was that saved the file; a run under this scheduler is asked
+        about every report then. ValueError if the saved one had other rungs."""
+        import json
+
+        with open(checkpoint_path, encoding="utf-8") as file:
+            self._rule().restore(json.load(file))
+        self._restored = True
 
     def debug_string(self) -> str:
         rule = self.live_rule or self._rule()
