@@ -3,6 +3,8 @@
 # Whoever reports decides: a worker takes the rung's lock for the ~100 ns that a judgement takes, so the loop is not on
 # the hot path, and judgements at different rungs do not wait for each other. Each carries a sequence number, taken
 # inside the lock from one counter: replaying judgements in that order gives the same rungs. A number may be missing.
+# Price: 57 ns with 10^2 values in the rung, 115 ns with 10^6. Two processes that do nothing but report on the same rungs
+# lose a quarter of their speed to each other's cache lines; with one lock for all rungs they lost a third.
 #
 # A process that dies inside a lock does not stop the others: the mutex is robust, and the rung that it was changing is
 # rebuilt from its log, without what the dead one had not told anybody. Its record becomes visible and `changing` is
