@@ -112,12 +112,12 @@ def bench_asha_judgement(benchmark: Any, size: int) -> None:
     def filled() -> tuple[tuple[Any], dict[str, Any]]:
         rule = _core.Asha(81, 1, 3, 1, True, capacity=size + LOOPS)
         for trial, value in enumerate(olds):
-            rule.judge(trial, -1, 1.0, value)
+            rule.judge(trial, 1.0, value)
         return (rule,), {}
 
     def turn(rule: Any) -> None:
         for trial, value in enumerate(news, size):
-            rule.judge(trial, -1, 1.0, value)
+            rule.judge(trial, 1.0, value)
 
     benchmark.pedantic(turn, setup=filled, rounds=10)
 

@@ -51,11 +51,12 @@ cdef class Ring:
     cdef void call_reader(self) noexcept nogil
 
 
-cdef struct RungState:        # left == floor(q * (n - 1)) + 1 whenever n > 0
+cdef struct RungState:        # left == floor(q * (n - 1)) + 1, or n - max(1, floor(n / eta)), whenever n > 0
     uint64_t n                # values held (NaN is not)
     uint64_t capacity
     uint64_t left             # values in the left heap
     double q                  # quantile, as numpy forms it from a percentage
+    double eta                # 0, or one of so many goes on by rank, whatever q says
     double *log               # in order of arrival
     double *heap
 
@@ -66,11 +67,22 @@ cdef class Rung:
     cdef int allocate(self, uint64_t capacity) except -1
 
 
+cdef struct Standing:         # where a trial is among the rungs
+    int rung                  # highest rung it was recorded at, -1 none
+    int strikes               # judgements in a row that were below the cut-off
+    double best               # best value so far in the rule's sign; NaN before the first number
+    uint64_t number           # sequence number of its last judgement
+
+
+cdef struct SharedRung        # see asha.pxi
+
+
 cdef class Asha:
     cdef Py_buffer view
     cdef bint has_view
-    cdef void *base           # SharedRungs, then per bracket and rung two arrays of `capacity` doubles
-    cdef uint64_t capacity
+    cdef void *base           # SharedRungs, a SharedRung per bracket and rung, then two arrays of `capacity` doubles each
+    cdef bint owned           # base is private memory
+    cdef readonly uint64_t capacity
     cdef readonly double max_t
     cdef double sign          # +1 when larger is better
     cdef readonly bint stop_last_trials
@@ -78,15 +90,25 @@ cdef class Asha:
     cdef readonly int brackets
     cdef readonly int rungs   # of bracket 0; bracket s has the rungs s .. rungs - 1
     cdef double q
+    cdef double eta           # as in RungState
+    cdef readonly int patience
+    cdef readonly bint smooth # a trial is judged by its best value so far
     cdef double milestones[64]
+    cdef Standing **standings # of 1,024 trials each, NULL for none; for those who ask judge(), complete() and decide()
+    cdef uint64_t n_standings # length of that array
 
-    cdef RungState state(self, int bracket, int rung) noexcept nogil
-    cdef int lock(self) noexcept nogil
-    cdef void unlock(self) noexcept nogil
+    cdef SharedRung *rung_at(self, int bracket, int rung) noexcept nogil
+    cdef RungState state_of(self, int bracket, int rung) noexcept nogil
+    cdef int lock(self, int bracket, int rung) noexcept nogil
+    cdef void unlock(self, int bracket, int rung) noexcept nogil
     cdef int bracket_of(self, uint64_t trial) noexcept nogil
     cdef int reached(self, int bracket, int last, double t) noexcept nogil
-    cdef int judge_locked(self, int bracket, int rung, double value, bint decide) noexcept nogil
-    cdef int record_at(self, int bracket, int rung, double value, bint decide) except -1
+    cdef double seen(self, Standing *of, double value) noexcept nogil
+    cdef int judge_locked(self, int bracket, int rung, Standing *of, double v, bint decide) noexcept nogil
+    cdef int judge_one(self, uint64_t trial, Standing *of, double t, double value) noexcept nogil
+    cdef int record_at(self, int bracket, int rung, Standing *of, double v, bint decide) noexcept nogil
+    cdef Standing *standing_of(self, uint64_t trial) except NULL
+    cdef int refuse_full(self, int decision) except -1
 
 
 cdef class Schema:            # a set of metric names with the kind of each value; pointers are kept alive by `keys`
@@ -110,7 +132,7 @@ cdef class Reporter:
     cdef double started                 # when this attempt began
     cdef double base_total              # seconds that earlier attempts count for
     cdef int bracket
-    cdef int rung                       # highest rung this trial was recorded at, -1 none
+    cdef Standing standing              # of the trial that runs
     cdef double next_t                  # the next milestone
     cdef readonly uint32_t ask_from     # report from which the loop must be asked
     cdef double turn_at                 # unix time from which a report is answered with TURN
@@ -131,6 +153,7 @@ cdef class Reporter:
     cdef int room                       # length of `values`
     cdef readonly uint64_t reports
 
+    cdef void stand(self, int rung, int strikes, double best) noexcept nogil
     cdef void aim(self) noexcept nogil
     cdef bint matches(self, Schema s, dict metrics) except -1
     cdef Schema learn(self, dict metrics, int *code)
@@ -151,7 +174,8 @@ cdef struct TrialRow:
     int32_t source            # ring that its last start came from
     int32_t schema            # of the last report; -1 before the first
     int32_t held              # values that its place in `pool` can take
-    int32_t rung              # highest rung it was recorded at, -1 none
+    int16_t rung              # highest rung it was recorded at, -1 none
+    uint16_t strikes          # judgements in a row that were below the cut-off
     int64_t at                # where the last report's values are in `pool`
     double started            # of the current attempt
     double ended
@@ -161,6 +185,7 @@ cdef struct TrialRow:
     double away               # seconds of this attempt that it was paused
     double base_total         # seconds of earlier attempts up to the checkpoint that the current one began at
     double value              # the run's metric in the last report that had it; NaN before
+    double low, high          # least and greatest value of it in all reports; NaN before the first number
 
 
 cdef struct BitTree:          # a set of whole numbers; bit k of a level's word w: word 64 * w + k below is not 0

@@ -61,6 +61,7 @@ class Start(NamedTuple):
     checkpoint: str | None
     attempt: int
     ask_from: int  # the first report that has to be decided
+    standing: tuple[int, float]  # strikes and best value that earlier attempts have left
 
 
 class Resume(NamedTuple):
@@ -341,12 +342,14 @@ class ExperimentState(ExperimentRecords):
         config = None if computed else self.config(i)
         found = self.start_point(i)
         attempt, ask_from = self.table.attempt(i), self.ask_from(i)
+        most = self.rule is not None and self.rule.smooth > 0
+        rung, standing = self.table.rung(i), (self.table.strikes(i), self.table.extremes(i)[most])
         if found is None:
-            return Start(i, config, *self.restored, -1, self.spec.restore, attempt, ask_from)
+            return Start(i, config, *self.restored, rung, self.spec.restore, attempt, ask_from, standing)
         path, step, seconds = found
         if self.retention is not None:
             self.retention.started(i, path)
-        return Start(i, config, step, seconds, self.table.rung(i), path, attempt, ask_from)
+        return Start(i, config, step, seconds, rung, path, attempt, ask_from, standing)
 
     def start_point(self, i: int) -> tuple[str, int, float] | None:
         """(directory, iteration, seconds so far) of the newest checkpoint that trial i has, or was given."""
@@ -820,18 +823,23 @@ class ExperimentState(ExperimentRecords):
             if not self.chooses:
                 self.waiting.append(i)
 
-    def judgements(self) -> Iterator[tuple[int, int, int, float]]:
-        """(trial, rung, sequence, value) of each judgement of a compiled rule, in the order of the rule's lock."""
-        found: list[tuple[int, int, int, float]] = []
+    def judgements(self) -> Iterator[tuple[int, int, float, int, bool]]:
+        """(trial, rung, value, sequence, whether it was stopped) of each judgement of a compiled rule, in their order."""
+        found: list[tuple[int, int, int, float, bool]] = []
         learnt: dict[int, list[Any]] = {}
+        so_far: dict[int, float] = {}
+        smooth = self.rule.smooth if self.rule is not None else 0
         for source, _, data in self.storage.read() if self.storage is not None else ():
-            for sequence, trial, rung, schema, raw, _ in _core.judgements(data, learnt.setdefault(source, [])):
+            names = learnt.setdefault(source, [])
+            for sequence, trial, rung, schema, raw, decided in _core.judgements(
+                data, names, self.metric, smooth, so_far
+            ):
                 values = memoryview(raw).cast("d")
                 value = values[0] if schema is None else values[schema[0].index(self.metric)]
-                found.append((sequence, trial, rung, value))
+                found.append((sequence, trial, rung, value, decided == _core.STOP))
         found.sort()
-        for sequence, trial, rung, value in found:
-            yield trial, rung, sequence, value
+        for sequence, trial, rung, value, stopped in found:
+            yield trial, rung, value, sequence, stopped
 
     @classmethod
     def load(cls, path: str) -> ExperimentRecords:

@@ -232,8 +232,8 @@ class TuneLoop:
             return None
         shared = getattr(self._executor, "shared_rule", None)
         rule: Any = shared(program) if shared is not None else program.rule.build(program.capacity)
-        for trial, rung, _, value in self.state.judgements() if len(self.state) else ():
-            rule.record(trial, rung, value)
+        for judgement in self.state.judgements() if len(self.state) else ():
+            rule.record(*judgement)
         self.spec.scheduler.live_rule = rule  # type: ignore[attr-defined]
         return rule
 
@@ -452,6 +452,7 @@ class TuneLoop:
             state.trial_dirname(start.trial),
             start.ask_from,
             state.changed_request(start.trial),
+            start.standing,
         )
         request = job.resources if job.resources is not None else spec.trainables[experiment].resources
         if callable(request) or job.resources is not None:

@@ -14,6 +14,13 @@ class CompiledRule(NamedTuple):
     time_attr: str = "training_iteration"
     arguments: dict[str, Any] = {}  # noqa: RUF012 - never written to
 
+    @property
+    def smooth(self) -> int:
+        """1 or -1 when trials are judged by their greatest or least value so far, 0 when by the last."""
+        if not self.arguments.get("smooth"):
+            return 0
+        return 1 if self.arguments["maximise"] else -1
+
     def nbytes(self, capacity: int) -> int:
         """Bytes of shared memory that the rule needs for ``capacity`` trials; 0 for none."""
         if self.kind == "none":

@@ -52,6 +52,20 @@ class TestASHAThatLetsTheLastOnesRun(SchedulerContract):
         return create_scheduler("asynchyperband", **SMALL["asynchyperband"])
 
 
+class TestASHAByRank(SchedulerContract):
+    trials = 20
+
+    def make(self) -> TrialScheduler:
+        return ASHAScheduler(**SMALL["asha"], rule="rank", brackets=2)
+
+
+class TestASHAWithPatience(SchedulerContract):
+    trials = 20
+
+    def make(self) -> TrialScheduler:
+        return ASHAScheduler(**SMALL["asha"], rule="rank", patience=2, smoothing="best")
+
+
 class WorseThanTheLast(TrialScheduler):
     """Stops a trial whose score is worse than the one before, after three reports."""
 

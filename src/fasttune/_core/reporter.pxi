@@ -100,8 +100,9 @@ cdef class Reporter:
     # -- a trial's life ---------------------------------------------------------------------------------------------
 
     def begin(self, uint32_t trial, uint32_t iteration=0, double base_total=0.0, int rung=-1, uint32_t ask_from=0xFFFFFFFF,
-              uint32_t pid=0, uint32_t attempt=0):
-        """A trial starts. False when the ring is full."""
+              uint32_t pid=0, uint32_t attempt=0, int strikes=0, double best=NAN):
+        """A trial starts; ``rung``, ``strikes`` and ``best`` are where its earlier attempts left it. False when the ring
+        is full."""
         cdef Record *r = self.ring.reserve(RECORD_HEADER + 16)
         if r == NULL:
             return False
@@ -110,7 +111,7 @@ cdef class Reporter:
         self.base_total = base_total
         self.ask_from = ask_from
         self.has_last = False
-        self.rung = rung
+        self.stand(rung, strikes, best)
         self.next_t = INFINITY
         if self.rule is not None:
             self.bracket = self.rule.bracket_of(trial)
@@ -124,16 +125,23 @@ cdef class Reporter:
         self.ring.publish(False)
         return True
 
+    cdef void stand(self, int rung, int strikes, double best) noexcept nogil:
+        self.standing.rung = rung
+        self.standing.strikes = strikes
+        self.standing.best = best if self.rule is None else self.rule.sign * best
+        self.standing.number = 0
+
     cdef void aim(self) noexcept nogil:
-        cdef int k = self.rung + 1 if self.rung + 1 > self.bracket else self.bracket
+        cdef int k = self.standing.rung + 1 if self.standing.rung + 1 > self.bracket else self.bracket
         self.next_t = self.rule.milestones[k] if k < self.rule.rungs else INFINITY
 
     def end(self, int flags=0, bint urgent=False):
         """The trial ended by itself or was stopped (``flags`` STOP). False when the ring is full."""
         cdef int rung = -1
         cdef uint32_t size = RECORD_HEADER
+        cdef double v
         if self.rule is not None and self.has_last and self.ask_from == NEVER:
-            rung = self.rule.reached(self.bracket, self.rung, self.last_t)
+            rung = self.rule.reached(self.bracket, self.standing.rung, self.last_t)
             if rung >= 0:
                 size += 16
         cdef Record *r = self.ring.reserve(size)
@@ -144,18 +152,20 @@ cdef class Reporter:
         ft_store(&self.ring.h.busy_trial, 0)
         if rung >= 0:
             with nogil:
-                self.rule.lock()
-                if self.rule.judge_locked(self.bracket, rung, self.last_value, False) < 0:
+                v = self.rule.seen(&self.standing, self.last_value)
+                self.rule.lock(self.bracket, rung)
+                if self.rule.judge_locked(self.bracket, rung, &self.standing, v, False) < 0:
                     # The rung is full: the trial ends as if it had not reached it.
                     self.ring.pending -= 16
                     r.size = RECORD_HEADER
                     r.flags = <uint8_t>flags
                 else:
-                    (<double *>(<char *>r + RECORD_HEADER))[0] = self.last_value
-                    (<uint64_t *>(<char *>r + RECORD_HEADER))[1] = \
-                        (<SharedRungs *>self.rule.base).sequence << 8 | <uint64_t>rung
-                self.ring.publish(urgent)
-                self.rule.unlock()
+                    (<double *>(<char *>r + RECORD_HEADER))[0] = self.rule.sign * v
+                    (<uint64_t *>(<char *>r + RECORD_HEADER))[1] = tag_of(&self.standing)
+                self.ring.publish(False)
+                self.rule.unlock(self.bracket, rung)
+                if urgent:
+                    self.ring.call_reader()
         else:
             self.ring.publish(urgent)
         return True
@@ -166,8 +176,8 @@ cdef class Reporter:
             ft_store(&self.ring.h.busy_trial, 0)
         return self.ring.write(kind, self.trial, self.iteration, payload, flags, urgent)
 
-    def resume(self, uint32_t trial, uint32_t iteration, double started, double base_total, int rung,
-               uint32_t ask_from, bint runs=True):
+    def resume(self, uint32_t trial, uint32_t iteration, double started, double base_total, int rung, int strikes,
+               double best, uint32_t ask_from, bint runs=True):
         """Make a suspended trial the one that runs again: its counters as they were, the next report to ask at.
 
         With ``runs=False`` it is only left for good: nobody is told that it runs here.
@@ -176,7 +186,7 @@ cdef class Reporter:
         self.iteration = iteration
         self.started = started
         self.base_total = base_total
-        self.rung = rung
+        self.stand(rung, strikes, best)
         self.ask_from = ask_from
         self.has_last = False
         if self.rule is not None:
@@ -186,9 +196,11 @@ cdef class Reporter:
             ft_store(&self.ring.h.busy_trial, <uint64_t>trial + 1)
 
     def suspend(self):
-        """(trial, iteration, started, base_total, rung): what :meth:`resume` needs to make it run again."""
+        """(trial, iteration, started, base_total, rung, strikes, best): what :meth:`resume` needs to make it run again."""
         ft_store(&self.ring.h.busy_trial, 0)
-        return self.trial, self.iteration, self.started, self.base_total, self.rung
+        cdef double sign = 1.0 if self.rule is None else self.rule.sign
+        return (self.trial, self.iteration, self.started, self.base_total, self.standing.rung, self.standing.strikes,
+                sign * self.standing.best)
 
     def mute(self, bint on):
         """While this is on, nothing is written and every report is answered with STOP: a trial is being left."""
@@ -383,7 +395,7 @@ cdef class Reporter:
             p += 8 * s.n
             flags = decision | (F_JUDGED if rung >= 0 else 0) | (F_EXTRA if extra != NULL else 0)
             if rung >= 0:
-                (<uint64_t *>p)[0] = (<SharedRungs *>self.rule.base).sequence << 8 | <uint64_t>rung
+                (<uint64_t *>p)[0] = tag_of(&self.standing)
                 p += 8
             else:
                 size -= 8
@@ -394,15 +406,16 @@ cdef class Reporter:
                 memcpy(p + 4, extra, n_extra)
             fill(r, size, K_REPORT, flags, s.number, self.trial, step, now)
             urgent = decision == 2 or ring.pending - ring.h.released > ring.capacity >> 1
-            ring.publish(urgent)
+            ring.publish(False)
             if rung >= 0:
-                self.rule.unlock()
-                self.rung = rung
+                self.rule.unlock(self.bracket, rung)
                 self.aim()
+            if urgent:
+                ring.call_reader()
             self.iteration = step
             self.reports += 1
-            if s.metric >= 0:
-                self.has_last = True
+            self.has_last = s.metric >= 0
+            if self.has_last:
                 self.last_value = self.values[s.metric]
                 self.last_t = self.clock(self.clock_kind, s.clock, now, step)
         if decision == 0 and now >= self.turn_at:
@@ -412,9 +425,11 @@ cdef class Reporter:
         return decision
 
     cdef int decide(self, Schema s, double now, uint32_t step, int *judged, int *failed) noexcept nogil:
-        """CONTINUE, STOP or WAIT. With ``judged`` >= 0 the rule's lock is held until the record is published."""
+        """CONTINUE, STOP or WAIT. With ``judged`` >= 0 that rung's lock is held until the record is published."""
         cdef int i, rung, decision
-        cdef double t
+        cdef double t, v = 0.0
+        if self.rule is not None and s.metric >= 0:
+            v = self.rule.seen(&self.standing, self.values[s.metric])
         for i in range(self.n_limits):
             if self.clock(self.limit_kinds[i], s.limits[i], now, step) >= self.limit_values[i]:
                 return 1
@@ -431,13 +446,13 @@ cdef class Reporter:
             return 1
         if not t >= self.next_t:
             return 0
-        rung = self.rule.reached(self.bracket, self.rung, t)
+        rung = self.rule.reached(self.bracket, self.standing.rung, t)
         if rung < 0:
             return 0
-        self.rule.lock()
-        decision = self.rule.judge_locked(self.bracket, rung, self.values[s.metric], True)
+        self.rule.lock(self.bracket, rung)
+        decision = self.rule.judge_locked(self.bracket, rung, &self.standing, v, True)
         if decision < 0:
-            self.rule.unlock()
+            self.rule.unlock(self.bracket, rung)
             failed[0] = 1
             return 1
         judged[0] = rung

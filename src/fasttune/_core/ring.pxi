@@ -127,7 +127,7 @@ cdef enum:
 
 cdef enum:
     F_DECISION = 0x07  # CONTINUE, STOP, ASKED, PAUSE
-    F_JUDGED = 0x08    # a rung was asked: uint64 sequence number follows the values
+    F_JUDGED = 0x08    # a rung was asked: uint64 follows the values: rung, sequence number << 8, strikes << 56
     F_EXTRA = 0x10     # uint32 length and JSON text follow: what is no number
     F_REMOVED = 0x20   # of an end: the trial was not running
     F_SAVE = 0x08      # of an answer: save first

@@ -2,7 +2,8 @@
 #
 # One array holds two heaps: the smaller values as a max-heap from the left, the larger as a min-heap from the right.
 # The left heap always has floor(q * (n - 1)) + 1 values, so the two roots are the neighbours that numpy's linear
-# percentile interpolates between. A log of the values in order of arrival allows any suffix to be taken back.
+# percentile interpolates between. For a rank instead (eta > 0) the right heap has the max(1, floor(n / eta)) best, so
+# the next trial's bar is one of the two roots. A log of the values in order of arrival allows any suffix to be taken back.
 # Price: 17-75 ns from 10^2 to 10^6 values; a sorted array with memmove 0.3-79 us, a percentile per call 84 us - 72 ms.
 
 cdef inline void sift_up_max(double *a, uint64_t i) noexcept nogil:
@@ -56,8 +57,14 @@ cdef inline void sift_down_min(double *end, uint64_t n, double v) noexcept nogil
     (end - i)[0] = v
 
 
-cdef inline uint64_t left_size(double q, uint64_t n) noexcept nogil:
-    return <uint64_t>(q * <double>(n - 1)) + 1
+cdef inline uint64_t places(double eta, uint64_t n) noexcept nogil:
+    """How many of n trials go on: max(1, floor(n / eta))."""
+    cdef uint64_t k = <uint64_t>(<double>n / eta)
+    return k if k > 1 else 1
+
+
+cdef inline uint64_t left_size(const RungState *s, uint64_t n) noexcept nogil:
+    return n - places(s.eta, n) if s.eta > 0.0 else <uint64_t>(s.q * <double>(n - 1)) + 1
 
 
 cdef int rung_push(RungState *s, double value) noexcept nogil:
@@ -66,7 +73,7 @@ cdef int rung_push(RungState *s, double value) noexcept nogil:
         return -1
     cdef double *end = s.heap + s.capacity - 1
     cdef uint64_t right = s.n - s.left
-    cdef uint64_t want = left_size(s.q, s.n + 1)
+    cdef uint64_t want = left_size(s, s.n + 1)
     cdef double root
     s.log[s.n] = value
     if s.left > 0 and value < s.heap[0]:
@@ -95,9 +102,12 @@ cdef int rung_push(RungState *s, double value) noexcept nogil:
 
 
 cdef double rung_cutoff(const RungState *s) noexcept nogil:
-    """The percentile with numpy's arithmetic to the last bit; NaN when the rung is empty."""
+    """What the next value must not be below: the percentile with numpy's arithmetic to the last bit; for a rank, the
+    worst of the places that there will be with it. NaN when the rung is empty."""
     if s.n == 0:
         return NAN
+    if s.eta > 0.0:
+        return s.heap[s.capacity - 1] if places(s.eta, s.n + 1) <= s.n - s.left else s.heap[0]
     cdef double at = s.q * <double>(s.n - 1)
     cdef double t = at - floor(at)
     cdef double a = s.heap[0]

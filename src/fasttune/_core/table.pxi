@@ -65,6 +65,11 @@ cdef int check_report(const Record *r, int n_values, Py_ssize_t end) except -1:
     return 0
 
 
+cdef inline void keep_judgement(TrialRow *row, uint64_t tag) noexcept nogil:
+    row.rung = <int16_t>(tag & 0xFF)
+    row.strikes = <uint16_t>(tag >> 56)
+
+
 cdef class TrialTable:
     """Trials as rows, folded from records. ``metric`` is the one whose last value is kept in a column."""
 
@@ -109,7 +114,7 @@ cdef class TrialTable:
             row = &self.rows[i]
             memset(row, 0, sizeof(TrialRow))
             row.schema = row.rung = row.source = -1
-            row.value = NAN
+            row.value = row.low = row.high = NAN
         self.n += n
         self.counts_[S_PENDING] += n
         return 0
@@ -191,6 +196,7 @@ cdef class TrialTable:
         cdef TrialRow *row
         cdef Schema s = None
         cdef int local_of_s = -1, number = 0
+        cdef double value
         cdef list numbers = self.maps.setdefault(source, [])
         cdef list out = []
         cdef uint64_t always = (<uint64_t>1 << K_ERROR) | (<uint64_t>1 << K_EXCEPTION) | (<uint64_t>1 << K_CHECKPOINT) \
@@ -228,13 +234,17 @@ cdef class TrialTable:
                 row.previous = row.time
                 row.time = r.time
                 if s.metric >= 0:
-                    row.value = (<const double *>payload)[s.metric]
+                    row.value = value = (<const double *>payload)[s.metric]
+                    if value < row.low or row.low != row.low:
+                        row.low = value
+                    if value > row.high or row.high != row.high:
+                        row.high = value
                 if r.flags & F_EXTRA:
                     self.extras[r.trial] = extra_of(r, s.n)
                 elif self.extras:
                     self.extras.pop(r.trial, None)
                 if r.flags & F_JUDGED:
-                    row.rung = <int32_t>((<const uint64_t *>payload)[s.n] & 0xFF)
+                    keep_judgement(row, (<const uint64_t *>payload)[s.n])
                     self.judgements += 1
                 self.reports += 1
                 if watch >> K_REPORT & 1 or r.flags & F_DECISION == 2:
@@ -261,7 +271,7 @@ cdef class TrialTable:
                 row.ended = r.time
                 row.outcome = r.flags
                 if r.flags & F_JUDGED:
-                    row.rung = <int32_t>((<const uint64_t *>payload)[1] & 0xFF)
+                    keep_judgement(row, (<const uint64_t *>payload)[1])
                     self.judgements += 1
             elif r.kind == K_ERROR:
                 row = self.row(r.trial)
@@ -316,6 +326,8 @@ cdef class TrialTable:
     def failures(self, Py_ssize_t i): return self.row(i).failures
     def attempt(self, Py_ssize_t i): return self.row(i).attempt
     def rung(self, Py_ssize_t i): return self.row(i).rung
+    def strikes(self, Py_ssize_t i): return self.row(i).strikes
+    def extremes(self, Py_ssize_t i): return self.row(i).low, self.row(i).high
     def source(self, Py_ssize_t i): return self.row(i).source
     def pid(self, Py_ssize_t i): return self.row(i).pid
     def value(self, Py_ssize_t i): return self.row(i).value
@@ -523,16 +535,21 @@ cdef class ReportColumns:
         return out
 
 
-def judgements(data, table_maps=None):
-    """(sequence, trial, rung, value, decided) of every judgement in ``data``, for replaying a rule's rungs.
+def judgements(data, table_maps=None, str metric=None, int smooth=0, dict so_far=None):
+    """(sequence, trial, rung, names, values, decided) of every judgement in ``data``, for replaying a rule's rungs.
 
-    ``table_maps`` is (metric column by the writer's schema number). Only records of one source.
+    ``values`` are those of the report, float64 as bytes, and ``names`` their (keys, kinds); with names None it is the one
+    value that was judged, and decided is -1 for the end of a trial. ``table_maps`` is the list of names by the writer's
+    schema number, carried from call to call. With ``smooth`` (1 to maximise, -1 to minimise) a report is judged by the
+    best value of ``metric`` that its trial has reported so far, which ``so_far`` carries. Only records of one source.
     """
     cdef const unsigned char[::1] view = data
     cdef Py_ssize_t at = 0, n = view.shape[0]
     cdef const Record *r
     cdef const char *p
     cdef uint64_t tag
+    cdef double value
+    cdef int column
     out = []
     columns = table_maps if table_maps is not None else []
     while at < n:
@@ -542,17 +559,29 @@ def judgements(data, table_maps=None):
         p = <const char *>r + RECORD_HEADER
         if r.kind == K_SCHEMA and r.schema == len(columns):
             columns.append(parse_schema(PyBytes_FromStringAndSize(p, r.size - RECORD_HEADER)))
-        elif r.kind == K_REPORT and r.flags & F_JUDGED:
+        elif r.kind == K_REPORT and (smooth or r.flags & F_JUDGED):
             if r.schema >= len(columns):
                 raise ValueError(f"damaged record before byte {at}: metric names {r.schema} were never told")
-            check_report(r, <int>len(columns[r.schema][0]), at)
-            keys = columns[r.schema][0]
-            tag = (<const uint64_t *>p)[len(keys)]
-            out.append((tag >> 8, r.trial, tag & 0xFF, columns[r.schema], PyBytes_FromStringAndSize(p, 8 * len(keys)),
-                        r.flags & F_DECISION))
+            names = columns[r.schema]
+            keys = names[0]
+            check_report(r, <int>len(keys), at)
+            values = None
+            if smooth and metric in keys:
+                column = keys.index(metric)
+                value = (<const double *>p)[column]
+                best = so_far.get(r.trial, NAN)
+                if smooth * value > smooth * best or best != best:
+                    so_far[r.trial] = best = value
+                value = best
+                names, values = None, PyBytes_FromStringAndSize(<const char *>&value, 8)
+            if r.flags & F_JUDGED:
+                if values is None:
+                    values = PyBytes_FromStringAndSize(p, 8 * len(keys))
+                tag = (<const uint64_t *>p)[len(keys)]
+                out.append((tag >> 8 & TAG_NUMBER, r.trial, tag & 0xFF, names, values, r.flags & F_DECISION))
         elif r.kind == K_END and r.flags & F_JUDGED:
             if r.size < RECORD_HEADER + 16:
                 raise ValueError(f"damaged record before byte {at}: too short for a judgement")
             tag = (<const uint64_t *>p)[1]
-            out.append((tag >> 8, r.trial, tag & 0xFF, None, PyBytes_FromStringAndSize(p, 8), -1))
+            out.append((tag >> 8 & TAG_NUMBER, r.trial, tag & 0xFF, None, PyBytes_FromStringAndSize(p, 8), -1))
     return out

@@ -9,6 +9,7 @@ metric means or who is best. A process that dies is reported once, after everyth
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -50,7 +51,7 @@ class Program:
     log_to_file: tuple[str, str] | None = None
 
 
-Suspended = tuple[int, int, float, float, int]  # what Reporter.suspend() gives and resume() takes
+Suspended = tuple[int, int, float, float, int, int, float]  # what Reporter.suspend() gives and resume() takes
 
 
 class Job(NamedTuple):
@@ -69,6 +70,7 @@ class Job(NamedTuple):
     dirname: str | None = None
     ask_from: int | None = None  # report from which the loop must be asked; None: as ``Program.asks`` says
     resources: Any = None  # what this trial needs; None: what its trainable asks for
+    standing: tuple[int, float] = (0, math.nan)  # strikes and best value that earlier attempts have left
 
 
 class Answer(NamedTuple):

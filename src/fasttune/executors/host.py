@@ -206,7 +206,9 @@ class Host:
         context.job = job
         context.renew(one.is_class, job.checkpoint, job.iteration)
         ask_from = self.ask_from if job.ask_from is None else job.ask_from
-        while not reporter.begin(job.trial, job.iteration, job.base_total, job.rung, ask_from, self.pid, job.attempt):
+        while not reporter.begin(
+            job.trial, job.iteration, job.base_total, job.rung, ask_from, self.pid, job.attempt, *job.standing
+        ):
             self.flush()
         flags = _core.CONTINUE
         try:

@@ -60,9 +60,9 @@ class Suspension:
         self._was_paused = left is None
         if left is None:
             left = self.paused.pop(trial)
-            number, iteration, started, base_total, rung = left.counters
-            # what it was away does not count for time_total_s
-            left = left._replace(counters=(number, iteration, started + time.monotonic() - left.at, base_total, rung))
+            number, iteration, started, base_total, rung, strikes, best = left.counters
+            started += time.monotonic() - left.at  # what it was away does not count for time_total_s
+            left = left._replace(counters=(number, iteration, started, base_total, rung, strikes, best))
         self._become(left, answer.ask_from)
         left.green.switch(answer)
 

@@ -10,17 +10,19 @@ import math
 from typing import Any, TypeGuard
 
 from fasttune import _core
+from fasttune.result import AUTO_KEYS, number
 from fasttune.rule import CompiledRule
 from fasttune.schedulers.base import TrialScheduler
 from fasttune.trial import Trial
 
+_TEXTS = frozenset(("trial_id", "date", "hostname", "node_ip", "config"))  # keys that are filled in and are no numbers
+_COMPILED_CLOCKS = ("training_iteration", "time_total_s")
+
 
 class AsyncHyperBandScheduler(TrialScheduler):
-    """Stops a trial that is worse at a rung than the best 1/reduction_factor of those before it.
+    """Stops a trial that is worse at a rung than the best 1/reduction_factor of those that reached it.
 
-    Rungs lie at ``grace_period * reduction_factor ** k`` up to ``max_t``, exactly (integers stay integers). The cut-off
-    is the (1 - 1/reduction_factor) percentile, linear as numpy's, of what the rung recorded before this trial; a trial
-    stops if it is strictly worse, so the first at a rung always passes. NaN never stops and is never counted.
+    Rungs lie at ``grace_period * reduction_factor ** k`` up to ``max_t``, exactly (integers stay integers), 64 at most.
 
     Args:
         time_attr: result key that counts the training resource; must grow. Units of max_t and grace_period.
@@ -32,8 +34,26 @@ class AsyncHyperBandScheduler(TrialScheduler):
             exp(number of rungs).
         stop_last_trials: whether reaching max_t ends a trial.
         seed: of the bracket draw.
+        rule: when a trial is below the cut-off of a rung.
 
-    A report that jumps over rungs is judged once, at the highest rung it reached.
+            - ``"percentile"``, Ray Tune's: its value is strictly worse than the (1 - 1/reduction_factor) percentile,
+              linear as numpy's, of what the rung had recorded before it. The first at a rung always passes. NaN never
+              stops and is not counted. Keeps a few percent more than the paper, and what it keeps depends on the scale
+              of the metric, because it interpolates between values.
+            - ``"rank"``, the paper's (Algorithm 2, ``top_k`` of size floor(n / reduction_factor)): it goes on if its rank
+              is at most max(1, floor(n / reduction_factor)) among the n trials of the rung, itself among them. The
+              paper leaves ties open: equal values share the better rank, so equal survives. NaN is the worst value
+              there is. Unchanged by any strictly increasing transform of the metric.
+        patience: how many judged rungs in a row a trial must be below the cut-off before it stops; 0 and 1 stop it at
+            the first. For noisy metrics; ours, not the paper's.
+        smoothing: ``"last"`` judges and records a trial's value at the rung, ``"best"`` the best value that it has
+            reported so far, those of earlier attempts among them and NaN never. For metrics that go up and down; ours,
+            not the paper's.
+
+    A report that jumps over rungs is judged once, at the highest rung it reached; a trial that is tried again is not
+    judged again where it was. A report without the time or the metric, or whose time is NaN, is not judged. The rule is
+    decided inside ``report()``, unless the time or the metric is one that fasttune fills in after it, such as
+    ``time_this_iter_s``: then every report waits for the loop.
     """
 
     def __init__(
@@ -48,6 +68,9 @@ class AsyncHyperBandScheduler(TrialScheduler):
         stop_last_trials: bool = True,
         *,
         seed: int = 0,
+        rule: str = "percentile",
+        patience: int = 1,
+        smoothing: str = "last",
     ) -> None:
         super().__init__(metric=metric, mode=mode)
         _require(_is_number(max_t) and max_t > 0, "max_t must be a number > 0", max_t)
@@ -56,11 +79,14 @@ class AsyncHyperBandScheduler(TrialScheduler):
         _require(
             _is_number(reduction_factor) and reduction_factor > 1, "reduction_factor must be > 1", reduction_factor
         )
-        _require(
-            isinstance(brackets, int) and 1 <= brackets <= 16, "brackets must be an integer from 1 to 16", brackets
-        )
+        _require(_is_count(brackets, 1, 16), "brackets must be an integer from 1 to 16", brackets)
+        _require(_is_count(seed, 0, 2**64 - 1), "seed must be an integer from 0 to 2**64 - 1", seed)
+        _require(_is_count(patience, 0, 64), "patience must be an integer from 0 to 64 rungs", patience)
+        _require(rule in ("percentile", "rank"), "rule must be 'percentile' or 'rank'", rule)
+        _require(smoothing in ("last", "best"), "smoothing must be 'last' or 'best'", smoothing)
+        _refuse_text(time_attr, "time_attr")
+        _refuse_text(metric, "metric")
         self._time_attr = time_attr
-        self._max_t = max_t
         self._arguments: dict[str, Any] = {
             "max_t": float(max_t),
             "grace_period": float(grace_period),
@@ -68,18 +94,31 @@ class AsyncHyperBandScheduler(TrialScheduler):
             "brackets": brackets,
             "stop_last_trials": bool(stop_last_trials),
             "seed": seed,
+            "rank": rule == "rank",
+            "patience": patience,
+            "smooth": smoothing == "best",
         }
+        self._milestones = _core.Asha(capacity=1, maximise=True, **self._arguments).milestones_by_bracket
         self._asked: _core.Asha | None = None
-        self._rungs: dict[int, int] = {}
+        self._restored = False
         self.live_rule: _core.Asha | None = None  # set by the loop: the rungs that the workers share
 
+    def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
+        _refuse_text(metric, "metric")
+        return super().set_search_properties(metric, mode, **spec)
+
     def core_rule(self) -> CompiledRule | None:
+        clock_is_compiled = self._time_attr in _COMPILED_CLOCKS or not _filled_in(self._time_attr)
+        if not clock_is_compiled or _filled_in(self.metric):
+            return None  # what a report does not hold is known to the loop only
+        if self._restored:
+            return None  # the rungs that are gone on with are here, not where reports are made
         return CompiledRule("asha", self._time_attr, {**self._arguments, "maximise": self.mode == "max"})
 
     @property
     def milestones(self) -> list[list[float]]:
         """Milestones per bracket, lowest first."""
-        return _core.Asha(capacity=1, maximise=True, **self._arguments).milestones_by_bracket
+        return self._milestones
 
     def _rule(self) -> _core.Asha:
         """The rule for being asked report by report, when something else in the run has to be asked as well."""
@@ -95,17 +134,36 @@ class AsyncHyperBandScheduler(TrialScheduler):
             )
 
     def on_trial_result(self, state: Any, trial: Trial, result: dict[str, Any]) -> str:
-        time, value = result.get(self._time_attr), result.get(self.metric or "")
-        if not _is_number(time) or not _is_number(value):
+        time, value = self._time_and_value(result)
+        if value is None:
             return self.CONTINUE
-        decision, rung = self._rule().judge(trial.index, self._rungs.get(trial.index, -1), time, value)
-        self._rungs[trial.index] = rung
-        return self.STOP if decision else self.CONTINUE
+        return self.STOP if self._rule().judge(trial.index, time, value) else self.CONTINUE
 
     def on_trial_complete(self, state: Any, trial: Trial, result: dict[str, Any]) -> None:
-        time, value = result.get(self._time_attr), result.get(self.metric or "")
-        if _is_number(time) and _is_number(value):
-            self._rungs[trial.index] = self._rule().complete(trial.index, self._rungs.get(trial.index, -1), time, value)
+        time, value = self._time_and_value(result)
+        if value is not None:
+            self._rule().complete(trial.index, time, value)
+
+    def _time_and_value(self, result: dict[str, Any]) -> tuple[float, float | None]:
+        """NaN for a time that was not reported: it reaches no rung."""
+        time = number(result.get(self._time_attr))
+        return math.nan if time is None else time, number(result.get(self.metric or ""))
+
+    def save(self, checkpoint_path: str) -> None:
+        """Write what was judged so far to a file. A run that is resumed does not need it: it has the journal."""
+        import json
+
+        with open(checkpoint_path, "w", encoding="utf-8") as file:
+            json.dump((self.live_rule or self._rule()).state(), file)
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Judge on, for the same trials, where the scheduler was that saved the file; a run under this scheduler is asked
+        about every report then. ValueError if the saved one had other rungs."""
+        import json
+
+        with open(checkpoint_path, encoding="utf-8") as file:
+            self._rule().restore(json.load(file))
+        self._restored = True
 
     def debug_string(self) -> str:
         rule = self.live_rule or self._rule()
@@ -115,8 +173,24 @@ class AsyncHyperBandScheduler(TrialScheduler):
         return "\n".join(lines)
 
 
+def _filled_in(key: str | None) -> bool:
+    """Whether a result has the key without the trial reporting it."""
+    return key is not None and (key in AUTO_KEYS or key.startswith("config/"))
+
+
+def _refuse_text(key: str | None, argument: str) -> None:
+    if key in _TEXTS:
+        raise ValueError(
+            f"{argument} must name a number that trials report, got {key!r}, which fasttune fills in and is no number"
+        )
+
+
 def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_count(value: Any, least: int, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
 def _require(holds: bool, rule: str, value: Any) -> None:

@@ -1,0 +1,230 @@
+"""ASHA in whole runs, on both executors: each trial gets as far as the slow rule says; a killed run goes on as it was."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import fasttune as tune
+from fasttune.experiment import ExperimentState
+from fasttune.schedulers import ASHAScheduler
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from model_asha_rank import SlowRanked
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "percentile": {},
+    "rank": {"rule": "rank"},
+    "rank, patience": {"rule": "rank", "patience": 2},
+    "rank, patience, best": {"rule": "rank", "patience": 2, "smoothing": "best", "brackets": 2},
+    "percentile, best": {"smoothing": "best", "grace_period": 2},
+}
+
+
+@pytest.fixture(params=["inline", "process"])
+def run(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    return partial(
+        tune.run, executor=request.param, storage_path=tmp_path, verbose=0, seed=1, metric="score", mode="max"
+    )
+
+
+def noisy(config: dict[str, Any]) -> None:
+    draw = random.Random(config["n"])
+    for _ in range(12):
+        tune.report(score=draw.random() + 0.02 * config["n"])
+
+
+def slow_iterations(n: int, **given: Any) -> list[int]:
+    """How far each trial of ``noisy`` gets, one after the other."""
+    told = {
+        "max_t": 9,
+        "grace_period": given.get("grace_period", 1),
+        "reduction_factor": 3,
+        "brackets": given.get("brackets", 1),
+        "maximise": True,
+        "stop_last_trials": True,
+        "rank": given.get("rule") == "rank",
+        "patience": given.get("patience", 1),
+        "smooth": given.get("smoothing") == "best",
+    }
+    from fasttune._core import Asha
+
+    slow = SlowRanked(Asha(**told, capacity=1).bracket, **told)
+    found = []
+    for i in range(n):
+        draw = random.Random(i)
+        for t in range(1, 13):
+            value = draw.random() + 0.02 * i
+            if slow.judge(i, t, value):
+                break
+        slow.complete(i, t, value)
+        found.append(t)
+    return found
+
+
+def iterations(analysis: tune.ExperimentAnalysis) -> list[int]:
+    return [trial.last_result["training_iteration"] for trial in analysis.trials]
+
+
+@pytest.mark.parametrize(
+    ("name", "asked"), [*((name, False) for name in SETTINGS), ("rank, patience, best", True)]
+)
+def test_C2_each_trial_gets_what_the_slow_rule_gives_it(run: Any, name: str, asked: bool) -> None:
+    scheduler = ASHAScheduler(max_t=9, reduction_factor=3, **SETTINGS[name])
+    more: dict[str, Any] = {"stop": lambda trial_id, result: False} if asked else {}
+    analysis = run(
+        noisy,
+        config={"n": tune.grid_search(list(range(40)))},
+        scheduler=scheduler,
+        max_concurrent_trials=1,
+        **more,
+    )
+    assert iterations(analysis) == slow_iterations(40, **SETTINGS[name])
+    assert len(set(iterations(analysis))) > 1
+
+
+def test_C2_a_metric_that_is_filled_in_is_judged_as_well(run: Any) -> None:
+    def sleeps(config: dict[str, Any]) -> None:
+        for _ in range(4):
+            time.sleep(config["seconds"])
+            tune.report(score=1)
+
+    analysis = run(
+        sleeps,
+        config={"seconds": tune.grid_search([0.001, 0.001, 0.2])},
+        metric="time_total_s",
+        mode="min",
+        scheduler=ASHAScheduler(max_t=4, reduction_factor=2),
+        max_concurrent_trials=1,
+    )
+    assert iterations(analysis)[0] == 4
+    assert iterations(analysis)[2] == 1
+
+
+def test_C2_time_total_s_is_a_time_attribute(run: Any) -> None:
+    def works(config: dict[str, Any]) -> None:
+        for _ in range(1000):
+            time.sleep(0.002)
+            tune.report(score=config["x"])
+
+    analysis = run(
+        works,
+        config={"x": tune.grid_search([2, 1])},
+        scheduler=ASHAScheduler("time_total_s", max_t=0.2, grace_period=0.05, reduction_factor=2),
+        max_concurrent_trials=1,
+    )
+    first, second = (trial.last_result["time_total_s"] for trial in analysis.trials)
+    assert first >= 0.2
+    assert 0.05 <= second < first
+
+
+def test_a_trial_that_is_tried_again_keeps_its_strikes_and_its_best_value(run: Any, tmp_path: Path) -> None:
+    """Its first attempt is below the cut-off at rung 1; the second is at the next rung and stops there."""
+
+    def fails_once(config: dict[str, Any]) -> None:
+        for t in range(1, 28):
+            tune.report(score=config["x"])
+            marker = tmp_path / "failed"
+            if config["x"] < 5 and t == 2 and not marker.exists():
+                marker.touch()
+                raise RuntimeError("once")
+
+    scheduler = ASHAScheduler(max_t=27, reduction_factor=3, rule="rank", patience=2)
+    analysis = run(
+        fails_once,
+        config={"x": tune.grid_search([10, 1])},
+        scheduler=scheduler,
+        max_failures=1,
+        max_concurrent_trials=1,
+    )
+    assert iterations(analysis) == [27, 3]
+    state = ExperimentState.load(analysis.experiment_path)
+    assert (state.table.attempt(1), state.table.rung(1), state.table.strikes(1)) == (2, 1, 2)
+    assert state.table.extremes(1) == (1.0, 1.0)
+
+
+# -- a run that is killed ------------------------------------------------------------------------------------
+
+
+def slowly(config: dict[str, Any]) -> None:
+    draw = random.Random(config["n"])
+    for _ in range(12):
+        with open(config["notes"], "a") as file:
+            file.write(".")
+        time.sleep(0.001)
+        tune.report(score=draw.random() + 0.02 * config["n"])
+
+
+def the_run(folder: str, name: str, executor: str, resume: Any = None) -> tune.ExperimentAnalysis:
+    return tune.run(
+        slowly,
+        name=name,
+        storage_path=folder,
+        config={"n": tune.grid_search(list(range(60))), "notes": os.path.join(folder, "notes")},
+        metric="score",
+        mode="max",
+        seed=1,
+        verbose=0,
+        executor=executor,
+        max_concurrent_trials=1,
+        resume=resume,
+        scheduler=ASHAScheduler(max_t=9, reduction_factor=3, rule="rank", patience=2, smoothing="best"),
+    )
+
+
+@pytest.mark.parametrize("executor", ["inline", "process"])
+def test_a_killed_run_goes_on_with_the_same_decisions(tmp_path: Path, executor: str) -> None:
+    """kill -9 of everything in the middle, twice; then every trial gets as far as in a run that nobody killed."""
+    notes = tmp_path / "notes"
+    for upto in (60, 150):
+        told = json.dumps([str(tmp_path), "killed", executor, "AUTO"])
+        process = subprocess.Popen(
+            [sys.executable, __file__, told],
+            env={**os.environ, "PYTHONPATH": str(Path(tune.__file__).parents[1])},
+            start_new_session=True,
+        )
+        deadline = time.monotonic() + 60
+        while not (notes.exists() and notes.stat().st_size >= upto):
+            assert process.poll() is None, "the run ended by itself"
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    resumed = the_run(str(tmp_path), "killed", executor, resume=True)
+    whole = the_run(str(tmp_path), "whole", executor)
+    assert iterations(resumed) == iterations(whole)
+    assert sum(trial.last_result["training_iteration"] < 9 for trial in resumed.trials) > 5
+
+    def judged(analysis: tune.ExperimentAnalysis) -> list[tuple[int, int]]:
+        state: Any = ExperimentState.load(analysis.experiment_path)
+        return sorted((trial, rung) for _, trial, rung in tagged(state))
+
+    assert judged(resumed) == judged(whole)  # no trial was judged twice at a rung
+
+
+def tagged(state: Any) -> list[tuple[int, int, int]]:
+    """(sequence, trial, rung) of every judgement; the numbers are unique."""
+    from fasttune import _core
+
+    learnt: dict[int, list[Any]] = {}
+    found = [
+        (sequence, trial, rung)
+        for source, _, data in state.storage.read()
+        for sequence, trial, rung, *_ in _core.judgements(data, learnt.setdefault(source, []))
+    ]
+    assert len({sequence for sequence, *_ in found}) == len(found)
+    return found
+
+
+if __name__ == "__main__":
+    the_run(*json.loads(sys.argv[1]))
