@@ -11,6 +11,7 @@ import json
 import math
 import random
 import warnings
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -103,6 +104,7 @@ class PopulationBasedTraining(TrialScheduler):
         self._made: _core.Population | None = None
         self._orders: list[Order] = []
         self._waiting: list[tuple[float, int]] = []  # heap of (time trained, trial); what has changed since is skipped
+        self._passed: deque[tuple[float, int]] = deque()  # taken from there while they could not be run
         self._live: dict[int, None] = {}  # in the order of their adding
         self._behind = 0  # live trials that have not reached the next synchronous perturbation
         self._explored: dict[int, int] = {}  # how often, per trial
@@ -182,10 +184,9 @@ class PopulationBasedTraining(TrialScheduler):
         if place == _core.UPPER:
             self._save(trial)
         exploited = place == _core.LOWER and self._exploit(state, trial)
-        if exploited or state.trials_of("PENDING", 1) or state.trials_of("PAUSED", 1):
-            self._wait(i)
-            return self.PAUSE
-        return self.CONTINUE
+        self._wait(i)
+        others_wait = state.trials_of("PENDING", 1) or state.trials_of("PAUSED", 1)
+        return self.PAUSE if exploited or others_wait else self.CONTINUE
 
     def _reached(self, state: Any, trial: Trial, time: float, value: float) -> None:
         """A trial has a new score at its perturbation."""
@@ -217,6 +218,7 @@ class PopulationBasedTraining(TrialScheduler):
                     act(state, i)
         self._next_sync = max(self._next_sync + self._interval, time)
         self._behind = sum(self._is_behind(i) for i in self._live)
+        self._passed.clear()
         self._waiting = sorted((population.trained(i), i) for i in self._live)
 
     def _save_at(self, state: Any, i: int) -> None:
@@ -265,30 +267,47 @@ class PopulationBasedTraining(TrialScheduler):
     # -- turns --------------------------------------------------------------------------------------------------------
 
     def _wait(self, i: int) -> None:
+        """The trial may be chosen when it does not run; also for one that goes on, so that a resumed run knows it."""
         heapq.heappush(self._waiting, (self.population.trained(i), i))
 
     def choose_trial_to_run(self, state: Any) -> Trial | None:
         """The one that has trained least; in a synchronous population only those that have not reached the next
         perturbation."""
+        self._reconsider(state, 1)
         trial = self._least_trained(state)
+        if trial is None:
+            self._reconsider(state, len(self._passed))
+            trial = self._least_trained(state)
         if trial is None or (self._synch and not self._is_behind(trial.index)):
             return None
         return trial
 
     def _least_trained(self, state: Any) -> Trial | None:
         waiting = self._waiting
-        for _ in range(2):
-            while waiting:
-                time, i = waiting[0]
+        while waiting:
+            time, i = waiting[0]
+            if self._is_known(time, i):
                 trial: Trial = state.trials[i]
-                if trial.status in ("PENDING", "PAUSED") and time == self.population.trained(i):
+                if trial.status in ("PENDING", "PAUSED"):
                     return trial
-                heapq.heappop(waiting)
-            # what was chosen and could not be started after all is waiting again, unheard of
-            for status in ("PENDING", "PAUSED"):
-                for trial in state.trials_of(status):
-                    self._wait(trial.index)
+                self._passed.append((time, i))  # it runs, or cannot be run now: ask again later
+            heapq.heappop(waiting)
         return None
+
+    def _reconsider(self, state: Any, n: int) -> None:
+        """Look again at n of those that were passed over. One at a time is enough to forget none of them."""
+        for _ in range(min(n, len(self._passed))):
+            time, i = self._passed.popleft()
+            if not self._is_known(time, i):
+                continue
+            if state.trials[i].status in ("PENDING", "PAUSED"):
+                heapq.heappush(self._waiting, (time, i))
+            else:
+                self._passed.append((time, i))
+
+    def _is_known(self, time: float, i: int) -> bool:
+        """Whether this is how long the trial has trained; it has an entry for each time."""
+        return i in self._live and self.population.trained(i) == time
 
     def orders(self) -> Sequence[Order]:
         orders, self._orders = self._orders, []
@@ -305,21 +324,21 @@ class PopulationBasedTraining(TrialScheduler):
 
 def policy_files(state: Any) -> dict[str, str]:
     """The texts of pbt_global.txt and of each trial's pbt_policy_<trial id>.txt, from who copied whom."""
+    copies = [copied for copied in state.lineage() if copied.donor is not None]
+    configs = {copied.trial: copied.old_config for copied in reversed(copies)}  # as they were at first
     everything: list[str] = []
     stories: dict[int, tuple[str, Any]] = {}  # trial -> (its last line, the story before)
-    for copied in state.lineage():
+    for copied in copies:
         trial, donor = state.trials[copied.trial], state.trials[copied.donor]
         tags = [original_tag(one.experiment_tag) for one in (trial, donor)]
-        iterations = [copied.trial_iteration, copied.donor_iteration]
-        line = json.dumps([*tags, *iterations, copied.old_config, copied.new_config], default=str) + "\n"
+        copy = configs.setdefault(copied.donor, donor.config)
+        told = [*tags, copied.trial_iteration, copied.donor_iteration, copy, copied.new_config]
+        line = json.dumps(told, default=str) + "\n"
         everything.append(line)
         stories[copied.trial] = (line, stories.get(copied.donor, stories.get(copied.trial)))
-    if not everything:
-        return {}
-    files = {"pbt_global.txt": "".join(everything)}
-    for i, story in stories.items():
-        files[f"pbt_policy_{state.trials[i].trial_id}.txt"] = "".join(_told(story))
-    return files
+        configs[copied.trial] = copied.new_config
+    files = {f"pbt_policy_{state.trials[i].trial_id}.txt": "".join(_told(story)) for i, story in stories.items()}
+    return {"pbt_global.txt": "".join(everything), **files} if everything else {}
 
 
 def _told(story: Any) -> list[str]:
