@@ -98,7 +98,7 @@ class PB2(PopulationBasedTraining):
         self._seen.pop(trial.index, None)
         super()._leave(state, trial)
 
-    def _new_config(self, state: Any, trial: Trial, donor: Trial, rng: random.Random) -> dict[str, Any]:
+    def new_config(self, trial: Trial, donor: Trial, rng: random.Random) -> dict[str, Any]:
         donor_seen = self._seen[donor.index]
         now = max(seen.time for seen in self._seen.values())
         if now > self._round[0]:

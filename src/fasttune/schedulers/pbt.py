@@ -240,7 +240,7 @@ class PopulationBasedTraining(TrialScheduler):
         if not population.was_upper(donor_index):
             return False
         donor: Trial = state.trials[donor_index]
-        config = self._new_config(state, trial, donor, rng)
+        config = self.new_config(trial, donor, rng)
         tag = perturbed_tag(trial.experiment_tag, config, self._mutations)
         self._orders.append(Change(trial, config=config, donor=donor, tag=tag))
         population.take_over(i, donor_index)
@@ -252,7 +252,8 @@ class PopulationBasedTraining(TrialScheduler):
         n = self._explored[i] = self._explored.get(i, 0) + 1
         return random.Random(self._seed << 64 | i << 32 | n)
 
-    def _new_config(self, state: Any, trial: Trial, donor: Trial, rng: random.Random) -> dict[str, Any]:
+    def new_config(self, trial: Trial, donor: Trial, rng: random.Random) -> dict[str, Any]:
+        """What a trial that copies ``donor`` gets: the donor's config, explored. Override it to copy less of it."""
         return self._custom(self._explorer.explore(donor.config, rng))
 
     def _custom(self, config: dict[str, Any]) -> dict[str, Any]:
