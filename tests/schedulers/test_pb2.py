@@ -113,7 +113,7 @@ def test_C11_bounds_that_cannot_be_are_errors(bounds, error):
 
 def test_C11_without_scipy_it_says_what_to_install(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=r"fasttune\[pb2\]"):
+    with pytest.raises(ImportError, match=r"fasttune\[scipy\]"):
         pb2()
 
 

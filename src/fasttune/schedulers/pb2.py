@@ -39,7 +39,7 @@ class PB2(PopulationBasedTraining):
         hyperparam_bounds: {name: [lowest, highest]}, or a dict of those. What the search space does not name is drawn
             uniformly from there.
 
-    The other arguments are those of :class:`PopulationBasedTraining`. Needs ``pip install 'fasttune[pb2]'`` (scipy).
+    The other arguments are those of :class:`PopulationBasedTraining`. Needs ``pip install 'fasttune[scipy]'`` (scipy).
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class PB2(PopulationBasedTraining):
             raise TuneError("PB2 needs hyperparam_bounds, e.g. {'lr': [1e-4, 1e-1]}: it would explore nothing")
         self._bounds = dict(bounds_of(hyperparam_bounds))
         if importlib.util.find_spec("scipy") is None:
-            raise ImportError("PB2 needs scipy: pip install 'fasttune[pb2]'")
+            raise ImportError("PB2 needs scipy: pip install 'fasttune[scipy]'")
         super().__init__(
             time_attr=time_attr,
             metric=metric,
