@@ -17,7 +17,7 @@ from fasttune import _core
 from fasttune.schedulers import PopulationBasedTraining
 
 LOOPS = 1_000
-TRIALS, STEPS = 16, 500
+TRIALS, STEPS = 16, 1_000
 
 
 @pytest.mark.benchmark(group="population: 1,000 decisions")
@@ -49,7 +49,7 @@ class Member(tune.Trainable):
         self.x, self.value, self.weights = config["x"], 0.0, bytes(1000)
 
     def step(self) -> dict[str, float]:
-        for _ in range(200):
+        for _ in range(600):
             self.value += self.x
         return {"value": self.value}
 

@@ -82,7 +82,7 @@ class PB2(PopulationBasedTraining):
         self._changes: list[tuple[float, ...]] = []  # (time, score before, *point, change of the score per time)
         self._round: tuple[float, list[tuple[float, ...]]] = (-math.inf, [])  # points chosen at one time
 
-    def _reached(self, state: Any, trial: Trial, time: float, value: float) -> None:
+    def _reached(self, trial: Trial, time: float, value: float) -> None:
         """Learn how the score has changed since the last perturbation, if the parameters are the same."""
         score = value if self.mode == "max" else -value
         now = Seen(self._point(trial.config), time, score)
@@ -94,9 +94,9 @@ class PB2(PopulationBasedTraining):
                 del self._changes[:-LONGEST]
         self._seen[trial.index] = now
 
-    def _leave(self, state: Any, trial: Trial) -> None:
+    def _leave(self, trial: Trial) -> None:
         self._seen.pop(trial.index, None)
-        super()._leave(state, trial)
+        super()._leave(trial)
 
     def new_config(self, trial: Trial, donor: Trial, rng: random.Random) -> dict[str, Any]:
         donor_seen = self._seen[donor.index]

@@ -21,6 +21,8 @@ from fasttune.schedulers.base import Change, Order, Save, TrialScheduler
 from fasttune.schedulers.explore import Explorer, completed, original_tag, perturbed_tag
 from fasttune.trial import Trial
 
+WAITING = ("PENDING", "PAUSED")
+
 
 class PopulationBasedTraining(TrialScheduler):
     """Every ``perturbation_interval`` a trial of the lower quantile goes on from the checkpoint of one of the upper
@@ -105,7 +107,7 @@ class PopulationBasedTraining(TrialScheduler):
         self._orders: list[Order] = []
         self._waiting: list[tuple[float, int]] = []  # heap of (time trained, trial); what has changed since is skipped
         self._passed: deque[tuple[float, int]] = deque()  # taken from there while they could not be run
-        self._live: dict[int, None] = {}  # in the order of their adding
+        self._live: dict[int, Trial] = {}  # in the order of their adding
         self._behind = 0  # live trials that have not reached the next synchronous perturbation
         self._explored: dict[int, int] = {}  # how often, per trial
         self._warned = False
@@ -134,20 +136,20 @@ class PopulationBasedTraining(TrialScheduler):
             )
         i = trial.index
         self.population.forget(i)
-        self._live[i] = None
+        self._live[i] = trial
         self._behind += 1
         self._wait(i)
 
     def on_trial_complete(self, state: Any, trial: Trial, result: dict[str, Any]) -> None:
-        self._leave(state, trial)
+        self._leave(trial)
 
     def on_trial_remove(self, state: Any, trial: Trial) -> None:
-        self._leave(state, trial)
+        self._leave(trial)
 
     def on_trial_error(self, state: Any, trial: Trial) -> None:
-        self._leave(state, trial)
+        self._leave(trial)
 
-    def _leave(self, state: Any, trial: Trial) -> None:
+    def _leave(self, trial: Trial) -> None:
         """The trial is no part of the population any more; the others may have waited for it."""
         i = trial.index
         if i not in self._live:
@@ -156,7 +158,7 @@ class PopulationBasedTraining(TrialScheduler):
         self._behind -= self._is_behind(i)
         self.population.forget(i)
         if self._synch and self._live and self._behind == 0:
-            self._synchronise(state)
+            self._synchronise()
 
     # -- decisions ----------------------------------------------------------------------------------------------------
 
@@ -170,25 +172,23 @@ class PopulationBasedTraining(TrialScheduler):
         if not isinstance(time, (int, float)) or not isinstance(value, (int, float)):
             return self._missing(trial, result)
         i = trial.index
-        was_behind = self._is_behind(i)
+        was_behind = self._synch and self._is_behind(i)
         if not self.population.reach(i, time, value):
             return self.CONTINUE
-        self._reached(state, trial, time, value)
+        self._reached(trial, time, value)
+        self._wait(i)
         if self._synch:
             self._behind -= was_behind - self._is_behind(i)
-            self._wait(i)
             if self._behind == 0:
-                self._synchronise(state)
+                self._synchronise()
             return self.PAUSE
         place = self.population.settle(i, time)
         if place == _core.UPPER:
             self._save(trial)
-        exploited = place == _core.LOWER and self._exploit(state, trial)
-        self._wait(i)
-        others_wait = state.trials_of("PENDING", 1) or state.trials_of("PAUSED", 1)
-        return self.PAUSE if exploited or others_wait else self.CONTINUE
+        exploited = place == _core.LOWER and self._exploit(trial)
+        return self.PAUSE if exploited or self._others_wait(state) else self.CONTINUE
 
-    def _reached(self, state: Any, trial: Trial, time: float, value: float) -> None:
+    def _reached(self, trial: Trial, time: float, value: float) -> None:
         """A trial has a new score at its perturbation."""
 
     def _missing(self, trial: Trial, result: dict[str, Any]) -> str:
@@ -207,31 +207,27 @@ class PopulationBasedTraining(TrialScheduler):
     def _is_behind(self, i: int) -> bool:
         return self.population.trained(i) < self._next_sync
 
-    def _synchronise(self, state: Any) -> None:
+    def _synchronise(self) -> None:
         """All live trials wait at the perturbation: the best save first, then the worst copy them."""
         population = self.population
         time = max(population.trained(i) for i in self._live)
-        places = {i: population.settle(i, time) for i in self._live}
-        for wanted, act in ((_core.UPPER, self._save_at), (_core.LOWER, self._exploit_at)):
-            for i, place in places.items():
-                if place == wanted:
-                    act(state, i)
+        places = [(trial, population.settle(i, time)) for i, trial in self._live.items()]
+        for trial, place in places:
+            if place == _core.UPPER:
+                self._save(trial)
+        for trial, place in places:
+            if place == _core.LOWER:
+                self._exploit(trial)
         self._next_sync = max(self._next_sync + self._interval, time)
         self._behind = sum(self._is_behind(i) for i in self._live)
         self._passed.clear()
         self._waiting = sorted((population.trained(i), i) for i in self._live)
 
-    def _save_at(self, state: Any, i: int) -> None:
-        self._save(state.trials[i])
-
-    def _exploit_at(self, state: Any, i: int) -> None:
-        self._exploit(state, state.trials[i])
-
     def _save(self, trial: Trial) -> None:
         self.num_checkpoints += 1
         self._orders.append(Save(trial))
 
-    def _exploit(self, state: Any, trial: Trial) -> bool:
+    def _exploit(self, trial: Trial) -> bool:
         """Order that the trial goes on where one of the upper quantile has saved. Whether there was one."""
         population, i = self.population, trial.index
         rng = self._generator(i)
@@ -239,11 +235,12 @@ class PopulationBasedTraining(TrialScheduler):
         donor_index = population.at(len(population) - k + rng.randrange(k))
         if not population.was_upper(donor_index):
             return False
-        donor: Trial = state.trials[donor_index]
+        donor = self._live[donor_index]
         config = self.new_config(trial, donor, rng)
         tag = perturbed_tag(trial.experiment_tag, config, self._mutations)
         self._orders.append(Change(trial, config=config, donor=donor, tag=tag))
         population.take_over(i, donor_index)
+        self._wait(i)
         self.num_perturbations += 1
         return True
 
@@ -274,37 +271,45 @@ class PopulationBasedTraining(TrialScheduler):
     def choose_trial_to_run(self, state: Any) -> Trial | None:
         """The one that has trained least; in a synchronous population only those that have not reached the next
         perturbation."""
-        self._reconsider(state, 1)
-        trial = self._least_trained(state)
+        self._reconsider(1)
+        trial = self._least_trained()
         if trial is None:
-            self._reconsider(state, len(self._passed))
-            trial = self._least_trained(state)
+            self._reconsider(len(self._passed))
+            trial = self._least_trained()
         if trial is None or (self._synch and not self._is_behind(trial.index)):
             return None
         return trial
 
-    def _least_trained(self, state: Any) -> Trial | None:
+    def _least_trained(self) -> Trial | None:
         waiting = self._waiting
         while waiting:
             time, i = waiting[0]
             if self._is_known(time, i):
-                trial: Trial = state.trials[i]
-                if trial.status in ("PENDING", "PAUSED"):
+                trial = self._live[i]
+                if trial.status in WAITING:
                     return trial
                 self._passed.append((time, i))  # it runs, or cannot be run now: ask again later
             heapq.heappop(waiting)
         return None
 
-    def _reconsider(self, state: Any, n: int) -> None:
+    def _reconsider(self, n: int) -> None:
         """Look again at n of those that were passed over. One at a time is enough to forget none of them."""
         for _ in range(min(n, len(self._passed))):
             time, i = self._passed.popleft()
             if not self._is_known(time, i):
                 continue
-            if state.trials[i].status in ("PENDING", "PAUSED"):
+            if self._live[i].status in WAITING:
                 heapq.heappush(self._waiting, (time, i))
             else:
                 self._passed.append((time, i))
+
+    def _others_wait(self, state: Any) -> bool:
+        """Whether there is somebody to take turns with; mostly it is the next one to be chosen."""
+        if self._waiting:
+            time, i = self._waiting[0]
+            if self._is_known(time, i) and self._live[i].status in WAITING:
+                return True
+        return bool(state.trials_of("PENDING", 1) or state.trials_of("PAUSED", 1))
 
     def _is_known(self, time: float, i: int) -> bool:
         """Whether this is how long the trial has trained; it has an entry for each time."""
