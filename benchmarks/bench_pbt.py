@@ -49,7 +49,7 @@ class Member(tune.Trainable):
         self.x, self.value, self.weights = config["x"], 0.0, bytes(1000)
 
     def step(self) -> dict[str, float]:
-        for _ in range(600):
+        for _ in range(450):
             self.value += self.x
         return {"value": self.value}
 
