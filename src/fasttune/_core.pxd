@@ -1,6 +1,6 @@
 # Fields of the core's classes: type, meaning, and the invariant that they keep together.
 
-from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 
 cdef struct RingHeader:       # one cache line per word that another process spins on
@@ -109,6 +109,38 @@ cdef class Asha:
     cdef int record_at(self, int bracket, int rung, Standing *of, double v, bint decide) noexcept nogil
     cdef Standing *standing_of(self, uint64_t trial) except NULL
     cdef int refuse_full(self, int decision) except -1
+
+
+cdef struct PopulationRow:    # of a trial; the tree is ordered by (score, -order), and `size` 0 means: not in it
+    double score              # +1 or -1 times the metric, when it was last due
+    double perturbed          # time of its last perturbation
+    double trained            # time of its score
+    uint64_t order            # number of its score in order of arrival
+    uint32_t left, right      # rows of the tree, 0 none
+    uint32_t size             # rows of the tree from here down
+    uint32_t was_upper        # at its last decision
+
+
+cdef class Population:
+    cdef PopulationRow *rows  # by trial + 1; row 0 is nothing, and never changed
+    cdef uint32_t room        # rows
+    cdef uint32_t root
+    cdef uint64_t arrivals    # scores so far
+    cdef readonly double quantile_fraction
+    cdef readonly double perturbation_interval
+    cdef readonly double burn_in
+    cdef double sign          # +1 when larger is better
+
+    cdef int reserve(self, int64_t trials) except -1
+    cdef uint32_t row_of(self, int64_t trial) except 0
+    cdef void insert(self, uint32_t me) noexcept nogil
+    cdef void remove(self, uint32_t me) noexcept nogil
+    cdef uint32_t rank_of(self, uint32_t me) noexcept nogil
+    cdef uint32_t row_at(self, uint32_t rank) noexcept nogil
+    cdef uint32_t quantile(self) noexcept nogil
+    cdef bint reach_row(self, uint32_t me, double t, double value) noexcept nogil
+    cdef int settle_row(self, uint32_t me, double t) noexcept nogil
+    cdef int place_of(self, uint32_t me) noexcept nogil
 
 
 cdef class Schema:            # a set of metric names with the kind of each value; pointers are kept alive by `keys`

@@ -552,6 +552,7 @@ class TuneLoop:
         executor.close()
         self._executor = None
         self._write_table()
+        self._write_files()
 
     def _abandon(self) -> None:
         """An error ends the run: end what runs, and bring into the journal what it still takes. If it takes nothing
@@ -580,6 +581,14 @@ class TuneLoop:
             import warnings
 
             warnings.warn(f"the table 'trials' is missing: {error}", RuntimeWarning, stacklevel=2)
+
+    def _write_files(self) -> None:
+        """What the scheduler wants to leave in the experiment's folder; a file is whole or the one before."""
+        for name, text in self.state.scheduler.files(self.state).items():
+            path = os.path.join(self.spec.path, name)
+            with open(f"{path}.writing", "w", encoding="utf-8") as file:
+                file.write(text)
+            os.replace(f"{path}.writing", path)
 
     # -- callbacks and reports -----------------------------------------------------------------------------------------
 

@@ -80,13 +80,19 @@ def resolve(experiments: list[Experiment], call: Call) -> RunSpec:
     # What changes something comes last, so that a run that is refused can be corrected and tried again.
     scheduler = resolve_scheduler(call.scheduler, metric, mode, first.public_spec)
     searcher = resolve_searcher(call.search_alg, metric, mode, first, call.max_concurrent, seed)
+    check_searcher_wanted(searcher, scheduler)
     folder = place.folder()
     metric, mode = steering_metric(metric, mode, scheduler, searcher)
     return RunSpec(
         name=os.path.basename(folder),
         path=folder,
         trainables=[
-            replace(one, experiment=one.experiment or os.path.basename(folder)) for one in trainables
+            replace(
+                one,
+                experiment=one.experiment or os.path.basename(folder),
+                space=dict(scheduler.complete_space(one.space)),
+            )
+            for one in trainables
         ],
         metric=metric,
         mode=mode,
@@ -265,6 +271,17 @@ def resolve_scheduler(
             "with its own: give them in one place"
         )
     return scheduler
+
+
+def check_searcher_wanted(searcher: object, scheduler: TrialScheduler) -> None:
+    """Refuses a searcher beside a scheduler that explores configs itself."""
+    from .search import Searcher
+
+    if isinstance(searcher, Searcher) and not scheduler.takes_searcher:
+        raise ValueError(
+            f"{type(scheduler).__name__} explores configs itself and takes no searcher, got "
+            f"{type(searcher).__name__}: leave search_alg out"
+        )
 
 
 def resolve_searcher(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,9 @@ SMALL: dict[str, dict[str, Any]] = {
     "async_hyperband": {"max_t": 9, "reduction_factor": 3, "brackets": 2},
     "asynchyperband": {"max_t": 8, "grace_period": 2, "reduction_factor": 2, "stop_last_trials": False},
     "fifo": {},
+    "pb2": {"time_attr": "training_iteration", "perturbation_interval": 2, "hyperparam_bounds": {"x": [0.0, 1.0]}},
+    "pbt": {"time_attr": "training_iteration", "perturbation_interval": 2, "hyperparam_mutations": {"x": [0.1, 0.5]}},
+    "pbt_replay": {"policy_file": Path(__file__).with_name("pbt_policy.txt")},
 }
 
 

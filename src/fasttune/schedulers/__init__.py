@@ -13,11 +13,17 @@ if TYPE_CHECKING:
     from .async_hyperband import AsyncHyperBandScheduler as AsyncHyperBandScheduler
     from .base import FIFOScheduler as FIFOScheduler
     from .base import TrialScheduler as TrialScheduler
+    from .pb2 import PB2 as PB2
+    from .pbt import PopulationBasedTraining as PopulationBasedTraining
+    from .pbt_replay import PopulationBasedTrainingReplay as PopulationBasedTrainingReplay
 
 _HOME = {
     "ASHAScheduler": "async_hyperband",
     "AsyncHyperBandScheduler": "async_hyperband",
     "FIFOScheduler": "base",
+    "PB2": "pb2",
+    "PopulationBasedTraining": "pbt",
+    "PopulationBasedTrainingReplay": "pbt_replay",
     "TrialScheduler": "base",
 }
 # What ``create_scheduler`` calls them.
@@ -37,9 +43,12 @@ _NAMES = {
 }
 
 __all__ = [
+    "PB2",
     "ASHAScheduler",
     "AsyncHyperBandScheduler",
     "FIFOScheduler",
+    "PopulationBasedTraining",
+    "PopulationBasedTrainingReplay",
     "TrialScheduler",
     "create_scheduler",
 ]

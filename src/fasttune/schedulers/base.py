@@ -11,7 +11,7 @@ that exception.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from fasttune.rule import NO_RULE, CompiledRule
@@ -59,6 +59,7 @@ class TrialScheduler:
     NOOP = "NOOP"  # as CONTINUE
 
     supports_buffered_results = True
+    takes_searcher = True  # whether a searcher may suggest the configs
 
     def __init__(self, *, metric: str | None = None, mode: str | None = None) -> None:
         if mode is not None and mode not in ("min", "max"):
@@ -85,6 +86,11 @@ class TrialScheduler:
         if mode is not None:
             self._mode = mode
         return True
+
+    def complete_space(self, space: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The search space with what the scheduler needs in it. Asked once per experiment, before anything is
+        sampled."""
+        return space
 
     def core_rule(self) -> CompiledRule | None:
         """The rule in compiled form, decided where reports are made. None: the scheduler is asked on every report."""
@@ -123,6 +129,10 @@ class TrialScheduler:
                 found: Trial = trial
                 return found
         return None
+
+    def files(self, state: Any) -> Mapping[str, str]:
+        """Texts by file name for the experiment's folder, written when the run ends."""
+        return {}
 
     def debug_string(self) -> str:
         """One line for the status block."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from fasttune.analysis import ExperimentAnalysis
 from fasttune.rule import CompiledRule
-from fasttune.schedulers.base import TrialScheduler, compiled_rule
+from fasttune.schedulers.base import Order, TrialScheduler, compiled_rule
 from fasttune.session import report
 from fasttune.space import uniform
 from fasttune.trial import Trial
@@ -46,6 +46,7 @@ class Watched(TrialScheduler):
     def __init__(self, inner: TrialScheduler) -> None:
         super().__init__()
         self.inner = inner
+        self.takes_searcher = inner.takes_searcher
         self.calls: list[tuple[str, str, str, Any]] = []
 
     @property
@@ -82,6 +83,18 @@ class Watched(TrialScheduler):
     def on_trial_error(self, state: Any, trial: Trial) -> None:
         self._note("error", trial)
         self.inner.on_trial_error(state, trial)
+
+    def ask_from(self, trial: Trial) -> int:
+        return self.inner.ask_from(trial)
+
+    def orders(self) -> Sequence[Order]:
+        return self.inner.orders()
+
+    def complete_space(self, space: Mapping[str, Any]) -> Mapping[str, Any]:
+        return self.inner.complete_space(space)
+
+    def files(self, state: Any) -> Mapping[str, str]:
+        return self.inner.files(state)
 
     def choose_trial_to_run(self, state: Any) -> Trial | None:
         trial = self.inner.choose_trial_to_run(state)

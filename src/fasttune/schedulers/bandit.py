@@ -1,0 +1,148 @@
+"""The time-varying Gaussian process bandit of PB2: which parameters to try next.
+
+Parker-Holder et al. 2020, sections 4.1 and 4.2; the kernel is that of Bogunovic, Scarlett, Cevher: Time-Varying
+Gaussian Process Bandit Optimization, AISTATS 2016: a squared exponential times (1 - eps) ** (|t - t'| / 2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+
+SHORTEST, STEP = 200, 100  # windows of the last 200, 300, ... observations are compared
+FITTED = 200  # observations that the kernel's parameters are fitted to
+RESTARTS, CANDIDATES = 10, 200
+START = (0.0, 0.0, -2.197, -3.0)  # log variance 1, log length 1, logit of eps 0.1, log noise
+LIMITS = ((-5.0, 5.0), (-5.0, 3.0), (-8.0, 2.0), (-8.0, 1.0))
+
+
+def next_point(
+    changes: Sequence[tuple[float, ...]],
+    bounds: Sequence[tuple[float, float]],
+    chosen: Sequence[tuple[float, ...]],
+    now: float,
+    score: float,
+    interval: float,
+    seed: int,
+) -> tuple[float, ...]:
+    """The point within ``bounds`` that maximises mean + sqrt(beta) * deviation at time ``now`` and score ``score``.
+
+    ``changes`` are (time, score before, *point, change per time), oldest first, at least two. The deviation is taken
+    after the points that were ``chosen`` already this round, so that they are not chosen again; it does not depend on
+    how they will turn out. Times count in ``interval``. Equal arguments give equal points.
+    """
+    import numpy as np
+
+    rows = np.asarray(changes, dtype=np.float64)
+    low, high = np.asarray(bounds, dtype=np.float64).T
+    width = np.where(high > low, high - low, 1.0)
+    spread = max(float(np.ptp(rows[:, 1])), 1e-12)
+    t = rows[:, 0] / interval
+    x = np.column_stack([(rows[:, 1] - rows[:, 1].min()) / spread, (rows[:, 2:-1] - low) / width])
+    y = (rows[:, -1] - rows[:, -1].mean()) / max(float(rows[:, -1].std()), 1e-12)
+    here = (score - rows[:, 1].min()) / spread
+    process = Process(t, x, y)
+    pending = [np.r_[here, (np.asarray(point) - low) / width] for point in chosen]
+    unit = process.best(now / interval, here, pending, len(bounds), np.random.default_rng(seed))
+    return tuple(float(value) for value in np.clip(low + unit * width, low, high))
+
+
+class Process:
+    """A Gaussian process over (time, x), with parameters fitted to its newest observations."""
+
+    def __init__(self, t: Array, x: Array, y: Array) -> None:
+        self.parameters = fit(t[-FITTED:], x[-FITTED:], y[-FITTED:])
+        n = best_window(self.parameters, t, x, y)
+        self.t, self.x, self.y = t[-n:], x[-n:], y[-n:]
+
+    def best(self, now: float, here: float, pending: Sequence[Array], dimensions: int, rng: Any) -> Array:
+        """The point in the unit cube with the highest upper confidence bound."""
+        import numpy as np
+        from scipy.optimize import minimize
+
+        bound = self._upper_bound(now, here, pending)
+        candidates = rng.random((CANDIDATES, dimensions))
+        starts = candidates[np.argsort(-bound(candidates), kind="stable")[:RESTARTS]]
+        found = [
+            minimize(lambda u: -bound(u[None])[0], start, bounds=[(0.0, 1.0)] * dimensions, options={"maxiter": 200})
+            for start in starts
+        ]
+        best: Array = min(found, key=lambda one: float(one.fun)).x
+        return best
+
+    def _upper_bound(self, now: float, here: float, pending: Sequence[Array]) -> Any:
+        import numpy as np
+        from scipy.linalg import cho_factor, cho_solve, solve_triangular
+
+        n = len(self.y)
+        t = np.r_[self.t, np.full(len(pending), now)]
+        x = np.vstack([self.x, *pending]) if pending else self.x
+        covariance = kernel(self.parameters, t, x, t, x)
+        covariance[np.diag_indices_from(covariance)] += noise(self.parameters)
+        weights = cho_solve(cho_factor(covariance[:n, :n], lower=True), self.y)
+        factor = np.linalg.cholesky(covariance)
+        variance = float(np.exp(self.parameters[0]))
+        beta = 0.2 + max(0.0, float(np.log(0.4 * n)))
+
+        def bound(points: Array) -> Array:
+            at = np.column_stack([np.full(len(points), here), points])
+            between = kernel(self.parameters, np.full(len(points), now), at, t, x)
+            left = solve_triangular(factor, between.T, lower=True)
+            deviation = np.sqrt(np.maximum(variance - (left**2).sum(axis=0), 1e-12))
+            found: Array = between[:, :n] @ weights + np.sqrt(beta) * deviation
+            return found
+
+        return bound
+
+
+def kernel(parameters: Sequence[float], t: Array, x: Array, t2: Array, x2: Array) -> Array:
+    import numpy as np
+
+    log_variance, log_length, logit_eps, _ = parameters
+    distance = ((x[:, None, :] - x2[None, :, :]) ** 2).sum(axis=2)
+    remembered = 1.0 - 1.0 / (1.0 + np.exp(-logit_eps))
+    found: Array = np.exp(log_variance - distance / np.exp(log_length)) * remembered ** (
+        np.abs(t[:, None] - t2[None, :]) / 2
+    )
+    return found
+
+
+def noise(parameters: Sequence[float]) -> float:
+    import numpy as np
+
+    return float(np.exp(parameters[3])) + 1e-6
+
+
+def unlikelihood(parameters: Sequence[float], t: Array, x: Array, y: Array) -> float:
+    """Negative log marginal likelihood per observation."""
+    import numpy as np
+
+    covariance = kernel(parameters, t, x, t, x)
+    covariance[np.diag_indices_from(covariance)] += noise(parameters)
+    try:
+        factor = np.linalg.cholesky(covariance)
+    except np.linalg.LinAlgError:
+        return 1e6
+    white = np.linalg.solve(factor, y)
+    return float(0.5 * white @ white + np.log(np.diag(factor)).sum()) / len(y) + 0.5 * float(np.log(2 * np.pi))
+
+
+def fit(t: Array, x: Array, y: Array) -> tuple[float, ...]:
+    """Logarithms of variance and length, logit of eps, logarithm of the noise: the likeliest ones."""
+    from scipy.optimize import minimize
+
+    found = minimize(unlikelihood, START, args=(t, x, y), bounds=LIMITS, options={"maxiter": 50})
+    return tuple(float(value) for value in found.x)
+
+
+def best_window(parameters: Sequence[float], t: Array, x: Array, y: Array) -> int:
+    """How many of the newest observations to use: the number under which they are likeliest, one by one."""
+    n = len(y)
+    sizes = [*range(SHORTEST, n, STEP), n] if n > SHORTEST else [n]
+    return min(sizes, key=lambda size: unlikelihood(parameters, t[-size:], x[-size:], y[-size:]))
