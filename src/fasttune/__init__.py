@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # the same names once more, for type checkers and editors
     from .analysis import ExperimentAnalysis as ExperimentAnalysis
     from .analysis import ResultGrid as ResultGrid
+    from .analysis import simulate as simulate
     from .callback import Callback as Callback
     from .checkpoint import Checkpoint as Checkpoint
     from .config import CheckpointConfig as CheckpointConfig
@@ -67,6 +68,7 @@ _HOME = {
     "analysis": (
         "ExperimentAnalysis",
         "ResultGrid",
+        "simulate",
     ),
     "callback": ("Callback",),
     "checkpoint": ("Checkpoint",),
@@ -186,6 +188,7 @@ __all__ = [
     "run",
     "run_experiments",
     "sample_from",
+    "simulate",
     "uniform",
     "with_parameters",
     "with_resources",

@@ -43,6 +43,8 @@ cdef class Ring:
     cdef uint64_t capacity    # power of two
     cdef uint64_t pending     # the writer's head after the reserved record
     cdef readonly double epoch
+    cdef bint holds           # the clock stands at `held`
+    cdef double held
     cdef public int bell_fd   # written to when the reader sleeps in poll(); -1: it sleeps on the futex word
 
     cdef Record *reserve(self, uint32_t size) noexcept nogil

@@ -162,6 +162,11 @@ cdef inline uint32_t padded(Py_ssize_t nbytes) noexcept nogil:
     return <uint32_t>((nbytes + 7) & ~7)
 
 
+cdef inline double ring_now(Ring ring) noexcept nogil:
+    """Unix time of the run's clock, or the time at which it is held."""
+    return ring.held if ring.holds else ring.epoch + ft_monotonic()
+
+
 cdef class Ring:
     """Single-writer single-reader records in a shared buffer.
 
@@ -245,11 +250,16 @@ cdef class Ring:
         cdef Record *r = self.reserve(size)
         if r == NULL:
             return False
-        fill(r, size, kind, flags, 0, trial, step, self.epoch + ft_monotonic())
+        fill(r, size, kind, flags, 0, trial, step, ring_now(self))
         memset(<char *>r + size - 8, 0, 8 if n else 0)
         memcpy(<char *>r + RECORD_HEADER, <char *>payload, n)
         self.publish(urgent)
         return True
+
+    def hold(self, double now):
+        """The clock stands at ``now`` from here on: virtual time. What is written bears that time."""
+        self.held = now
+        self.holds = True
 
     def call(self):
         """Wake the reader: there is something that cannot wait for its next turn."""
