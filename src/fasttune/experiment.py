@@ -497,6 +497,7 @@ class ExperimentState(ExperimentRecords):
         if self.stopping is not None:
             return
         self.stopping = why
+        self._record(_core.KIND_DECISION, 0, 0, why.encode(), flags=_core.STOP)  # what ends from here on, no scheduler ended
         self.instructions.extend(Stop(i) for i in self.table.of_status("RUNNING"))
 
     def end_running(self) -> None:
@@ -650,6 +651,7 @@ def make_meta(spec: RunSpec, prefix: str, now: float, hostname: str, variants: l
         "scheduler": type(spec.scheduler).__name__,
         "searcher": type(spec.searcher).__name__ if spec.searcher is not None else "BasicVariantGenerator",
         "max_failures": spec.failure.max_failures,
+        "stop": spec.stop.thresholds,
         "trainables": [
             {
                 "name": one.name,

@@ -113,7 +113,7 @@ cdef enum:
     K_CONFIG = 11      # one trial was suggested; payload JSON
     K_REQUEUED = 12    # a failed or interrupted trial waits for another attempt; payload UTF-8 checkpoint path
     K_META = 13        # payload JSON: about the experiment
-    K_DECISION = 14    # the loop's answer to a report that waited; flags: the decision
+    K_DECISION = 14    # the run is ended from outside, whatever schedulers say; payload UTF-8: why
     K_TOLD = 15        # what a user's functions say of one trial; payload JSON {"name", "dirname", "resources"}
     # from the loop to a worker, never stored
     K_RUN = 32         # run `step` trials from number `trial` on

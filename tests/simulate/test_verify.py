@@ -1,0 +1,123 @@
+"""A journal replayed through a fresh scheduler gives the identical decisions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import fasttune as tune
+from fasttune.analysis import ExperimentAnalysis
+from fasttune.schedulers import ASHAScheduler, TrialScheduler
+from fasttune.trial import Trial
+
+
+def curve(config: dict[str, Any]) -> None:
+    for step in range(1, 10):
+        tune.report({"score": config["x"] - 1.0 / step})
+
+
+def run(folder: Path, scheduler: TrialScheduler, executor: str = "inline", **more: Any) -> ExperimentAnalysis:
+    asked: dict[str, Any] = {"config": {"x": tune.uniform(0, 1)}, "num_samples": 12, **more}
+    return tune.run(
+        curve,
+        metric="score",
+        mode="max",
+        scheduler=scheduler,
+        executor=executor,
+        storage_path=folder,
+        seed=3,
+        verbose=0,
+        **asked,
+    )
+
+
+class WorseThanTheLast(TrialScheduler):
+    """Stops a trial whose score is worse than that of the report before it; pauses every fourth report."""
+
+    def __init__(self, factor: float = 1.0) -> None:
+        super().__init__()
+        self.factor = factor
+        self.before = 0.0
+
+    def on_trial_result(self, state: Any, trial: Trial, result: dict[str, Any]) -> str:
+        worse = result["score"] < self.factor * self.before
+        self.before = result["score"]
+        if worse:
+            return self.STOP
+        return self.PAUSE if result["training_iteration"] % 4 == 0 and not result["done"] else self.CONTINUE
+
+
+@pytest.mark.parametrize("executor", ["inline", "process"])
+@pytest.mark.parametrize("brackets", [1, 2])
+def test_compiled_decisions_are_repeated(tmp_path: Path, executor: str, brackets: int) -> None:
+    settings: dict[str, Any] = {"max_t": 9, "reduction_factor": 3, "brackets": brackets}
+    analysis = run(tmp_path, ASHAScheduler(**settings), executor, num_samples=40)
+    assert ExperimentAnalysis(analysis.experiment_path).verify(ASHAScheduler(**settings)) == []
+
+
+@pytest.mark.parametrize("executor", ["inline", "process"])
+def test_decisions_that_were_asked_are_repeated(tmp_path: Path, executor: str) -> None:
+    analysis = run(tmp_path, WorseThanTheLast(), executor)
+    assert analysis.verify(WorseThanTheLast()) == []
+    assert len({trial.last_result["training_iteration"] for trial in analysis.trials}) > 1
+
+
+def test_other_settings_decide_otherwise(tmp_path: Path) -> None:
+    asked = run(tmp_path / "asked", WorseThanTheLast())
+    other = asked.verify(WorseThanTheLast(factor=0.5))
+    assert other
+    assert {(one.recorded, one.replayed) for one in other} >= {("STOP", "CONTINUE")}
+    judged = run(tmp_path / "judged", ASHAScheduler(max_t=9, reduction_factor=3), num_samples=40)
+    other = judged.verify(ASHAScheduler(max_t=9, reduction_factor=2))
+    assert any(one.recorded == "STOP at rung 0" and one.replayed == "CONTINUE at rung 0" for one in other)
+
+
+def test_what_limits_and_the_runs_end_decided_is_no_schedulers_difference(tmp_path: Path) -> None:
+    class Ends(tune.Stopper):
+        def __init__(self) -> None:
+            self.calls = 0
+
+        def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+            self.calls += 1
+            return False
+
+        def stop_all(self) -> bool:
+            return self.calls >= 20
+
+    limited = run(tmp_path / "limited", ASHAScheduler(max_t=9, reduction_factor=3), stop={"training_iteration": 5})
+    assert limited.verify(ASHAScheduler(max_t=9, reduction_factor=3)) == []
+    ended = run(tmp_path / "ended", WorseThanTheLast(), stop=Ends())
+    assert ended.verify(WorseThanTheLast(), stop=Ends()) == []
+
+
+def test_a_resumed_run_is_verified_as_a_whole(tmp_path: Path) -> None:
+    for n in (6, 12):
+        resume = {"resume": True} if n == 12 else {}
+        analysis = run(
+            tmp_path, ASHAScheduler(max_t=9, reduction_factor=3), name="halves", num_samples=n, **resume
+        )
+    assert len(analysis.trials) == 12
+    assert analysis.verify(ASHAScheduler(max_t=9, reduction_factor=3)) == []
+
+
+def test_another_kind_of_scheduler_is_refused(tmp_path: Path) -> None:
+    analysis = run(tmp_path, WorseThanTheLast())
+    with pytest.raises(ValueError, match="was run by WorseThanTheLast, and a AsyncHyperBandScheduler"):
+        analysis.verify(ASHAScheduler())
+
+
+def test_simulations_are_verified_in_the_same_way() -> None:
+    made = tune.simulate(
+        lambda config, step: config["x"] - 1 / step,
+        {"x": tune.uniform(0, 1)},
+        num_samples=40,
+        steps=9,
+        metric="score",
+        mode="max",
+        workers=4,
+        scheduler=ASHAScheduler(max_t=9, reduction_factor=3),
+    )
+    assert made.verify(ASHAScheduler(max_t=9, reduction_factor=3)) == []
+    assert made.verify(ASHAScheduler(max_t=9, reduction_factor=2))
