@@ -261,6 +261,15 @@ class ExperimentState(ExperimentRecords):
             found = [i for i in found if i not in self._handed]
         return [self.trials[i] for i in (found if most < 0 else found[:most])]
 
+    def can_begin_again(self, trial: Trial) -> bool:
+        """Whether a trial that just reported could go on from here in another place: it saves when it is told to (a
+        class), or this report came with a checkpoint."""
+        i = trial.index
+        if isinstance(self.spec.trainables[self.experiment_of(i)].trainable, type):
+            return True
+        kept = self._checkpoints.get(i)
+        return kept is not None and kept[-1][0] == self.table.iteration(i)
+
     def start_of(self, i: int) -> Start:
         """How to start trial i now: fresh, or from its newest checkpoint."""
         chunk = self.chunk_of(i)

@@ -54,6 +54,7 @@ class ExperimentRecords:
         self.name: str = meta["name"]
         self.metric: str | None = meta["metric"]
         self.mode: str | None = meta["mode"]
+        self.machine: dict[str, float] = meta.get("machine", {})  # what the run has to give out: cpu, gpu, ...
         self.table = _core.TrialTable(self.metric)
         self.variants: list[Any] = []  # the Variants of each experiment; empty when a searcher suggests
         self.given: dict[int, dict[str, Any]] = {}  # live: configs that a searcher suggested

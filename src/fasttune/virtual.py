@@ -24,6 +24,7 @@ from fasttune.storage.memory import MemoryStorage
 
 if TYPE_CHECKING:
     from fasttune.config import RunSpec
+    from fasttune.trial import Trial
 
 PREFIX = "sim"
 SOURCE = 1
@@ -141,21 +142,25 @@ class VirtualExecutor(Executor):
         flight = self._running[job.trial] = Flight(curve, self.reporter.suspend(), ask_from, units)
         self._aim(job.trial, flight)
 
-    def resume(self, trial: int) -> bool:
+    def resume(self, trial: int, ask_from: int = 0) -> bool:
         flight = self._paused[trial]
         if flight.units > self._free and self._free < self.workers:
             return False
         del self._paused[trial]
         self._free -= flight.units
+        flight.ask_from = ask_from
         self._note(flight, _core.KIND_RESUMED)
         self._running[trial] = flight
         self._aim(trial, flight)
         return True
 
-    def answer(self, trial: int, decision: int) -> None:
+    def answer(self, trial: int, decision: int, ask_from: int = 0, save: bool = False) -> None:
         flight = self._waiting.pop(trial, None)
         if flight is None:
             return
+        flight.ask_from = ask_from
+        if save:
+            self._save(flight)
         if decision == _core.CONTINUE:
             self._running[trial] = flight
             self._aim(trial, flight)
@@ -165,6 +170,17 @@ class VirtualExecutor(Executor):
             self._free += flight.units
         else:
             self._leave(flight, _core.KIND_END, flags=_core.STOP)
+
+    def save(self, trial: int) -> None:
+        if trial in self._paused:
+            self._save(self._paused[trial])
+
+    def _save(self, flight: Flight) -> None:
+        trial, step = flight.saved[:2]
+        self._note(flight, _core.KIND_CHECKPOINT, f"{trial}/{step}".encode())
+
+    def discard(self, trial: int) -> None:
+        self._paused.pop(trial, None)
 
     def stop(self, trial: int) -> None:
         flight = self._running.pop(trial, None)
@@ -203,19 +219,20 @@ class VirtualExecutor(Executor):
         last = self._next_stop(step, flight.ask_from)
         reports.clear()
         flight.since = time
-        try:
-            while step < last:
-                metrics = curve.at(step + 1)
-                if metrics is None:
-                    flight.ends = True
-                    break
-                step += 1
-                time += curve.cost(step, metrics)
-                reports.append((time, metrics))
-                if metrics.get("done") or (self._limits and self._reaches_a_limit(flight, time, metrics)):
-                    break
-        except Exception as error:
-            flight.error = failure_text(error)
+        while step < last:
+            step += 1
+            try:
+                metrics = curve.at(step)
+            except Exception as error:
+                flight.error = failure_text(error)
+                break
+            if metrics is None:
+                flight.ends = True
+                break
+            time += curve.cost(step, metrics)
+            reports.append((time, metrics))
+            if metrics.get("done") or (self._limits and self._reaches_a_limit(flight, time, metrics)):
+                break
         self._events.push_at(time, trial)
 
     def _next_stop(self, step: int, ask_from: int) -> float:
@@ -282,10 +299,10 @@ class VirtualExecutor(Executor):
             )
         return TypeError(f"a curve holds plain numbers under flat names, got {dict(metrics)!r:.200}")
 
-    def _note(self, flight: Flight, kind: int) -> None:
+    def _note(self, flight: Flight, kind: int, payload: bytes = b"") -> None:
         self.ring.hold(self.now)
         self.reporter.resume(*flight.saved, flight.ask_from)
-        while not self.reporter.note(kind):
+        while not self.reporter.note(kind, payload):
             self._collect()
         flight.saved = self.reporter.suspend()
         self._collect()
@@ -342,6 +359,9 @@ def judged_steps(rule: Any, time_attr: str) -> list[int] | None:
 class VirtualState(ExperimentState):
     """As in a real run; checkpoints are marks in the journal, there are no directories."""
 
+    def can_begin_again(self, trial: Trial) -> bool:
+        return True
+
     def latest_checkpoint(self, i: int) -> tuple[str, int] | None:
         kept = self._checkpoints.get(i)
         return (kept[-1][1], kept[-1][0]) if kept else None
@@ -374,7 +394,7 @@ class VirtualLoop(TuneLoop):
         state.at(0.0)
 
     def _begin(self, hooks: frozenset[str]) -> ExperimentState:
-        meta = {**make_meta(self.spec, PREFIX, 0.0, "virtual", []), "pid": 0}
+        meta = {**make_meta(self.spec, PREFIX, 0.0, "virtual", []), "pid": 0, "machine": self._supply.total()}
         state = VirtualState(self.spec, meta, self.storage, hooks)
         meta["variants"] = [one.meta() for one in state.variants]
         self._store_meta(meta)

@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 
 from fasttune import schedulers
-from fasttune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler, create_scheduler
+from fasttune.schedulers import (
+    ASHAScheduler,
+    FIFOScheduler,
+    ResourceChangingScheduler,
+    TrialScheduler,
+    create_scheduler,
+)
 from fasttune.testing import SchedulerContract
 from fasttune.trial import Trial
 
@@ -16,6 +22,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "async_hyperband": {"max_t": 9, "reduction_factor": 3, "brackets": 2},
     "asynchyperband": {"max_t": 8, "grace_period": 2, "reduction_factor": 2, "stop_last_trials": False},
     "fifo": {},
+    "resource_changing": {},
 }
 
 
@@ -50,6 +57,12 @@ class TestASHAInBrackets(SchedulerContract):
 class TestASHAThatLetsTheLastOnesRun(SchedulerContract):
     def make(self) -> TrialScheduler:
         return create_scheduler("asynchyperband", **SMALL["asynchyperband"])
+
+
+@pytest.mark.filterwarnings("ignore:trial .* could have:RuntimeWarning")  # the curves report no checkpoints
+class TestResourceChanging(SchedulerContract):
+    def make(self) -> TrialScheduler:
+        return ResourceChangingScheduler(ASHAScheduler(**SMALL["asha"]))
 
 
 class WorseThanTheLast(TrialScheduler):

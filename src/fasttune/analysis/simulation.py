@@ -161,8 +161,8 @@ def spec_of(
             raise ValueError("recorded curves are those of their configs: search_alg needs curves by a function")
         search_alg = Listed(source.configs)
     else:
-        search_alg = copy.deepcopy(search_alg)
-    scheduler = resolve_scheduler(copy.deepcopy(scheduler), metric, mode, experiment.public_spec)
+        search_alg = copied(search_alg)
+    scheduler = resolve_scheduler(copied(scheduler), metric, mode, experiment.public_spec)
     searcher = resolve_searcher(search_alg, metric, mode, experiment, None, seed)
     metric, mode = steering_metric(metric, mode, scheduler, searcher)
     return RunSpec(
@@ -190,6 +190,17 @@ def spec_of(
         seed=seed,
         raise_on_failed_trial=False,
     )
+
+
+def copied(given: Any) -> Any:
+    """A copy of a scheduler or searcher, so that the caller's can be given again."""
+    try:
+        return copy.deepcopy(given)
+    except TypeError as error:
+        raise ValueError(
+            f"this {type(given).__name__} cannot be copied, because it holds what a run has left in it ({error}): "
+            "give a fresh one"
+        ) from error
 
 
 def check_numbers(workers: object, steps: object, failures: object) -> None:

@@ -6,12 +6,12 @@ run whose rule was compiled is judged again, report by report, in the order of t
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from struct import Struct
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fasttune import _core
+from fasttune.analysis.simulation import copied
 from fasttune.config import ResumeConfig, ResumeType, RunSpec, TrainableSpec
 from fasttune.experiment import ExperimentState
 from fasttune.records import ExperimentRecords
@@ -67,7 +67,7 @@ def verify(records: ExperimentRecords, scheduler: TrialScheduler, stop: Any = No
             f"the experiment was run by {records.meta['scheduler']}, and a {kind} is to verify it: give a fresh "
             "scheduler of the same kind and settings"
         )
-    scheduler = copy.deepcopy(scheduler)
+    scheduler = copied(scheduler)
     if scheduler.metric is None:
         scheduler.set_search_properties(records.metric, records.mode)
     replay = Replay(spec_of(records, scheduler, resolve_stop(stop)), records)

@@ -13,12 +13,20 @@ if TYPE_CHECKING:
     from .async_hyperband import AsyncHyperBandScheduler as AsyncHyperBandScheduler
     from .base import FIFOScheduler as FIFOScheduler
     from .base import TrialScheduler as TrialScheduler
+    from .resource_changing import DistributeResources as DistributeResources
+    from .resource_changing import DistributeResourcesToTopJob as DistributeResourcesToTopJob
+    from .resource_changing import ResourceChangingScheduler as ResourceChangingScheduler
+    from .resource_changing import evenly_distribute_cpus_gpus as evenly_distribute_cpus_gpus
 
 _HOME = {
     "ASHAScheduler": "async_hyperband",
     "AsyncHyperBandScheduler": "async_hyperband",
+    "DistributeResources": "resource_changing",
+    "DistributeResourcesToTopJob": "resource_changing",
     "FIFOScheduler": "base",
+    "ResourceChangingScheduler": "resource_changing",
     "TrialScheduler": "base",
+    "evenly_distribute_cpus_gpus": "resource_changing",
 }
 # What ``create_scheduler`` calls them.
 _NAMES = {
@@ -39,9 +47,13 @@ _NAMES = {
 __all__ = [
     "ASHAScheduler",
     "AsyncHyperBandScheduler",
+    "DistributeResources",
+    "DistributeResourcesToTopJob",
     "FIFOScheduler",
+    "ResourceChangingScheduler",
     "TrialScheduler",
     "create_scheduler",
+    "evenly_distribute_cpus_gpus",
 ]
 
 
