@@ -18,7 +18,8 @@ from fasttune.executors.base import Batch, Death, Executor, Job, Program, Suspen
 from fasttune.executors.host import failure_text
 from fasttune.experiment import ExperimentState, make_meta
 from fasttune.loop import TuneLoop
-from fasttune.resources import Machine, Supply
+from fasttune.machine import Machine
+from fasttune.resources import Supply
 from fasttune.search.base import Searcher
 from fasttune.storage.memory import MemoryStorage
 

@@ -6,6 +6,7 @@ import warnings
 from typing import Any
 
 import pytest
+from stage import Stage
 
 from fasttune.resources import PlacementGroupFactory
 from fasttune.schedulers import (
@@ -17,7 +18,6 @@ from fasttune.schedulers import (
     evenly_distribute_cpus_gpus,
 )
 from fasttune.schedulers.base import Change, Save
-from stage import Stage
 
 
 def stage(scheduler: TrialScheduler, cpus: float = 8, gpus: float = 0) -> Stage:

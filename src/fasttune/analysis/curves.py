@@ -25,9 +25,11 @@ _STEPS = ("training_iteration", "step", "epoch")
 
 
 class Curves(Protocol):
-    """A source of curves. ``configs`` are all there are, in order; None: there is a curve for any config."""
+    """A source of curves."""
 
-    configs: list[dict[str, Any]] | None
+    @property
+    def configs(self) -> list[dict[str, Any]] | None:
+        """All configs that have a curve, in order; None: any config has one."""
 
     def curve(self, trial: int, config: dict[str, Any], attempt: int) -> Any: ...
 
@@ -39,7 +41,7 @@ class FunctionCurves:
     """``function(config, step)`` gives a report (a dict, or a number: the metric), None after the last one; or
     ``function(config)`` is a generator of them."""
 
-    configs = None
+    configs: list[dict[str, Any]] | None = None
 
     def __init__(
         self, function: Callable[..., Any], cost: Cost, steps: int | None, metric: str | None, failures: float, seed: int
@@ -133,7 +135,6 @@ class RecordedCurves:
         self.metrics = {name: values for name, values in columns.items() if name not in (cost, *_STEPS)}
 
     def curve(self, trial: int, config: dict[str, Any], attempt: int) -> RecordedCurve:
-        assert self.configs is not None
         if config != self.configs[trial]:
             raise ValueError(
                 f"trial {trial} is to go on with the config {config!r:.200}, of which no curve was recorded "
@@ -201,9 +202,11 @@ def of_analysis(analysis: ExperimentAnalysis, cost: Cost | None) -> RecordedCurv
     cost = RECORDED_COST if cost is None else cost
     if isinstance(cost, str) and cost not in names:
         names.append(cost)
-    rows = {int(t): (int(s), int(s + n)) for t, s, n in zip(columns.trial[columns.starts], columns.starts, columns.counts, strict=True)}
-    failed = {i: "as it did when it was recorded" for i in range(len(trials)) if table.status(trials[i]) == "ERROR"}
-    over = {i for i in range(len(trials)) if table.status(trials[i]) == "TERMINATED" and not table.was_stopped(trials[i])}
+    reported, starts = columns.trial[columns.starts].tolist(), columns.starts.tolist()
+    rows = {i: (at, at + n) for i, at, n in zip(reported, starts, columns.counts.tolist(), strict=True)}
+    status = [table.status(i) for i in trials]
+    failed = {k: "as it did when it was recorded" for k, how in enumerate(status) if how == "ERROR"}
+    over = {k for k, how in enumerate(status) if how == "TERMINATED" and not table.was_stopped(trials[k])}
     return RecordedCurves(
         [analysis._source.config(i) for i in trials],
         {name: _values(*columns.metric(name), columns.names.get(name, "f")) for name in names},
@@ -217,7 +220,8 @@ def of_analysis(analysis: ExperimentAnalysis, cost: Cost | None) -> RecordedCurv
 def _values(values: NDArray[np.float64], present: NDArray[np.bool_], kinds: str) -> list[Any]:
     """A column as Python numbers of the kind that was reported; None where it was not."""
     read: Any = {"i": int, "b": bool}.get(kinds, float)
-    return [read(value) if there and (read is float or value == value) else None for value, there in zip(values.tolist(), present.tolist(), strict=True)]
+    known = present if read is float else present & (values == values)
+    return [read(value) if there else None for value, there in zip(values.tolist(), known.tolist(), strict=True)]
 
 
 def of_table(table: Any, cost: Cost, configs: Sequence[dict[str, Any]] | None) -> RecordedCurves:

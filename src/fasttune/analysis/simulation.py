@@ -51,12 +51,13 @@ class Simulation(ExperimentAnalysis):
         values, present = columns.metric(metric)
         score = np.where(present, values, np.nan)[order]
         score = np.where(np.isnan(score), -np.inf, score if mode == "max" else -score)
-        best = np.maximum.accumulate(score) if len(score) else score
-        better = np.flatnonzero(np.r_[True, best[1:] > best[:-1]] & (best > -np.inf)) if len(best) else []
+        best = np.maximum.accumulate(score)
+        first = np.ones(min(1, len(best)), dtype=np.bool_)
+        better = np.flatnonzero(np.concatenate([first, best[1:] > best[:-1]]) & (best > -np.inf))
         rows = order[better]
         ids = [self._source.trial_id(int(i)) for i in columns.trial[rows]]
         return pd.DataFrame(
-            {"time": columns.time[rows], "epochs": np.asarray(better) + 1, "trial_id": ids, metric: values[rows]}
+            {"time": columns.time[rows], "epochs": better + 1, "trial_id": ids, metric: values[rows]}
         )
 
     def __repr__(self) -> str:

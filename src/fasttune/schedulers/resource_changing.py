@@ -10,7 +10,8 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from fasttune.resources import PlacementGroupFactory, detect, resolve_resources
+from fasttune.machine import detect
+from fasttune.resources import PlacementGroupFactory, resolve_resources
 from fasttune.schedulers.base import Change, FIFOScheduler, Order, Save, TrialScheduler
 from fasttune.trial import Trial
 
