@@ -25,7 +25,6 @@ from fasttune.storage.memory import MemoryStorage
 
 if TYPE_CHECKING:
     from fasttune.config import RunSpec
-    from fasttune.trial import Trial
 
 PREFIX = "sim"
 SOURCE = 1
@@ -136,7 +135,9 @@ class VirtualExecutor(Executor):
         if config is None:
             config = self._program.trainables[job.experiment].variants.config(job.local)
         curve = self._curve_of(job.trial, config, job.attempt)
-        ask_from = 0 if self._program.asks else _core.NEVER_ASK
+        ask_from = job.ask_from
+        if ask_from is None:
+            ask_from = 0 if self._program.asks else _core.NEVER_ASK
         self._free -= units
         self.ring.hold(self.now)
         self.reporter.begin(job.trial, job.iteration, job.base_total, job.rung, ask_from, 0, job.attempt)
@@ -360,12 +361,11 @@ def judged_steps(rule: Any, time_attr: str) -> list[int] | None:
 class VirtualState(ExperimentState):
     """As in a real run; checkpoints are marks in the journal, there are no directories."""
 
-    def can_begin_again(self, trial: Trial) -> bool:
-        return True
+    def is_class(self, i: int) -> bool:
+        return True  # it can be told to save
 
-    def latest_checkpoint(self, i: int) -> tuple[str, int] | None:
-        kept = self._checkpoints.get(i)
-        return (kept[-1][1], kept[-1][0]) if kept else None
+    def _is_there(self, checkpoint: str) -> bool:
+        return True
 
 
 class VirtualLoop(TuneLoop):
@@ -396,6 +396,8 @@ class VirtualLoop(TuneLoop):
 
     def _begin(self, hooks: frozenset[str]) -> ExperimentState:
         meta = {**make_meta(self.spec, PREFIX, 0.0, "virtual", []), "pid": 0, "machine": self._supply.total()}
+        for one in meta["trainables"]:
+            one["is_class"] = True
         state = VirtualState(self.spec, meta, self.storage, hooks)
         meta["variants"] = [one.meta() for one in state.variants]
         self._store_meta(meta)

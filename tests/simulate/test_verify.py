@@ -9,7 +9,7 @@ import pytest
 
 import fasttune as tune
 from fasttune.analysis import ExperimentAnalysis
-from fasttune.schedulers import ASHAScheduler, TrialScheduler
+from fasttune.schedulers import ASHAScheduler, TrialScheduler, create_scheduler
 from fasttune.trial import Trial
 
 
@@ -62,6 +62,50 @@ def test_decisions_that_were_asked_are_repeated(tmp_path: Path, executor: str) -
     analysis = run(tmp_path, WorseThanTheLast(), executor)
     assert analysis.verify(WorseThanTheLast()) == []
     assert len({trial.last_result["training_iteration"] for trial in analysis.trials}) > 1
+
+
+class Improves(tune.Trainable):
+    """A score that comes closer to x with every step; it has saved where it is."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        self.x, self.n = config["x"], 0
+
+    def step(self) -> dict[str, Any]:
+        self.n += 1
+        return {"score": self.x - 1.0 / self.n, "n": self.n, "done": self.n >= 9}
+
+    def save_checkpoint(self, folder: str) -> dict[str, Any]:
+        return {"n": self.n}
+
+    def load_checkpoint(self, state: dict[str, Any]) -> None:
+        self.n = state["n"]
+
+
+SMALL: dict[str, dict[str, Any]] = {
+    "asha": {"max_t": 9, "reduction_factor": 3},
+    "fifo": {},
+    "resource_changing": {},
+}
+
+
+@pytest.mark.parametrize("executor", ["inline", "process"])
+@pytest.mark.parametrize("name", sorted(SMALL))
+def test_every_scheduler_decides_again_as_it_did(tmp_path: Path, name: str, executor: str) -> None:
+    analysis = tune.run(
+        Improves,
+        config={"x": tune.uniform(0, 1)},
+        num_samples=8,
+        metric="score",
+        mode="max",
+        scheduler=create_scheduler(name, **SMALL[name]),
+        executor=executor,
+        storage_path=tmp_path,
+        seed=3,
+        verbose=0,
+    )
+    assert analysis.verify(create_scheduler(name, **SMALL[name])) == []
+    opened = ExperimentAnalysis(analysis.experiment_path)
+    assert opened.verify(create_scheduler(name, **SMALL[name])) == []
 
 
 def test_other_settings_decide_otherwise(tmp_path: Path) -> None:

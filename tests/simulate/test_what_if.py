@@ -132,9 +132,32 @@ class Explores(TrialScheduler):
     def on_trial_result(self, state: Any, trial: Trial, result: dict[str, Any]) -> str:
         if result["training_iteration"] != 3:
             return self.CONTINUE
-        self.ordered = [Change(trial, config={"x": 0.1}, donor=trial)]
+        self.ordered = [Change(trial, config={"x": 0.1})]
         return self.PAUSE
 
     def orders(self) -> Any:
         given, self.ordered = self.ordered, []
         return given
+
+
+def test_a_changed_config_needs_a_curve_by_a_function(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="of which no curve was recorded"):
+        recorded(tmp_path, num_samples=2).what_if(Explores())
+
+
+def test_a_changed_config_goes_on_at_its_step_on_its_own_curve() -> None:
+    made = tune.simulate(
+        lambda config, step: config["x"] * 100 + step,
+        {"x": tune.grid_search([0.5, 0.7])},
+        steps=6,
+        metric="loss",
+        mode="min",
+        workers=2,
+        scheduler=Explores(),
+    )
+    for i, x in enumerate((0.5, 0.7)):
+        told = [result["loss"] for result in made._source.results(i)]
+        assert told == pytest.approx([x * 100 + 1, x * 100 + 2, x * 100 + 3, 14, 15, 16])
+        assert made.trials[i].config == {"x": 0.1}
+    assert made.epochs == 12
+    assert made.verify(Explores()) == []

@@ -6,6 +6,7 @@ run whose rule was compiled is judged again, report by report, in the order of t
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from struct import Struct
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from fasttune import _core
 from fasttune.analysis.simulation import copied
 from fasttune.config import ResumeConfig, ResumeType, RunSpec, TrainableSpec
-from fasttune.experiment import ExperimentState
+from fasttune.experiment import ExperimentState, plain_json
 from fasttune.records import ExperimentRecords
 from fasttune.resources import resolve_resources
 from fasttune.search.variants import Variants
@@ -81,15 +82,38 @@ class Replay(ExperimentState):
     def __init__(self, spec: RunSpec, records: ExperimentRecords) -> None:
         self._records = records
         self.decided: list[tuple[int, int, int]] = []  # trial, step, decision
+        self.changed: list[Difference] = []  # changes that were ordered otherwise, or not at all
         super().__init__(spec, records.meta, None)
 
     def _make_variants(self, meta: dict[str, Any]) -> list[Variants]:
         return [Variants.from_meta(one) for one in meta["variants"]]
 
+    def is_class(self, i: int) -> bool:
+        return bool(self.meta["trainables"][self.experiment_of(i)].get("is_class"))
+
     def _decide(self, i: int, result: dict[str, Any]) -> int:
         decision = super()._decide(i, result)
         self.decided.append((i, result["training_iteration"], decision))
         return decision
+
+    def _replay(self, event: tuple[Any, ...]) -> None:
+        if event[0] == _core.KIND_CHANGED:
+            self._compare(event[1], event[3], json.loads(event[5]))
+        super()._replay(event)
+
+    def _compare(self, i: int, step: int, told: dict[str, Any]) -> None:
+        """A change as the journal has it, and as it is ordered now."""
+        names = ("config", "donor", "tag", "resources")
+        ordered = self.orders.changes.get(i)
+        now = None if ordered is None else {
+            "config": None if ordered.config is None else plain_json(ordered.config),
+            "donor": None if ordered.donor is None else ordered.donor.index,
+            "tag": ordered.tag,
+            "resources": None if ordered.resources is None else as_json(ordered.resources.__reduce__()[1]),
+        }  # fmt: skip
+        was = {name: told[name] for name in names}
+        if was != now:
+            self.changed.append(Difference(self.trial_id(i), step, f"change {was}", f"change {now}"))
 
     def asked(self, told: list[Told]) -> list[Difference]:
         """Ask again, in the journal's order."""
@@ -101,7 +125,12 @@ class Replay(ExperimentState):
             Difference(self.trial_id(i), step, NAMES[was], NAMES[now])
             for (i, step, now), was in zip(self.decided, recorded_answers(told), strict=True)
             if was is not None and was != now
-        ]
+        ] + self.changed
+
+
+def as_json(value: Any) -> Any:
+    """A value as it comes back from JSON."""
+    return json.loads(json.dumps(value))
 
 
 def recorded_answers(told: list[Told]) -> list[int | None]:
@@ -215,8 +244,6 @@ def journal(records: ExperimentRecords) -> Iterator[Told]:
 
 
 def _learn(names: list[tuple[str, ...]], number: int, payload: bytes) -> None:
-    import json
-
     if number == len(names):
         names.append(tuple(json.loads(payload.rstrip(b"\0"))["keys"]))
 

@@ -280,8 +280,7 @@ class ResourceChangingScheduler(TrialScheduler):
         if not state.can_begin_again(trial):
             self._warn(trial, wanted)
             return None
-        # The trial is its own donor: it goes on from the checkpoint that is saved here, when that is there.
-        self._pending += [Save(trial), Change(trial, donor=trial, resources=wanted)]
+        self._pending.append(Change(trial, resources=wanted))
         self._resources[trial.trial_id] = wanted
         return self.PAUSE
 
