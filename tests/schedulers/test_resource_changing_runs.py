@@ -51,7 +51,7 @@ def run(folder: Path, trainable: Any, executor: str, **more: Any) -> tune.Experi
 def test_C12_a_class_that_is_alone_gets_the_machine(tmp_path: Path, executor: str) -> None:
     analysis = run(tmp_path, Counts, executor)
     (trial,) = analysis.trials
-    told = list(analysis.trial_dataframes.values())[0]
+    told = next(iter(analysis.trial_dataframes.values()))
     assert told["n"].tolist() == [1, 2, 3, 4, 5, 6]
     assert told["training_iteration"].tolist() == [1, 2, 3, 4, 5, 6]
     assert told["cpus"].tolist() == [1] + [CPUS] * 5
@@ -73,7 +73,7 @@ def test_a_function_goes_on_from_the_checkpoint_that_it_reported(tmp_path: Path,
             tune.report(score=config["x"], n=n, cpus=tune.get_trial_resources().required_resources["CPU"])
 
     analysis = run(tmp_path, train, executor)
-    told = list(analysis.trial_dataframes.values())[0]
+    told = next(iter(analysis.trial_dataframes.values()))
     assert told["n"].tolist() == [1, 2, 3, 4, 5, 6]
     assert told["cpus"].tolist() == [1] + [CPUS] * 5
 
