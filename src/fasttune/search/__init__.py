@@ -30,6 +30,7 @@ _HOME = {
 _NAMES = {
     "bayesopt": "bayesopt:BayesOptSearch",
     "halton": "HaltonSearch",
+    "hyperopt": "hyperopt:HyperOptSearch",
     "optuna": "optuna:OptunaSearch",
     "quasi_random": "QuasiRandomSearch",
     "random": "BasicVariantGenerator",
@@ -45,7 +46,6 @@ _WITHOUT_ADAPTER = frozenset(
         "cfo",
         "dragonfly",
         "hebo",
-        "hyperopt",
         "nevergrad",
         "sigopt",
         "skopt",
