@@ -7,6 +7,7 @@ run whose rule was compiled is judged again, report by report, in the order of t
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from struct import Struct
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from fasttune import _core
 from fasttune.analysis.simulation import copied
 from fasttune.config import ResumeConfig, ResumeType, RunSpec, TrainableSpec
-from fasttune.experiment import ExperimentState, plain_json
+from fasttune.experiment import CODES, ExperimentState, plain_json
 from fasttune.records import ExperimentRecords
 from fasttune.resources import resolve_resources
 from fasttune.search.variants import Variants
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 NAMES = {_core.CONTINUE: "CONTINUE", _core.STOP: "STOP", _core.PAUSE: "PAUSE"}
 JUDGED = 0x08
+SEQUENCE = (1 << 48) - 1  # the bits of a judgement's number, above those of its rung
 SKIP = ResumeConfig(ResumeType.SKIP, ResumeType.SKIP, ResumeType.SKIP)
 _TAG = Struct("<Q")
 _START = Struct("<IId")
@@ -50,7 +52,6 @@ class Told(NamedTuple):
     metrics: dict[str, float]
     payload: bytes
     sequence: int  # that the rungs' lock gave its judgement; 0: not judged
-    rung: int
 
 
 def verify(records: ExperimentRecords, scheduler: TrialScheduler, stop: Any = None) -> list[Difference]:
@@ -80,7 +81,7 @@ class Replay(ExperimentState):
     """The state that a resume would build; it keeps what is decided on the way."""
 
     def __init__(self, spec: RunSpec, records: ExperimentRecords) -> None:
-        self._records = records
+        self.recorded = records
         self.decided: list[tuple[int, int, int]] = []  # trial, step, decision
         self.changed: list[Difference] = []  # changes that were ordered otherwise, or not at all
         super().__init__(spec, records.meta, None)
@@ -117,8 +118,8 @@ class Replay(ExperimentState):
 
     def asked(self, told: list[Told]) -> list[Difference]:
         """Ask again, in the journal's order."""
-        assert self._records.storage is not None
-        entries = iter(self._records.storage.read())
+        assert self.recorded.storage is not None
+        entries = iter(self.recorded.storage.read())
         next(entries)  # the meta entry
         self.replay(entries, SKIP)
         return [
@@ -166,43 +167,42 @@ def _answer(after: Told) -> int | None:
 
 
 def judged_again(replay: Replay, told: list[Told]) -> list[Difference]:
-    """Judge by the compiled rule again. Limits come before it: a report that reached one was not judged."""
-    compiled = replay.rule
-    rule = compiled.build(max(64, 4 * len(told))) if compiled is not None else None
-    if compiled is None or rule is None:
+    """Judge again what a compiled rule judged, by the scheduler itself. Limits come before it: a report that reached one
+    was not judged."""
+    compiled, scheduler = replay.rule, replay.scheduler
+    if compiled is None or compiled.kind == "none":
         return []
     found: list[Difference] = []
-    rungs: dict[int, int] = {}
     clocks: dict[int, tuple[float, float]] = {}  # trial -> when its attempt began, seconds before it
-    limits = replay.meta.get("stop", {})
-    last: dict[int, tuple[float, float]] = {}  # trial -> time attribute and metric of its last report
+    last: dict[int, dict[str, Any]] = {}  # trial -> its last report that the rule could judge
+    over = compiled.arguments.get("max_t", math.inf)
     for one in in_order(told):
         i = one.trial
         if one.kind == _core.KIND_START:
             clocks[i] = one.time, _START.unpack_from(one.payload)[2]
-            rungs[i] = rungs.get(i, -1) if one.step else -1
             continue
         if one.kind == _core.KIND_END:
             if one.sequence and i in last:
-                rungs[i] = rule.complete(i, rungs[i], *last[i])
+                scheduler.on_trial_complete(replay, replay.recorded.trials[i], last[i])
             continue
         began, before = clocks[i]
         known = {"training_iteration": one.step, "time_total_s": before + one.time - began, **one.metrics}
-        limited = any(known.get(key, -1e400) >= limit for key, limit in limits.items()) or known.get("done", 0.0) != 0.0
-        if limited or replay.metric not in known or compiled.time_attr not in known:
+        if limited(known, replay.meta.get("stop", {})) or not {replay.metric, compiled.time_attr} <= known.keys():
             continue
-        last[i] = known[compiled.time_attr], known[replay.metric]
-        if one.flags & 7 == _core.STOP and not one.sequence and not known[compiled.time_attr] >= getattr(rule, "max_t", 0):
+        last[i] = known
+        was = one.flags & 7
+        if was == _core.STOP and not one.sequence and not known[compiled.time_attr] >= over:
             continue  # stopped from outside
-        decision, rung = rule.judge(i, rungs[i], *last[i])
-        if (decision, rung if rung != rungs[i] else -1) != (one.flags & 7, one.rung):
-            found.append(Difference(replay.trial_id(i), one.step, _said(one.flags & 7, one.rung), _said(decision, rung)))
-        rungs[i] = rung
+        now = CODES[scheduler.on_trial_result(replay, replay.recorded.trials[i], known)]
+        if was != now:
+            found.append(Difference(replay.trial_id(i), one.step, NAMES[was], NAMES[now]))
     return found
 
 
-def _said(decision: int, rung: int) -> str:
-    return NAMES[decision] if rung < 0 else f"{NAMES[decision]} at rung {rung}"
+def limited(known: dict[str, Any], limits: dict[str, float]) -> bool:
+    """Whether a report has reached a stop criterion."""
+    reached = any(known.get(key, -math.inf) >= limit for key, limit in limits.items())
+    return reached or known.get("done", 0.0) != 0.0
 
 
 def in_order(told: list[Told]) -> Iterator[Told]:
@@ -240,7 +240,7 @@ def journal(records: ExperimentRecords) -> Iterator[Told]:
                 metrics = dict(zip(names[schema], memoryview(payload)[: 8 * n].cast("d"), strict=True))
             if flags & JUDGED and kind in (_core.KIND_REPORT, _core.KIND_END):
                 tag = _TAG.unpack_from(payload, 8 * n if kind == _core.KIND_REPORT else 8)[0]
-            yield Told(kind, flags, trial, step, time, metrics, payload, tag >> 8, tag & 0xFF if tag else -1)
+            yield Told(kind, flags, trial, step, time, metrics, payload, tag >> 8 & SEQUENCE)
 
 
 def _learn(names: list[tuple[str, ...]], number: int, payload: bytes) -> None:
