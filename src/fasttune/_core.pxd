@@ -160,7 +160,8 @@ cdef struct TrialRow:
     double time               # of the last report
     double previous           # of the report before it, or of the start
     double paused             # when it was paused, while it is
-    double away               # seconds of this attempt that it was paused
+    double away               # seconds of this attempt that it was paused, up to its last report
+    double away_since         # and those since then: they count from the next report on
     double base_total         # seconds of earlier attempts up to the checkpoint that the current one began at
     double value              # the run's metric in the last report that had it; NaN before
 

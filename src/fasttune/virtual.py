@@ -151,6 +151,9 @@ class VirtualExecutor(Executor):
         del self._paused[trial]
         self._free -= flight.units
         flight.ask_from = ask_from
+        # what it was away does not count for time_total_s
+        before, began, after = flight.saved[:2], flight.saved[2], flight.saved[3:]
+        flight.saved = (*before, began + self.now - flight.since, *after)
         self._note(flight, _core.KIND_RESUMED)
         self._running[trial] = flight
         self._aim(trial, flight)
@@ -168,6 +171,7 @@ class VirtualExecutor(Executor):
             self._aim(trial, flight)
         elif decision == _core.PAUSE:
             self._note(flight, _core.KIND_PAUSED)
+            flight.since = self.now
             self._paused[trial] = flight
             self._free += flight.units
         else:
