@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # the same names once more, for type checkers and editors
     from .analysis import ExperimentAnalysis as ExperimentAnalysis
     from .analysis import ResultGrid as ResultGrid
+    from .analysis import simulate as simulate
     from .bench import benchmark as benchmark
     from .callback import Callback as Callback
     from .checkpoint import Checkpoint as Checkpoint
@@ -68,6 +69,7 @@ _HOME = {
     "analysis": (
         "ExperimentAnalysis",
         "ResultGrid",
+        "simulate",
     ),
     "bench": ("benchmark",),
     "callback": ("Callback",),
@@ -189,6 +191,7 @@ __all__ = [
     "run",
     "run_experiments",
     "sample_from",
+    "simulate",
     "uniform",
     "with_parameters",
     "with_resources",

@@ -43,6 +43,8 @@ cdef class Ring:
     cdef uint64_t capacity    # power of two
     cdef uint64_t pending     # the writer's head after the reserved record
     cdef readonly double epoch
+    cdef bint holds           # the clock stands at `held`
+    cdef double held
     cdef public int bell_fd   # written to when the reader sleeps in poll(); -1: it sleeps on the futex word
 
     cdef Record *reserve(self, uint32_t size) noexcept nogil
@@ -214,7 +216,8 @@ cdef struct TrialRow:
     double time               # of the last report
     double previous           # of the report before it, or of the start
     double paused             # when it was paused, while it is
-    double away               # seconds of this attempt that it was paused
+    double away               # seconds of this attempt that it was paused, up to its last report
+    double away_since         # and those since then: they count from the next report on
     double base_total         # seconds of earlier attempts up to the checkpoint that the current one began at
     double value              # the run's metric in the last report that had it; NaN before
     double low, high          # least and greatest value of it in all reports; NaN before the first number

@@ -388,6 +388,11 @@ class ExperimentState(ExperimentRecords):
         known = self._saved_at.get(i)
         return known is not None and known[0] == self.table.iteration(i)
 
+    def can_begin_again(self, trial: Trial) -> bool:
+        """Whether a trial that just reported loses nothing if it goes on in another place: it saves when it is told to (a
+        class), or this report came with a checkpoint."""
+        return self.is_class(trial.index) or self.has_present_checkpoint(trial.index)
+
     # -- suggesting ---------------------------------------------------------------------------------------------------
 
     def _suggest(self, n: int) -> bool:
@@ -688,6 +693,7 @@ class ExperimentState(ExperimentRecords):
         if self.stopping is not None:
             return
         self.stopping = why
+        self._record(_core.KIND_DECISION, 0, 0, why.encode(), flags=_core.STOP)  # what ends from here on, no scheduler ended
         self.instructions.extend(Stop(i) for i in self.table.of_status("RUNNING"))
 
     def end_running(self) -> None:
@@ -884,11 +890,13 @@ def make_meta(spec: RunSpec, prefix: str, now: float, hostname: str, variants: l
         "scheduler": type(spec.scheduler).__name__,
         "searcher": type(spec.searcher).__name__ if spec.searcher is not None else "BasicVariantGenerator",
         "max_failures": spec.failure.max_failures,
+        "stop": spec.stop.thresholds,
         "trainables": [
             {
                 "name": one.name,
                 "experiment": one.experiment,
                 "num_samples": one.num_samples,
+                "is_class": isinstance(one.trainable, type),
                 "space": sorted(flatten(one.space)),
                 "resources": None if callable(one.resources) else one.resources.__reduce__()[1],
             }

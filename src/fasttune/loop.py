@@ -156,6 +156,7 @@ class TuneLoop:
     def _begin(self, hooks: frozenset[str]) -> ExperimentState:
         prefix = os.urandom(3).hex()[:5]
         meta = make_meta(self.spec, prefix, self._now(), os.uname().nodename, [])
+        meta["machine"] = self._supply.total()
         state = ExperimentState(self.spec, meta, self.storage, hooks)
         meta["variants"] = [one.meta() for one in state.variants]
         self._store_meta(meta)
@@ -174,6 +175,7 @@ class TuneLoop:
         next(entries)  # the meta entry
         state.at(self._now())
         state.replay(entries, spec.resume)
+        state.machine = self._supply.total()
         return state
 
     def _store_meta(self, meta: dict[str, Any]) -> None:

@@ -75,6 +75,7 @@ class ExperimentRecords:
         self.name: str = meta["name"]
         self.metric: str | None = meta["metric"]
         self.mode: str | None = meta["mode"]
+        self.machine: dict[str, float] = meta.get("machine", {})  # what the run has to give out: cpu, gpu, ...
         self.table = _core.TrialTable(self.metric)
         self.variants: list[Any] = []  # the Variants of each experiment; empty when a searcher suggests
         self.given: dict[int, dict[str, Any]] = {}  # live: configs that a searcher suggested
@@ -397,9 +398,12 @@ class ExperimentRecords:
         before = 0 if origin is None else origin.own
         for step, path in reversed([*own[:before], *given, *own[before:]]):
             whole = os.path.join(self.path, path)
-            if os.path.isdir(whole):
+            if self._is_there(whole):
                 return whole, step
         return None
+
+    def _is_there(self, checkpoint: str) -> bool:
+        return os.path.isdir(checkpoint)
 
     def lineage(self) -> list[Changed]:
         """Which trials were changed, in order: who copied whom, when, and what changed."""

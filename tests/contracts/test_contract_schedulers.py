@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 
 from fasttune import schedulers
-from fasttune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler, create_scheduler
+from fasttune.schedulers import (
+    ASHAScheduler,
+    FIFOScheduler,
+    ResourceChangingScheduler,
+    TrialScheduler,
+    create_scheduler,
+)
 from fasttune.testing import SchedulerContract
 from fasttune.trial import Trial
 
@@ -20,6 +26,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "pb2": {"time_attr": "training_iteration", "perturbation_interval": 2, "hyperparam_bounds": {"x": [0.0, 1.0]}},
     "pbt": {"time_attr": "training_iteration", "perturbation_interval": 2, "hyperparam_mutations": {"x": [0.1, 0.5]}},
     "pbt_replay": {"policy_file": Path(__file__).with_name("pbt_policy.txt")},
+    "resource_changing": {},
 }
 
 
@@ -68,6 +75,12 @@ class TestASHAWithPatience(SchedulerContract):
 
     def make(self) -> TrialScheduler:
         return ASHAScheduler(**SMALL["asha"], rule="rank", patience=2, smoothing="best")
+
+
+@pytest.mark.filterwarnings("ignore:trial .* could have:RuntimeWarning")  # the curves report no checkpoints
+class TestResourceChanging(SchedulerContract):
+    def make(self) -> TrialScheduler:
+        return ResourceChangingScheduler(ASHAScheduler(**SMALL["asha"]))
 
 
 class WorseThanTheLast(TrialScheduler):

@@ -24,12 +24,17 @@ class StageTrial:
     last_result: dict[str, Any] = field(default_factory=dict)
     experiment_tag: str = ""
     resources: Any = None
+    is_class: bool = True  # it saves when it is told to
     checkpoint: int | None = None  # iteration of the newest checkpoint
     path: str = "."  # folder of the experiment
 
     @property
     def trial_id(self) -> str:
         return f"{self.index:05d}"
+
+    @property
+    def placement_group_factory(self) -> Any:
+        return self.resources
 
     def is_finished(self) -> bool:
         return self.status not in ALIVE
@@ -44,6 +49,7 @@ class Stage:
         self.decisions: list[tuple[str, str]] = []
         self.changes: list[Change] = []
         self.path = "."
+        self.machine: dict[str, float] = {}  # what there is to give out; {}: this machine's
         if metric is not None:
             assert scheduler.set_search_properties(metric, mode)
 
@@ -61,6 +67,9 @@ class Stage:
     def trials_of(self, status: str, most: int = -1) -> list[Any]:
         found = [trial for trial in self.trials if trial.status == status]
         return found if most < 0 else found[:most]
+
+    def can_begin_again(self, trial: Any) -> bool:
+        return trial.is_class or trial.checkpoint == trial.last_result["training_iteration"]
 
     # -- what happens -------------------------------------------------------------------------------------------------
 

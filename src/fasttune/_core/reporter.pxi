@@ -116,7 +116,7 @@ cdef class Reporter:
         if self.rule is not None:
             self.bracket = self.rule.bracket_of(trial)
             self.aim()
-        self.started = self.ring.epoch + ft_monotonic()
+        self.started = ring_now(self.ring)
         fill(r, RECORD_HEADER + 16, K_START, 0, 0, trial, iteration, self.started)
         (<uint32_t *>(<char *>r + RECORD_HEADER))[0] = pid
         (<uint32_t *>(<char *>r + RECORD_HEADER))[1] = attempt
@@ -148,7 +148,7 @@ cdef class Reporter:
         if r == NULL:
             return False
         fill(r, size, K_END, flags | (F_JUDGED if rung >= 0 else 0), 0, self.trial, self.iteration,
-             self.ring.epoch + ft_monotonic())
+             ring_now(self.ring))
         ft_store(&self.ring.h.busy_trial, 0)
         if rung >= 0:
             with nogil:
@@ -208,7 +208,7 @@ cdef class Reporter:
 
     def turn_in(self, double seconds):
         """The first report after this time is answered with TURN."""
-        self.turn_at = self.ring.epoch + ft_monotonic() + seconds
+        self.turn_at = ring_now(self.ring) + seconds
 
     def ask_again_from(self, uint32_t step):
         """The loop wants to be asked from this training_iteration on (NEVER_ASK: not any more)."""
@@ -382,13 +382,13 @@ cdef class Reporter:
                     return FULL_
                 memset(<char *>r + first - 8, 0, 8)
                 memcpy(<char *>r + RECORD_HEADER, path, n_path)
-                fill(r, first, K_CHECKPOINT, 0, 0, self.trial, step, ring.epoch + ft_monotonic())
+                fill(r, first, K_CHECKPOINT, 0, 0, self.trial, step, ring_now(ring))
                 r = ring.reserve_at(ring.pending, size)
             else:
                 r = ring.reserve(size)
             if r == NULL:
                 return FULL_
-            now = ring.epoch + ft_monotonic()
+            now = ring_now(ring)
             decision = self.decide(s, now, step, &rung, &failed)
             p = <char *>r + RECORD_HEADER
             memcpy(p, self.values, 8 * s.n)

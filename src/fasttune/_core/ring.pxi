@@ -113,7 +113,7 @@ cdef enum:
     K_CONFIG = 11      # one trial was suggested; payload JSON
     K_REQUEUED = 12    # a failed or interrupted trial waits for another attempt; payload UTF-8 checkpoint path
     K_META = 13        # payload JSON: about the experiment
-    K_DECISION = 14    # the loop's answer to a report that waited; flags: the decision
+    K_DECISION = 14    # the run is ended from outside, whatever schedulers say; payload UTF-8: why
     K_TOLD = 15        # what a user's functions say of one trial; payload JSON {"name", "dirname", "resources"}
     K_CHANGED = 16     # a waiting trial goes on otherwise: another config, another trial's checkpoint; payload JSON
     # from the loop to a worker, never stored
@@ -171,6 +171,11 @@ SAVE = F_SAVE
 
 cdef inline uint32_t padded(Py_ssize_t nbytes) noexcept nogil:
     return <uint32_t>((nbytes + 7) & ~7)
+
+
+cdef inline double ring_now(Ring ring) noexcept nogil:
+    """Unix time of the run's clock, or the time at which it is held."""
+    return ring.held if ring.holds else ring.epoch + ft_monotonic()
 
 
 cdef class Ring:
@@ -256,11 +261,16 @@ cdef class Ring:
         cdef Record *r = self.reserve(size)
         if r == NULL:
             return False
-        fill(r, size, kind, flags, 0, trial, step, self.epoch + ft_monotonic())
+        fill(r, size, kind, flags, 0, trial, step, ring_now(self))
         memset(<char *>r + size - 8, 0, 8 if n else 0)
         memcpy(<char *>r + RECORD_HEADER, <char *>payload, n)
         self.publish(urgent)
         return True
+
+    def hold(self, double now):
+        """The clock stands at ``now`` from here on: virtual time. What is written bears that time."""
+        self.held = now
+        self.holds = True
 
     def call(self):
         """Wake the reader: there is something that cannot wait for its next turn."""

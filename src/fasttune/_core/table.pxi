@@ -233,6 +233,8 @@ cdef class TrialTable:
                 row.iteration = r.step
                 row.previous = row.time
                 row.time = r.time
+                row.away += row.away_since
+                row.away_since = 0.0
                 if s.metric >= 0:
                     row.value = value = (<const double *>payload)[s.metric]
                     if value < row.low or row.low != row.low:
@@ -259,7 +261,7 @@ cdef class TrialTable:
                 row.iteration = row.base_iteration = r.step
                 row.attempt += 1
                 row.ended = 0.0
-                row.base_total = row.away = 0.0
+                row.base_total = row.away = row.away_since = 0.0
                 if r.size >= RECORD_HEADER + 16:
                     row.pid = (<const uint32_t *>payload)[0]
                     row.base_total = (<const double *>payload)[1]
@@ -284,7 +286,7 @@ cdef class TrialTable:
                 if r.kind == K_PAUSED:
                     row.paused = r.time
                 elif r.kind == K_RESUMED:
-                    row.away += r.time - row.paused
+                    row.away_since += r.time - row.paused
             elif r.kind == K_SCHEMA:
                 try:
                     self.intern(source, r.schema, PyBytes_FromStringAndSize(payload, r.size - RECORD_HEADER))

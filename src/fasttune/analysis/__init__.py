@@ -2,5 +2,7 @@
 
 from fasttune.analysis.experiment_analysis import ExperimentAnalysis as ExperimentAnalysis
 from fasttune.analysis.result_grid import ResultGrid as ResultGrid
+from fasttune.analysis.simulation import Simulation as Simulation
+from fasttune.analysis.simulation import simulate as simulate
 
-__all__ = ["ExperimentAnalysis", "ResultGrid"]
+__all__ = ["ExperimentAnalysis", "ResultGrid", "Simulation", "simulate"]

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from fasttune.analysis.curves import Cost
+    from fasttune.analysis.verify import Difference
+    from fasttune.analysis.what_if import WhatIf
     from fasttune.checkpoint import Checkpoint
+    from fasttune.schedulers import TrialScheduler
 
 
 HTML_ROWS = 10
@@ -281,6 +285,44 @@ class ExperimentAnalysis:
         """
         chosen = trial if trial is not None else self.get_best_trial(metric, mode)
         return self.get_best_checkpoint(chosen, "training_iteration", "max") if chosen is not None else None
+
+    # ---- again, under other rules
+
+    def what_if(
+        self,
+        scheduler: TrialScheduler | str | None = None,
+        *,
+        workers: int | None = None,
+        stop: Any = None,
+        cost: Cost | None = None,
+    ) -> WhatIf:
+        """What the same trials would have cost, and found, under another scheduler: ``print`` it.
+
+        The trials run again in virtual time, each on the curve that it reported; no curve is made up. One that the
+        scheduler would have let run on ends where its curve ends, and is counted as truncated.
+
+        Args:
+            scheduler: any that does not change configs; None: every trial to its end.
+            workers: trials at a time; by default as many as there were at most.
+            stop: stop criteria; by default the thresholds that the run had.
+            cost: seconds of a step (see ``tune.simulate``); by default those that it took.
+        """
+        from fasttune.analysis.what_if import what_if
+
+        return what_if(self, scheduler, workers, stop, cost)
+
+    def verify(self, scheduler: TrialScheduler, stop: Any = None) -> list[Difference]:
+        """Replays the journal through a fresh scheduler of the run's kind and settings and compares every decision.
+
+        Returns the decisions that come out otherwise: none, unless the settings differ, the scheduler is not
+        deterministic, or the journal was changed. ``stop``: the run's stopper, if it had one that is no threshold.
+        """
+        from fasttune.analysis.verify import verify
+        from fasttune.records import ExperimentRecords
+
+        if not isinstance(self._source, ExperimentRecords):
+            raise ValueError("this analysis was pickled and holds no journal: open the folder, ExperimentAnalysis(path)")
+        return verify(self._source, scheduler, stop)
 
     # ---- inside
 

@@ -16,15 +16,23 @@ if TYPE_CHECKING:
     from .pb2 import PB2 as PB2
     from .pbt import PopulationBasedTraining as PopulationBasedTraining
     from .pbt_replay import PopulationBasedTrainingReplay as PopulationBasedTrainingReplay
+    from .resource_changing import DistributeResources as DistributeResources
+    from .resource_changing import DistributeResourcesToTopJob as DistributeResourcesToTopJob
+    from .resource_changing import ResourceChangingScheduler as ResourceChangingScheduler
+    from .resource_changing import evenly_distribute_cpus_gpus as evenly_distribute_cpus_gpus
 
 _HOME = {
     "ASHAScheduler": "async_hyperband",
     "AsyncHyperBandScheduler": "async_hyperband",
+    "DistributeResources": "resource_changing",
+    "DistributeResourcesToTopJob": "resource_changing",
     "FIFOScheduler": "base",
     "PB2": "pb2",
     "PopulationBasedTraining": "pbt",
     "PopulationBasedTrainingReplay": "pbt_replay",
+    "ResourceChangingScheduler": "resource_changing",
     "TrialScheduler": "base",
+    "evenly_distribute_cpus_gpus": "resource_changing",
 }
 # What ``create_scheduler`` calls them.
 _NAMES = {
@@ -46,11 +54,15 @@ __all__ = [
     "PB2",
     "ASHAScheduler",
     "AsyncHyperBandScheduler",
+    "DistributeResources",
+    "DistributeResourcesToTopJob",
     "FIFOScheduler",
     "PopulationBasedTraining",
     "PopulationBasedTrainingReplay",
+    "ResourceChangingScheduler",
     "TrialScheduler",
     "create_scheduler",
+    "evenly_distribute_cpus_gpus",
 ]
 
 

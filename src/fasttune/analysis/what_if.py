@@ -1,0 +1,136 @@
+"""What another scheduler would have cost, and found, on the curves of an experiment."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from fasttune.analysis.simulation import Simulation, simulate
+
+if TYPE_CHECKING:
+    from fasttune.analysis.curves import Cost
+    from fasttune.analysis.experiment_analysis import ExperimentAnalysis
+
+
+class Account(NamedTuple):
+    """What an experiment cost and found."""
+
+    scheduler: str
+    workers: int
+    trials: int  # that were started
+    epochs: int  # reports of all trials
+    seconds: float  # from the first start to the last report
+    busy_seconds: float  # that trials trained, all together
+    best: float | None  # the best value of the metric in any report
+    best_trial: str | None
+
+
+class WhatIf:
+    """The answer of ``what_if``: ``was`` and ``would`` are Accounts; ``analysis`` is the experiment as it would have been.
+
+    ``truncated`` are the ids of trials that would have run longer than they were recorded. They end where their curve
+    ends, so that ``would`` is a lower bound of the cost, and what they might have reached is not known.
+    """
+
+    def __init__(self, was: Account, would: Account, analysis: Simulation) -> None:
+        self.was = was
+        self.would = would
+        self.analysis = analysis
+        self.truncated = analysis.truncated
+
+    def __str__(self) -> str:
+        rows = [("", "as it was", "what if")]
+        for name, was, would in zip(Account._fields, self.was, self.would, strict=True):
+            rows.append((name.replace("_", " "), _shown(was), _shown(would)))
+        rows.append(("truncated", "0", str(len(self.truncated))))
+        widths = [max(len(row[k]) for row in rows) for k in range(3)]
+        return "\n".join(
+            f"{name:<{widths[0]}}  {was:>{widths[1]}}  {would:>{widths[2]}}" for name, was, would in rows
+        )
+
+    __repr__ = __str__
+
+
+def what_if(
+    analysis: ExperimentAnalysis, scheduler: Any, workers: int | None, stop: Any, cost: Cost | None
+) -> WhatIf:
+    """The experiment's trials again, in virtual time, under another scheduler."""
+    metric, mode = analysis.default_metric, analysis.default_mode
+    was = account(analysis, type_name(analysis), most_at_once(analysis))
+    own = getattr(scheduler, "metric", None) is not None
+    made = simulate(
+        analysis,
+        metric=None if own else metric,
+        mode=None if own else mode,
+        scheduler=scheduler,
+        workers=was.workers if workers is None else workers,
+        stop=recorded_stop(analysis) if stop is None else stop,
+        cost=cost,
+        max_failures=getattr(analysis._source, "meta", {}).get("max_failures", 0),
+    )
+    would = account(made, type(made.scheduler).__name__, made.workers)
+    return WhatIf(was, would._replace(seconds=made.seconds, busy_seconds=made.busy_seconds), made)
+
+
+def account(analysis: ExperimentAnalysis, scheduler: str, workers: int) -> Account:
+    """What the trials of an analysis cost and found."""
+    columns = analysis._columns
+    seconds, _ = columns.metric("time_this_iter_s")
+    first = columns.time - seconds
+    best = best_report(analysis)
+    return Account(
+        scheduler,
+        workers,
+        len(columns.starts),
+        len(columns),
+        float(columns.time.max() - first.min()) if len(columns) else 0.0,
+        float(seconds.sum()),
+        None if best is None else best[0],
+        None if best is None else best[1],
+    )
+
+
+def best_report(analysis: ExperimentAnalysis) -> tuple[float, str] | None:
+    """The best value of the metric in any report, and its trial; None when none has a finite one."""
+    import numpy as np
+
+    metric, mode = analysis.default_metric, analysis.default_mode
+    if metric is None:
+        return None
+    values, present = analysis._columns.metric(metric)
+    usable = present & np.isfinite(values)
+    if not usable.any():
+        return None
+    score = np.where(usable, values if mode == "max" else -values, -np.inf)
+    row = int(score.argmax())
+    return float(values[row]), analysis._source.trial_id(int(analysis._columns.trial[row]))
+
+
+def most_at_once(analysis: ExperimentAnalysis) -> int:
+    """How many trials ran at the same time, at most: from their first to their last reports."""
+    import numpy as np
+
+    columns = analysis._columns
+    if not len(columns):
+        return 1
+    seconds, _ = columns.metric("time_this_iter_s")
+    starts = (columns.time - seconds)[columns.starts]
+    ends = columns.time[columns.starts + columns.counts - 1]
+    # one that begins in the very moment in which another ends has taken its place
+    moments = sorted([(t, 1) for t in starts.tolist()] + [(t, -1) for t in ends.tolist()])
+    return max(1, int(np.cumsum([change for _, change in moments]).max()))
+
+
+def type_name(analysis: ExperimentAnalysis) -> str:
+    """The scheduler of the run, as the journal names it."""
+    return str(getattr(analysis._source, "meta", {}).get("scheduler", "?"))
+
+
+def recorded_stop(analysis: ExperimentAnalysis) -> dict[str, float] | None:
+    """The thresholds of the run's stop criteria."""
+    return getattr(analysis._source, "meta", {}).get("stop") or None
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return "-" if value is None else str(value)
