@@ -22,5 +22,6 @@ include "_core/sampling.pxi"   # Sampler: config values as a pure function of (s
 include "_core/ring.pxi"       # Ring: single-writer single-reader records in shared memory
 include "_core/rung.pxi"       # Rung: O(log n) cut-off of a growing set
 include "_core/asha.pxi"       # Asha: the stopping rule, shared between processes
+include "_core/hyperband.pxi"  # HyperBand: synchronous halving, bracket by bracket
 include "_core/reporter.pxi"   # Reporter: what report() writes, and the decision it brings back
 include "_core/table.pxi"      # TrialTable: trials as rows, folded from records
