@@ -128,6 +128,11 @@ class SlowHyperBand:
         self.held.discard(trial)
         self.choosable.discard(trial)
 
+    def rank(self, trial: int) -> tuple[bool, float]:
+        """NaN below everything else; of equals the one that joined later is better, since sorting is stable."""
+        value = self.value[trial]
+        return (False, 0.0) if math.isnan(value) else (True, value)
+
     def process(self, bracket: SlowBracket, asking: int = -1) -> None:
         while bracket.members and self.held.issuperset(bracket.members):
             if bracket.last:
@@ -136,9 +141,7 @@ class SlowHyperBand:
                 bracket.stage += 1
                 bracket.full = True
                 self.halvings += 1
-                ranked = sorted(
-                    bracket.members, key=lambda t: (not math.isnan(self.value[t]), self.value[t] if self.value[t] == self.value[t] else 0.0)
-                )
+                ranked = sorted(bracket.members, key=self.rank)
                 keep = min(bracket.size, len(ranked))
                 bad, good = ranked[: len(ranked) - keep], ranked[len(ranked) - keep :]
                 self.num_stopped += len(bad)

@@ -16,6 +16,9 @@ SMALL: dict[str, dict[str, Any]] = {
     "async_hyperband": {"max_t": 9, "reduction_factor": 3, "brackets": 2},
     "asynchyperband": {"max_t": 8, "grace_period": 2, "reduction_factor": 2, "stop_last_trials": False},
     "fifo": {},
+    "hb_bohb": {"max_t": 9, "reduction_factor": 3},
+    "hyperband": {"max_t": 9, "reduction_factor": 3},
+    "successive_halving": {"n": 8, "max_t": 9, "reduction_factor": 2},
 }
 
 
@@ -50,6 +53,27 @@ class TestASHAInBrackets(SchedulerContract):
 class TestASHAThatLetsTheLastOnesRun(SchedulerContract):
     def make(self) -> TrialScheduler:
         return create_scheduler("asynchyperband", **SMALL["asynchyperband"])
+
+
+class TestHyperBand(SchedulerContract):
+    trials = 16  # half of them fill two brackets, so that a run of half the trials decides as the whole
+
+    def make(self) -> TrialScheduler:
+        return create_scheduler("hyperband", **SMALL["hyperband"])
+
+
+class TestHyperBandForBOHB(SchedulerContract):
+    trials = 28  # a bracket of nine and one of five, twice
+
+    def make(self) -> TrialScheduler:
+        return create_scheduler("hb_bohb", **SMALL["hb_bohb"])
+
+
+class TestSuccessiveHalving(SchedulerContract):
+    trials = 16
+
+    def make(self) -> TrialScheduler:
+        return create_scheduler("successive_halving", **SMALL["successive_halving"])
 
 
 class WorseThanTheLast(TrialScheduler):

@@ -44,6 +44,7 @@ class Stage:
         self.decisions: list[tuple[str, str]] = []
         self.changes: list[Change] = []
         self.path = "."
+        self.total: int | None = None  # trials that there will be
         if metric is not None:
             assert scheduler.set_search_properties(metric, mode)
 

@@ -13,11 +13,17 @@ if TYPE_CHECKING:
     from .async_hyperband import AsyncHyperBandScheduler as AsyncHyperBandScheduler
     from .base import FIFOScheduler as FIFOScheduler
     from .base import TrialScheduler as TrialScheduler
+    from .hb_bohb import HyperBandForBOHB as HyperBandForBOHB
+    from .hyperband import HyperBandScheduler as HyperBandScheduler
+    from .successive_halving import SuccessiveHalvingScheduler as SuccessiveHalvingScheduler
 
 _HOME = {
     "ASHAScheduler": "async_hyperband",
     "AsyncHyperBandScheduler": "async_hyperband",
     "FIFOScheduler": "base",
+    "HyperBandForBOHB": "hb_bohb",
+    "HyperBandScheduler": "hyperband",
+    "SuccessiveHalvingScheduler": "successive_halving",
     "TrialScheduler": "base",
 }
 # What ``create_scheduler`` calls them.
@@ -34,12 +40,16 @@ _NAMES = {
     "pbt": "PopulationBasedTraining",
     "pbt_replay": "PopulationBasedTrainingReplay",
     "resource_changing": "ResourceChangingScheduler",
+    "successive_halving": "SuccessiveHalvingScheduler",
 }
 
 __all__ = [
     "ASHAScheduler",
     "AsyncHyperBandScheduler",
     "FIFOScheduler",
+    "HyperBandForBOHB",
+    "HyperBandScheduler",
+    "SuccessiveHalvingScheduler",
     "TrialScheduler",
     "create_scheduler",
 ]
