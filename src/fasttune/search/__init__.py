@@ -29,6 +29,7 @@ _HOME = {
 # What ``create_searcher`` calls them: a class of ``_HOME`` or of this module, or "module:class" for an adapter.
 _NAMES = {
     "halton": "HaltonSearch",
+    "optuna": "optuna:OptunaSearch",
     "quasi_random": "QuasiRandomSearch",
     "random": "BasicVariantGenerator",
     "sobol": "SobolSearch",
@@ -46,7 +47,6 @@ _WITHOUT_ADAPTER = frozenset(
         "hebo",
         "hyperopt",
         "nevergrad",
-        "optuna",
         "sigopt",
         "skopt",
         "zoopt",
