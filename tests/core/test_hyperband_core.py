@@ -54,7 +54,7 @@ def compare(core: HyperBand, slow: SlowHyperBand, added: list[int]) -> None:
     maximise=st.booleans(),
     stop_last_trials=st.booleans(),
     fair=st.booleans(),
-    moves=st.lists(MOVES, max_size=70),
+    moves=st.lists(MOVES, max_size=45),
 )
 @settings(max_examples=9000, deadline=None)
 def test_C5_the_core_decides_as_its_slow_twin(

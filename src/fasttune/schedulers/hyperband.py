@@ -33,6 +33,12 @@ class HyperBandScheduler(SynchronousScheduler):
             81, 27, 9, 6, 5 trials for max_t=81, reduction_factor=3).
 
     A result without time_attr or metric is a MissingMetricError.
+
+    With ``form="ray"`` sizes, milestones and decisions are Ray Tune's, but for this: a bracket is not halved before it is
+    full as long as more trials may come; one that has finished takes no new trials; a trial that ended by itself keeps
+    its place; a report that jumps over several milestones is halved as often, where Ray Tune leaves such trials paused
+    for ever; how complete a bracket is, which decides whom it serves first, is known at decisions only; logarithms and
+    sizes are exact; functions go on where they were paused instead of from their beginning.
     """
 
     def __init__(
