@@ -28,6 +28,7 @@ _HOME = {
 }
 # What ``create_searcher`` calls them: a class of ``_HOME`` or of this module, or "module:class" for an adapter.
 _NAMES = {
+    "bayesopt": "bayesopt:BayesOptSearch",
     "halton": "HaltonSearch",
     "optuna": "optuna:OptunaSearch",
     "quasi_random": "QuasiRandomSearch",
@@ -39,7 +40,6 @@ _NAMES = {
 _WITHOUT_ADAPTER = frozenset(
     [
         "ax",
-        "bayesopt",
         "blendsearch",
         "bohb",
         "cfo",
