@@ -145,6 +145,77 @@ cdef class Population:
     cdef int place_of(self, uint32_t me) noexcept nogil
 
 
+cdef struct HyperTrial:
+    int32_t bracket           # -1: never added
+    int32_t place             # in its bracket's members
+    uint8_t state             # HYPER_*
+    uint8_t arrived           # whether its bracket counts it as being at the milestone
+    double time               # of its last report; 0 before
+    double value              # of its last report, larger is better; NaN is worst
+
+
+cdef struct HyperBracket:
+    int32_t plan              # which bracket of the plan
+    int32_t stage             # halvings done
+    int64_t band              # rounds of the plan before it
+    int64_t size              # trials it has room for in this stage
+    int64_t taken             # of these, taken: by live trials, and by those that ended by themselves
+    int64_t live
+    int64_t arrived
+    int64_t choosable
+    int64_t n                 # members, gaps included
+    int64_t room
+    int64_t cursor            # no member before it is choosable
+    int32_t *members          # trials in the order they joined; -1 where one has left
+    double milestone
+    double progress           # time that its trials have run, as far as they told
+    double work               # time that the plan gives them
+    int64_t at                # place in the heap, -1 not in it
+    uint8_t full              # it waits for no further trial
+    uint8_t done              # it takes no trial any more
+
+
+cdef class HyperBand:         # live == members that are not -1; arrived, choosable: how many of them are
+    cdef int32_t *first       # per bracket of the plan: where its stages begin in `sizes` and `milestones`
+    cdef int64_t *sizes
+    cdef double *milestones
+    cdef int n_plans
+    cdef double sign          # +1 when larger is better
+    cdef readonly bint stop_last_trials
+    cdef bint fair
+    cdef readonly bint closed # nobody waits for further trials
+    cdef HyperTrial *trials   # by number
+    cdef int64_t room_trials
+    cdef HyperBracket *brackets
+    cdef int64_t n_brackets, room_brackets
+    cdef int64_t current      # bracket that is being filled, -1 before the first
+    cdef int64_t *heap        # brackets with choosable trials, next to be served first
+    cdef int64_t n_heap
+    cdef int32_t *ended       # over by decision, not yet fetched
+    cdef int64_t n_ended, room_ended
+    cdef readonly int64_t num_stopped
+    cdef readonly int64_t halvings
+
+    cdef double completion_of(self, const HyperBracket *b) noexcept nogil
+    cdef bint before(self, int64_t i, int64_t j) noexcept nogil
+    cdef void put(self, int64_t at, int64_t bracket) noexcept nogil
+    cdef void settle(self, int64_t bracket) noexcept nogil
+    cdef void sift(self, int64_t at) noexcept nogil
+    cdef int open_bracket(self) except -1
+    cdef bint last_stage(self, const HyperBracket *b) noexcept nogil
+    cdef bint endless(self, const HyperBracket *b) noexcept nogil
+    cdef void make_choosable(self, int64_t bracket, int32_t trial, uint8_t state) noexcept nogil
+    cdef void leave(self, int64_t bracket, int32_t trial) noexcept nogil
+    cdef int end(self, int64_t bracket, int32_t trial, int32_t asking) noexcept nogil
+    cdef int process(self, int64_t bracket, int32_t asking) noexcept nogil
+    cdef int halve(self, int64_t bracket, int32_t asking) noexcept nogil
+    cdef void close_gaps(self, HyperBracket *b) noexcept nogil
+    cdef void aim(self, int64_t bracket, int32_t trial, int32_t asking) noexcept nogil
+    cdef int grow(self, int32_t trial) except -1
+    cdef HyperTrial *known(self, int64_t trial) except NULL
+    cdef int decide_one(self, int32_t trial, double time, double value) noexcept nogil
+
+
 cdef class Schema:            # a set of metric names with the kind of each value; pointers are kept alive by `keys`
     cdef readonly tuple keys
     cdef readonly bytes kinds

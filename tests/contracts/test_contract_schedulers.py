@@ -27,6 +27,9 @@ SMALL: dict[str, dict[str, Any]] = {
     "pbt": {"time_attr": "training_iteration", "perturbation_interval": 2, "hyperparam_mutations": {"x": [0.1, 0.5]}},
     "pbt_replay": {"policy_file": Path(__file__).with_name("pbt_policy.txt")},
     "resource_changing": {},
+    "hb_bohb": {"max_t": 9, "reduction_factor": 3},
+    "hyperband": {"max_t": 9, "reduction_factor": 3},
+    "successive_halving": {"n": 8, "max_t": 9, "reduction_factor": 2},
 }
 
 
@@ -81,6 +84,27 @@ class TestASHAWithPatience(SchedulerContract):
 class TestResourceChanging(SchedulerContract):
     def make(self) -> TrialScheduler:
         return ResourceChangingScheduler(ASHAScheduler(**SMALL["asha"]))
+
+
+class TestHyperBand(SchedulerContract):
+    trials = 16  # half of them fill two brackets, so that a run of half the trials decides as the whole
+
+    def make(self) -> TrialScheduler:
+        return create_scheduler("hyperband", **SMALL["hyperband"])
+
+
+class TestHyperBandForBOHB(SchedulerContract):
+    trials = 28  # a bracket of nine and one of five, twice
+
+    def make(self) -> TrialScheduler:
+        return create_scheduler("hb_bohb", **SMALL["hb_bohb"])
+
+
+class TestSuccessiveHalving(SchedulerContract):
+    trials = 16
+
+    def make(self) -> TrialScheduler:
+        return create_scheduler("successive_halving", **SMALL["successive_halving"])
 
 
 class WorseThanTheLast(TrialScheduler):

@@ -50,6 +50,7 @@ class Stage:
         self.changes: list[Change] = []
         self.path = "."
         self.machine: dict[str, float] = {}  # what there is to give out; {}: this machine's
+        self.total: int | None = None  # trials that there will be
         if metric is not None:
             assert scheduler.set_search_properties(metric, mode)
 

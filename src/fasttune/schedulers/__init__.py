@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from .resource_changing import DistributeResourcesToTopJob as DistributeResourcesToTopJob
     from .resource_changing import ResourceChangingScheduler as ResourceChangingScheduler
     from .resource_changing import evenly_distribute_cpus_gpus as evenly_distribute_cpus_gpus
+    from .hb_bohb import HyperBandForBOHB as HyperBandForBOHB
+    from .hyperband import HyperBandScheduler as HyperBandScheduler
+    from .successive_halving import SuccessiveHalvingScheduler as SuccessiveHalvingScheduler
 
 _HOME = {
     "ASHAScheduler": "async_hyperband",
@@ -31,6 +34,9 @@ _HOME = {
     "PopulationBasedTraining": "pbt",
     "PopulationBasedTrainingReplay": "pbt_replay",
     "ResourceChangingScheduler": "resource_changing",
+    "HyperBandForBOHB": "hb_bohb",
+    "HyperBandScheduler": "hyperband",
+    "SuccessiveHalvingScheduler": "successive_halving",
     "TrialScheduler": "base",
     "evenly_distribute_cpus_gpus": "resource_changing",
 }
@@ -48,6 +54,7 @@ _NAMES = {
     "pbt": "PopulationBasedTraining",
     "pbt_replay": "PopulationBasedTrainingReplay",
     "resource_changing": "ResourceChangingScheduler",
+    "successive_halving": "SuccessiveHalvingScheduler",
 }
 
 __all__ = [
@@ -60,6 +67,9 @@ __all__ = [
     "PopulationBasedTraining",
     "PopulationBasedTrainingReplay",
     "ResourceChangingScheduler",
+    "HyperBandForBOHB",
+    "HyperBandScheduler",
+    "SuccessiveHalvingScheduler",
     "TrialScheduler",
     "create_scheduler",
     "evenly_distribute_cpus_gpus",

@@ -2,7 +2,8 @@
 
 A scheduler returns values; it holds no handle to act with: it answers for the trial that reported, and what it wants
 done about others it leaves in ``orders()``. ``state`` is a read-only view of the experiment (``trials``,
-``get_trial(trial_id)``, ``trials_of(status, most)``). Results are flattened ("a/b"). The order is: ``on_trial_add`` once,
+``get_trial(trial_id)``, ``trials_of(status, most)``, ``total``: how many trials there will be, None when that is open, and
+``searcher``, None without one). Results are flattened ("a/b"). The order is: ``on_trial_add`` once,
 ``on_trial_result`` per report unless a stop criterion ended the trial first, then one of ``on_trial_complete`` (it
 ended or was stopped), ``on_trial_error`` (it failed; ``on_trial_add`` follows if it is tried again) or
 ``on_trial_remove`` (it was stopped while it was not running). Called from one thread. An exception ends the run with

@@ -1,0 +1,57 @@
+"""Successive halving of a finite set of candidates, to the exact budget.
+
+Jamieson, Talwalkar: Non-stochastic Best Arm Identification and Hyperparameter Optimization, AISTATS 2016, Figure 1
+(with eta in place of its 2).
+"""
+
+from __future__ import annotations
+
+from fasttune.schedulers.brackets import Stage, budget_of, halving_stages
+from fasttune.schedulers.hyperband import is_number, require
+from fasttune.schedulers.synchronous import SynchronousScheduler
+
+
+class SuccessiveHalvingScheduler(SynchronousScheduler):
+    """Runs n candidates to min_t, the best ceil(n / eta) of them to eta * min_t, and so on; the last ones to max_t.
+
+    ``n`` is the number of trials of the run, e.g. the size of its grid; further trials make further brackets. Trials are
+    paused at each milestone until all live ones are there. Ties, losses and values that are no numbers are treated as
+    in :class:`~fasttune.schedulers.HyperBandScheduler`.
+
+    Args:
+        n: candidates.
+        metric, mode: what to compare and "min" or "max"; may be left to the run.
+        min_t, max_t: where the first candidates are compared, and where the last stage ends. Units of time_attr.
+        reduction_factor: the best 1/reduction_factor go on.
+        time_attr: result key that counts the training resource; must grow.
+    """
+
+    def __init__(
+        self,
+        n: int,
+        metric: str | None = None,
+        mode: str | None = None,
+        *,
+        min_t: float = 1,
+        max_t: float = 81,
+        reduction_factor: float = 3,
+        time_attr: str = "training_iteration",
+    ) -> None:
+        require(isinstance(n, int) and not isinstance(n, bool) and n >= 1, "n must be an integer >= 1", n)
+        require(is_number(max_t) and max_t > 0, "max_t must be a number > 0", max_t)
+        require(is_number(min_t) and 0 < min_t <= max_t, f"min_t must be a number > 0 and <= max_t ({max_t})", min_t)
+        require(
+            is_number(reduction_factor) and reduction_factor > 1, "reduction_factor must be a number > 1", reduction_factor
+        )
+        self._stages = halving_stages(n, reduction_factor, min_t, max_t)
+        super().__init__([self._stages], time_attr, metric, mode, True)
+
+    @property
+    def schedule(self) -> list[Stage]:
+        """(candidates, milestone) of each stage."""
+        return list(self._stages)
+
+    @property
+    def budget(self) -> float:
+        """Time that all candidates run together, in units of time_attr, if all of them report at every milestone."""
+        return budget_of(self._stages)
