@@ -497,17 +497,19 @@ class ExperimentState(ExperimentRecords):
         decision = flags & 7
         metrics = self.metrics_of(schema, values, extra)
         result = self.result_of(i, metrics, step, time, self.table.times(i)[3], False)
+        # the searcher is handed the dict that the scheduler was: HyperBandForBOHB adds the budget to it
+        flat = flatten(result) if decision == _core.WAIT or self.searcher is not None else {}
         if decision == _core.WAIT:
-            decision = self._answer(i, result)
+            decision = self._answer(i, result, flat)
         if decision != _core.STOP and self.searcher is not None:
-            self.searcher.on_trial_result(self.trial_id(i), flatten(result))
+            self.searcher.on_trial_result(self.trial_id(i), flat)
         self._happen("on_trial_result", i, result)
         if self.retention is not None:
             self.surplus += self.retention.reported(i, step, {**result, **metrics})
 
-    def _answer(self, i: int, result: dict[str, Any]) -> int:
+    def _answer(self, i: int, result: dict[str, Any], flat: dict[str, Any]) -> int:
         """Decide about a report that waits, do what the scheduler orders, and then answer it."""
-        decision = self._decide(i, result)
+        decision = self._decide(i, result, flat)
         if decision == _core.PAUSE:
             self.pausing.add(i)
         if self.live:
@@ -531,13 +533,13 @@ class ExperimentState(ExperimentRecords):
             self.shelf.paused(i)
             self.orders.paused(i)
 
-    def _decide(self, i: int, result: dict[str, Any]) -> int:
+    def _decide(self, i: int, result: dict[str, Any], flat: dict[str, Any]) -> int:
         """Stop criteria first, then the scheduler."""
         if self.stopping is not None:
             return _core.STOP
         if self.stopper is not None and self.stopper.asks_every_report and self.stopper(self.trial_id(i), result):
             return _core.STOP
-        decision = self.scheduler.on_trial_result(self, self.trials[i], flatten(result))
+        decision = self.scheduler.on_trial_result(self, self.trials[i], flat)
         if decision not in CODES:
             raise TuneError(
                 f"{type(self.scheduler).__name__}.on_trial_result() must return CONTINUE, PAUSE, STOP or NOOP, "

@@ -182,6 +182,28 @@ def test_a_searcher_that_stops_suggesting_leaves_no_bracket_waiting(run: Any, sc
     assert max(iterations(analysis)) == 9
 
 
+def test_C4_bohbs_searcher_hears_the_budget_and_who_waits(run: Any) -> None:
+    """Trials one at a time: seven of the nine of the largest bracket, then the searcher has no more."""
+    searcher = Few()
+    run(
+        curve,
+        search_alg=searcher,
+        num_samples=-1,
+        scheduler=HyperBandForBOHB(max_t=9),
+        metric="score",
+        mode="max",
+        max_concurrent_trials=1,
+    )
+    heard: dict[str, list[Any]] = {}
+    for what, trial_id, budget in searcher.heard:
+        heard.setdefault(trial_id[-5:], []).append(what if budget is None else budget)
+    assert [heard[f"{i:05d}"] for i in range(7)] == [["pause", 1, "complete"]] * 4 + [
+        ["pause", 1, "unpause", "pause", 3, "complete"],
+        ["pause", 1, "unpause", "pause", 3, "complete"],
+        ["pause", 1, "unpause", 3, "complete"],
+    ]
+
+
 def test_successive_halving_spends_its_budget(run: Any) -> None:
     scheduler = SuccessiveHalvingScheduler(27, max_t=27)
     analysis = run(

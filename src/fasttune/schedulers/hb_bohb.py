@@ -16,8 +16,8 @@ class HyperBandForBOHB(HyperBandScheduler):
     """HyperBand whose largest bracket is filled first, one bracket after the other, with word to the searcher.
 
     Each result that is decided about gets ``hyperband_info``: ``{"budget": milestone}`` when the trial has reached its
-    milestone, otherwise ``{}``. The searcher's ``on_pause`` and ``on_unpause`` tell it which trials wait. Arguments are
-    those of :class:`HyperBandScheduler`.
+    milestone, otherwise ``{}``; the searcher's ``on_trial_result`` sees it. Arguments are those of
+    :class:`HyperBandScheduler`.
     """
 
     fair = False
@@ -34,17 +34,7 @@ class HyperBandForBOHB(HyperBandScheduler):
         decision = super().on_trial_result(state, trial, result)
         if self._time_of(trial, result) >= milestone:
             result["hyperband_info"] = {"budget": milestone}
-        searcher = getattr(state, "searcher", None)
-        if decision == self.PAUSE and searcher is not None:
-            searcher.on_pause(trial.trial_id)
         return decision
-
-    def choose_trial_to_run(self, state: Any) -> Trial | None:
-        trial = super().choose_trial_to_run(state)
-        searcher = getattr(state, "searcher", None)
-        if trial is not None and trial.status == "PAUSED" and searcher is not None:
-            searcher.on_unpause(trial.trial_id)
-        return trial
 
     @property
     def _title(self) -> str:

@@ -21,7 +21,7 @@ class SynchronousScheduler(TrialScheduler):
     """Trials run to their bracket's milestone and are paused there until all its others have come; then the best go on.
 
     A trial is asked about from its milestone on where ``time_attr`` is "training_iteration"; otherwise on every report.
-    Subclasses give the plan: brackets of (size, milestone).
+    The searcher's ``on_pause`` and ``on_unpause`` tell it who waits, so that it goes on suggesting meanwhile. Subclasses give the plan: brackets of (size, milestone).
     """
 
     supports_buffered_results = False
@@ -42,6 +42,7 @@ class SynchronousScheduler(TrialScheduler):
         self._brackets: _core.HyperBand | None = None
         self._over: list[Trial] = []  # losers whose End is to be ordered
         self._chosen: list[int] = []  # trials that were chosen and have not reported since
+        self._waiting: set[int] = set()  # trials that the searcher was told are paused
 
     @property
     def _rule(self) -> _core.HyperBand:
@@ -72,6 +73,10 @@ class SynchronousScheduler(TrialScheduler):
             self._chosen.remove(trial.index)
         decision = self._rule.report(trial.index, time, value)
         self._note(state)
+        searcher = getattr(state, "searcher", None)
+        if decision == _core.PAUSE and searcher is not None:
+            self._waiting.add(trial.index)
+            searcher.on_pause(trial.trial_id)
         return DECISIONS[decision]
 
     def _time_of(self, trial: Trial, result: dict[str, Any]) -> float:
@@ -93,6 +98,7 @@ class SynchronousScheduler(TrialScheduler):
         self._leave(state, trial, lost=True)
 
     def _leave(self, state: Any, trial: Trial, lost: bool) -> None:
+        self._waiting.discard(trial.index)
         self._rule.remove(trial.index, lost)
         self._note(state)
 
@@ -119,6 +125,9 @@ class SynchronousScheduler(TrialScheduler):
             if found is None and self._rule.halve_now():
                 self._note(state)
                 found = self._next(state)
+        if found is not None and found.index in self._waiting:
+            self._waiting.remove(found.index)
+            state.searcher.on_unpause(found.trial_id)
         return found
 
     def _next(self, state: Any) -> Trial | None:

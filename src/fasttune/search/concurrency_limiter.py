@@ -10,7 +10,8 @@ from fasttune.search.base import Metric, Mode, Searcher
 
 class ConcurrencyLimiter(Searcher):
     """At most ``max_concurrent`` suggestions of ``searcher`` are out at the same time; beyond that it
-    suggests None.
+    suggests None. Trials that the scheduler says wait for others (``on_pause``) do not count: a bracket of
+    HyperBand that is larger than the limit is filled all the same.
 
     Args:
         searcher: the searcher to limit. If its own ``set_max_concurrency`` returns True it is left to it.
@@ -29,6 +30,7 @@ class ConcurrencyLimiter(Searcher):
         self.max_concurrent = max_concurrent
         self.batch = batch
         self.live_trials: set[str] = set()
+        self.paused_trials: set[str] = set()  # of the live ones
         self._held: dict[str, tuple[Mapping[str, Any] | None, bool]] = {}
         self._is_limiting = not searcher.set_max_concurrency(max_concurrent)
         super().__init__(metric=searcher.metric, mode=searcher.mode)
@@ -57,7 +59,7 @@ class ConcurrencyLimiter(Searcher):
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         if not self._is_limiting:
             return self.searcher.suggest(trial_id)
-        if len(self.live_trials) >= self.max_concurrent:
+        if len(self.live_trials) - len(self.paused_trials) >= self.max_concurrent:
             return None
         suggestion = self.searcher.suggest(trial_id)
         if suggestion is not None and suggestion != Searcher.FINISHED:
@@ -76,6 +78,7 @@ class ConcurrencyLimiter(Searcher):
         self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False
     ) -> None:
         """Pass it on, at once or with its batch. Trials that were not suggested here are ignored."""
+        self.paused_trials.discard(trial_id)
         if not self._is_limiting:
             self.searcher.on_trial_complete(trial_id, result=result, error=error)
         elif trial_id not in self.live_trials:
@@ -95,9 +98,12 @@ class ConcurrencyLimiter(Searcher):
             self.searcher.on_trial_complete(trial_id, result=result, error=error)
 
     def on_pause(self, trial_id: str) -> None:
+        if trial_id in self.live_trials:
+            self.paused_trials.add(trial_id)
         self.searcher.on_pause(trial_id)
 
     def on_unpause(self, trial_id: str) -> None:
+        self.paused_trials.discard(trial_id)
         self.searcher.on_unpause(trial_id)
 
     def add_evaluated_point(
@@ -112,7 +118,7 @@ class ConcurrencyLimiter(Searcher):
 
     def get_state(self) -> dict[str, Any]:
         state = {key: value for key, value in self.__dict__.items() if key != "searcher"}
-        return {**state, "live_trials": set(self.live_trials), "_held": dict(self._held)}
+        return {**state, "live_trials": set(self.live_trials), "paused_trials": set(self.paused_trials), "_held": dict(self._held)}
 
     def save(self, checkpoint_path: str) -> None:
         """The inner searcher's state; that of the limiter is only which trials were out when the run
