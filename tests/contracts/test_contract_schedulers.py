@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -16,6 +17,10 @@ SMALL: dict[str, dict[str, Any]] = {
     "async_hyperband": {"max_t": 9, "reduction_factor": 3, "brackets": 2},
     "asynchyperband": {"max_t": 8, "grace_period": 2, "reduction_factor": 2, "stop_last_trials": False},
     "fifo": {},
+    "asha_promotion": {"max_t": 9, "reduction_factor": 3},
+    "pasha": {"max_t": 9, "reduction_factor": 2},
+    "median_stopping_rule": {"time_attr": "training_iteration", "grace_period": 2, "min_time_slice": math.inf},
+    "medianstopping": {"time_attr": "training_iteration", "grace_period": 1, "min_samples_required": 1},
 }
 
 

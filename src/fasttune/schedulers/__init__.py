@@ -9,20 +9,27 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .asha_promotion import ASHAPromotionScheduler as ASHAPromotionScheduler
     from .async_hyperband import ASHAScheduler as ASHAScheduler
     from .async_hyperband import AsyncHyperBandScheduler as AsyncHyperBandScheduler
     from .base import FIFOScheduler as FIFOScheduler
     from .base import TrialScheduler as TrialScheduler
+    from .median_stopping_rule import MedianStoppingRule as MedianStoppingRule
+    from .pasha import PASHAScheduler as PASHAScheduler
 
 _HOME = {
+    "ASHAPromotionScheduler": "asha_promotion",
     "ASHAScheduler": "async_hyperband",
     "AsyncHyperBandScheduler": "async_hyperband",
     "FIFOScheduler": "base",
+    "MedianStoppingRule": "median_stopping_rule",
+    "PASHAScheduler": "pasha",
     "TrialScheduler": "base",
 }
 # What ``create_scheduler`` calls them.
 _NAMES = {
     "asha": "ASHAScheduler",
+    "asha_promotion": "ASHAPromotionScheduler",
     "async_hyperband": "AsyncHyperBandScheduler",
     "asynchyperband": "AsyncHyperBandScheduler",
     "fifo": "FIFOScheduler",
@@ -30,6 +37,7 @@ _NAMES = {
     "hyperband": "HyperBandScheduler",
     "median_stopping_rule": "MedianStoppingRule",
     "medianstopping": "MedianStoppingRule",
+    "pasha": "PASHAScheduler",
     "pb2": "PB2",
     "pbt": "PopulationBasedTraining",
     "pbt_replay": "PopulationBasedTrainingReplay",
@@ -37,9 +45,12 @@ _NAMES = {
 }
 
 __all__ = [
+    "ASHAPromotionScheduler",
     "ASHAScheduler",
     "AsyncHyperBandScheduler",
     "FIFOScheduler",
+    "MedianStoppingRule",
+    "PASHAScheduler",
     "TrialScheduler",
     "create_scheduler",
 ]
