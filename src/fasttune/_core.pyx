@@ -28,4 +28,5 @@ include "_core/median.pxi"     # MedianRule: worse than the median of running me
 include "_core/promotion.pxi"  # Promotion: pause at rungs, promote the best
 include "_core/pasha.pxi"      # Pasha: promotion that opens rungs while ranks are not stable
 include "_core/reporter.pxi"   # Reporter: what report() writes, and the decision it brings back
+include "_core/bits.pxi"       # BitTree: a set of trials that knows its next one at once
 include "_core/table.pxi"      # TrialTable: trials as rows, folded from records

@@ -39,6 +39,27 @@ class Chunk(NamedTuple):
     block: bytes
 
 
+class Origin(NamedTuple):
+    """Where a changed trial goes on from: a checkpoint, perhaps another trial's."""
+
+    path: str  # relative to the experiment's folder
+    step: int
+    seconds: float  # time_total_s there
+    own: int  # checkpoints of its own that the trial had before
+
+
+class Changed(NamedTuple):
+    """One entry of a population's lineage: who copied whom, when, and what changed."""
+
+    time: float  # unix seconds
+    trial: int
+    trial_iteration: int  # where it was
+    donor: int | None  # None: it went on from its own checkpoint
+    donor_iteration: int  # of the checkpoint that it went on from
+    old_config: dict[str, Any]
+    new_config: dict[str, Any]
+
+
 class ExperimentRecords:
     """State of an experiment, folded from its journal.
 
@@ -64,6 +85,12 @@ class ExperimentRecords:
         self._errors: dict[int, str] = {}
         self._exceptions: dict[int, bytes] = {}
         self._checkpoints: dict[int, list[tuple[int, str]]] = {}
+        self._saved_at: dict[int, tuple[int, float]] = {}  # iteration and time_total_s of the newest checkpoint
+        self._configs: dict[int, dict[str, Any]] = {}  # of trials that were changed
+        self._tags: dict[int, str] = {}
+        self._requests: dict[int, Any] = {}
+        self._origins: dict[int, Origin] = {}
+        self._lineage: list[Changed] = []
         self._blocks: tuple[int, list[ReportBlock]] | None = None
         self.interrupted = False
         self.rereads = True  # configs come from the journal: what functions of the space gave is taken from there
@@ -110,6 +137,30 @@ class ExperimentRecords:
         kept = self._checkpoints.setdefault(trial, [])
         if not kept or kept[-1] != (step, path):
             kept.append((step, path))
+        if step == self.table.iteration(trial):
+            self._saved_at[trial] = step, self._seconds(trial)
+        else:  # its report is not there yet, or others are
+            started, _, _, _, base_total, _ = self.table.times(trial)
+            self._saved_at[trial] = step, base_total + event[4] - started
+
+    def _note_changed(self, event: tuple[Any, ...]) -> None:
+        _, trial, _, step, time, text = event
+        told = json.loads(text)
+        before = self.config(trial)
+        if told["config"] is not None:
+            self.given.pop(trial, None)
+            self._configs[trial] = told["config"]
+        if told["tag"] is not None:
+            self._tags[trial] = told["tag"]
+        if told["resources"] is not None:
+            self._requests[trial] = told["resources"]
+        self._saved_at.pop(trial, None)
+        if told["checkpoint"] is not None:
+            own = len(self._checkpoints.get(trial, ()))
+            self._origins[trial] = Origin(told["checkpoint"], told["iteration"], told["seconds"], own)
+        self._lineage.append(
+            Changed(time, trial, step, told["donor"], told["iteration"], before, self._configs.get(trial, before))
+        )
 
     _NOTED: ClassVar[dict[int, Callable[[ExperimentRecords, tuple[Any, ...]], None]]] = {
         _core.KIND_CONFIGS: _note_configs,
@@ -118,6 +169,7 @@ class ExperimentRecords:
         _core.KIND_ERROR: _note_error,
         _core.KIND_EXCEPTION: _note_exception,
         _core.KIND_CHECKPOINT: _note_checkpoint,
+        _core.KIND_CHANGED: _note_changed,
     }
 
     @classmethod
@@ -178,6 +230,12 @@ class ExperimentRecords:
     def config(self, i: int) -> dict[str, Any]:
         if i in self.given:
             return self._fresh(self.given[i])
+        if i in self._configs:
+            return self._fresh(self._configs[i])
+        return self._sampled_config(i)
+
+    def _sampled_config(self, i: int) -> dict[str, Any]:
+        """The config that trial i was suggested with."""
         chunk = self.chunk_of(i)
         if chunk is None:
             config: dict[str, Any] = self._suggested[i]["config"]
@@ -199,6 +257,13 @@ class ExperimentRecords:
         return fresh
 
     def evaluated_params(self, i: int) -> dict[str, Any]:
+        params = self._sampled_params(i)
+        if i not in self._configs:
+            return params
+        flat, fixed = flatten(self.config(i)), flatten(self._sampled_config(i))
+        return {name: value for name, value in flat.items() if name in params or name not in fixed}
+
+    def _sampled_params(self, i: int) -> dict[str, Any]:
         chunk = self.chunk_of(i)
         if chunk is None:
             params: dict[str, Any] = self._suggested[i]["params"]
@@ -207,9 +272,12 @@ class ExperimentRecords:
         return found
 
     def experiment_tag(self, i: int) -> str:
+        return self._tags.get(i) or self._sampled_tag(i)
+
+    def _sampled_tag(self, i: int) -> str:
         chunk = self.chunk_of(i)
         if chunk is None:
-            return tag_of(i + 1, self.evaluated_params(i))
+            return tag_of(i + 1, self._sampled_params(i))
         tag: str = self.variants[chunk.experiment].tag(chunk.local + i - chunk.first)
         return tag
 
@@ -298,7 +366,8 @@ class ExperimentRecords:
     def resources(self, i: int) -> PlacementGroupFactory:
         from fasttune.resources import PlacementGroupFactory
 
-        told = self._told.get(i, {}).get("resources") or self.meta["trainables"][self.experiment_of(i)].get("resources")
+        told = self._requests.get(i) or self._told.get(i, {}).get("resources")
+        told = told or self.meta["trainables"][self.experiment_of(i)].get("resources")
         return PlacementGroupFactory(*told) if told else PlacementGroupFactory([{"CPU": 1}])
 
     def trial_name(self, i: int) -> str:
@@ -307,7 +376,7 @@ class ExperimentRecords:
 
     def trial_dirname(self, i: int) -> str:
         """The name of the trial's folder in that of the experiment."""
-        return self._told.get(i, {}).get("dirname") or folder_name(self.trial_name(i), self.experiment_tag(i))
+        return self._told.get(i, {}).get("dirname") or folder_name(self.trial_name(i), self._sampled_tag(i))
 
     def checkpoints(self, i: int) -> list[tuple[str, dict[str, Any]]]:
         kept = self._checkpoints.get(i)
@@ -321,12 +390,31 @@ class ExperimentRecords:
         ]
 
     def latest_checkpoint(self, i: int) -> tuple[str, int] | None:
-        """(directory, iteration) of the newest checkpoint of trial i that is on disk."""
-        for step, path in reversed(self._checkpoints.get(i, ())):
+        """(directory, iteration) of the newest checkpoint of trial i that is on disk, or of that which it was given."""
+        own = self._checkpoints.get(i, [])
+        origin = self._origins.get(i)
+        given = [] if origin is None else [(origin.step, origin.path)]
+        before = 0 if origin is None else origin.own
+        for step, path in reversed([*own[:before], *given, *own[before:]]):
             whole = os.path.join(self.path, path)
             if os.path.isdir(whole):
                 return whole, step
         return None
+
+    def lineage(self) -> list[Changed]:
+        """Which trials were changed, in order: who copied whom, when, and what changed."""
+        return list(self._lineage)
+
+    def _forget_checkpoints(self, i: int) -> None:
+        """Trial i starts over."""
+        self._checkpoints.pop(i, None)
+        self._origins.pop(i, None)
+        self._saved_at.pop(i, None)
+
+    def _seconds(self, i: int) -> float:
+        """time_total_s of trial i at its last report."""
+        started, _, time, _, base_total, _ = self.table.times(i)
+        return base_total + time - started
 
     # -- answers about all trials -------------------------------------------------------------------------------------
 

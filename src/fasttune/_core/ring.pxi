@@ -115,17 +115,22 @@ cdef enum:
     K_META = 13        # payload JSON: about the experiment
     K_DECISION = 14    # the loop's answer to a report that waited; flags: the decision
     K_TOLD = 15        # what a user's functions say of one trial; payload JSON {"name", "dirname", "resources"}
+    K_CHANGED = 16     # a waiting trial goes on otherwise: another config, another trial's checkpoint; payload JSON
     # from the loop to a worker, never stored
     K_RUN = 32         # run `step` trials from number `trial` on
     K_RUN_ONE = 33     # payload: pickled start
     K_ANSWER = 34      # flags: the decision; step: report from which the trial must ask again
-    K_CONTINUE = 35    # go on with a paused trial
+    K_CONTINUE = 35    # go on with a paused trial; step: report from which it must ask again
     K_EXIT = 36
+    K_SAVE = 37        # a paused class Trainable saves
+    K_DISCARD = 38     # a paused trial's code is left for good
 
 cdef enum:
     F_DECISION = 0x07  # CONTINUE, STOP, ASKED, PAUSE
     F_JUDGED = 0x08    # a rung was asked: uint64 sequence number follows the values
     F_EXTRA = 0x10     # uint32 length and JSON text follow: what is no number
+    F_REMOVED = 0x20   # of an end: the trial was not running
+    F_SAVE = 0x08      # of an answer: save first
 
 CONTINUE = 0
 STOP = 1
@@ -151,11 +156,17 @@ KIND_REQUEUED = K_REQUEUED
 KIND_META = K_META
 KIND_DECISION = K_DECISION
 KIND_TOLD = K_TOLD
+KIND_CHANGED = K_CHANGED
 KIND_RUN = K_RUN
 KIND_RUN_ONE = K_RUN_ONE
 KIND_ANSWER = K_ANSWER
 KIND_CONTINUE = K_CONTINUE
 KIND_EXIT = K_EXIT
+KIND_SAVE = K_SAVE
+KIND_DISCARD = K_DISCARD
+
+REMOVED = F_REMOVED
+SAVE = F_SAVE
 
 
 cdef inline uint32_t padded(Py_ssize_t nbytes) noexcept nogil:

@@ -28,7 +28,9 @@ _HOME = {
 }
 # What ``create_searcher`` calls them: a class of ``_HOME`` or of this module, or "module:class" for an adapter.
 _NAMES = {
+    "bayesopt": "bayesopt:BayesOptSearch",
     "halton": "HaltonSearch",
+    "optuna": "optuna:OptunaSearch",
     "quasi_random": "QuasiRandomSearch",
     "random": "BasicVariantGenerator",
     "sobol": "SobolSearch",
@@ -38,7 +40,6 @@ _NAMES = {
 _WITHOUT_ADAPTER = frozenset(
     [
         "ax",
-        "bayesopt",
         "blendsearch",
         "bohb",
         "cfo",
@@ -46,7 +47,6 @@ _WITHOUT_ADAPTER = frozenset(
         "hebo",
         "hyperopt",
         "nevergrad",
-        "optuna",
         "sigopt",
         "skopt",
         "zoopt",
