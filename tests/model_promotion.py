@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 
@@ -106,7 +106,7 @@ class SlowPasha(SlowPromotion):
         shared = sorted(self.curves[a].keys() & self.curves[b].keys())
         apart = [self.curves[a][t] - self.curves[b][t] for t in shared]
         sides = [d > 0 for d in apart if d != 0 and not math.isnan(d)]
-        crossings = sum(x != y for x, y in zip(sides, sides[1:], strict=False))
+        crossings = sum(x != y for x, y in pairwise(sides))
         finite = [abs(d) for d in apart if math.isfinite(d)]
         return finite[-1] if crossings >= 2 and finite else math.nan
 

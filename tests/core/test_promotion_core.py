@@ -48,7 +48,7 @@ def same(a: float, b: float) -> bool:
 
 @pytest.mark.parametrize(("fast", "slow"), KINDS, ids=["promotion", "pasha"])
 @given(events=events, arguments=settings_of)
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1200, deadline=None)
 def test_every_decision_is_that_of_the_slow_rule(fast: Any, slow: Any, events: Any, arguments: Any) -> None:
     """Trials report step by step, jump, go back, are promoted when they are due, and end early."""
     rule, twin = fast(*arguments), slow(*arguments)
@@ -185,7 +185,7 @@ def test_pasha_overlooks_what_is_within_the_noise(
     assert (rule.epsilon, rule.limit) == (pytest.approx(epsilon), limit)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("noise", [0.0, 0.02, 0.5])
 @pytest.mark.parametrize(("fast", "slow"), KINDS, ids=["promotion", "pasha"])
 def test_whole_experiments_are_those_of_the_slow_rule(fast: Any, slow: Any, noise: float, seed: int) -> None:
@@ -199,7 +199,8 @@ def test_whole_experiments_are_those_of_the_slow_rule(fast: Any, slow: Any, nois
     while True:
         w = rng.randrange(3)
         if workers[w] < 0:
-            assert (found := rule.candidate()) == twin.candidate()
+            found = rule.candidate()
+            assert found == twin.candidate()
             if found is not None:
                 rule.promote(found[0])
                 twin.promote(found[0])
