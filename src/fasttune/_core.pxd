@@ -216,6 +216,152 @@ cdef class HyperBand:         # live == members that are not -1; arrived, choosa
     cdef int decide_one(self, int32_t trial, double time, double value) noexcept nogil
 
 
+cdef enum:
+    TOO_FEW = -1              # a decision: there were too few trials to compare with
+    NO_MEMORY = -2
+    MOST_TRIALS = 0xFFFFFFF0
+    MEMBERS = 128             # trials of a rung that take part in a comparison of all with all
+
+
+cdef struct Chunks:           # at[j] holds size[j] sorted numbers, and none is above first[j + 1]
+    uint32_t n
+    uint32_t room
+    double **at
+    double *first             # smallest number of each chunk
+    uint32_t *size
+    uint32_t *sums            # Fenwick tree over size, from 1
+
+
+cdef struct Ordered:          # flat or chunks is NULL; all zeros is the empty set
+    uint64_t n
+    double *flat
+    uint32_t room             # of flat
+    Chunks *chunks
+
+
+cdef struct Stretch:
+    uint64_t first            # moments, both included
+    uint64_t last
+    Ordered values
+
+
+cdef struct Block:            # the moments low .. high
+    uint64_t low
+    uint64_t high
+    uint32_t left             # 0: a leaf
+    uint32_t right
+    uint32_t n
+    uint32_t room
+    Stretch *stretches        # of a leaf: those that cover a part of it
+    Ordered cover             # numbers that hold in all of it, and not in all of the block above it
+    uint8_t bits              # the block is of 2 ** bits moments
+
+
+cdef struct Timeline:         # blocks[0] is all of time
+    Block *blocks
+    uint32_t n
+    uint32_t room
+
+
+cdef struct MedianReport:
+    double t
+    double value              # larger is better
+
+
+cdef struct MedianTrial:      # reports are in the order of their times; the first `visible` are not after the last one
+    MedianReport *reports     # those from the grace period on
+    uint32_t n
+    uint32_t room
+    uint32_t visible          # whose means are on the timeline
+    uint32_t strikes          # times in a row that it was worse
+    double high               # high + low is the sum of the visible values
+    double low
+    double mean               # of the visible values; NaN when there is none on the timeline
+    double best               # of all values, NaN before the first number
+
+
+cdef class MedianRule:
+    cdef Timeline means       # of all trials; each from its first visible report to its last
+    cdef MedianTrial *trials
+    cdef uint64_t room
+    cdef uint64_t min_samples
+    cdef double sign          # +1 when larger is better
+    cdef readonly double grace_period
+    cdef readonly int patience
+    cdef readonly bint last
+    cdef readonly uint64_t num_stopped
+
+    cdef MedianTrial *trial_of(self, int64_t trial) except NULL
+    cdef int absorb(self, MedianTrial *of) noexcept nogil
+    cdef int withdraw(self, MedianTrial *of) noexcept nogil
+    cdef int keep(self, MedianTrial *of, double t, double value) noexcept nogil
+    cdef int compare(self, MedianTrial *of, double t, double v) noexcept nogil
+    cdef int judge_one(self, MedianTrial *of, double t, double value, bint decide) noexcept nogil
+
+
+cdef struct PromotionEntry:
+    double value              # larger is better
+    uint32_t trial
+    uint8_t flags
+
+
+cdef struct PromotionRung:    # n_inside == floor(n / eta), n_inside + n_outside == n
+    PromotionEntry *entries   # in order of arrival
+    uint32_t n
+    uint32_t room             # of entries and of each heap
+    uint32_t *inside
+    uint32_t *outside
+    uint32_t *free
+    uint32_t n_inside
+    uint32_t n_outside
+    uint32_t n_free
+
+
+cdef struct PromotionTrial:
+    int32_t rung              # the highest it entered, -1 none
+    uint32_t entry            # its number there
+    bint promoted             # it runs to the next one
+    double value              # there
+    double below              # in the rung before; NaN when it was not in that one
+    MedianReport *curve       # all its reports, where the rule looks at curves
+    uint32_t points
+    uint32_t room
+
+
+cdef class Promotion:
+    cdef PromotionTrial *trials
+    cdef uint64_t room
+    cdef PromotionRung rungs[64]
+    cdef double milestones[64]
+    cdef readonly int n_rungs
+    cdef readonly int limit   # the highest rung that trials are promoted to
+    cdef double factor
+    cdef double sign          # +1 when larger is better
+
+    cdef PromotionTrial *trial_of(self, int64_t trial) except NULL
+    cdef int reported(self, PromotionTrial *of, double t, double v) noexcept nogil
+    cdef int entered(self, uint32_t trial, PromotionTrial *of) noexcept nogil
+    cdef int64_t promotable(self, int below, int *rung) noexcept nogil
+    cdef void leave(self, PromotionTrial *of) noexcept nogil
+    cdef int judge_one(self, uint32_t trial, double t, double value) noexcept nogil
+
+
+cdef class Pasha(Promotion):
+    cdef readonly double epsilon
+    cdef uint32_t member[128]     # newest trials of the highest rung, in a ring
+    cdef uint32_t members
+    cdef uint32_t next_slot
+    cdef double *apart            # per two slots, NaN when their curves do not cross twice
+    cdef Ordered distances        # those of apart that are numbers, each once
+
+    cdef int join(self, uint32_t trial) noexcept nogil
+    cdef void drop(self, uint32_t slot) noexcept nogil
+    cdef double percentile(self) noexcept nogil
+    cdef bint ranks_higher(self, uint32_t a, uint32_t b, bint by_value) noexcept nogil
+    cdef void rank(self, uint32_t *order, bint by_value) noexcept nogil
+    cdef bint stable(self) noexcept nogil
+
+
 cdef class Schema:            # a set of metric names with the kind of each value; pointers are kept alive by `keys`
     cdef readonly tuple keys
     cdef readonly bytes kinds

@@ -13,8 +13,8 @@ from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact
 from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawRealloc, PyMem_RawMalloc
 from cpython.memoryview cimport PyMemoryView_FromMemory
 from cpython.object cimport PyObject
-from libc.math cimport INFINITY
-from libc.string cimport memcpy, memset
+from libc.math cimport INFINITY, fabs, fma
+from libc.string cimport memcpy, memmove, memset
 
 include "_core/queue.pxi"      # EventQueue: what is ready (FIFO) and what is timed (heap)
 include "_core/ledger.pxi"     # Ledger: CPUs and GPUs in integer 1/10,000 units
@@ -24,6 +24,11 @@ include "_core/rung.pxi"       # Rung: O(log n) cut-off of a growing set
 include "_core/asha.pxi"       # Asha: the stopping rule, shared between processes
 include "_core/population.pxi" # Population: quantiles of scores that keep changing
 include "_core/hyperband.pxi"  # HyperBand: synchronous halving, bracket by bracket
+include "_core/ordered.pxi"    # Ordered: how many numbers are at most v, and its neighbours
+include "_core/timeline.pxi"   # Timeline: the same of the numbers that hold at a time
+include "_core/median.pxi"     # MedianRule: worse than the median of running means
+include "_core/promotion.pxi"  # Promotion: pause at rungs, promote the best
+include "_core/pasha.pxi"      # Pasha: promotion that opens rungs while ranks are not stable
 include "_core/reporter.pxi"   # Reporter: what report() writes, and the decision it brings back
 include "_core/bits.pxi"       # BitTree: a set of trials that knows its next one at once
 include "_core/table.pxi"      # TrialTable: trials as rows, folded from records

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ from fasttune import schedulers
 from fasttune.schedulers import (
     ASHAScheduler,
     FIFOScheduler,
+    MedianStoppingRule,
     ResourceChangingScheduler,
     TrialScheduler,
     create_scheduler,
 )
 from fasttune.testing import SchedulerContract
+from fasttune.testing.schedulers import outcome
 from fasttune.trial import Trial
 
 SMALL: dict[str, dict[str, Any]] = {
@@ -30,6 +33,10 @@ SMALL: dict[str, dict[str, Any]] = {
     "hb_bohb": {"max_t": 9, "reduction_factor": 3},
     "hyperband": {"max_t": 9, "reduction_factor": 3},
     "successive_halving": {"n": 8, "max_t": 9, "reduction_factor": 2},
+    "asha_promotion": {"max_t": 9, "reduction_factor": 3},
+    "pasha": {"max_t": 9, "reduction_factor": 2},
+    "median_stopping_rule": {"time_attr": "training_iteration", "grace_period": 2, "min_time_slice": math.inf},
+    "medianstopping": {"time_attr": "training_iteration", "grace_period": 1, "min_samples_required": 1},
 }
 
 
@@ -105,6 +112,46 @@ class TestSuccessiveHalving(SchedulerContract):
 
     def make(self) -> TrialScheduler:
         return create_scheduler("successive_halving", **SMALL["successive_halving"])
+
+
+class TestMedian(SchedulerContract):
+    def make(self) -> TrialScheduler:
+        return create_scheduler("median_stopping_rule", **SMALL["median_stopping_rule"])
+
+
+class LeavesTrialsPaused(SchedulerContract):
+    """What is still paused ends with the run, so that two runs are not one: only what has ended stays as it was."""
+
+    def test_resume_is_replay(self, tmp_path: Path) -> None:
+        half: dict[str, Any] = {"max_concurrent_trials": 1, "name": "halves"}
+        before = self.run(self.make(), tmp_path, num_samples=self.trials // 2, **half)
+        resumed = self.run(self.make(), tmp_path, resume=True, **half)
+        again = self.run(self.make(), tmp_path, resume=True, **half)
+        assert outcome(resumed)[: self.trials // 2] == outcome(before)
+        assert [status for _, status, _ in outcome(resumed)] == ["TERMINATED"] * self.trials
+        assert outcome(again) == outcome(resumed)
+
+
+class TestMedianThatMakesRoom(LeavesTrialsPaused):
+    def make(self) -> TrialScheduler:
+        return MedianStoppingRule("training_iteration", grace_period=2)
+
+
+class TestMedianThatPauses(LeavesTrialsPaused):
+    def make(self) -> TrialScheduler:
+        return MedianStoppingRule("training_iteration", grace_period=2, min_samples_required=2, hard_stop=False)
+
+
+class TestPromotion(LeavesTrialsPaused):
+    def make(self) -> TrialScheduler:
+        return create_scheduler("asha_promotion", **SMALL["asha_promotion"])
+
+
+class TestPASHA(LeavesTrialsPaused):
+    trials = 20
+
+    def make(self) -> TrialScheduler:
+        return create_scheduler("pasha", **SMALL["pasha"])
 
 
 class WorseThanTheLast(TrialScheduler):

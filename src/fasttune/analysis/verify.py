@@ -92,8 +92,8 @@ class Replay(ExperimentState):
     def is_class(self, i: int) -> bool:
         return bool(self.meta["trainables"][self.experiment_of(i)].get("is_class"))
 
-    def _decide(self, i: int, result: dict[str, Any]) -> int:
-        decision = super()._decide(i, result)
+    def _decide(self, i: int, result: dict[str, Any], flat: dict[str, Any]) -> int:
+        decision = super()._decide(i, result, flat)
         self.decided.append((i, result["training_iteration"], decision))
         return decision
 

@@ -9,10 +9,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .asha_promotion import ASHAPromotionScheduler as ASHAPromotionScheduler
     from .async_hyperband import ASHAScheduler as ASHAScheduler
     from .async_hyperband import AsyncHyperBandScheduler as AsyncHyperBandScheduler
     from .base import FIFOScheduler as FIFOScheduler
     from .base import TrialScheduler as TrialScheduler
+    from .hb_bohb import HyperBandForBOHB as HyperBandForBOHB
+    from .hyperband import HyperBandScheduler as HyperBandScheduler
+    from .median_stopping_rule import MedianStoppingRule as MedianStoppingRule
+    from .pasha import PASHAScheduler as PASHAScheduler
     from .pb2 import PB2 as PB2
     from .pbt import PopulationBasedTraining as PopulationBasedTraining
     from .pbt_replay import PopulationBasedTrainingReplay as PopulationBasedTrainingReplay
@@ -20,11 +25,10 @@ if TYPE_CHECKING:
     from .resource_changing import DistributeResourcesToTopJob as DistributeResourcesToTopJob
     from .resource_changing import ResourceChangingScheduler as ResourceChangingScheduler
     from .resource_changing import evenly_distribute_cpus_gpus as evenly_distribute_cpus_gpus
-    from .hb_bohb import HyperBandForBOHB as HyperBandForBOHB
-    from .hyperband import HyperBandScheduler as HyperBandScheduler
     from .successive_halving import SuccessiveHalvingScheduler as SuccessiveHalvingScheduler
 
 _HOME = {
+    "ASHAPromotionScheduler": "asha_promotion",
     "ASHAScheduler": "async_hyperband",
     "AsyncHyperBandScheduler": "async_hyperband",
     "DistributeResources": "resource_changing",
@@ -37,12 +41,15 @@ _HOME = {
     "HyperBandForBOHB": "hb_bohb",
     "HyperBandScheduler": "hyperband",
     "SuccessiveHalvingScheduler": "successive_halving",
+    "MedianStoppingRule": "median_stopping_rule",
+    "PASHAScheduler": "pasha",
     "TrialScheduler": "base",
     "evenly_distribute_cpus_gpus": "resource_changing",
 }
 # What ``create_scheduler`` calls them.
 _NAMES = {
     "asha": "ASHAScheduler",
+    "asha_promotion": "ASHAPromotionScheduler",
     "async_hyperband": "AsyncHyperBandScheduler",
     "asynchyperband": "AsyncHyperBandScheduler",
     "fifo": "FIFOScheduler",
@@ -50,6 +57,7 @@ _NAMES = {
     "hyperband": "HyperBandScheduler",
     "median_stopping_rule": "MedianStoppingRule",
     "medianstopping": "MedianStoppingRule",
+    "pasha": "PASHAScheduler",
     "pb2": "PB2",
     "pbt": "PopulationBasedTraining",
     "pbt_replay": "PopulationBasedTrainingReplay",
@@ -59,16 +67,19 @@ _NAMES = {
 
 __all__ = [
     "PB2",
+    "ASHAPromotionScheduler",
     "ASHAScheduler",
     "AsyncHyperBandScheduler",
     "DistributeResources",
     "DistributeResourcesToTopJob",
     "FIFOScheduler",
+    "HyperBandForBOHB",
+    "HyperBandScheduler",
+    "MedianStoppingRule",
+    "PASHAScheduler",
     "PopulationBasedTraining",
     "PopulationBasedTrainingReplay",
     "ResourceChangingScheduler",
-    "HyperBandForBOHB",
-    "HyperBandScheduler",
     "SuccessiveHalvingScheduler",
     "TrialScheduler",
     "create_scheduler",

@@ -21,7 +21,8 @@ class SynchronousScheduler(TrialScheduler):
     """Trials run to their bracket's milestone and are paused there until all its others have come; then the best go on.
 
     A trial is asked about from its milestone on where ``time_attr`` is "training_iteration"; otherwise on every report.
-    The searcher's ``on_pause`` and ``on_unpause`` tell it who waits, so that it goes on suggesting meanwhile. Subclasses give the plan: brackets of (size, milestone).
+    The searcher's ``on_pause`` and ``on_unpause`` tell it who waits, so that it goes on
+    suggesting meanwhile. Subclasses give the plan: brackets of (size, milestone).
     """
 
     supports_buffered_results = False
