@@ -39,6 +39,8 @@ KIND_RUN_ONE: Final = 33
 KIND_ANSWER: Final = 34
 KIND_CONTINUE: Final = 35
 KIND_EXIT: Final = 36
+HELD: Final = 1
+FRESH: Final = 1
 
 STATUSES: Final[tuple[str, str, str, str, str]]
 
@@ -293,7 +295,7 @@ class Reporter:
         numbers: dict[str, Any],
         extra: dict[str, Any],
         extra_json: bytes,
-        checkpoint: str | None = None,
+        checkpoint: str | bytes | None = None,
     ) -> int: ...
 
 class IllegalTransition(ValueError):
@@ -360,3 +362,4 @@ def judgements(
 ) -> list[tuple[int, int, int, tuple[tuple[str, ...], bytes] | None, bytes, int]]: ...
 
 def whole_records(data: Buffer) -> int: ...
+def without_held(data: Buffer) -> tuple[Buffer, list[tuple[int, int, bytes]]]: ...

@@ -15,9 +15,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from fasttune import _core
+from fasttune.checkpoint import Checkpoint, memory_key, memory_name
 from fasttune.error import JournalError, TuneError
 from fasttune.records import CONFIGS_HEAD, FORMAT, ExperimentRecords, first_meta
-from fasttune.result import flatten
+from fasttune.result import flatten, number
 from fasttune.retention import Retention
 from fasttune.rule import CompiledRule
 from fasttune.schedulers.base import compiled_rule
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 CODES = {"CONTINUE": _core.CONTINUE, "NOOP": _core.CONTINUE, "STOP": _core.STOP, "PAUSE": _core.PAUSE}
 REPORT_BIT = 1 << _core.KIND_REPORT
+SCORED = 1 << _core.KIND_CHECKPOINT  # the reports that checkpoints belong to
 ENDS = 1 << _core.KIND_END
 STARTS = 1 << _core.KIND_START | 1 << _core.KIND_RESUMED
 LOOKAHEAD = 200  # trials a scheduler that chooses may choose from
@@ -86,7 +88,7 @@ class Happening(NamedTuple):
     hook: str
     trial: int
     result: dict[str, Any] | None = None
-    checkpoint: str | None = None
+    checkpoint: str | Checkpoint | None = None
 
 
 class ExperimentState(ExperimentRecords):
@@ -124,7 +126,8 @@ class ExperimentState(ExperimentRecords):
         self._seen_last: set[int] = set()
         self._added: set[int] = set()
         self.retention = Retention(spec.checkpoint) if spec.checkpoint.num_to_keep is not None else None
-        self.surplus: list[str] = []  # checkpoints to be deleted once the journal holds what has been folded
+        self._surplus: dict[str, None] = {}  # checkpoints to be deleted once the journal holds what has been folded
+        self._saved_by: dict[str, int] = {}  # trial of each checkpoint that the retention knows
         self._live = True
         self._folders: set[str] = set()  # that users' functions named
         self._names = (
@@ -155,9 +158,10 @@ class ExperimentState(ExperimentRecords):
         watch = 0
         searcher = self.searcher
         hears_results = searcher is not None and type(searcher).on_trial_result is not Searcher.on_trial_result
-        scores = self.retention is not None and self.retention.attribute is not None
-        if self.asks or hears_results or scores or "on_trial_result" in self.hooks:
+        self._hears_reports = self.asks or hears_results or "on_trial_result" in self.hooks
+        if self._hears_reports:
             watch |= REPORT_BIT
+        watch |= SCORED
         hears_ends = searcher is not None or bool(self.hooks & {"on_trial_complete", "on_trial_error"})
         if self.asks or hears_ends or self.retention is not None:
             watch |= ENDS
@@ -271,7 +275,7 @@ class ExperimentState(ExperimentRecords):
             return Start(i, config, *self.restored, -1, self.spec.restore, attempt)
         path, step = found
         if self.retention is not None:
-            self.retention.started(i, path)
+            self._drop(self.retention.started(i, path))
         return Start(i, config, step, self._seconds_up_to(i, step), self.table.rung(i), path, attempt)
 
     def _seconds_up_to(self, i: int, step: int) -> float:
@@ -383,6 +387,10 @@ class ExperimentState(ExperimentRecords):
     def _on_report(self, event: tuple[Any, ...]) -> None:
         _, i, flags, step, time, (schema, values, extra) = event
         decision = flags & 7
+        if self.retention is not None and self.retention.waits_for(i, step):
+            self._score(i, step, time, (schema, values, extra))
+        if not self._hears_reports and decision != _core.WAIT:
+            return
         metrics = self.metrics_of(schema, values, extra)
         result = self.result_of(i, metrics, step, time, self.table.times(i)[3], False)
         if decision == _core.WAIT:
@@ -392,8 +400,6 @@ class ExperimentState(ExperimentRecords):
         if decision != _core.STOP and self.searcher is not None:
             self.searcher.on_trial_result(self.trial_id(i), flatten(result))
         self._happen("on_trial_result", i, result)
-        if self.retention is not None:
-            self.surplus += self.retention.reported(i, step, {**result, **metrics})
 
     def _decide(self, i: int, result: dict[str, Any]) -> int:
         """Stop criteria first, then the scheduler."""
@@ -413,7 +419,7 @@ class ExperimentState(ExperimentRecords):
         _, i, flags, _, _, _ = event
         self._handed.discard(i)
         if self.retention is not None:
-            self.surplus += self.retention.ended(i)
+            self._drop(self.retention.ended(i))
         result = self.last_result(i)
         flat = flatten(result)
         if self.asks:
@@ -428,21 +434,46 @@ class ExperimentState(ExperimentRecords):
         self._happen("on_trial_complete", i)
 
     def _on_checkpoint(self, event: tuple[Any, ...]) -> None:
-        path = os.path.join(self.path, event[5])
+        _, i, flags, step, _, path = event
+        path = memory_name(i, step) if flags & _core.HELD else os.path.join(self.path, path)
+        if self.retention is None and flags & _core.HELD:  # there is always a rule for those in memory
+            self.retention = Retention(self.spec.checkpoint, self.spec.metric, self.spec.mode)
+            self.watch |= ENDS
         if self.retention is not None:
-            self.surplus += self.retention.saved(event[1], event[3], path)
-        self._happen("on_checkpoint", event[1], checkpoint=path)
-        self._happen("on_trial_save", event[1])
+            self._surplus.pop(path, None)  # written anew
+            self._saved_by[path] = i
+            self._drop(self.retention.saved(i, step, path))
+            last = self.table.last(i)
+            if last is not None and self.table.iteration(i) == step and self.retention.waits_for(i, step):
+                self._score(i, step, self.table.times(i)[2], last)
+        if "on_checkpoint" in self.hooks and self._live:
+            self._happen("on_checkpoint", i, checkpoint=self.checkpoint_at(path))
+        self._happen("on_trial_save", i)
+
+    def _score(self, i: int, step: int, time: float, report: tuple[int, Any, bytes | None]) -> None:
+        """The report that a checkpoint belongs to has come."""
+        assert self.retention is not None
+        attribute = self.retention.attribute or ""
+        found = self.metrics_of(*report)
+        if attribute not in found:  # one of those that every result has, or none
+            found = self.result_of(i, found, step, time, self.table.times(i)[3], False)
+        self._drop(self.retention.reported(i, step, number(found.get(attribute))))
+
+    def _drop(self, paths: list[str]) -> None:
+        """These checkpoints are not kept any more."""
+        for path in paths:
+            self._surplus[path] = None
+            self.unlist(self._saved_by.pop(path), path)
 
     def _on_error(self, event: tuple[Any, ...]) -> None:
         i = event[1]
         self._handed.discard(i)
-        if self.retention is not None:
-            self.surplus += self.retention.ended(i)
-        if not self._live:
-            return
         limit = self.spec.failure.max_failures
         again = self.stopping is None and (limit == -1 or self.table.failures(i) <= limit)
+        if self.retention is not None:
+            self._drop(self.retention.ended(i, over=not again))
+        if not self._live:
+            return
         if self.asks:
             self.scheduler.on_trial_error(self, self.trials[i])
         if again:
@@ -517,8 +548,9 @@ class ExperimentState(ExperimentRecords):
             self.stop_all(f"{type(self.stopper).__name__} says so")
 
     def take_surplus(self) -> list[str]:
-        surplus, self.surplus = self.surplus, []
-        return surplus
+        """Directories and names in memory of the checkpoints that are to be deleted."""
+        surplus, self._surplus = self._surplus, {}
+        return list(surplus)
 
     def take_entries(self) -> list[Entry]:
         entries, self.entries = self.entries, []
@@ -532,7 +564,9 @@ class ExperimentState(ExperimentRecords):
         happened, self.happened = self.happened, []
         return happened
 
-    def _happen(self, hook: str, i: int, result: dict[str, Any] | None = None, checkpoint: str | None = None) -> None:
+    def _happen(
+        self, hook: str, i: int, result: dict[str, Any] | None = None, checkpoint: str | Checkpoint | None = None
+    ) -> None:
         if hook in self.hooks and self._live:
             self.happened.append(Happening(hook, i, result, checkpoint))
 
@@ -561,6 +595,7 @@ class ExperimentState(ExperimentRecords):
         for k in range(len(self._given_out)):
             self._given_out[k] = sum(c.n for c in self._chunks if c.experiment == k)
         self._suggested_by_searcher = len(self._suggested)
+        self._forget_missing_checkpoints()
         self._requeue_unfinished(resume)
 
     def _replay(self, event: tuple[Any, ...]) -> None:
@@ -575,6 +610,27 @@ class ExperimentState(ExperimentRecords):
             self._add(range(i, i + 1))
         elif kind in (_core.KIND_REPORT, _core.KIND_END, _core.KIND_CHECKPOINT):
             self._HANDLERS[kind](self, event)
+        elif kind == _core.KIND_ERROR and self.retention is not None:
+            self._drop(self.retention.ended(event[1], over=False))
+        elif kind == _core.KIND_REQUEUED and event[2] & _core.FRESH and self.retention is not None:
+            self._drop(self.retention.forget(event[1]))
+
+    def _forget_missing_checkpoints(self) -> None:
+        """Bring what the rule keeps, and the replay says was dropped, together with what is there: the earlier session
+        may have had another rule, or was killed before it had deleted."""
+        stored = self.storage.checkpoint_keys() if self.storage is not None else set()
+
+        def exists(path: str) -> bool:
+            key = memory_key(path)
+            return os.path.isdir(path) if key is None else key in stored
+
+        kept = set(self.retention.kept) if self.retention is not None else set()
+        self._surplus = {path: None for path in self._surplus if exists(path)}
+        self._surplus |= {name: None for key in stored if (name := memory_name(*key)) not in kept}
+        if self.retention is not None:
+            self.retention.keep_only(exists)
+        for path in [path for path in kept if memory_key(path) and not exists(path)]:
+            self.unlist(self._saved_by.pop(path), path)
 
     def _requeue_unfinished(self, resume: ResumeConfig) -> None:
         from fasttune.config import ResumeType
@@ -586,13 +642,22 @@ class ExperimentState(ExperimentRecords):
             if wish == ResumeType.SKIP:
                 if status in ("PENDING", "RUNNING", "PAUSED"):
                     self._record(_core.KIND_END, i, 0, flags=_core.STOP)
+                if self.retention is not None:
+                    self._drop(self.retention.ended(i))
                 continue
-            if wish == ResumeType.RESTART:
-                self._checkpoints.pop(i, None)
-            if status != "PENDING":
+            if wish == ResumeType.RESTART and i in self._checkpoints:
+                if self.retention is not None:
+                    self._drop(self.retention.forget(i))
+                for _, path in self._checkpoints[i]:
+                    self._surplus[path if memory_key(path) else os.path.join(self.path, path)] = None
+                self._record(_core.KIND_REQUEUED, i, 0, flags=_core.FRESH)
+            elif status != "PENDING":
                 self._record(_core.KIND_REQUEUED, i, 0)
             if not self.chooses:
                 self.waiting.append(i)
+        for kept in self._checkpoints.values():  # what another trial goes on from stays
+            for _, path in kept:
+                self._surplus.pop(path if memory_key(path) else os.path.join(self.path, path), None)
 
     def judgements(self) -> Iterator[tuple[int, int, int, float]]:
         """(trial, rung, sequence, value) of each judgement of a compiled rule, in the order of the rule's lock."""

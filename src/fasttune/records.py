@@ -10,10 +10,12 @@ import json
 import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from struct import Struct
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from fasttune import _core
+from fasttune.checkpoint import Checkpoint, memory_key, memory_name
 from fasttune.error import IllegalTransitionError, JournalError, TrialFailedError
 from fasttune.result import ReportBlock, flatten, history, make_result, reports_by_trial, results_of
 from fasttune.search.plan import tag_name, tag_value
@@ -63,7 +65,9 @@ class ExperimentRecords:
         self._told: dict[int, dict[str, Any]] = {}  # name, folder and resources where a user's function gave them
         self._errors: dict[int, str] = {}
         self._exceptions: dict[int, bytes] = {}
-        self._checkpoints: dict[int, list[tuple[int, str]]] = {}
+        self._checkpoints: dict[int, list[tuple[int, str]]] = {}  # step, and path or name in memory
+        self._stored: set[tuple[int, int]] | None = None  # checkpoints in memory that are stored, if only those count
+        self.unsaved: dict[str, bytes] = {}  # checkpoints in memory by name that are not stored yet
         self._blocks: tuple[int, list[ReportBlock]] | None = None
         self.interrupted = False
         self.rereads = True  # configs come from the journal: what functions of the space gave is taken from there
@@ -106,10 +110,19 @@ class ExperimentRecords:
             self._exceptions[event[1]] = event[5]
 
     def _note_checkpoint(self, event: tuple[Any, ...]) -> None:
-        _, trial, _, step, _, path = event
+        _, trial, flags, step, _, path = event
+        if flags & _core.HELD:
+            if self._stored is not None and (trial, step) not in self._stored:
+                return
+            path = memory_name(trial, step)
         kept = self._checkpoints.setdefault(trial, [])
-        if not kept or kept[-1] != (step, path):
-            kept.append((step, path))
+        if kept and step <= kept[-1][0] and (step, path) in kept:  # another attempt, at the same place
+            kept.remove((step, path))
+        kept.append((step, path))
+
+    def _note_requeued(self, event: tuple[Any, ...]) -> None:
+        if event[2] & _core.FRESH:
+            self._checkpoints.pop(event[1], None)
 
     _NOTED: ClassVar[dict[int, Callable[[ExperimentRecords, tuple[Any, ...]], None]]] = {
         _core.KIND_CONFIGS: _note_configs,
@@ -118,6 +131,7 @@ class ExperimentRecords:
         _core.KIND_ERROR: _note_error,
         _core.KIND_EXCEPTION: _note_exception,
         _core.KIND_CHECKPOINT: _note_checkpoint,
+        _core.KIND_REQUEUED: _note_requeued,
     }
 
     @classmethod
@@ -127,6 +141,7 @@ class ExperimentRecords:
         meta = first_meta(entries, path)
         records = cls(meta, storage, path)
         records.variants = [Variants.from_meta(one) for one in meta["variants"]]
+        records._stored = storage.checkpoint_keys()
         for source, _, data in entries:
             records.fold(source, data)
         return records
@@ -309,24 +324,68 @@ class ExperimentRecords:
         """The name of the trial's folder in that of the experiment."""
         return self._told.get(i, {}).get("dirname") or folder_name(self.trial_name(i), self.experiment_tag(i))
 
-    def checkpoints(self, i: int) -> list[tuple[str, dict[str, Any]]]:
-        kept = self._checkpoints.get(i)
+    def checkpoints(self, i: int) -> list[tuple[str | Checkpoint, dict[str, Any]]]:
+        kept = [(step, path) for step, path in self._checkpoints.get(i, ()) if self.has_checkpoint(path)]
         if not kept:
             return []
         results = {result["training_iteration"]: result for result in self.results(i)}
-        return [
-            (os.path.join(self.path, path), results.get(step, {}))
-            for step, path in kept
-            if os.path.isdir(os.path.join(self.path, path))
-        ]
+        return [(self.checkpoint_at(path), results.get(step, {})) for step, path in kept]
 
     def latest_checkpoint(self, i: int) -> tuple[str, int] | None:
-        """(directory, iteration) of the newest checkpoint of trial i that is on disk."""
-        for step, path in reversed(self._checkpoints.get(i, ())):
-            whole = os.path.join(self.path, path)
-            if os.path.isdir(whole):
-                return whole, step
-        return None
+        """(directory or name in memory, iteration) of the newest checkpoint of trial i that is kept.
+
+        Whether a directory is still there is not looked at.
+        """
+        kept = self._checkpoints.get(i)
+        if not kept:
+            return None
+        step, path = kept[-1]
+        return path if memory_key(path) else os.path.join(self.path, path), step
+
+    def unlist(self, i: int, path: str) -> None:
+        """A checkpoint of trial i is not kept any more."""
+        relative = path if memory_key(path) else os.path.relpath(path, self.path)
+        kept = self._checkpoints.get(i, [])
+        kept[:] = [one for one in kept if one[1] != relative]
+
+    def has_checkpoint(self, path: str) -> bool:
+        """Whether what is called so is there: a directory (relative to the experiment's or not) or one in memory."""
+        key = memory_key(path)
+        if key is None:
+            return os.path.isdir(os.path.join(self.path, path))
+        if path in self.unsaved or self._stored is not None:
+            return path in self.unsaved or key in (self._stored or ())
+        return self.storage is not None and self.storage.checkpoint(*key) is not None
+
+    def checkpoint_at(self, path: str) -> str | Checkpoint:
+        """The directory of this name, or the checkpoint in memory; its bytes are read when somebody needs them."""
+        key = memory_key(path)
+        if key is None:
+            return os.path.join(self.path, path)
+        home = os.path.join(self.path, self.trial_dirname(key[0]), f"saved_{key[1]:06d}")
+        return Checkpoint._holding(self.unsaved.get(path) or partial(self.held_checkpoint, path), home)
+
+    def contents(self, path: str) -> str | bytes:
+        """What a trial is to go on from: the directory, or the bytes of a checkpoint in memory. FileNotFoundError."""
+        if memory_key(path):
+            return self.held_checkpoint(path)
+        if not os.path.isdir(path):
+            raise FileNotFoundError(f"the checkpoint {path} is not there any more; was it deleted by hand?")
+        return path
+
+    def held_checkpoint(self, name: str) -> bytes:
+        """A checkpoint in memory by its name. FileNotFoundError when it is not kept any more."""
+        found = self.unsaved.get(name)
+        key = memory_key(name)
+        if found is None and key is not None and self.storage is not None:
+            found = self.storage.checkpoint(*key)
+        if found is None:
+            trial, step = key or (0, 0)
+            raise FileNotFoundError(
+                f"the checkpoint of trial {self.trial_id(trial)} at iteration {step} is not in {self.path} any more; "
+                "was a better or a newer one kept in its place (num_to_keep)?"
+            )
+        return found
 
     # -- answers about all trials -------------------------------------------------------------------------------------
 
