@@ -25,6 +25,7 @@ from fasttune.schedulers.base import compiled_rule
 from fasttune.search.base import Searcher
 from fasttune.search.basic_variant import BasicVariantGenerator
 from fasttune.search.variants import Variants
+from fasttune.space import unflatten_dict
 from fasttune.storage.recovery import ExperimentLock, recover_rings
 from fasttune.storage.sqlite import SqliteReader, SqliteStorage
 from fasttune.trial import Trial, allowed_folder_name
@@ -604,9 +605,7 @@ class ExperimentState(ExperimentRecords):
             self._add(range(event[1], event[1] + event[3]))
         elif kind == _core.KIND_CONFIG:
             i = event[1]
-            self.given[i] = self._suggested[i]["config"]
-            if self.searcher is not None:
-                self.searcher.suggest(self.trial_id(i))  # brings its own state to where it was
+            self.given[i] = self._suggested_again(i)
             self._add(range(i, i + 1))
         elif kind in (_core.KIND_REPORT, _core.KIND_END, _core.KIND_CHECKPOINT):
             self._HANDLERS[kind](self, event)
@@ -631,6 +630,16 @@ class ExperimentState(ExperimentRecords):
             self.retention.keep_only(exists)
         for path in [path for path in kept if memory_key(path) and not exists(path)]:
             self.unlist(self._saved_by.pop(path), path)
+
+    def _suggested_again(self, i: int) -> dict[str, Any]:
+        """The config of trial i as the searcher, brought to where it was, makes it again; as the journal has it, if the
+        two are not the same."""
+        told: dict[str, Any] = self._suggested[i]["config"]
+        if self.searcher is None:
+            return told
+        again = self.searcher.replay(self.trial_id(i), unflatten_dict(self._suggested[i]["params"]))
+        config = merged(self.spec.trainables[self._suggested[i]["experiment"]].space, again)
+        return config if plain_json(config) == told else told
 
     def _requeue_unfinished(self, resume: ResumeConfig) -> None:
         from fasttune.config import ResumeType

@@ -30,7 +30,8 @@ from fasttune.experiment import (
     make_meta,
     read_meta,
 )
-from fasttune.resources import Supply, check_possible, detect, resolve_resources, trial_environ
+from fasttune.machine import detect
+from fasttune.resources import Supply, check_possible, resolve_resources, trial_environ
 from fasttune.result import AUTO_RESULT_KEYS
 from fasttune.retention import delete
 from fasttune.rule import NO_RULE

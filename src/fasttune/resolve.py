@@ -216,7 +216,8 @@ def class_request(trainable: object) -> Callable[[dict[str, Any]], Any] | None:
 
 def check_supply(trainables: Iterable[TrainableSpec], gpus: list[int | str] | None, verbose: int) -> None:
     """Refuses a trial that this machine can never hold, and says so when GPUs would lie idle."""
-    from .resources import PlacementGroupFactory, check_possible, choose_gpus, detect
+    from .machine import choose_gpus, detect
+    from .resources import PlacementGroupFactory, check_possible
 
     machine = detect()
     if gpus is not None:

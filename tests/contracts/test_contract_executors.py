@@ -6,7 +6,8 @@ import os
 from typing import Any
 
 from fasttune.executors import EXECUTORS, Executor, make_executor
-from fasttune.resources import Supply, detect, resolve_resources
+from fasttune.machine import detect
+from fasttune.resources import Supply, resolve_resources
 from fasttune.testing import ExecutorContract
 
 

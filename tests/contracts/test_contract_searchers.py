@@ -117,14 +117,32 @@ class TestOneThatWaits(SearcherContract):
         return OneAtATime()
 
 
+def bound(name: str) -> type[SearcherContract]:
+    """The contract for a native searcher, which takes a seed and everything else from the run."""
+    return type(f"Test{name}", (SearcherContract,), {"make": lambda self: getattr(search, name)(seed=1)})
+
+
+for native in search._HOME:
+    globals()[f"Test{native}"] = bound(native)
+
+
 def test_every_searcher_is_bound() -> None:
-    """A searcher that is added to the package gets a class of tests here."""
+    """A searcher that is added to the package gets a class of tests above."""
     bases = {Searcher, SearchAlgorithm}
-    offered = [getattr(search, name) for name in search.__all__]
-    found = {kind for kind in offered if isinstance(kind, type) and issubclass(kind, (Searcher, SearchAlgorithm))}
-    assert found - bases == {BasicVariantGenerator, ConcurrencyLimiter, Repeater, search.SearchGenerator}
+    offered = {name: getattr(search, name) for name in search.__all__}
+    found = {
+        name
+        for name, kind in offered.items()
+        if isinstance(kind, type) and issubclass(kind, (Searcher, SearchAlgorithm)) and kind not in bases
+    }
+    assert found - set(search._HOME) == {
+        "BasicVariantGenerator",
+        "ConcurrencyLimiter",
+        "Repeater",
+        "SearchGenerator",
+    }
 
 
-@pytest.mark.parametrize("name", sorted(search._SEARCHERS))
-def test_every_registered_name_is_bound(name: str) -> None:
-    assert search._SEARCHERS[name] is BasicVariantGenerator
+@pytest.mark.parametrize("name", sorted(name for name, kind in search._NAMES.items() if ":" not in kind))
+def test_every_name_makes_a_searcher(name: str) -> None:
+    assert isinstance(search.create_searcher(name), (Searcher, SearchAlgorithm))

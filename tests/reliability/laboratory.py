@@ -34,6 +34,12 @@ def wait_until(true: Callable[[], Any], what: str, seconds: float = PATIENCE_S) 
     return answer
 
 
+def expect_signals() -> None:
+    """As a terminal starts a program: under ``nohup`` the tests themselves, and all they start, ignore SIGHUP."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+
+
 class Lab:
     """One experiment folder, its file of acknowledged reports, and all processes that were started for it."""
 
@@ -63,6 +69,7 @@ class Lab:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            preexec_fn=expect_signals,
         )
         self.started.append(process)
         return process

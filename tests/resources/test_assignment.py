@@ -8,20 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fasttune.machine import Gpu, Machine, choose_gpus, visible_gpus
 from fasttune.resources import (
     THREAD_VARIABLES,
-    Gpu,
-    Machine,
     Placement,
     PlacementGroupFactory,
     Supply,
     assign,
     check_possible,
-    choose_gpus,
     resolve_resources,
     slots,
     trial_environ,
-    visible_gpus,
 )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fasttune.resources import Machine, detect
+from fasttune.machine import Machine, detect
 
 CG = "sys/fs/cgroup"
 EIGHT = tuple(range(8))

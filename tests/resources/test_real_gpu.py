@@ -12,7 +12,8 @@ import sys
 
 import pytest
 
-from fasttune.resources import Machine, assign, detect, detect_gpus, resolve_resources, trial_environ
+from fasttune.machine import Machine, detect, detect_gpus
+from fasttune.resources import assign, resolve_resources, trial_environ
 
 pytestmark = pytest.mark.gpu
 
@@ -92,7 +93,7 @@ def test_G2_masks_mean_to_us_what_they_mean_to_cuda(machine: Machine) -> None:
 
 def test_wish_27_detection_creates_no_cuda_context(machine: Machine) -> None:
     code = (
-        "from fasttune.resources import detect\n"
+        "from fasttune.machine import detect\n"
         "print(len(detect().gpus), 'libcuda.so' in open('/proc/self/maps').read())"
     )
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

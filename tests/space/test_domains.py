@@ -22,10 +22,9 @@ from fasttune.space import (
     SearchSpaceError,
     flatten_dict,
     merge,
-    space_from_json,
-    space_to_json,
     unflatten_dict,
 )
+from fasttune.space_json import from_json_value, space_from_json, space_to_json, to_json_value
 
 KEY_CONCEPTS = {
     "uniform": tune.uniform(-5, -1),
@@ -266,15 +265,15 @@ def test_a_space_with_what_json_cannot_say_has_no_json(value):
 
 
 def test_the_text_form_of_numbers_of_numpy_is_their_value():
-    form, exact = tune.to_json_value({"a": np.float64(0.5), "b": np.int64(3), "c": np.bool_(True)})
+    form, exact = to_json_value({"a": np.float64(0.5), "b": np.int64(3), "c": np.bool_(True)})
     assert form == {"a": 0.5, "b": 3, "c": True}
     assert not exact
 
 
 def test_a_function_read_from_json_says_that_its_code_is_gone():
-    form, _ = tune.to_json_value(tune.sample_from(lambda: 1))
+    form, _ = to_json_value(tune.sample_from(lambda: 1))
     with pytest.raises(SearchSpaceError, match="does not hold its code"):
-        tune.from_json_value(form).sample()
+        from_json_value(form).sample()
 
 
 def test_names_of_ray_tune():

@@ -1,8 +1,13 @@
-"""Where configs come from: random and grid search, and what a searcher is."""
+"""Where configs come from: random and grid search, native searchers, and what a searcher is.
+
+A name is loaded when it is first used. To add a native searcher, write its file, put its class into ``_HOME`` and
+what ``create_searcher`` calls it into ``_NAMES``. Adapters to libraries are imported by their path
+(``fasttune.search.optuna``); a class of another package is found by an entry point of the group ``fasttune.search``.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fasttune.search.base import SearchAlgorithm as SearchAlgorithm
 from fasttune.search.base import Searcher as Searcher
@@ -11,22 +16,25 @@ from fasttune.search.concurrency_limiter import ConcurrencyLimiter as Concurrenc
 from fasttune.search.repeater import Repeater as Repeater
 from fasttune.search.search_generator import SearchGenerator as SearchGenerator
 
-__all__ = [
-    "BasicVariantGenerator",
-    "ConcurrencyLimiter",
-    "Repeater",
-    "SearchAlgorithm",
-    "SearchGenerator",
-    "Searcher",
-    "create_searcher",
-]
+if TYPE_CHECKING:
+    from fasttune.search.quasi_random import HaltonSearch as HaltonSearch
+    from fasttune.search.quasi_random import QuasiRandomSearch as QuasiRandomSearch
+    from fasttune.search.quasi_random import SobolSearch as SobolSearch
 
-_SEARCHERS: dict[str, Any] = {
-    "random": BasicVariantGenerator,
-    "variant_generator": BasicVariantGenerator,
+_HOME = {
+    "HaltonSearch": "quasi_random",
+    "QuasiRandomSearch": "quasi_random",
+    "SobolSearch": "quasi_random",
 }
-
-# names that Ray Tune knows, whose libraries have no adapter here yet
+# What ``create_searcher`` calls them: a class of ``_HOME`` or of this module, or "module:class" for an adapter.
+_NAMES = {
+    "halton": "HaltonSearch",
+    "quasi_random": "QuasiRandomSearch",
+    "random": "BasicVariantGenerator",
+    "sobol": "SobolSearch",
+    "variant_generator": "BasicVariantGenerator",
+}
+# Names that Ray Tune knows, whose libraries have no adapter here.
 _WITHOUT_ADAPTER = frozenset(
     [
         "ax",
@@ -45,21 +53,47 @@ _WITHOUT_ADAPTER = frozenset(
     ]
 )
 
+__all__ = [
+    "BasicVariantGenerator",
+    "ConcurrencyLimiter",
+    "HaltonSearch",
+    "QuasiRandomSearch",
+    "Repeater",
+    "SearchAlgorithm",
+    "SearchGenerator",
+    "Searcher",
+    "SobolSearch",
+    "create_searcher",
+]
+
 
 def create_searcher(search_alg: str, **kwargs: Any) -> Any:
-    """A searcher by its name. Arguments that it does not know are a TypeError.
+    """A searcher by its name, in any case of letters. Arguments that it does not know are a TypeError.
 
     Packages offer more names through the entry point group ``fasttune.search``.
     """
-    made = _SEARCHERS.get(search_alg) or _from_entry_point(search_alg)
+    if not isinstance(search_alg, str):
+        raise TypeError(f"create_searcher takes a name, got {type(search_alg).__name__}: {search_alg!r:.80}")
+    wanted = search_alg.lower()
+    made = _class_of(_NAMES[wanted]) if wanted in _NAMES else _from_entry_point(search_alg)
     if made is not None:
         return made(**kwargs)
-    if search_alg in _WITHOUT_ADAPTER:
+    known = ", ".join(sorted(_NAMES))
+    if wanted in _WITHOUT_ADAPTER:
         raise ValueError(
             f"the adapter for the search library {search_alg!r} is not in this version of fasttune. "
-            f"Names that work: {', '.join(sorted(_SEARCHERS))}; or pass a subclass of Searcher."
+            f"Names that work: {known}; or pass a subclass of Searcher."
         )
-    raise ValueError(f"search_alg must be one of {', '.join(sorted(_SEARCHERS))}, got {search_alg!r}")
+    raise ValueError(f"search_alg must be one of {known}, got {search_alg!r}")
+
+
+def _class_of(name: str) -> Any:
+    module, colon, kind = name.partition(":")
+    if not colon:
+        return globals()[name] if name in globals() else __getattr__(name)
+    import importlib
+
+    return getattr(importlib.import_module(f".{module}", __name__), kind)
 
 
 def _from_entry_point(name: str) -> Any:
@@ -68,3 +102,17 @@ def _from_entry_point(name: str) -> Any:
     for entry in entry_points(group="fasttune.search", name=name):
         return entry.load()
     return None
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -86,6 +86,12 @@ class Searcher:
         """A config for this trial; None: not now, ask again; ``Searcher.FINISHED``: there are no more."""
         raise NotImplementedError(f"{type(self).__name__} must define suggest()")
 
+    def replay(self, trial_id: str, suggestion: dict[str, Any]) -> dict[str, Any]:
+        """An earlier session suggested this (as its journal has it: objects are text). Bring the state to where it was
+        then, and return the suggestion with the objects in it. This one asks ``suggest`` again."""
+        made = self.suggest(trial_id)
+        return made if isinstance(made, dict) else suggestion
+
     def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
         """A trial reported and goes on."""
 

@@ -64,6 +64,11 @@ class ConcurrencyLimiter(Searcher):
             self.live_trials.add(trial_id)
         return suggestion
 
+    def replay(self, trial_id: str, suggestion: dict[str, Any]) -> dict[str, Any]:
+        if self._is_limiting:
+            self.live_trials.add(trial_id)
+        return self.searcher.replay(trial_id, suggestion)
+
     def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
         self.searcher.on_trial_result(trial_id, result)
 

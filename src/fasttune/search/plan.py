@@ -119,14 +119,14 @@ class Plan:
 
     def _call(self, trial: int, view: Any) -> dict[int, Any]:
         numbers = self.sampler.values(trial)
-        calls = Calls(self.calls, trial, self._seed, _draw_inner)
+        calls = Calls(self.calls, trial, self._seed, draw_inner)
         seen = view_of(self.sampler.build(numbers, calls.by_number)) if view is None else view
-        for path, domain, number in _active_calls(self.root, (), numbers):
+        for path, domain, number in active_calls(self.root, (), numbers):
             calls.by_number[number].prepare(path, domain, seen)
         return calls.values()
 
 
-def _draw_inner(space: Any, seed: int, trial: int, view: Any) -> Any:
+def draw_inner(space: Any, seed: int, trial: int, view: Any) -> Any:
     """What a function returned, with the domains in it drawn."""
     plan = Plan({"value": space}, seed)
     if plan.grid != 1:
@@ -309,17 +309,17 @@ def _collect(
         found.append((path, value))
 
 
-def _active_calls(node: SpaceNode, path: Path, numbers: Sequence[Any]) -> Iterator[tuple[Path, Domain, int]]:
+def active_calls(node: SpaceNode, path: Path, numbers: Sequence[Any]) -> Iterator[tuple[Path, Domain, int]]:
     """The functions that this config needs."""
     if node.kind == SpaceNode.CALL:
         yield path, node.value, node.leaf
     elif node.kind == SpaceNode.PICK:
         if node.conditional and node.children:
-            yield from _active_calls(node.children[numbers[node.leaf]], path, numbers)
+            yield from active_calls(node.children[numbers[node.leaf]], path, numbers)
     else:
         keys = node.keys if node.kind == SpaceNode.DICT else range(len(node.children or ()))
         for key, child in zip(keys or (), node.children or (), strict=True):
-            yield from _active_calls(child, (*path, key), numbers)
+            yield from active_calls(child, (*path, key), numbers)
 
 
 def tag_name(path: Path) -> str:

@@ -19,10 +19,9 @@ from fasttune.search.points import with_point
 from fasttune.space import (
     Config,
     SearchSpaceError,
-    from_json_value,
     path_name,
-    to_json_value,
 )
+from fasttune.space_json import from_json_value, to_json_value
 
 FORMAT = 1
 _LENGTH = struct.Struct("<Q")  # bytes of JSON rows at the head of a block, a multiple of 8 with its padding
