@@ -112,10 +112,11 @@ cdef class Reporter:
     cdef int bracket
     cdef int rung                       # highest rung this trial was recorded at, -1 none
     cdef double next_t                  # the next milestone
-    cdef uint32_t ask_from              # report from which the loop must be asked
+    cdef readonly uint32_t ask_from     # report from which the loop must be asked
     cdef double turn_at                 # unix time from which a report is answered with TURN
     cdef double last_value, last_t      # of the last report that had the metric
     cdef bint has_last
+    cdef bint muted                     # the trial is being left: nothing is written, reports are answered with STOP
     cdef readonly str metric
     cdef readonly str time_attr
     cdef int clock_kind                 # 0 training_iteration, 1 time_total_s, 2 a reported column
@@ -157,8 +158,16 @@ cdef struct TrialRow:
     double ended
     double time               # of the last report
     double previous           # of the report before it, or of the start
+    double paused             # when it was paused, while it is
+    double away               # seconds of this attempt that it was paused
     double base_total         # seconds of earlier attempts up to the checkpoint that the current one began at
     double value              # the run's metric in the last report that had it; NaN before
+
+
+cdef struct BitTree:          # a set of whole numbers; bit k of a level's word w: word 64 * w + k below is not 0
+    uint64_t *levels[6]       # levels[0] holds the numbers themselves, the last level is one word
+    Py_ssize_t room           # numbers it can hold
+    int depth
 
 
 cdef class TrialTable:
@@ -173,6 +182,7 @@ cdef class TrialTable:
     cdef dict extras                    # trial -> JSON bytes of the last report's values that are no numbers
     cdef readonly str metric
     cdef int64_t counts_[5]
+    cdef BitTree by_status[5]           # the trials of each status
     cdef readonly int64_t reports
     cdef readonly int64_t judgements
 

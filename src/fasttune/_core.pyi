@@ -34,11 +34,18 @@ KIND_REQUEUED: Final = 12
 KIND_META: Final = 13
 KIND_DECISION: Final = 14
 KIND_TOLD: Final = 15
+KIND_CHANGED: Final = 16
 KIND_RUN: Final = 32
 KIND_RUN_ONE: Final = 33
 KIND_ANSWER: Final = 34
 KIND_CONTINUE: Final = 35
 KIND_EXIT: Final = 36
+KIND_SAVE: Final = 37
+KIND_DISCARD: Final = 38
+
+# Flags beside the decision: of an end, the trial was not running; of an answer, save first.
+REMOVED: Final = 32
+SAVE: Final = 8
 HELD: Final = 1
 FRESH: Final = 1
 
@@ -258,6 +265,7 @@ class Reporter:
     time_attr: Final[str]
     strict: Final[bool]
     reports: Final[int]
+    ask_from: Final[int]
     def __new__(
         cls,
         ring: Ring,
@@ -284,9 +292,17 @@ class Reporter:
     def end(self, flags: int = 0, urgent: bool = False) -> bool: ...
     def note(self, kind: int, payload: bytes = b"", urgent: bool = False, flags: int = 0) -> bool: ...
     def resume(
-        self, trial: int, iteration: int, started: float, base_total: float, rung: int, ask_from: int
+        self,
+        trial: int,
+        iteration: int,
+        started: float,
+        base_total: float,
+        rung: int,
+        ask_from: int,
+        runs: bool = True,
     ) -> None: ...
     def suspend(self) -> tuple[int, int, float, float, int]: ...
+    def mute(self, on: bool) -> None: ...
     def turn_in(self, seconds: float) -> None: ...
     def ask_again_from(self, step: int) -> None: ...
     def report(self, metrics: dict[str, Any]) -> int: ...
@@ -335,6 +351,7 @@ class TrialTable:
     def was_stopped(self, i: int) -> bool: ...
     def last(self, i: int) -> tuple[int, tuple[float, ...], bytes | None] | None: ...
     def of_status(self, status: str, most: int = -1, start: int = 0) -> list[int]: ...
+    def first_of(self, status: str, start: int = 0) -> int: ...
     def best(self, maximise: bool) -> int: ...
     def export(
         self,

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .trial import Trial
 
 EXECUTORS = ("process", "inline")
+MAX_SUSPENDED = 1000  # paused trials whose code lives on
 MODES = ("min", "max")
 
 
@@ -217,6 +218,7 @@ class RunConfig(_ShowsChanges):
     executor: str | None = None
     gpus: list[int | str] | None = None
     seed: int | None = None
+    max_suspended: int | None = None
 
 
 def resolve_resume(resume: object) -> ResumeConfig | None:
@@ -353,6 +355,15 @@ def check_max_concurrent(number: object) -> int | None:
         return None
     if isinstance(number, bool) or not isinstance(number, int) or number < 1:
         raise ValueError(f"max_concurrent_trials must be None or at least 1, got {number!r}")
+    return number
+
+
+def check_max_suspended(number: object) -> int:
+    """How many paused trials may stay in memory; None: the default."""
+    if number is None:
+        return MAX_SUSPENDED
+    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+        raise ValueError(f"max_suspended must be None or at least 0, got {number!r}")
     return number
 
 
@@ -534,6 +545,7 @@ class RunSpec:
     failure: FailureConfig = field(default_factory=FailureConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     max_concurrent: int | None = None
+    max_suspended: int = MAX_SUSPENDED
     executor: str = EXECUTORS[0]
     gpus: list[int | str] | None = None
     callbacks: list[Callback] = field(default_factory=list)

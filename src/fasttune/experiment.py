@@ -8,6 +8,7 @@ way as everybody else's and wait in ``entries`` to be stored before anything is 
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -17,11 +18,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from fasttune import _core
 from fasttune.checkpoint import Checkpoint, memory_key, memory_name
 from fasttune.error import JournalError, TuneError
+from fasttune.orders import Orders, Shelf
 from fasttune.records import CONFIGS_HEAD, FORMAT, ExperimentRecords, first_meta
 from fasttune.result import flatten, number
 from fasttune.retention import Retention
 from fasttune.rule import CompiledRule
-from fasttune.schedulers.base import compiled_rule
+from fasttune.schedulers.base import Change, compiled_rule
 from fasttune.search.base import Searcher
 from fasttune.search.basic_variant import BasicVariantGenerator
 from fasttune.search.variants import Variants
@@ -32,6 +34,7 @@ from fasttune.trial import Trial, allowed_folder_name
 
 if TYPE_CHECKING:
     from fasttune.config import ResumeConfig, RunSpec
+    from fasttune.resources import PlacementGroupFactory
     from fasttune.storage.base import Entry, Storage
 
 CODES = {"CONTINUE": _core.CONTINUE, "NOOP": _core.CONTINUE, "STOP": _core.STOP, "PAUSE": _core.PAUSE}
@@ -59,12 +62,14 @@ class Start(NamedTuple):
     rung: int
     checkpoint: str | None
     attempt: int
+    ask_from: int  # the first report that has to be decided
 
 
 class Resume(NamedTuple):
     """Instruction: go on with a paused trial where it was."""
 
     trial: int
+    ask_from: int
 
 
 class Answer(NamedTuple):
@@ -72,6 +77,20 @@ class Answer(NamedTuple):
 
     trial: int
     decision: int
+    ask_from: int
+    save: bool  # first
+
+
+class SaveNow(NamedTuple):
+    """Instruction: a paused class Trainable saves."""
+
+    trial: int
+
+
+class Discard(NamedTuple):
+    """Instruction: a paused trial's code is left for good."""
+
+    trial: int
 
 
 class Stop(NamedTuple):
@@ -80,7 +99,7 @@ class Stop(NamedTuple):
     trial: int
 
 
-Instruction = Span | Start | Resume | Answer | Stop
+Instruction = Span | Start | Resume | Answer | SaveNow | Discard | Stop
 
 
 class Happening(NamedTuple):
@@ -115,12 +134,19 @@ class ExperimentState(ExperimentRecords):
         self.happened: list[Happening] = []
         self.waiting: deque[int] = deque()  # trials to be run again: retries, and what a resumed run left
         self._handed: set[int] = set()  # chosen and handed out, and not known to have begun yet
+        self._aside: set[int] = set()  # chosen this turn, and could not be run
+        self._choosing = False
+        self.pausing: set[int] = set()  # answered to pause, and not known to be paused yet
+        self.unanswered: set[int] = set()  # being decided about
+        self.orders = Orders(self)
+        self.shelf = Shelf(self, spec.max_suspended)
+        self._undone: dict[int, int] = {}  # replayed decisions that no record has followed yet
+        self._errored: set[int] = set()  # replayed failures that no record has followed yet
         self.stopping: str | None = None  # why no trial is started any more
         self.failed_fast: int | None = None
         self._now = 0.0
         self.restored = (0, 0.0)  # iterations and seconds in the checkpoint that every trial starts from
         self._fresh_from = 0  # trials from here on that exist have not been handed out
-        self._removed: set[int] = set()  # ended while they were paused
         self._given_out: list[int] = [0] * len(spec.trainables)  # configs suggested per experiment
         self._searcher_done = self.searcher is None
         self._suggested_by_searcher = 0
@@ -129,7 +155,7 @@ class ExperimentState(ExperimentRecords):
         self.retention = Retention(spec.checkpoint) if spec.checkpoint.num_to_keep is not None else None
         self._surplus: dict[str, None] = {}  # checkpoints to be deleted once the journal holds what has been folded
         self._saved_by: dict[str, int] = {}  # trial of each checkpoint that the retention knows
-        self._live = True
+        self.live = True  # False: an earlier session is replayed
         self._folders: set[str] = set()  # that users' functions named
         self._names = (
             spec.trial_name_creator is not None
@@ -159,7 +185,7 @@ class ExperimentState(ExperimentRecords):
         watch = 0
         searcher = self.searcher
         hears_results = searcher is not None and type(searcher).on_trial_result is not Searcher.on_trial_result
-        self._hears_reports = self.asks or hears_results or "on_trial_result" in self.hooks
+        self._hears_reports = hears_results or "on_trial_result" in self.hooks  # those that wait are seen anyway
         if self._hears_reports:
             watch |= REPORT_BIT
         watch |= SCORED
@@ -229,66 +255,140 @@ class ExperimentState(ExperimentRecords):
         return self.start_of(trial)
 
     def put_back(self, start: Start | Resume) -> None:
-        """There was no room for this start after all."""
+        """There was no room for this start after all. A scheduler that chooses may choose another one this turn."""
         if self.chooses:
             self._handed.discard(start.trial)
+            self._aside.add(start.trial)
         elif isinstance(start, Start):
             self.waiting.appendleft(start.trial)
+
+    def end_choosing(self) -> None:
+        """What could not be run this turn may be chosen again in the next one."""
+        self._aside.clear()
 
     def _chosen(self) -> Start | Resume | None:
         if not self.trials_of("PENDING", 1):
             self._suggest(1 if self.searcher is not None else LOOKAHEAD)
-        if self.table.pending + self.table.paused == len(self._handed):
+        while (trial := self._choose()) is not None:
+            i = trial.index
+            if i in self._aside:
+                return None  # it insists on what cannot be run now
+            status = self.status(i)
+            if status not in ("PENDING", "PAUSED"):
+                raise TuneError(
+                    f"{type(self.scheduler).__name__}.choose_trial_to_run() chose {trial}, which is {status}: "
+                    "only PENDING and PAUSED trials can be run"
+                )
+            if self.orders.blocks(i):
+                self._aside.add(i)
+                continue
+            alive = i in self.shelf.living or i in self.pausing
+            self._handed.add(i)
+            return Resume(i, self.ask_from(i)) if alive else self.start_of(i)
+        return None
+
+    def _choose(self) -> Trial | None:
+        table, orders = self.table, self.orders
+        hidden = len(self._handed) + len(self._aside) + len(orders.changes) + len(orders.ends)
+        if table.pending + table.paused + len(self.pausing) <= hidden - len(self._aside & orders.changes.keys()):
             return None
-        trial = self.scheduler.choose_trial_to_run(self)
-        if trial is None:
-            return None
-        status = trial.status
-        if status not in ("PENDING", "PAUSED"):
-            raise TuneError(
-                f"{type(self.scheduler).__name__}.choose_trial_to_run() chose {trial}, which is {status}: "
-                "only PENDING and PAUSED trials can be run"
-            )
-        start = Resume(trial.index) if status == "PAUSED" else self.start_of(trial.index)
-        self._handed.add(trial.index)
-        return start
+        self._choosing = True
+        try:
+            trial = self.scheduler.choose_trial_to_run(self)
+        finally:
+            self._choosing = False
+        orders.hear()
+        return trial
+
+    def ask_from(self, i: int) -> int:
+        """The report of trial i from which on the loop has to be asked."""
+        if not self.asks:
+            return _core.NEVER_ASK
+        if self.stopper is not None and self.stopper.asks_every_report:
+            return 0
+        step = self.scheduler.ask_from(self.trials[i])
+        return _core.NEVER_ASK if step >= _core.NEVER_ASK else max(0, math.ceil(step))
 
     def status(self, i: int) -> str:
-        """As the journal has it; a trial that was handed out counts as RUNNING before it says so."""
-        return "RUNNING" if i in self._handed else self.table.status(i)
+        """As the journal has it, and what is on the way there: a trial that was handed out is RUNNING, one that was
+        answered PAUSE is PAUSED. While the scheduler chooses, what cannot be run now is RUNNING to it."""
+        if i in self._handed or (self._choosing and (i in self._aside or self.orders.blocks(i))):
+            return "RUNNING"
+        return "PAUSED" if i in self.pausing else self.table.status(i)
+
+    def is_handed(self, i: int) -> bool:
+        """Trial i was handed out and is not known to have begun yet."""
+        return i in self._handed
 
     def trials_of(self, status: str, most: int = -1) -> list[Trial]:
-        found = self.table.of_status(status, most if most < 0 else most + len(self._handed))
-        if self._handed and status == "RUNNING":
+        hidden = self._hidden() if status != "RUNNING" else self.pausing
+        found = self.table.of_status(status, most if most < 0 else most + len(hidden))
+        if status == "RUNNING" and self._handed:
             found = sorted({*found, *self._handed})
-        elif self._handed:
-            found = [i for i in found if i not in self._handed]
+        elif status == "PAUSED" and self.pausing:
+            found = sorted({*found, *self.pausing})
+        if hidden:
+            found = [i for i in found if i not in hidden]
         return [self.trials[i] for i in (found if most < 0 else found[:most])]
+
+    def _hidden(self) -> set[int]:
+        """Trials that count as running although the table does not say so."""
+        if not self._choosing:
+            return self._handed
+        return {*self._handed, *self._aside, *self.orders.changes, *self.orders.ends}
 
     def start_of(self, i: int) -> Start:
         """How to start trial i now: fresh, or from its newest checkpoint."""
         chunk = self.chunk_of(i)
         # what a worker cannot compute itself travels with the start
-        config = self.config(i) if chunk is None or not self.variants[chunk.experiment].pure else None
-        found = self.latest_checkpoint(i)
-        attempt = self.table.attempt(i)
+        computed = chunk is not None and self.variants[chunk.experiment].pure and i not in self._configs
+        config = None if computed else self.config(i)
+        found = self.start_point(i)
+        attempt, ask_from = self.table.attempt(i), self.ask_from(i)
         if found is None:
-            return Start(i, config, *self.restored, -1, self.spec.restore, attempt)
-        path, step = found
+            return Start(i, config, *self.restored, -1, self.spec.restore, attempt, ask_from)
+        path, step, seconds = found
         if self.retention is not None:
             self._drop(self.retention.started(i, path))
-        return Start(i, config, step, self._seconds_up_to(i, step), self.table.rung(i), path, attempt)
+        return Start(i, config, step, seconds, self.table.rung(i), path, attempt, ask_from)
+
+    def start_point(self, i: int) -> tuple[str, int, float] | None:
+        """(directory or name in memory, iteration, seconds so far) of the newest checkpoint that trial i has, or was
+        given."""
+        found = self.latest_checkpoint(i)
+        if found is None:
+            return None
+        path, step = found
+        origin = self._origins.get(i)
+        if origin is not None and self.absolute(origin.path) == path:
+            return path, step, origin.seconds
+        return path, step, self._seconds_up_to(i, step)
 
     def _seconds_up_to(self, i: int, step: int) -> float:
         """time_total_s of trial i at a step."""
         if step == self.table.iteration(i):
-            started, _, time, _, base, _ = self.table.times(i)
-            return base + time - started
+            return self._seconds(i)
+        known = self._saved_at.get(i)
+        if known is not None and known[0] == step:
+            return known[1]
         for result in self.results(i):
             if result["training_iteration"] == step:
                 seconds: float = result["time_total_s"]
                 return seconds
         return 0.0
+
+    def is_class(self, i: int) -> bool:
+        """Trial i is a class Trainable, which can be told to save."""
+        return isinstance(self.spec.trainables[self.experiment_of(i)].trainable, type)
+
+    def changed_request(self, i: int) -> PlacementGroupFactory | None:
+        """The resources that trial i was changed to have; None: those of its trainable."""
+        return self.resources(i) if i in self._requests else None
+
+    def has_present_checkpoint(self, i: int) -> bool:
+        """Trial i has a checkpoint of where it is now."""
+        known = self._saved_at.get(i)
+        return known is not None and known[0] == self.table.iteration(i)
 
     # -- suggesting ---------------------------------------------------------------------------------------------------
 
@@ -347,12 +447,13 @@ class ExperimentState(ExperimentRecords):
         return len(self.spec.trainables) - 1
 
     def _add(self, numbers: range) -> None:
-        if self._live and self._names:
+        if self.live and self._names:
             for i in numbers:
                 self._tell(i)
         if self.asks:
             for i in numbers:
                 self.scheduler.on_trial_add(self, self.trials[i])
+                self.orders.hear()
 
     def _tell(self, i: int) -> None:
         """Ask the user's functions for the trial's name, folder and resources, and put the answers into the journal."""
@@ -382,8 +483,11 @@ class ExperimentState(ExperimentRecords):
                 handler(self, event)
 
     def _on_start(self, event: tuple[Any, ...]) -> None:
-        self._handed.discard(event[1])
-        self._happen("on_trial_start", event[1])
+        i = event[1]
+        self._handed.discard(i)
+        self.shelf.gone(i)
+        self.orders.started(i)
+        self._happen("on_trial_start", i)
 
     def _on_report(self, event: tuple[Any, ...]) -> None:
         _, i, flags, step, time, (schema, values, extra) = event
@@ -395,12 +499,36 @@ class ExperimentState(ExperimentRecords):
         metrics = self.metrics_of(schema, values, extra)
         result = self.result_of(i, metrics, step, time, self.table.times(i)[3], False)
         if decision == _core.WAIT:
-            decision = self._decide(i, result)
-            if self._live:
-                self.instructions.append(Answer(i, decision))
+            decision = self._answer(i, result)
         if decision != _core.STOP and self.searcher is not None:
             self.searcher.on_trial_result(self.trial_id(i), flatten(result))
         self._happen("on_trial_result", i, result)
+
+    def _answer(self, i: int, result: dict[str, Any]) -> int:
+        """Decide about a report that waits, do what the scheduler orders, and then answer it."""
+        decision = self._decide(i, result)
+        if decision == _core.PAUSE:
+            self.pausing.add(i)
+        if self.live:
+            self.unanswered.add(i)
+            self.orders.hear()
+            self.unanswered.discard(i)
+            ask_from = self.ask_from(i) if decision == _core.CONTINUE else _core.NEVER_ASK
+            self.instructions.append(Answer(i, decision, ask_from, self.orders.takes_due(i)))
+        else:
+            self.orders.hear()
+            self._undone[i] = decision
+        return decision
+
+    def _on_paused(self, event: tuple[Any, ...]) -> None:
+        i = event[1]
+        self.pausing.discard(i)
+        if not self.live:
+            self._undone.pop(i, None)
+            return
+        if i not in self._handed:  # else it has been chosen again meanwhile
+            self.shelf.paused(i)
+            self.orders.paused(i)
 
     def _decide(self, i: int, result: dict[str, Any]) -> int:
         """Stop criteria first, then the scheduler."""
@@ -418,21 +546,31 @@ class ExperimentState(ExperimentRecords):
 
     def _on_end(self, event: tuple[Any, ...]) -> None:
         _, i, flags, _, _, _ = event
-        self._handed.discard(i)
-        if self.retention is not None:
-            self._drop(self.retention.ended(i))
+        self._leave(i)
         result = self.last_result(i)
         flat = flatten(result)
         if self.asks:
             if not flags & 7 and self.table.last(i) is not None:
                 self.scheduler.on_trial_result(self, self.trials[i], flat)  # a trial that ended by itself: seen as done
-            if i in self._removed:
+            if flags & _core.REMOVED:
                 self.scheduler.on_trial_remove(self, self.trials[i])
             else:
                 self.scheduler.on_trial_complete(self, self.trials[i], flat)
+            self.orders.hear()
+        self.orders.ended(i)
         if self.searcher is not None:
             self.searcher.on_trial_complete(self.trial_id(i), flat, error=False)
         self._happen("on_trial_complete", i)
+
+    def _leave(self, i: int, over: bool = True) -> None:
+        """Trial i is over, or (``over=False``) this attempt of it."""
+        self._handed.discard(i)
+        self.pausing.discard(i)
+        self._undone.pop(i, None)
+        if self.shelf.gone(i):
+            self.tell_to_discard(i)
+        if self.retention is not None:
+            self._drop(self.retention.ended(i, over))
 
     def _on_checkpoint(self, event: tuple[Any, ...]) -> None:
         _, i, flags, step, _, path = event
@@ -447,8 +585,11 @@ class ExperimentState(ExperimentRecords):
             last = self.table.last(i)
             if last is not None and self.table.iteration(i) == step and self.retention.waits_for(i, step):
                 self._score(i, step, self.table.times(i)[2], last)
-        if "on_checkpoint" in self.hooks and self._live:
-            self._happen("on_checkpoint", i, checkpoint=self.checkpoint_at(path))
+        if self.live:
+            self.orders.saved(i)
+            self.shelf.saved(i)
+            if "on_checkpoint" in self.hooks:
+                self._happen("on_checkpoint", i, checkpoint=self.checkpoint_at(path))
         self._happen("on_trial_save", i)
 
     def _score(self, i: int, step: int, time: float, report: tuple[int, Any, bytes | None]) -> None:
@@ -466,21 +607,35 @@ class ExperimentState(ExperimentRecords):
             self._surplus[path] = None
             self.unlist(self._saved_by.pop(path), path)
 
+    def _on_changed(self, event: tuple[Any, ...]) -> None:
+        i = event[1]
+        self.orders.changed(i)
+        if self.shelf.gone(i):
+            self.tell_to_discard(i)
+        origin = self._origins.get(i)
+        if self.retention is not None and origin is not None:
+            self._drop(self.retention.started(i, self.absolute(origin.path)))
+
     def _on_error(self, event: tuple[Any, ...]) -> None:
         i = event[1]
-        self._handed.discard(i)
         limit = self.spec.failure.max_failures
         again = self.stopping is None and (limit == -1 or self.table.failures(i) <= limit)
-        if self.retention is not None:
-            self._drop(self.retention.ended(i, over=not again))
-        if not self._live:
+        self._leave(i, over=self.live and not again)
+        if not self.live:
+            self._errored.add(i)
+            if self.asks:
+                self.scheduler.on_trial_error(self, self.trials[i])
+                self.orders.hear()
             return
         if self.asks:
             self.scheduler.on_trial_error(self, self.trials[i])
+            self.orders.hear()
+        self.orders.over(i)
         if again:
             self.requeue(i)
             self._happen("on_trial_recover", i)
             return
+        self.orders.ended(i)
         if self.searcher is not None:
             result = self.last_result(i)
             self.searcher.on_trial_complete(self.trial_id(i), flatten(result) or None, error=True)
@@ -496,14 +651,16 @@ class ExperimentState(ExperimentRecords):
         _core.KIND_END: _on_end,
         _core.KIND_ERROR: _on_error,
         _core.KIND_CHECKPOINT: _on_checkpoint,
+        _core.KIND_PAUSED: _on_paused,
+        _core.KIND_CHANGED: _on_changed,
     }
 
     def requeue(self, i: int) -> None:
         """Trial i waits for another attempt."""
-        self._handed.discard(i)
         self._record(_core.KIND_REQUEUED, i, 0)
         if self.asks:
             self.scheduler.on_trial_add(self, self.trials[i])
+            self.orders.hear()
         if not self.chooses:
             self.waiting.append(i)
 
@@ -515,12 +672,43 @@ class ExperimentState(ExperimentRecords):
         """Trial i is over because the run says so."""
         self._own(_core.KIND_END, i, 0, b"", flags=_core.STOP)
 
+    def remove(self, i: int) -> None:
+        """Trial i, which does not run, is over."""
+        self._own(_core.KIND_END, i, 0, b"", flags=_core.STOP | _core.REMOVED)
+
+    def change(self, i: int, change: Change, found: tuple[str, int, float] | None) -> None:
+        """Trial i goes on with another config or other resources, from the checkpoint ``found``."""
+        path, step, seconds = found or (None, 0, 0.0)
+        told = {
+            "config": None if change.config is None else plain_json(change.config),
+            "donor": None if change.donor is None else change.donor.index,
+            "checkpoint": None if path is None else self.relative(path),
+            "iteration": step,
+            "seconds": seconds,
+            "tag": change.tag,
+            "resources": None if change.resources is None else change.resources.__reduce__()[1],
+        }
+        self._own(_core.KIND_CHANGED, i, self.table.iteration(i), json.dumps(told).encode())
+        if change.config is not None:
+            self.given[i] = self._fresh(change.config)  # with the objects that JSON cannot hold
+
+    def tell_to_save(self, i: int) -> None:
+        """Trial i, which is paused, is to save."""
+        if self.live:
+            self.instructions.append(SaveNow(i))
+
+    def tell_to_discard(self, i: int) -> None:
+        """The code of trial i, which was paused, is of no use any more."""
+        if self.live:
+            self.instructions.append(Discard(i))
+
     def take_back(self, i: int) -> None:
         """Trial i was paused in, or handed to, a process that has died before it could go on: it waits again."""
         self._handed.discard(i)
         status = self.table.status(i)
-        if status == "PAUSED":
-            self.requeue(i)
+        if status == "PAUSED":  # it goes on from its newest checkpoint
+            self.shelf.gone(i)
+            self.orders.over(i)
         elif status == "PENDING" and not self.chooses and i not in self.waiting:
             self.waiting.append(i)
 
@@ -540,8 +728,7 @@ class ExperimentState(ExperimentRecords):
         """Paused trials that nobody will choose any more are over."""
         for i in self.table.of_status("PAUSED"):
             if i not in self._handed:
-                self._removed.add(i)
-                self.end(i)
+                self.remove(i)
 
     def poll_stoppers(self) -> None:
         """Ask the stopper about the whole experiment, once a turn."""
@@ -568,7 +755,7 @@ class ExperimentState(ExperimentRecords):
     def _happen(
         self, hook: str, i: int, result: dict[str, Any] | None = None, checkpoint: str | Checkpoint | None = None
     ) -> None:
-        if hook in self.hooks and self._live:
+        if hook in self.hooks and self.live:
             self.happened.append(Happening(hook, i, result, checkpoint))
 
     def _record(self, kind: int, trial: int, step: int, payload: bytes = b"", flags: int = 0) -> None:
@@ -587,17 +774,19 @@ class ExperimentState(ExperimentRecords):
 
     def replay(self, entries: Iterator[tuple[int, int, bytes]], resume: ResumeConfig) -> None:
         """Fold an earlier session's journal; schedulers, searchers and stoppers see it again, in its order."""
-        self._live, self.rereads = False, True
+        self.live, self.rereads = False, True
         for source, _, data in entries:
             for event in self.fold(source, data, self.watch | ENDS):
                 self._replay(event)
-        self._live, self.rereads = True, False
+        self.live, self.rereads = True, False
         self._fresh_from = len(self)
         for k in range(len(self._given_out)):
             self._given_out[k] = sum(c.n for c in self._chunks if c.experiment == k)
         self._suggested_by_searcher = len(self._suggested)
         self._forget_missing_checkpoints()
+        self._do_what_was_decided()
         self._requeue_unfinished(resume)
+        self.orders.after_replay()
 
     def _replay(self, event: tuple[Any, ...]) -> None:
         kind = event[0]
@@ -605,14 +794,20 @@ class ExperimentState(ExperimentRecords):
             self._add(range(event[1], event[1] + event[3]))
         elif kind == _core.KIND_CONFIG:
             i = event[1]
-            self.given[i] = self._suggested_again(i)
+            config = self._suggested_again(i)
+            if i not in self._configs:  # else it was changed since
+                self.given[i] = config
             self._add(range(i, i + 1))
-        elif kind in (_core.KIND_REPORT, _core.KIND_END, _core.KIND_CHECKPOINT):
+        elif kind == _core.KIND_REQUEUED:
+            if event[2] & _core.FRESH and self.retention is not None:
+                self._drop(self.retention.forget(event[1]))
+            self._undone.pop(event[1], None)
+            self.pausing.discard(event[1])
+            if event[1] in self._errored:
+                self._errored.discard(event[1])
+                self._add_again(event[1])
+        elif kind in self._HANDLERS:
             self._HANDLERS[kind](self, event)
-        elif kind == _core.KIND_ERROR and self.retention is not None:
-            self._drop(self.retention.ended(event[1], over=False))
-        elif kind == _core.KIND_REQUEUED and event[2] & _core.FRESH and self.retention is not None:
-            self._drop(self.retention.forget(event[1]))
 
     def _forget_missing_checkpoints(self) -> None:
         """Bring what the rule keeps, and the replay says was dropped, together with what is there: the earlier session
@@ -630,6 +825,23 @@ class ExperimentState(ExperimentRecords):
             self.retention.keep_only(exists)
         for path in [path for path in kept if memory_key(path) and not exists(path)]:
             self.unlist(self._saved_by.pop(path), path)
+
+    def _add_again(self, i: int) -> None:
+        if self.asks:
+            self.scheduler.on_trial_add(self, self.trials[i])
+            self.orders.hear()
+
+    def _do_what_was_decided(self) -> None:
+        """Decisions about reports that the journal has, and that the earlier session did not live to answer."""
+        undone, self._undone = self._undone, {}
+        self.pausing.clear()
+        for i, decision in undone.items():
+            if self.table.status(i) != "RUNNING":
+                continue
+            if decision == _core.STOP:
+                self.end(i)
+            elif decision == _core.PAUSE:
+                self._record(_core.KIND_PAUSED, i, self.table.iteration(i))
 
     def _suggested_again(self, i: int) -> dict[str, Any]:
         """The config of trial i as the searcher, brought to where it was, makes it again; as the journal has it, if the
@@ -654,19 +866,22 @@ class ExperimentState(ExperimentRecords):
                 if self.retention is not None:
                     self._drop(self.retention.ended(i))
                 continue
-            if wish == ResumeType.RESTART and i in self._checkpoints:
+            if wish == ResumeType.RESTART and (i in self._checkpoints or i in self._origins):
                 if self.retention is not None:
                     self._drop(self.retention.forget(i))
-                for _, path in self._checkpoints[i]:
-                    self._surplus[path if memory_key(path) else os.path.join(self.path, path)] = None
+                for _, path in self._checkpoints.get(i, ()):
+                    self._surplus[self.absolute(path)] = None
                 self._record(_core.KIND_REQUEUED, i, 0, flags=_core.FRESH)
+            elif status == "PAUSED" and self.chooses and wish != ResumeType.RESTART:
+                continue  # it stays so until it is chosen
             elif status != "PENDING":
                 self._record(_core.KIND_REQUEUED, i, 0)
+            if status == "ERROR":
+                self._add_again(i)
             if not self.chooses:
                 self.waiting.append(i)
-        for kept in self._checkpoints.values():  # what another trial goes on from stays
-            for _, path in kept:
-                self._surplus.pop(path if memory_key(path) else os.path.join(self.path, path), None)
+        for i in self._on_given:  # what another trial goes on from stays
+            self._surplus.pop(self.absolute(self._origins[i].path), None)
 
     def judgements(self) -> Iterator[tuple[int, int, int, float]]:
         """(trial, rung, sequence, value) of each judgement of a compiled rule, in the order of the rule's lock."""

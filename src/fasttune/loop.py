@@ -22,9 +22,11 @@ from fasttune.executors.base import Death, Executor, Job, Program, ProgramTraina
 from fasttune.executors.host import failure_text
 from fasttune.experiment import (
     Answer,
+    Discard,
     ExperimentState,
     Instruction,
     Resume,
+    SaveNow,
     Start,
     Stop,
     make_meta,
@@ -85,7 +87,8 @@ class TuneLoop:
         self._entries: list[Entry] = []
         self._bytes = 0
         self._committed_at = self._began
-        self._kill_at: dict[int, float] = {}
+        self._unstored = False  # an entry of the state's own is not in the journal yet
+        self._deadlines = _core.EventQueue()  # trials that were told to stop, by when they have to
         self._turns = 0
         self._waits = 0  # turns in a row in which a searcher had nothing although nothing ran
         self._reported_at = 0.0
@@ -302,6 +305,7 @@ class TuneLoop:
         self._keep_own()
         state.poll_stoppers()
         self._check_budget()
+        self._carry_out(state.take_instructions())  # answers first: somebody waits for them
         gave = self._hand_out()
         self._carry_out(state.take_instructions())
         if state.stopping is not None:
@@ -340,6 +344,7 @@ class TuneLoop:
         own = self.state.take_entries()
         if own:
             self._entries.extend(own)
+            self._unstored = True
 
     def _commit_is_due(self, got: bool) -> bool:
         due = time.monotonic() - self._committed_at >= COMMIT_S
@@ -354,6 +359,7 @@ class TuneLoop:
             self._entries = []
             if hasattr(self, "state"):
                 self.state.unsaved.clear()
+        self._unstored = False
         self._bytes = 0
         self._committed_at = time.monotonic()
         if self._executor is not None:
@@ -429,28 +435,29 @@ class TuneLoop:
         return chunk.experiment, chunk.local + trial - chunk.first
 
     def _hand_out_singles(self) -> bool:
+        """Give single trials to whoever is free. One that cannot be run now does not keep others from being chosen."""
         state, executor = self.state, self.executor
         gave = False
         while executor.room() > 0:
             start = state.next_start()
+            self._keep_own()
+            if self._unstored:
+                self._commit()  # what was suggested or changed is in the journal before anybody reports on it
+            self._carry_out(state.take_instructions())
             if start is None:
                 break
-            self._keep_own()
-            self._commit()
-            if isinstance(start, Resume):
-                if not executor.resume(start.trial):
-                    state.put_back(start)
+            begun = executor.resume(start.trial, start.ask_from) if isinstance(start, Resume) else self._start(start)
+            if begun is None:
+                return True
+            if not begun:
+                state.put_back(start)
+                if not state.chooses:
                     break
-            else:
-                started = self._start(start)
-                if started is None:
-                    return True
-                if not started:
-                    state.put_back(start)
-                    break
+                continue
             gave = True
             if self._simple and not state.waiting:
                 break
+        state.end_choosing()
         return gave
 
     def _start(self, start: Start) -> bool | None:
@@ -476,9 +483,11 @@ class TuneLoop:
             start.attempt,
             state.trial_name(start.trial) if spec.trial_name_creator else None,
             state.trial_dirname(start.trial),
+            start.ask_from,
+            state.changed_request(start.trial),
         )
-        request = spec.trainables[experiment].resources
-        if callable(request):
+        request = job.resources if job.resources is not None else spec.trainables[experiment].resources
+        if callable(request) or job.resources is not None:
             try:
                 check_possible(self._machine, resolve_resources(request, state.config(start.trial)))
             except Exception as error:  # what one config asks for costs its own trial only
@@ -489,10 +498,14 @@ class TuneLoop:
     def _carry_out(self, instructions: list[Instruction]) -> None:
         for one in instructions:
             if isinstance(one, Answer):
-                self.executor.answer(one.trial, one.decision)
+                self.executor.answer(one.trial, one.decision, one.ask_from, one.save)
+            elif isinstance(one, SaveNow):
+                self.executor.save(one.trial)
+            elif isinstance(one, Discard):
+                self.executor.discard(one.trial)
             elif isinstance(one, Stop):
                 self.executor.stop(one.trial)
-                self._kill_at[one.trial] = time.monotonic() + GRACE_S
+                self._deadlines.push_at(time.monotonic() + GRACE_S, one.trial)
 
     def _stop_late_starters(self) -> None:
         """Trials that had been handed out when the run was ended, and began since."""
@@ -500,8 +513,8 @@ class TuneLoop:
             self.state.take_back(trial)
         self.state.end_paused()
         self._keep_own()
-        if self.state.table.running > len(self._kill_at):
-            self._carry_out([Stop(i) for i in self.state.table.of_status("RUNNING") if i not in self._kill_at])
+        if self.state.table.running > len(self._deadlines):
+            self._carry_out([Stop(i) for i in self.state.table.of_status("RUNNING") if i not in self._deadlines])
 
     # -- ends ----------------------------------------------------------------------------------------------------------
 
@@ -511,21 +524,17 @@ class TuneLoop:
             self.state.stop_all(f"the time budget of {budget:g} s is used up")
 
     def _kill_deaf_trials(self) -> None:
-        if not self._kill_at:
-            return
         now = time.monotonic()
-        for trial, at in list(self._kill_at.items()):
-            if self.state.table.status(trial) != "RUNNING":
-                del self._kill_at[trial]
-            elif now >= at:
+        while len(self._deadlines) and (trial := self._deadlines.pop_due(now)) >= 0:
+            if self.state.table.status(trial) == "RUNNING":
                 self.executor.kill(trial)
-                self._kill_at[trial] = now + GRACE_S
+                self._deadlines.push_at(now + GRACE_S, trial)
 
     def _bury(self, death: Death) -> None:
         """What a worker's death means for the trials it had."""
         state = self.state
         if death.trial >= 0 and state.table.status(death.trial) == "RUNNING":
-            if death.trial in self._kill_at or state.stopping is not None:
+            if death.trial in self._deadlines or state.stopping is not None:
                 state.end(death.trial)
             else:
                 state.fail(death.trial, death.why)
@@ -536,6 +545,8 @@ class TuneLoop:
         """Nothing runs, nothing was given out: what is still waiting or paused will never be chosen."""
         state = self.state
         if not (self.executor.idle and state.table.running == 0 and state.stopping is None) or state.finished:
+            return
+        if state.orders.saving:  # a paused trial saves
             return
         if state.searcher is not None and not (state.table.pending or state.table.paused):
             self._searcher_waits()

@@ -41,6 +41,26 @@ class Chunk(NamedTuple):
     block: bytes
 
 
+class Origin(NamedTuple):
+    """Where a changed trial goes on from: a checkpoint, perhaps another trial's."""
+
+    path: str  # relative to the experiment's folder, or a name in memory
+    step: int
+    seconds: float  # time_total_s there
+
+
+class Changed(NamedTuple):
+    """One entry of a population's lineage: who copied whom, when, and what changed."""
+
+    time: float  # unix seconds
+    trial: int
+    trial_iteration: int  # where it was
+    donor: int | None  # None: it went on from its own checkpoint
+    donor_iteration: int  # of the checkpoint that it went on from
+    old_config: dict[str, Any]
+    new_config: dict[str, Any]
+
+
 class ExperimentRecords:
     """State of an experiment, folded from its journal.
 
@@ -68,6 +88,13 @@ class ExperimentRecords:
         self._checkpoints: dict[int, list[tuple[int, str]]] = {}  # step, and path or name in memory
         self._stored: set[tuple[int, int]] | None = None  # checkpoints in memory that are stored, if only those count
         self.unsaved: dict[str, bytes] = {}  # checkpoints in memory by name that are not stored yet
+        self._saved_at: dict[int, tuple[int, float]] = {}  # iteration and time_total_s of the newest checkpoint
+        self._configs: dict[int, dict[str, Any]] = {}  # of trials that were changed
+        self._tags: dict[int, str] = {}
+        self._requests: dict[int, Any] = {}
+        self._origins: dict[int, Origin] = {}
+        self._on_given: set[int] = set()  # trials that have saved nothing since they were given their origin
+        self._lineage: list[Changed] = []
         self._blocks: tuple[int, list[ReportBlock]] | None = None
         self.interrupted = False
         self.rereads = True  # configs come from the journal: what functions of the space gave is taken from there
@@ -119,10 +146,35 @@ class ExperimentRecords:
         if kept and step <= kept[-1][0] and (step, path) in kept:  # another attempt, at the same place
             kept.remove((step, path))
         kept.append((step, path))
+        self._on_given.discard(trial)
+        if step == self.table.iteration(trial):
+            self._saved_at[trial] = step, self._seconds(trial)
+        else:  # its report is not there yet, or others are
+            started, _, _, _, base_total, _ = self.table.times(trial)
+            self._saved_at[trial] = step, base_total + event[4] - started
 
     def _note_requeued(self, event: tuple[Any, ...]) -> None:
         if event[2] & _core.FRESH:
-            self._checkpoints.pop(event[1], None)
+            self._forget_checkpoints(event[1])
+
+    def _note_changed(self, event: tuple[Any, ...]) -> None:
+        _, trial, _, step, time, text = event
+        told = json.loads(text)
+        before = self.config(trial)
+        if told["config"] is not None:
+            self.given.pop(trial, None)
+            self._configs[trial] = told["config"]
+        if told["tag"] is not None:
+            self._tags[trial] = told["tag"]
+        if told["resources"] is not None:
+            self._requests[trial] = told["resources"]
+        self._saved_at.pop(trial, None)
+        if told["checkpoint"] is not None:
+            self._origins[trial] = Origin(told["checkpoint"], told["iteration"], told["seconds"])
+            self._on_given.add(trial)
+        self._lineage.append(
+            Changed(time, trial, step, told["donor"], told["iteration"], before, self._configs.get(trial, before))
+        )
 
     _NOTED: ClassVar[dict[int, Callable[[ExperimentRecords, tuple[Any, ...]], None]]] = {
         _core.KIND_CONFIGS: _note_configs,
@@ -132,6 +184,7 @@ class ExperimentRecords:
         _core.KIND_EXCEPTION: _note_exception,
         _core.KIND_CHECKPOINT: _note_checkpoint,
         _core.KIND_REQUEUED: _note_requeued,
+        _core.KIND_CHANGED: _note_changed,
     }
 
     @classmethod
@@ -193,6 +246,12 @@ class ExperimentRecords:
     def config(self, i: int) -> dict[str, Any]:
         if i in self.given:
             return self._fresh(self.given[i])
+        if i in self._configs:
+            return self._fresh(self._configs[i])
+        return self._sampled_config(i)
+
+    def _sampled_config(self, i: int) -> dict[str, Any]:
+        """The config that trial i was suggested with."""
         chunk = self.chunk_of(i)
         if chunk is None:
             config: dict[str, Any] = self._suggested[i]["config"]
@@ -214,6 +273,13 @@ class ExperimentRecords:
         return fresh
 
     def evaluated_params(self, i: int) -> dict[str, Any]:
+        params = self._sampled_params(i)
+        if i not in self._configs:
+            return params
+        flat, fixed = flatten(self.config(i)), flatten(self._sampled_config(i))
+        return {name: value for name, value in flat.items() if name in params or name not in fixed}
+
+    def _sampled_params(self, i: int) -> dict[str, Any]:
         chunk = self.chunk_of(i)
         if chunk is None:
             params: dict[str, Any] = self._suggested[i]["params"]
@@ -222,9 +288,12 @@ class ExperimentRecords:
         return found
 
     def experiment_tag(self, i: int) -> str:
+        return self._tags.get(i) or self._sampled_tag(i)
+
+    def _sampled_tag(self, i: int) -> str:
         chunk = self.chunk_of(i)
         if chunk is None:
-            return tag_of(i + 1, self.evaluated_params(i))
+            return tag_of(i + 1, self._sampled_params(i))
         tag: str = self.variants[chunk.experiment].tag(chunk.local + i - chunk.first)
         return tag
 
@@ -313,7 +382,8 @@ class ExperimentRecords:
     def resources(self, i: int) -> PlacementGroupFactory:
         from fasttune.resources import PlacementGroupFactory
 
-        told = self._told.get(i, {}).get("resources") or self.meta["trainables"][self.experiment_of(i)].get("resources")
+        told = self._requests.get(i) or self._told.get(i, {}).get("resources")
+        told = told or self.meta["trainables"][self.experiment_of(i)].get("resources")
         return PlacementGroupFactory(*told) if told else PlacementGroupFactory([{"CPU": 1}])
 
     def trial_name(self, i: int) -> str:
@@ -322,7 +392,7 @@ class ExperimentRecords:
 
     def trial_dirname(self, i: int) -> str:
         """The name of the trial's folder in that of the experiment."""
-        return self._told.get(i, {}).get("dirname") or folder_name(self.trial_name(i), self.experiment_tag(i))
+        return self._told.get(i, {}).get("dirname") or folder_name(self.trial_name(i), self._sampled_tag(i))
 
     def checkpoints(self, i: int) -> list[tuple[str | Checkpoint, dict[str, Any]]]:
         kept = [(step, path) for step, path in self._checkpoints.get(i, ()) if self.has_checkpoint(path)]
@@ -332,21 +402,32 @@ class ExperimentRecords:
         return [(self.checkpoint_at(path), results.get(step, {})) for step, path in kept]
 
     def latest_checkpoint(self, i: int) -> tuple[str, int] | None:
-        """(directory or name in memory, iteration) of the newest checkpoint of trial i that is kept.
-
-        Whether a directory is still there is not looked at.
+        """(directory or name in memory, iteration) of the newest checkpoint of trial i that is kept, or of that which it
+        was given. Whether a directory is still there is not looked at.
         """
-        kept = self._checkpoints.get(i)
-        if not kept:
-            return None
-        step, path = kept[-1]
-        return path if memory_key(path) else os.path.join(self.path, path), step
+        kept, origin = self._checkpoints.get(i), self._origins.get(i)
+        if kept and i not in self._on_given:
+            step, path = kept[-1]
+            return self.absolute(path), step
+        return None if origin is None else (self.absolute(origin.path), origin.step)
+
+    def absolute(self, path: str) -> str:
+        """A checkpoint's directory by its path in the experiment's folder; a name in memory as it is."""
+        return path if memory_key(path) else os.path.join(self.path, path)
+
+    def relative(self, path: str) -> str:
+        """The reverse of :meth:`absolute`."""
+        return path if memory_key(path) else os.path.relpath(path, self.path)
 
     def unlist(self, i: int, path: str) -> None:
         """A checkpoint of trial i is not kept any more."""
-        relative = path if memory_key(path) else os.path.relpath(path, self.path)
+        relative = self.relative(path)
         kept = self._checkpoints.get(i, [])
         kept[:] = [one for one in kept if one[1] != relative]
+        origin = self._origins.get(i)
+        if origin is not None and origin.path == relative:
+            del self._origins[i]
+            self._on_given.discard(i)
 
     def has_checkpoint(self, path: str) -> bool:
         """Whether what is called so is there: a directory (relative to the experiment's or not) or one in memory."""
@@ -361,7 +442,7 @@ class ExperimentRecords:
         """The directory of this name, or the checkpoint in memory; its bytes are read when somebody needs them."""
         key = memory_key(path)
         if key is None:
-            return os.path.join(self.path, path)
+            return self.absolute(path)
         home = os.path.join(self.path, self.trial_dirname(key[0]), f"saved_{key[1]:06d}")
         return Checkpoint._holding(self.unsaved.get(path) or partial(self.held_checkpoint, path), home)
 
@@ -386,6 +467,22 @@ class ExperimentRecords:
                 "was a better or a newer one kept in its place (num_to_keep)?"
             )
         return found
+
+    def lineage(self) -> list[Changed]:
+        """Which trials were changed, in order: who copied whom, when, and what changed."""
+        return list(self._lineage)
+
+    def _forget_checkpoints(self, i: int) -> None:
+        """Trial i starts over."""
+        self._checkpoints.pop(i, None)
+        self._origins.pop(i, None)
+        self._on_given.discard(i)
+        self._saved_at.pop(i, None)
+
+    def _seconds(self, i: int) -> float:
+        """time_total_s of trial i at its last report."""
+        started, _, time, _, base_total, _ = self.table.times(i)
+        return base_total + time - started
 
     # -- answers about all trials -------------------------------------------------------------------------------------
 

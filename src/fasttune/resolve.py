@@ -20,6 +20,7 @@ from .config import (
     RunSpec,
     TrainableSpec,
     check_executor,
+    check_max_suspended,
     check_metric_mode,
     resolve_resume,
 )
@@ -48,6 +49,7 @@ class Call:
     search_alg: Searcher | SearchAlgorithm | str | None = None
     scheduler: TrialScheduler | str | None = None
     max_concurrent: int | None = None
+    max_suspended: int | None = None
     fail_fast: Any = False
     resume: object = None
     resume_config: ResumeConfig | None = None
@@ -95,6 +97,7 @@ def resolve(experiments: list[Experiment], call: Call) -> RunSpec:
         failure=failure,
         checkpoint=first.checkpoint_config,
         max_concurrent=call.max_concurrent or own_limit(searcher),
+        max_suspended=check_max_suspended(call.max_suspended),
         executor=executor,
         gpus=None if call.gpus is None else list(call.gpus),
         callbacks=call.callbacks + result_lines(verbose),

@@ -210,9 +210,13 @@ class Retention:
         return self._settle(trial, score) if self.waits_for(trial, step) else []
 
     def ended(self, trial: int, over: bool = True) -> list[str]:
-        """The trial is over, or (``over=False``) this attempt of it; what only it held on to may go."""
-        gone = self._settle(trial, None) + self._release(trial)
-        return gone + self._free(self._run.over(trial)) if over and self._run is not None else gone
+        """The trial is over, or (``over=False``) this attempt of it: then the next goes on from the same checkpoint.
+        What only it held on to may go."""
+        gone = self._settle(trial, None)
+        if over:
+            gone += self._release(trial)
+            gone += self._free(self._run.over(trial)) if self._run is not None else []
+        return gone
 
     def forget(self, trial: int) -> list[str]:
         """The trial begins anew, without its checkpoints: their paths, but for those that others go on from."""

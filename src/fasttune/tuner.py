@@ -117,6 +117,7 @@ def run(
     raise_on_failed_trial: bool = True,
     callbacks: Sequence[Callback] | None = None,
     max_concurrent_trials: int | None = None,
+    max_suspended: int | None = None,
     executor: str | None = None,
     gpus: list[int | str] | None = None,
     seed: int | None = None,
@@ -142,6 +143,9 @@ def run(
             ``~/fasttune_results``. ``local_dir`` is its old name.
         resume: "AUTO" goes on with the experiment of that name if there is one; True insists on one.
         raise_on_failed_trial: a failed trial makes ``run`` raise TuneError, after all others have ended.
+        max_suspended: how many paused trials stay in memory where they are (default 1000). Beyond it, those that
+            have a checkpoint of where they are, or can save one (classes), are put away and go on from it later; a
+            function without one always stays.
         executor: "process" (trials run in worker processes) or "inline" (all of them in this process).
         gpus: which GPUs may be used, by index or UUID; default: all that this process may see.
         seed: the same seed gives the same configs for any number of workers.
@@ -187,6 +191,7 @@ def run(
         search_alg=search_alg,
         scheduler=scheduler,
         max_concurrent=check_max_concurrent(max_concurrent_trials),
+        max_suspended=max_suspended,
         fail_fast=fail_fast,
         resume=resume,
         resume_config=resume_config,
@@ -392,6 +397,7 @@ class Tuner:
             executor=run.executor,
             gpus=run.gpus,
             seed=run.seed,
+            max_suspended=run.max_suspended,
             raise_on_failed_trial=False,
         )
 

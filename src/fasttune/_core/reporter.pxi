@@ -167,8 +167,11 @@ cdef class Reporter:
         return self.ring.write(kind, self.trial, self.iteration, payload, flags, urgent)
 
     def resume(self, uint32_t trial, uint32_t iteration, double started, double base_total, int rung,
-               uint32_t ask_from):
-        """Make a suspended trial the one that runs again: its counters as they were, the next report to ask at."""
+               uint32_t ask_from, bint runs=True):
+        """Make a suspended trial the one that runs again: its counters as they were, the next report to ask at.
+
+        With ``runs=False`` it is only left for good: nobody is told that it runs here.
+        """
         self.trial = trial
         self.iteration = iteration
         self.started = started
@@ -179,12 +182,17 @@ cdef class Reporter:
         if self.rule is not None:
             self.bracket = self.rule.bracket_of(trial)
             self.aim()
-        ft_store(&self.ring.h.busy_trial, <uint64_t>trial + 1)
+        if runs:
+            ft_store(&self.ring.h.busy_trial, <uint64_t>trial + 1)
 
     def suspend(self):
         """(trial, iteration, started, base_total, rung): what :meth:`resume` needs to make it run again."""
         ft_store(&self.ring.h.busy_trial, 0)
         return self.trial, self.iteration, self.started, self.base_total, self.rung
+
+    def mute(self, bint on):
+        """While this is on, nothing is written and every report is answered with STOP: a trial is being left."""
+        self.muted = on
 
     def turn_in(self, double seconds):
         """The first report after this time is answered with TURN."""
@@ -346,6 +354,8 @@ cdef class Reporter:
         cdef double now
         cdef int decision, rung = -1, failed = 0, flags
         cdef bint urgent
+        if self.muted:
+            return 1
         if self.strict and s.metric < 0:
             return MISSING_
         if checkpoint is not None:

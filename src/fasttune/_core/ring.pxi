@@ -115,12 +115,15 @@ cdef enum:
     K_META = 13        # payload JSON: about the experiment
     K_DECISION = 14    # the loop's answer to a report that waited; flags: the decision
     K_TOLD = 15        # what a user's functions say of one trial; payload JSON {"name", "dirname", "resources"}
+    K_CHANGED = 16     # a waiting trial goes on otherwise: another config, another trial's checkpoint; payload JSON
     # from the loop to a worker, never stored
     K_RUN = 32         # run `step` trials from number `trial` on
     K_RUN_ONE = 33     # payload: pickled start
     K_ANSWER = 34      # flags: the decision; step: report from which the trial must ask again
-    K_CONTINUE = 35    # go on with a paused trial
+    K_CONTINUE = 35    # go on with a paused trial; step: report from which it must ask again
     K_EXIT = 36
+    K_SAVE = 37        # a paused class Trainable saves
+    K_DISCARD = 38     # a paused trial's code is left for good
 
 cdef enum:
     F_DECISION = 0x07  # CONTINUE, STOP, ASKED, PAUSE
@@ -129,6 +132,8 @@ cdef enum:
     F_FRESH = 0x01     # of a requeued trial: it begins from its start, its checkpoints do not count any more
     F_HELD = 0x01      # of a checkpoint: the payload is the checkpoint, `schema` the number of bytes that pad it. In the
                        # journal the payload is left out: what is kept of it stands elsewhere
+    F_REMOVED = 0x20   # of an end: the trial was not running
+    F_SAVE = 0x08      # of an answer: save first
 
 CONTINUE = 0
 STOP = 1
@@ -154,11 +159,17 @@ KIND_REQUEUED = K_REQUEUED
 KIND_META = K_META
 KIND_DECISION = K_DECISION
 KIND_TOLD = K_TOLD
+KIND_CHANGED = K_CHANGED
 KIND_RUN = K_RUN
 KIND_RUN_ONE = K_RUN_ONE
 KIND_ANSWER = K_ANSWER
 KIND_CONTINUE = K_CONTINUE
 KIND_EXIT = K_EXIT
+KIND_SAVE = K_SAVE
+KIND_DISCARD = K_DISCARD
+
+REMOVED = F_REMOVED
+SAVE = F_SAVE
 HELD = F_HELD
 FRESH = F_FRESH
 

@@ -76,8 +76,11 @@ cdef class TrialTable:
         self.extras = {}
 
     def __dealloc__(self):
+        cdef int k
         PyMem_RawFree(self.rows)
         PyMem_RawFree(self.pool)
+        for k in range(5):
+            bits_free(&self.by_status[k])
 
     def __len__(self):
         return self.n
@@ -98,8 +101,11 @@ cdef class TrialTable:
             if grown == NULL:
                 raise MemoryError()
             self.rows = grown
+            for i in range(5):
+                bits_reserve(&self.by_status[i], room)
             self.room = room
         for i in range(self.n, self.n + n):
+            bits_add(&self.by_status[S_PENDING], i)
             row = &self.rows[i]
             memset(row, 0, sizeof(TrialRow))
             row.schema = row.rung = row.source = -1
@@ -128,7 +134,7 @@ cdef class TrialTable:
     cdef int move(self, TrialRow *row, uint32_t trial, int kind) except -1:
         """Change the status as a record of this kind does; raises IllegalTransition."""
         cdef int now = row.status, then
-        if kind == K_START and now == S_PENDING:
+        if kind == K_START and (now == S_PENDING or now == S_PAUSED):   # paused: what it had left was put away
             then = S_RUNNING
         elif kind == K_PAUSED and now == S_RUNNING:
             then = S_PAUSED
@@ -140,10 +146,14 @@ cdef class TrialTable:
             then = S_ERROR
         elif kind == K_REQUEUED and now != S_TERMINATED:
             then = S_PENDING
+        elif kind == K_CHANGED and (now == S_PAUSED or now == S_PENDING):
+            then = S_PENDING
         else:
             raise IllegalTransition(trial, STATUSES[now], kind)
         self.counts_[now] -= 1
         self.counts_[then] += 1
+        bits_drop(&self.by_status[now], trial)
+        bits_add(&self.by_status[then], trial)
         row.status = <uint8_t>then
         return 0
 
@@ -186,11 +196,12 @@ cdef class TrialTable:
         cdef list out = []
         cdef uint64_t always = (<uint64_t>1 << K_ERROR) | (<uint64_t>1 << K_EXCEPTION) | (<uint64_t>1 << K_CHECKPOINT) \
             | (<uint64_t>1 << K_PAUSED) | (<uint64_t>1 << K_CONFIGS) | (<uint64_t>1 << K_CONFIG) \
-            | (<uint64_t>1 << K_META) | (<uint64_t>1 << K_REQUEUED)
+            | (<uint64_t>1 << K_META) | (<uint64_t>1 << K_REQUEUED) | (<uint64_t>1 << K_CHANGED)
         cdef uint64_t seen = watch | always
         cdef uint64_t about_a_trial = (<uint64_t>1 << K_START) | (<uint64_t>1 << K_REPORT) | (<uint64_t>1 << K_END) \
             | (<uint64_t>1 << K_ERROR) | (<uint64_t>1 << K_EXCEPTION) | (<uint64_t>1 << K_CHECKPOINT) \
-            | (<uint64_t>1 << K_PAUSED) | (<uint64_t>1 << K_RESUMED) | (<uint64_t>1 << K_REQUEUED)
+            | (<uint64_t>1 << K_PAUSED) | (<uint64_t>1 << K_RESUMED) | (<uint64_t>1 << K_REQUEUED) \
+            | (<uint64_t>1 << K_CHANGED)
         while at < n:
             r = <const Record *>&view[at]
             check_record(r, at, n)
@@ -198,7 +209,7 @@ cdef class TrialTable:
             if r.kind == K_PAD:
                 continue
             payload = <const char *>r + RECORD_HEADER
-            if r.kind > K_TOLD:
+            if r.kind > K_CHANGED:
                 raise ValueError(f"damaged record before byte {at}: there is no kind {r.kind}")
             if <Py_ssize_t>r.trial >= self.n and about_a_trial >> r.kind & 1:
                 raise ValueError(f"damaged record before byte {at}: trial {r.trial} of {self.n}")
@@ -240,7 +251,7 @@ cdef class TrialTable:
                 row.iteration = row.base_iteration = r.step
                 row.attempt += 1
                 row.ended = 0.0
-                row.base_total = 0.0
+                row.base_total = row.away = 0.0
                 if r.size >= RECORD_HEADER + 16:
                     row.pid = (<const uint32_t *>payload)[0]
                     row.base_total = (<const double *>payload)[1]
@@ -261,8 +272,13 @@ cdef class TrialTable:
                 row.failures += 1
             elif r.kind == K_CHECKPOINT:
                 self.row(r.trial).saved = r.step
-            elif r.kind == K_PAUSED or r.kind == K_RESUMED or r.kind == K_REQUEUED:
-                self.move(self.row(r.trial), r.trial, r.kind)
+            elif r.kind == K_PAUSED or r.kind == K_RESUMED or r.kind == K_REQUEUED or r.kind == K_CHANGED:
+                row = self.row(r.trial)
+                self.move(row, r.trial, r.kind)
+                if r.kind == K_PAUSED:
+                    row.paused = r.time
+                elif r.kind == K_RESUMED:
+                    row.away += r.time - row.paused
             elif r.kind == K_SCHEMA:
                 try:
                     self.intern(source, r.schema, PyBytes_FromStringAndSize(payload, r.size - RECORD_HEADER))
@@ -309,9 +325,12 @@ cdef class TrialTable:
     def value(self, Py_ssize_t i): return self.row(i).value
 
     def times(self, Py_ssize_t i):
-        """(started, ended, last report, report before, seconds of earlier attempts, base iteration)."""
+        """(started, ended, last report, report before, seconds of earlier attempts, base iteration).
+
+        Time that the trial was paused does not count: ``started`` is moved by it.
+        """
         cdef TrialRow *r = self.row(i)
-        return r.started, r.ended, r.time, r.previous, r.base_total, r.base_iteration
+        return r.started + r.away, r.ended, r.time, r.previous, r.base_total, r.base_iteration
 
     def was_stopped(self, Py_ssize_t i):
         """True when the trial was told to stop, False when it ended by itself."""
@@ -328,16 +347,16 @@ cdef class TrialTable:
     def of_status(self, str status, Py_ssize_t most=-1, Py_ssize_t start=0):
         """Numbers of the first ``most`` trials of a status, from trial ``start`` on."""
         cdef int wanted = STATUSES.index(status)
-        cdef Py_ssize_t i
+        cdef Py_ssize_t i = bits_next(&self.by_status[wanted], start)
         out = []
-        if self.counts_[wanted] == 0:
-            return out
-        for i in range(max(0, start), self.n):
-            if self.rows[i].status == wanted:
-                if most >= 0 and len(out) >= most:
-                    break
-                out.append(i)
+        while i >= 0 and (most < 0 or len(out) < most):
+            out.append(i)
+            i = bits_next(&self.by_status[wanted], i + 1)
         return out
+
+    def first_of(self, str status, Py_ssize_t start=0):
+        """The first trial of a status, from trial ``start`` on, or -1."""
+        return bits_next(&self.by_status[STATUSES.index(status)], start)
 
     def best(self, bint maximise):
         """The trial with the best last value of the metric that is finite, or -1. Ties keep the first."""
@@ -376,7 +395,7 @@ cdef class TrialTable:
         if field == "value":
             return array.array("d", [self.rows[i].value for i in range(first, first + n)])
         if field == "total":
-            return array.array("d", [self.rows[i].base_total + self.rows[i].time - self.rows[i].started
+            return array.array("d", [self.rows[i].base_total + self.rows[i].time - self.rows[i].started - self.rows[i].away
                                      for i in range(first, first + n)])
         raise ValueError(f"unknown column {field!r}")
 
@@ -384,7 +403,8 @@ cdef class TrialTable:
 cdef object detail_of(const Record *r):
     if r.kind == K_CHECKPOINT and r.flags & F_HELD:
         return b""
-    if r.kind == K_ERROR or r.kind == K_CHECKPOINT or r.kind == K_REQUEUED or r.kind == K_META or r.kind == K_CONFIG:
+    if (r.kind == K_ERROR or r.kind == K_CHECKPOINT or r.kind == K_REQUEUED or r.kind == K_META or r.kind == K_CONFIG
+            or r.kind == K_CHANGED):
         return text_of(r)
     return PyBytes_FromStringAndSize(<const char *>r + RECORD_HEADER, r.size - RECORD_HEADER)
 

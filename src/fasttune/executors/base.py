@@ -67,6 +67,16 @@ class Job(NamedTuple):
     attempt: int = 0
     name: str | None = None  # given names; None: the usual ones
     dirname: str | None = None
+    ask_from: int | None = None  # report from which the loop must be asked; None: as ``Program.asks`` says
+    resources: Any = None  # what this trial needs; None: what its trainable asks for
+
+
+class Answer(NamedTuple):
+    """What a trial that waits in its report shall do."""
+
+    decision: int  # CONTINUE, STOP or PAUSE
+    ask_from: int = 0  # report from which the loop must be asked again
+    save: bool = False  # first
 
 
 class Death(NamedTuple):
@@ -116,12 +126,26 @@ class Executor(ABC):
         """Run one trial; False when there is no room for what it needs."""
 
     @abstractmethod
-    def resume(self, trial: int) -> bool:
-        """Go on with a paused trial; False when its place is taken."""
+    def resume(self, trial: int, ask_from: int = 0) -> bool:
+        """Go on with a paused trial; False when its place is taken. TuneError if it is not paused here."""
 
     @abstractmethod
-    def answer(self, trial: int, decision: int) -> None:
-        """Answer a report that waits."""
+    def answer(self, trial: int, decision: int, ask_from: int = 0, save: bool = False) -> None:
+        """Answer a report that waits. Reports before the step ``ask_from`` will not wait for an answer.
+
+        With ``save`` a class Trainable saves first, before it goes on or is paused; the checkpoint is told by a
+        CHECKPOINT record with the step of the report. Functions save nothing.
+        """
+
+    @abstractmethod
+    def save(self, trial: int) -> None:
+        """A paused class Trainable saves, as soon as its place is free, and stays paused. Nobody waits for it; a trial
+        that is not paused here is left alone."""
+
+    @abstractmethod
+    def discard(self, trial: int) -> None:
+        """Leave a paused trial's code for good: StopTrial is raised where it is, so that ``finally`` blocks run, and
+        nothing is recorded. It may be started anew at once. A trial that is not paused here is left alone."""
 
     @abstractmethod
     def stop(self, trial: int) -> None:

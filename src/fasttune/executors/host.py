@@ -26,7 +26,7 @@ LONGEST_TEXT = 100_000  # bytes of a traceback that are kept
 class HostContext(TrialContext):
     """The context of whichever trial the host runs; names are made when somebody asks for them."""
 
-    __slots__ = ("_experiment", "_job", "_shift", "host")
+    __slots__ = ("_experiment", "_job", "_shift", "host", "saved", "trainable")
 
     def __init__(self, host: Host) -> None:
         self.host = host
@@ -46,6 +46,8 @@ class HostContext(TrialContext):
         self.iteration0 = iteration
         self.pending = None
         self.next_checkpoint = None
+        self.trainable: Trainable | None = None  # of a class, while it runs or is paused
+        self.saved = -1  # iteration that it saved last at
 
     @property
     def job(self) -> Job:
@@ -122,10 +124,10 @@ class Host:
         self.pid = os.getpid()
         self.ask_from = 0 if program.asks else _core.NEVER_ASK
         self.context = HostContext(self)
-        self._reused: dict[int, Trainable] = {}
+        self._reused: dict[int, Trainable] = {}  # experiment -> one that is free for the next trial
         self._scratch: str | None = None  # an empty directory for the next save
         self.alone = False  # in a process that only runs trials
-        self.closing = False  # trials are only left, so that they clean up: nothing is recorded of that
+        self.leaving = False  # a trial is only left, so that it cleans up: nothing is recorded of that
         reporter.context = self.context
 
     # -- whose trial ------------------------------------------------------------------------------------------------
@@ -146,6 +148,8 @@ class Host:
     def resources(self, job: Job) -> Any:
         from fasttune.resources import resolve_resources
 
+        if job.resources is not None:
+            return job.resources
         return resolve_resources(self.program.trainables[job.experiment].resources, self.context.config)
 
     # -- running ------------------------------------------------------------------------------------------------------
@@ -202,9 +206,8 @@ class Host:
         context, reporter = self.context, self.reporter
         context.job = job
         context.renew(one.is_class, job.checkpoint, job.iteration)
-        while not reporter.begin(
-            job.trial, job.iteration, job.base_total, job.rung, self.ask_from, self.pid, job.attempt
-        ):
+        ask_from = self.ask_from if job.ask_from is None else job.ask_from
+        while not reporter.begin(job.trial, job.iteration, job.base_total, job.rung, ask_from, self.pid, job.attempt):
             self.flush()
         flags = _core.CONTINUE
         try:
@@ -219,16 +222,17 @@ class Host:
         except BaseException as error:
             if self.is_interrupt(error):
                 raise
-            if not self.closing:
+            if not self.leaving:
                 self.failed(error)
             return
-        if self.closing:
+        if self.leaving:
             return
         while not reporter.end(flags, urgent):
             self.flush()
 
     def _run_class(self, one: ProgramTrainable, config: dict[str, Any], job: Job) -> None:
-        trainable = self._instance(one, config, job)
+        context = self.context
+        trainable = context.trainable = self._instance(one, config, job)
         keep = False
         try:
             if isinstance(job.checkpoint, bytes):
@@ -241,26 +245,29 @@ class Host:
             keep = True
             raise
         finally:
-            if not (keep and self.program.reuse_actors):
-                self._reused.pop(job.experiment, None)
+            context.trainable = None
+            if keep and self.program.reuse_actors and job.experiment not in self._reused:
+                self._reused[job.experiment] = trainable
+            else:
                 trainable.stop()
 
     def _instance(self, one: ProgramTrainable, config: dict[str, Any], job: Job) -> Trainable:
         """The trainable of an earlier trial made to be this one if that was asked for, else a new one."""
-        kept = self._reused.get(job.experiment)
-        if kept is not None:
+        kept = self._reused.pop(job.experiment, None)
+        if kept is None:
+            trainable: Trainable = one.trainable(config)
+            return trainable
+        try:
             kept.reset_or_raise(config)
-            return kept
-        trainable: Trainable = one.trainable(config)
-        if self.program.reuse_actors:
-            self._reused[job.experiment] = trainable
-        return trainable
+        except BaseException:
+            kept.stop()
+            raise
+        return kept
 
     def _step_on(self, trainable: Trainable) -> None:
         """Step until it is done or stopped, saving when it was asked to."""
         frequency, at_end = self.program.checkpoint_frequency, self.program.checkpoint_at_end
-        reporter = self.reporter
-        saved = -1
+        reporter, context = self.reporter, self.context
         try:
             while True:
                 metrics = trainable.advance()
@@ -268,18 +275,23 @@ class Host:
                     frequency > 0 and trainable.iteration % frequency == 0
                 )
                 if due:
-                    self.context.pending = self._save(trainable)  # it belongs to the report that follows
-                    saved = reporter.iteration + 1
+                    context.pending = self._save(trainable)  # it belongs to the report that follows
+                    context.saved = reporter.iteration + 1
                 session.deliver(reporter, metrics, None)
         except StopTrial:
-            if at_end and not self.closing and saved != reporter.iteration:
-                self._note_checkpoint(self._save(trainable))
+            if at_end and not self.leaving and context.saved != reporter.iteration:
+                self.save_now()
             raise
 
-    def _note_checkpoint(self, saved: str | bytes) -> None:
-        """Record a checkpoint that belongs to the last report."""
+    def save_now(self) -> None:
+        """The class Trainable that has just reported here, or is paused, saves; for a function nothing happens."""
+        trainable, reporter = self.context.trainable, self.reporter
+        if trainable is None:
+            return
+        saved = self._save(trainable)
+        self.context.saved = reporter.iteration
         payload, flags = (saved, _core.HELD) if isinstance(saved, bytes) else (saved.encode(), 0)
-        while not self.reporter.note(_core.KIND_CHECKPOINT, payload, False, flags):
+        while not reporter.note(_core.KIND_CHECKPOINT, payload, True, flags):
             self.flush()
 
     def _save(self, trainable: Trainable) -> str | bytes:

@@ -20,9 +20,10 @@ from contextlib import suppress
 from typing import Any
 
 from fasttune import _core
-from fasttune.error import StopTrial
-from fasttune.executors.base import Batch, Death, Executor, Job, Program, Suspended
-from fasttune.executors.host import Host, HostContext
+from fasttune.error import StopTrial, TuneError
+from fasttune.executors.base import Answer, Batch, Death, Executor, Job, Program
+from fasttune.executors.host import Host
+from fasttune.executors.suspension import LEAVE, Suspension
 
 RING_BYTES = 1 << 22
 SLICE_S = 0.02  # how long plain trials run before the loop gets its turn
@@ -41,10 +42,11 @@ class InlineExecutor(Executor):
         self._usage = usage
         self._spans: deque[tuple[int, int, int, int]] = deque()  # experiment, first, limit, shift
         self._jobs: deque[Job] = deque()
-        self._ready: deque[tuple[int, int]] = deque()  # trial, decision
-        self._waiting: dict[int, Any] = {}  # trial -> greenlet that waits in its report
-        self._paused: dict[int, tuple[Any, Suspended, HostContext]] = {}
-        self._state: dict[int, tuple[Suspended, HostContext]] = {}
+        self._ready: deque[tuple[int, Answer]] = deque()  # trials that were left and go on now
+        self._dropped: list[int] = []  # paused trials to be left for good
+        self._resumed: set[int] = set()  # paused trials that are ready to go on
+        self._to_stop: set[int] = set()
+        self._suspension: Suspension | None = None
         self._grant = 256
         self._stride = 1
         self._slice_ends = 0.0
@@ -70,18 +72,14 @@ class InlineExecutor(Executor):
             limits=program.limits,
         )
         self.host = Host(program, self.reporter, self._wait, self._drain_within, self._turn_within)
-        self._greenlets = program.asks or program.pauses
-        if self._greenlets:
-            import greenlet
-
-            self._new_greenlet = greenlet.greenlet
-            self._hub = greenlet.getcurrent()
+        if program.asks or program.pauses:
+            self._suspension = Suspension(self.host)
 
     # -- work ----------------------------------------------------------------------------------------------------------
 
     def room(self) -> int:
-        if self._greenlets:
-            under_way = len(self._waiting) + len(self._ready) + len(self._jobs)
+        if self._suspension is not None:
+            under_way = len(self._suspension.waiting) + len(self._resumed) + len(self._jobs)
             under_way += sum(limit - first for _, first, limit, _ in self._spans)
             return max(0, self._slots - under_way)
         return 0 if self._spans or self._jobs else self._grant
@@ -101,31 +99,38 @@ class InlineExecutor(Executor):
         self._jobs.clear()
         return withdrawn
 
-    def resume(self, trial: int) -> bool:
-        if len(self._waiting) + len(self._ready) >= self._slots:
+    def resume(self, trial: int, ask_from: int = 0) -> bool:
+        left = self._suspension
+        if left is None or not (trial in left.paused or trial in left.waiting):
+            raise TuneError(f"trial {trial} is not paused in this process")
+        if trial in left.waiting or self.room() <= 0:  # it is still saving before it is paused
             return False
-        self._waiting[trial], saved, context = self._paused.pop(trial)
-        self._state[trial] = (saved, context)
-        self.reporter.resume(*saved, self.host.ask_from)
-        while not self.reporter.note(_core.KIND_RESUMED):
-            self._drain()
-        self._ready.append((trial, _core.CONTINUE))
+        self._resumed.add(trial)
+        self._ready.append((trial, Answer(_core.CONTINUE, ask_from)))
         return True
 
-    def answer(self, trial: int, decision: int) -> None:
-        if trial not in self._waiting:
+    def answer(self, trial: int, decision: int, ask_from: int = 0, save: bool = False) -> None:
+        left = self._suspension
+        if left is None or trial not in left.waiting:
             return
-        if decision != _core.PAUSE:
-            self._ready.append((trial, decision))
-            return
-        saved, context = self._state.pop(trial)
-        self._paused[trial] = (self._waiting.pop(trial), saved, context)
-        self.reporter.resume(*saved, self.host.ask_from)
-        while not self.reporter.note(_core.KIND_PAUSED):
-            self._drain()
-        self.reporter.suspend()
+        if decision == _core.PAUSE and not save:
+            left.pause(trial)
+        else:
+            self._ready.append((trial, Answer(decision, ask_from, save)))
+
+    def save(self, trial: int) -> None:
+        if self._is_paused(trial):
+            self._ready.append((trial, LEAVE._replace(save=True)))
+
+    def discard(self, trial: int) -> None:
+        if self._is_paused(trial):
+            self._dropped.append(trial)
+
+    def _is_paused(self, trial: int) -> bool:
+        return self._suspension is not None and trial in self._suspension.paused and trial not in self._resumed
 
     def stop(self, trial: int) -> None:
+        self._to_stop.add(trial)
         self.ring.ask_stop(trial)
 
     def kill(self, trial: int) -> None:
@@ -137,12 +142,11 @@ class InlineExecutor(Executor):
         outer = _core.current()
         self.reporter.bind()
         self._slice_ends = time.monotonic() + SLICE_S
-        if not self._greenlets:
-            self.reporter.turn_in(2 * SLICE_S)
+        self.reporter.turn_in(2 * SLICE_S)
         self.in_trial = True
         try:
-            if self._greenlets:
-                self._switch_around()
+            if self._suspension is not None:
+                self._switch_around(self._suspension)
             else:
                 self._run_plain()
         finally:
@@ -183,21 +187,25 @@ class InlineExecutor(Executor):
     def _left(self) -> int:
         return sum(limit - first for _, first, limit, _ in self._spans)
 
-    def _switch_around(self) -> None:
+    def _switch_around(self, left: Suspension) -> None:
+        """Give each trial that can go on its turn, until every one waits or is over."""
+        while self._dropped:
+            left.drop(self._dropped.pop())
         while not self._enough():
             if self._ready:
-                trial, decision = self._ready.popleft()
-                green = self._waiting.pop(trial)
-                saved, context = self._state.pop(trial)
-                self.reporter.resume(*saved, self.host.ask_from)
-                self.reporter.context = self.host.context = context
-                green.switch(decision)
+                self._go_on(left, *self._ready.popleft())
                 continue
             job = self._next_job()
             if job is None:
                 return
-            self.reporter.context = self.host.context = HostContext(self.host)
-            self._new_greenlet(self.host.run).switch(job)
+            left.begin(job)
+
+    def _go_on(self, left: Suspension, trial: int, answer: Answer) -> None:
+        self._resumed.discard(trial)
+        if trial in self._to_stop:  # the ring has room for one such wish
+            self.ring.ask_stop(trial)
+        if trial in left.waiting or trial in left.paused:
+            left.enter(trial, answer)
 
     def _next_job(self) -> Job | None:
         if self._jobs:
@@ -211,17 +219,15 @@ class InlineExecutor(Executor):
 
     def _wait(self) -> int:
         """Inside a trial: leave it here until the loop has answered."""
-        import greenlet
-
-        context = self.host.context
-        trial = self.reporter.trial
-        self._waiting[trial] = greenlet.getcurrent()
-        self._state[trial] = (self.reporter.suspend(), context)
-        decision: int = self._hub.switch()
-        return decision
+        assert self._suspension is not None, "no report waits in a run that asks for nothing"
+        return self._suspension.wait()
 
     def _turn_within(self) -> None:
-        """A plain trial goes on for longer than a slice: what watches the run sees it all the same."""
+        """A trial goes on for longer than a slice: what watches the run sees it all the same."""
+        if self._suspension is not None:
+            self._ready.append((self.reporter.trial, Answer(_core.CONTINUE, self.reporter.ask_from)))
+            self._suspension.wait()
+            return
         self.reporter.turn_in(math.inf)  # not from within the turn itself
         self._guarded(self._turn)
         self.reporter.turn_in(SLICE_S)
@@ -260,7 +266,7 @@ class InlineExecutor(Executor):
 
     @property
     def idle(self) -> bool:
-        return not (self._spans or self._jobs or self._ready)
+        return not (self._spans or self._jobs or self._ready or self._dropped)
 
     def halt(self) -> None:
         if self._memory is None:
@@ -276,6 +282,7 @@ class InlineExecutor(Executor):
         self.host.close()
         whole = self.ring.released == self.ring.head
         self.host.let_go()
+        self._suspension = None
         del self.host, self.reporter, self.ring, self._drain
         self._memory = None  # unmapped when the last view of it has gone
         remove_ring(self._path, whole)
@@ -283,20 +290,16 @@ class InlineExecutor(Executor):
     def _end_suspended(self) -> None:
         """Trials that wait are left as a stopped one is, so that their ``finally`` blocks run; they stay as they were
         recorded, to be gone on with."""
-        left = [*self._waiting.values(), *(green for green, _, _ in self._paused.values())]
-        self._waiting.clear()
-        self._paused.clear()
-        if not left:
+        if self._suspension is None:
             return
-        self.host.closing = True
+        self._ready.clear()
+        self._dropped.clear()
         outer = _core.current()
-        self.reporter.unbind()
+        self.reporter.bind()
         try:
-            for green in left:
-                green.throw(StopTrial)
+            self._suspension.drop_all()
         finally:
-            if outer is not None:
-                outer.bind()
+            self.reporter.unbind() if outer is None else outer.bind()
 
 
 def remove_ring(path: str, whole: bool) -> None:

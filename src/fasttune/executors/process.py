@@ -47,22 +47,27 @@ class Slot:
     grant: int = 1
     granted_at: float = 0.0
     orders: int = 0  # given so far
+    ending: int = 0  # of these, as many are done or about to be: their trial was answered to pause
     exit_code: int | None = None
 
     @property
     def open_orders(self) -> int:
         """Orders that it has not carried out yet."""
-        return self.orders - self.wire.up.orders
+        return self.orders - max(self.wire.up.orders, self.ending)
 
     @property
     def busy(self) -> bool:
         return self.open_orders > 0
 
     def order(self, kind: int, trial: int, step: int = 0, payload: bytes = b"") -> None:
-        """Hand an order down."""
-        if not self.wire.down.write(kind, trial, step, payload):
-            raise AssertionError("a worker's ring of orders is full")
+        """Hand an order down that occupies the worker."""
+        self.tell(kind, trial, step, payload)
         self.orders += 1
+
+    def tell(self, kind: int, trial: int, step: int = 0, payload: bytes = b"", flags: int = 0) -> None:
+        """Hand a message down."""
+        if not self.wire.down.write(kind, trial, step, payload, flags):
+            raise AssertionError("a worker's ring of orders is full")
 
 
 class ProcessExecutor(Executor):
@@ -261,7 +266,8 @@ class ProcessExecutor(Executor):
 
     def start(self, job: Job) -> bool:
         one = self._program.trainables[job.experiment]
-        request = one.resources
+        request = one.resources if job.resources is None else job.resources
+        self._varied = self._varied or request != self._request
         if callable(request):
             from fasttune.resources import resolve_resources
 
@@ -281,25 +287,47 @@ class ProcessExecutor(Executor):
         slot.job = job.trial
         return True
 
-    def resume(self, trial: int) -> bool:
-        for slot in self._slots.values():
-            if trial in slot.suspended:
-                if slot.busy or slot.job >= 0:
-                    return False
-                slot.suspended.discard(trial)
-                slot.job = trial
-                slot.order(_core.KIND_CONTINUE, trial)
-                return True
-        raise TuneError(f"trial {trial} is not paused in any worker")
+    def resume(self, trial: int, ask_from: int = 0) -> bool:
+        slot = self._slot_of(trial)
+        if slot is None:
+            raise TuneError(f"trial {trial} is not paused in any worker")
+        if slot.busy or slot.job >= 0:
+            return False
+        slot.suspended.discard(trial)
+        slot.job = trial
+        slot.order(_core.KIND_CONTINUE, trial, ask_from)
+        return True
 
-    def answer(self, trial: int, decision: int) -> None:
-        for slot in self._slots.values():
-            if slot.wire.up.busy_trial == trial:
-                if decision == _core.PAUSE:
-                    slot.suspended.add(trial)
-                    slot.job = -1
-                slot.wire.down.write(_core.KIND_ANSWER, trial, 0, b"", decision)
-                return
+    def _slot_of(self, trial: int) -> Slot | None:
+        """The worker that a paused trial lives in."""
+        return next((slot for slot in self._slots.values() if trial in slot.suspended), None)
+
+    def answer(self, trial: int, decision: int, ask_from: int = 0, save: bool = False) -> None:
+        slot = self._running(trial)
+        if slot is None:
+            return
+        if decision == _core.PAUSE:
+            slot.suspended.add(trial)
+            slot.job = -1
+            slot.ending = slot.orders
+        slot.tell(_core.KIND_ANSWER, trial, ask_from, flags=decision | (_core.SAVE if save else 0))
+
+    def _running(self, trial: int) -> Slot | None:
+        """The worker that a trial runs in; one that only saves there, or is left, may have been there before."""
+        slots = self._slots.values()
+        job = next((slot for slot in slots if slot.job == trial), None)
+        return job or next((slot for slot in slots if slot.wire.up.busy_trial == trial), None)
+
+    def save(self, trial: int) -> None:
+        slot = self._slot_of(trial)
+        if slot is not None:
+            slot.tell(_core.KIND_SAVE, trial)
+
+    def discard(self, trial: int) -> None:
+        slot = self._slot_of(trial)
+        if slot is not None:
+            slot.suspended.discard(trial)
+            slot.tell(_core.KIND_DISCARD, trial)
 
     def stop(self, trial: int) -> None:
         for slot in self._slots.values():

@@ -17,13 +17,17 @@ import socket
 import sys
 from collections import deque
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fasttune import _core
-from fasttune.executors.base import Job, Suspended
+from fasttune.executors.base import Answer, Job
 from fasttune.executors.wire import CANNOT_LOAD, FILE_BYTES, Wire
 
+if TYPE_CHECKING:
+    from fasttune.executors.suspension import Suspension
+
 LENGTH = 4  # bytes of a message's length on the control socket
+COUNTED = (_core.KIND_RUN, _core.KIND_RUN_ONE, _core.KIND_CONTINUE)  # orders that occupy the worker
 
 
 def send(sock: socket.socket, message: Any) -> None:
@@ -262,32 +266,44 @@ class Worker:
         self.host = Host(program, self.reporter, self._wait, self._flush)
         self.host.alone = True
         self._orders: deque[tuple[Any, ...]] = deque()
-        self._answers: dict[int, int] = {}  # trial -> decision
+        self._answers: dict[int, Answer] = {}
         self._exit = False
-        self._suspended: dict[int, tuple[Any, Suspended, Any]] = {}
+        self._left: Suspension | None = None
         if program.pauses:
-            import greenlet
+            from fasttune.executors.suspension import Suspension
 
-            self._greenlet = greenlet.greenlet
-            self._hub = greenlet.getcurrent()
+            self._left = Suspension(self.host)
 
     def run(self) -> None:
-        """Carry out orders, each counted when it is done; the loop is called when none is left."""
+        """Carry out orders; those that start or resume a trial are counted when they are done. The loop is called when
+        none is left."""
         up = self.wire.up
         while (message := self._next()) is not None:
-            kind, flags, _, trial, step, _, payload = message
-            if kind == _core.KIND_RUN:
-                experiment, local = int.from_bytes(payload[:4], "little"), int.from_bytes(payload[4:8], "little")
-                up.set_span(trial, trial + step)
-                self._run_span(experiment, trial - local)
-            elif kind == _core.KIND_RUN_ONE:
-                self._run(pickle.loads(payload))
-            else:
-                self._go_on(trial, flags)
-            up.order_done()
+            self._carry_out(*message)
+            if message[0] in COUNTED:
+                up.order_done()
             if not self._orders:
                 up.call()
+        if self._left is not None:
+            self._left.drop_all()
         self.host.close()
+
+    def _carry_out(
+        self, kind: int, flags: int, schema: int, trial: int, step: int, time: float, payload: bytes
+    ) -> None:
+        if kind == _core.KIND_RUN:
+            experiment, local = int.from_bytes(payload[:4], "little"), int.from_bytes(payload[4:8], "little")
+            self.wire.up.set_span(trial, trial + step)
+            self._run_span(experiment, trial - local)
+        elif kind == _core.KIND_RUN_ONE:
+            self._run(pickle.loads(payload))
+        elif self._left is not None and trial in self._left.paused:
+            if kind == _core.KIND_DISCARD:
+                self._left.drop(trial)
+            elif kind == _core.KIND_SAVE:
+                self._left.enter(trial, Answer(_core.PAUSE, save=True))
+            else:
+                self._left.enter(trial, Answer(_core.CONTINUE, step))
 
     def _run_span(self, experiment: int, shift: int) -> None:
         if not self.program.pauses:
@@ -297,13 +313,10 @@ class Worker:
             self._run(Job(trial, experiment, trial - shift))
 
     def _run(self, job: Job) -> None:
-        if not self.program.pauses:
+        if self._left is None:
             self.host.run(job, urgent=False)
-            return
-        from fasttune.executors.host import HostContext
-
-        self.reporter.context = self.host.context = HostContext(self.host)
-        self._greenlet(self.host.run).switch(job)
+        else:
+            self._left.begin(job)
 
     # -- waiting -------------------------------------------------------------------------------------------------------
 
@@ -314,7 +327,8 @@ class Worker:
         while (data := self.wire.down.take()) is not None:
             for message in _core.decode(data):
                 if message[0] == _core.KIND_ANSWER:
-                    self._answers[message[3]] = message[1]
+                    flags = message[1]
+                    self._answers[message[3]] = Answer(flags & 7, message[4], bool(flags & _core.SAVE))
                 elif message[0] == _core.KIND_EXIT:
                     self._exit = True
                 else:
@@ -334,26 +348,11 @@ class Worker:
             if self._exit:
                 return _core.STOP
             self._receive()
-        decision = self._answers.pop(trial)
-        return self._pause() if decision == _core.PAUSE else decision
-
-    def _pause(self) -> int:
-        trial = self.reporter.trial
-        while not self.reporter.note(_core.KIND_PAUSED, b"", True):
-            self._flush()
-        import greenlet
-
-        self._suspended[trial] = (greenlet.getcurrent(), self.reporter.suspend(), self.host.context)
-        decision: int = self._hub.switch()
-        return decision
-
-    def _go_on(self, trial: int, decision: int) -> None:
-        green, saved, context = self._suspended.pop(trial)
-        self.reporter.resume(*saved, self.host.ask_from)
-        self.reporter.context = self.host.context = context
-        while not self.reporter.note(_core.KIND_RESUMED):
-            self._flush()
-        green.switch(decision)
+        answer = self._answers.pop(trial)
+        if self._left is not None:
+            return self._left.carry_out(answer)
+        self.reporter.ask_again_from(answer.ask_from)
+        return answer.decision
 
     def _flush(self) -> None:
         """Wait until the loop has made room in the ring."""

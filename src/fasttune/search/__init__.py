@@ -28,7 +28,10 @@ _HOME = {
 }
 # What ``create_searcher`` calls them: a class of ``_HOME`` or of this module, or "module:class" for an adapter.
 _NAMES = {
+    "bayesopt": "bayesopt:BayesOptSearch",
     "halton": "HaltonSearch",
+    "hyperopt": "hyperopt:HyperOptSearch",
+    "optuna": "optuna:OptunaSearch",
     "quasi_random": "QuasiRandomSearch",
     "random": "BasicVariantGenerator",
     "sobol": "SobolSearch",
@@ -38,15 +41,12 @@ _NAMES = {
 _WITHOUT_ADAPTER = frozenset(
     [
         "ax",
-        "bayesopt",
         "blendsearch",
         "bohb",
         "cfo",
         "dragonfly",
         "hebo",
-        "hyperopt",
         "nevergrad",
-        "optuna",
         "sigopt",
         "skopt",
         "zoopt",

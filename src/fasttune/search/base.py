@@ -127,14 +127,22 @@ class Searcher:
         if type(self).add_evaluated_point is Searcher.add_evaluated_point:
             raise NotImplementedError(f"{type(self).__name__} cannot take evaluated points")
         trials = getattr(trials_or_analysis, "trials", trials_or_analysis)
-        points = [
-            _point_of(trial, metric) for trial in (trials if isinstance(trials, (list, tuple)) else [trials])
-        ]
-        known = [point for point in points if point is not None]
+        listed = [trials] if hasattr(trials, "last_result") else list(trials)
+        known = [point for point in (_point_of(trial, metric) for trial in listed) if point is not None]
+        outside: list[Exception] = []
         for point in known:
-            self.add_evaluated_point(**point)
+            try:
+                self.add_evaluated_point(**point)
+            except (ValueError, KeyError) as error:  # another space than this one's
+                outside.append(error)
+        if outside:
+            warnings.warn(
+                f"{len(outside)} of the {len(listed)} trials do not lie in this space and are left out; the first: "
+                f"{outside[0]}",
+                stacklevel=2,
+            )
         if not any(point["value"] is not None for point in known):
-            warnings.warn(f"none of the {len(points)} trials has the metric {metric!r}", stacklevel=2)
+            warnings.warn(f"none of the {len(listed)} trials has the metric {metric!r}", stacklevel=2)
 
     def get_state(self) -> dict[str, Any]:
         """What ``set_state`` needs to go on from here."""

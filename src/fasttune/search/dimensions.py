@@ -81,11 +81,11 @@ class Dimension(NamedTuple):
             from statistics import NormalDist
 
             unit = min(max(unit, 2.0**-54), 1.0 - 2.0**-53)
-            return self._rounded(NormalDist(self.mean, self.sd).inv_cdf(unit))
+            return self.rounded(NormalDist(self.mean, self.sd).inv_cdf(unit))
         if self.log:
             low, high = math.log(self.low), math.log(self.high)
-            return self._rounded(math.exp(low + unit * (high - low)))
-        return self._rounded(self.low + unit * (self.high - self.low))
+            return self.rounded(math.exp(low + unit * (high - low)))
+        return self.rounded(self.low + unit * (self.high - self.low))
 
     def _integer(self, unit: float) -> int:
         step = int(self.q)
@@ -95,7 +95,8 @@ class Dimension(NamedTuple):
         low, high = math.log(first), math.log(last + 1)
         return min(max(math.floor(math.exp(low + unit * (high - low))), first), last) * step
 
-    def _rounded(self, value: float) -> float:
+    def rounded(self, value: float) -> float:
+        """The float of this dimension that is nearest."""
         if self.q:
             value = round(value / self.q) * self.q
         return min(max(value, self.low), self.high)

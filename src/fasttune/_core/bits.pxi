@@ -1,0 +1,95 @@
+# BitTree: a set of whole numbers that finds its next member in a few steps.
+#
+# Level 0 has a bit per number, each level above a bit per word of the one below, so a million trials are four levels and
+# the next trial of a status costs four look-ups wherever it is; scanning a table of 100,000 rows for it cost 100 us.
+
+from libc.stdint cimport uint64_t
+
+cdef extern from *:
+    """
+    static inline int ft_lowest_bit(unsigned long long word) { return __builtin_ctzll(word); }
+    """
+    int ft_lowest_bit(unsigned long long word) noexcept nogil
+
+
+cdef int bits_reserve(BitTree *tree, Py_ssize_t n) except -1:
+    """Room for the numbers below n; those that are in stay in. n is at most 64 ** 6."""
+    cdef Py_ssize_t room = 64, old = tree.room, at, words, had
+    cdef int depth = 1, level
+    cdef uint64_t *grown
+    if n <= old:
+        return 0
+    while room < n:
+        room *= 64
+        depth += 1
+    for level in range(depth):
+        words = ((n - 1) >> (6 * (level + 1))) + 1
+        had = 0
+        if level < tree.depth:
+            had = ((old - 1) >> (6 * (level + 1))) + 1
+        grown = <uint64_t *>PyMem_RawRealloc(tree.levels[level], words * sizeof(uint64_t))
+        if grown == NULL:
+            raise MemoryError()
+        tree.levels[level] = grown
+        memset(grown + had, 0, (words - had) * sizeof(uint64_t))
+        if level >= tree.depth and level > 0:         # a new top: it knows the one word that was the top before
+            if tree.levels[level - 1][0]:
+                grown[0] = 1
+    tree.depth = depth
+    tree.room = n
+    return 0
+
+
+cdef void bits_free(BitTree *tree) noexcept:
+    cdef int level
+    for level in range(tree.depth):
+        PyMem_RawFree(tree.levels[level])
+    tree.depth = 0
+    tree.room = 0
+
+
+cdef void bits_add(BitTree *tree, Py_ssize_t i) noexcept nogil:
+    cdef int level
+    cdef uint64_t *word
+    cdef uint64_t before
+    for level in range(tree.depth):
+        word = &tree.levels[level][i >> 6]
+        before = word[0]
+        word[0] = before | <uint64_t>1 << (i & 63)
+        if before:
+            return
+        i >>= 6
+
+
+cdef void bits_drop(BitTree *tree, Py_ssize_t i) noexcept nogil:
+    cdef int level
+    cdef uint64_t *word
+    for level in range(tree.depth):
+        word = &tree.levels[level][i >> 6]
+        word[0] &= ~(<uint64_t>1 << (i & 63))
+        if word[0]:
+            return
+        i >>= 6
+
+
+cdef Py_ssize_t bits_next(const BitTree *tree, Py_ssize_t i) noexcept nogil:
+    """The smallest member >= i, or -1."""
+    cdef int level = 0
+    cdef uint64_t word
+    if i < 0:
+        i = 0
+    # up, until a word has a member at or behind our place
+    while True:
+        if level >= tree.depth or (i >> 6) > ((tree.room - 1) >> (6 * (level + 1))):
+            return -1
+        word = tree.levels[level][i >> 6] & (<uint64_t>0xFFFFFFFFFFFFFFFF << (i & 63))
+        if word:
+            break
+        i = (i >> 6) + 1
+        level += 1
+    i = (i >> 6 << 6) + ft_lowest_bit(word)
+    # and down to the first member below it
+    while level > 0:
+        level -= 1
+        i = (i << 6) + ft_lowest_bit(tree.levels[level][i])
+    return i
