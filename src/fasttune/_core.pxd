@@ -409,7 +409,7 @@ cdef class Reporter:
     cdef bint matches(self, Schema s, dict metrics) except -1
     cdef Schema learn(self, dict metrics, int *code)
     cdef Schema announce(self, tuple keys, bytes kinds)
-    cdef int commit(self, Schema s, const char *extra, Py_ssize_t n_extra, bytes checkpoint) except -9
+    cdef int commit(self, Schema s, const char *extra, Py_ssize_t n_extra, bytes checkpoint, int held) except -9
     cdef int decide(self, Schema s, double now, uint32_t step, int *judged_rung, int *failed) noexcept nogil
     cdef double clock(self, int kind, int column, double now, uint32_t step) noexcept nogil
 
@@ -422,6 +422,7 @@ cdef struct TrialRow:
     uint32_t base_iteration   # where the current attempt began
     uint32_t attempt          # starts so far
     uint32_t pid
+    uint32_t saved            # step of the report that its newest checkpoint belongs to
     int32_t source            # ring that its last start came from
     int32_t schema            # of the last report; -1 before the first
     int32_t held              # values that its place in `pool` can take

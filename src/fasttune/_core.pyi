@@ -46,6 +46,8 @@ KIND_DISCARD: Final = 38
 # Flags beside the decision: of an end, the trial was not running; of an answer, save first.
 REMOVED: Final = 32
 SAVE: Final = 8
+HELD: Final = 1
+FRESH: Final = 1
 
 # Where a trial stands in its Population.
 NOT_DUE: Final = 0
@@ -424,7 +426,7 @@ class Reporter:
         numbers: dict[str, Any],
         extra: dict[str, Any],
         extra_json: bytes,
-        checkpoint: str | None = None,
+        checkpoint: str | bytes | None = None,
     ) -> int: ...
 
 class IllegalTransition(ValueError):
@@ -498,3 +500,4 @@ def judgements(
 ) -> list[tuple[int, int, int, tuple[tuple[str, ...], bytes] | None, bytes, int]]: ...
 
 def whole_records(data: Buffer) -> int: ...
+def without_held(data: Buffer) -> tuple[Buffer, list[tuple[int, int, bytes]]]: ...

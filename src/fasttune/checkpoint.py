@@ -1,6 +1,6 @@
-"""What a trial saved: a directory on this machine, and the notes kept with it.
+"""What a trial saved: a directory on this machine or a few bytes in memory, and the notes kept with it.
 
-A checkpoint is never half there: directories are written beside their final place and renamed into it.
+A checkpoint is never half there: directories are written in a place of their own and renamed into their final one.
 """
 
 from __future__ import annotations
@@ -11,28 +11,39 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 METADATA_FILE = ".metadata.json"
-WRITING = ".writing"  # beside the checkpoints: what is in here is not finished, and nothing refers to it
+WRITING = ".writing"  # what is in a folder of this name is not finished, and nothing refers to it
+DICT_FILE = "_dict_checkpoint.pkl"  # in a directory: what from_dict, from_bytes or save_checkpoint() was given
+STATE_FILE = ".trainable.json"  # in a directory: iteration and totals of a class trainable
+
+LARGEST_HELD = 1 << 16  # bytes of a checkpoint that is passed on in memory; a larger one becomes a directory
+
+_MEMORY = "memory:"
+_HEAD = 4  # bytes that give the length of the notes
 
 
 class _Gone:
     """A method of old releases: asking for it says what to call now."""
 
     def __init__(self, name: str, instead: str) -> None:
-        self._text = f"Checkpoint.{name} is not offered: a checkpoint is a directory. Use {instead}."
+        self._text = f"Checkpoint.{name} is not offered: a checkpoint is on this machine. Use {instead}."
 
     def __get__(self, instance: object, owner: type | None = None) -> NoReturn:
         raise AttributeError(self._text)
 
 
 class Checkpoint:
-    """A handle on a checkpoint directory. Making one reads and writes nothing.
+    """A handle on what was saved: a directory of files, or a dict or bytes in memory (``from_dict``, ``from_bytes``).
 
-    Two handles are equal when they name the same directory. A handle can be given wherever a path can.
+    Making one of a directory reads and writes nothing, and ``path`` names it. One in memory costs microseconds to
+    report; it is written as files only by who asks for files (``path``, ``to_directory``, ``as_directory``). Two handles
+    are equal when they name the same directory, or hold the same bytes.
     """
 
-    __slots__ = ("path",)
+    __slots__ = ("_held", "_home", "_path")
 
-    path: str
+    _path: str | None
+    _held: bytes | Callable[[], bytes] | None  # notes and contents, see ``pack``; or what brings them
+    _home: str | None  # where it is written if its path is asked for; None: in a new temporary directory
 
     def __init__(self, path: str | os.PathLike[str], filesystem: None = None) -> None:
         text = os.fspath(path)
@@ -44,12 +55,92 @@ class Checkpoint:
                 f"{filesystem!r}; "
                 "copy it here first and give its local path"
             )
-        self.path = os.path.abspath(text)
+        self._path = os.path.abspath(text)
+        self._held = self._home = None
+
+    # ---- making one
 
     @classmethod
     def from_directory(cls, path: str | os.PathLike[str]) -> Checkpoint:
         """The handle on ``path``. Nothing is copied: the directory must stay until it has been reported."""
         return cls(path)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Checkpoint:
+        """A checkpoint in memory. ``data`` is copied now, by pickle: what it refers to may change afterwards."""
+        if not isinstance(data, dict):
+            raise TypeError(f"Checkpoint.from_dict needs a dict, got {type(data).__name__}: {data!r:.80}")
+        return cls._holding(pack(dumps(data)))
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Checkpoint:
+        """A checkpoint in memory, of bytes of your own or of what another's ``to_bytes`` gave."""
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise TypeError(f"Checkpoint.from_bytes needs bytes, got {type(data).__name__}")
+        return cls._holding(pack(bytes(data)))
+
+    @classmethod
+    def _holding(cls, held: bytes | Callable[[], bytes], home: str | None = None) -> Checkpoint:
+        self = object.__new__(cls)
+        self._path, self._held, self._home = None, held, home
+        return self
+
+    # ---- what is in it
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether it is in memory rather than a directory of files."""
+        return self._path is None
+
+    def to_bytes(self) -> bytes:
+        """The bytes that ``from_bytes`` was given, or the pickled dict. ValueError for a directory of files."""
+        if self._held is not None:
+            return unpack(self.held())[1]
+        try:
+            with open(os.path.join(self.path, DICT_FILE), "rb") as file:
+                return file.read()
+        except FileNotFoundError:
+            self._check_exists()
+            raise ValueError(
+                f"the checkpoint {self.path} is a directory of files, not made of a dict or bytes: "
+                "read the files, with as_directory()"
+            ) from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """An equal dict of your own. Unpickles: only for checkpoints whose origin you trust."""
+        import pickle
+
+        try:
+            data = pickle.loads(self.to_bytes())
+        except (pickle.UnpicklingError, EOFError) as error:
+            raise ValueError(f"the checkpoint was made of bytes that are no dict ({error}): use to_bytes()") from None
+        if not isinstance(data, dict):
+            raise ValueError(f"the checkpoint holds a {type(data).__name__}, not a dict: use to_bytes()")
+        return data
+
+    def held(self) -> bytes:
+        """What a checkpoint in memory is passed on as (see ``pack``). ValueError for a directory."""
+        if callable(self._held):
+            self._held = self._held()
+        if self._held is None:
+            raise ValueError(f"the checkpoint {self._path} is a directory, not in memory")
+        return self._held
+
+    # ---- as files
+
+    @property
+    def path(self) -> str:
+        """The directory. One in memory is written as files by asking, once: to the trial's folder if it is a trial's,
+        else to a new temporary directory, which stays."""
+        if self._path is not None:
+            return self._path
+        if self._home is None:
+            self._home = self.to_directory()
+        elif not os.path.isdir(self._home):
+            os.makedirs(os.path.dirname(self._home), exist_ok=True)
+            with whole_directory(self._home) as unfinished:
+                self._write_into(unfinished)
+        return self._home
 
     @property
     def filesystem(self) -> None:
@@ -63,33 +154,57 @@ class Checkpoint:
 
         self._check_exists()
         target = tempfile.mkdtemp(prefix="checkpoint_") if path is None else os.path.abspath(os.fspath(path))
-        if target != self.path:
-            shutil.copytree(self.path, target, dirs_exist_ok=True)
+        if self._path is None:
+            os.makedirs(target, exist_ok=True)
+            self._write_into(target)
+        elif target != self._path:
+            shutil.copytree(self._path, target, dirs_exist_ok=True)
         return target
 
     @contextmanager
     def as_directory(self) -> Iterator[str]:
-        """The directory itself, for reading. It is not a copy: what is changed in it stays changed."""
+        """The directory itself, for reading: what is changed in it stays changed. One in memory is written to a
+        temporary directory for the length of the block."""
+        import tempfile
+
         self._check_exists()
-        yield self.path
+        if self._path is not None:
+            yield self._path
+            return
+        with tempfile.TemporaryDirectory(prefix="checkpoint_") as folder:
+            self._write_into(folder)
+            yield folder
+
+    def _write_into(self, folder: str) -> None:
+        write_files(self.held(), folder)
+
+    # ---- notes
 
     def get_metadata(self) -> dict[str, Any]:
         """What ``set_metadata`` stored, {} if nothing was."""
         import json
 
+        if self._path is None:
+            found: dict[str, Any] = unpack(self.held())[0].get("metadata", {})
+            return found
         try:
-            with open(os.path.join(self.path, METADATA_FILE), encoding="utf-8") as file:
+            with open(os.path.join(self._path, METADATA_FILE), encoding="utf-8") as file:
                 metadata: dict[str, Any] = json.load(file)
         except FileNotFoundError:
             return {}
         return metadata
 
     def set_metadata(self, metadata: dict[str, Any]) -> None:
-        """Store JSON values with the checkpoint, in place of earlier ones."""
+        """Store JSON values with the checkpoint, in place of earlier ones. In memory: with this handle, for when it is
+        reported."""
         import json
 
+        if self._path is None:
+            notes, data = unpack(self.held())
+            self._held = pack(data, {**notes, "metadata": json.loads(json.dumps(metadata))})
+            return
         self._check_exists()
-        target = os.path.join(self.path, METADATA_FILE)
+        target = os.path.join(self._path, METADATA_FILE)
         with open(target + ".new", "w", encoding="utf-8") as file:
             json.dump(metadata, file)
         os.replace(target + ".new", target)
@@ -98,56 +213,136 @@ class Checkpoint:
         """Add JSON values to the stored ones; a key that is there already gets the new value."""
         self.set_metadata({**self.get_metadata(), **metadata})
 
+    # ---- as a value
+
     def __fspath__(self) -> str:
         return self.path
 
     def __repr__(self) -> str:
-        return f"Checkpoint(filesystem=local, path={self.path})"
+        if self._path is None:
+            return f"Checkpoint(in memory, {len(self.to_bytes())} bytes)"
+        return f"Checkpoint(filesystem=local, path={self._path})"
 
     def __eq__(self, other: object) -> bool:
-        return self.path == other.path if isinstance(other, Checkpoint) else NotImplemented
+        if not isinstance(other, Checkpoint):
+            return NotImplemented
+        if self._path is not None or other._path is not None:
+            return self._path == other._path
+        return self.to_bytes() == other.to_bytes()
 
     def __hash__(self) -> int:
-        return hash(self.path)
+        return hash(self._path if self._path is not None else self.to_bytes())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._path is not None:
+            return Checkpoint, (self._path,)
+        return Checkpoint._holding, (self.held(), self._home)
 
     def _check_exists(self) -> None:
-        if not os.path.isdir(self.path):
+        if self._path is not None and not os.path.isdir(self._path):
             raise FileNotFoundError(
-                f"checkpoint directory {self.path} does not exist; "
+                f"checkpoint directory {self._path} does not exist; "
                 "was it deleted, or did the experiment keep only its best checkpoints (num_to_keep)?"
             )
 
-    from_dict = _Gone("from_dict", "from_directory, after writing the dict to a file of your choice in it")
-    to_dict = _Gone("to_dict", "as_directory, and read the file that was written there")
-    from_bytes = _Gone("from_bytes", "from_directory")
-    to_bytes = _Gone("to_bytes", "as_directory")
     from_uri = _Gone("from_uri", "from_directory, with a local directory")
     to_uri = _Gone("to_uri", "to_directory, with a local directory")
 
 
+# ---- checkpoints in memory ---------------------------------------------------------------------------------
+
+
+def pack(data: bytes, notes: dict[str, Any] | None = None) -> bytes:
+    """A checkpoint in memory as one piece: the length of the notes (uint32), the notes as JSON, the contents.
+
+    Notes: ``counters`` of a class trainable, ``metadata`` of the user.
+    """
+    if not notes:
+        return bytes(_HEAD) + data
+    import json
+
+    text = json.dumps(notes, default=lambda number: number.item()).encode()  # users count in numpy too
+    return len(text).to_bytes(_HEAD, "little") + text + data
+
+
+def unpack(held: bytes) -> tuple[dict[str, Any], bytes]:
+    """(notes, contents) of what ``pack`` made."""
+    n = int.from_bytes(held[:_HEAD], "little")
+    if not n:
+        return {}, held[_HEAD:]
+    import json
+
+    notes: dict[str, Any] = json.loads(held[_HEAD : _HEAD + n])
+    return notes, held[_HEAD + n :]
+
+
+def dumps(value: Any) -> bytes:
+    """Pickled; with cloudpickle where needed (functions, classes of the main script)."""
+    import pickle
+
+    try:
+        return pickle.dumps(value, protocol=5)
+    except (pickle.PicklingError, AttributeError, TypeError):
+        import cloudpickle
+
+        data: bytes = cloudpickle.dumps(value, protocol=5)
+        return data
+
+
+def write_files(held: bytes, folder: str) -> None:
+    """Write a checkpoint in memory as the files that stand for it in a directory."""
+    import json
+
+    notes, data = unpack(held)
+    with open(os.path.join(folder, DICT_FILE), "wb") as file:
+        file.write(data)
+    for name, note in ((STATE_FILE, notes.get("counters")), (METADATA_FILE, notes.get("metadata"))):
+        if note is not None:
+            with open(os.path.join(folder, name), "w", encoding="utf-8") as text:
+                json.dump(note, text)
+
+
+def memory_name(trial: int, step: int) -> str:
+    """What a checkpoint in memory is called where a directory has its path."""
+    return f"{_MEMORY}{trial}/{step}"
+
+
+def memory_key(name: str) -> tuple[int, int] | None:
+    """(trial, step) of such a name; None for a path."""
+    if not name.startswith(_MEMORY):
+        return None
+    trial, _, step = name[len(_MEMORY) :].partition("/")
+    return int(trial), int(step)
+
+
+# ---- directories that are whole or not there ---------------------------------------------------------------
+
+
 @contextmanager
-def whole_directory(target: str) -> Iterator[str]:
+def whole_directory(target: str, staging: str | None = None) -> Iterator[str]:
     """A new directory of the same name to write in; it becomes ``target`` when the block ends well.
 
-    If the block raises, nothing stays behind. A directory that stands at ``target`` is replaced in the end.
+    If the block raises, nothing stays behind. A directory that stands at ``target`` is replaced in the end. ``staging``:
+    a folder of the same file system for unfinished ones, which stays; None: one beside the target, which does not.
     """
     parent, name = os.path.split(target)
-    staging = os.path.join(parent, WRITING)
-    unfinished = os.path.join(staging, name)
-    os.makedirs(staging, exist_ok=True)
+    own = WRITING if staging is None else f"{os.getpid()}_{os.path.basename(parent)}"
+    folder = os.path.join(parent if staging is None else staging, own)
+    unfinished = os.path.join(folder, name)
+    os.makedirs(folder, exist_ok=True)
     _remove(unfinished)  # of a trial that was killed here
     os.mkdir(unfinished)
     try:
         yield unfinished
-        _rename_over(unfinished, target)
+        rename_over(unfinished, target)
     except BaseException:
         _remove(unfinished)
         raise
     finally:
-        _leave(os.rmdir, staging)
+        _leave(os.rmdir, folder)
 
 
-def copy_whole(source: str, target: str) -> None:
+def copy_whole(source: str, target: str, staging: str | None = None) -> None:
     """Copy a directory so that ``target`` is either all there or not at all. Links are followed."""
     import shutil
 
@@ -156,11 +351,11 @@ def copy_whole(source: str, target: str) -> None:
             f"the reported checkpoint {source} is not a directory; "
             "report it before the temporary directory that holds it is deleted"
         )
-    with whole_directory(target) as unfinished:
+    with whole_directory(target, staging) as unfinished:
         shutil.copytree(source, unfinished, dirs_exist_ok=True)
 
 
-def _rename_over(unfinished: str, target: str) -> None:
+def rename_over(unfinished: str, target: str) -> None:
     """Rename a directory into place. An old one is moved aside first: directories cannot be swapped."""
     if os.path.isdir(target):
         old = unfinished + ".old"
@@ -185,3 +380,10 @@ def _leave(step: Callable[[str], object], path: str) -> None:
         step(path)
     except OSError:
         return
+
+
+def remove_unfinished(folder: str) -> None:
+    """Delete what killed processes left of checkpoints that they were writing, or deleting, in this experiment."""
+    import shutil
+
+    shutil.rmtree(os.path.join(folder, WRITING), ignore_errors=True)

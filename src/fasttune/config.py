@@ -63,6 +63,10 @@ class CheckpointConfig(_ShowsChanges):
         checkpoint_score_order: "max" or "min", which end of that metric is better.
         checkpoint_frequency: class trainables save every so many iterations; 0: never by count.
         checkpoint_at_end: class trainables save when they end. None: the door decides.
+        scope: "trial": num_to_keep counts for each trial; "experiment": for all of them together. Then the latest of a
+            trial stays besides until the trial is over.
+
+    Of checkpoints in memory, None keeps a trial's newest and its best (by the score attribute, or the run's metric).
     """
 
     num_to_keep: int | None = None
@@ -70,8 +74,13 @@ class CheckpointConfig(_ShowsChanges):
     checkpoint_score_order: str = "max"
     checkpoint_frequency: int = 0
     checkpoint_at_end: bool | None = None
+    scope: Literal["trial", "experiment"] = "trial"
 
     def __post_init__(self) -> None:
+        if self.scope not in ("trial", "experiment"):
+            raise ValueError(f"scope must be 'trial' or 'experiment', got {self.scope!r}")
+        if self.scope == "experiment" and self.num_to_keep is None:
+            raise ValueError("scope='experiment' says what num_to_keep counts: give num_to_keep too")
         if self.num_to_keep is not None and self.num_to_keep < 1:
             raise ValueError(
                 f"num_to_keep must be None or at least 1, got {self.num_to_keep!r}: the latest checkpoint is "

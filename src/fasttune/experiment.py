@@ -16,10 +16,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from fasttune import _core
+from fasttune.checkpoint import Checkpoint, memory_key, memory_name
 from fasttune.error import JournalError, TuneError
 from fasttune.orders import Orders, Shelf
 from fasttune.records import CONFIGS_HEAD, FORMAT, ExperimentRecords, first_meta
-from fasttune.result import flatten
+from fasttune.result import flatten, number
 from fasttune.retention import Retention
 from fasttune.rule import CompiledRule
 from fasttune.schedulers.base import Change, compiled_rule
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 CODES = {"CONTINUE": _core.CONTINUE, "NOOP": _core.CONTINUE, "STOP": _core.STOP, "PAUSE": _core.PAUSE}
 REPORT_BIT = 1 << _core.KIND_REPORT
+SCORED = 1 << _core.KIND_CHECKPOINT  # the reports that checkpoints belong to
 ENDS = 1 << _core.KIND_END
 STARTS = 1 << _core.KIND_START | 1 << _core.KIND_RESUMED
 LOOKAHEAD = 200  # trials a scheduler that chooses may choose from
@@ -107,7 +109,7 @@ class Happening(NamedTuple):
     hook: str
     trial: int
     result: dict[str, Any] | None = None
-    checkpoint: str | None = None
+    checkpoint: str | Checkpoint | None = None
 
 
 class ExperimentState(ExperimentRecords):
@@ -152,7 +154,8 @@ class ExperimentState(ExperimentRecords):
         self._seen_last: set[int] = set()
         self._added: set[int] = set()
         self.retention = Retention(spec.checkpoint) if spec.checkpoint.num_to_keep is not None else None
-        self.surplus: list[str] = []  # checkpoints to be deleted once the journal holds what has been folded
+        self._surplus: dict[str, None] = {}  # checkpoints to be deleted once the journal holds what has been folded
+        self._saved_by: dict[str, int] = {}  # trial of each checkpoint that the retention knows
         self.live = True  # False: an earlier session is replayed
         self._folders: set[str] = set()  # that users' functions named
         self._names = (
@@ -183,9 +186,10 @@ class ExperimentState(ExperimentRecords):
         watch = 0
         searcher = self.searcher
         hears_results = searcher is not None and type(searcher).on_trial_result is not Searcher.on_trial_result
-        scores = self.retention is not None and self.retention.attribute is not None
-        if hears_results or scores or "on_trial_result" in self.hooks:  # those that wait are seen anyway
+        self._hears_reports = hears_results or "on_trial_result" in self.hooks  # those that wait are seen anyway
+        if self._hears_reports:
             watch |= REPORT_BIT
+        watch |= SCORED
         hears_ends = searcher is not None or bool(self.hooks & {"on_trial_complete", "on_trial_error"})
         if self.asks or hears_ends or self.retention is not None:
             watch |= ENDS
@@ -348,17 +352,18 @@ class ExperimentState(ExperimentRecords):
             return Start(i, config, *self.restored, rung, self.spec.restore, attempt, ask_from, standing)
         path, step, seconds = found
         if self.retention is not None:
-            self.retention.started(i, path)
+            self._drop(self.retention.started(i, path))
         return Start(i, config, step, seconds, rung, path, attempt, ask_from, standing)
 
     def start_point(self, i: int) -> tuple[str, int, float] | None:
-        """(directory, iteration, seconds so far) of the newest checkpoint that trial i has, or was given."""
+        """(directory or name in memory, iteration, seconds so far) of the newest checkpoint that trial i has, or was
+        given."""
         found = self.latest_checkpoint(i)
         if found is None:
             return None
         path, step = found
         origin = self._origins.get(i)
-        if origin is not None and os.path.join(self.path, origin.path) == path:
+        if origin is not None and self.absolute(origin.path) == path:
             return path, step, origin.seconds
         return path, step, self._seconds_up_to(i, step)
 
@@ -495,6 +500,10 @@ class ExperimentState(ExperimentRecords):
     def _on_report(self, event: tuple[Any, ...]) -> None:
         _, i, flags, step, time, (schema, values, extra) = event
         decision = flags & 7
+        if self.retention is not None and self.retention.waits_for(i, step):
+            self._score(i, step, time, (schema, values, extra))
+        if not self._hears_reports and decision != _core.WAIT:
+            return
         metrics = self.metrics_of(schema, values, extra)
         result = self.result_of(i, metrics, step, time, self.table.times(i)[3], False)
         # the searcher is handed the dict that the scheduler was: HyperBandForBOHB adds the budget to it
@@ -504,8 +513,6 @@ class ExperimentState(ExperimentRecords):
         if decision != _core.STOP and self.searcher is not None:
             self.searcher.on_trial_result(self.trial_id(i), flat)
         self._happen("on_trial_result", i, result)
-        if self.retention is not None:
-            self.surplus += self.retention.reported(i, step, {**result, **metrics})
 
     def _answer(self, i: int, result: dict[str, Any], flat: dict[str, Any]) -> int:
         """Decide about a report that waits, do what the scheduler orders, and then answer it."""
@@ -565,25 +572,50 @@ class ExperimentState(ExperimentRecords):
             self.searcher.on_trial_complete(self.trial_id(i), flat, error=False)
         self._happen("on_trial_complete", i)
 
-    def _leave(self, i: int) -> None:
-        """Trial i, or this attempt of it, is over."""
+    def _leave(self, i: int, over: bool = True) -> None:
+        """Trial i is over, or (``over=False``) this attempt of it."""
         self._handed.discard(i)
         self.pausing.discard(i)
         self._undone.pop(i, None)
         if self.shelf.gone(i):
             self.tell_to_discard(i)
         if self.retention is not None:
-            self.surplus += self.retention.ended(i)
+            self._drop(self.retention.ended(i, over))
 
     def _on_checkpoint(self, event: tuple[Any, ...]) -> None:
-        path = os.path.join(self.path, event[5])
+        _, i, flags, step, _, path = event
+        path = memory_name(i, step) if flags & _core.HELD else os.path.join(self.path, path)
+        if self.retention is None and flags & _core.HELD:  # there is always a rule for those in memory
+            self.retention = Retention(self.spec.checkpoint, self.spec.metric, self.spec.mode)
+            self.watch |= ENDS
         if self.retention is not None:
-            self.surplus += self.retention.saved(event[1], event[3], path)
+            self._surplus.pop(path, None)  # written anew
+            self._saved_by[path] = i
+            self._drop(self.retention.saved(i, step, path))
+            last = self.table.last(i)
+            if last is not None and self.table.iteration(i) == step and self.retention.waits_for(i, step):
+                self._score(i, step, self.table.times(i)[2], last)
         if self.live:
-            self.orders.saved(event[1])
-            self.shelf.saved(event[1])
-        self._happen("on_checkpoint", event[1], checkpoint=path)
-        self._happen("on_trial_save", event[1])
+            self.orders.saved(i)
+            self.shelf.saved(i)
+            if "on_checkpoint" in self.hooks:
+                self._happen("on_checkpoint", i, checkpoint=self.checkpoint_at(path))
+        self._happen("on_trial_save", i)
+
+    def _score(self, i: int, step: int, time: float, report: tuple[int, Any, bytes | None]) -> None:
+        """The report that a checkpoint belongs to has come."""
+        assert self.retention is not None
+        attribute = self.retention.attribute or ""
+        found = self.metrics_of(*report)
+        if attribute not in found:  # one of those that every result has, or none
+            found = self.result_of(i, found, step, time, self.table.times(i)[3], False)
+        self._drop(self.retention.reported(i, step, number(found.get(attribute))))
+
+    def _drop(self, paths: list[str]) -> None:
+        """These checkpoints are not kept any more."""
+        for path in paths:
+            self._surplus[path] = None
+            self.unlist(self._saved_by.pop(path), path)
 
     def _on_changed(self, event: tuple[Any, ...]) -> None:
         i = event[1]
@@ -592,19 +624,19 @@ class ExperimentState(ExperimentRecords):
             self.tell_to_discard(i)
         origin = self._origins.get(i)
         if self.retention is not None and origin is not None:
-            self.retention.started(i, os.path.join(self.path, origin.path))
+            self._drop(self.retention.started(i, self.absolute(origin.path)))
 
     def _on_error(self, event: tuple[Any, ...]) -> None:
         i = event[1]
-        self._leave(i)
+        limit = self.spec.failure.max_failures
+        again = self.stopping is None and (limit == -1 or self.table.failures(i) <= limit)
+        self._leave(i, over=self.live and not again)
         if not self.live:
             self._errored.add(i)
             if self.asks:
                 self.scheduler.on_trial_error(self, self.trials[i])
                 self.orders.hear()
             return
-        limit = self.spec.failure.max_failures
-        again = self.stopping is None and (limit == -1 or self.table.failures(i) <= limit)
         if self.asks:
             self.scheduler.on_trial_error(self, self.trials[i])
             self.orders.hear()
@@ -660,7 +692,7 @@ class ExperimentState(ExperimentRecords):
         told = {
             "config": None if change.config is None else plain_json(change.config),
             "donor": None if change.donor is None else change.donor.index,
-            "checkpoint": None if path is None else os.path.relpath(path, self.path),
+            "checkpoint": None if path is None else self.relative(path),
             "iteration": step,
             "seconds": seconds,
             "tag": change.tag,
@@ -715,8 +747,9 @@ class ExperimentState(ExperimentRecords):
             self.stop_all(f"{type(self.stopper).__name__} says so")
 
     def take_surplus(self) -> list[str]:
-        surplus, self.surplus = self.surplus, []
-        return surplus
+        """Directories and names in memory of the checkpoints that are to be deleted."""
+        surplus, self._surplus = self._surplus, {}
+        return list(surplus)
 
     def take_entries(self) -> list[Entry]:
         entries, self.entries = self.entries, []
@@ -730,7 +763,9 @@ class ExperimentState(ExperimentRecords):
         happened, self.happened = self.happened, []
         return happened
 
-    def _happen(self, hook: str, i: int, result: dict[str, Any] | None = None, checkpoint: str | None = None) -> None:
+    def _happen(
+        self, hook: str, i: int, result: dict[str, Any] | None = None, checkpoint: str | Checkpoint | None = None
+    ) -> None:
         if hook in self.hooks and self.live:
             self.happened.append(Happening(hook, i, result, checkpoint))
 
@@ -759,6 +794,7 @@ class ExperimentState(ExperimentRecords):
         for k in range(len(self._given_out)):
             self._given_out[k] = sum(c.n for c in self._chunks if c.experiment == k)
         self._suggested_by_searcher = len(self._suggested)
+        self._forget_missing_checkpoints()
         self._do_what_was_decided()
         self._requeue_unfinished(resume)
         self.orders.after_replay()
@@ -774,6 +810,8 @@ class ExperimentState(ExperimentRecords):
                 self.given[i] = config
             self._add(range(i, i + 1))
         elif kind == _core.KIND_REQUEUED:
+            if event[2] & _core.FRESH and self.retention is not None:
+                self._drop(self.retention.forget(event[1]))
             self._undone.pop(event[1], None)
             self.pausing.discard(event[1])
             if event[1] in self._errored:
@@ -781,6 +819,23 @@ class ExperimentState(ExperimentRecords):
                 self._add_again(event[1])
         elif kind in self._HANDLERS:
             self._HANDLERS[kind](self, event)
+
+    def _forget_missing_checkpoints(self) -> None:
+        """Bring what the rule keeps, and the replay says was dropped, together with what is there: the earlier session
+        may have had another rule, or was killed before it had deleted."""
+        stored = self.storage.checkpoint_keys() if self.storage is not None else set()
+
+        def exists(path: str) -> bool:
+            key = memory_key(path)
+            return os.path.isdir(path) if key is None else key in stored
+
+        kept = set(self.retention.kept) if self.retention is not None else set()
+        self._surplus = {path: None for path in self._surplus if exists(path)}
+        self._surplus |= {name: None for key in stored if (name := memory_name(*key)) not in kept}
+        if self.retention is not None:
+            self.retention.keep_only(exists)
+        for path in [path for path in kept if memory_key(path) and not exists(path)]:
+            self.unlist(self._saved_by.pop(path), path)
 
     def _add_again(self, i: int) -> None:
         if self.asks:
@@ -819,17 +874,25 @@ class ExperimentState(ExperimentRecords):
             if wish == ResumeType.SKIP:
                 if status in ("PENDING", "RUNNING", "PAUSED"):
                     self._record(_core.KIND_END, i, 0, flags=_core.STOP)
+                if self.retention is not None:
+                    self._drop(self.retention.ended(i))
                 continue
-            if wish == ResumeType.RESTART:
-                self._forget_checkpoints(i)
-            elif status == "PAUSED" and self.chooses:
+            if wish == ResumeType.RESTART and (i in self._checkpoints or i in self._origins):
+                if self.retention is not None:
+                    self._drop(self.retention.forget(i))
+                for _, path in self._checkpoints.get(i, ()):
+                    self._surplus[self.absolute(path)] = None
+                self._record(_core.KIND_REQUEUED, i, 0, flags=_core.FRESH)
+            elif status == "PAUSED" and self.chooses and wish != ResumeType.RESTART:
                 continue  # it stays so until it is chosen
-            if status != "PENDING":
+            elif status != "PENDING":
                 self._record(_core.KIND_REQUEUED, i, 0)
             if status == "ERROR":
                 self._add_again(i)
             if not self.chooses:
                 self.waiting.append(i)
+        for i in self._on_given:  # what another trial goes on from stays
+            self._surplus.pop(self.absolute(self._origins[i].path), None)
 
     def judgements(self) -> Iterator[tuple[int, int, float, int, bool]]:
         """(trial, rung, value, sequence, whether it was stopped) of each judgement of a compiled rule, in their order."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from fasttune import _core
 from fasttune.callback import CallbackList
+from fasttune.checkpoint import Checkpoint, memory_key, memory_name, remove_unfinished
 from fasttune.error import JournalError, TuneError
 from fasttune.executors.base import Death, Executor, Job, Program, ProgramTrainable
 from fasttune.executors.host import failure_text
@@ -42,7 +43,7 @@ from fasttune.trainable import call_form, counted_in
 
 if TYPE_CHECKING:
     from fasttune.config import RunSpec
-    from fasttune.storage.base import Entry
+    from fasttune.storage.base import Entry, Held, Key
 
 COMMIT_S = 0.02  # a report is in the database at most this much later (in its ring it is at once)
 COMMIT_BYTES = 1 << 18
@@ -129,6 +130,7 @@ class TuneLoop:
             check_possible(self._machine, request)
         self._supply = Supply(self._machine)
         recover_rings(spec.path, self.storage)
+        remove_unfinished(spec.path)
         sources = self.storage.positions()
         hooks = frozenset(hook for hook in LOG_HOOKS if self.callbacks.wants(hook))
         self._executor = executor = self._make_executor(requests[0], max(sources, default=0) + 1)
@@ -332,9 +334,12 @@ class TuneLoop:
 
     def _take_in(self, source: int, position: int, data: Any) -> None:
         """Keep records for the journal, then fold them: whatever a scheduler raises, they are not lost."""
-        self._entries.append((source, position, data))
+        rest, held = _core.without_held(data)
+        for trial, step, checkpoint in held:
+            self.state.unsaved[memory_name(trial, step)] = checkpoint
+        self._entries.append((source, position, rest))
         self._bytes += len(data)
-        self.state.handle(source, data)
+        self.state.handle(source, rest)
         self._keep_own()
 
     def _keep_own(self) -> None:
@@ -349,16 +354,38 @@ class TuneLoop:
 
     def _commit(self) -> None:
         """Store what has been folded, then let the rings reuse its space."""
-        if self._entries:
-            self.storage.append(self._entries)
+        surplus = self.state.take_surplus() if hasattr(self, "state") else []
+        directories, dropped = self._sorted_out(surplus) if surplus else ([], [])
+        if self._entries or dropped:
+            self.storage.append(self._entries, self._kept_in_memory(), dropped)
             self._entries = []
+            if hasattr(self, "state"):
+                self.state.unsaved.clear()
         self._unstored = False
         self._bytes = 0
         self._committed_at = time.monotonic()
         if self._executor is not None:
             self._executor.release()
-        for path in self.state.take_surplus() if hasattr(self, "state") else ():
-            delete(path)
+        for path in directories:
+            delete(path, self.spec.path)
+
+    def _sorted_out(self, surplus: list[str]) -> tuple[list[str], list[Key]]:
+        """Surplus checkpoints: directories to delete, and those in memory to delete from the storage. What has come
+        since the last commit never reaches it."""
+        directories: list[str] = []
+        dropped: list[Key] = []
+        for name in surplus:
+            key = memory_key(name)
+            if key is None:
+                directories.append(name)
+            elif self.state.unsaved.pop(name, None) is None:
+                dropped.append(key)
+        return directories, dropped
+
+    def _kept_in_memory(self) -> list[Held]:
+        """Checkpoints in memory that have come since the last commit and are kept."""
+        unsaved = self.state.unsaved if hasattr(self, "state") else {}
+        return [(*key, data) for name, data in unsaved.items() if (key := memory_key(name)) is not None]
 
     def _drain_within(self) -> None:
         """A trial in this process found its ring full: fold and store without starting or ending anything."""
@@ -440,6 +467,12 @@ class TuneLoop:
         state = self.state
         experiment, local = self._place_in_variants(start.trial)
         spec = self.spec
+        try:
+            checkpoint = None if start.checkpoint is None else state.contents(start.checkpoint)
+        except FileNotFoundError as error:  # another attempt goes on from the one before it
+            state.unlist(start.trial, start.checkpoint or "")
+            state.fail(start.trial, f"trial {state.trial_id(start.trial)} cannot go on: {error}")
+            return None
         job = Job(
             start.trial,
             experiment,
@@ -448,7 +481,7 @@ class TuneLoop:
             start.iteration,
             start.base_total,
             start.rung,
-            start.checkpoint,
+            checkpoint,
             start.attempt,
             state.trial_name(start.trial) if spec.trial_name_creator else None,
             state.trial_dirname(start.trial),
@@ -553,6 +586,7 @@ class TuneLoop:
         self._commit()
         executor.close()
         self._executor = None
+        remove_unfinished(self.spec.path)
         self._write_table()
         self._write_files()
 
@@ -566,7 +600,7 @@ class TuneLoop:
         executor.halt()
         try:
             if entries:
-                self.storage.append(entries)
+                self.storage.append(entries, self._kept_in_memory())
             del entries
             executor.close()  # leaves the rings that hold more than was released
             recover_rings(self.spec.path, self.storage)
@@ -605,9 +639,7 @@ class TuneLoop:
             if result is not None:
                 more["result"] = result
             if checkpoint is not None:
-                from fasttune.checkpoint import Checkpoint
-
-                more["checkpoint"] = Checkpoint(checkpoint)
+                more["checkpoint"] = Checkpoint(checkpoint) if isinstance(checkpoint, str) else checkpoint
             self.callbacks.fire(hook, iteration=self._turns, trials=trials, trial=trials[trial], **more)
 
     def _start_reporting(self) -> None:

@@ -10,10 +10,12 @@ import json
 import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from struct import Struct
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from fasttune import _core
+from fasttune.checkpoint import Checkpoint, memory_key, memory_name
 from fasttune.error import IllegalTransitionError, JournalError, TrialFailedError
 from fasttune.result import ReportBlock, flatten, history, make_result, reports_by_trial, results_of
 from fasttune.search.plan import tag_name, tag_value
@@ -42,10 +44,9 @@ class Chunk(NamedTuple):
 class Origin(NamedTuple):
     """Where a changed trial goes on from: a checkpoint, perhaps another trial's."""
 
-    path: str  # relative to the experiment's folder
+    path: str  # relative to the experiment's folder, or a name in memory
     step: int
     seconds: float  # time_total_s there
-    own: int  # checkpoints of its own that the trial had before
 
 
 class Changed(NamedTuple):
@@ -85,12 +86,15 @@ class ExperimentRecords:
         self._told: dict[int, dict[str, Any]] = {}  # name, folder and resources where a user's function gave them
         self._errors: dict[int, str] = {}
         self._exceptions: dict[int, bytes] = {}
-        self._checkpoints: dict[int, list[tuple[int, str]]] = {}
+        self._checkpoints: dict[int, list[tuple[int, str]]] = {}  # step, and path or name in memory
+        self._stored: set[tuple[int, int]] | None = None  # checkpoints in memory that are stored, if only those count
+        self.unsaved: dict[str, bytes] = {}  # checkpoints in memory by name that are not stored yet
         self._saved_at: dict[int, tuple[int, float]] = {}  # iteration and time_total_s of the newest checkpoint
         self._configs: dict[int, dict[str, Any]] = {}  # of trials that were changed
         self._tags: dict[int, str] = {}
         self._requests: dict[int, Any] = {}
         self._origins: dict[int, Origin] = {}
+        self._on_given: set[int] = set()  # trials that have saved nothing since they were given their origin
         self._lineage: list[Changed] = []
         self._blocks: tuple[int, list[ReportBlock]] | None = None
         self.interrupted = False
@@ -134,15 +138,25 @@ class ExperimentRecords:
             self._exceptions[event[1]] = event[5]
 
     def _note_checkpoint(self, event: tuple[Any, ...]) -> None:
-        _, trial, _, step, _, path = event
+        _, trial, flags, step, _, path = event
+        if flags & _core.HELD:
+            if self._stored is not None and (trial, step) not in self._stored:
+                return
+            path = memory_name(trial, step)
         kept = self._checkpoints.setdefault(trial, [])
-        if not kept or kept[-1] != (step, path):
-            kept.append((step, path))
+        if kept and step <= kept[-1][0] and (step, path) in kept:  # another attempt, at the same place
+            kept.remove((step, path))
+        kept.append((step, path))
+        self._on_given.discard(trial)
         if step == self.table.iteration(trial):
             self._saved_at[trial] = step, self._seconds(trial)
         else:  # its report is not there yet, or others are
             started, _, _, _, base_total, _ = self.table.times(trial)
             self._saved_at[trial] = step, base_total + event[4] - started
+
+    def _note_requeued(self, event: tuple[Any, ...]) -> None:
+        if event[2] & _core.FRESH:
+            self._forget_checkpoints(event[1])
 
     def _note_changed(self, event: tuple[Any, ...]) -> None:
         _, trial, _, step, time, text = event
@@ -157,8 +171,8 @@ class ExperimentRecords:
             self._requests[trial] = told["resources"]
         self._saved_at.pop(trial, None)
         if told["checkpoint"] is not None:
-            own = len(self._checkpoints.get(trial, ()))
-            self._origins[trial] = Origin(told["checkpoint"], told["iteration"], told["seconds"], own)
+            self._origins[trial] = Origin(told["checkpoint"], told["iteration"], told["seconds"])
+            self._on_given.add(trial)
         self._lineage.append(
             Changed(time, trial, step, told["donor"], told["iteration"], before, self._configs.get(trial, before))
         )
@@ -170,6 +184,7 @@ class ExperimentRecords:
         _core.KIND_ERROR: _note_error,
         _core.KIND_EXCEPTION: _note_exception,
         _core.KIND_CHECKPOINT: _note_checkpoint,
+        _core.KIND_REQUEUED: _note_requeued,
         _core.KIND_CHANGED: _note_changed,
     }
 
@@ -180,6 +195,7 @@ class ExperimentRecords:
         meta = first_meta(entries, path)
         records = cls(meta, storage, path)
         records.variants = [Variants.from_meta(one) for one in meta["variants"]]
+        records._stored = storage.checkpoint_keys()
         for source, _, data in entries:
             records.fold(source, data)
         return records
@@ -379,31 +395,79 @@ class ExperimentRecords:
         """The name of the trial's folder in that of the experiment."""
         return self._told.get(i, {}).get("dirname") or folder_name(self.trial_name(i), self._sampled_tag(i))
 
-    def checkpoints(self, i: int) -> list[tuple[str, dict[str, Any]]]:
-        kept = self._checkpoints.get(i)
+    def checkpoints(self, i: int) -> list[tuple[str | Checkpoint, dict[str, Any]]]:
+        kept = [(step, path) for step, path in self._checkpoints.get(i, ()) if self.has_checkpoint(path)]
         if not kept:
             return []
         results = {result["training_iteration"]: result for result in self.results(i)}
-        return [
-            (os.path.join(self.path, path), results.get(step, {}))
-            for step, path in kept
-            if os.path.isdir(os.path.join(self.path, path))
-        ]
+        return [(self.checkpoint_at(path), results.get(step, {})) for step, path in kept]
 
     def latest_checkpoint(self, i: int) -> tuple[str, int] | None:
-        """(directory, iteration) of the newest checkpoint of trial i that is on disk, or of that which it was given."""
-        own = self._checkpoints.get(i, [])
-        origin = self._origins.get(i)
-        given = [] if origin is None else [(origin.step, origin.path)]
-        before = 0 if origin is None else origin.own
-        for step, path in reversed([*own[:before], *given, *own[before:]]):
-            whole = os.path.join(self.path, path)
-            if self._is_there(whole):
-                return whole, step
-        return None
+        """(directory or name in memory, iteration) of the newest checkpoint of trial i that is kept, or of that which it
+        was given. Whether a directory is still there is not looked at.
+        """
+        kept, origin = self._checkpoints.get(i), self._origins.get(i)
+        if kept and i not in self._on_given:
+            step, path = kept[-1]
+            return self.absolute(path), step
+        return None if origin is None else (self.absolute(origin.path), origin.step)
 
-    def _is_there(self, checkpoint: str) -> bool:
-        return os.path.isdir(checkpoint)
+    def absolute(self, path: str) -> str:
+        """A checkpoint's directory by its path in the experiment's folder; a name in memory as it is."""
+        return path if memory_key(path) else os.path.join(self.path, path)
+
+    def relative(self, path: str) -> str:
+        """The reverse of :meth:`absolute`."""
+        return path if memory_key(path) else os.path.relpath(path, self.path)
+
+    def unlist(self, i: int, path: str) -> None:
+        """A checkpoint of trial i is not kept any more."""
+        relative = self.relative(path)
+        kept = self._checkpoints.get(i, [])
+        kept[:] = [one for one in kept if one[1] != relative]
+        origin = self._origins.get(i)
+        if origin is not None and origin.path == relative:
+            del self._origins[i]
+            self._on_given.discard(i)
+
+    def has_checkpoint(self, path: str) -> bool:
+        """Whether what is called so is there: a directory (relative to the experiment's or not) or one in memory."""
+        key = memory_key(path)
+        if key is None:
+            return os.path.isdir(os.path.join(self.path, path))
+        if path in self.unsaved or self._stored is not None:
+            return path in self.unsaved or key in (self._stored or ())
+        return self.storage is not None and self.storage.checkpoint(*key) is not None
+
+    def checkpoint_at(self, path: str) -> str | Checkpoint:
+        """The directory of this name, or the checkpoint in memory; its bytes are read when somebody needs them."""
+        key = memory_key(path)
+        if key is None:
+            return self.absolute(path)
+        home = os.path.join(self.path, self.trial_dirname(key[0]), f"saved_{key[1]:06d}")
+        return Checkpoint._holding(self.unsaved.get(path) or partial(self.held_checkpoint, path), home)
+
+    def contents(self, path: str) -> str | bytes:
+        """What a trial is to go on from: the directory, or the bytes of a checkpoint in memory. FileNotFoundError."""
+        if memory_key(path):
+            return self.held_checkpoint(path)
+        if not os.path.isdir(path):
+            raise FileNotFoundError(f"the checkpoint {path} is not there any more; was it deleted by hand?")
+        return path
+
+    def held_checkpoint(self, name: str) -> bytes:
+        """A checkpoint in memory by its name. FileNotFoundError when it is not kept any more."""
+        found = self.unsaved.get(name)
+        key = memory_key(name)
+        if found is None and key is not None and self.storage is not None:
+            found = self.storage.checkpoint(*key)
+        if found is None:
+            trial, step = key or (0, 0)
+            raise FileNotFoundError(
+                f"the checkpoint of trial {self.trial_id(trial)} at iteration {step} is not in {self.path} any more; "
+                "was a better or a newer one kept in its place (num_to_keep)?"
+            )
+        return found
 
     def lineage(self) -> list[Changed]:
         """Which trials were changed, in order: who copied whom, when, and what changed."""
@@ -413,6 +477,7 @@ class ExperimentRecords:
         """Trial i starts over."""
         self._checkpoints.pop(i, None)
         self._origins.pop(i, None)
+        self._on_given.discard(i)
         self._saved_at.pop(i, None)
 
     def _seconds(self, i: int) -> float:

@@ -1,40 +1,50 @@
-"""Which checkpoints of a trial stay on disk.
+"""Which checkpoints stay.
 
 ``surplus`` is the rule; ``Retention`` applies it as checkpoints and reports come in, in the order of the journal, so
 that a resumed run goes on where the first one was. Neither touches a file: the loop deletes what they name when the
-journal holds the checkpoint that replaces it.
+journal holds the checkpoint that replaces it. A checkpoint goes by its directory or, in memory, by its name.
 """
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Collection, Mapping, Sequence
+from bisect import bisect_left, insort
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from fasttune.result import number
+from fasttune.checkpoint import WRITING, memory_key
 
 if TYPE_CHECKING:
     from fasttune.config import CheckpointConfig
 
 
 class Kept(NamedTuple):
-    """A checkpoint on disk. ``score`` is None when its report has no number there, or has not come."""
+    """A checkpoint that is there. ``score`` is None when its report has no number there, or has not come."""
 
     path: str
     score: float | None = None
 
 
-def surplus(kept: Sequence[Kept], most: int, order: str | None = None, in_use: Collection[str] = ()) -> list[Kept]:
+def surplus(
+    kept: Sequence[Kept],
+    most: int,
+    order: str | None = None,
+    in_use: Collection[str] = (),
+    latest: Collection[str] | None = None,
+) -> list[Kept]:
     """The checkpoints, given oldest first, that are neither among the ``most`` best nor the latest nor in use.
 
     ``order`` "max" or "min" says which scores are better; None: the newest are. NaN is worse than any number, no score
-    at all worse still, and of equals the later one is better.
+    at all worse still, and of equals the later one is better. ``latest`` are the paths of the latest of each trial
+    that is not over; None: the last one given is the only one.
     """
     ranked = sorted(range(len(kept)), key=lambda k: (*_rank(kept[k].score, order), k), reverse=True)
-    stays = {*ranked[:most], len(kept) - 1}
-    return [one for k, one in enumerate(kept) if k not in stays and one.path not in in_use]
+    stays = {kept[k].path for k in ranked[:most]}
+    stays |= {kept[-1].path} if latest is None and kept else set(latest or ())
+    return [one for one in kept if one.path not in stays and one.path not in in_use]
 
 
 def _rank(score: float | None, order: str | None) -> tuple[int, float]:
@@ -45,71 +55,242 @@ def _rank(score: float | None, order: str | None) -> tuple[int, float]:
     return 0, score if order == "max" else -score
 
 
+class Group(Protocol):
+    """Checkpoints that are compared with each other. ``most`` of them stay for being good."""
+
+    def add(self, trial: int, one: Kept) -> list[str]:
+        """A checkpoint with its score; the paths that lose their place for it."""
+
+    def over(self, trial: int) -> list[str]:
+        """The trial is over: the paths that only its going on had kept."""
+
+    def remove(self, trial: int, path: str) -> None:
+        """It is gone, for another reason than the rule's."""
+
+    def wants(self, path: str) -> bool:
+        """Whether it has a place."""
+
+
+class OfOneTrial:
+    """The best of one trial, and its latest, also when it is over."""
+
+    def __init__(self, most: int, order: str | None) -> None:
+        self._most, self._order = most, order
+        self._kept: list[Kept] = []
+
+    def add(self, trial: int, one: Kept) -> list[str]:
+        known = [*self._kept, one]
+        gone = surplus(known, self._most, self._order)
+        self._kept = [kept for kept in known if kept not in gone] if gone else known
+        return [kept.path for kept in gone]
+
+    def over(self, trial: int) -> list[str]:
+        return []
+
+    def remove(self, trial: int, path: str) -> None:
+        self._kept = [one for one in self._kept if one.path != path]
+
+    def wants(self, path: str) -> bool:
+        return any(one.path == path for one in self._kept)
+
+
+class OfTheRun:
+    """The best of all trials, and the latest of each trial that is not over. O(log n + most) a checkpoint."""
+
+    def __init__(self, most: int, order: str | None) -> None:
+        self._most, self._order = most, order
+        self._number = 0
+        self._ranks: dict[str, tuple[tuple[int, float], int]] = {}  # of all that have a place
+        self._best: list[tuple[tuple[tuple[int, float], int], str]] = []  # worst first
+        self._latest: dict[int, str] = {}
+        self._latest_paths: set[str] = set()
+
+    def add(self, trial: int, one: Kept) -> list[str]:
+        self._number += 1
+        self._ranks[one.path] = rank = _rank(one.score, self._order), self._number
+        insort(self._best, (rank, one.path))
+        moved = [self._best.pop(0)[1]] if len(self._best) > self._most else []
+        before = self._latest.get(trial)
+        self._latest[trial] = one.path
+        self._latest_paths.add(one.path)
+        if before is not None:
+            self._latest_paths.discard(before)
+            moved.append(before)
+        return self._let_go(moved)
+
+    def over(self, trial: int) -> list[str]:
+        last = self._latest.pop(trial, None)
+        if last is None:
+            return []
+        self._latest_paths.discard(last)
+        return self._let_go([last])
+
+    def remove(self, trial: int, path: str) -> None:
+        rank = self._ranks.pop(path, None)
+        if rank is None:
+            return
+        if self._latest.get(trial) == path:
+            del self._latest[trial]
+            self._latest_paths.discard(path)
+        at = bisect_left(self._best, (rank, path))
+        if self._best[at : at + 1] == [(rank, path)]:  # its place goes to the best of the others
+            self._best = sorted((rank, path) for path, rank in self._ranks.items())[-self._most :]
+
+    def wants(self, path: str) -> bool:
+        return path in self._ranks
+
+    def _let_go(self, paths: Iterable[str]) -> list[str]:
+        """Those of ``paths`` that have no place any more."""
+        gone = []
+        for path in paths:
+            rank = self._ranks.get(path)
+            if rank is None or path in self._latest_paths or self._best[0] <= (rank, path):
+                continue
+            del self._ranks[path]
+            gone.append(path)
+        return gone
+
+
 class Retention:
-    """Follows the checkpoints of all trials under a CheckpointConfig with ``num_to_keep``."""
+    """Follows the checkpoints of all trials under a CheckpointConfig.
 
-    def __init__(self, config: CheckpointConfig) -> None:
-        if config.num_to_keep is None:
-            raise ValueError("num_to_keep is None: every checkpoint stays")
-        self._most = config.num_to_keep
+    Without ``num_to_keep`` every directory stays, and of a trial's checkpoints in memory the newest and the best, by
+    the run's metric. A checkpoint that a trial goes on from (its own or another's) stays until that trial has one of
+    its own, or is over.
+    """
+
+    def __init__(self, config: CheckpointConfig, metric: str | None = None, mode: str | None = None) -> None:
+        self._all_directories = config.num_to_keep is None
         self.attribute = config.checkpoint_score_attribute
-        self._order = config.checkpoint_score_order if self.attribute is not None else None
-        self._kept: dict[int, list[Kept]] = {}
-        self._last: dict[int, tuple[int, float | None]] = {}  # trial -> step and score of its last report
-        self._waits: dict[int, int] = {}  # trial -> step of the report that its newest checkpoint belongs to
+        order: str | None = config.checkpoint_score_order
+        if self._all_directories and self.attribute is None:
+            self.attribute, order = metric, mode or "max"
+        self._most = config.num_to_keep or 1
+        self._order = order if self.attribute is not None else None
+        self._run = OfTheRun(self._most, self._order) if config.scope == "experiment" else None
+        self._groups: dict[int, OfOneTrial] = {}
+        self._owner: dict[str, int] = {}  # of all that stay
+        self._of: dict[int, set[str]] = {}  # the same by trial
+        self._waits: dict[int, Kept] = {}  # trial -> its newest, whose report has not come
+        self._waits_for: dict[int, int] = {}  # trial -> the step of that report
         self._in_use: dict[int, str] = {}  # trial -> checkpoint that it was started from
+        self._users: Counter[str] = Counter()
 
-    def started(self, trial: int, path: str | None) -> None:
-        """The trial is told to go on from this checkpoint, perhaps another trial's."""
-        if path is not None:
-            self._in_use[trial] = path
+    @property
+    def kept(self) -> Collection[str]:
+        """All that stay and are subject to the rule."""
+        return self._owner.keys()
+
+    def started(self, trial: int, path: str) -> list[str]:
+        """The trial is told to go on from this checkpoint, perhaps another trial's; the paths that are to go."""
+        self._users[path] += 1
+        gone = self._release(trial)
+        self._in_use[trial] = path
+        return gone
 
     def saved(self, trial: int, step: int, path: str) -> list[str]:
         """A checkpoint has been written; the paths of those that are to go."""
-        known = self._last.get(trial)
-        score = known[1] if known is not None and known[0] == step else None
-        kept = self._kept.setdefault(trial, [])
-        if not kept or kept[-1].path != path:
-            kept.append(Kept(path, score))
-        self._in_use.pop(trial, None)
-        if self.attribute is not None and (known is None or known[0] != step):
-            self._waits[trial] = step
-            return []
-        return self._drop(trial)
+        gone = self._settle(trial, None)
+        if not (self._all_directories and memory_key(path) is None):
+            if path in self._owner:  # written anew under the same name
+                self._forget(path)
+            self._owner[path] = trial
+            self._of.setdefault(trial, set()).add(path)
+            self._waits[trial], self._waits_for[trial] = Kept(path), step
+            if self.attribute is None:
+                gone += self._settle(trial, None)
+        return gone + self._release(trial)
 
-    def reported(self, trial: int, step: int, metrics: Mapping[str, Any]) -> list[str]:
-        """A report with these flattened metrics has come; the paths of checkpoints that are to go."""
-        score = number(metrics.get(self.attribute)) if self.attribute is not None else None
-        self._last[trial] = step, score
-        if self._waits.pop(trial, None) != step:
-            return []
-        kept = self._kept[trial]
-        kept[-1] = Kept(kept[-1].path, score)
-        return self._drop(trial)
+    def waits_for(self, trial: int, step: int) -> bool:
+        """Whether the report of this step scores a checkpoint."""
+        return self._waits_for.get(trial) == step
 
-    def ended(self, trial: int) -> list[str]:
-        """The trial is over, or this attempt of it; what only it held on to may go."""
-        self._last.pop(trial, None)
+    def reported(self, trial: int, step: int, score: float | None) -> list[str]:
+        """The report of this step has come, with this score; the paths of checkpoints that are to go."""
+        return self._settle(trial, score) if self.waits_for(trial, step) else []
+
+    def ended(self, trial: int, over: bool = True) -> list[str]:
+        """The trial is over, or (``over=False``) this attempt of it: then the next goes on from the same checkpoint.
+        What only it held on to may go."""
+        gone = self._settle(trial, None)
+        if over:
+            gone += self._release(trial)
+            gone += self._free(self._run.over(trial)) if self._run is not None else []
+        return gone
+
+    def forget(self, trial: int) -> list[str]:
+        """The trial begins anew, without its checkpoints: their paths, but for those that others go on from."""
+        self._waits.pop(trial, None)
+        self._waits_for.pop(trial, None)
+        mine = sorted(self._of.get(trial, ()))
+        for path in mine:
+            self._group(trial).remove(trial, path)
+        return self._release(trial) + self._free(mine)
+
+    def keep_only(self, exists: Callable[[str], bool]) -> None:
+        """Forget what is not there, as after a run with other rules."""
+        for path in [path for path in self._owner if not exists(path)]:
+            self._forget(path)
+
+    def _group(self, trial: int) -> Group:
+        if self._run is not None:
+            return self._run
+        return self._groups.setdefault(trial, OfOneTrial(self._most, self._order))
+
+    def _settle(self, trial: int, score: float | None) -> list[str]:
+        """Give the newest checkpoint of a trial its place, now that its score is known, or will never be."""
+        waiting = self._waits.pop(trial, None)
+        if waiting is None:
+            return []
+        del self._waits_for[trial]
+        return self._free(self._group(trial).add(trial, Kept(waiting.path, score)))
+
+    def _release(self, trial: int) -> list[str]:
+        """The trial does not need any more what it was started from."""
         held = self._in_use.pop(trial, None)
         if held is None:
             return []
-        owner = next((i for i, kept in self._kept.items() if any(one.path == held for one in kept)), None)
-        return self._drop(owner) if owner is not None else []
+        self._users[held] -= 1
+        return self._free([held])
 
-    def _drop(self, trial: int) -> list[str]:
-        kept = self._kept[trial]
-        gone = surplus(kept, self._most, self._order, set(self._in_use.values()))
-        if gone:
-            self._kept[trial] = [one for one in kept if one not in gone]
-        return [one.path for one in gone]
+    def _free(self, paths: Iterable[str]) -> list[str]:
+        """Those of ``paths`` that nothing keeps any more."""
+        gone = []
+        for path in paths:
+            owner = self._owner.get(path)
+            if owner is None or self._users[path] > 0 or self._is_wanted(owner, path):
+                continue
+            del self._owner[path], self._users[path]
+            self._of[owner].discard(path)
+            gone.append(path)
+        return gone
+
+    def _is_wanted(self, owner: int, path: str) -> bool:
+        waiting = self._waits.get(owner)
+        return (waiting is not None and waiting.path == path) or self._group(owner).wants(path)
+
+    def _forget(self, path: str) -> None:
+        owner = self._owner.pop(path)
+        self._of[owner].discard(path)
+        self._group(owner).remove(owner, path)
+        waiting = self._waits.get(owner)
+        if waiting is not None and waiting.path == path:
+            del self._waits[owner], self._waits_for[owner]
 
 
-def delete(path: str) -> None:
-    """Remove a checkpoint's directory. It is renamed first: what bears a checkpoint's name is whole."""
+def delete(path: str, experiment: str | None = None) -> None:
+    """Remove a checkpoint's directory. It is renamed first: what bears a checkpoint's name is whole.
+
+    With the experiment's folder it is moved to where unfinished things are, so that nothing stays if we are killed here.
+    """
     import shutil
 
     folder, name = os.path.split(path)
-    dropped = os.path.join(folder, f".dropped_{name}")
+    if experiment is None:
+        dropped = os.path.join(folder, f".dropped_{name}")
+    else:
+        dropped = os.path.join(experiment, WRITING, f"dropped_{os.path.basename(folder)}_{name}")
+        os.makedirs(os.path.dirname(dropped), exist_ok=True)
     with suppress(OSError):  # it is gone already, or a killed run was just deleting it
         os.rename(path, dropped)
     shutil.rmtree(dropped, ignore_errors=True)

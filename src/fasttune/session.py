@@ -15,7 +15,7 @@ from types import GeneratorType
 from typing import Any, NamedTuple, Protocol
 
 from fasttune import _core
-from fasttune.checkpoint import WRITING, Checkpoint, copy_whole, whole_directory
+from fasttune.checkpoint import LARGEST_HELD, WRITING, Checkpoint, copy_whole, whole_directory, write_files
 from fasttune.error import MissingMetricError, StopTrial
 
 CONTINUE = 0
@@ -35,7 +35,7 @@ _CHECKPOINT_NAME = re.compile(r"checkpoint_(\d{6,})")
 class Reporter(Protocol):
     """What the compiled reporter of a trial offers. ``report`` answers NOT_PLAIN, and has written nothing, if
     a value is not a plain float, int or bool or a key is not text; then ``report_extra`` is the way.
-    ``checkpoint`` is relative to the folder of the experiment.
+    ``checkpoint`` is a path relative to the folder of the experiment, or the checkpoint itself.
     """
 
     @property
@@ -54,7 +54,7 @@ class Reporter(Protocol):
         numbers: dict[str, float | int | bool],
         extra: dict[str, Any],
         extra_json: bytes,
-        checkpoint: str | None,
+        checkpoint: str | bytes | None,
         /,
     ) -> int: ...
 
@@ -64,14 +64,14 @@ class TrialContext:
 
     experiment_path  folder of the experiment; the trial's own folder is ``trial_dirname`` in it
     resources        what the trial was given, a PlacementGroupFactory
-    checkpoint       directory to go on from, or None; after a reported checkpoint, that one
+    checkpoint       directory (or bytes) to go on from, or None; after a reported checkpoint, that one
     is_class         a class Trainable runs: its ``step`` returns results, ``report`` is not for it
     wait             blocks (or switches away) until the trial may go on; returns CONTINUE or STOP
     flush            returns when the ring has room again
     turn             lets the loop that shares this thread have a turn, when a report was answered with TURN
     iteration0       reports the trial had made before it was restored here
     quick            a report of plain numbers may go straight to the reporter: no class, no checkpoint
-    pending pending          path of a ``checkpoint_dir`` block that waits for the next report
+    pending          checkpoint that waits for the next report: of a ``checkpoint_dir`` block or a class's save
     next_checkpoint  index of the next checkpoint, None while the folder has not been looked at
     """
 
@@ -106,7 +106,7 @@ class TrialContext:
         config: dict[str, Any],
         resources: Any,
         wait: Callable[[], int],
-        checkpoint: str | None = None,
+        checkpoint: str | bytes | None = None,
         is_class: bool = False,
         iteration0: int = 0,
     ) -> None:
@@ -125,7 +125,7 @@ class TrialContext:
         self.is_class = is_class
         self.iteration0 = iteration0
         self.quick = not is_class
-        self.pending: str | None = None
+        self.pending: str | bytes | None = None
         self.next_checkpoint: int | None = None
 
     @property
@@ -154,13 +154,14 @@ def report(
     checkpoint: Checkpoint | str | os.PathLike[str] | None = None,
     **keywords: Any,
 ) -> None:
-    """Report metrics, and a checkpoint directory if there is one. Each call is one training iteration.
+    """Report metrics, and a checkpoint if there is one. Each call is one training iteration.
 
     Metrics come as a dict, as keywords, or as a bare number (then called ``_metric``). They may be numbers,
     text, None, lists and nested dicts ("a/b"); numpy scalars and arrays become numbers and lists. The
-    checkpoint is copied into the trial's folder before the report counts, so its directory may be deleted
-    afterwards. When ``report`` returns, the report survives the death of every process. If the trial has been
-    stopped, StopTrial (a SystemExit) is raised here, so that ``finally`` blocks run.
+    checkpoint's directory is copied into the trial's folder before the report counts, so it may be deleted
+    afterwards; one in memory (``Checkpoint.from_dict``) of up to 64 KB goes along with the report. When
+    ``report`` returns, both survive the death of every process. If the trial has been stopped, StopTrial (a
+    SystemExit) is raised here, so that ``finally`` blocks run.
     """
     reporter = _core.current()
     if checkpoint is None and reporter is not None and reporter.context.quick:
@@ -233,7 +234,7 @@ def start_function(
     if form == "config":
         return function(config)
     if form == "checkpoint_dir":
-        return function(config, checkpoint_dir=reporter.context.checkpoint)
+        return function(config, checkpoint_dir=_checkpoint_directory(reporter.context))
     if form == "reporter":
         return function(config, StatusReporter(reporter.context))
     raise ValueError(f'form must be "config", "checkpoint_dir" or "reporter", got {form!r}')
@@ -245,7 +246,7 @@ def end_function(reporter: Reporter) -> None:
     if pending is not None:
         reporter.context.pending = None
         warnings.warn(
-            f"the checkpoint {pending} was written after the last report of trial "
+            f"the checkpoint {pending!r} was written after the last report of trial "
             f"{reporter.context.trial_id}: it belongs to no result; write it before the report",
             stacklevel=2,
         )
@@ -308,7 +309,9 @@ def deliver(
             break
         reporter.context.flush()
     if name is not None:
-        reporter.context.checkpoint = os.path.join(reporter.context.experiment_path, name)
+        reporter.context.checkpoint = (
+            name if isinstance(name, bytes) else os.path.join(reporter.context.experiment_path, name)
+        )
     _obey(reporter, code, {**numbers, **extra})
 
 
@@ -425,7 +428,18 @@ def _to_json(extra: dict[str, Any]) -> bytes:
 def get_checkpoint() -> Checkpoint | None:
     """The checkpoint to go on from, None for a fresh start. After a report with a checkpoint: that one."""
     context = _context_or_warn("get_checkpoint")
-    return Checkpoint(context.checkpoint) if context is not None and context.checkpoint is not None else None
+    if context is None or context.checkpoint is None:
+        return None
+    saved = context.checkpoint
+    return Checkpoint._holding(saved) if isinstance(saved, bytes) else Checkpoint(saved)
+
+
+def _checkpoint_directory(context: TrialContext) -> str | None:
+    """For functions that want a path: the directory to go on from, written if the checkpoint is in memory."""
+    saved = context.checkpoint
+    if not isinstance(saved, bytes):
+        return saved
+    return Checkpoint._holding(saved, os.path.join(context.trial_dir(), "restored")).path
 
 
 @contextmanager
@@ -441,7 +455,7 @@ def checkpoint_dir(step: int) -> Iterator[str]:
         yield os.getcwd()
         return
     name = f"checkpoint_{step:06d}"
-    with whole_directory(os.path.join(context.trial_dir(), name)) as directory:
+    with whole_directory(os.path.join(context.trial_dir(), name), _staging(context)) as directory:
         yield directory
     context.pending = os.path.join(context.trial_dirname, name)
     context.quick = False
@@ -450,19 +464,30 @@ def checkpoint_dir(step: int) -> Iterator[str]:
 
 def _keep_checkpoint(
     context: TrialContext, checkpoint: Checkpoint | str | os.PathLike[str] | None
-) -> str | None:
-    """Copy a reported checkpoint into the trial's folder; its path, relative to the experiment's folder."""
+) -> str | bytes | None:
+    """Copy a reported checkpoint into the trial's folder; its path, relative to the experiment's folder.
+
+    A small one in memory is left there: it is its bytes.
+    """
     pending, context.pending, context.quick = context.pending, None, not context.is_class
     if checkpoint is None:
         return pending
     if not isinstance(checkpoint, (str, os.PathLike)):
         raise TypeError(
             f"checkpoint must be a Checkpoint or the path of a directory, got {_type_name(checkpoint)}; "
-            "write what you want to keep to files and use Checkpoint.from_directory(folder)"
+            "use Checkpoint.from_dict(..), or write files and use Checkpoint.from_directory(folder)"
         )
+    held = checkpoint.held() if isinstance(checkpoint, Checkpoint) and checkpoint.in_memory else None
+    if held is not None and len(held) <= LARGEST_HELD:
+        return held
     index = next_index(context)
     name = f"checkpoint_{index:06d}"
-    copy_whole(os.fspath(checkpoint), os.path.join(context.trial_dir(), name))
+    target = os.path.join(context.trial_dir(), name)
+    if held is None:
+        copy_whole(os.fspath(checkpoint), target, _staging(context))
+    else:
+        with whole_directory(target, _staging(context)) as directory:
+            write_files(held, directory)
     context.next_checkpoint = index + 1
     return os.path.join(context.trial_dirname, name)
 
@@ -475,11 +500,9 @@ def next_index(context: TrialContext) -> int:
     return context.next_checkpoint
 
 
-def remove_unfinished(trial_path: str) -> None:
-    """Delete what a killed process left of a checkpoint that it was writing in this trial's folder."""
-    import shutil
-
-    shutil.rmtree(os.path.join(trial_path, WRITING), ignore_errors=True)
+def _staging(context: TrialContext) -> str:
+    """Where the experiment's unfinished checkpoints are: whoever opens it next finds there what was not finished."""
+    return os.path.join(context.experiment_path, WRITING)
 
 
 # ---- who am I ----------------------------------------------------------------------------------------------

@@ -15,12 +15,18 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, ClassVar
 
-from fasttune.checkpoint import Checkpoint, whole_directory
+from fasttune.checkpoint import (
+    DICT_FILE,
+    LARGEST_HELD,
+    STATE_FILE,
+    Checkpoint,
+    dumps,
+    pack,
+    unpack,
+    whole_directory,
+)
 from fasttune.error import TuneError
 from fasttune.session import TrialContext, current_context
-
-DICT_FILE = "_dict_checkpoint.pkl"  # a checkpoint that save_checkpoint returned as a dict
-STATE_FILE = ".trainable.json"  # iteration and totals, beside what the user saved
 
 _ATOMS = {int, float, str, bool, type(None), bytes, complex}
 
@@ -220,6 +226,9 @@ class Trainable:
 
     def restore(self, checkpoint: Checkpoint | str | os.PathLike[str]) -> None:
         """Go back to a checkpoint: the user's state, iteration and totals. What counts since then is 0."""
+        if isinstance(checkpoint, Checkpoint) and checkpoint.in_memory:
+            self.restore_held(checkpoint.held())
+            return
         directory = os.path.abspath(os.fspath(checkpoint))
         if not os.path.isdir(directory):
             raise FileNotFoundError(
@@ -236,6 +245,27 @@ class Trainable:
             self.load_checkpoint(os.path.join(directory, state.get("saved") or ""))
         self._set_counters(state)
 
+    def save_held(self, scratch: str) -> bytes | None:
+        """A checkpoint as bytes, if the user's save returned a dict that is small and wrote nothing.
+
+        Otherwise None, and the checkpoint is what lies in ``scratch``, a directory that was empty.
+        """
+        saved, relative = self._call_save(scratch)
+        if saved is not None:
+            data = dumps(saved)
+            if len(data) < LARGEST_HELD // 2 and not os.listdir(scratch):
+                return pack(data, {"counters": self._counters()})
+        self._write_saved(scratch, saved, relative)
+        return None
+
+    def restore_held(self, held: bytes) -> None:
+        """Go back to a checkpoint in memory. Unpickles it: only for what this experiment's own trials saved."""
+        import pickle
+
+        notes, data = unpack(held)
+        self.load_checkpoint(pickle.loads(data))
+        self._set_counters(notes.get("counters", {}))
+
     def save_to_object(self) -> bytes:
         """A checkpoint as bytes, for a tuner that keeps it in memory. Files that were written are in it."""
         directory = self._scratch_dir()
@@ -244,7 +274,7 @@ class Trainable:
             files = _pack(directory) if os.listdir(directory) else {}
         finally:
             _empty(directory)
-        return _dumps((self._counters(), saved, files, relative))
+        return dumps((self._counters(), saved, files, relative))
 
     def restore_from_object(self, data: bytes) -> None:
         """Go back to what ``save_to_object`` returned. Executes pickles: only for one's own bytes."""
@@ -263,12 +293,15 @@ class Trainable:
         self._set_counters(state)
 
     def _save_into(self, directory: str) -> None:
+        self._write_saved(directory, *self._call_save(directory))
+
+    def _write_saved(self, directory: str, saved: dict[str, Any] | None, relative: str) -> None:
+        """Put what belongs to a checkpoint beside what the user wrote."""
         import json
 
-        saved, relative = self._call_save(directory)
         if saved is not None:
             with open(os.path.join(directory, DICT_FILE), "wb") as file:
-                file.write(_dumps(saved))
+                file.write(dumps(saved))
         with open(os.path.join(directory, STATE_FILE), "w", encoding="utf-8") as text:
             numbers = {**self._counters(), "saved": relative}
             json.dump(numbers, text, default=lambda number: number.item())  # users count in numpy too
@@ -715,18 +748,6 @@ def _copy_tuple(value: tuple[Any, ...], seen: dict[int, Any]) -> tuple[Any, ...]
 
 
 _COPY: dict[type, Callable[..., Any]] = {dict: _copy_dict, list: _copy_list, tuple: _copy_tuple}
-
-
-def _dumps(value: Any) -> bytes:
-    """Pickled; with cloudpickle if it holds a lambda or something else that only that can carry."""
-    import pickle
-
-    try:
-        return pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
-    except (pickle.PicklingError, AttributeError, TypeError):
-        import cloudpickle
-
-        return bytes(cloudpickle.dumps(value))
 
 
 def _pack(directory: str) -> dict[str, bytes]:

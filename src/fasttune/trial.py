@@ -93,8 +93,8 @@ class TrialSource(Protocol):
     def num_failures(self, i: int) -> int: ...
     def resources(self, i: int) -> PlacementGroupFactory: ...
 
-    def checkpoints(self, i: int) -> list[tuple[str, dict[str, Any]]]:
-        """(directory, result it belongs to) of each checkpoint that is kept, oldest first."""
+    def checkpoints(self, i: int) -> list[tuple[str | Checkpoint, dict[str, Any]]]:
+        """(directory or checkpoint in memory, result it belongs to) of each checkpoint that is kept, oldest first."""
         ...
 
     def report_blocks(self) -> list[ReportBlock]:
@@ -250,7 +250,10 @@ class Trial:
         from fasttune.checkpoint import Checkpoint
 
         saved = self._source.checkpoints(self._index)
-        return Checkpoint(saved[-1][0]) if saved else None
+        if not saved:
+            return None
+        latest = saved[-1][0]
+        return Checkpoint(latest) if isinstance(latest, str) else latest
 
     @property
     def latest_checkpoint_result(self) -> dict[str, Any] | None:
@@ -424,7 +427,7 @@ class TrialRow:
     failure: TrialFailure | None
     num_failures: int
     resources: Any
-    checkpoints: list[tuple[str, dict[str, Any]]]
+    checkpoints: list[tuple[str | Checkpoint, dict[str, Any]]]
     name: str
     folder: str
 
@@ -490,7 +493,7 @@ class Snapshot:
         found: PlacementGroupFactory = self.rows[i].resources
         return found
 
-    def checkpoints(self, i: int) -> list[tuple[str, dict[str, Any]]]:
+    def checkpoints(self, i: int) -> list[tuple[str | Checkpoint, dict[str, Any]]]:
         return list(self.rows[i].checkpoints)
 
     def trial_name(self, i: int) -> str:

@@ -368,8 +368,11 @@ class VirtualState(ExperimentState):
     def is_class(self, i: int) -> bool:
         return True  # it can be told to save
 
-    def _is_there(self, checkpoint: str) -> bool:
+    def has_checkpoint(self, path: str) -> bool:
         return True
+
+    def contents(self, path: str) -> str | bytes:
+        return path
 
 
 class VirtualLoop(TuneLoop):

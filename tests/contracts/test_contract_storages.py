@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fasttune.storage import STORAGES, MemoryStorage, SqliteStorage, Storage
-from fasttune.storage.base import Entry
+from fasttune.storage.base import Entry, Held, Key
 from fasttune.testing import StorageContract
 
 
@@ -28,11 +28,24 @@ class LineStorage(Storage):
 
     def __init__(self, folder: str) -> None:
         self.file = open(Path(folder) / "journal.txt", "a+", encoding="ascii")  # noqa: SIM115
+        self.folder = Path(folder)
 
-    def append(self, entries: Sequence[Entry]) -> None:
+    def append(self, entries: Sequence[Entry], checkpoints: Sequence[Held] = (), dropped: Sequence[Key] = ()) -> None:
         lines = [f"{source} {position} {bytes(memoryview(data)).hex()}\n" for source, position, data in entries]
+        for trial, step in dropped:
+            (self.folder / f"{trial}_{step}.checkpoint").unlink(missing_ok=True)
+        for trial, step, data in checkpoints:
+            (self.folder / f"{trial}_{step}.checkpoint").write_bytes(data)
         self.file.write("".join(lines))
         self.file.flush()
+
+    def checkpoint(self, trial: int, step: int) -> bytes | None:
+        path = self.folder / f"{trial}_{step}.checkpoint"
+        return path.read_bytes() if path.exists() else None
+
+    def checkpoint_keys(self) -> set[Key]:
+        names = [path.stem.split("_") for path in self.folder.glob("*.checkpoint")]
+        return {(int(trial), int(step)) for trial, step in names}
 
     def read(self, after: int = 0) -> Iterator[tuple[int, int, bytes]]:
         with open(self.file.name, encoding="ascii") as file:

@@ -80,20 +80,22 @@ def test_K4_what_is_in_use_stays() -> None:
 def test_K4_a_score_that_comes_behind_its_checkpoint() -> None:
     retention = Retention(CheckpointConfig(num_to_keep=1, checkpoint_score_attribute="a/b"))
     assert retention.saved(0, 1, "c1") == []
-    assert retention.reported(0, 1, {"a/b": 5.0}) == []
+    assert retention.reported(0, 1, 5.0) == []
     assert retention.saved(0, 2, "c2") == []
-    assert retention.reported(0, 2, {"a/b": 4.0}) == []
-    assert retention.reported(0, 3, {"a/b": 9.0}) == []
+    assert retention.reported(0, 2, 4.0) == []
+    assert retention.reported(0, 3, 9.0) == []
     assert retention.saved(0, 4, "c4") == []
-    assert retention.reported(0, 4, {"a/b": 4.5}) == ["c2"]
+    assert retention.reported(0, 4, 4.5) == ["c2"]
 
 
 def test_K4_a_checkpoint_at_the_end_belongs_to_the_report_before_it() -> None:
     retention = Retention(CheckpointConfig(num_to_keep=1, checkpoint_score_attribute="score"))
     retention.saved(0, 1, "c1")
-    retention.reported(0, 1, {"score": 1.0})
-    retention.reported(0, 2, {"score": 2.0})
-    assert retention.saved(0, 2, "c2") == ["c1"]
+    retention.reported(0, 1, 1.0)
+    retention.reported(0, 2, 2.0)
+    assert retention.saved(0, 2, "c2") == []  # whoever knows the report already says so again
+    assert retention.waits_for(0, 2)
+    assert retention.reported(0, 2, 2.0) == ["c1"]
 
 
 def test_K4_a_checkpoint_that_a_trial_was_started_from_stays_until_it_has_its_own() -> None:
@@ -139,10 +141,10 @@ class Scores(tune.Trainable):
         return {"i": self.i, "done": self.i == len(self.config["scores"]), **more}
 
     def save_checkpoint(self, checkpoint_dir):
-        return {"i": self.i}
+        Path(checkpoint_dir, "i").write_text(str(self.i))
 
     def load_checkpoint(self, checkpoint):
-        self.i = checkpoint["i"]
+        self.i = int(Path(checkpoint, "i").read_text())
 
 
 def saves(config: dict[str, Any]) -> None:

@@ -35,7 +35,7 @@ class FakeReporter:
     def __init__(self, context: TrialContext, answers: tuple[int, ...] = ()) -> None:
         self.context = context
         self.rows: list[dict[str, Any]] = []
-        self.checkpoints: list[str | None] = []
+        self.checkpoints: list[str | bytes | None] = []
         self.quick_calls = 0
         self._answers = list(answers)
 
@@ -58,7 +58,7 @@ class FakeReporter:
         numbers: dict[str, float | int | bool],
         extra: dict[str, Any],
         extra_json: bytes,
-        checkpoint: str | None,
+        checkpoint: str | bytes | None,
         /,
     ) -> int:
         assert all(type(value) in (float, int, bool) for value in numbers.values())
@@ -66,7 +66,7 @@ class FakeReporter:
         assert repr(stored) == repr(extra), "what a live run sees and what a replay reads must be the same"
         return self._write({**numbers, **extra}, checkpoint)
 
-    def _write(self, row: dict[str, Any], checkpoint: str | None) -> int:
+    def _write(self, row: dict[str, Any], checkpoint: str | bytes | None) -> int:
         self.rows.append(row)
         self.checkpoints.append(checkpoint)
         return self._answers.pop(0) if self._answers else CONTINUE

@@ -10,7 +10,7 @@ import pytest
 from fake_reporter import FakeReporter, make_context
 
 from fasttune import session
-from fasttune.checkpoint import Checkpoint
+from fasttune.checkpoint import Checkpoint, remove_unfinished
 from fasttune.session import checkpoint_dir, get_checkpoint, get_context, report, run_function
 
 Enter = Callable[..., FakeReporter]
@@ -129,7 +129,8 @@ def test_K2_checkpoint_dir_is_kept_by_step_and_belongs_to_the_next_report(enter:
         report(loss=2.0)
     names = [os.path.join(reporter.context.trial_dirname, f"checkpoint_{step:06d}") for step in (0, 5)]
     assert reporter.checkpoints == [names[0], None, names[1], None]
-    assert read(reporter.context.checkpoint or "") == "5"
+    assert isinstance(reporter.context.checkpoint, str)
+    assert read(reporter.context.checkpoint) == "5"
     assert reporter.quick_calls == 2
 
 
@@ -192,7 +193,8 @@ def test_K2_outside_a_trial_it_is_the_working_directory(
 
 def test_what_a_killed_trial_was_writing_can_be_removed(tmp_path: Path) -> None:
     context = make_context(tmp_path)
-    os.makedirs(os.path.join(context.trial_dir(), ".writing", "checkpoint_000000"))
-    session.remove_unfinished(context.trial_path)
-    session.remove_unfinished(context.trial_path)
-    assert os.listdir(context.trial_path) == []
+    context.trial_dir()
+    os.makedirs(os.path.join(context.experiment_path, ".writing", "7_trial", "checkpoint_000000"))
+    remove_unfinished(context.experiment_path)
+    remove_unfinished(context.experiment_path)
+    assert os.listdir(context.experiment_path) == [context.trial_dirname]

@@ -181,7 +181,7 @@ def test_behind_a_damaged_journal_the_rings_are_given_up(tmp_path: Path) -> None
 class FullStorage(MemoryStorage):
     """A storage whose disk is full."""
 
-    def append(self, entries: object) -> None:
+    def append(self, entries: object, *checkpoints: object) -> None:
         raise OSError("no space left")
 
 

@@ -70,9 +70,9 @@ def test_K6_equality_hash_repr_and_pickle(folder: Path, tmp_path: Path) -> None:
 
 
 def test_K6_what_is_not_offered_says_what_is(folder: Path) -> None:
-    with pytest.raises(AttributeError, match=r"Checkpoint\.from_dict is not offered.*from_directory"):
-        Checkpoint.from_dict({})
-    with pytest.raises(AttributeError, match="as_directory"):
+    with pytest.raises(AttributeError, match=r"Checkpoint\.to_uri is not offered.*to_directory"):
+        _ = Checkpoint(folder).to_uri
+    with pytest.raises(ValueError, match=r"directory of files.*as_directory"):
         Checkpoint(folder).to_dict()
     assert not hasattr(Checkpoint, "from_uri")
 

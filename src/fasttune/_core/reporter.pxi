@@ -224,10 +224,11 @@ cdef class Reporter:
             s = self.learn(metrics, &code)
             if s is None:
                 return code
-        return self.commit(s, NULL, 0, None)
+        return self.commit(s, NULL, 0, None, 0)
 
-    def report_extra(self, dict numbers not None, extra, bytes extra_json not None, str checkpoint=None):
-        """As :meth:`report`, with ``extra_json`` for what is no number and the directory of a checkpoint.
+    def report_extra(self, dict numbers not None, extra, bytes extra_json not None, checkpoint=None):
+        """As :meth:`report`, with ``extra_json`` for what is no number and a checkpoint: the path of its directory as
+        text, or the checkpoint itself as bytes.
 
         The checkpoint's record and the report's become visible together or not at all.
         """
@@ -236,7 +237,8 @@ cdef class Reporter:
         if s is None:
             return code
         return self.commit(s, PyBytes_AS_STRING(extra_json) if extra else NULL, len(extra_json) if extra else 0,
-                           None if checkpoint is None else checkpoint.encode())
+                           checkpoint.encode() if type(checkpoint) is str else checkpoint,
+                           F_HELD if type(checkpoint) is bytes else 0)
 
     cdef bint matches(self, Schema s, dict metrics) except -1:
         """Copy the values if the keys are the very objects of ``s`` in its order and the kinds are the same."""
@@ -350,7 +352,7 @@ cdef class Reporter:
             return now
         return NAN
 
-    cdef int commit(self, Schema s, const char *extra, Py_ssize_t n_extra, bytes checkpoint) except -9:
+    cdef int commit(self, Schema s, const char *extra, Py_ssize_t n_extra, bytes checkpoint, int held) except -9:
         """Write the report whose values are in ``self.values``; the order of the checks is Ray's: stop, then rule."""
         cdef Ring ring = self.ring
         cdef uint32_t tail = padded(4 + n_extra) if extra != NULL else 0
@@ -380,9 +382,10 @@ cdef class Reporter:
                 r = ring.reserve(first)
                 if r == NULL:
                     return FULL_
-                memset(<char *>r + first - 8, 0, 8)
+                memset(<char *>r + first - 8, 0, 8 if n_path else 0)
                 memcpy(<char *>r + RECORD_HEADER, path, n_path)
-                fill(r, first, K_CHECKPOINT, 0, 0, self.trial, step, ring_now(ring))
+                fill(r, first, K_CHECKPOINT, held, padding_of(K_CHECKPOINT, held, first, n_path), self.trial, step,
+                     ring_now(ring))
                 r = ring.reserve_at(ring.pending, size)
             else:
                 r = ring.reserve(size)

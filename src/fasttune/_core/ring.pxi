@@ -106,7 +106,7 @@ cdef enum:
     K_END = 4          # a trial ended; flags say how
     K_ERROR = 5        # a trial failed; payload UTF-8 text
     K_EXCEPTION = 6    # the pickled exception of the failure that follows; never read from disk
-    K_CHECKPOINT = 7   # belongs to the report of the same step; payload UTF-8 path
+    K_CHECKPOINT = 7   # belongs to the report of the same step; payload UTF-8 path, or the checkpoint itself (F_HELD)
     K_PAUSED = 8
     K_RESUMED = 9
     K_CONFIGS = 10     # `step` trials from number `trial` on were suggested; payload: block of configs
@@ -129,6 +129,9 @@ cdef enum:
     F_DECISION = 0x07  # CONTINUE, STOP, ASKED, PAUSE
     F_JUDGED = 0x08    # a rung was asked: uint64 follows the values: rung, sequence number << 8, strikes << 56
     F_EXTRA = 0x10     # uint32 length and JSON text follow: what is no number
+    F_FRESH = 0x01     # of a requeued trial: it begins from its start, its checkpoints do not count any more
+    F_HELD = 0x01      # of a checkpoint: the payload is the checkpoint, `schema` the number of bytes that pad it. In the
+                       # journal the payload is left out: what is kept of it stands elsewhere
     F_REMOVED = 0x20   # of an end: the trial was not running
     F_SAVE = 0x08      # of an answer: save first
 
@@ -167,6 +170,8 @@ KIND_DISCARD = K_DISCARD
 
 REMOVED = F_REMOVED
 SAVE = F_SAVE
+HELD = F_HELD
+FRESH = F_FRESH
 
 
 cdef inline uint32_t padded(Py_ssize_t nbytes) noexcept nogil:
@@ -176,6 +181,11 @@ cdef inline uint32_t padded(Py_ssize_t nbytes) noexcept nogil:
 cdef inline double ring_now(Ring ring) noexcept nogil:
     """Unix time of the run's clock, or the time at which it is held."""
     return ring.held if ring.holds else ring.epoch + ft_monotonic()
+
+
+cdef inline int padding_of(int kind, int flags, uint32_t size, Py_ssize_t n) noexcept nogil:
+    """What a record of our own says in `schema`: for a checkpoint of bytes how many of its last ones are none."""
+    return <int>(size - RECORD_HEADER - n) if kind == K_CHECKPOINT and flags & F_HELD else 0
 
 
 cdef class Ring:
@@ -261,7 +271,7 @@ cdef class Ring:
         cdef Record *r = self.reserve(size)
         if r == NULL:
             return False
-        fill(r, size, kind, flags, 0, trial, step, ring_now(self))
+        fill(r, size, kind, flags, padding_of(kind, flags, size, n), trial, step, ring_now(self))
         memset(<char *>r + size - 8, 0, 8 if n else 0)
         memcpy(<char *>r + RECORD_HEADER, <char *>payload, n)
         self.publish(urgent)
@@ -451,7 +461,7 @@ def encode(int kind, uint32_t trial=0, uint32_t step=0, bytes payload=b"", int f
     cdef bytes out = PyBytes_FromStringAndSize(NULL, size)
     cdef char *p = PyBytes_AS_STRING(out)
     memset(p, 0, size)
-    fill(<Record *>p, size, kind, flags, 0, trial, step, time)
+    fill(<Record *>p, size, kind, flags, padding_of(kind, flags, size, n), trial, step, time)
     memcpy(p + RECORD_HEADER, PyBytes_AS_STRING(payload), n)
     return out
 
@@ -486,6 +496,45 @@ def whole_records(data):
             break
         at += r.size
     return at
+
+
+def without_held(data):
+    """(data, []) when no record of ``data`` holds a checkpoint; else a copy without their payloads, and these.
+
+    As (trial, step, bytes), in their order. A damaged record ends the looking: what follows is left as it is.
+    """
+    cdef const unsigned char[::1] view = data
+    cdef Py_ssize_t at = 0, n = view.shape[0], written = 0, copied = 0
+    cdef const Record *r
+    cdef const char *source
+    cdef char *target
+    cdef bytes out
+    cdef list held = []
+    if n == 0:
+        return data, held
+    source = <const char *>&view[0]
+    target = NULL
+    while at < n:
+        r = <const Record *>(source + at)
+        if not is_whole(r, n - at):
+            break
+        if r.kind == K_CHECKPOINT and r.flags & F_HELD and r.schema < 8 and r.size >= <uint32_t>(RECORD_HEADER + r.schema):
+            if target == NULL:
+                out = PyBytes_FromStringAndSize(NULL, n)
+                target = PyBytes_AS_STRING(out)
+            memcpy(target + written, source + copied, at - copied)
+            written += at - copied
+            fill(<Record *>(target + written), RECORD_HEADER, K_CHECKPOINT, r.flags, 0, r.trial, r.step, r.time)
+            written += RECORD_HEADER
+            if r.size > RECORD_HEADER:
+                held.append((r.trial, r.step, PyBytes_FromStringAndSize(
+                    <const char *>r + RECORD_HEADER, r.size - RECORD_HEADER - r.schema)))
+            copied = at + r.size
+        at += r.size
+    if target == NULL:
+        return data, held
+    memcpy(target + written, source + copied, n - copied)
+    return out[:written + n - copied], held
 
 
 cdef inline bint is_whole(const Record *r, Py_ssize_t left) noexcept nogil:

@@ -186,7 +186,8 @@ cdef class TrialTable:
         """Fold records in. Returns those whose kind is a bit of ``watch``, and all that need somebody's answer.
 
         As tuples (kind, trial, flags, step, time, detail): for reports detail is (schema number, values, extra JSON
-        or None), for texts the text, for the rest the payload. Raises IllegalTransition, or ValueError with the
+        or None), for texts the text, for the rest the payload. The bit of KIND_CHECKPOINT, whose records are always
+        returned, stands for the reports that checkpoints belong to. Raises IllegalTransition, or ValueError with the
         offset of a damaged record; everything before it has been folded.
         """
         cdef const unsigned char[::1] view = data
@@ -249,7 +250,8 @@ cdef class TrialTable:
                     keep_judgement(row, (<const uint64_t *>payload)[s.n])
                     self.judgements += 1
                 self.reports += 1
-                if watch >> K_REPORT & 1 or r.flags & F_DECISION == 2:
+                if watch >> K_REPORT & 1 or r.flags & F_DECISION == 2 or (
+                        watch >> K_CHECKPOINT & 1 and row.saved == r.step):
                     values = tuple([(<const double *>payload)[j] for j in range(s.n)])
                     out.append((K_REPORT, r.trial, r.flags, r.step, r.time, (number, values, extra_of(r, s.n))))
                 continue
@@ -280,6 +282,8 @@ cdef class TrialTable:
                 self.move(row, r.trial, r.kind)
                 row.ended = r.time
                 row.failures += 1
+            elif r.kind == K_CHECKPOINT:
+                self.row(r.trial).saved = r.step
             elif r.kind == K_PAUSED or r.kind == K_RESUMED or r.kind == K_REQUEUED or r.kind == K_CHANGED:
                 row = self.row(r.trial)
                 self.move(row, r.trial, r.kind)
@@ -411,6 +415,8 @@ cdef class TrialTable:
 
 
 cdef object detail_of(const Record *r):
+    if r.kind == K_CHECKPOINT and r.flags & F_HELD:
+        return b""
     if (r.kind == K_ERROR or r.kind == K_CHECKPOINT or r.kind == K_REQUEUED or r.kind == K_META or r.kind == K_CONFIG
             or r.kind == K_CHANGED):
         return text_of(r)

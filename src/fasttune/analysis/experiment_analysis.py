@@ -250,10 +250,15 @@ class ExperimentAnalysis:
     def get_trial_checkpoints_paths(
         self, trial: Trial | str, metric: str | None = None
     ) -> list[tuple[str, Any]]:
-        """(directory, value of the metric or None) of each checkpoint that is kept, oldest first."""
+        """(directory, value of the metric or None) of each checkpoint that is kept, oldest first.
+
+        One in memory is written to the trial's folder by asking for its directory.
+        """
+        return [(os.fspath(saved), value) for saved, value in self._saved(trial, metric)]
+
+    def _saved(self, trial: Trial | str, metric: str | None) -> list[tuple[str | Checkpoint, Any]]:
         metric = metric or self.default_metric or "training_iteration"
-        saved = self._source.checkpoints(self._index(trial))
-        return [(path, flatten(result).get(metric)) for path, result in saved]
+        return [(saved, flatten(result).get(metric)) for saved, result in self._source.checkpoints(self._index(trial))]
 
     def get_best_checkpoint(
         self, trial: Trial | str, metric: str | None = None, mode: str | None = None
@@ -266,15 +271,16 @@ class ExperimentAnalysis:
         from fasttune.checkpoint import Checkpoint
 
         metric, mode = self._metric(metric), self._mode(mode)
-        saved = self.get_trial_checkpoints_paths(trial, metric)
-        scored = [(path, number(value)) for path, value in saved]
-        usable = [(path, score) for path, score in scored if score is not None and not math.isnan(score)]
+        saved = self._saved(trial, metric)
+        scored = [(one, number(value)) for one, value in saved]
+        usable = [(one, score) for one, score in scored if score is not None and not math.isnan(score)]
         if not usable:
             name = trial if isinstance(trial, str) else str(trial)
             reason = f"none of its {len(saved)} has a usable value of {metric!r}" if saved else "it has none"
             _logger().error("No best checkpoint of trial %s: %s", name, reason)
             return None
-        return Checkpoint(usable[best_position([score for _, score in usable], mode)][0])
+        best = usable[best_position([score for _, score in usable], mode)][0]
+        return Checkpoint(best) if isinstance(best, str) else best
 
     def get_last_checkpoint(
         self, trial: Trial | str | None = None, metric: str = "training_iteration", mode: str = "max"

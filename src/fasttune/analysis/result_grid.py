@@ -113,7 +113,7 @@ def result_of(analysis: ExperimentAnalysis, trial: Trial) -> Result:
 
     source, i = analysis._source, trial.index
     saved: list[tuple[Checkpoint, dict[str, Any]]] = [
-        (Checkpoint(path), metrics) for path, metrics in source.checkpoints(i)
+        (Checkpoint(one) if isinstance(one, str) else one, metrics) for one, metrics in source.checkpoints(i)
     ]
     return Result(
         metrics=trial.last_result,

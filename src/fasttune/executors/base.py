@@ -64,7 +64,7 @@ class Job(NamedTuple):
     iteration: int = 0
     base_total: float = 0.0
     rung: int = -1
-    checkpoint: str | None = None
+    checkpoint: str | bytes | None = None  # directory to go on from, or the checkpoint itself
     attempt: int = 0
     name: str | None = None  # given names; None: the usual ones
     dirname: str | None = None

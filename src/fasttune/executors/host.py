@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fasttune import _core, session
-from fasttune.checkpoint import whole_directory
+from fasttune.checkpoint import WRITING, rename_over
 from fasttune.error import StopTrial
 from fasttune.executors.base import Job, Program, ProgramTrainable
 from fasttune.session import TrialContext, end_function, handle_return, run_function
@@ -38,7 +38,7 @@ class HostContext(TrialContext):
         self.config: dict[str, Any] = {}
         self.renew(False, None, 0)
 
-    def renew(self, is_class: bool, checkpoint: str | None, iteration: int) -> None:
+    def renew(self, is_class: bool, checkpoint: str | bytes | None, iteration: int) -> None:
         """Become the context of another trial."""
         self.is_class = is_class
         self.quick = not is_class
@@ -125,6 +125,7 @@ class Host:
         self.ask_from = 0 if program.asks else _core.NEVER_ASK
         self.context = HostContext(self)
         self._reused: dict[int, Trainable] = {}  # experiment -> one that is free for the next trial
+        self._scratch: str | None = None  # an empty directory for the next save
         self.alone = False  # in a process that only runs trials
         self.leaving = False  # a trial is only left, so that it cleans up: nothing is recorded of that
         reporter.context = self.context
@@ -236,7 +237,9 @@ class Host:
         trainable = context.trainable = self._instance(one, config, job)
         keep = False
         try:
-            if job.checkpoint is not None:
+            if isinstance(job.checkpoint, bytes):
+                trainable.restore_held(job.checkpoint)
+            elif job.checkpoint is not None:
                 trainable.restore(job.checkpoint)
             self._step_on(trainable)
             keep = True
@@ -287,25 +290,52 @@ class Host:
         trainable, reporter = self.context.trainable, self.reporter
         if trainable is None:
             return
-        path = self._save(trainable)
+        saved = self._save(trainable)
         self.context.saved = reporter.iteration
-        while not reporter.note(_core.KIND_CHECKPOINT, path.encode(), True):
+        payload, flags = (saved, _core.HELD) if isinstance(saved, bytes) else (saved.encode(), 0)
+        while not reporter.note(_core.KIND_CHECKPOINT, payload, True, flags):
             self.flush()
 
-    def _save(self, trainable: Trainable) -> str:
-        """Save into the trial's folder, whole or not at all; the path, relative to the experiment's folder."""
+    def _save(self, trainable: Trainable) -> str | bytes:
+        """Save, whole or not at all: as bytes if it is a small dict, else into the trial's folder; then it is the path,
+        relative to the experiment's folder."""
+        scratch = self._empty_scratch()
+        try:
+            held = trainable.save_held(scratch)
+        except BaseException:
+            self._drop_scratch()
+            raise
+        if held is not None:
+            return held
         index = session.next_index(self.context)
         name = f"checkpoint_{index:06d}"
-        with whole_directory(os.path.join(self.context.trial_dir(), name)) as directory:
-            trainable.save(directory)
+        self._scratch = None
+        rename_over(scratch, os.path.join(self.context.trial_dir(), name))
         self.context.next_checkpoint = index + 1
         return os.path.join(self.context.trial_dirname, name)
+
+    def _empty_scratch(self) -> str:
+        """Where the user's save may write: what it leaves there becomes the checkpoint. Kept while it stays empty, so
+        that checkpoints without files touch no file."""
+        if self._scratch is None:
+            scratch = os.path.join(self.program.path, WRITING, f"{os.getpid()}_{id(self):x}")
+            os.makedirs(scratch)
+            self._scratch = scratch
+        return self._scratch
+
+    def _drop_scratch(self) -> None:
+        if self._scratch is not None:
+            import shutil
+
+            shutil.rmtree(self._scratch, ignore_errors=True)
+            self._scratch = None
 
     def close(self) -> None:
         """Clean up trainables that were kept for reuse."""
         while self._reused:
             _, trainable = self._reused.popitem()
             trainable.stop()
+        self._drop_scratch()
 
     def let_go(self) -> None:
         """Break the circles of host, context and reporter, so that the ring's memory goes with its last user."""

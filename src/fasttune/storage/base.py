@@ -14,14 +14,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 Entry = tuple[int, int, Any]  # source, position, bytes-like data
+Held = tuple[int, int, bytes]  # trial, step, contents of a checkpoint in memory
+Key = tuple[int, int]  # trial, step
 
 
 class Storage(ABC):
     """Where an experiment's journal lives."""
 
     @abstractmethod
-    def append(self, entries: Sequence[Entry]) -> None:
-        """Store entries in one transaction, in their order."""
+    def append(self, entries: Sequence[Entry], checkpoints: Sequence[Held] = (), dropped: Sequence[Key] = ()) -> None:
+        """Store entries in one transaction, in their order; in the same one store ``checkpoints``, each in place of an
+        earlier one of its trial and step, and forget those that are ``dropped``."""
 
     @abstractmethod
     def read(self, after: int = 0) -> Iterator[tuple[int, int, bytes]]:
@@ -30,6 +33,14 @@ class Storage(ABC):
     @abstractmethod
     def positions(self) -> dict[int, int]:
         """Position behind the last entry of each source."""
+
+    @abstractmethod
+    def checkpoint(self, trial: int, step: int) -> bytes | None:
+        """A stored checkpoint, None if there is none. JournalError when it is damaged."""
+
+    @abstractmethod
+    def checkpoint_keys(self) -> set[Key]:
+        """Trial and step of every stored checkpoint."""
 
     def write_table(self, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:  # noqa: B027
         """Replace the table ``trials`` that people read; a storage without tables ignores it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from fasttune.storage.base import Entry, Storage
+from fasttune.storage.base import Entry, Held, Key, Storage
 
 
 class MemoryStorage(Storage):
@@ -12,9 +12,19 @@ class MemoryStorage(Storage):
 
     def __init__(self) -> None:
         self._entries: list[tuple[int, int, bytes]] = []
+        self._checkpoints: dict[Key, bytes] = {}
 
-    def append(self, entries: Sequence[Entry]) -> None:
+    def append(self, entries: Sequence[Entry], checkpoints: Sequence[Held] = (), dropped: Sequence[Key] = ()) -> None:
         self._entries += [(source, position, bytes(memoryview(data))) for source, position, data in entries]
+        for key in dropped:
+            self._checkpoints.pop(key, None)
+        self._checkpoints.update({(trial, step): bytes(data) for trial, step, data in checkpoints})
+
+    def checkpoint(self, trial: int, step: int) -> bytes | None:
+        return self._checkpoints.get((trial, step))
+
+    def checkpoint_keys(self) -> set[Key]:
+        return set(self._checkpoints)
 
     def read(self, after: int = 0) -> Iterator[tuple[int, int, bytes]]:
         return iter(self._entries[after:])

@@ -13,7 +13,7 @@ import warnings
 
 from fasttune import _core
 from fasttune.error import ExperimentLockedError
-from fasttune.storage.base import Entry, Storage
+from fasttune.storage.base import Entry, Held, Key, Storage
 
 LOCK_FILE = ".lock"
 DYING_S = 3.0  # a worker ends with its driver; this much later it is not waited for any more
@@ -107,11 +107,24 @@ def recover_rings(folder: str, storage: Storage) -> int:
             if damaged:
                 _warn_of(path, "the journal before it is damaged")
             elif entries := _left_in(path, file.fileno(), source, positions.get(source, 0)):
-                storage.append(entries)
+                stripped, checkpoints = without_checkpoints(entries)
+                storage.append(stripped, checkpoints)
                 moved += sum(len(data) for _, _, data in entries)
             os.unlink(path)
     _remove_rest(os.path.join(folder, RINGS))
     return moved
+
+
+def without_checkpoints(entries: list[Entry]) -> tuple[list[Entry], list[Held]]:
+    """Entries as the journal takes them, and the checkpoints in memory that were in them: stored apart, so that the
+    journal does not grow with those that are not kept."""
+    stripped: list[Entry] = []
+    checkpoints: dict[Key, bytes] = {}
+    for source, position, data in entries:
+        rest, held = _core.without_held(data)
+        stripped.append((source, position, rest))
+        checkpoints.update({(trial, step): saved for trial, step, saved in held})
+    return stripped, [(trial, step, saved) for (trial, step), saved in checkpoints.items()]
 
 
 def _wait_for_writer(fd: int) -> None:

@@ -2,6 +2,7 @@
 
 Tables:
     journal(id, source, position, crc, data)   the truth: blobs of whole records, with a CRC-32 of each entry
+    checkpoints(trial, step, crc, data)        checkpoints in memory that are kept, with a CRC-32 of each
     damaged(id, source, position, crc, data)   what :meth:`SqliteStorage.mend` put aside, if it ever had to
     trials(...)                                made from the journal for people and SQL tools
 
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from fasttune.error import JournalError
-from fasttune.storage.base import Entry, Storage
+from fasttune.storage.base import Entry, Held, Key, Storage
 
 if TYPE_CHECKING:
     import sqlite3
@@ -34,6 +35,8 @@ SETTINGS = (
 TABLES = (
     "CREATE TABLE IF NOT EXISTS journal (id INTEGER PRIMARY KEY, source INTEGER NOT NULL, "
     "position INTEGER NOT NULL, crc INTEGER NOT NULL, data BLOB NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS checkpoints (trial INTEGER NOT NULL, step INTEGER NOT NULL, "
+    "crc INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (trial, step))",
 )
 
 
@@ -92,7 +95,7 @@ class SqliteStorage(Storage):
             raise ValueError(f"{self.path} is closed")
         return self._connection
 
-    def append(self, entries: Sequence[Entry]) -> None:
+    def append(self, entries: Sequence[Entry], checkpoints: Sequence[Held] = (), dropped: Sequence[Key] = ()) -> None:
         import sqlite3
 
         connection = self.connection
@@ -108,6 +111,13 @@ class SqliteStorage(Storage):
                         for source, position, data in entries
                     ],
                 )
+                if dropped:
+                    connection.executemany("DELETE FROM checkpoints WHERE trial = ? AND step = ?", dropped)
+                if checkpoints:
+                    connection.executemany(
+                        "INSERT OR REPLACE INTO checkpoints (trial, step, crc, data) VALUES (?, ?, ?, ?)",
+                        [(trial, step, checksum(trial, step, data), data) for trial, step, data in checkpoints],
+                    )
                 connection.execute("COMMIT")
             except BaseException:
                 if connection.in_transaction:
@@ -173,6 +183,35 @@ class SqliteStorage(Storage):
         rows = self.connection.execute("SELECT source, max(position) FROM journal GROUP BY source")
         return dict(rows.fetchall())
 
+    def checkpoint(self, trial: int, step: int) -> bytes | None:
+        rows = self._ask_checkpoints("crc, data", " WHERE trial = ? AND step = ?", (trial, step))
+        if not rows:
+            return None
+        crc, data = rows[0]
+        if not is_whole(trial, step, crc, data):
+            raise JournalError(
+                f"the checkpoint of trial {trial} at iteration {step} in {self.path} is damaged: its checksum is wrong"
+            )
+        found: bytes = data
+        return found
+
+    def checkpoint_keys(self) -> set[Key]:
+        try:
+            return set(self._ask_checkpoints("trial, step"))
+        except JournalError as error:  # the reports can be read all the same
+            warnings.warn(str(error), RuntimeWarning, stacklevel=2)
+            return set()
+
+    def _ask_checkpoints(self, columns: str, where: str = "", values: Key | tuple[()] = ()) -> list[Any]:
+        import sqlite3
+
+        try:
+            return self.connection.execute(f"SELECT {columns} FROM checkpoints{where}", values).fetchall()
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+            if "no such table" in str(error):  # nobody has written here since there are checkpoints in memory
+                return []
+            raise JournalError(f"cannot read the checkpoints in {self.path}: {error}") from error
+
     def write_table(self, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         import sqlite3
 
@@ -231,7 +270,7 @@ class SqliteReader(Storage):
     def __init__(self, folder: str) -> None:
         self.folder = folder
 
-    def append(self, entries: Sequence[Entry]) -> None:
+    def append(self, entries: Sequence[Entry], checkpoints: Sequence[Held] = (), dropped: Sequence[Key] = ()) -> None:
         raise ValueError(f"the journal in {self.folder} was opened for reading")
 
     def read(self, after: int = 0) -> Iterator[tuple[int, int, bytes]]:
@@ -245,6 +284,20 @@ class SqliteReader(Storage):
         storage = SqliteStorage(self.folder, create=False)
         try:
             return storage.positions()
+        finally:
+            storage.close()
+
+    def checkpoint(self, trial: int, step: int) -> bytes | None:
+        storage = SqliteStorage(self.folder, create=False)
+        try:
+            return storage.checkpoint(trial, step)
+        finally:
+            storage.close()
+
+    def checkpoint_keys(self) -> set[Key]:
+        storage = SqliteStorage(self.folder, create=False)
+        try:
+            return storage.checkpoint_keys()
         finally:
             storage.close()
 

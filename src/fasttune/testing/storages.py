@@ -55,6 +55,19 @@ class StorageContract(ABC):
         assert storage.positions() == {1: 128, 2: 32, 0: 0}
         storage.close()
 
+    def test_checkpoints_are_kept_until_they_are_dropped(self, tmp_path: Path) -> None:
+        storage = self.make(str(tmp_path))
+        assert (storage.checkpoint(0, 1), storage.checkpoint_keys()) == (None, set())
+        storage.append([(1, 8, b"a")], [(0, 1, b"one"), (7, 3, b"")])
+        storage.append([], [(0, 2, bytes(100_000))], [(7, 3), (5, 5)])
+        assert storage.checkpoint(0, 1) == b"one"
+        assert storage.checkpoint(0, 2) == bytes(100_000)
+        assert storage.checkpoint_keys() == {(0, 1), (0, 2)}
+        storage.append([], [(0, 1, b"another")])
+        assert storage.checkpoint(0, 1) == b"another"
+        assert [row[:2] for row in storage.read()] == [(1, 8)]
+        storage.close()
+
     def test_data_is_copied(self, tmp_path: Path) -> None:
         """The loop hands in views of rings whose space is used again after the commit."""
         storage = self.make(str(tmp_path))
