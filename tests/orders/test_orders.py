@@ -56,6 +56,16 @@ def test_a_trial_copies_another(run: Run, trainable: Any, reuse: bool, tmp_path:
     [changed] = ExperimentState.load(os.path.join(tmp_path, "orders")).lineage()
     assert (changed.trial, changed.donor, changed.trial_iteration, changed.donor_iteration) == (0, 2, 3, 3)
     assert (changed.old_config["rate"], changed.new_config["rate"]) == (1, 100)
+    [row] = analysis.lineage().to_dict("records")
+    assert row.pop("time") == changed.time
+    assert row == {
+        "trial_id": first.trial_id,
+        "training_iteration": 3,
+        "donor_id": analysis.trials[2].trial_id,
+        "donor_iteration": 3,
+        "old/rate": 1,
+        "new/rate": 100,
+    }
 
 
 def test_functions_without_checkpoints_stay_as_they_were(run: Run) -> None:

@@ -100,6 +100,32 @@ class ExperimentAnalysis:
             "reports": len(time),
         }
 
+    def lineage(self) -> pd.DataFrame:
+        """Who copied whom: a row per change that a scheduler ordered, in their order.
+
+        Columns: time (unix), trial_id, training_iteration (where the trial was), donor_id (None: it went on from its
+        own checkpoint), donor_iteration (of the checkpoint), and old/<key>, new/<key> for each key of the config that
+        has ever changed.
+        """
+        import pandas as pd
+
+        chosen = set(self._indices)
+        told = getattr(self._source, "lineage", list)()
+        rows = [(one, flatten(one.old_config), flatten(one.new_config)) for one in told if one.trial in chosen]
+        names = sorted({n for _, old, new in rows for n in old.keys() | new.keys() if old.get(n) != new.get(n)})
+        name_of = self._source.trial_id
+        columns: dict[str, Any] = {
+            "time": [one.time for one, _, _ in rows],
+            "trial_id": [name_of(one.trial) for one, _, _ in rows],
+            "training_iteration": [one.trial_iteration for one, _, _ in rows],
+            "donor_id": [None if one.donor is None else name_of(one.donor) for one, _, _ in rows],
+            "donor_iteration": [one.donor_iteration for one, _, _ in rows],
+        }
+        for name in names:
+            columns[f"old/{name}"] = [old.get(name) for _, old, _ in rows]
+            columns[f"new/{name}"] = [new.get(name) for _, _, new in rows]
+        return pd.DataFrame(columns)
+
     # ---- the best trial
 
     def get_best_trial(

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fasttune import _core
-from fasttune.executors.base import Death, Executor, Job, Program, ProgramTrainable
+from fasttune.executors.base import Answer, Death, Executor, Job, Program, ProgramTrainable
 from fasttune.resources import resolve_resources
 from fasttune.rule import NO_RULE
 from fasttune.search.variants import Variants
 from fasttune.session import get_context, report
 from fasttune.space import uniform
+from fasttune.trainable import Trainable
 
 PATIENCE_S = 30.0  # what has not happened by then never will
 NAMES = {value: name[5:] for name, value in vars(_core).items() if name.startswith("KIND_")}
@@ -73,9 +74,47 @@ def deaf(config: dict[str, Any]) -> None:
         time.sleep(1.0)
 
 
+def leaving_a_word(config: dict[str, Any]) -> None:
+    """Five reports; says in a file how it was left."""
+    try:
+        five_reports(config)
+    except SystemExit:
+        with open(os.path.join(config["folder"], "left"), "a") as file:
+            file.write(f"{get_context().get_trial_id()} was left\n")
+        report({"score": 100})  # nobody hears this
+        raise
+
+
+class Counter(Trainable):
+    """Five steps that count; a checkpoint holds where it was."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        self.n = 0
+
+    def step(self) -> dict[str, Any]:
+        self.n += 1
+        return {"score": self.n, "done": self.n >= 5}
+
+    def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
+        return {"n": self.n}
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        self.n = checkpoint["n"]
+
+
+class BadSaver(Counter):
+    """Cannot save."""
+
+    def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
+        raise ArithmeticError("this cannot be saved")
+
+
 def by_config(config: dict[str, Any]) -> None:
     """Reports what it was given."""
     report({"x": config["x"]})
+
+
+Answers = Callable[[int, int], int | Answer]
 
 
 class Drive:
@@ -84,9 +123,9 @@ class Drive:
     ``answers(trial, step)`` is asked for the answer to a report that waits.
     """
 
-    def __init__(self, executor: Executor, program: Program, answers: Callable[[int, int], int] | None = None) -> None:
+    def __init__(self, executor: Executor, program: Program, answers: Answers | None = None) -> None:
         self.executor = executor
-        self.answers = answers or (lambda trial, step: _core.CONTINUE)
+        self.answers: Answers = answers or (lambda trial, step: _core.CONTINUE)
         self.stories: dict[int, list[Record]] = {}
         self.deaths: list[Death] = []
         self.batches = 0
@@ -114,7 +153,8 @@ class Drive:
                 continue
             self.stories.setdefault(trial, []).append(Record(NAMES[kind], step, flags & 7, bytes(payload or b"")))
             if NAMES[kind] == "REPORT" and flags & 7 == _core.WAIT:
-                self.executor.answer(trial, self.answers(trial, step))
+                answer = self.answers(trial, step)
+                self.executor.answer(trial, *(answer if isinstance(answer, Answer) else (answer,)))
 
     def until(self, holds: Callable[[], bool]) -> None:
         """Turn until it holds."""
@@ -180,7 +220,12 @@ class ExecutorContract(ABC):
         """A run of one function over one parameter."""
         space = {"x": uniform(0, 1), "folder": str(folder)}
         one = ProgramTrainable(
-            "trained", trainable, False, "config", resolve_resources(None), Variants(space, 5000, seed=1)
+            "trained",
+            trainable,
+            isinstance(trainable, type),
+            "config",
+            resolve_resources(None),
+            Variants(space, 5000, seed=1),
         )
         return Program("contract", str(folder), "abcde", [one], metric=None, strict=False, rule=NO_RULE, **more)
 
@@ -343,6 +388,142 @@ class ExecutorContract(ABC):
         assert drive.steps(0) == [1, 2, 3, 4, 5]
         assert [k for k in drive.kinds(0) if k != "REPORT"] == ["START", "PAUSED", "RESUMED", "END"]
 
+    def test_reports_before_the_step_to_ask_from_do_not_wait(self, tmp_path: Path) -> None:
+        asked: list[tuple[int, int]] = []
+
+        def answers(trial: int, step: int) -> Answer:
+            asked.append((trial, step))
+            return Answer(_core.CONTINUE, ask_from=step + 2)
+
+        drive = self.drive(tmp_path, five_reports, asks=True, pauses=True, answers=answers)
+        try:
+            drive.start(Job(0, 0, 0, ask_from=2))
+            drive.start(Job(1, 0, 1, ask_from=_core.NEVER_ASK))
+            drive.until(lambda: drive.over(0, 1))
+        finally:
+            drive.executor.close()
+        assert asked == [(0, 2), (0, 4)]
+        assert drive.steps(0) == drive.steps(1) == [1, 2, 3, 4, 5]
+
+    def test_a_resumed_trial_is_asked_from_the_step_it_was_told(self, tmp_path: Path) -> None:
+        asked: list[int] = []
+
+        def answers(trial: int, step: int) -> Answer:
+            asked.append(step)
+            return Answer(_core.PAUSE if step == 1 else _core.CONTINUE)
+
+        drive = self.drive(tmp_path, five_reports, asks=True, pauses=True, answers=answers)
+        try:
+            drive.start(Job(0, 0, 0))
+            drive.until(lambda: drive.kinds(0)[-1:] == ["PAUSED"])
+            drive.until(lambda: drive.executor.resume(0, 4))
+            drive.until(lambda: drive.over(0))
+        finally:
+            drive.executor.close()
+        assert asked == [1, 4, 5]
+
+    def test_a_paused_trial_can_be_left_for_good_and_started_anew(self, tmp_path: Path) -> None:
+        def answers(trial: int, step: int) -> int:
+            return _core.PAUSE if step == 2 else _core.CONTINUE
+
+        drive = self.drive(tmp_path, leaving_a_word, asks=True, pauses=True, answers=answers)
+        try:
+            drive.start(Job(0, 0, 0))
+            drive.until(lambda: drive.kinds(0)[-1:] == ["PAUSED"])
+            drive.executor.discard(0)
+            drive.start(Job(0, 0, 0, iteration=7, attempt=1))
+            drive.until(lambda: drive.over(0))
+        finally:
+            drive.executor.close()
+        assert (tmp_path / "left").read_text() == "abcde_00000 was left\n"
+        assert drive.kinds(0) == ["START", *["REPORT"] * 2, "PAUSED", "START", *["REPORT"] * 5, "END"]
+        assert drive.steps(0) == [1, 2, 8, 9, 10, 11, 12]
+
+    def test_an_answer_may_be_to_save_first(self, tmp_path: Path) -> None:
+        def answers(trial: int, step: int) -> Answer:
+            return Answer(_core.PAUSE if step == 4 else _core.CONTINUE, save=step in (2, 4))
+
+        drive = self.drive(tmp_path, Counter, asks=True, pauses=True, answers=answers)
+        try:
+            drive.start(Job(0, 0, 0))
+            drive.start(Job(1, 0, 1))
+            drive.until(lambda: all(drive.kinds(trial)[-1:] == ["PAUSED"] for trial in (0, 1)))
+            drive.until(lambda: drive.executor.resume(0))
+            drive.until(lambda: drive.over(0))
+        finally:
+            drive.executor.close()
+        two, four = ["REPORT", "REPORT", "CHECKPOINT"], ["REPORT", "REPORT", "CHECKPOINT", "PAUSED"]
+        assert drive.kinds(0) == ["START", *two, *four, "RESUMED", "REPORT", "END"]
+        assert [record.step for record in drive.stories[1] if record.kind == "CHECKPOINT"] == [2, 4]
+        assert drive.steps(0) == [1, 2, 3, 4, 5]
+
+    def test_a_paused_trial_saves_when_it_is_told_to(self, tmp_path: Path) -> None:
+        def answers(trial: int, step: int) -> int:
+            return _core.PAUSE if step == 3 else _core.CONTINUE
+
+        drive = self.drive(tmp_path, Counter, asks=True, pauses=True, answers=answers)
+        try:
+            drive.start(Job(0, 0, 0))
+            drive.until(lambda: drive.kinds(0)[-1:] == ["PAUSED"])
+            drive.executor.save(0)
+            drive.until(lambda: drive.kinds(0)[-1:] == ["CHECKPOINT"])
+            saved = drive.stories[0][-1]
+            drive.executor.discard(0)
+            path = tmp_path / saved.payload.rstrip(b"\0").decode()
+            drive.start(Job(0, 0, 0, iteration=saved.step, checkpoint=str(path), attempt=1))
+            drive.until(lambda: drive.over(0))
+        finally:
+            drive.executor.close()
+        assert saved.step == 3
+        assert drive.steps(0) == [1, 2, 3, 4, 5]
+
+    def test_a_trial_that_fails_to_save_fails(self, tmp_path: Path) -> None:
+        def answers(trial: int, step: int) -> Answer:
+            return Answer(_core.PAUSE if trial == 1 else _core.CONTINUE, save=trial == 0)
+
+        drive = self.drive(tmp_path, BadSaver, asks=True, pauses=True, answers=answers)
+        try:
+            drive.start(Job(0, 0, 0))
+            drive.start(Job(1, 0, 1))
+            drive.until(lambda: drive.kinds(1)[-1:] == ["PAUSED"])
+            drive.executor.save(1)
+            drive.until(lambda: drive.over(0, 1))
+            drive.start(Job(2, 0, 2, ask_from=_core.NEVER_ASK))  # its place is free again
+            drive.until(lambda: drive.over(2))
+        finally:
+            drive.executor.close()
+        assert [k for k in drive.kinds(0) if k != "EXCEPTION"] == ["START", "REPORT", "ERROR"]
+        assert [k for k in drive.kinds(1) if k != "EXCEPTION"] == ["START", "REPORT", "PAUSED", "ERROR"]
+        assert b"this cannot be saved" in drive.stories[1][-1].payload
+
+    def test_orders_to_trials_that_are_not_paused_do_no_harm(self, tmp_path: Path) -> None:
+        drive = self.drive(tmp_path, five_reports, asks=True, pauses=True)
+        try:
+            drive.start(Job(0, 0, 0))
+            for trial in (0, 1):
+                drive.executor.save(trial)
+                drive.executor.discard(trial)
+                drive.executor.answer(trial + 1, _core.PAUSE, 3, True)
+            drive.until(lambda: drive.over(0))
+            drive.executor.save(0)
+            drive.executor.discard(0)
+            drive.start(Job(1, 0, 1))
+            drive.until(lambda: drive.over(1))
+        finally:
+            drive.executor.close()
+        assert drive.steps(0) == drive.steps(1) == [1, 2, 3, 4, 5]
+
+    def test_paused_trials_clean_up_when_it_is_closed(self, tmp_path: Path) -> None:
+        drive = self.drive(tmp_path, leaving_a_word, asks=True, pauses=True, answers=lambda trial, step: _core.PAUSE)
+        try:
+            for trial in range(3):
+                drive.start(Job(trial, 0, trial))
+                drive.until(lambda trial=trial: drive.kinds(trial)[-1:] == ["PAUSED"])  # type: ignore[misc]
+        finally:
+            drive.executor.close()
+        assert sorted((tmp_path / "left").read_text().split("\n")[:-1]) == [f"abcde_{t:05d} was left" for t in range(3)]
+        assert [drive.kinds(trial) for trial in range(3)] == [["START", "REPORT", "PAUSED"]] * 3
+
     def test_a_trial_that_is_stopped_cleans_up_and_ends(self, tmp_path: Path) -> None:
         drive = self.drive(tmp_path, endless, asks=True)
         try:
@@ -386,6 +567,26 @@ class ExecutorContract(ABC):
             drive.executor.close()
         assert [death.trial for death in drive.deaths] == [0, 1]
         assert "SIGKILL" in drive.deaths[0].why
+
+    def test_a_death_names_the_trials_that_were_paused_there(self, tmp_path: Path) -> None:
+        if not self.own_processes:
+            return
+        drive = self.drive(tmp_path, five_reports, asks=True, pauses=True, answers=lambda trial, step: _core.PAUSE)
+        try:
+            for trial in range(4):
+                drive.start(Job(trial, 0, trial))
+                drive.until(lambda trial=trial: drive.kinds(trial)[-1:] == ["PAUSED"])  # type: ignore[misc]
+            os.kill(drive.executor.pids[0], signal.SIGKILL)  # type: ignore[attr-defined]
+            drive.until(lambda: bool(drive.deaths))
+            [death] = drive.deaths
+            assert death.suspended
+            for trial in death.suspended:
+                drive.start(Job(trial, 0, trial, attempt=1, ask_from=_core.NEVER_ASK))
+                drive.until(lambda trial=trial: drive.over(trial))  # type: ignore[misc]
+        finally:
+            drive.executor.close()
+        assert death.trial == -1
+        assert death.unstarted == []
 
     def test_a_trial_that_does_not_listen_can_be_killed(self, tmp_path: Path) -> None:
         if not self.own_processes:
