@@ -320,7 +320,6 @@ cdef struct PromotionRung:    # n_inside == floor(n / eta), n_inside + n_outside
 cdef struct PromotionTrial:
     int32_t rung              # the highest it entered, -1 none
     uint32_t entry            # its number there
-    bint promoted             # it runs to the next one
     double value              # there
     double below              # in the rung before; NaN when it was not in that one
     MedianReport *curve       # all its reports, where the rule looks at curves
