@@ -87,11 +87,46 @@ def population(size: int) -> Bench:
     return Bench(rule, again())
 
 
+def median_rule(size: int) -> Bench:
+    """``size`` trials that have reported at three steps: each decision is of a new trial's first report."""
+    draw = random.Random(0)
+    rule = _core.MedianRule(1.0, 3, True)
+    for step in (1.0, 2.0, 3.0):
+        batch(range(size), step, draw).decide(rule)
+    return Bench(rule, (batch(range(size + k * BATCH, size + (k + 1) * BATCH), 1.0, draw) for k in range(ROUNDS)))
+
+
+def median_any_time(size: int) -> Bench:
+    """``size`` trials that have reported three times, no two at the same time; each batch at times of its own."""
+    draw = random.Random(0)
+    rule = _core.MedianRule(0.0, 3, True)
+
+    def scattered(trials: range, time: float) -> Batch:
+        rows = batch(trials, time, draw)
+        return rows._replace(times=array("d", [time + draw.random() for _ in trials]))
+
+    for step in (0.0, 1.0, 2.0):
+        scattered(range(size), step).decide(rule)
+    return Bench(rule, (scattered(range(size + k * BATCH, size + (k + 1) * BATCH), 1.0) for k in range(ROUNDS)))
+
+
+def promotion(size: int, kind: str = "Promotion") -> Bench:
+    """A rung of ``size`` trials, each decision is of a new one at it."""
+    draw = random.Random(0)
+    rule = getattr(_core, kind)(81, 1, 3, True)
+    batch(range(size), 1.0, draw).decide(rule)
+    return Bench(rule, (batch(range(size + k * BATCH, size + (k + 1) * BATCH), 1.0, draw) for k in range(ROUNDS)))
+
+
 # Name -> (class of the core, its bench). One line for each rule; a class that this build has not is left out.
 RULES: dict[str, tuple[str, Callable[[int], Bench]]] = {
     "asha": ("Asha", asha),
     "asha, rank": ("Asha", lambda size: asha(size, rank=True)),
     "hyperband": ("HyperBand", hyperband),
+    "median": ("MedianRule", median_rule),
+    "median, any time": ("MedianRule", median_any_time),
+    "promotion": ("Promotion", promotion),
+    "pasha": ("Pasha", lambda size: promotion(size, "Pasha")),
     "population": ("Population", population),
 }
 
@@ -122,11 +157,11 @@ def table(rules: list[str], most: int, rounds: int) -> Iterator[str]:
     sizes = [size for size in SIZES if size <= most]
     known = present()
     yield f"ns a decision, median of {rounds} batches; load average {os.getloadavg()[0]:.1f}"
-    yield f"{'rule':<16}" + "".join(f"{f'{size:,}':>12}" for size in sizes) + f"{'growth':>10}"
+    yield f"{'rule':<18}" + "".join(f"{f'{size:,}':>12}" for size in sizes) + f"{'growth':>10}"
     for name in rules or known:
         costs = {size: cost(known[name], size, rounds) for size in sizes}
         growth = f"{costs[sizes[-1]] / costs[1_000]:10.2f}" if 1_000 in costs else ""
-        yield f"{name:<16}" + "".join(f"{costs[size]:12.0f}" for size in sizes) + growth
+        yield f"{name:<18}" + "".join(f"{costs[size]:12.0f}" for size in sizes) + growth
 
 
 def main() -> None:

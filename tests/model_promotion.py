@@ -20,7 +20,6 @@ class SlowPromotion:
         self.rungs: list[list[tuple[float, int]]] = [[] for _ in self.milestones]
         self.gone: set[tuple[int, int]] = set()  # (rung, trial) that is promoted, or over
         self.rung: dict[int, int] = {}
-        self.promoted: set[int] = set()
 
     def top(self, k: int) -> list[int]:
         """The best trials of a rung: those that may be promoted, promoted or not."""
@@ -36,7 +35,6 @@ class SlowPromotion:
 
     def promote(self, trial: int) -> None:
         self.withdraw(trial)
-        self.promoted.add(trial)
 
     def withdraw(self, trial: int) -> None:
         self.gone.add((self.rung.get(trial, -1), trial))
@@ -47,19 +45,13 @@ class SlowPromotion:
         self.reported(trial, t, self.sign * value)
         before = self.rung.get(trial, -1)
         reached = [k for k, m in enumerate(self.milestones[: self.limit + 1]) if m <= t and k > before]
-        if not reached:
-            if t >= self.milestones[-1]:
-                return STOP
-            return CONTINUE if before < 0 or trial in self.promoted else PAUSE
         self.withdraw(trial)
-        self.promoted.discard(trial)
+        if not reached:
+            return STOP if t >= self.milestones[-1] else CONTINUE
         self.enter(trial, reached[-1], self.sign * value)
         if t >= self.milestones[-1]:
             self.withdraw(trial)
             return STOP
-        if (found := self.candidate()) and found[0] == trial:
-            self.promote(trial)
-            return CONTINUE
         return PAUSE
 
     def enter(self, trial: int, k: int, value: float) -> None:

@@ -266,22 +266,23 @@ cdef struct Timeline:         # blocks[0] is all of time
 cdef struct MedianReport:
     double t
     double value              # larger is better
+    double best               # of it and those before, NaN before the first number
+    uint32_t step             # in its trial, 0 unknown
+    uint32_t strikes          # times in a row that the trial was worse
 
 
-cdef struct MedianTrial:      # reports are in the order of their times; the first `visible` are not after the last one
-    MedianReport *reports     # those from the grace period on
+cdef struct MedianTrial:      # reports are in the order of their times
+    MedianReport *reports
     uint32_t n
     uint32_t room
-    uint32_t visible          # whose means are on the timeline
-    uint32_t strikes          # times in a row that it was worse
-    double high               # high + low is the sum of the visible values
+    uint32_t counted          # those from the grace period on
+    double high               # high + low is the sum of their values
     double low
-    double mean               # of the visible values; NaN when there is none on the timeline
-    double best               # of all values, NaN before the first number
+    double mean               # of those; NaN when there is none on the timeline at the newest one
 
 
 cdef class MedianRule:
-    cdef Timeline means       # of all trials; each from its first visible report to its last
+    cdef Timeline means       # of all trials; each from its first counted report to its last
     cdef MedianTrial *trials
     cdef uint64_t room
     cdef uint64_t min_samples
@@ -292,11 +293,12 @@ cdef class MedianRule:
     cdef readonly uint64_t num_stopped
 
     cdef MedianTrial *trial_of(self, int64_t trial) except NULL
-    cdef int absorb(self, MedianTrial *of) noexcept nogil
+    cdef int absorb(self, MedianTrial *of, uint32_t i) noexcept nogil
     cdef int withdraw(self, MedianTrial *of) noexcept nogil
-    cdef int keep(self, MedianTrial *of, double t, double value) noexcept nogil
-    cdef int compare(self, MedianTrial *of, double t, double v) noexcept nogil
-    cdef int judge_one(self, MedianTrial *of, double t, double value, bint decide) noexcept nogil
+    cdef int begin_again(self, MedianTrial *of, double t, uint32_t step) noexcept nogil
+    cdef MedianReport *append(self, MedianTrial *of) noexcept nogil
+    cdef int compare(self, MedianReport *now) noexcept nogil
+    cdef int judge_one(self, MedianTrial *of, double t, double value, uint32_t step, bint decide) noexcept nogil
 
 
 cdef struct PromotionEntry:
@@ -317,13 +319,17 @@ cdef struct PromotionRung:    # n_inside == floor(n / eta), n_inside + n_outside
     uint32_t n_free
 
 
+cdef struct CurvePoint:
+    double t
+    double value              # larger is better
+
+
 cdef struct PromotionTrial:
     int32_t rung              # the highest it entered, -1 none
     uint32_t entry            # its number there
-    bint promoted             # it runs to the next one
     double value              # there
     double below              # in the rung before; NaN when it was not in that one
-    MedianReport *curve       # all its reports, where the rule looks at curves
+    CurvePoint *curve         # all its reports, where the rule looks at curves
     uint32_t points
     uint32_t room
 

@@ -51,6 +51,21 @@ def test_every_registered_name_has_settings_here(name: str) -> None:
     assert isinstance(create_scheduler(name, **SMALL[name]), TrialScheduler)
 
 
+@pytest.mark.parametrize("name", registered())
+def test_C15_every_name_refuses_a_misspelt_argument(name: str) -> None:
+    for misspelt in ("max_tt", "grace", "reduction", "no_such_argument"):
+        with pytest.raises(TypeError, match=misspelt):
+            create_scheduler(name, **{**SMALL[name], misspelt: 1})
+    assert type(create_scheduler(name.upper(), **SMALL[name])) is type(create_scheduler(name, **SMALL[name]))
+
+
+def test_C15_unknown_names_are_told_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"no scheduler called 'medain'.*median_stopping_rule"):
+        create_scheduler("medain")
+    with pytest.raises(TypeError, match="takes a name, got int"):
+        create_scheduler(5)  # type: ignore[arg-type]
+
+
 class TestFIFO(SchedulerContract):
     def make(self) -> TrialScheduler:
         return FIFOScheduler()

@@ -30,7 +30,7 @@ values = st.one_of(
 trials = st.integers(0, 7)
 
 
-def agree(rule: MedianRule, slow: SlowMedian, reports: list[tuple[int, float, float]]) -> list[int]:
+def agree(rule: MedianRule, slow: SlowMedian, reports: list[Any]) -> list[int]:
     found = [rule.judge(*report) for report in reports]
     assert found == [slow.judge(*report) for report in reports]
     return found
@@ -50,7 +50,8 @@ def test_C6_every_decision_is_that_of_the_slow_rule(time: Any, data: st.DataObje
         "last": data.draw(st.booleans()),
     }
     grace = data.draw(st.sampled_from([0.0, 1.0, 2.5, -1.0]))
-    reports = data.draw(st.lists(st.tuples(trials, time, values), max_size=60))
+    numbers = data.draw(st.sampled_from([st.just(0), st.integers(1, 9)]))
+    reports = data.draw(st.lists(st.tuples(trials, time, values, numbers), max_size=60))
     agree(MedianRule(grace, **arguments), SlowMedian(grace, **arguments), reports)
 
 
@@ -88,6 +89,24 @@ def test_C6_thousands_of_trials_at_the_same_steps() -> None:
         slow.record(*report)
     agree(rule, slow, [(5000 + k, float(1 + k % 3), rng.uniform(0.4, 0.6)) for k in range(8)])
     assert rule.others(3.0) == 2004
+
+
+def test_an_attempt_that_begins_again_takes_the_place_of_the_one_before() -> None:
+    """Whatever was reported in between: the same means, the same best value, the same patience."""
+    curve = [0.5, 0.4, 0.3, 0.6, 0.1, 0.2]
+    for step in range(1, 5):
+        once, twice = (MedianRule(1.0, 1, True, patience=2) for _ in range(2))
+        for rule in (once, twice):
+            for t in range(1, 7):
+                rule.judge(7, t, 0.45, t)
+        for t in range(step, 6):
+            twice.judge(0, t - 0.25, 9.0, t)  # at other times, as seconds are
+        found = [once.judge(0, t, value, t) for t, value in enumerate(curve, 1)]
+        for t in range(1, step):
+            twice.judge(0, t, curve[t - 1], t)
+        assert [twice.judge(0, t, curve[t - 1], t) for t in range(step, 7)] == found[step - 1 :]
+        assert [rule.judge(1, 5, 0.4, 5) for rule in (once, twice)] == [CONTINUE, CONTINUE]
+        assert once.others(4.9) == twice.others(4.9)
 
 
 def test_C6_rays_example() -> None:

@@ -86,11 +86,8 @@ def jobs(losses: list[float], factor: float = 3, max_t: float = 27) -> Iterator[
             return
         if found is not None:
             rule.promote(trial)
-        while True:
-            rung = rule.rung(trial) + 1
-            yield trial, rung
-            if rule.judge(trial, rule.milestone(trial), losses[trial]) != CONTINUE:
-                break
+        yield trial, rule.rung(trial) + 1
+        assert rule.judge(trial, rule.milestone(trial), losses[trial]) in (PAUSE, STOP)
 
 
 def test_Q3_the_job_list_of_one_worker() -> None:
@@ -140,7 +137,9 @@ def test_a_trial_that_was_displaced_comes_back() -> None:
     rule = Promotion(9, 1, 2, True)
     assert [rule.judge(trial, 1, value) for trial, value in enumerate([5.0, 1.0])] == [PAUSE, PAUSE]
     assert rule.candidate() == (0, 0)
-    assert rule.judge(2, 1, 6.0) == CONTINUE  # one of three, and the place is taken
+    rule.judge(2, 1, 6.0)
+    assert rule.candidate() == (2, 0)  # one of three, and 0 has lost its place
+    rule.promote(2)
     assert rule.candidate() is None
     assert rule.judge(3, 1, 2.0) == PAUSE
     assert rule.candidate() == (0, 0)
@@ -151,15 +150,17 @@ def test_nan_counts_and_is_never_promoted() -> None:
     assert [rule.judge(trial, 1, math.nan) for trial in range(3)] == [PAUSE] * 3
     assert rule.candidate() is None
     assert rule.judge(3, 1, -math.inf) == PAUSE  # one of four: the first NaN holds the place
-    assert rule.judge(4, 1, 0.0) == CONTINUE
+    rule.judge(4, 1, 0.0)
+    assert rule.candidate() == (4, 0)
 
 
 def test_pasha_opens_a_rung_when_two_change_places() -> None:
     rule = Pasha(27, 1, 3, True)
     for trial, value in enumerate([1.0, 2.0, 3.0, 0.0, 0.0, 0.0]):
         rule.judge(trial, 1, value)
-    assert rule.candidate() == (1, 0)  # 2 was promoted when it came
-    rule.promote(1)
+    for trial in (2, 1):
+        assert rule.candidate() == (trial, 0)
+        rule.promote(trial)
     assert (rule.judge(2, 3, 5.0), rule.limit) == (PAUSE, 1)
     assert (rule.judge(1, 3, 6.0), rule.limit) == (PAUSE, 2)
 

@@ -164,7 +164,7 @@ def test_C6_traces_with_ends_failures_jumps_and_gaps(events: Any, hard: bool, pa
             if index in let_off:
                 assert decision == "CONTINUE"
                 continue
-            wanted = slow.judge(index, at[index], value)
+            wanted = slow.judge(index, at[index], value, trial.last_result["training_iteration"])
             if wanted == STOP and not hard:
                 let_off.add(index)
             assert decision == (("STOP" if hard else "PAUSE") if wanted == STOP else "CONTINUE"), (wanted, TOO_FEW)

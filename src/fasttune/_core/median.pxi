@@ -46,8 +46,8 @@ cdef class MedianRule:
     with the mean of its values from ``grace_period`` to t, unless that is no finite number. With fewer than
     ``min_samples`` of them nothing is decided. The trial stops if its best value so far is strictly worse than the
     median of those means, ``patience`` times in a row; with ``last`` its newest value is compared and not its best. NaN
-    is never the best; a trial without a number goes on. Time may go back, as after a restart: a trial then counts up to
-    where it is.
+    is never the best; a trial without a number goes on. A report that goes back, in time or to a step that the trial has
+    reported before, begins another attempt there: what was reported from there on is forgotten.
     """
 
     def __cinit__(self, double grace_period, uint64_t min_samples, bint maximise, int patience=1, bint last=False):
@@ -83,17 +83,19 @@ cdef class MedianRule:
             self.trials = <MedianTrial *>grown
             memset(self.trials + self.room, 0, (room - self.room) * sizeof(MedianTrial))
             for i in range(self.room, room):
-                self.trials[i].best = self.trials[i].mean = NAN
+                self.trials[i].mean = NAN
             self.room = room
         return self.trials + trial
 
     # -- a trial's means on the timeline ------------------------------------------------------------------------------
 
-    cdef int absorb(self, MedianTrial *of) noexcept nogil:
-        """The report behind the visible ones becomes visible: the mean so far ends, a new one begins."""
-        cdef const MedianReport *now = of.reports + of.visible
+    cdef int absorb(self, MedianTrial *of, uint32_t i) noexcept nogil:
+        """Report i, the newest: the mean before it ends, a new one begins."""
+        cdef const MedianReport *now = of.reports + i
         cdef const MedianReport *before = now - 1
-        if of.visible > 0 and is_finite(of.mean):
+        if now.t < self.grace_period:
+            return 0
+        if is_finite(of.mean):
             if before.t == now.t:
                 if timeline_change(&self.means, moment(now.t), moment(now.t), of.mean, False) != 0:
                     return -1
@@ -101,60 +103,78 @@ cdef class MedianRule:
                 if timeline_change(&self.means, moment(before.t) + 1, moment(now.t) - 1, of.mean, True) != 0:
                     return -1
         add_exactly(&of.high, &of.low, now.value)
-        of.visible += 1
-        of.mean = exact_mean(of.high, of.low, of.visible)
+        of.counted += 1
+        of.mean = exact_mean(of.high, of.low, of.counted)
         if is_finite(of.mean):
             return timeline_change(&self.means, moment(now.t), moment(now.t), of.mean, True)
         return 0
 
     cdef int withdraw(self, MedianTrial *of) noexcept nogil:
-        """The trial went back in time: none of its means is on the timeline any more."""
+        """None of the trial's means is on the timeline any more."""
         cdef uint32_t i
         cdef uint64_t here, then
+        cdef double mean
         of.high = of.low = 0.0
-        for i in range(of.visible):
+        of.counted = 0
+        for i in range(of.n):
+            if of.reports[i].t < self.grace_period:
+                continue
             add_exactly(&of.high, &of.low, of.reports[i].value)
-            of.mean = exact_mean(of.high, of.low, i + 1)
-            if not is_finite(of.mean):
+            of.counted += 1
+            mean = exact_mean(of.high, of.low, of.counted)
+            if not is_finite(mean):
                 continue
             here = moment(of.reports[i].t)
-            then = moment(of.reports[i + 1].t) if i + 1 < of.visible else here + 1
-            if then > here and timeline_change(&self.means, here, here, of.mean, False) != 0:
+            then = moment(of.reports[i + 1].t) if i + 1 < of.n else here + 1
+            if then > here and timeline_change(&self.means, here, here, mean, False) != 0:
                 return -1
-            if then > here + 1 and timeline_change(&self.means, here + 1, then - 1, of.mean, False) != 0:
+            if then > here + 1 and timeline_change(&self.means, here + 1, then - 1, mean, False) != 0:
                 return -1
-        of.visible = 0
         of.high = of.low = 0.0
+        of.counted = 0
         of.mean = NAN
         return 0
 
-    cdef int keep(self, MedianTrial *of, double t, double value) noexcept nogil:
-        """Room for a report behind the visible ones, and the report there."""
+    cdef int begin_again(self, MedianTrial *of, double t, uint32_t step) noexcept nogil:
+        """Forget the reports that this one does not come after: they are of an attempt that was given up."""
+        cdef uint32_t n = of.n, i
+        while n > 0 and (of.reports[n - 1].t > t or (step > 0 and of.reports[n - 1].step >= step)):
+            n -= 1
+        if n == of.n:
+            return 0
+        while step == 0 and n > 0 and of.reports[n - 1].t == t:
+            n -= 1
+        if self.withdraw(of) != 0:
+            return -1
+        of.n = n
+        for i in range(n):
+            if self.absorb(of, i) != 0:
+                return -1
+        return 0
+
+    cdef MedianReport *append(self, MedianTrial *of) noexcept nogil:
+        """A new report, behind the others. NULL when there is no memory."""
         cdef uint32_t room
         cdef void *grown
         if of.n == of.room:
             room = 2 * of.room if of.room else 2
             grown = PyMem_RawRealloc(of.reports, room * sizeof(MedianReport))
             if grown == NULL:
-                return -1
+                return NULL
             of.reports = <MedianReport *>grown
             of.room = room
-        memmove(of.reports + of.visible + 1, of.reports + of.visible, (of.n - of.visible) * sizeof(MedianReport))
-        of.reports[of.visible].t = t
-        of.reports[of.visible].value = value
         of.n += 1
-        return 0
+        return of.reports + of.n - 1
 
     # -- deciding -----------------------------------------------------------------------------------------------------
 
-    cdef int compare(self, MedianTrial *of, double t, double v) noexcept nogil:
-        """STOP, CONTINUE, or TOO_FEW to compare with. The trial itself is not on the timeline at t."""
+    cdef int compare(self, MedianReport *now) noexcept nogil:
+        """STOP, CONTINUE, or TOO_FEW to compare with. The trial itself is not on the timeline at this time."""
         cdef double below, above, median
+        cdef double v = now.value if self.last else now.best
         cdef uint64_t holding, up_to, better
         cdef bint worse
-        if not self.last:
-            v = of.best
-        up_to = timeline_up_to(&self.means, moment(t), v if v == v else 0.0, &holding, &below, &above)
+        up_to = timeline_up_to(&self.means, moment(now.t), v if v == v else 0.0, &holding, &below, &above)
         if holding < self.min_samples:
             return TOO_FEW
         if holding == 0 or v != v:
@@ -165,45 +185,49 @@ cdef class MedianRule:
             worse = v < median
         else:
             worse = better > up_to
-        of.strikes = of.strikes + 1 if worse else 0
-        return 1 if of.strikes >= self.patience else 0
+        now.strikes = now.strikes + 1 if worse else 0
+        return 1 if now.strikes >= <uint32_t>self.patience else 0
 
-    cdef int judge_one(self, MedianTrial *of, double t, double value, bint decide) noexcept nogil:
+    cdef int judge_one(self, MedianTrial *of, double t, double value, uint32_t step, bint decide) noexcept nogil:
         """The decision; NO_MEMORY when there is none, and the trial's means may be lost then."""
-        cdef double v = self.sign * value
+        cdef MedianReport *now
         cdef int decision = 0
         if t != t:
             return 0
-        if v == v and not v <= of.best:
-            of.best = v
-        if of.visible > 0 and t < of.reports[of.visible - 1].t and self.withdraw(of) != 0:
+        if self.begin_again(of, t, step) != 0:
             return NO_MEMORY
-        while of.visible < of.n and of.reports[of.visible].t <= t:
-            if self.absorb(of) != 0:
-                return NO_MEMORY
-        if t < self.grace_period:
-            return 0
-        if of.visible > 0 and of.reports[of.visible - 1].t == t and is_finite(of.mean):
+        if is_finite(of.mean) and of.reports[of.n - 1].t == t:
             if timeline_change(&self.means, moment(t), moment(t), of.mean, False) != 0:
                 return NO_MEMORY
             of.mean = NAN
-        if decide:
-            decision = self.compare(of, t, v)
-        if self.keep(of, t, v) != 0 or self.absorb(of) != 0:
+        now = self.append(of)
+        if now == NULL:
+            return NO_MEMORY
+        now.t = t
+        now.value = self.sign * value
+        now.step = step
+        now.best = (now - 1).best if of.n > 1 else NAN
+        now.strikes = (now - 1).strikes if of.n > 1 else 0
+        if now.value == now.value and not now.value <= now.best:
+            now.best = now.value
+        if decide and t >= self.grace_period:
+            decision = self.compare(now)
+        if self.absorb(of, of.n - 1) != 0:
             return NO_MEMORY
         self.num_stopped += decision == 1
         return decision
 
-    def judge(self, int64_t trial, double t, double value):
-        """The decision about a report: CONTINUE, STOP, or TOO_FEW (-1) when too few others were there."""
-        cdef int decision = self.judge_one(self.trial_of(trial), t, value, True)
+    def judge(self, int64_t trial, double t, double value, uint32_t step=0):
+        """The decision about a report: CONTINUE, STOP, or TOO_FEW (-1) when too few others were there. ``step`` is the
+        report's number in its trial, from 1; 0 when there is none."""
+        cdef int decision = self.judge_one(self.trial_of(trial), t, value, step, True)
         if decision == NO_MEMORY:
             raise MemoryError()
         return decision
 
-    def record(self, int64_t trial, double t, double value):
+    def record(self, int64_t trial, double t, double value, uint32_t step=0):
         """Count a report that nobody has to decide about."""
-        if self.judge_one(self.trial_of(trial), t, value, False) == NO_MEMORY:
+        if self.judge_one(self.trial_of(trial), t, value, step, False) == NO_MEMORY:
             raise MemoryError()
 
     def decide(self, const int64_t[::1] trials, const double[::1] times, const double[::1] values,
@@ -221,7 +245,7 @@ cdef class MedianRule:
         self.trial_of(most)
         with nogil:
             for i in range(trials.shape[0]):
-                decision = self.judge_one(self.trials + trials[i], times[i], values[i], True)
+                decision = self.judge_one(self.trials + trials[i], times[i], values[i], 0, True)
                 if decision == NO_MEMORY:
                     break
                 decisions[i] = <signed char>decision

@@ -68,10 +68,10 @@ cdef class Pasha(Promotion):
             of.points -= 1
         if of.points == of.room:
             room = 2 * of.room if of.room else 2
-            grown = PyMem_RawRealloc(of.curve, room * sizeof(MedianReport))
+            grown = PyMem_RawRealloc(of.curve, room * sizeof(CurvePoint))
             if grown == NULL:
                 return -1
-            of.curve = <MedianReport *>grown
+            of.curve = <CurvePoint *>grown
             of.room = room
         of.curve[of.points].t = t
         of.curve[of.points].value = v

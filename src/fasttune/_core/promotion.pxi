@@ -215,9 +215,8 @@ cdef class Promotion:
         while k > of.rung and self.milestones[k] > t:
             k -= 1
         if k <= of.rung:
-            if t >= self.milestones[self.n_rungs - 1]:
-                return 1
-            return 0 if of.promoted or of.rung < 0 else 3
+            self.leave(of)                      # it runs, so it was promoted
+            return 1 if t >= self.milestones[self.n_rungs - 1] else 0
         self.leave(of)
         if rung_enter(&self.rungs[k], trial, v, self.factor) != 0:
             return NO_MEMORY
@@ -225,21 +224,16 @@ cdef class Promotion:
         of.value = v
         of.rung = k
         of.entry = self.rungs[k].n - 1
-        of.promoted = False
         if k == self.limit and self.entered(trial, of) != 0:
             return NO_MEMORY
         if t >= self.milestones[self.n_rungs - 1]:
             self.leave(of)
             return 1
-        if self.promotable(self.limit, &k) == trial:
-            self.leave(of)
-            of.promoted = True
-            return 0
         return 3
 
     def judge(self, int64_t trial, double t, double value):
-        """The decision about a report: STOP at ``max_t``; at a rung CONTINUE if the trial is the next to be promoted, as
-        it is then, else PAUSE; between rungs CONTINUE."""
+        """The decision about a report: STOP at ``max_t``, PAUSE at a rung that the trial has not entered yet, else CONTINUE.
+        It depends on the trial alone; who is promoted is another question, asked when a worker is free."""
         cdef int decision
         self.trial_of(trial)
         decision = self.judge_one(<uint32_t>trial, t, value)
@@ -277,9 +271,7 @@ cdef class Promotion:
 
     def promote(self, int64_t trial):
         """The trial goes on to the next rung."""
-        cdef PromotionTrial *of = self.trial_of(trial)
-        self.leave(of)
-        of.promoted = True
+        self.leave(self.trial_of(trial))
 
     def withdraw(self, int64_t trial):
         """The trial is over: it is never promoted. It still counts in its rungs."""

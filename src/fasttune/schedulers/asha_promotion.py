@@ -21,7 +21,7 @@ class ASHAPromotionScheduler(TrialScheduler):
     Of the n trials that a rung has recorded, the best floor(n / reduction_factor) may be promoted to the next, each
     once. A free worker promotes from the highest rung where somebody may be promoted, the best first; if there is none,
     it begins another trial. When all trials have begun and nobody may be promoted, the run is over and what is still
-    paused ends. A trial that would be promoted at once is not paused at all.
+    paused ends.
 
     Compared with :class:`AsyncHyperBandScheduler`, which stops trials, no early one goes on just because it was early,
     at the price of trials that stay paused.

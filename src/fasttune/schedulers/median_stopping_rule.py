@@ -19,7 +19,8 @@ class MedianStoppingRule(TrialScheduler):
 
     The others at time t are the trials whose last report was at t or later; those that have ended stay among them. Each
     counts with the mean of what it reported from ``grace_period`` to t, unless that is no finite number. A report
-    counts once. The means are rounded once, so that trials with equal curves are not worse than each other.
+    counts once, and not at all if the trial failed later and reported that step again. The means are rounded once, so
+    that trials with equal curves are not worse than each other.
 
     Args:
         time_attr: result key that counts the training resource; must grow. Units of grace_period and min_time_slice.
@@ -66,7 +67,7 @@ class MedianStoppingRule(TrialScheduler):
         self._asked: _core.MedianRule | None = None
         self._stopped: set[int] = set()  # stopped, or paused instead
         self._paused_at: dict[int, float] = {}
-        self._seen: dict[int, tuple[Any, float]] = {}  # (training_iteration, time) of the newest report
+        self._seen: dict[int, tuple[int, float]] = {}  # (training_iteration, time) of the newest report
 
     def _rule(self) -> _core.MedianRule:
         if self._asked is None:
@@ -83,7 +84,7 @@ class MedianStoppingRule(TrialScheduler):
         self._seen.pop(trial.index, None)
 
     def on_trial_result(self, state: Any, trial: Trial, result: dict[str, Any]) -> str:
-        report = self._news(trial, result)
+        report = self._news(trial, result, again=bool(result.get("done")))
         if report is None:
             return self.CONTINUE
         decision = self._rule().judge(trial.index, *report)
@@ -95,7 +96,7 @@ class MedianStoppingRule(TrialScheduler):
         return self._without_others(state, trial, report[0])
 
     def on_trial_complete(self, state: Any, trial: Trial, result: dict[str, Any]) -> None:
-        report = self._news(trial, result)
+        report = self._news(trial, result, again=True)
         if report is not None:
             self._rule().record(trial.index, *report)
         self._forget(trial)
@@ -106,17 +107,17 @@ class MedianStoppingRule(TrialScheduler):
     def on_trial_error(self, state: Any, trial: Trial) -> None:
         self._forget(trial)
 
-    def _news(self, trial: Trial, result: dict[str, Any]) -> tuple[float, float] | None:
-        """(time, value), unless the report lacks one, was seen before, or is of a trial that was let off."""
+    def _news(self, trial: Trial, result: dict[str, Any], again: bool) -> tuple[float, float, int] | None:
+        """(time, value, step), unless the report lacks one, or is of a trial that was let off. ``again``: it may be the
+        last report of a trial that ended, shown once more."""
         time, value = result.get(self._time_attr), result.get(self.metric or "")
         if trial.index in self._stopped or not _is_number(time) or not _is_number(value):
             return None
-        # A trial that ended is shown with its last report once more.
-        step = result.get("training_iteration")
-        if step is not None and self._seen.get(trial.index) == (step, time):
+        step = result.get("training_iteration", 0)
+        if again and step > 0 and self._seen.get(trial.index) == (step, time):
             return None
         self._seen[trial.index] = (step, time)
-        return time, value
+        return time, value, step
 
     def _without_others(self, state: Any, trial: Trial, time: float) -> str:
         """There are too few to compare with: let another one get there, if one waits."""
