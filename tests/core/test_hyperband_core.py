@@ -56,7 +56,7 @@ def compare(core: HyperBand, slow: SlowHyperBand, added: list[int]) -> None:
     fair=st.booleans(),
     moves=st.lists(MOVES, max_size=45),
 )
-@settings(max_examples=9000, deadline=None)
+@settings(max_examples=7000, deadline=None)
 def test_C5_the_core_decides_as_its_slow_twin(
     plan: list[list[Stage]],
     maximise: bool,
@@ -106,7 +106,7 @@ def test_C5_the_core_decides_as_its_slow_twin(
     maximise=st.booleans(),
     reports=st.lists(st.tuples(st.integers(0, 20), st.sampled_from([1.0, 2.0, 3.0, 9.0]), SCORES), max_size=80),
 )
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=3000, deadline=None)
 def test_many_reports_at_once_are_decided_as_one_by_one(
     plan: list[list[Stage]], maximise: bool, reports: list[tuple[int, float, float]]
 ) -> None:

@@ -323,3 +323,20 @@ def test_a_search_generator_passes_everything_to_its_searcher():
     assert generator.set_max_concurrency(1) is False
     with pytest.raises(TypeError, match="Searcher"):
         SearchGenerator(BasicVariantGenerator())
+
+
+def test_A3_a_trial_that_waits_for_others_does_not_count():
+    limiter = ConcurrencyLimiter(Counting(), 2)
+    assert limiter.suggest("a")
+    assert limiter.suggest("b")
+    assert limiter.suggest("c") is None
+    limiter.on_pause("a")
+    assert limiter.suggest("c")
+    assert limiter.suggest("d") is None
+    limiter.on_unpause("a")
+    limiter.on_trial_complete("b", {"score": 1})
+    assert limiter.suggest("d") is None  # a and c run
+    limiter.on_pause("a")
+    limiter.on_trial_complete("a", {"score": 1})
+    assert limiter.suggest("d")
+    assert limiter.suggest("e") is None
