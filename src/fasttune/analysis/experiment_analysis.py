@@ -110,7 +110,7 @@ class ExperimentAnalysis:
         import pandas as pd
 
         chosen = set(self._indices)
-        told = getattr(self._source, "lineage", list)()
+        told: list[Any] = getattr(self._source, "lineage", list)()
         rows = [(one, flatten(one.old_config), flatten(one.new_config)) for one in told if one.trial in chosen]
         names = sorted({n for _, old, new in rows for n in old.keys() | new.keys() if old.get(n) != new.get(n)})
         name_of = self._source.trial_id
