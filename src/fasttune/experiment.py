@@ -187,6 +187,8 @@ class ExperimentState(ExperimentRecords):
         searcher = self.searcher
         hears_results = searcher is not None and type(searcher).on_trial_result is not Searcher.on_trial_result
         self._hears_reports = hears_results or "on_trial_result" in self.hooks  # those that wait are seen anyway
+        stops = self.stopper is not None and self.stopper.asks_every_report
+        self._shows_results = stops or "on_trial_result" in self.hooks  # nested, as users see them
         if self._hears_reports:
             watch |= REPORT_BIT
         watch |= SCORED
@@ -268,7 +270,7 @@ class ExperimentState(ExperimentRecords):
         self._aside.clear()
 
     def _chosen(self) -> Start | Resume | None:
-        if not self.trials_of("PENDING", 1):
+        if not self._exhausted() and not self.trials_of("PENDING", 1):
             self._suggest(1 if self.searcher is not None else LOOKAHEAD)
         while (trial := self._choose()) is not None:
             i = trial.index
@@ -504,10 +506,10 @@ class ExperimentState(ExperimentRecords):
             self._score(i, step, time, (schema, values, extra))
         if not self._hears_reports and decision != _core.WAIT:
             return
-        metrics = self.metrics_of(schema, values, extra)
-        result = self.result_of(i, metrics, step, time, self.table.times(i)[3], False)
+        told = i, self.metrics_of(schema, values, extra), step, time, self.table.times(i)[3], False
+        result = self.result_of(*told) if self._shows_results else {}
         # the searcher is handed the dict that the scheduler was: HyperBandForBOHB adds the budget to it
-        flat = flatten(result) if decision == _core.WAIT or self.searcher is not None else {}
+        flat = self.flat_result_of(*told) if decision == _core.WAIT or self.searcher is not None else {}
         if decision == _core.WAIT:
             decision = self._answer(i, result, flat)
         if decision != _core.STOP and self.searcher is not None:
@@ -577,6 +579,7 @@ class ExperimentState(ExperimentRecords):
         self._handed.discard(i)
         self.pausing.discard(i)
         self._undone.pop(i, None)
+        self._flat.pop(i, None)
         if self.shelf.gone(i):
             self.tell_to_discard(i)
         if self.retention is not None:

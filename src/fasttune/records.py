@@ -17,7 +17,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from fasttune import _core
 from fasttune.checkpoint import Checkpoint, memory_key, memory_name
 from fasttune.error import IllegalTransitionError, JournalError, TrialFailedError
-from fasttune.result import ReportBlock, flatten, history, make_result, reports_by_trial, results_of
+from fasttune.result import (
+    ReportBlock,
+    flatten,
+    flattened_config,
+    history,
+    make_flat_result,
+    make_result,
+    reports_by_trial,
+    results_of,
+)
 from fasttune.search.plan import tag_name, tag_value
 from fasttune.search.variants import Variants
 from fasttune.trial import Trial, TrialFailure, Trials, folder_name
@@ -92,6 +101,7 @@ class ExperimentRecords:
         self._saved_at: dict[int, tuple[int, float]] = {}  # iteration and time_total_s of the newest checkpoint
         self._configs: dict[int, dict[str, Any]] = {}  # of trials that were changed
         self._tags: dict[int, str] = {}
+        self._flat: dict[int, tuple[dict[str, Any], str]] = {}  # of trials that run, see flat_result_of
         self._requests: dict[int, Any] = {}
         self._origins: dict[int, Origin] = {}
         self._on_given: set[int] = set()  # trials that have saved nothing since they were given their origin
@@ -162,6 +172,7 @@ class ExperimentRecords:
         _, trial, _, step, time, text = event
         told = json.loads(text)
         before = self.config(trial)
+        self._flat.pop(trial, None)
         if told["config"] is not None:
             self.given.pop(trial, None)
             self._configs[trial] = told["config"]
@@ -323,23 +334,41 @@ class ExperimentRecords:
         self, i: int, metrics: dict[str, Any], step: int, time: float, previous: float, done: bool
     ) -> dict[str, Any]:
         """A report as users see it."""
+        told = self._told_of(i, step, time, previous, done)
+        return make_result(metrics, config=self.config(i), experiment_tag=self.experiment_tag(i), **told)
+
+    def flat_result_of(
+        self, i: int, metrics: dict[str, Any], step: int, time: float, previous: float, done: bool
+    ) -> dict[str, Any]:
+        """``flatten(result_of(...))``, as schedulers and searchers see a report. They see many of each trial: its config
+        and its tag are looked up once."""
+        flat, tag = self._flat.get(i) or self._flatten(i)
+        told = self._told_of(i, step, time, previous, done)
+        return make_flat_result(metrics, flat, experiment_tag=tag, **told)
+
+    def _flatten(self, i: int) -> tuple[dict[str, Any], str]:
+        """The config of trial i, flattened, and its tag; remembered until either may be another one."""
+        flat, tag = flattened_config(self.config(i)), self.experiment_tag(i)
+        if not any(isinstance(value, list | dict) for value in flat.values()):  # nobody can change what others see
+            self._flat[i] = flat, tag
+        return flat, tag
+
+    def _told_of(self, i: int, step: int, time: float, previous: float, done: bool) -> dict[str, Any]:
+        """What a result says besides metrics, config and tag."""
         started, _, _, _, base_total, base_iteration = self.table.times(i)
-        return make_result(
-            metrics,
-            step=step,
-            time=time,
-            started=started,
-            previous=previous,
-            trial_id=self.trial_id(i),
-            pid=self.table.pid(i) or self.meta.get("pid", 0),
-            hostname=self.meta["hostname"],
-            node_ip="127.0.0.1",
-            config=self.config(i),
-            restored_step=base_iteration,
-            restored_time=base_total,
-            experiment_tag=self.experiment_tag(i),
-            done=done,
-        )
+        return {
+            "step": step,
+            "time": time,
+            "started": started,
+            "previous": previous,
+            "trial_id": self.trial_id(i),
+            "pid": self.table.pid(i) or self.meta.get("pid", 0),
+            "hostname": self.meta["hostname"],
+            "node_ip": "127.0.0.1",
+            "restored_step": base_iteration,
+            "restored_time": base_total,
+            "done": done,
+        }
 
     def last_result(self, i: int) -> dict[str, Any]:
         metrics = self.metrics(i)

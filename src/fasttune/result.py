@@ -177,6 +177,21 @@ def make_result(
     return Metrics(result) if nested else result
 
 
+def flattened_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``flatten`` makes of the config in a result."""
+    return flatten({"config": config})
+
+
+def make_flat_result(metrics: Mapping[str, Any], flat_config: Mapping[str, Any], **told: Any) -> dict[str, Any]:
+    """``flatten(make_result(metrics, config=config, **told))`` for who has ``flattened_config(config)`` at hand."""
+    if DELIMITER in "".join(metrics) or "config" in metrics:
+        return flatten(make_result(metrics, config=unflatten(flat_config).get("config", {}), **told))
+    result = make_result(metrics, config={}, **told)
+    del result["config"]
+    result.update(flat_config)
+    return result
+
+
 def date_text(second: int) -> str:
     """Local date and time of a unix second as Ray Tune writes it: 2026-01-31_23-59-59."""
     return clock.strftime("%Y-%m-%d_%H-%M-%S", clock.localtime(second))

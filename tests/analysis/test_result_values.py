@@ -18,7 +18,9 @@ from fasttune.result import (
     Result,
     effective,
     flatten,
+    flattened_config,
     history,
+    make_flat_result,
     make_result,
     reports_by_trial,
     results_of,
@@ -208,3 +210,18 @@ def test_N7_best_checkpoint_of_a_result() -> None:
         result.get_best_checkpoint("m/loss", "best")
     with pytest.raises(RuntimeError, match="no checkpoint exists"):
         Result({}).get_best_checkpoint("m/loss", "min")
+
+
+NAMES = st.sampled_from(["a", "b", "a/b", "loss", "config", "config/a", "pid", "pid/x", "done", "date"])
+VALUES = st.one_of(st.integers(-3, 3), st.floats(allow_nan=False), st.text(max_size=2), st.lists(st.integers(), max_size=2))
+KEYS = st.sampled_from(["a", "b", "lr"])
+CONFIGS = st.recursive(
+    st.dictionaries(KEYS, VALUES, max_size=3), lambda inner: st.dictionaries(KEYS, VALUES | inner, max_size=3), max_leaves=6
+)
+
+
+@given(metrics=st.dictionaries(NAMES, VALUES, max_size=4), config=CONFIGS, tag=st.sampled_from([None, "1_a=2"]))
+def test_a_flat_result_is_the_flattened_one(metrics: dict[str, Any], config: dict[str, Any], tag: str | None) -> None:
+    told = {name: value for name, value in GIVEN.items() if name != "config"} | {"experiment_tag": tag}
+    expected = flatten(make_result(metrics, config=config, **told))
+    assert make_flat_result(metrics, flattened_config(config), **told) == expected
