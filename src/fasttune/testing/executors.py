@@ -127,6 +127,7 @@ class Drive:
         self.executor = executor
         self.answers: Answers = answers or (lambda trial, step: _core.CONTINUE)
         self.stories: dict[int, list[Record]] = {}
+        self.held: dict[int, bytes] = {}  # trial -> its newest checkpoint in memory
         self.deaths: list[Death] = []
         self.batches = 0
         executor.open(program, time.time() - time.monotonic(), None, self._drain, self._drain)
@@ -148,6 +149,7 @@ class Drive:
 
     def _keep(self, data: Any) -> None:
         self.batches += 1
+        self.held.update((trial, checkpoint) for trial, _, checkpoint in _core.without_held(data)[1])
         for kind, flags, _, trial, step, _, payload in _core.decode(data):
             if NAMES[kind] == "SCHEMA":
                 continue
@@ -155,6 +157,13 @@ class Drive:
             if NAMES[kind] == "REPORT" and flags & 7 == _core.WAIT:
                 answer = self.answers(trial, step)
                 self.executor.answer(trial, *(answer if isinstance(answer, Answer) else (answer,)))
+
+    def saved_by(self, trial: int, folder: Path) -> str | bytes:
+        """What a trial goes on from: its newest checkpoint, in memory or in a directory."""
+        saved = [record for record in self.stories[trial] if record.kind == "CHECKPOINT"][-1]
+        if saved.flags & _core.HELD:
+            return self.held[trial]
+        return str(folder / saved.payload.rstrip(b"\0").decode())
 
     def until(self, holds: Callable[[], bool]) -> None:
         """Turn until it holds."""
@@ -469,8 +478,7 @@ class ExecutorContract(ABC):
             drive.until(lambda: drive.kinds(0)[-1:] == ["CHECKPOINT"])
             saved = drive.stories[0][-1]
             drive.executor.discard(0)
-            path = tmp_path / saved.payload.rstrip(b"\0").decode()
-            drive.start(Job(0, 0, 0, iteration=saved.step, checkpoint=str(path), attempt=1))
+            drive.start(Job(0, 0, 0, iteration=saved.step, checkpoint=drive.saved_by(0, tmp_path), attempt=1))
             drive.until(lambda: drive.over(0))
         finally:
             drive.executor.close()
