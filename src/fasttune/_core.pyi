@@ -35,6 +35,7 @@ KIND_META: Final = 13
 KIND_DECISION: Final = 14
 KIND_TOLD: Final = 15
 KIND_CHANGED: Final = 16
+KIND_CHOSEN: Final = 17
 KIND_RUN: Final = 32
 KIND_RUN_ONE: Final = 33
 KIND_ANSWER: Final = 34
@@ -47,6 +48,7 @@ KIND_DISCARD: Final = 38
 REMOVED: Final = 32
 SAVE: Final = 8
 HELD: Final = 1
+BACK: Final = 1
 FRESH: Final = 1
 
 # Where a trial stands in its Population.

@@ -257,6 +257,11 @@ class ExperimentState(ExperimentRecords):
         self._fresh_from += 1
         return self.start_of(trial)
 
+    def handed(self, start: Start | Resume) -> list[Entry]:
+        """An executor has taken this start. What the journal is told of it, at any time: schedulers that choose ask who
+        waits, and a replay shall tell them the same."""
+        return [(0, 0, _core.encode(_core.KIND_CHOSEN, start.trial, time=self._now))] if self.chooses else []
+
     def put_back(self, start: Start | Resume) -> None:
         """There was no room for this start after all. A scheduler that chooses may choose another one this turn."""
         if self.chooses:
@@ -717,13 +722,20 @@ class ExperimentState(ExperimentRecords):
 
     def take_back(self, i: int) -> None:
         """Trial i was paused in, or handed to, a process that has died before it could go on: it waits again."""
-        self._handed.discard(i)
+        self._wait_again(i)
         status = self.table.status(i)
         if status == "PAUSED":  # it goes on from its newest checkpoint
             self.shelf.gone(i)
             self.orders.over(i)
         elif status == "PENDING" and not self.chooses and i not in self.waiting:
             self.waiting.append(i)
+
+    def _wait_again(self, i: int) -> None:
+        """Trial i was handed out, and will not begin."""
+        if i in self._handed:
+            self._handed.discard(i)
+            if self.chooses:
+                self._keep(_core.encode(_core.KIND_CHOSEN, i, flags=_core.BACK, time=self._now))
 
     def stop_all(self, why: str) -> None:
         """Start nothing more and end what runs."""
@@ -776,12 +788,16 @@ class ExperimentState(ExperimentRecords):
         """An entry of the state's own: folded, and kept for the journal."""
         data = _core.encode(kind, trial, step, payload, flags, self._now)
         self.fold(0, data)
+        self._keep(data)
+
+    def _keep(self, data: bytes) -> None:
+        """An entry of the state's own, for the journal."""
         self.entries.append((0, 0, data))
 
     def _own(self, kind: int, trial: int, step: int, payload: bytes, flags: int = 0) -> None:
         """As :meth:`_record`, and handled as if a worker had said it."""
         data = _core.encode(kind, trial, step, payload, flags, self._now)
-        self.entries.append((0, 0, data))
+        self._keep(data)
         self.handle(0, data)
 
     # -- resuming -----------------------------------------------------------------------------------------------------
@@ -797,6 +813,8 @@ class ExperimentState(ExperimentRecords):
         for k in range(len(self._given_out)):
             self._given_out[k] = sum(c.n for c in self._chunks if c.experiment == k)
         self._suggested_by_searcher = len(self._suggested)
+        for i in sorted(self._handed):  # to a process that has ended before they began
+            self._wait_again(i)
         self._forget_missing_checkpoints()
         self._do_what_was_decided()
         self._requeue_unfinished(resume)
@@ -812,6 +830,8 @@ class ExperimentState(ExperimentRecords):
             if i not in self._configs:  # else it was changed since
                 self.given[i] = config
             self._add(range(i, i + 1))
+        elif kind == _core.KIND_CHOSEN:
+            (self._handed.discard if event[2] & _core.BACK else self._handed.add)(event[1])
         elif kind == _core.KIND_REQUEUED:
             if event[2] & _core.FRESH and self.retention is not None:
                 self._drop(self.retention.forget(event[1]))

@@ -456,6 +456,7 @@ class TuneLoop:
                 if not state.chooses:
                     break
                 continue
+            self._entries += state.handed(start)
             gave = True
             if self._simple and not state.waiting:
                 break

@@ -107,20 +107,13 @@ def small(name: str) -> TrialScheduler | None:
     return None if {one.name for one in needed} - settings.keys() else create_scheduler(name, **settings)
 
 
-# A population shares its time (PAUSE) when others wait. Which do is the same again where one process runs all trials.
-SHARES_TIME = {"pbt", "pb2"}
-
-
 def registered() -> list[str]:
     known = {name for name, kind in schedulers._NAMES.items() if kind in schedulers._HOME}
     return sorted(name for name in known if small(name))
 
 
-@pytest.mark.parametrize(
-    ("name", "executor"),
-    [(name, "inline") for name in registered()]
-    + [(name, "process") for name in registered() if name not in SHARES_TIME],
-)
+@pytest.mark.parametrize("executor", ["inline", "process"])
+@pytest.mark.parametrize("name", registered())
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_every_scheduler_decides_again_as_it_did(tmp_path: Path, name: str, executor: str) -> None:
     analysis = tune.run(

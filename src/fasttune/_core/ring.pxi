@@ -116,6 +116,7 @@ cdef enum:
     K_DECISION = 14    # the run is ended from outside, whatever schedulers say; payload UTF-8: why
     K_TOLD = 15        # what a user's functions say of one trial; payload JSON {"name", "dirname", "resources"}
     K_CHANGED = 16     # a waiting trial goes on otherwise: another config, another trial's checkpoint; payload JSON
+    K_CHOSEN = 17      # a waiting trial was given to an executor; with F_BACK: it did not come to begin
     # from the loop to a worker, never stored
     K_RUN = 32         # run `step` trials from number `trial` on
     K_RUN_ONE = 33     # payload: pickled start
@@ -132,6 +133,7 @@ cdef enum:
     F_FRESH = 0x01     # of a requeued trial: it begins from its start, its checkpoints do not count any more
     F_HELD = 0x01      # of a checkpoint: the payload is the checkpoint, `schema` the number of bytes that pad it. In the
                        # journal the payload is left out: what is kept of it stands elsewhere
+    F_BACK = 0x01      # of a chosen trial: it waits again
     F_REMOVED = 0x20   # of an end: the trial was not running
     F_SAVE = 0x08      # of an answer: save first
 
@@ -160,6 +162,7 @@ KIND_META = K_META
 KIND_DECISION = K_DECISION
 KIND_TOLD = K_TOLD
 KIND_CHANGED = K_CHANGED
+KIND_CHOSEN = K_CHOSEN
 KIND_RUN = K_RUN
 KIND_RUN_ONE = K_RUN_ONE
 KIND_ANSWER = K_ANSWER
@@ -172,6 +175,7 @@ REMOVED = F_REMOVED
 SAVE = F_SAVE
 HELD = F_HELD
 FRESH = F_FRESH
+BACK = F_BACK
 
 
 cdef inline uint32_t padded(Py_ssize_t nbytes) noexcept nogil:

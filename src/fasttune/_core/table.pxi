@@ -207,7 +207,7 @@ cdef class TrialTable:
         cdef uint64_t about_a_trial = (<uint64_t>1 << K_START) | (<uint64_t>1 << K_REPORT) | (<uint64_t>1 << K_END) \
             | (<uint64_t>1 << K_ERROR) | (<uint64_t>1 << K_EXCEPTION) | (<uint64_t>1 << K_CHECKPOINT) \
             | (<uint64_t>1 << K_PAUSED) | (<uint64_t>1 << K_RESUMED) | (<uint64_t>1 << K_REQUEUED) \
-            | (<uint64_t>1 << K_CHANGED)
+            | (<uint64_t>1 << K_CHANGED) | (<uint64_t>1 << K_CHOSEN)
         while at < n:
             r = <const Record *>&view[at]
             check_record(r, at, n)
@@ -215,7 +215,7 @@ cdef class TrialTable:
             if r.kind == K_PAD:
                 continue
             payload = <const char *>r + RECORD_HEADER
-            if r.kind > K_CHANGED:
+            if r.kind > K_CHOSEN:
                 raise ValueError(f"damaged record before byte {at}: there is no kind {r.kind}")
             if <Py_ssize_t>r.trial >= self.n and about_a_trial >> r.kind & 1:
                 raise ValueError(f"damaged record before byte {at}: trial {r.trial} of {self.n}")

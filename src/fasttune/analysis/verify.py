@@ -94,7 +94,7 @@ class Replay(ExperimentState):
 
     def _decide(self, i: int, result: dict[str, Any], flat: dict[str, Any]) -> int:
         decision = super()._decide(i, result, flat)
-        self.decided.append((i, result["training_iteration"], decision))
+        self.decided.append((i, flat["training_iteration"], decision))
         return decision
 
     def _replay(self, event: tuple[Any, ...]) -> None:
