@@ -438,9 +438,12 @@ class Trainable:
             self._scratch = os.path.join(self._trial.experiment_path, f".scratch_{os.getpid()}_{get_ident()}")
             os.makedirs(self._scratch, exist_ok=True)
         elif self._scratch is None:
+            import shutil
             import tempfile
+            import weakref
 
             self._scratch = tempfile.mkdtemp(prefix="fasttune_")
+            weakref.finalize(self, shutil.rmtree, self._scratch, ignore_errors=True)  # nobody has to call stop()
         return self._scratch
 
     def _drop_scratch(self) -> None:
