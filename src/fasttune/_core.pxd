@@ -496,3 +496,111 @@ cdef class ReportColumns:
 
     cdef int add_schema(self, int source, int local, bytes payload) except -1
     cdef int append(self, int number, const Record *r) except -1
+
+
+cdef struct TpeDim:
+    int kind                  # TPE_*
+    int log
+    double low                # least and largest number, both included
+    double high
+    double q                  # floats: 0, or numbers are multiples of it; integers: the step
+    double start              # the scale: unit = (number, or its logarithm - start) / width
+    double width
+    double size               # how many values, INFINITY when it is continuous
+    int parent                # -1, or the dimension whose option this one belongs to
+    int option
+
+
+cdef struct TpeTrial:         # what came of a row
+    double loss
+    int64_t step
+    int64_t turn              # when it was told
+    int state                 # TPE_PENDING, TPE_DONE, TPE_FAILED
+
+
+cdef struct TpeGroup:         # dimensions that are part of the same configs
+    int parent
+    int option
+    int *dims
+    int n_dims
+    int32_t *order            # rows that were told, best first; those that failed come last
+    Py_ssize_t n
+    Py_ssize_t n_done         # without those that failed
+
+
+cdef struct TpeSide:          # one mixture; columns of n kernels per dimension
+    Py_ssize_t n
+    double total              # trials that the kernels stand for
+    double prior              # log of the flat component's weight
+    int32_t *rows
+    double *weights           # of each kernel, in trials
+    double *column            # room for one number per kernel
+    double *same              # of a categorical dimension: mass that a kernel keeps for its own option
+    double *penalty           # of a categorical dimension: -2 log of another option's mass / its own's
+    float *mu
+    float *inverse            # 1 / bandwidth
+    float *heights            # log of weight and normalisation
+    float *sums
+
+
+cdef struct TpeStream:        # random numbers of one suggestion
+    uint32_t words[4]
+    uint32_t k0
+    uint32_t k1
+    uint64_t number
+    uint32_t drawn
+
+
+cdef class Tpe:               # rows 0 to n - 1 of n_dims units each
+    cdef readonly Py_ssize_t n
+    cdef Py_ssize_t room
+    cdef Py_ssize_t n_dims
+    cdef int n_groups
+    cdef TpeDim *dims
+    cdef TpeGroup *groups     # parents first
+    cdef double *units
+    cdef TpeTrial *trials
+    cdef int32_t *pending     # rows that were not told yet
+    cdef readonly Py_ssize_t n_pending
+    cdef Py_ssize_t n_told
+    cdef Py_ssize_t n_done
+    cdef void *scratch
+    cdef Py_ssize_t scratch_size
+    cdef uint64_t seed
+    cdef bint multivariate
+    cdef int candidates
+    cdef double gamma
+    cdef bint sqrt_gamma
+    cdef int most_good
+    cdef int most_bad
+    cdef double prior_weight
+    cdef int bandwidth
+    cdef double factor
+    cdef double narrowest
+    cdef double magic
+    cdef double widest
+    cdef double cat_share
+    cdef int weighting
+    cdef bint fresh
+    cdef tuple given
+    cdef dict options
+
+    cdef int _set_dim(self, Py_ssize_t k, one) except -1
+    cdef int make_room(self) except -1
+    cdef Py_ssize_t append(self) except -1
+    cdef bint has(self, const TpeGroup *group, const double *units) noexcept nogil
+    cdef bint is_before(self, Py_ssize_t a, Py_ssize_t b) noexcept nogil
+    cdef void insert(self, TpeGroup *group, Py_ssize_t row) noexcept nogil
+    cdef int take_scratch(self, Py_ssize_t n_good, Py_ssize_t n_bad, int most_dims) except -1
+    cdef Py_ssize_t good_of(self, Py_ssize_t n) noexcept nogil
+    cdef Py_ssize_t pick_bad(self, const TpeGroup *group, Py_ssize_t n_good, TpeSide *side) noexcept nogil
+    cdef void pick_good(self, const TpeGroup *group, Py_ssize_t n_good, TpeSide *side) noexcept nogil
+    cdef double common_width(self, int k, const TpeSide *side, int n_dims, double total, double *column) noexcept nogil
+    cdef void neighbour_widths(self, const TpeSide *side, float *mu, float *inverse, double *column) noexcept nogil
+    cdef void shape(self, const int *dims, int n_dims, TpeSide *side, double total) noexcept nogil
+    cdef double log_density(self, const int *dims, int n_dims, const TpeSide *side, const double *point) noexcept nogil
+    cdef void draw(self, const int *dims, int n_dims, const TpeSide *side, TpeStream *stream, double *point) noexcept nogil
+    cdef void choose(self, const int *dims, int n_dims, const TpeGroup *group, TpeStream *stream,
+                     double *units) noexcept nogil
+    cdef bint is_known(self, const double *units) noexcept nogil
+    cdef void fill(self, TpeStream *stream, double *units) noexcept nogil

@@ -13,7 +13,7 @@ from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact
 from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawRealloc, PyMem_RawMalloc
 from cpython.memoryview cimport PyMemoryView_FromMemory
 from cpython.object cimport PyObject
-from libc.math cimport INFINITY, fabs, fma
+from libc.math cimport INFINITY, ceil, erfc, fabs, fma, log1p
 from libc.string cimport memcpy, memmove, memset
 
 include "_core/queue.pxi"      # EventQueue: what is ready (FIFO) and what is timed (heap)
@@ -29,6 +29,7 @@ include "_core/timeline.pxi"   # Timeline: the same of the numbers that hold at 
 include "_core/median.pxi"     # MedianRule: worse than the median of running means
 include "_core/promotion.pxi"  # Promotion: pause at rungs, promote the best
 include "_core/pasha.pxi"      # Pasha: promotion that opens rungs while ranks are not stable
+include "_core/tpe.pxi"        # Tpe: suggestions from densities of good and of bad trials
 include "_core/reporter.pxi"   # Reporter: what report() writes, and the decision it brings back
 include "_core/bits.pxi"       # BitTree: a set of trials that knows its next one at once
 include "_core/table.pxi"      # TrialTable: trials as rows, folded from records

@@ -1,0 +1,656 @@
+# Tpe: the tree-structured Parzen estimator (Bergstra et al. 2011, NeurIPS, section 4), numbers in and numbers out.
+#
+# A trial is a row of units: a number's place in [0, 1] on its dimension's own scale, or the index of an option; NaN where
+# the dimension is not part of the config. Dimensions under the same condition make a group, which knows the trials that
+# had it, best first. A suggestion goes through the groups, parents first, and for each one
+#   splits   its trials: the best ones are good; the rest, those that failed and those that still run are bad
+#   models   each side as a mixture of one product of kernels per trial and a prior that is flat
+#   draws    candidates from the good mixture, and takes the one with the largest ratio good / bad
+# Kernels of numbers are normal and cut to [0, 1]; those of options put a share of their mass on all options alike.
+# `multivariate` models a group's dimensions together (Watanabe 2023, arXiv 2304.11127, section 3.4), else one by one.
+#
+# What a suggestion costs is candidates x kernels x dimensions. So the inner loops are in single precision over columns,
+# which compilers turn into vector instructions; the normal distribution is a table; and of more than MOST_BAD bad trials
+# those next to the good ones count one by one, of the others every k-th for k (`pick_bad`). See benchmarks/bench_tpe.py.
+
+from libc.math cimport fabsf
+
+cdef extern from *:
+    """
+    /* acc[j] += ((x - mu[j]) * inverse[j])^2 */
+    static void tpe_add_squares(float *restrict acc, const float *restrict mu, const float *restrict inverse, float x,
+                                Py_ssize_t n) {
+        for (Py_ssize_t j = 0; j < n; j++) {
+            float t = (x - mu[j]) * inverse[j];
+            acc[j] += t * t;
+        }
+    }
+    /* acc[j] += penalty where another option was picked */
+    static void tpe_add_penalty(float *restrict acc, const float *restrict options, float x, float penalty,
+                                Py_ssize_t n) {
+        for (Py_ssize_t j = 0; j < n; j++) acc[j] += options[j] != x ? penalty : 0.0f;
+    }
+    /* exp to seven digits: 2^k times a polynomial on [-ln 2 / 2, ln 2 / 2]; 0 below -87 */
+    static inline float tpe_exp(float x) {
+        float clipped = x < -87.0f ? -87.0f : x;
+        float shifted = clipped * 1.44269504f + 12582912.0f;
+        float k = shifted - 12582912.0f;
+        float r = (clipped - k * 0.693359375f) + k * 2.12194440e-4f;
+        float p = 1.0f + r * (1.0f + r * (0.5f + r * (0.166666667f + r * (0.0416666667f + r * (0.00833333333f
+                  + r * 0.00138888889f)))));
+        int32_t bits = ((int32_t)k + 127) << 23;
+        float scale;
+        memcpy(&scale, &bits, 4);
+        return x < -87.0f ? 0.0f : p * scale;
+    }
+    /* log of the sum of exp(heights[j] - acc[j] / 2); acc is used up */
+    static double tpe_log_sum(float *restrict acc, const float *restrict heights, Py_ssize_t n) {
+        float top = -INFINITY, top4[4] = {-INFINITY, -INFINITY, -INFINITY, -INFINITY};
+        double sum = 0.0;
+        Py_ssize_t j;
+        for (j = 0; j < n; j++) acc[j] = heights[j] - 0.5f * acc[j];
+        for (j = 0; j + 4 <= n; j += 4)
+            for (int k = 0; k < 4; k++) top4[k] = acc[j + k] > top4[k] ? acc[j + k] : top4[k];
+        for (; j < n; j++) top4[0] = acc[j] > top4[0] ? acc[j] : top4[0];
+        for (int k = 0; k < 4; k++) top = top4[k] > top ? top4[k] : top;
+        for (j = 0; j < n; j++) acc[j] = tpe_exp(acc[j] - top);
+        for (j = 0; j < n; j++) sum += acc[j];
+        return top + log(sum);
+    }
+    """
+    void tpe_add_squares(float *acc, const float *mu, const float *inverse, float x, Py_ssize_t n) noexcept nogil
+    void tpe_add_penalty(float *acc, const float *options, float x, float penalty, Py_ssize_t n) noexcept nogil
+    double tpe_log_sum(float *acc, const float *heights, Py_ssize_t n) noexcept nogil
+
+cdef enum:
+    TPE_FLOAT = 0
+    TPE_INTEGER = 1
+    TPE_CATEGORICAL = 2
+    TPE_UNIT = 3          # the caller's numbers are units already
+
+cdef enum:
+    TPE_PENDING = 0
+    TPE_DONE = 1
+    TPE_FAILED = 2
+
+cdef enum:
+    NORMAL_STEPS = 512        # of the table, per standard deviation
+    NORMAL_REACH = 6
+    NORMAL_SIZE = 2 * NORMAL_REACH * NORMAL_STEPS + 1
+    TPE_TRIES = 12            # for a config that was not suggested yet
+
+cdef double NORMAL_TABLE[NORMAL_SIZE + 1]
+cdef int _k
+for _k in range(NORMAL_SIZE + 1):
+    NORMAL_TABLE[_k] = 0.5 * erfc(-(<double>_k / NORMAL_STEPS - NORMAL_REACH) * 0.7071067811865476)
+
+
+cdef inline double normal_cdf(double z) noexcept nogil:
+    """Interpolated: within 2e-7 of the normal distribution function."""
+    if z <= -NORMAL_REACH:
+        return 0.0
+    if z >= NORMAL_REACH:
+        return 1.0
+    cdef double at = (z + NORMAL_REACH) * NORMAL_STEPS
+    cdef int k = <int>at
+    return NORMAL_TABLE[k] + (at - k) * (NORMAL_TABLE[k + 1] - NORMAL_TABLE[k])
+
+
+cdef inline double normal_quantile(double p) noexcept nogil:
+    """The inverse of ``normal_cdf``: the place in its table, found by halving."""
+    cdef int low = 0, high = NORMAL_SIZE - 1, middle
+    while high - low > 1:
+        middle = (low + high) >> 1
+        if NORMAL_TABLE[middle] <= p:
+            low = middle
+        else:
+            high = middle
+    cdef double step = NORMAL_TABLE[high] - NORMAL_TABLE[low]
+    cdef double part = (p - NORMAL_TABLE[low]) / step if step > 0.0 else 0.5
+    return (low + part) / NORMAL_STEPS - NORMAL_REACH
+
+
+cdef inline double next_unit(TpeStream *stream) noexcept nogil:
+    """The next random number of a suggestion: Philox blocks of (suggestion, block, 2), two numbers each."""
+    cdef uint32_t *c = stream.words
+    if stream.drawn % 2 == 1:
+        stream.drawn += 1
+        return unit_interval(<uint64_t>c[2] | <uint64_t>c[3] << 32)
+    c[0] = <uint32_t>stream.number
+    c[1] = <uint32_t>(stream.number >> 32)
+    c[2] = <uint32_t>(stream.drawn // 2)
+    c[3] = 2
+    philox_block(c, stream.k0, stream.k1)
+    stream.drawn += 1
+    return unit_interval(<uint64_t>c[0] | <uint64_t>c[1] << 32)
+
+
+cdef inline double unit_of(const TpeDim *dim, double number) noexcept nogil:
+    """The place of a number on its dimension's scale; of an integer the middle of what rounds to it."""
+    if dim.kind >= TPE_CATEGORICAL:
+        return number
+    if dim.kind == TPE_INTEGER:
+        number /= dim.q
+        number = 0.5 * (log(number) + log(number + 1.0)) if dim.log else number + 0.5
+    elif dim.log:
+        number = log(number)
+    if dim.width <= 0.0:
+        return 0.5
+    return min(max((number - dim.start) / dim.width, 0.0), 1.0)
+
+
+cdef inline double number_of(const TpeDim *dim, double unit) noexcept nogil:
+    """The number at a place of the scale."""
+    cdef double number
+    if dim.kind >= TPE_CATEGORICAL:
+        return unit
+    number = dim.start + unit * dim.width
+    if dim.log:
+        number = exp(number)
+    if dim.kind == TPE_INTEGER:
+        number = floor(number) * dim.q
+    elif dim.q != 0.0:
+        number = rint(number / dim.q) * dim.q
+    return min(max(number, dim.low), dim.high)
+
+
+cdef class Tpe:
+    """Suggests rows of numbers from what it was told of others.
+
+    ``dims`` has one ``(kind, low, high, log, q, parent, option)`` per dimension: kind 0 float, 1 integer, 2 the index of
+    an option (``high`` is the last), 3 a unit; the others as in ``search.dimensions.Dimension``. Of n trials that did not
+    fail, ceil(gamma * n) are good, at most ``most_good``.
+    """
+
+    def __cinit__(self, dims, seed, *, bint multivariate=True, int candidates=24, double gamma=0.1, bint sqrt_gamma=False,
+                  int most_good=25, double prior_weight=1.0, int bandwidth=0, double factor=0.2, double narrowest=0.01,
+                  double magic=1.0, double widest=1.0, double cat_share=0.0, int weighting=0, int most_bad=256, bint fresh=True):
+        cdef Py_ssize_t k
+        if not 0 <= seed < 2**64:
+            raise ValueError(f"seed must be >= 0 and < 2**64, got {seed}")
+        self.n_dims = len(dims)
+        self.given = (tuple([tuple(one) for one in dims]), seed)
+        self.options = dict(multivariate=multivariate, candidates=candidates, gamma=gamma, sqrt_gamma=sqrt_gamma, most_good=most_good,
+                            prior_weight=prior_weight, bandwidth=bandwidth, factor=factor, narrowest=narrowest,
+                            magic=magic, widest=widest, cat_share=cat_share, weighting=weighting, most_bad=most_bad, fresh=fresh)
+        self.seed = seed
+        self.multivariate = multivariate
+        self.candidates = candidates
+        self.gamma = gamma
+        self.sqrt_gamma = sqrt_gamma
+        self.most_good = most_good
+        self.prior_weight = prior_weight
+        self.bandwidth = bandwidth
+        self.factor = factor
+        self.narrowest = narrowest
+        self.magic = magic
+        self.widest = widest
+        self.cat_share = cat_share
+        self.weighting = weighting
+        self.most_bad = most_bad
+        self.fresh = fresh
+        self.dims = <TpeDim *>PyMem_RawCalloc(max(1, self.n_dims), sizeof(TpeDim))
+        self.groups = <TpeGroup *>PyMem_RawCalloc(max(1, self.n_dims), sizeof(TpeGroup))
+        if self.dims == NULL or self.groups == NULL:
+            raise MemoryError()
+        for k in range(self.n_dims):
+            self._set_dim(k, dims[k])
+
+    def __dealloc__(self):
+        cdef int g
+        if self.groups != NULL:
+            for g in range(self.n_groups):
+                PyMem_RawFree(self.groups[g].order)
+                PyMem_RawFree(self.groups[g].dims)
+        PyMem_RawFree(self.groups)
+        PyMem_RawFree(self.dims)
+        PyMem_RawFree(self.units)
+        PyMem_RawFree(self.trials)
+        PyMem_RawFree(self.pending)
+        PyMem_RawFree(self.scratch)
+
+    cdef int _set_dim(self, Py_ssize_t k, one) except -1:
+        cdef TpeDim *dim = self.dims + k
+        cdef TpeGroup *group = NULL
+        cdef int g
+        dim.kind, dim.low, dim.high, dim.log, dim.q, dim.parent, dim.option = one
+        if not 0 <= dim.kind <= TPE_UNIT:
+            raise ValueError(f"dimension {k} must have a kind from 0 to {TPE_UNIT}, got {dim.kind}")
+        if dim.parent >= k:
+            raise ValueError(f"dimension {k} must come after its parent, which is {dim.parent}")
+        dim.size = INFINITY
+        dim.start, dim.width = 0.0, 1.0
+        if dim.kind == TPE_CATEGORICAL:
+            dim.size = dim.high + 1.0
+        elif dim.kind == TPE_INTEGER:
+            dim.start, dim.width = dim.low / dim.q, dim.high / dim.q + 1.0
+            dim.size = dim.width - dim.start
+        elif dim.kind == TPE_FLOAT:
+            dim.start, dim.width = dim.low, dim.high
+            if dim.high == dim.low:
+                dim.size = 1.0
+            elif dim.q > 0.0:
+                dim.size = rint((dim.high - dim.low) / dim.q) + 1.0
+        if dim.log:
+            dim.start, dim.width = log(dim.start), log(dim.width)
+        if dim.kind == TPE_INTEGER or dim.kind == TPE_FLOAT:
+            dim.width -= dim.start
+        for g in range(self.n_groups):
+            if self.groups[g].parent == dim.parent and (dim.parent < 0 or self.groups[g].option == dim.option):
+                group = self.groups + g
+        if group == NULL:
+            group = self.groups + self.n_groups
+            group.dims = <int *>PyMem_RawCalloc(self.n_dims, sizeof(int))
+            if group.dims == NULL:
+                raise MemoryError()
+            self.n_groups += 1
+            group.parent, group.option = dim.parent, dim.option
+        group.dims[group.n_dims] = <int>k
+        group.n_dims += 1
+        return 0
+
+    # -- what is known ----------------------------------------------------------------------------------------------------
+
+    cdef int make_room(self) except -1:
+        """For one more row."""
+        cdef Py_ssize_t room, g
+        cdef void *grown
+        if self.n < self.room:
+            return 0
+        room = max(64, 2 * self.room)
+        grown = PyMem_RawRealloc(self.units, room * self.n_dims * sizeof(double))
+        if grown == NULL:
+            raise MemoryError()
+        self.units = <double *>grown
+        grown = PyMem_RawRealloc(self.trials, room * sizeof(TpeTrial))
+        if grown == NULL:
+            raise MemoryError()
+        self.trials = <TpeTrial *>grown
+        grown = PyMem_RawRealloc(self.pending, room * sizeof(int32_t))
+        if grown == NULL:
+            raise MemoryError()
+        self.pending = <int32_t *>grown
+        for g in range(self.n_groups):
+            grown = PyMem_RawRealloc(self.groups[g].order, room * sizeof(int32_t))
+            if grown == NULL:
+                raise MemoryError()
+            self.groups[g].order = <int32_t *>grown
+        self.room = room
+        return 0
+
+    cdef Py_ssize_t append(self) except -1:
+        """One more row, pending; its units are to be written."""
+        self.make_room()
+        cdef Py_ssize_t row = self.n
+        self.trials[row].state = TPE_PENDING
+        self.pending[self.n_pending] = <int32_t>row
+        self.n_pending += 1
+        self.n += 1
+        return row
+
+    cdef bint has(self, const TpeGroup *group, const double *units) noexcept nogil:
+        return units[group.dims[0]] == units[group.dims[0]]
+
+    def add(self, numbers):
+        """A config that is tried: the number of its row. ``numbers`` has None for what is not part of it."""
+        cdef Py_ssize_t k
+        if len(numbers) != self.n_dims:
+            raise ValueError(f"a row has {self.n_dims} numbers, got {len(numbers)}")
+        cdef list read = [NAN if one is None else <double>one for one in numbers]
+        cdef Py_ssize_t row = self.append()
+        for k in range(self.n_dims):
+            self.units[row * self.n_dims + k] = unit_of(self.dims + k, <double>read[k])
+        return row
+
+    def tell(self, Py_ssize_t row, int64_t step, double loss, bint failed=False):
+        """What came of a row: its last loss and the step that it came to. More steps are better, then a smaller loss."""
+        if not 0 <= row < self.n:
+            raise ValueError(f"rows are numbered from 0 to {self.n - 1}, got {row}")
+        if self.trials[row].state != TPE_PENDING:
+            raise ValueError(f"row {row} was told already")
+        cdef Py_ssize_t k
+        cdef int g
+        for k in range(self.n_pending):
+            if self.pending[k] == row:
+                self.n_pending -= 1
+                memmove(self.pending + k, self.pending + k + 1, (self.n_pending - k) * sizeof(int32_t))
+                break
+        self.trials[row].state = TPE_FAILED if failed or loss != loss else TPE_DONE
+        self.trials[row].step = step
+        self.trials[row].loss = loss
+        self.trials[row].turn = self.n_told
+        self.n_told += 1
+        self.n_done += self.trials[row].state == TPE_DONE
+        for g in range(self.n_groups):
+            if self.has(self.groups + g, self.units + row * self.n_dims):
+                self.insert(self.groups + g, row)
+
+    cdef bint is_before(self, Py_ssize_t a, Py_ssize_t b) noexcept nogil:
+        """Whether row a ranks before row b, which was told earlier."""
+        cdef const TpeTrial *one = self.trials + a
+        cdef const TpeTrial *other = self.trials + b
+        if one.state != other.state:
+            return one.state == TPE_DONE
+        if one.state == TPE_FAILED:
+            return False
+        if one.step != other.step:
+            return one.step > other.step
+        return one.loss < other.loss
+
+    cdef void insert(self, TpeGroup *group, Py_ssize_t row) noexcept nogil:
+        cdef Py_ssize_t low = 0, high = group.n, middle
+        while low < high:
+            middle = (low + high) >> 1
+            if self.is_before(row, group.order[middle]):
+                high = middle
+            else:
+                low = middle + 1
+        memmove(group.order + low + 1, group.order + low, (group.n - low) * sizeof(int32_t))
+        group.order[low] = <int32_t>row
+        group.n += 1
+        group.n_done += self.trials[row].state == TPE_DONE
+
+    # -- the model --------------------------------------------------------------------------------------------------------
+
+    cdef int take_scratch(self, Py_ssize_t n_good, Py_ssize_t n_bad, int most_dims) except -1:
+        cdef Py_ssize_t kernels = n_good + n_bad
+        cdef Py_ssize_t c = self.candidates
+        # floats: columns of two sides, heights, sums; doubles: weights, a sorting column, candidates, the row so far
+        cdef Py_ssize_t floats = (2 * most_dims + 2) * kernels + 64
+        cdef Py_ssize_t doubles = 2 * kernels + c * most_dims + 2 * self.n_dims + most_dims * 4 + 64
+        cdef Py_ssize_t need = floats * sizeof(float) + doubles * sizeof(double) + kernels * sizeof(int32_t) + 64
+        if need > self.scratch_size:
+            PyMem_RawFree(self.scratch)
+            self.scratch_size = 0
+            self.scratch = PyMem_RawMalloc(2 * need)
+            if self.scratch == NULL:
+                raise MemoryError()
+            self.scratch_size = 2 * need
+        return 0
+
+    cdef Py_ssize_t good_of(self, Py_ssize_t n) noexcept nogil:
+        if n == 0:
+            return 0
+        cdef double wanted = self.gamma * (sqrt(<double>n) if self.sqrt_gamma else <double>n)
+        return max(1, min(<Py_ssize_t>ceil(wanted), min(self.most_good, n)))
+
+    cdef Py_ssize_t pick_bad(self, const TpeGroup *group, Py_ssize_t n_good, TpeSide *side) noexcept nogil:
+        """The bad rows and how many each stands for: half of the room for those next to the good ones, the rest evenly
+        from the others."""
+        cdef Py_ssize_t total = group.n - n_good, k = 0, j, n_near, n_far, first, last
+        if total <= self.most_bad:
+            for j in range(total):
+                side.rows[j] = group.order[n_good + j]
+                side.weights[j] = 1.0
+            k = total
+        else:
+            n_near = self.most_bad // 2
+            n_far = self.most_bad - n_near
+            for j in range(n_near):
+                side.rows[j] = group.order[n_good + j]
+                side.weights[j] = 1.0
+            for j in range(n_far):
+                first = j * (total - n_near) // n_far
+                last = (j + 1) * (total - n_near) // n_far
+                side.rows[n_near + j] = group.order[n_good + n_near + (first + last) // 2]
+                side.weights[n_near + j] = <double>(last - first)
+            k = self.most_bad
+        for j in range(self.n_pending):
+            if self.has(group, self.units + self.pending[j] * self.n_dims):
+                side.rows[k] = self.pending[j]
+                side.weights[k] = 1.0
+                k += 1
+                total += 1
+        side.n = k
+        return total
+
+    cdef void pick_good(self, const TpeGroup *group, Py_ssize_t n_good, TpeSide *side) noexcept nogil:
+        cdef Py_ssize_t j
+        cdef double total = 0.0
+        for j in range(n_good):
+            side.rows[j] = group.order[j]
+            side.weights[j] = 1.0
+            if self.weighting == 1:
+                side.weights[j] = log(n_good + 1.0) - log(j + 1.0)
+            elif self.weighting == 2:
+                side.weights[j] = <double>(n_good - j)
+            total += side.weights[j]
+        for j in range(n_good):
+            side.weights[j] *= n_good / total
+        side.n = n_good
+
+    cdef double common_width(self, int k, const TpeSide *side, int n_dims, double total, double *column) noexcept nogil:
+        """One bandwidth for all kernels of a side."""
+        cdef Py_ssize_t j
+        cdef double mean = 0.0, spread = 0.0, low, high
+        cdef double shrink = exp(-log(max(total, 1.0)) / (n_dims + 4))
+        if self.bandwidth == 0:
+            return self.factor * shrink
+        for j in range(side.n):
+            column[j] = self.units[side.rows[j] * self.n_dims + k]
+            mean += column[j] * side.weights[j]
+        mean /= max(total, 1.0)
+        for j in range(side.n):
+            spread += side.weights[j] * (column[j] - mean) ** 2
+        spread = (spread + self.prior_weight * (1.0 / 12.0 + (mean - .5)**2)) / (total + self.prior_weight)
+        return self.factor * sqrt(spread) * shrink
+
+    cdef void neighbour_widths(self, const TpeSide *side, float *mu, float *inverse, double *column) noexcept nogil:
+        cdef Py_ssize_t j, i, n = side.n
+        cdef double here, below, above
+        for j in range(n):
+            here = mu[j]
+            below = -1e9
+            above = 1e9
+            for i in range(n):
+                if i == j: continue
+                if mu[i] < here or (mu[i] == here and i < j):
+                    below = max(below, mu[i])
+                else:
+                    above = min(above, mu[i])
+            if n >= 2 and below < -1: below = here - 0.0
+            elif below < -1: below = 0.0
+            if n >= 2 and above > 2: above = here
+            elif above > 2: above = 1.0
+            column[j] = self.factor * max(here - below, above - here)
+
+    cdef void shape(self, const int *dims, int n_dims, TpeSide *side, double total) noexcept nogil:
+        """Columns and heights of a side's kernels."""
+        cdef Py_ssize_t j
+        cdef int i, k
+        cdef double least, width, share, same, mu, z, product
+        cdef const TpeDim *dim
+        cdef double kernels = total + 1.0
+        side.total = total
+        side.prior = log(self.prior_weight) - log(total + self.prior_weight) if self.prior_weight > 0 else -INFINITY
+        for j in range(side.n):
+            side.heights[j] = log(side.weights[j] / (total + self.prior_weight))
+        for i in range(n_dims):
+            k = dims[i]
+            dim = self.dims + k
+            for j in range(side.n):
+                side.mu[i * side.n + j] = self.units[side.rows[j] * self.n_dims + k]
+            if dim.kind == TPE_CATEGORICAL:
+                share = self.cat_share if self.cat_share > 0 else 1.0 / (1.0 + kernels / dim.size)
+                if self.cat_share < 0:
+                    share = 1 / (1 + kernels / (dim.size * -self.cat_share))
+                same = 1.0 - share + share / dim.size
+                side.same[i] = 1.0 - share
+                side.penalty[i] = 2.0 * (log(same) - log(share / dim.size))
+                for j in range(side.n):
+                    side.heights[j] += log(same)
+                continue
+            least = max(self.narrowest, exp(-self.magic * log(min(100.0, kernels + 1.0))) if self.magic > 0 else 0.)
+            least = max(least, 0.5 / dim.size)
+            if self.bandwidth < 2:
+                width = self.common_width(k, side, n_dims, total, side.column)
+                for j in range(side.n):
+                    side.column[j] = width
+            else:
+                self.neighbour_widths(side, side.mu + i * side.n, side.inverse, side.column)
+            for j in range(side.n):
+                width = min(max(side.column[j], least), self.widest)
+                mu = side.mu[i * side.n + j]
+                z = normal_cdf((1.0 - mu) / width) - normal_cdf(-mu / width)
+                side.inverse[i * side.n + j] = 1.0 / width
+                side.heights[j] -= log(width * 2.5066282746310002 * z)
+
+    cdef double log_density(self, const int *dims, int n_dims, const TpeSide *side, const double *point) noexcept nogil:
+        cdef int i
+        cdef double kernels
+        memset(side.sums, 0, side.n * sizeof(float))
+        kernels = 0.0
+        for i in range(n_dims):
+            if self.dims[dims[i]].kind == TPE_CATEGORICAL:
+                tpe_add_penalty(side.sums, side.mu + i * side.n, point[i], side.penalty[i], side.n)
+                kernels -= log(self.dims[dims[i]].size)
+            else:
+                tpe_add_squares(side.sums, side.mu + i * side.n, side.inverse + i * side.n, point[i], side.n)
+        cdef double prior = side.prior + kernels
+        if side.n == 0:
+            return prior
+        kernels = tpe_log_sum(side.sums, side.heights, side.n)
+        if kernels > prior:
+            return kernels + log1p(exp(prior - kernels))
+        return prior + log1p(exp(kernels - prior))
+
+    cdef void draw(self, const int *dims, int n_dims, const TpeSide *side, TpeStream *stream, double *point) noexcept nogil:
+        """A candidate from the good mixture."""
+        cdef double u = next_unit(stream) * (side.total + self.prior_weight)
+        cdef Py_ssize_t kernel = 0
+        cdef int i
+        cdef double width, low, high, mu
+        cdef const TpeDim *dim
+        while kernel < side.n and u >= side.weights[kernel]:
+            u -= side.weights[kernel]
+            kernel += 1
+        for i in range(n_dims):
+            dim = self.dims + dims[i]
+            u = next_unit(stream)
+            if dim.kind == TPE_CATEGORICAL:
+                if kernel < side.n:
+                    if u < side.same[i]:
+                        point[i] = side.mu[i * side.n + kernel]
+                        continue
+                    u = (u - side.same[i]) / (1.0 - side.same[i])
+                point[i] = min(floor(u * dim.size), dim.size - 1.0)
+                continue
+            if kernel < side.n:
+                width = 1.0 / side.inverse[i * side.n + kernel]
+                mu = side.mu[i * side.n + kernel]
+                low = normal_cdf(-mu / width)
+                high = normal_cdf((1.0 - mu) / width)
+                u = mu + width * normal_quantile(low + u * (high - low))
+            u = min(max(u, 0.0), 1.0)
+            point[i] = unit_of(dim, number_of(dim, u)) if dim.size < INFINITY else u
+
+    cdef void choose(self, const int *dims, int n_dims, const TpeGroup *group, TpeStream *stream, double *units) noexcept nogil:
+        """Units of these dimensions, which the group's trials have."""
+        cdef TpeSide good, bad
+        cdef Py_ssize_t n_good = self.good_of(group.n_done), most = self.most_good + self.most_bad + self.n_pending
+        cdef Py_ssize_t room_bad = self.most_bad + self.n_pending
+        cdef char *at = <char *>self.scratch
+        cdef double *points, *point
+        cdef double score, best = -INFINITY, total
+        cdef int c, i, winner = 0
+        # doubles first, so that everything is aligned
+        good.weights = <double *>at
+        bad.weights = good.weights + self.most_good
+        good.column = bad.weights + room_bad
+        bad.column = good.column
+        good.same = good.column + most
+        bad.same = good.same + n_dims
+        good.penalty = bad.same + n_dims
+        bad.penalty = good.penalty + n_dims
+        points = bad.penalty + n_dims
+        good.mu = <float *>(points + self.candidates * n_dims)
+        good.inverse = good.mu + self.most_good * n_dims
+        good.heights = good.inverse + self.most_good * n_dims
+        good.sums = good.heights + self.most_good
+        bad.mu = good.sums + self.most_good
+        bad.inverse = bad.mu + room_bad * n_dims
+        bad.heights = bad.inverse + room_bad * n_dims
+        bad.sums = bad.heights + room_bad
+        good.rows = <int32_t *>(bad.sums + room_bad)
+        bad.rows = good.rows + self.most_good
+        self.pick_good(group, n_good, &good)
+        self.shape(dims, n_dims, &good, n_good)
+        total = self.pick_bad(group, n_good, &bad)
+        self.shape(dims, n_dims, &bad, total)
+        for c in range(self.candidates):
+            point = points + c * n_dims
+            self.draw(dims, n_dims, &good, stream, point)
+            score = self.log_density(dims, n_dims, &good, point) - self.log_density(dims, n_dims, &bad, point)
+            if score > best:
+                best = score
+                winner = c
+        for i in range(n_dims):
+            units[dims[i]] = points[winner * n_dims + i]
+
+    cdef bint is_known(self, const double *units) noexcept nogil:
+        """Whether a config of values that can be counted was tried before."""
+        cdef Py_ssize_t row, k
+        cdef const double *other
+        for k in range(self.n_dims):
+            if units[k] == units[k] and self.dims[k].size == INFINITY:
+                return False
+        for row in range(self.n - 1):
+            other = self.units + row * self.n_dims
+            k = 0
+            while k < self.n_dims and (other[k] == units[k] or (other[k] != other[k] and units[k] != units[k])):
+                k += 1
+            if k == self.n_dims:
+                return True
+        return False
+
+    cdef void fill(self, TpeStream *stream, double *units) noexcept nogil:
+        cdef int g, i, k
+        cdef TpeGroup *group
+        for k in range(self.n_dims):
+            units[k] = NAN
+        for g in range(self.n_groups):
+            group = self.groups + g
+            if group.parent >= 0 and units[group.parent] != group.option:
+                continue
+            if self.multivariate:
+                self.choose(group.dims, group.n_dims, group, stream, units)
+            else:
+                for i in range(group.n_dims):
+                    self.choose(group.dims + i, 1, group, stream, units)
+
+    def ask(self, uint64_t number):
+        """The next config: its row, and its numbers with None for what is not part of it. A pure function of the seed,
+        of ``number`` and of what was told."""
+        cdef TpeStream stream
+        cdef Py_ssize_t k, row
+        cdef int tries
+        cdef double *units
+        stream.k0 = <uint32_t>(self.seed & 0xFFFFFFFF)
+        stream.k1 = <uint32_t>(self.seed >> 32)
+        stream.number = number
+        stream.drawn = 0
+        self.take_scratch(self.most_good, self.most_bad + self.n_pending, <int>self.n_dims)
+        self.make_room()
+        units = self.units + self.n * self.n_dims
+        with nogil:
+            for tries in range(TPE_TRIES if self.fresh else 1):
+                self.fill(&stream, units)
+                if not self.is_known(units):
+                    break
+        row = self.append()
+        cdef list numbers = []
+        cdef double number_here
+        for k in range(self.n_dims):
+            if units[k] != units[k]:
+                numbers.append(None)
+            elif self.dims[k].kind == TPE_INTEGER or self.dims[k].kind == TPE_CATEGORICAL:
+                numbers.append(<int64_t>number_of(self.dims + k, units[k]))
+            else:
+                number_here = number_of(self.dims + k, units[k])
+                numbers.append(number_here)
+        return row, numbers
+
+    @property
+    def n_finished(self):
+        """Rows that were told and did not fail."""
+        return self.n_done
