@@ -514,7 +514,6 @@ cdef struct TpeDim:
 cdef struct TpeTrial:         # what came of a row
     double loss
     int64_t step
-    int64_t turn              # when it was told
     int state                 # TPE_PENDING, TPE_DONE, TPE_FAILED
 
 
@@ -530,6 +529,7 @@ cdef struct TpeGroup:         # dimensions that are part of the same configs
 
 cdef struct TpeSide:          # one mixture; columns of n kernels per dimension
     Py_ssize_t n
+    bint is_good
     double total              # trials that the kernels stand for
     double prior              # log of the flat component's weight
     int32_t *rows
@@ -562,8 +562,11 @@ cdef class Tpe:               # rows 0 to n - 1 of n_dims units each
     cdef TpeTrial *trials
     cdef int32_t *pending     # rows that were not told yet
     cdef readonly Py_ssize_t n_pending
+    cdef int32_t *told        # the others, in the order in which they were
     cdef Py_ssize_t n_told
-    cdef Py_ssize_t n_done
+    cdef Py_ssize_t n_done    # of those: they did not fail
+    cdef Py_ssize_t n_whole   # of those: at TPE_WHOLE
+    cdef int64_t most_steps   # of those that did not fail
     cdef void *scratch
     cdef Py_ssize_t scratch_size
     cdef uint64_t seed
@@ -580,6 +583,7 @@ cdef class Tpe:               # rows 0 to n - 1 of n_dims units each
     cdef double magic
     cdef double widest
     cdef double cat_share
+    cdef double bad_factor
     cdef int weighting
     cdef bint fresh
     cdef tuple given
@@ -588,6 +592,11 @@ cdef class Tpe:               # rows 0 to n - 1 of n_dims units each
     cdef int _set_dim(self, Py_ssize_t k, one) except -1
     cdef int make_room(self) except -1
     cdef Py_ssize_t append(self) except -1
+    cdef int write(self, Py_ssize_t row, numbers) except -1
+    cdef int check_pending(self, Py_ssize_t row) except -1
+    cdef void rank(self, Py_ssize_t row) noexcept nogil
+    cdef void rank_again(self) noexcept nogil
+    cdef int64_t steps_of(self, const TpeTrial *trial) noexcept nogil
     cdef bint has(self, const TpeGroup *group, const double *units) noexcept nogil
     cdef bint is_before(self, Py_ssize_t a, Py_ssize_t b) noexcept nogil
     cdef void insert(self, TpeGroup *group, Py_ssize_t row) noexcept nogil

@@ -341,6 +341,42 @@ class MedianRule:
     def others(self, t: float) -> int: ...
 
 @disjoint_base
+class Tpe:
+    FLOAT: ClassVar[int]
+    INTEGER: ClassVar[int]
+    CATEGORICAL: ClassVar[int]
+    UNIT: ClassVar[int]
+    WHOLE: ClassVar[int]
+    UNKNOWN: ClassVar[int]
+    n: Final[int]
+    n_pending: Final[int]
+    def __new__(
+        cls,
+        dims: Sequence[Sequence[float]],
+        seed: int,
+        *,
+        multivariate: bool = True,
+        candidates: int = 64,
+        gamma: float = 0.1,
+        most_good: int = 25,
+        prior_weight: float = 1.0,
+    ) -> Self: ...
+    def add(self, numbers: Sequence[float | None]) -> int: ...
+    def change(self, row: int, numbers: Sequence[float | None]) -> None: ...
+    def tell(self, row: int, step: int, loss: float, failed: bool = False) -> None: ...
+    def ask(self, number: int) -> tuple[int, list[Any]]: ...
+    def restore(self, units: bytes, ends: Iterable[tuple[int, int, float, bool]]) -> None: ...
+    @property
+    def n_finished(self) -> int: ...
+
+def restored_tpe(
+    dims: Sequence[Sequence[float]],
+    seed: int,
+    options: Mapping[str, Any],
+    units: bytes,
+    ends: Iterable[tuple[int, int, float, bool]],
+) -> Tpe: ...
+@disjoint_base
 class Promotion:
     n_rungs: Final[int]
     limit: Final[int]

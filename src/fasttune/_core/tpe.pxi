@@ -74,6 +74,10 @@ cdef enum:
     TPE_FAILED = 2
 
 cdef enum:
+    TPE_UNKNOWN = -1      # step of a trial that ended early, at a step that nobody knows
+    TPE_WHOLE = 0         # step of a trial that was not ended early: the largest that any trial came to
+
+cdef enum:
     NORMAL_STEPS = 512        # of the table, per standard deviation
     NORMAL_REACH = 6
     NORMAL_SIZE = 2 * NORMAL_REACH * NORMAL_STEPS + 1
@@ -111,7 +115,7 @@ cdef inline double normal_quantile(double p) noexcept nogil:
 
 
 cdef inline double next_unit(TpeStream *stream) noexcept nogil:
-    """The next random number of a suggestion: Philox blocks of (suggestion, block, 2), two numbers each."""
+    """The next random number of a suggestion: Philox blocks of (suggestion, block, 3), two numbers each."""
     cdef uint32_t *c = stream.words
     if stream.drawn % 2 == 1:
         stream.drawn += 1
@@ -119,7 +123,7 @@ cdef inline double next_unit(TpeStream *stream) noexcept nogil:
     c[0] = <uint32_t>stream.number
     c[1] = <uint32_t>(stream.number >> 32)
     c[2] = <uint32_t>(stream.drawn // 2)
-    c[3] = 2
+    c[3] = 3
     philox_block(c, stream.k0, stream.k1)
     stream.drawn += 1
     return unit_interval(<uint64_t>c[0] | <uint64_t>c[1] << 32)
@@ -162,9 +166,9 @@ cdef class Tpe:
     fail, ceil(gamma * n) are good, at most ``most_good``.
     """
 
-    def __cinit__(self, dims, seed, *, bint multivariate=True, int candidates=24, double gamma=0.1, bint sqrt_gamma=False,
-                  int most_good=25, double prior_weight=1.0, int bandwidth=0, double factor=0.2, double narrowest=0.01,
-                  double magic=1.0, double widest=1.0, double cat_share=0.0, int weighting=0, int most_bad=256, bint fresh=True):
+    def __cinit__(self, dims, seed, *, bint multivariate=True, int candidates=64, double gamma=0.1, bint sqrt_gamma=False,
+                  int most_good=25, double prior_weight=1.0, int bandwidth=2, double factor=1.0, double narrowest=0.01,
+                  double magic=1.5, double widest=1.0, double cat_share=0.0, int weighting=1, int most_bad=256, bint fresh=True, double bad_factor=1.06):
         cdef Py_ssize_t k
         if not 0 <= seed < 2**64:
             raise ValueError(f"seed must be >= 0 and < 2**64, got {seed}")
@@ -189,12 +193,21 @@ cdef class Tpe:
         self.weighting = weighting
         self.most_bad = most_bad
         self.fresh = fresh
+        self.bad_factor = bad_factor
         self.dims = <TpeDim *>PyMem_RawCalloc(max(1, self.n_dims), sizeof(TpeDim))
         self.groups = <TpeGroup *>PyMem_RawCalloc(max(1, self.n_dims), sizeof(TpeGroup))
         if self.dims == NULL or self.groups == NULL:
             raise MemoryError()
         for k in range(self.n_dims):
             self._set_dim(k, dims[k])
+        self.most_steps = TPE_UNKNOWN
+
+    FLOAT = TPE_FLOAT
+    INTEGER = TPE_INTEGER
+    CATEGORICAL = TPE_CATEGORICAL
+    UNIT = TPE_UNIT
+    WHOLE = TPE_WHOLE
+    UNKNOWN = TPE_UNKNOWN
 
     def __dealloc__(self):
         cdef int g
@@ -207,6 +220,7 @@ cdef class Tpe:
         PyMem_RawFree(self.units)
         PyMem_RawFree(self.trials)
         PyMem_RawFree(self.pending)
+        PyMem_RawFree(self.told)
         PyMem_RawFree(self.scratch)
 
     cdef int _set_dim(self, Py_ssize_t k, one) except -1:
@@ -270,6 +284,10 @@ cdef class Tpe:
         if grown == NULL:
             raise MemoryError()
         self.pending = <int32_t *>grown
+        grown = PyMem_RawRealloc(self.told, room * sizeof(int32_t))
+        if grown == NULL:
+            raise MemoryError()
+        self.told = <int32_t *>grown
         for g in range(self.n_groups):
             grown = PyMem_RawRealloc(self.groups[g].order, room * sizeof(int32_t))
             if grown == NULL:
@@ -291,39 +309,74 @@ cdef class Tpe:
     cdef bint has(self, const TpeGroup *group, const double *units) noexcept nogil:
         return units[group.dims[0]] == units[group.dims[0]]
 
-    def add(self, numbers):
-        """A config that is tried: the number of its row. ``numbers`` has None for what is not part of it."""
+    cdef int write(self, Py_ssize_t row, numbers) except -1:
         cdef Py_ssize_t k
         if len(numbers) != self.n_dims:
             raise ValueError(f"a row has {self.n_dims} numbers, got {len(numbers)}")
-        cdef list read = [NAN if one is None else <double>one for one in numbers]
-        cdef Py_ssize_t row = self.append()
         for k in range(self.n_dims):
-            self.units[row * self.n_dims + k] = unit_of(self.dims + k, <double>read[k])
-        return row
+            self.units[row * self.n_dims + k] = NAN if numbers[k] is None else unit_of(self.dims + k, numbers[k])
+        return 0
 
-    def tell(self, Py_ssize_t row, int64_t step, double loss, bint failed=False):
-        """What came of a row: its last loss and the step that it came to. More steps are better, then a smaller loss."""
+    cdef int check_pending(self, Py_ssize_t row) except -1:
         if not 0 <= row < self.n:
             raise ValueError(f"rows are numbered from 0 to {self.n - 1}, got {row}")
         if self.trials[row].state != TPE_PENDING:
             raise ValueError(f"row {row} was told already")
+        return 0
+
+    def add(self, numbers):
+        """A config that is tried: the number of its row. ``numbers`` has None for what is not part of it."""
+        self.make_room()
+        self.write(self.n, numbers)
+        return self.append()
+
+    def change(self, Py_ssize_t row, numbers):
+        """A row that was not told yet is this config."""
+        self.check_pending(row)
+        self.write(row, numbers)
+
+    def tell(self, Py_ssize_t row, int64_t step, double loss, bint failed=False):
+        """What came of a row: its last loss, and the step that it came to (or WHOLE, UNKNOWN). Rows rank by their steps,
+        the most first, and then by their losses, the least first; of equal ones the one told first."""
+        self.check_pending(row)
         cdef Py_ssize_t k
-        cdef int g
+        cdef TpeTrial *trial = self.trials + row
         for k in range(self.n_pending):
             if self.pending[k] == row:
                 self.n_pending -= 1
                 memmove(self.pending + k, self.pending + k + 1, (self.n_pending - k) * sizeof(int32_t))
                 break
-        self.trials[row].state = TPE_FAILED if failed or loss != loss else TPE_DONE
-        self.trials[row].step = step
-        self.trials[row].loss = loss
-        self.trials[row].turn = self.n_told
+        trial.state = TPE_FAILED if failed or loss != loss else TPE_DONE
+        trial.step = step
+        trial.loss = loss
+        self.told[self.n_told] = <int32_t>row
         self.n_told += 1
-        self.n_done += self.trials[row].state == TPE_DONE
+        self.n_done += trial.state == TPE_DONE
+        if trial.state == TPE_DONE and step > self.most_steps:
+            self.most_steps = step
+            if self.n_whole > 0:
+                self.rank_again()
+                return
+        self.n_whole += step == TPE_WHOLE
+        self.rank(row)
+
+    cdef void rank(self, Py_ssize_t row) noexcept nogil:
+        cdef int g
         for g in range(self.n_groups):
             if self.has(self.groups + g, self.units + row * self.n_dims):
                 self.insert(self.groups + g, row)
+
+    cdef void rank_again(self) noexcept nogil:
+        """The rows that count as whole have moved."""
+        cdef int g
+        cdef Py_ssize_t k
+        for g in range(self.n_groups):
+            self.groups[g].n = self.groups[g].n_done = 0
+        for k in range(self.n_told):
+            self.rank(self.told[k])
+
+    cdef inline int64_t steps_of(self, const TpeTrial *trial) noexcept nogil:
+        return trial.step if trial.step != TPE_WHOLE else self.most_steps
 
     cdef bint is_before(self, Py_ssize_t a, Py_ssize_t b) noexcept nogil:
         """Whether row a ranks before row b, which was told earlier."""
@@ -333,8 +386,8 @@ cdef class Tpe:
             return one.state == TPE_DONE
         if one.state == TPE_FAILED:
             return False
-        if one.step != other.step:
-            return one.step > other.step
+        if self.steps_of(one) != self.steps_of(other):
+            return self.steps_of(one) > self.steps_of(other)
         return one.loss < other.loss
 
     cdef void insert(self, TpeGroup *group, Py_ssize_t row) noexcept nogil:
@@ -426,6 +479,8 @@ cdef class Tpe:
         cdef double shrink = exp(-log(max(total, 1.0)) / (n_dims + 4))
         if self.bandwidth == 0:
             return self.factor * shrink
+        if self.bandwidth == 3:
+            shrink *= self.bad_factor / self.factor
         for j in range(side.n):
             column[j] = self.units[side.rows[j] * self.n_dims + k]
             mean += column[j] * side.weights[j]
@@ -482,7 +537,7 @@ cdef class Tpe:
                 continue
             least = max(self.narrowest, exp(-self.magic * log(min(100.0, kernels + 1.0))) if self.magic > 0 else 0.)
             least = max(least, 0.5 / dim.size)
-            if self.bandwidth < 2:
+            if self.bandwidth < 2 or (self.bandwidth == 3 and not side.is_good):
                 width = self.common_width(k, side, n_dims, total, side.column)
                 for j in range(side.n):
                     side.column[j] = width
@@ -573,6 +628,8 @@ cdef class Tpe:
         bad.sums = bad.heights + room_bad
         good.rows = <int32_t *>(bad.sums + room_bad)
         bad.rows = good.rows + self.most_good
+        good.is_good = True
+        bad.is_good = False
         self.pick_good(group, n_good, &good)
         self.shape(dims, n_dims, &good, n_good)
         total = self.pick_bad(group, n_good, &bad)
@@ -654,3 +711,29 @@ cdef class Tpe:
     def n_finished(self):
         """Rows that were told and did not fail."""
         return self.n_done
+
+    def __reduce__(self):
+        cdef Py_ssize_t k
+        cdef TpeTrial *trial
+        ends = []
+        for k in range(self.n_told):
+            trial = self.trials + self.told[k]
+            ends.append((self.told[k], trial.step, trial.loss, trial.state == TPE_FAILED))
+        units = PyBytes_FromStringAndSize(<char *>self.units, self.n * self.n_dims * sizeof(double))
+        return restored_tpe, (*self.given, self.options, units, ends)
+
+    def restore(self, bytes units, ends):
+        """Take over the rows of another one with the same dimensions, as ``__reduce__`` wrote them."""
+        cdef Py_ssize_t row, width = self.n_dims * sizeof(double)
+        for row in range(len(units) // max(1, width)):
+            self.append()
+            memcpy(self.units + row * self.n_dims, PyBytes_AS_STRING(units) + row * width, width)
+        for end in ends:
+            self.tell(*end)
+
+
+def restored_tpe(dims, seed, options, units, ends):
+    """A ``Tpe`` that goes on where another was when it was pickled."""
+    made = Tpe(dims, seed, **options)
+    made.restore(units, ends)
+    return made

@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from fasttune.search.quasi_random import HaltonSearch as HaltonSearch
     from fasttune.search.quasi_random import QuasiRandomSearch as QuasiRandomSearch
     from fasttune.search.quasi_random import SobolSearch as SobolSearch
+    from fasttune.search.tpe import TPESearch as TPESearch
 
 _HOME = {
     "HaltonSearch": "quasi_random",
     "QuasiRandomSearch": "quasi_random",
     "SobolSearch": "quasi_random",
+    "TPESearch": "tpe",
 }
 # What ``create_searcher`` calls them: a class of ``_HOME`` or of this module, or "module:class" for an adapter.
 _NAMES = {
@@ -36,6 +38,7 @@ _NAMES = {
     "quasi_random": "QuasiRandomSearch",
     "random": "BasicVariantGenerator",
     "sobol": "SobolSearch",
+    "tpe": "TPESearch",
     "variant_generator": "BasicVariantGenerator",
 }
 # Names that Ray Tune knows, whose libraries have no adapter here.
@@ -63,6 +66,7 @@ __all__ = [
     "SearchGenerator",
     "Searcher",
     "SobolSearch",
+    "TPESearch",
     "create_searcher",
 ]
 

@@ -1,0 +1,140 @@
+"""The tree-structured Parzen estimator, compiled.
+
+Bergstra et al. 2011 (Algorithms for Hyper-Parameter Optimization, section 4) introduced it; Watanabe 2023 (arXiv
+2304.11127, section 3 and Tables 3 and 6) takes it apart and measures what the parts are worth. The model is
+``_core/tpe.pxi``; here are the first trials, what counts as good, and the numbers that the core does not know.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fasttune import _core
+from fasttune.search.base import Metric, Mode
+from fasttune.search.dimensions import CATEGORICAL, FLOAT, INTEGER, NORMAL, Dimensions, Numbers
+from fasttune.search.space_searcher import FAILED, PRUNED, SpaceSearcher, Told
+
+KIND = {FLOAT: _core.Tpe.FLOAT, INTEGER: _core.Tpe.INTEGER, CATEGORICAL: _core.Tpe.CATEGORICAL, NORMAL: _core.Tpe.UNIT}
+
+
+class TPESearch(SpaceSearcher):
+    """Suggests where configs of good trials are dense and those of bad ones are not.
+
+    Conditional parts of a space are modelled on the trials that had them. Trials rank by the steps they came to, then by
+    their last loss, so that what a scheduler stopped counts for less than what went on; those that failed count as bad, and
+    so do those that still run, which keeps parallel suggestions apart (the constant liar of Ginsbourger et al. 2010). A
+    config of a space without continuous parameters is not suggested twice while others are at hand.
+
+    Args:
+        space, metric, mode, points_to_evaluate, evaluated_rewards: see ``SpaceSearcher``; one metric.
+        n_initial_points: results before the model is used. Until then the configs are a Latin hypercube of this many, then
+            random ones.
+        n_candidates: configs drawn from the good trials' densities for each suggestion, of which the best one is taken.
+        gamma: the share of trials that are good, at most ``most_good`` of them.
+        multivariate: model the parameters together; False: each on its own.
+        prior_weight: of the flat density that belongs to either side, in trials.
+        seed: of everything random. The same results, in the same order, bring the same suggestions.
+    """
+
+    def __init__(
+        self,
+        space: Mapping[str, Any] | None = None,
+        metric: Metric = None,
+        mode: Mode = None,
+        points_to_evaluate: Sequence[Mapping[str, Any]] | None = None,
+        evaluated_rewards: Sequence[float] | None = None,
+        *,
+        n_initial_points: int = 10,
+        n_candidates: int = 64,
+        gamma: float = 0.1,
+        most_good: int = 25,
+        multivariate: bool = True,
+        prior_weight: float = 1.0,
+        seed: int | None = None,
+    ) -> None:
+        _at_least(1, n_initial_points=n_initial_points, n_candidates=n_candidates, most_good=most_good)
+        if not 0 < gamma < 1:
+            raise ValueError(f"gamma, the share of good trials, must be > 0 and < 1, got {gamma!r}")
+        if not 0 < prior_weight < float("inf"):
+            raise ValueError(f"prior_weight must be > 0 and finite, got {prior_weight!r}")
+        self.n_initial_points = n_initial_points
+        self._settings: dict[str, Any] = {
+            "candidates": n_candidates,
+            "gamma": gamma,
+            "most_good": most_good,
+            "multivariate": multivariate,
+            "prior_weight": prior_weight,
+        }
+        self._first: list[Numbers] = []  # what is left of the Latin hypercube, last one first
+        self._rows: dict[str, int] = {}  # of the trials that run
+        self._model: _core.Tpe
+        super().__init__(space, metric, mode, points_to_evaluate, evaluated_rewards, seed=seed)
+
+    def _begin(self, dimensions: Dimensions) -> None:
+        modes = [self._mode] if isinstance(self._mode, str) else list(self._mode or ())
+        if len([mode for mode in modes if mode != "obs"]) != 1:
+            raise ValueError(
+                f"{type(self).__name__} optimises one metric, got {self._metric!r} with modes {self._mode!r}. "
+                "OptunaSearch takes several."
+            )
+        rules = [(KIND[one.kind], one.low, one.high, one.log, one.q, one.parent, one.option) for one in dimensions]
+        self._model = _core.Tpe(rules, self._seed, **self._settings)
+        self._normals = [k for k, one in enumerate(dimensions) if one.kind == NORMAL]
+        points = latin_hypercube(self.n_initial_points, len(dimensions), self._seed)
+        self._first = [dimensions.from_units(point) for point in reversed(points)]
+
+    def _ask(self, trial_id: str) -> Numbers:
+        assert self.dimensions is not None
+        if self._model.n_finished < self.n_initial_points:
+            numbers = self._first.pop() if self._first else self.dimensions.draw(self._asked)
+            row = self._model.add(self._to_model(numbers))
+        else:
+            row, numbers = self._model.ask(self._asked)
+            for k in self._normals:
+                if numbers[k] is not None:
+                    numbers[k] = self.dimensions[k].value(numbers[k])
+        self._rows[trial_id] = row
+        return numbers
+
+    def _to_model(self, numbers: Numbers) -> Numbers:
+        """As the core has them: of normal dimensions it knows only the place in [0, 1]."""
+        if not self._normals:
+            return numbers
+        assert self.dimensions is not None
+        out = list(numbers)
+        for k in self._normals:
+            number = numbers[k]
+            out[k] = None if number is None else self.dimensions[k].unit(number)
+        return out
+
+    def replay(self, trial_id: str, suggestion: dict[str, Any]) -> dict[str, Any]:
+        made = super().replay(trial_id, suggestion)
+        if trial_id in self._rows:
+            self._model.change(self._rows[trial_id], self._to_model(self._live[trial_id]))
+        return made
+
+    def _tell(self, trial_id: str | None, numbers: Numbers, told: Told) -> None:
+        row = self._rows.pop(trial_id, -1) if trial_id is not None else -1
+        if row < 0:
+            row = self._model.add(self._to_model(numbers))
+        step = told.step or (_core.Tpe.UNKNOWN if told.outcome == PRUNED else _core.Tpe.WHOLE)
+        self._model.tell(row, step, told.loss, told.outcome == FAILED)
+
+
+def latin_hypercube(n: int, dimensions: int, seed: int) -> list[list[float]]:
+    """Points of the unit cube, one in each of n equal slices of every dimension (McKay et al. 1979)."""
+    draw = random.Random(seed)
+    columns = []
+    for _ in range(dimensions):
+        slices = list(range(n))
+        draw.shuffle(slices)
+        columns.append([(place + draw.random()) / n for place in slices])
+    return [list(point) for point in zip(*columns, strict=True)]
+
+
+def _at_least(least: int, **given: int) -> None:
+    for name, value in given.items():
+        if not isinstance(value, int) or value < least:
+            raise ValueError(f"{name} must be an integer >= {least}, got {value!r}")
