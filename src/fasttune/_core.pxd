@@ -529,12 +529,12 @@ cdef struct TpeGroup:         # dimensions that are part of the same configs
 
 cdef struct TpeSide:          # one mixture; columns of n kernels per dimension
     Py_ssize_t n
-    bint is_good
     double total              # trials that the kernels stand for
     double prior              # log of the flat component's weight
     int32_t *rows
     double *weights           # of each kernel, in trials
-    double *column            # room for one number per kernel
+    double *masses            # of each kernel: weight and normalisation, or their part that is not in `heights` yet
+    double *widths            # room for the bandwidths of one dimension
     double *same              # of a categorical dimension: mass that a kernel keeps for its own option
     double *penalty           # of a categorical dimension: -2 log of another option's mass / its own's
     float *mu
@@ -573,19 +573,11 @@ cdef class Tpe:               # rows 0 to n - 1 of n_dims units each
     cdef bint multivariate
     cdef int candidates
     cdef double gamma
-    cdef bint sqrt_gamma
     cdef int most_good
     cdef int most_bad
     cdef double prior_weight
-    cdef int bandwidth
-    cdef double factor
     cdef double narrowest
     cdef double magic
-    cdef double widest
-    cdef double cat_share
-    cdef double bad_factor
-    cdef int weighting
-    cdef bint fresh
     cdef tuple given
     cdef dict options
 
@@ -604,9 +596,10 @@ cdef class Tpe:               # rows 0 to n - 1 of n_dims units each
     cdef Py_ssize_t good_of(self, Py_ssize_t n) noexcept nogil
     cdef Py_ssize_t pick_bad(self, const TpeGroup *group, Py_ssize_t n_good, TpeSide *side) noexcept nogil
     cdef void pick_good(self, const TpeGroup *group, Py_ssize_t n_good, TpeSide *side) noexcept nogil
-    cdef double common_width(self, int k, const TpeSide *side, int n_dims, double total, double *column) noexcept nogil
-    cdef void neighbour_widths(self, const TpeSide *side, float *mu, float *inverse, double *column) noexcept nogil
+    cdef void neighbour_widths(self, const float *mu, double *widths, Py_ssize_t n) noexcept nogil
     cdef void shape(self, const int *dims, int n_dims, TpeSide *side, double total) noexcept nogil
+    cdef void take_masses(self, TpeSide *side) noexcept nogil
+    cdef void shape_dim(self, int k, int i, TpeSide *side, double kernels) noexcept nogil
     cdef double log_density(self, const int *dims, int n_dims, const TpeSide *side, const double *point) noexcept nogil
     cdef void draw(self, const int *dims, int n_dims, const TpeSide *side, TpeStream *stream, double *point) noexcept nogil
     cdef void choose(self, const int *dims, int n_dims, const TpeGroup *group, TpeStream *stream,

@@ -17,7 +17,15 @@ from libc.math cimport fabsf
 
 cdef extern from *:
     """
+    /* Compiled twice where the loader can pick: vectors of eight floats make a suggestion a third faster. Without fused
+       multiply-add in either, so that both give the same numbers. */
+    #if defined(__x86_64__) && defined(__GLIBC__) && (!defined(__clang__) || __clang_major__ >= 16)
+    #define TPE_CLONES __attribute__((target_clones("avx2", "default")))
+    #else
+    #define TPE_CLONES
+    #endif
     /* acc[j] += ((x - mu[j]) * inverse[j])^2 */
+    TPE_CLONES
     static void tpe_add_squares(float *restrict acc, const float *restrict mu, const float *restrict inverse, float x,
                                 Py_ssize_t n) {
         for (Py_ssize_t j = 0; j < n; j++) {
@@ -26,6 +34,7 @@ cdef extern from *:
         }
     }
     /* acc[j] += penalty where another option was picked */
+    TPE_CLONES
     static void tpe_add_penalty(float *restrict acc, const float *restrict options, float x, float penalty,
                                 Py_ssize_t n) {
         for (Py_ssize_t j = 0; j < n; j++) acc[j] += options[j] != x ? penalty : 0.0f;
@@ -43,18 +52,22 @@ cdef extern from *:
         memcpy(&scale, &bits, 4);
         return x < -87.0f ? 0.0f : p * scale;
     }
-    /* log of the sum of exp(heights[j] - acc[j] / 2); acc is used up */
+    /* log of the sum of exp(heights[j] - acc[j] / 2); acc is used up, and has room up to a multiple of eight */
+    TPE_CLONES
     static double tpe_log_sum(float *restrict acc, const float *restrict heights, Py_ssize_t n) {
-        float top = -INFINITY, top4[4] = {-INFINITY, -INFINITY, -INFINITY, -INFINITY};
+        float top = -INFINITY, tops[8], sums[8];
         double sum = 0.0;
         Py_ssize_t j;
         for (j = 0; j < n; j++) acc[j] = heights[j] - 0.5f * acc[j];
-        for (j = 0; j + 4 <= n; j += 4)
-            for (int k = 0; k < 4; k++) top4[k] = acc[j + k] > top4[k] ? acc[j + k] : top4[k];
-        for (; j < n; j++) top4[0] = acc[j] > top4[0] ? acc[j] : top4[0];
-        for (int k = 0; k < 4; k++) top = top4[k] > top ? top4[k] : top;
-        for (j = 0; j < n; j++) acc[j] = tpe_exp(acc[j] - top);
-        for (j = 0; j < n; j++) sum += acc[j];
+        for (; j % 8; j++) acc[j] = -INFINITY;
+        n = j;
+        for (int k = 0; k < 8; k++) { tops[k] = -INFINITY; sums[k] = 0.0f; }
+        for (j = 0; j < n; j += 8)
+            for (int k = 0; k < 8; k++) tops[k] = acc[j + k] > tops[k] ? acc[j + k] : tops[k];
+        for (int k = 0; k < 8; k++) top = tops[k] > top ? tops[k] : top;
+        for (j = 0; j < n; j += 8)
+            for (int k = 0; k < 8; k++) sums[k] += tpe_exp(acc[j + k] - top);
+        for (int k = 0; k < 8; k++) sum += sums[k];
         return top + log(sum);
     }
     """
@@ -78,19 +91,34 @@ cdef enum:
     TPE_WHOLE = 0         # step of a trial that was not ended early: the largest that any trial came to
 
 cdef enum:
-    NORMAL_STEPS = 512        # of the table, per standard deviation
+    NORMAL_STEPS = 128        # of the table, per standard deviation
     NORMAL_REACH = 6
     NORMAL_SIZE = 2 * NORMAL_REACH * NORMAL_STEPS + 1
+    NORMAL_BINS = 1024        # of the index into the table
+    TPE_BINS = 128
     TPE_TRIES = 12            # for a config that was not suggested yet
 
-cdef double NORMAL_TABLE[NORMAL_SIZE + 1]
-cdef int _k
-for _k in range(NORMAL_SIZE + 1):
-    NORMAL_TABLE[_k] = 0.5 * erfc(-(<double>_k / NORMAL_STEPS - NORMAL_REACH) * 0.7071067811865476)
+cdef double NORMAL_TABLE[NORMAL_SIZE]         # at -6, -6 + 1 / 128 .. 6
+cdef int16_t NORMAL_INDEX[NORMAL_BINS + 1]    # the last place in the table that is at most k / 1024
+
+
+cdef void make_normal_table() noexcept nogil:
+    cdef int k, b = 0
+    for k in range(NORMAL_SIZE):
+        NORMAL_TABLE[k] = 0.5 * erfc((NORMAL_REACH - <double>k / NORMAL_STEPS) * 0.7071067811865476)
+        while b <= NORMAL_BINS and <double>b / NORMAL_BINS < NORMAL_TABLE[k]:
+            NORMAL_INDEX[b] = max(0, k - 1)
+            b += 1
+    while b <= NORMAL_BINS:
+        NORMAL_INDEX[b] = NORMAL_SIZE - 2
+        b += 1
+
+
+make_normal_table()
 
 
 cdef inline double normal_cdf(double z) noexcept nogil:
-    """Interpolated: within 2e-7 of the normal distribution function."""
+    """Interpolated: within 2e-6 of the normal distribution function."""
     if z <= -NORMAL_REACH:
         return 0.0
     if z >= NORMAL_REACH:
@@ -101,8 +129,9 @@ cdef inline double normal_cdf(double z) noexcept nogil:
 
 
 cdef inline double normal_quantile(double p) noexcept nogil:
-    """The inverse of ``normal_cdf``: the place in its table, found by halving."""
-    cdef int low = 0, high = NORMAL_SIZE - 1, middle
+    """The inverse of ``normal_cdf``, for 0 <= p <= 1."""
+    cdef int b = min(<int>(p * NORMAL_BINS), NORMAL_BINS - 1)
+    cdef int low = NORMAL_INDEX[b], high = NORMAL_INDEX[b + 1] + 1, middle
     while high - low > 1:
         middle = (low + high) >> 1
         if NORMAL_TABLE[middle] <= p:
@@ -110,7 +139,7 @@ cdef inline double normal_quantile(double p) noexcept nogil:
         else:
             high = middle
     cdef double step = NORMAL_TABLE[high] - NORMAL_TABLE[low]
-    cdef double part = (p - NORMAL_TABLE[low]) / step if step > 0.0 else 0.5
+    cdef double part = min(max((p - NORMAL_TABLE[low]) / step, 0.0), 1.0)
     return (low + part) / NORMAL_STEPS - NORMAL_REACH
 
 
@@ -166,34 +195,26 @@ cdef class Tpe:
     fail, ceil(gamma * n) are good, at most ``most_good``.
     """
 
-    def __cinit__(self, dims, seed, *, bint multivariate=True, int candidates=64, double gamma=0.1, bint sqrt_gamma=False,
-                  int most_good=25, double prior_weight=1.0, int bandwidth=2, double factor=1.0, double narrowest=0.01,
-                  double magic=1.5, double widest=1.0, double cat_share=0.0, int weighting=1, int most_bad=256, bint fresh=True, double bad_factor=1.06):
+    def __cinit__(self, dims, seed, *, bint multivariate=True, int candidates=64, double gamma=0.1, int most_good=25,
+                  double prior_weight=1.0, int most_bad=256, double magic=1.5, double narrowest=0.01):
         cdef Py_ssize_t k
         if not 0 <= seed < 2**64:
             raise ValueError(f"seed must be >= 0 and < 2**64, got {seed}")
         self.n_dims = len(dims)
         self.given = (tuple([tuple(one) for one in dims]), seed)
-        self.options = dict(multivariate=multivariate, candidates=candidates, gamma=gamma, sqrt_gamma=sqrt_gamma, most_good=most_good,
-                            prior_weight=prior_weight, bandwidth=bandwidth, factor=factor, narrowest=narrowest,
-                            magic=magic, widest=widest, cat_share=cat_share, weighting=weighting, most_bad=most_bad, fresh=fresh)
+        self.options = {"multivariate": multivariate, "candidates": candidates, "gamma": gamma, "most_good": most_good,
+                        "prior_weight": prior_weight, "most_bad": most_bad, "magic": magic, "narrowest": narrowest}
         self.seed = seed
         self.multivariate = multivariate
         self.candidates = candidates
         self.gamma = gamma
-        self.sqrt_gamma = sqrt_gamma
         self.most_good = most_good
         self.prior_weight = prior_weight
-        self.bandwidth = bandwidth
-        self.factor = factor
-        self.narrowest = narrowest
-        self.magic = magic
-        self.widest = widest
-        self.cat_share = cat_share
-        self.weighting = weighting
         self.most_bad = most_bad
-        self.fresh = fresh
-        self.bad_factor = bad_factor
+        self.magic = magic
+        self.narrowest = narrowest
+        if narrowest * TPE_BINS < 1.0:
+            raise ValueError(f"narrowest must be >= 1 / {TPE_BINS}, got {narrowest}")
         self.dims = <TpeDim *>PyMem_RawCalloc(max(1, self.n_dims), sizeof(TpeDim))
         self.groups = <TpeGroup *>PyMem_RawCalloc(max(1, self.n_dims), sizeof(TpeGroup))
         if self.dims == NULL or self.groups == NULL:
@@ -406,11 +427,11 @@ cdef class Tpe:
     # -- the model --------------------------------------------------------------------------------------------------------
 
     cdef int take_scratch(self, Py_ssize_t n_good, Py_ssize_t n_bad, int most_dims) except -1:
-        cdef Py_ssize_t kernels = n_good + n_bad
+        cdef Py_ssize_t kernels = n_good + n_bad + 16      # sums go up to a multiple of eight
         cdef Py_ssize_t c = self.candidates
         # floats: columns of two sides, heights, sums; doubles: weights, a sorting column, candidates, the row so far
         cdef Py_ssize_t floats = (2 * most_dims + 2) * kernels + 64
-        cdef Py_ssize_t doubles = 2 * kernels + c * most_dims + 2 * self.n_dims + most_dims * 4 + 64
+        cdef Py_ssize_t doubles = 3 * kernels + c * most_dims + 2 * self.n_dims + most_dims * 4 + 64
         cdef Py_ssize_t need = floats * sizeof(float) + doubles * sizeof(double) + kernels * sizeof(int32_t) + 64
         if need > self.scratch_size:
             PyMem_RawFree(self.scratch)
@@ -424,8 +445,7 @@ cdef class Tpe:
     cdef Py_ssize_t good_of(self, Py_ssize_t n) noexcept nogil:
         if n == 0:
             return 0
-        cdef double wanted = self.gamma * (sqrt(<double>n) if self.sqrt_gamma else <double>n)
-        return max(1, min(<Py_ssize_t>ceil(wanted), min(self.most_good, n)))
+        return max(1, min(<Py_ssize_t>ceil(self.gamma * n), min(self.most_good, n)))
 
     cdef Py_ssize_t pick_bad(self, const TpeGroup *group, Py_ssize_t n_good, TpeSide *side) noexcept nogil:
         """The bad rows and how many each stands for: half of the room for those next to the good ones, the rest evenly
@@ -462,99 +482,94 @@ cdef class Tpe:
         cdef double total = 0.0
         for j in range(n_good):
             side.rows[j] = group.order[j]
-            side.weights[j] = 1.0
-            if self.weighting == 1:
-                side.weights[j] = log(n_good + 1.0) - log(j + 1.0)
-            elif self.weighting == 2:
-                side.weights[j] = <double>(n_good - j)
+            side.weights[j] = log(n_good + 1.0) - log(j + 1.0)
             total += side.weights[j]
         for j in range(n_good):
             side.weights[j] *= n_good / total
         side.n = n_good
 
-    cdef double common_width(self, int k, const TpeSide *side, int n_dims, double total, double *column) noexcept nogil:
-        """One bandwidth for all kernels of a side."""
+    cdef void neighbour_widths(self, const float *mu, double *widths, Py_ssize_t n) noexcept nogil:
+        """How far it is from each place to the next ones below and above, whichever is farther. Between places in one
+        of TPE_BINS bins it counts as nothing, since no bandwidth is as small as a bin."""
+        cdef int32_t first[TPE_BINS]     # the least and the largest place in each bin, -1: it is empty
+        cdef int32_t last[TPE_BINS]
         cdef Py_ssize_t j
-        cdef double mean = 0.0, spread = 0.0, low, high
-        cdef double shrink = exp(-log(max(total, 1.0)) / (n_dims + 4))
-        if self.bandwidth == 0:
-            return self.factor * shrink
-        if self.bandwidth == 3:
-            shrink *= self.bad_factor / self.factor
-        for j in range(side.n):
-            column[j] = self.units[side.rows[j] * self.n_dims + k]
-            mean += column[j] * side.weights[j]
-        mean /= max(total, 1.0)
-        for j in range(side.n):
-            spread += side.weights[j] * (column[j] - mean) ** 2
-        spread = (spread + self.prior_weight * (1.0 / 12.0 + (mean - .5)**2)) / (total + self.prior_weight)
-        return self.factor * sqrt(spread) * shrink
-
-    cdef void neighbour_widths(self, const TpeSide *side, float *mu, float *inverse, double *column) noexcept nogil:
-        cdef Py_ssize_t j, i, n = side.n
-        cdef double here, below, above
+        cdef int b, below = -1, filled
+        for b in range(TPE_BINS):
+            first[b] = -1
         for j in range(n):
-            here = mu[j]
-            below = -1e9
-            above = 1e9
-            for i in range(n):
-                if i == j: continue
-                if mu[i] < here or (mu[i] == here and i < j):
-                    below = max(below, mu[i])
-                else:
-                    above = min(above, mu[i])
-            if n >= 2 and below < -1: below = here - 0.0
-            elif below < -1: below = 0.0
-            if n >= 2 and above > 2: above = here
-            elif above > 2: above = 1.0
-            column[j] = self.factor * max(here - below, above - here)
+            b = min(<int>(mu[j] * TPE_BINS), TPE_BINS - 1)
+            widths[j] = 0.0
+            if first[b] < 0:
+                first[b] = last[b] = <int32_t>j
+            elif mu[j] < mu[first[b]]:
+                first[b] = <int32_t>j
+            elif mu[j] >= mu[last[b]]:
+                last[b] = <int32_t>j
+        for b in range(TPE_BINS):
+            if first[b] < 0:
+                continue
+            if below >= 0:
+                widths[first[b]] = max(widths[first[b]], mu[first[b]] - mu[below])
+                widths[below] = max(widths[below], mu[first[b]] - mu[below])
+            below = last[b]
+        if n == 1:
+            widths[0] = max(mu[0], 1.0 - mu[0])
 
     cdef void shape(self, const int *dims, int n_dims, TpeSide *side, double total) noexcept nogil:
-        """Columns and heights of a side's kernels."""
-        cdef Py_ssize_t j
-        cdef int i, k
-        cdef double least, width, share, same, mu, z, product
-        cdef const TpeDim *dim
-        cdef double kernels = total + 1.0
+        """Columns and heights of a side's kernels, which stand for ``total`` trials."""
+        cdef Py_ssize_t j, n = side.n
+        cdef int i
+        cdef double everything = total + self.prior_weight
+        side.prior = log(self.prior_weight / everything)
         side.total = total
-        side.prior = log(self.prior_weight) - log(total + self.prior_weight) if self.prior_weight > 0 else -INFINITY
-        for j in range(side.n):
-            side.heights[j] = log(side.weights[j] / (total + self.prior_weight))
+        for j in range(n):
+            side.masses[j] = side.weights[j] / everything
+            side.heights[j] = 0.0
         for i in range(n_dims):
-            k = dims[i]
-            dim = self.dims + k
-            for j in range(side.n):
-                side.mu[i * side.n + j] = self.units[side.rows[j] * self.n_dims + k]
-            if dim.kind == TPE_CATEGORICAL:
-                share = self.cat_share if self.cat_share > 0 else 1.0 / (1.0 + kernels / dim.size)
-                if self.cat_share < 0:
-                    share = 1 / (1 + kernels / (dim.size * -self.cat_share))
-                same = 1.0 - share + share / dim.size
-                side.same[i] = 1.0 - share
-                side.penalty[i] = 2.0 * (log(same) - log(share / dim.size))
-                for j in range(side.n):
-                    side.heights[j] += log(same)
-                continue
-            least = max(self.narrowest, exp(-self.magic * log(min(100.0, kernels + 1.0))) if self.magic > 0 else 0.)
-            least = max(least, 0.5 / dim.size)
-            if self.bandwidth < 2 or (self.bandwidth == 3 and not side.is_good):
-                width = self.common_width(k, side, n_dims, total, side.column)
-                for j in range(side.n):
-                    side.column[j] = width
-            else:
-                self.neighbour_widths(side, side.mu + i * side.n, side.inverse, side.column)
-            for j in range(side.n):
-                width = min(max(side.column[j], least), self.widest)
-                mu = side.mu[i * side.n + j]
-                z = normal_cdf((1.0 - mu) / width) - normal_cdf(-mu / width)
-                side.inverse[i * side.n + j] = 1.0 / width
-                side.heights[j] -= log(width * 2.5066282746310002 * z)
+            self.shape_dim(dims[i], i, side, total + 1.0)
+            if i % 32 == 31:                  # long before a product of 32 can leave the range of numbers
+                self.take_masses(side)
+        self.take_masses(side)
+
+    cdef void take_masses(self, TpeSide *side) noexcept nogil:
+        cdef Py_ssize_t j
+        for j in range(side.n):
+            side.heights[j] += log(side.masses[j])
+            side.masses[j] = 1.0
+
+    cdef void shape_dim(self, int k, int i, TpeSide *side, double kernels) noexcept nogil:
+        """One column of each kind; ``kernels`` counts the prior."""
+        cdef const TpeDim *dim = self.dims + k
+        cdef Py_ssize_t j, n = side.n
+        cdef float *mu = side.mu + i * n
+        cdef float *inverse = side.inverse + i * n
+        cdef double least, sharp, share, same, low, high
+        for j in range(n):
+            mu[j] = self.units[side.rows[j] * self.n_dims + k]
+        if dim.kind == TPE_CATEGORICAL:
+            share = dim.size / (dim.size + kernels)
+            same = 1.0 - share + share / dim.size
+            side.same[i] = 1.0 - share
+            side.penalty[i] = 2.0 * (log(same) - log(share / dim.size))
+            for j in range(n):
+                side.masses[j] *= same
+            return
+        least = max(max(self.narrowest, exp(-self.magic * log(min(100.0, kernels + 1.0)))), 0.5 / dim.size)
+        self.neighbour_widths(mu, side.widths, n)
+        for j in range(n):
+            sharp = 1.0 / min(side.widths[j], 1.0) if side.widths[j] > least else 1.0 / least
+            low = mu[j] * sharp
+            high = sharp - low
+            inverse[j] = sharp
+            side.masses[j] *= sharp * 0.3989422804014327        # 1 / sqrt(2 pi)
+            if low < NORMAL_REACH or high < NORMAL_REACH:
+                side.masses[j] /= normal_cdf(high) - normal_cdf(-low)
 
     cdef double log_density(self, const int *dims, int n_dims, const TpeSide *side, const double *point) noexcept nogil:
         cdef int i
-        cdef double kernels
+        cdef double kernels = 0.0
         memset(side.sums, 0, side.n * sizeof(float))
-        kernels = 0.0
         for i in range(n_dims):
             if self.dims[dims[i]].kind == TPE_CATEGORICAL:
                 tpe_add_penalty(side.sums, side.mu + i * side.n, point[i], side.penalty[i], side.n)
@@ -574,7 +589,7 @@ cdef class Tpe:
         cdef double u = next_unit(stream) * (side.total + self.prior_weight)
         cdef Py_ssize_t kernel = 0
         cdef int i
-        cdef double width, low, high, mu
+        cdef double sharp, low, high, mu
         cdef const TpeDim *dim
         while kernel < side.n and u >= side.weights[kernel]:
             u -= side.weights[kernel]
@@ -591,12 +606,11 @@ cdef class Tpe:
                 point[i] = min(floor(u * dim.size), dim.size - 1.0)
                 continue
             if kernel < side.n:
-                width = 1.0 / side.inverse[i * side.n + kernel]
+                sharp = side.inverse[i * side.n + kernel]
                 mu = side.mu[i * side.n + kernel]
-                low = normal_cdf(-mu / width)
-                high = normal_cdf((1.0 - mu) / width)
-                u = mu + width * normal_quantile(low + u * (high - low))
-            u = min(max(u, 0.0), 1.0)
+                low = normal_cdf(-mu * sharp)
+                high = normal_cdf((1.0 - mu) * sharp)
+                u = min(max(mu + normal_quantile(low + u * (high - low)) / sharp, 0.0), 1.0)
             point[i] = unit_of(dim, number_of(dim, u)) if dim.size < INFINITY else u
 
     cdef void choose(self, const int *dims, int n_dims, const TpeGroup *group, TpeStream *stream, double *units) noexcept nogil:
@@ -608,12 +622,13 @@ cdef class Tpe:
         cdef double *points, *point
         cdef double score, best = -INFINITY, total
         cdef int c, i, winner = 0
+        cdef bint whole = self.n_groups == 1 and n_dims == self.n_dims
         # doubles first, so that everything is aligned
         good.weights = <double *>at
         bad.weights = good.weights + self.most_good
-        good.column = bad.weights + room_bad
-        bad.column = good.column
-        good.same = good.column + most
+        good.masses = bad.masses = bad.weights + room_bad
+        good.widths = bad.widths = good.masses + most
+        good.same = good.widths + most
         bad.same = good.same + n_dims
         good.penalty = bad.same + n_dims
         bad.penalty = good.penalty + n_dims
@@ -622,14 +637,12 @@ cdef class Tpe:
         good.inverse = good.mu + self.most_good * n_dims
         good.heights = good.inverse + self.most_good * n_dims
         good.sums = good.heights + self.most_good
-        bad.mu = good.sums + self.most_good
+        bad.mu = good.sums + self.most_good + 8
         bad.inverse = bad.mu + room_bad * n_dims
         bad.heights = bad.inverse + room_bad * n_dims
         bad.sums = bad.heights + room_bad
-        good.rows = <int32_t *>(bad.sums + room_bad)
+        good.rows = <int32_t *>(bad.sums + room_bad + 8)
         bad.rows = good.rows + self.most_good
-        good.is_good = True
-        bad.is_good = False
         self.pick_good(group, n_good, &good)
         self.shape(dims, n_dims, &good, n_good)
         total = self.pick_bad(group, n_good, &bad)
@@ -638,7 +651,7 @@ cdef class Tpe:
             point = points + c * n_dims
             self.draw(dims, n_dims, &good, stream, point)
             score = self.log_density(dims, n_dims, &good, point) - self.log_density(dims, n_dims, &bad, point)
-            if score > best:
+            if score > best and not (whole and self.is_known(point)):
                 best = score
                 winner = c
         for i in range(n_dims):
@@ -651,7 +664,7 @@ cdef class Tpe:
         for k in range(self.n_dims):
             if units[k] == units[k] and self.dims[k].size == INFINITY:
                 return False
-        for row in range(self.n - 1):
+        for row in range(self.n):
             other = self.units + row * self.n_dims
             k = 0
             while k < self.n_dims and (other[k] == units[k] or (other[k] != other[k] and units[k] != units[k])):
@@ -690,7 +703,7 @@ cdef class Tpe:
         self.make_room()
         units = self.units + self.n * self.n_dims
         with nogil:
-            for tries in range(TPE_TRIES if self.fresh else 1):
+            for tries in range(TPE_TRIES):
                 self.fill(&stream, units)
                 if not self.is_known(units):
                     break
