@@ -543,6 +543,12 @@ cdef struct TpeSide:          # one mixture; columns of n kernels per dimension
     float *sums
 
 
+cdef struct TpeModel:
+    TpeSide good
+    TpeSide bad
+    double *points            # room for the candidates
+
+
 cdef struct TpeStream:        # random numbers of one suggestion
     uint32_t words[4]
     uint32_t k0
@@ -592,7 +598,7 @@ cdef class Tpe:               # rows 0 to n - 1 of n_dims units each
     cdef bint has(self, const TpeGroup *group, const double *units) noexcept nogil
     cdef bint is_before(self, Py_ssize_t a, Py_ssize_t b) noexcept nogil
     cdef void insert(self, TpeGroup *group, Py_ssize_t row) noexcept nogil
-    cdef int take_scratch(self, Py_ssize_t n_good, Py_ssize_t n_bad, int most_dims) except -1
+    cdef int take_scratch(self) except -1
     cdef Py_ssize_t good_of(self, Py_ssize_t n) noexcept nogil
     cdef Py_ssize_t pick_bad(self, const TpeGroup *group, Py_ssize_t n_good, TpeSide *side) noexcept nogil
     cdef void pick_good(self, const TpeGroup *group, Py_ssize_t n_good, TpeSide *side) noexcept nogil
@@ -602,6 +608,8 @@ cdef class Tpe:               # rows 0 to n - 1 of n_dims units each
     cdef void shape_dim(self, int k, int i, TpeSide *side, double kernels) noexcept nogil
     cdef double log_density(self, const int *dims, int n_dims, const TpeSide *side, const double *point) noexcept nogil
     cdef void draw(self, const int *dims, int n_dims, const TpeSide *side, TpeStream *stream, double *point) noexcept nogil
+    cdef void model(self, const int *dims, int n_dims, const TpeGroup *group, TpeModel *made) noexcept nogil
+    cdef double ratio(self, const int *dims, int n_dims, const TpeModel *made, const double *point) noexcept nogil
     cdef void choose(self, const int *dims, int n_dims, const TpeGroup *group, TpeStream *stream,
                      double *units) noexcept nogil
     cdef bint is_known(self, const double *units) noexcept nogil

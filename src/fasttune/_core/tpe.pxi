@@ -195,7 +195,7 @@ cdef class Tpe:
     fail, ceil(gamma * n) are good, at most ``most_good``.
     """
 
-    def __cinit__(self, dims, seed, *, bint multivariate=True, int candidates=64, double gamma=0.1, int most_good=25,
+    def __cinit__(self, dims, seed, *, bint multivariate=True, int candidates=24, double gamma=0.1, int most_good=25,
                   double prior_weight=1.0, int most_bad=256, double magic=1.5, double narrowest=0.01):
         cdef Py_ssize_t k
         if not 0 <= seed < 2**64:
@@ -426,13 +426,12 @@ cdef class Tpe:
 
     # -- the model --------------------------------------------------------------------------------------------------------
 
-    cdef int take_scratch(self, Py_ssize_t n_good, Py_ssize_t n_bad, int most_dims) except -1:
-        cdef Py_ssize_t kernels = n_good + n_bad + 16      # sums go up to a multiple of eight
-        cdef Py_ssize_t c = self.candidates
-        # floats: columns of two sides, heights, sums; doubles: weights, a sorting column, candidates, the row so far
-        cdef Py_ssize_t floats = (2 * most_dims + 2) * kernels + 64
-        cdef Py_ssize_t doubles = 3 * kernels + c * most_dims + 2 * self.n_dims + most_dims * 4 + 64
-        cdef Py_ssize_t need = floats * sizeof(float) + doubles * sizeof(double) + kernels * sizeof(int32_t) + 64
+    cdef int take_scratch(self) except -1:
+        """Room for one model; `model` says of what."""
+        cdef Py_ssize_t kernels = self.most_good + self.most_bad + self.n_pending
+        cdef Py_ssize_t doubles = 3 * kernels + (4 + self.candidates) * self.n_dims
+        cdef Py_ssize_t floats = (2 * self.n_dims + 2) * kernels + 16
+        cdef Py_ssize_t need = doubles * sizeof(double) + floats * sizeof(float) + kernels * sizeof(int32_t)
         if need > self.scratch_size:
             PyMem_RawFree(self.scratch)
             self.scratch_size = 0
@@ -613,49 +612,60 @@ cdef class Tpe:
                 u = min(max(mu + normal_quantile(low + u * (high - low)) / sharp, 0.0), 1.0)
             point[i] = unit_of(dim, number_of(dim, u)) if dim.size < INFINITY else u
 
-    cdef void choose(self, const int *dims, int n_dims, const TpeGroup *group, TpeStream *stream, double *units) noexcept nogil:
-        """Units of these dimensions, which the group's trials have."""
-        cdef TpeSide good, bad
-        cdef Py_ssize_t n_good = self.good_of(group.n_done), most = self.most_good + self.most_bad + self.n_pending
-        cdef Py_ssize_t room_bad = self.most_bad + self.n_pending
-        cdef char *at = <char *>self.scratch
-        cdef double *points, *point
-        cdef double score, best = -INFINITY, total
-        cdef int c, i, winner = 0
-        cdef bint whole = self.n_groups == 1 and n_dims == self.n_dims
-        # doubles first, so that everything is aligned
-        good.weights = <double *>at
+    cdef void model(self, const int *dims, int n_dims, const TpeGroup *group, TpeModel *made) noexcept nogil:
+        """Both sides of these dimensions, which the group's trials have, and room for candidates; all in `scratch`."""
+        cdef TpeSide *good = &made.good
+        cdef TpeSide *bad = &made.bad
+        cdef Py_ssize_t most_bad = self.most_bad + self.n_pending, most = self.most_good + most_bad
+        cdef Py_ssize_t n_good = self.good_of(group.n_done)
+        # doubles first, so that everything is aligned; the sums have room up to a multiple of eight
+        good.weights = <double *>self.scratch
         bad.weights = good.weights + self.most_good
-        good.masses = bad.masses = bad.weights + room_bad
+        good.masses = bad.masses = bad.weights + most_bad
         good.widths = bad.widths = good.masses + most
         good.same = good.widths + most
         bad.same = good.same + n_dims
         good.penalty = bad.same + n_dims
         bad.penalty = good.penalty + n_dims
-        points = bad.penalty + n_dims
-        good.mu = <float *>(points + self.candidates * n_dims)
+        made.points = bad.penalty + n_dims
+        good.mu = <float *>(made.points + self.candidates * n_dims)
         good.inverse = good.mu + self.most_good * n_dims
         good.heights = good.inverse + self.most_good * n_dims
         good.sums = good.heights + self.most_good
         bad.mu = good.sums + self.most_good + 8
-        bad.inverse = bad.mu + room_bad * n_dims
-        bad.heights = bad.inverse + room_bad * n_dims
-        bad.sums = bad.heights + room_bad
-        good.rows = <int32_t *>(bad.sums + room_bad + 8)
+        bad.inverse = bad.mu + most_bad * n_dims
+        bad.heights = bad.inverse + most_bad * n_dims
+        bad.sums = bad.heights + most_bad
+        good.rows = <int32_t *>(bad.sums + most_bad + 8)
         bad.rows = good.rows + self.most_good
-        self.pick_good(group, n_good, &good)
-        self.shape(dims, n_dims, &good, n_good)
-        total = self.pick_bad(group, n_good, &bad)
-        self.shape(dims, n_dims, &bad, total)
+        self.pick_good(group, n_good, good)
+        self.shape(dims, n_dims, good, n_good)
+        self.shape(dims, n_dims, bad, self.pick_bad(group, n_good, bad))
+
+    cdef double ratio(self, const int *dims, int n_dims, const TpeModel *made, const double *point) noexcept nogil:
+        """log (good / bad)."""
+        return (self.log_density(dims, n_dims, &made.good, point) - self.log_density(dims, n_dims, &made.bad, point))
+
+    cdef void choose(self, const int *dims, int n_dims, const TpeGroup *group, TpeStream *stream, double *units) noexcept nogil:
+        """Units of these dimensions: the best of the candidates, of those that were not tried when they are whole
+        configs."""
+        cdef TpeModel made
+        cdef const double *winner
+        cdef double *point
+        cdef double score, best = -INFINITY
+        cdef int c, i
+        cdef bint whole = self.n_groups == 1 and n_dims == self.n_dims
+        self.model(dims, n_dims, group, &made)
+        winner = made.points
         for c in range(self.candidates):
-            point = points + c * n_dims
-            self.draw(dims, n_dims, &good, stream, point)
-            score = self.log_density(dims, n_dims, &good, point) - self.log_density(dims, n_dims, &bad, point)
+            point = made.points + c * n_dims
+            self.draw(dims, n_dims, &made.good, stream, point)
+            score = self.ratio(dims, n_dims, &made, point)
             if score > best and not (whole and self.is_known(point)):
                 best = score
-                winner = c
+                winner = point
         for i in range(n_dims):
-            units[dims[i]] = points[winner * n_dims + i]
+            units[dims[i]] = winner[i]
 
     cdef bint is_known(self, const double *units) noexcept nogil:
         """Whether a config of values that can be counted was tried before."""
@@ -699,7 +709,7 @@ cdef class Tpe:
         stream.k1 = <uint32_t>(self.seed >> 32)
         stream.number = number
         stream.drawn = 0
-        self.take_scratch(self.most_good, self.most_bad + self.n_pending, <int>self.n_dims)
+        self.take_scratch()
         self.make_room()
         units = self.units + self.n * self.n_dims
         with nogil:
@@ -719,6 +729,36 @@ cdef class Tpe:
                 number_here = number_of(self.dims + k, units[k])
                 numbers.append(number_here)
         return row, numbers
+
+    def score(self, numbers):
+        """How promising a config is: the log of its density among good trials over that among bad ones, summed over
+        what is modelled apart."""
+        cdef int g, i
+        cdef Py_ssize_t k
+        cdef TpeGroup *group
+        cdef TpeModel made
+        cdef double total = 0.0
+        cdef double *units
+        self.take_scratch()
+        self.make_room()
+        self.write(self.n, numbers)
+        cdef bytearray room = bytearray(self.n_dims * sizeof(double))
+        cdef double *point = <double *><char *>room
+        units = self.units + self.n * self.n_dims
+        for g in range(self.n_groups):
+            group = self.groups + g
+            if not self.has(group, units):
+                continue
+            for i in range(group.n_dims):
+                point[i] = units[group.dims[i]]
+            if self.multivariate:
+                self.model(group.dims, group.n_dims, group, &made)
+                total += self.ratio(group.dims, group.n_dims, &made, point)
+                continue
+            for i in range(group.n_dims):
+                self.model(group.dims + i, 1, group, &made)
+                total += self.ratio(group.dims + i, 1, &made, point + i)
+        return total
 
     @property
     def n_finished(self):

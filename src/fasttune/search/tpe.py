@@ -47,7 +47,7 @@ class TPESearch(SpaceSearcher):
         evaluated_rewards: Sequence[float] | None = None,
         *,
         n_initial_points: int = 10,
-        n_candidates: int = 64,
+        n_candidates: int = 24,
         gamma: float = 0.1,
         most_good: int = 25,
         multivariate: bool = True,
