@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from statistics import NormalDist
 from typing import NamedTuple
 
 from fasttune._core import Tpe, philox4x32
@@ -196,3 +197,70 @@ class SlowTpe:
             if units[part[0]] is not None:
                 total += self.ratio(part, [units[k] for k in part])  # type: ignore[misc]
         return total
+
+    # -- suggestions ------------------------------------------------------------------------------------------------------
+
+    def check(self, number: int, units: Sequence[float | None]) -> None:
+        """These units are, part by part, a candidate that this suggestion draws, and as good as its best one."""
+        random = iter(units_from(self.seed, number))
+        for part in self.parts():
+            *_, parent, option = self.dims[part[0]]
+            if parent >= 0 and units[parent] != option:
+                assert units[part[0]] is None
+                continue
+            good, bad = self.sides(part)
+            points = [self.draw(part, good, random) for _ in range(self.candidates)]
+            ratios = [math.log(self.density(part, good, x)) - math.log(self.density(part, bad, x)) for x in points]
+            found = [units[k] for k in part]
+            taken = min(range(self.candidates), key=lambda c: math.dist(points[c], found))  # type: ignore[arg-type]
+            assert math.dist(points[taken], found) < 1e-3, (part, points[taken], found)  # type: ignore[arg-type]
+            assert ratios[taken] > max(ratios) - 1e-2, (part, ratios[taken], max(ratios))
+
+    def draw(self, part: list[int], good: list[Kernel], random: Iterator[float]) -> list[float]:
+        """A candidate: a kernel or the prior, then each number from it."""
+        left = next(random) * (sum(one.weight for one in good) + self.prior)
+        picked = None
+        for one in good:
+            if left < one.weight:
+                picked = one
+                break
+            left -= one.weight
+        point = []
+        for i, k in enumerate(part):
+            u = next(random)
+            if self.dims[k][0] == Tpe.CATEGORICAL:
+                point.append(self.draw_option(self.dims[k], u, picked, i))
+                continue
+            if picked is not None:
+                mu, width = picked.centre[i], picked.width[i]
+                low, high = cdf(-mu / width), cdf((1 - mu) / width)
+                u = min(max(mu + width * quantile(low + u * (high - low)), 0.0), 1.0)
+            point.append(rounded(self.dims[k], u))
+        return point
+
+    def draw_option(self, dim: Dim, u: float, picked: Kernel | None, i: int) -> float:
+        if picked is not None:
+            kept = 1 - picked.width[i]
+            if u < kept:
+                return picked.centre[i]
+            u = (u - kept) / (1 - kept)
+        return min(math.floor(u * size(dim)), size(dim) - 1)
+
+
+def quantile(p: float) -> float:
+    return NormalDist().inv_cdf(min(max(p, 1e-9), 1 - 1e-9))
+
+
+def rounded(dim: Dim, unit: float) -> float:
+    """The nearest place at which there is a number."""
+    kind, low, high, log, q, _, _ = dim
+    if math.isinf(size(dim)):
+        return unit
+    if kind == Tpe.INTEGER:
+        first, last = low / q, high / q + 1
+        at = math.exp(math.log(first) + unit * math.log(last / first)) if log else first + unit * (last - first)
+        return scale(dim, min(max(math.floor(at) * q, low), high))
+    if low == high:
+        return 0.5
+    at = math.exp(math.log(low) + unit * math.log(high / low)) if log else low + unit * (high - low)
+    return scale(dim, min(max(round(at / q) * q, low), high))

@@ -613,4 +613,4 @@ cdef class Tpe:               # rows 0 to n - 1 of n_dims units each
     cdef void choose(self, const int *dims, int n_dims, const TpeGroup *group, TpeStream *stream,
                      double *units) noexcept nogil
     cdef bint is_known(self, const double *units) noexcept nogil
-    cdef void fill(self, TpeStream *stream, double *units) noexcept nogil
+    cdef void fill(self, TpeStream *stream, double *units, bint flat) noexcept nogil

@@ -96,7 +96,8 @@ cdef enum:
     NORMAL_SIZE = 2 * NORMAL_REACH * NORMAL_STEPS + 1
     NORMAL_BINS = 1024        # of the index into the table
     TPE_BINS = 128
-    TPE_TRIES = 12            # for a config that was not suggested yet
+    TPE_TRIES = 4             # for a config that was not tried yet, by the model
+    TPE_FLAT_TRIES = 60       # and then anywhere
 
 cdef double NORMAL_TABLE[NORMAL_SIZE]         # at -6, -6 + 1 / 128 .. 6
 cdef int16_t NORMAL_INDEX[NORMAL_BINS + 1]    # the last place in the table that is at most k / 1024
@@ -185,6 +186,13 @@ cdef inline double number_of(const TpeDim *dim, double unit) noexcept nogil:
     elif dim.q != 0.0:
         number = rint(number / dim.q) * dim.q
     return min(max(number, dim.low), dim.high)
+
+
+cdef inline double flat_unit(const TpeDim *dim, double u) noexcept nogil:
+    """The place of a value at u, where equal parts of [0, 1] belong to equally likely values."""
+    if dim.kind == TPE_CATEGORICAL:
+        return min(floor(u * dim.size), dim.size - 1.0)
+    return unit_of(dim, number_of(dim, u)) if dim.size < INFINITY else u
 
 
 cdef class Tpe:
@@ -602,15 +610,13 @@ cdef class Tpe:
                         point[i] = side.mu[i * side.n + kernel]
                         continue
                     u = (u - side.same[i]) / (1.0 - side.same[i])
-                point[i] = min(floor(u * dim.size), dim.size - 1.0)
-                continue
-            if kernel < side.n:
+            elif kernel < side.n:
                 sharp = side.inverse[i * side.n + kernel]
                 mu = side.mu[i * side.n + kernel]
                 low = normal_cdf(-mu * sharp)
                 high = normal_cdf((1.0 - mu) * sharp)
                 u = min(max(mu + normal_quantile(low + u * (high - low)) / sharp, 0.0), 1.0)
-            point[i] = unit_of(dim, number_of(dim, u)) if dim.size < INFINITY else u
+            point[i] = flat_unit(dim, u)
 
     cdef void model(self, const int *dims, int n_dims, const TpeGroup *group, TpeModel *made) noexcept nogil:
         """Both sides of these dimensions, which the group's trials have, and room for candidates; all in `scratch`."""
@@ -683,7 +689,8 @@ cdef class Tpe:
                 return True
         return False
 
-    cdef void fill(self, TpeStream *stream, double *units) noexcept nogil:
+    cdef void fill(self, TpeStream *stream, double *units, bint flat) noexcept nogil:
+        """The units of a whole config: by the model, or anywhere."""
         cdef int g, i, k
         cdef TpeGroup *group
         for k in range(self.n_dims):
@@ -692,7 +699,10 @@ cdef class Tpe:
             group = self.groups + g
             if group.parent >= 0 and units[group.parent] != group.option:
                 continue
-            if self.multivariate:
+            if flat:
+                for i in range(group.n_dims):
+                    units[group.dims[i]] = flat_unit(self.dims + group.dims[i], next_unit(stream))
+            elif self.multivariate:
                 self.choose(group.dims, group.n_dims, group, stream, units)
             else:
                 for i in range(group.n_dims):
@@ -713,8 +723,8 @@ cdef class Tpe:
         self.make_room()
         units = self.units + self.n * self.n_dims
         with nogil:
-            for tries in range(TPE_TRIES):
-                self.fill(&stream, units)
+            for tries in range(TPE_TRIES + TPE_FLAT_TRIES):
+                self.fill(&stream, units, tries >= TPE_TRIES)
                 if not self.is_known(units):
                     break
         row = self.append()

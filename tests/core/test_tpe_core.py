@@ -1,0 +1,167 @@
+"""The compiled TPE has the densities of slow lines that compute each from scratch, and suggests by them."""
+
+from __future__ import annotations
+
+import math
+import pickle
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fasttune._core import Tpe
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from model_tpe import Dim, Numbers, SlowTpe, scale
+
+FLOAT, INTEGER, CATEGORICAL, UNIT = Tpe.FLOAT, Tpe.INTEGER, Tpe.CATEGORICAL, Tpe.UNIT
+DIMS: list[Dim] = [
+    (FLOAT, -5.0, 10.0, False, 0.0, -1, -1),
+    (FLOAT, 1e-4, 1.0, True, 0.0, -1, -1),
+    (INTEGER, 1, 64, True, 1, -1, -1),
+    (CATEGORICAL, 0, 2, False, 0.0, -1, -1),
+    (FLOAT, 0.0, 2.0, False, 0.25, 3, 1),
+    (INTEGER, 3, 30, False, 3, 3, 1),
+    (CATEGORICAL, 0, 1, False, 0.0, 3, 2),
+    (UNIT, -math.inf, math.inf, False, 0.0, -1, -1),
+    (FLOAT, 2.0, 2.0, False, 0.0, -1, -1),
+]
+PLACES = st.one_of(st.floats(0.0, 1.0, width=32), st.sampled_from([0.0, 0.5, 0.5078125, 1.0]))
+
+
+@st.composite
+def rows(draw: Any) -> list[float | None]:
+    option = draw(st.integers(0, 2))
+    return [
+        -5.0 + 15.0 * draw(PLACES),
+        min(max(10.0 ** (4.0 * draw(PLACES) - 4.0), 1e-4), 1.0),
+        draw(st.integers(1, 64)),
+        option,
+        draw(st.integers(0, 8)) * 0.25 if option == 1 else None,
+        draw(st.integers(1, 10)) * 3 if option == 1 else None,
+        draw(st.integers(0, 1)) if option == 2 else None,
+        draw(PLACES),
+        2.0,
+    ]
+
+
+ends = st.tuples(
+    st.sampled_from([Tpe.WHOLE, Tpe.UNKNOWN, 1, 3, 9]),
+    st.one_of(st.integers(0, 3).map(float), st.floats(-1.0, 1.0, width=32)),
+    st.sampled_from([False, False, False, True]),
+)
+events = st.lists(st.tuples(rows(), st.one_of(st.none(), ends, ends, ends)), max_size=40)
+settings_of_both = st.fixed_dictionaries(
+    {
+        "multivariate": st.booleans(),
+        "most_bad": st.sampled_from([5, 8, 256]),
+        "gamma": st.sampled_from([0.1, 0.3]),
+        "most_good": st.sampled_from([3, 25]),
+        "prior_weight": st.sampled_from([0.5, 1.0]),
+        "candidates": st.sampled_from([1, 24]),
+    }
+)
+
+
+def pair(told: list[Any], seed: int = 7, **more: Any) -> tuple[Tpe, SlowTpe]:
+    """Both after the same events."""
+    fast, slow = Tpe(DIMS, seed, **more), SlowTpe(DIMS, seed, **more)
+    for numbers, end in told:
+        assert fast.add(numbers) == slow.add(numbers)
+        if end is not None:
+            fast.tell(fast.n - 1, *end)
+            slow.tell(fast.n - 1, *end)
+    return fast, slow
+
+
+@given(events, rows(), settings_of_both)
+@settings(max_examples=300, deadline=None)
+def test_densities_are_those_of_the_slow_lines(told: list[Any], asked: Numbers, more: dict[str, Any]) -> None:
+    fast, slow = pair(told, **more)
+    assert fast.score(asked) == pytest.approx(slow.score(asked), abs=2e-4, rel=1e-5)
+
+
+@given(events, settings_of_both, st.integers(0, 2**63))
+@settings(max_examples=200, deadline=None)
+def test_suggestions_are_the_best_of_the_slow_candidates(told: list[Any], more: dict[str, Any], number: int) -> None:
+    fast, slow = pair(told, **more)
+    _, numbers = fast.ask(number)
+    slow.check(number, [None if n is None else scale(dim, n) for dim, n in zip(DIMS, numbers, strict=True)])
+
+
+def test_a_suggestion_depends_on_what_was_told_and_on_nothing_else() -> None:
+    told = [([0.1 * k, 0.01, 1 + k, 0, None, None, None, 0.5, 2.0], (1, float(k % 7), False)) for k in range(40)]
+    one, other = pair(told)[0], pair(told)[0]
+    for k in range(5):
+        other.score(told[k][0])
+    copied = pickle.loads(pickle.dumps(one))
+    for number in (3, 1, 2**40, 7):
+        assert one.ask(number) == other.ask(number) == copied.ask(number)
+    assert Tpe(DIMS, 8).ask(3) != Tpe(DIMS, 7).ask(3)
+
+
+@pytest.mark.parametrize("multivariate", [True, False])
+def test_of_countable_configs_none_is_suggested_twice_while_there_are_others(multivariate: bool) -> None:
+    dims: list[Dim] = [(INTEGER, 0, 4, False, 1, -1, -1), (CATEGORICAL, 0, 2, False, 0.0, -1, -1)]
+    tpe = Tpe(dims, 1, multivariate=multivariate)
+    seen = []
+    for number in range(14):
+        row, numbers = tpe.ask(number)
+        tpe.tell(row, 1, abs(numbers[0] - 2) + numbers[1])
+        seen.append(tuple(numbers))
+    assert len(set(seen)) == 14
+    for number in range(14, 60):  # and then it goes on
+        tpe.tell(tpe.ask(number)[0], 1, 1.0)
+
+
+def test_a_pending_row_keeps_others_away() -> None:
+    """The liar: where a trial runs, the next one is less promising than before."""
+    told = [([0.5 * k - 5, 0.1, 8, 0, None, None, None, 0.5, 2.0], (1, abs(k - 15.0), False)) for k in range(30)]
+    tpe, _ = pair(told)
+    best = told[15][0]
+    before = tpe.score(best)
+    row = tpe.add(best)
+    running = tpe.score(best)
+    tpe.tell(row, 1, 0.0, True)
+    assert running < before
+    assert tpe.score(best) < before  # failed there
+    assert (tpe.n_pending, tpe.n_finished) == (0, 30)
+
+
+@pytest.mark.parametrize(
+    ("here", "there"), [((9, 2.0), (1, 1.0)), ((Tpe.WHOLE, 2.0), (1, 1.0)), ((1, 2.0), (Tpe.UNKNOWN, 1.0)), ((1, 1.0), (1, 2.0))]
+)
+def test_more_steps_rank_before_smaller_losses(here: tuple[int, float], there: tuple[int, float]) -> None:
+    tpe = Tpe([(FLOAT, 0.0, 1.0, False, 0.0, -1, -1)], 0)
+    tpe.tell(tpe.add([0.5]), 9, 9.0)
+    for k in range(10):
+        tpe.tell(tpe.add([0.2 + 0.01 * k]), *here)
+        tpe.tell(tpe.add([0.7 + 0.01 * k]), *there)
+    assert tpe.score([0.25]) > tpe.score([0.75])
+
+
+def test_whole_trials_move_along_when_others_come_farther() -> None:
+    tpe = Tpe([(FLOAT, 0.0, 1.0, False, 0.0, -1, -1)], 0)
+    tpe.tell(tpe.add([0.1]), Tpe.WHOLE, 1.0)
+    tpe.tell(tpe.add([0.9]), 5, 2.0)
+    assert tpe.score([0.1]) > tpe.score([0.9])
+
+
+def test_wrong_arguments() -> None:
+    with pytest.raises(ValueError, match="kind from 0 to 3, got 9"):
+        Tpe([(9, 0, 1, False, 0, -1, -1)], 0)
+    with pytest.raises(ValueError, match="must come after its parent"):
+        Tpe([(0, 0, 1, False, 0, 0, 1)], 0)
+    with pytest.raises(ValueError, match=r"narrowest must be >= 1 / 128, got 0.001"):
+        Tpe(DIMS, 0, narrowest=0.001)
+    tpe = Tpe(DIMS[:1], 0)
+    with pytest.raises(ValueError, match="a row has 1 numbers, got 2"):
+        tpe.add([1.0, 2.0])
+    with pytest.raises(ValueError, match="rows are numbered from 0 to -1, got 0"):
+        tpe.tell(0, 1, 1.0)
+    tpe.tell(tpe.add([1.0]), 1, 1.0)
+    with pytest.raises(ValueError, match="row 0 was told already"):
+        tpe.tell(0, 1, 1.0)
