@@ -151,6 +151,7 @@ class Dimensions:
         self._leaves: list[int] = []  # of each dimension
         self.all: list[Dimension] = []
         self._number_of: dict[int, int] = {}  # leaf -> dimension
+        self._has_constants = _has_constants(self.plan.root)
         for where in _walk(self.plan.root, (), -1, -1):
             self._take(*where)
         for one in self.all:
@@ -265,7 +266,10 @@ class Dimensions:
 
     def suggestion(self, numbers: Sequence[Number], trial: int = 0) -> Config:
         """The config without the constants of the space: what a searcher suggests."""
-        made: Config = _without_constants(self.plan.root, self.config(numbers, trial))
+        config = self.config(numbers, trial)
+        if not self._has_constants:
+            return config
+        made: Config = _without_constants(self.plan.root, config)
         return made
 
     def _by_leaf(self, numbers: Sequence[Number]) -> list[Any]:
@@ -354,6 +358,12 @@ def _without_constants(node: SpaceNode, value: Any) -> Any:
         for key, child in zip(node.keys or (), node.children or (), strict=True)
         if _is_sampled(child)
     }
+
+
+def _has_constants(node: SpaceNode) -> bool:
+    """Whether ``_without_constants`` would leave something out."""
+    children = node.children or () if node.kind == SpaceNode.DICT else ()
+    return not all(map(_is_sampled, children)) or any(map(_has_constants, children))
 
 
 def _is_sampled(node: SpaceNode) -> bool:
