@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -141,8 +142,8 @@ class SlowTpe:
         far = self.most_bad - near
         rest = bad[near:]
         edges = [k * len(rest) // far for k in range(far + 1)]
-        picked = [rest[(a + b) // 2] for a, b in zip(edges, edges[1:], strict=False)]
-        return bad[:near] + picked, [1.0] * near + [float(b - a) for a, b in zip(edges, edges[1:], strict=False)]
+        picked = [rest[(a + b) // 2] for a, b in pairwise(edges)]
+        return bad[:near] + picked, [1.0] * near + [float(b - a) for a, b in pairwise(edges)]
 
     def kernels(
         self, part: list[int], rows: list[list[float | None]], weights: list[float], total: float
@@ -165,8 +166,8 @@ class SlowTpe:
         if len(column) == 1:
             return [min(max(column[0], 1 - column[0], least), 1.0)]
         order = sorted(range(len(column)), key=lambda j: (column[j], j))
-        gaps = [0.0, *[column[b] - column[a] for a, b in zip(order, order[1:], strict=False)], 0.0]
-        found = dict(zip(order, map(max, zip(gaps, gaps[1:], strict=False)), strict=True))
+        gaps = [0.0, *[column[b] - column[a] for a, b in pairwise(order)], 0.0]
+        found = dict(zip(order, map(max, pairwise(gaps)), strict=True))
         return [min(max(found[j], least), 1.0) for j in range(len(column))]
 
     # -- densities --------------------------------------------------------------------------------------------------------

@@ -132,7 +132,8 @@ def test_a_pending_row_keeps_others_away() -> None:
 
 
 @pytest.mark.parametrize(
-    ("here", "there"), [((9, 2.0), (1, 1.0)), ((Tpe.WHOLE, 2.0), (1, 1.0)), ((1, 2.0), (Tpe.UNKNOWN, 1.0)), ((1, 1.0), (1, 2.0))]
+    ("here", "there"),
+    [((9, 2.0), (1, 1.0)), ((Tpe.WHOLE, 2.0), (1, 1.0)), ((1, 2.0), (Tpe.UNKNOWN, 1.0)), ((1, 1.0), (1, 2.0))],
 )
 def test_more_steps_rank_before_smaller_losses(here: tuple[int, float], there: tuple[int, float]) -> None:
     tpe = Tpe([(FLOAT, 0.0, 1.0, False, 0.0, -1, -1)], 0)

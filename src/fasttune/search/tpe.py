@@ -93,8 +93,8 @@ class TPESearch(SpaceSearcher):
         else:
             row, numbers = self._model.ask(self._asked)
             for k in self._normals:
-                if numbers[k] is not None:
-                    numbers[k] = self.dimensions[k].value(numbers[k])
+                unit = numbers[k]
+                numbers[k] = None if unit is None else self.dimensions[k].value(unit)
         self._rows[trial_id] = row
         return numbers
 
