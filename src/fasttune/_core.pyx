@@ -29,6 +29,7 @@ include "_core/timeline.pxi"   # Timeline: the same of the numbers that hold at 
 include "_core/median.pxi"     # MedianRule: worse than the median of running means
 include "_core/promotion.pxi"  # Promotion: pause at rungs, promote the best
 include "_core/pasha.pxi"      # Pasha: promotion that opens rungs while ranks are not stable
+include "_core/parzen.pxi"     # sums over kernels, the normal distribution, scales of dimensions
 include "_core/tpe.pxi"        # Tpe: suggestions from densities of good and of bad trials
 include "_core/reporter.pxi"   # Reporter: what report() writes, and the decision it brings back
 include "_core/bits.pxi"       # BitTree: a set of trials that knows its next one at once
