@@ -583,9 +583,6 @@ cdef class Tpe:               # rows 0 to n - 1 of n_dims units each
     cdef int most_bad
     cdef double prior_weight
     cdef double narrowest
-    cdef int broad_every
-    cdef double broad_magic
-    cdef double magic_now
     cdef double magic
     cdef tuple given
     cdef dict options
