@@ -565,6 +565,7 @@ cdef class Tpe:               # rows 0 to n - 1 of n_dims units each
     cdef TpeDim *dims
     cdef TpeGroup *groups     # parents first
     cdef double *units
+    cdef uint64_t *hashes     # of each row's units
     cdef TpeTrial *trials
     cdef int32_t *pending     # rows that were not told yet
     cdef readonly Py_ssize_t n_pending
@@ -612,5 +613,6 @@ cdef class Tpe:               # rows 0 to n - 1 of n_dims units each
     cdef double ratio(self, const int *dims, int n_dims, const TpeModel *made, const double *point) noexcept nogil
     cdef void choose(self, const int *dims, int n_dims, const TpeGroup *group, TpeStream *stream,
                      double *units) noexcept nogil
+    cdef uint64_t hash_of(self, const double *units) noexcept nogil
     cdef bint is_known(self, const double *units) noexcept nogil
     cdef void fill(self, TpeStream *stream, double *units, bint flat) noexcept nogil

@@ -76,6 +76,7 @@ cdef class Tpe:
         PyMem_RawFree(self.groups)
         PyMem_RawFree(self.dims)
         PyMem_RawFree(self.units)
+        PyMem_RawFree(self.hashes)
         PyMem_RawFree(self.trials)
         PyMem_RawFree(self.pending)
         PyMem_RawFree(self.told)
@@ -134,6 +135,10 @@ cdef class Tpe:
         if grown == NULL:
             raise MemoryError()
         self.units = <double *>grown
+        grown = PyMem_RawRealloc(self.hashes, room * sizeof(uint64_t))
+        if grown == NULL:
+            raise MemoryError()
+        self.hashes = <uint64_t *>grown
         grown = PyMem_RawRealloc(self.trials, room * sizeof(TpeTrial))
         if grown == NULL:
             raise MemoryError()
@@ -173,6 +178,7 @@ cdef class Tpe:
             raise ValueError(f"a row has {self.n_dims} numbers, got {len(numbers)}")
         for k in range(self.n_dims):
             self.units[row * self.n_dims + k] = NAN if numbers[k] is None else unit_of(self.dims + k, numbers[k])
+        self.hashes[row] = self.hash_of(self.units + row * self.n_dims)
         return 0
 
     cdef int check_pending(self, Py_ssize_t row) except -1:
@@ -502,14 +508,30 @@ cdef class Tpe:
         for i in range(n_dims):
             units[dims[i]] = winner[i]
 
+    cdef uint64_t hash_of(self, const double *units) noexcept nogil:
+        cdef uint64_t mixed = 0, bits
+        cdef double value
+        cdef Py_ssize_t k
+        for k in range(self.n_dims):
+            if units[k] == units[k]:                # NaN has more than one form
+                value = units[k] + 0.0              # and so has zero
+                memcpy(&bits, &value, sizeof(double))
+                mixed = (mixed ^ bits ^ <uint64_t>k) * <uint64_t>0x9E3779B97F4A7C15
+                mixed ^= mixed >> 29
+        return mixed
+
     cdef bint is_known(self, const double *units) noexcept nogil:
         """Whether a config of values that can be counted was tried before."""
         cdef Py_ssize_t row, k
         cdef const double *other
+        cdef uint64_t wanted
         for k in range(self.n_dims):
             if units[k] == units[k] and self.dims[k].size == INFINITY:
                 return False
+        wanted = self.hash_of(units)
         for row in range(self.n):
+            if self.hashes[row] != wanted:
+                continue
             other = self.units + row * self.n_dims
             k = 0
             while k < self.n_dims and (other[k] == units[k] or (other[k] != other[k] and units[k] != units[k])):
@@ -556,6 +578,7 @@ cdef class Tpe:
                 self.fill(&stream, units, tries >= TPE_TRIES)
                 if not self.is_known(units):
                     break
+        self.hashes[self.n] = self.hash_of(units)
         row = self.append()
         cdef list numbers = []
         cdef double number_here
@@ -620,6 +643,7 @@ cdef class Tpe:
         for row in range(len(units) // max(1, width)):
             self.append()
             memcpy(self.units + row * self.n_dims, PyBytes_AS_STRING(units) + row * width, width)
+            self.hashes[row] = self.hash_of(self.units + row * self.n_dims)
         for end in ends:
             self.tell(*end)
 
