@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 import pytest
 
 import fasttune as tune
+
+sys.path.append(str(Path(__file__).parents[1] / "reliability"))  # the laboratory of processes that can be killed
 
 Run = Callable[..., tune.ExperimentAnalysis]
 
@@ -25,3 +28,13 @@ def run(executor: str, tmp_path: Path) -> Run:
     """``tune.run`` on the executor of the test, quiet, into the test's folder."""
     given: dict[str, Any] = {"executor": executor, "storage_path": tmp_path, "name": "exp", "verbose": 0, "seed": 1}
     return partial(tune.run, **given)
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Any]:
+    """A laboratory of its own for each test."""
+    from laboratory import Lab
+
+    found = Lab(tmp_path)
+    yield found
+    found.close()

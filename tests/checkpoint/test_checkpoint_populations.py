@@ -77,7 +77,8 @@ def every_value_was_earned(analysis: tune.ExperimentAnalysis) -> None:
     """Each trial has made as many steps as it counts, whoever made the first ones."""
     for trial in analysis.trials:
         assert trial.status == "TERMINATED"
-        assert trial.last_result["n"] == trial.last_result["training_iteration"]
+        frame = analysis.trial_dataframes[trial.trial_id]
+        assert list(frame["n"]) == list(frame["training_iteration"])
     assert max(trial.last_result["n"] for trial in analysis.trials) >= 20
 
 
