@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -28,9 +29,11 @@ def note(config: dict[str, Any], step: int) -> None:
 
 
 def stay(config: dict[str, Any], step: int) -> None:
-    """In the middle of a save: say so and stay there, if that was asked for and has not been done before."""
+    """In the middle of a save: say so and stay there, or die, if that was asked for and has not been done before."""
     if config.get("stuck_at") == step and not os.path.exists(config["stuck"]):
         Path(config["stuck"]).touch()
+        if config.get("dies"):
+            os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(1000.0)
 
 
@@ -128,7 +131,7 @@ def run(told: dict[str, Any]) -> tune.ExperimentAnalysis:
     """tune.run as a test has asked for it."""
     trainable = TRAINABLES[told["trainable"]]
     config = {"x": tune.uniform(0, 1), "key": tune.sample_from(lambda spec: f"{spec.config.x:.9f}")}
-    constants = {key: told[key] for key in ("acks", "steps", "stuck", "stuck_at") if key in told}
+    constants = {key: told[key] for key in ("acks", "steps", "stuck", "stuck_at", "dies") if key in told}
     frequency = 1 if isinstance(trainable, type) and not told.get("population") else 0
     return tune.run(
         trainable,

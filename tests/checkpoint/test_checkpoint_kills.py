@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -134,19 +133,11 @@ def test_C14_a_killed_population_goes_on(lab: Any, executor: str, trainable: str
     assert not os.path.exists(os.path.join(analysis.experiment_path, ".writing"))
 
 
-@pytest.mark.parametrize("trainable", ["ClassOfDicts", "ClassOfFiles", "directories"])
-def test_K6_a_worker_that_dies_in_the_middle_of_a_save(lab: Any, trainable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("trainable", ALL)
+def test_K6_a_worker_that_dies_in_the_middle_of_a_save(lab: Any, trainable: str) -> None:
     """The trial is tried again from the checkpoint before; the half one is gone when the run is over."""
-    died = lab.folder / "died"
-
-    def die(config: dict[str, Any], step: int) -> None:
-        if step == 7 and not died.exists():
-            died.touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    monkeypatch.setattr(killed_script, "stay", die)
     asked = told(lab, trainable, "process", samples=1, steps=12, max_failures=1)
-    analysis = killed_script.run(asked)
+    analysis = killed_script.run({**asked, "stuck": str(lab.folder / "died"), "stuck_at": 7, "dies": True})
     (trial,) = analysis.trials
     assert (trial.status, trial.num_failures, trial.last_result["n"]) == ("TERMINATED", 1, 12)
     assert trial.last_result["iterations_since_restore"] == 6
