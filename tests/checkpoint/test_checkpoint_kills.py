@@ -105,6 +105,27 @@ def test_K6_what_was_acknowledged_is_gone_on_with(lab: Any, executor: str, train
     nothing_is_left(analysis)
 
 
+@pytest.mark.parametrize("trainable", ["directories", "ClassOfFiles"])
+@pytest.mark.parametrize("step", [1, 7])
+def test_K6_killed_between_a_whole_directory_and_its_report(lab: Any, executor: str, trainable: str, step: int) -> None:
+    """Nothing refers to it; the next checkpoint takes its place."""
+    from laboratory import wait_until
+
+    stuck = lab.folder / "stuck"
+    asked = told(lab, trainable, executor, samples=1, stuck=str(stuck), stuck_at=step)
+    process = lab.start(asked, SCRIPT)
+    wait_until(stuck.exists, "the middle of a save")
+    kill(lab, process)
+    state = lab.reopen()
+    unreported = Path(state.path, state.trial_dirname(0), f"checkpoint_{step - 1:06d}")
+    unreported.mkdir(parents=True)
+    (unreported / "garbage").touch()
+    analysis = killed_script.run({**asked, "steps": step + 3})
+    assert analysis.trials[0].last_result["iterations_since_restore"] == 4
+    assert analysis.trials[0].checkpoint.path == str(unreported.with_name(f"checkpoint_{step + 2:06d}"))
+    nothing_is_left(analysis)
+
+
 @pytest.mark.parametrize("trainable", ["dicts", "ClassOfDicts", "ClassOfFiles"])
 def test_C14_a_killed_population_goes_on(lab: Any, executor: str, trainable: str) -> None:
     """Paused members, changes and donors' checkpoints are where they were; no step is counted that nobody made."""
