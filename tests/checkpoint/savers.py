@@ -88,7 +88,9 @@ def as_large_dict(config: dict[str, Any]) -> None:
         fail_once(config, len(steps) + 1)
         steps.append(len(steps) + 1)
         saved = {"steps": steps, "ballast": bytes(100_000)}
-        tune.report(result(config, steps), checkpoint=tune.Checkpoint.from_dict(saved) if is_due(config, steps) else None)
+        tune.report(
+            result(config, steps), checkpoint=tune.Checkpoint.from_dict(saved) if is_due(config, steps) else None
+        )
 
 
 class Counts(tune.Trainable):

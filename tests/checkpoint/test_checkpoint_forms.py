@@ -66,6 +66,7 @@ def test_K2_a_run_in_the_old_words_goes_on_at_the_saved_step(run: Run, tmp_path:
     assert folders(tmp_path) == {Path(analysis.trials[0].logdir).name: [f"checkpoint_{k:06d}" for k in (2, 4, 6)]}
 
 
+@pytest.mark.parametrize("executor", ["inline"])
 @pytest.mark.parametrize("trainable", CLASSES)
 @pytest.mark.parametrize(
     ("options", "steps"),
@@ -132,6 +133,7 @@ def test_in_memory_they_touch_no_file(run: Run, tmp_path: Path, trainable: Any) 
     assert names <= {"experiment.db", "experiment.db-wal", "experiment.db-shm", ".lock"}, "no folder, no file"
 
 
+@pytest.mark.parametrize("executor", ["inline"])
 def test_in_memory_the_best_by_the_runs_metric_stays_besides_the_newest(run: Run, tmp_path: Path) -> None:
     scores = [0.3, 0.9, float("nan"), 0.4, 0.5]
     analysis = run(as_dict, config={"steps": 5, "scores": scores}, metric="score", mode="max")
@@ -199,7 +201,7 @@ def test_K4_a_failed_trial_goes_on_from_its_latest_checkpoint(run: Run, tmp_path
     assert saved_steps(analysis) == [[8]]
 
 
-@pytest.mark.parametrize("trainable", [*FUNCTIONS, *CLASSES])
+@pytest.mark.parametrize("trainable", [as_dict, as_directory, Counts])
 def test_K5_restore_starts_every_trial_from_a_checkpoint(run: Run, trainable: Any) -> None:
     first = run(trainable, config={"steps": 3}, name="first", **freq(trainable))
     path = first.trials[0].checkpoint.path
@@ -210,6 +212,7 @@ def test_K5_restore_starts_every_trial_from_a_checkpoint(run: Run, trainable: An
     assert steps_in(tune.Checkpoint(path)) == [1, 2, 3], "what was restored is not touched"
 
 
+@pytest.mark.parametrize("executor", ["inline"])
 @pytest.mark.parametrize("trainable", [as_dict, as_directory, Counts])
 def test_K5_a_failed_trial_that_was_restored_and_has_saved_nothing_is_restored_again(
     run: Run, tmp_path: Path, trainable: Any
@@ -226,6 +229,7 @@ def test_K5_a_failed_trial_that_was_restored_and_has_saved_nothing_is_restored_a
 # ---- who finds them later
 
 
+@pytest.mark.parametrize("executor", ["inline"])
 @pytest.mark.parametrize("trainable", [as_dict, as_directory, Counts, CountsInFiles])
 def test_K6_every_door_to_a_checkpoint_leads_to_the_same(run: Run, trainable: Any) -> None:
     class Watching(tune.Callback):
@@ -245,10 +249,13 @@ def test_K6_every_door_to_a_checkpoint_leads_to_the_same(run: Run, trainable: An
     assert steps_in(analysis.get_best_checkpoint(trial, "score", "max")) == [1, 2]
     assert steps_in(analysis.get_best_checkpoint(trial.trial_id, "score", "min")) == [1]
     assert steps_in(analysis.best_checkpoint) == [1, 2]
-    paths = [(len(steps_in(tune.Checkpoint(path))), score) for path, score in analysis.get_trial_checkpoints_paths(trial)]
+    paths = [
+        (len(steps_in(tune.Checkpoint(path))), score) for path, score in analysis.get_trial_checkpoints_paths(trial)
+    ]
     assert paths == [(1, 1.0), (2, 3.0), (3, 2.0)]
 
 
+@pytest.mark.parametrize("executor", ["inline"])
 @pytest.mark.parametrize("trainable", [as_dict, as_directory, CountsInFiles])
 def test_K6_results_of_a_tuner(executor: str, tmp_path: Path, trainable: Any) -> None:
     is_class = isinstance(trainable, type)
@@ -275,6 +282,7 @@ def test_K6_results_of_a_tuner(executor: str, tmp_path: Path, trainable: Any) ->
         ]
 
 
+@pytest.mark.parametrize("executor", ["inline"])
 @pytest.mark.parametrize("trainable", [as_dict, as_bytes, as_directory, Counts, CountsInFiles])
 def test_K6_an_experiment_that_was_moved_still_finds_its_checkpoints(run: Run, tmp_path: Path, trainable: Any) -> None:
     analysis = run(trainable, config={"steps": 3, "scores": [1.0, 3.0, 2.0]}, keep_checkpoints_num=9, **freq(trainable))
@@ -291,10 +299,14 @@ def test_K6_an_experiment_that_was_moved_still_finds_its_checkpoints(run: Run, t
     assert again.trials[0].last_result["n"] == 5
 
 
-@pytest.mark.parametrize("trainable", [as_dict, as_directory, Counts, CountsInFiles])
+@pytest.mark.parametrize("trainable", [as_dict, CountsInFiles])
 def test_K6_an_experiment_that_was_moved_goes_on(run: Run, tmp_path: Path, trainable: Any) -> None:
     marker = str(tmp_path / "failed")
-    settings = {"config": {"steps": 6, "fails": [4], "marker": marker}, "raise_on_failed_trial": False, **freq(trainable)}
+    settings = {
+        "config": {"steps": 6, "fails": [4], "marker": marker},
+        "raise_on_failed_trial": False,
+        **freq(trainable),
+    }
     run(trainable, **settings)
     shutil.move(tmp_path / "exp", tmp_path / "moved")
     analysis = run(trainable, **{**settings, "name": "moved"}, resume="AUTO+ERRORED")

@@ -31,6 +31,7 @@ def on_disk(analysis: tune.ExperimentAnalysis) -> int:
 # ---- per trial
 
 
+@pytest.mark.parametrize("executor", ["inline"])
 @pytest.mark.parametrize("trainable", [as_dict, Counts, CountsInFiles])
 @pytest.mark.parametrize(
     ("scores", "options", "kept"),
@@ -64,6 +65,7 @@ def test_K4_the_best_of_each_trial_stay(run: Run, trainable: Any, scores: Any, o
     assert on_disk(analysis) == 2 * len(kept)
 
 
+@pytest.mark.parametrize("executor", ["inline"])
 @pytest.mark.parametrize("trainable", [as_dict, Counts])
 def test_K4_the_old_words_with_min_in_front(run: Run, trainable: Any) -> None:
     options = {"checkpoint_freq": 1} if trainable is Counts else {}
@@ -113,7 +115,7 @@ def test_K4_another_rule_when_it_is_resumed(run: Run, tmp_path: Path, trainable:
     assert on_disk(second) == 2
 
 
-@pytest.mark.parametrize("trainable", BOTH)
+@pytest.mark.parametrize("trainable", [as_dict, CountsInFiles])
 def test_K4_restart_drops_the_old_checkpoints_from_the_disk(run: Run, tmp_path: Path, trainable: Any) -> None:
     config = {"steps": 5, "fails": [5], "marker": str(tmp_path / "failed")}
     options = keeping(trainable, num_to_keep=9)
@@ -158,7 +160,7 @@ def test_K4_the_newest_of_all_trials_stay_without_a_score(run: Run, trainable: A
     assert saved_steps(analysis) == [[], [], [], [2, 3]]
 
 
-@pytest.mark.parametrize("trainable", BOTH)
+@pytest.mark.parametrize("trainable", [as_dict, CountsInFiles])
 def test_K4_a_trial_that_failed_keeps_what_it_would_go_on_from(run: Run, tmp_path: Path, trainable: Any) -> None:
     """Others are better, but resume='AUTO+ERRORED' promises that it goes on from its checkpoint."""
     config = {

@@ -105,8 +105,7 @@ def test_K6_what_was_acknowledged_is_gone_on_with(lab: Any, executor: str, train
     nothing_is_left(analysis)
 
 
-@pytest.mark.parametrize("trainable", ["directories", "ClassOfFiles"])
-@pytest.mark.parametrize("step", [1, 7])
+@pytest.mark.parametrize(("trainable", "step"), [("directories", 7), ("ClassOfFiles", 1)])
 def test_K6_killed_between_a_whole_directory_and_its_report(lab: Any, executor: str, trainable: str, step: int) -> None:
     """Nothing refers to it; the next checkpoint takes its place."""
     from laboratory import wait_until
