@@ -64,7 +64,7 @@ class CheckpointConfig(_ShowsChanges):
         checkpoint_frequency: class trainables save every so many iterations; 0: never by count.
         checkpoint_at_end: class trainables save when they end. None: the door decides.
         scope: "trial": num_to_keep counts for each trial; "experiment": for all of them together. Then the latest of a
-            trial stays besides until the trial is over.
+            trial stays besides until the trial has ended; that of a failed one stays, as it may be gone on with.
 
     Of checkpoints in memory, None keeps a trial's newest and its best (by the score attribute, or the run's metric).
     """

@@ -638,7 +638,7 @@ class ExperimentState(ExperimentRecords):
         i = event[1]
         limit = self.spec.failure.max_failures
         again = self.stopping is None and (limit == -1 or self.table.failures(i) <= limit)
-        self._leave(i, over=self.live and not again)
+        self._leave(i, over=False)  # also when it is not tried again: a later session may go on with it
         if not self.live:
             self._errored.add(i)
             if self.asks:
@@ -897,7 +897,7 @@ class ExperimentState(ExperimentRecords):
             if wish == ResumeType.SKIP:
                 if status in ("PENDING", "RUNNING", "PAUSED"):
                     self._record(_core.KIND_END, i, 0, flags=_core.STOP)
-                if self.retention is not None:
+                if self.retention is not None and status != "ERROR":
                     self._drop(self.retention.ended(i))
                 continue
             if wish == ResumeType.RESTART and (i in self._checkpoints or i in self._origins):

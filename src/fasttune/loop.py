@@ -378,8 +378,8 @@ class TuneLoop:
             key = memory_key(name)
             if key is None:
                 directories.append(name)
-            elif self.state.unsaved.pop(name, None) is None:
-                dropped.append(key)
+            elif self.state.unsaved.pop(name, None) is None or self.state.table.attempt(key[0]) > 1:
+                dropped.append(key)  # an earlier attempt's of the same step may be stored
         return directories, dropped
 
     def _kept_in_memory(self) -> list[Held]:

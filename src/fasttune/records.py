@@ -453,7 +453,10 @@ class ExperimentRecords:
         """A checkpoint of trial i is not kept any more."""
         relative = self.relative(path)
         kept = self._checkpoints.get(i, [])
-        kept[:] = [one for one in kept if one[1] != relative]
+        for k, one in enumerate(kept):  # each is there once; it is mostly one of the oldest that goes
+            if one[1] == relative:
+                del kept[k]
+                break
         origin = self._origins.get(i)
         if origin is not None and origin.path == relative:
             del self._origins[i]

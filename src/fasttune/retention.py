@@ -210,8 +210,8 @@ class Retention:
         return self._settle(trial, score) if self.waits_for(trial, step) else []
 
     def ended(self, trial: int, over: bool = True) -> list[str]:
-        """The trial is over, or (``over=False``) this attempt of it: then the next goes on from the same checkpoint.
-        What only it held on to may go."""
+        """The trial is over, or (``over=False``) this attempt of it: then the next goes on from the same checkpoint, be
+        it in a later session. What only it held on to may go."""
         gone = self._settle(trial, None)
         if over:
             gone += self._release(trial)

@@ -495,9 +495,14 @@ def _keep_checkpoint(
 def next_index(context: TrialContext) -> int:
     """One after the highest checkpoint in the trial's folder, 0 in an empty one."""
     if context.next_checkpoint is None:
-        found = map(_CHECKPOINT_NAME.fullmatch, os.listdir(context.trial_dir()))
-        context.next_checkpoint = max((int(match[1]) for match in found if match), default=-1) + 1
+        context.next_checkpoint = max((index_of(name, -1) for name in os.listdir(context.trial_dir())), default=-1) + 1
     return context.next_checkpoint
+
+
+def index_of(name: str, otherwise: int) -> int:
+    """The number in the name of a checkpoint's directory; ``otherwise`` if it is another name."""
+    match = _CHECKPOINT_NAME.fullmatch(name)
+    return int(match[1]) if match else otherwise
 
 
 def _staging(context: TrialContext) -> str:

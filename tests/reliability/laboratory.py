@@ -60,10 +60,10 @@ class Lab:
             **more,
         }
 
-    def start(self, told: dict[str, Any]) -> subprocess.Popen[str]:
+    def start(self, told: dict[str, Any], script: Path = SCRIPT) -> subprocess.Popen[str]:
         """The script in a process group of its own."""
         process = subprocess.Popen(
-            [sys.executable, str(SCRIPT), json.dumps(told)],
+            [sys.executable, str(script), json.dumps(told)],
             env={**os.environ, "PYTHONPATH": str(SOURCE), MARK: self.mark},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -206,6 +206,8 @@ class Host:
         context, reporter = self.context, self.reporter
         context.job = job
         context.renew(one.is_class, job.checkpoint, job.iteration)
+        if job.attempt:
+            context.next_checkpoint = self._index_after(job.checkpoint)
         ask_from = self.ask_from if job.ask_from is None else job.ask_from
         while not reporter.begin(
             job.trial, job.iteration, job.base_total, job.rung, ask_from, self.pid, job.attempt, *job.standing
@@ -231,6 +233,15 @@ class Host:
             return
         while not reporter.end(flags, urgent):
             self.flush()
+
+    def _index_after(self, checkpoint: str | bytes | None) -> int | None:
+        """Number of the next checkpoint of a trial that begins again. A directory that the attempt before wrote, and did
+        not live to report, is in its place and is replaced. None: the folder says it."""
+        if checkpoint is None:
+            return 0
+        if isinstance(checkpoint, bytes) or os.path.dirname(checkpoint) != self.context.trial_path:
+            return None  # in memory, or another trial's
+        return session.index_of(os.path.basename(checkpoint), -1) + 1
 
     def _run_class(self, one: ProgramTrainable, config: dict[str, Any], job: Job) -> None:
         context = self.context
