@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+import fasttune as tune
 from fasttune import search
 from fasttune.search import BasicVariantGenerator, ConcurrencyLimiter, Repeater, SearchAlgorithm, Searcher
 from fasttune.search.base import Metric, Mode
+from fasttune.search.dimensions import CATEGORICAL
 from fasttune.testing import SearcherContract
 
 
@@ -117,9 +119,21 @@ class TestOneThatWaits(SearcherContract):
         return OneAtATime()
 
 
+class OfNumbers(SearcherContract):
+    """The contract for a searcher that takes no choice."""
+
+    space: dict[str, Any] = {"x": tune.uniform(0, 1), "n": tune.randint(0, 3)}  # noqa: RUF012
+
+    def check(self, config: Mapping[str, Any]) -> None:
+        assert 0 <= config["x"] <= 1
+        assert config["n"] in (0, 1, 2)
+
+
 def bound(name: str) -> type[SearcherContract]:
     """The contract for a native searcher, which takes a seed and everything else from the run."""
-    return type(f"Test{name}", (SearcherContract,), {"make": lambda self: getattr(search, name)(seed=1)})
+    kind = getattr(search, name)
+    base = SearcherContract if CATEGORICAL in kind.kinds else OfNumbers
+    return type(f"Test{name}", (base,), {"make": lambda self: kind(seed=1)})
 
 
 for native in search._HOME:

@@ -17,12 +17,18 @@ from fasttune.search.repeater import Repeater as Repeater
 from fasttune.search.search_generator import SearchGenerator as SearchGenerator
 
 if TYPE_CHECKING:
+    from fasttune.search.cmaes import CMAESearch as CMAESearch
+    from fasttune.search.evolution import EvolutionSearch as EvolutionSearch
+    from fasttune.search.gp import GPSearch as GPSearch
     from fasttune.search.quasi_random import HaltonSearch as HaltonSearch
     from fasttune.search.quasi_random import QuasiRandomSearch as QuasiRandomSearch
     from fasttune.search.quasi_random import SobolSearch as SobolSearch
     from fasttune.search.tpe import TPESearch as TPESearch
 
 _HOME = {
+    "CMAESearch": "cmaes",
+    "EvolutionSearch": "evolution",
+    "GPSearch": "gp",
     "HaltonSearch": "quasi_random",
     "QuasiRandomSearch": "quasi_random",
     "SobolSearch": "quasi_random",
@@ -31,6 +37,9 @@ _HOME = {
 # What ``create_searcher`` calls them: a class of ``_HOME`` or of this module, or "module:class" for an adapter.
 _NAMES = {
     "bayesopt": "bayesopt:BayesOptSearch",
+    "cmaes": "CMAESearch",
+    "evolution": "EvolutionSearch",
+    "gp": "GPSearch",
     "halton": "HaltonSearch",
     "hyperopt": "hyperopt:HyperOptSearch",
     "nevergrad": "nevergrad:NevergradSearch",
@@ -58,7 +67,10 @@ _WITHOUT_ADAPTER = frozenset(
 
 __all__ = [
     "BasicVariantGenerator",
+    "CMAESearch",
     "ConcurrencyLimiter",
+    "EvolutionSearch",
+    "GPSearch",
     "HaltonSearch",
     "QuasiRandomSearch",
     "Repeater",

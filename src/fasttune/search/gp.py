@@ -1,0 +1,299 @@
+"""Bayesian optimisation with a Gaussian process: the most from few, expensive trials.
+
+Snoek, Larochelle, Adams 2012, Practical Bayesian Optimization of Machine Learning Algorithms (NeurIPS); log expected
+improvement: Ament et al. 2023, Unexpected Improvements to Expected Improvement (NeurIPS). Trials that are out are taken to
+end as the model expects (the kriging believer of Ginsbourger, Le Riche, Carraro 2010, section 4).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fasttune.extras import optional
+from fasttune.search.base import Metric, Mode
+from fasttune.search.dimensions import CATEGORICAL, Dimension, Dimensions, Numbers
+from fasttune.search.space_searcher import FAILED, SpaceSearcher, Told
+
+MOST = 500  # results that the model is made of
+FINE = 50  # a number with more values than this is searched as if it were continuous
+CANDIDATES = 1000
+STARTS = 6  # of L-BFGS
+STEPS = 25  # of L-BFGS, for the model and for a suggestion
+ROUNDS = 2  # through the dimensions with few values
+BENDS = 0.0, 3.0  # how far losses are bent by a logarithm; the evidence decides between them
+WARP = 3.0  # interquartile ranges above the median from where losses count by their logarithm
+
+
+class GPSearch(SpaceSearcher):
+    """Asks a Gaussian process for the config of which it expects most.
+
+    For small budgets: up to about 300 trials of a second or more, and 20 dimensions. Beyond 500 results the model is made
+    of the best half and of some of the others. Numbers are searched on their own scale (logarithm, steps), a choice has a
+    column for each option; what a conditional space leaves out counts as its middle. Failed trials count as the worst.
+    Any number of trials may be out. Needs scipy (``pip install 'fasttune[scipy]'``).
+
+    Args:
+        space, metric, mode, points_to_evaluate, evaluated_rewards: see ``SpaceSearcher``.
+        n_start: quasi-random configs to begin with; None: one and a half for each dimension, at least 4, at most 20.
+        seed: of everything random.
+    """
+
+    def __init__(
+        self,
+        space: Mapping[str, Any] | None = None,
+        metric: Metric = None,
+        mode: Mode = None,
+        points_to_evaluate: Sequence[Mapping[str, Any]] | None = None,
+        evaluated_rewards: Sequence[float] | None = None,
+        *,
+        n_start: int | None = None,
+        seed: int | None = None,
+    ) -> None:
+        optional("scipy", "scipy", type(self).__name__)
+        if n_start is not None and n_start < 1:
+            raise ValueError(f"n_start must be >= 1, got {n_start!r}")
+        self.n_start = n_start
+        super().__init__(space, metric, mode, points_to_evaluate, evaluated_rewards, seed=seed)
+
+    def _begin(self, dimensions: Dimensions) -> None:
+        import numpy as np
+        from scipy.stats import qmc
+
+        from fasttune.search.gaussian_process import Fit
+
+        self._rng = np.random.default_rng(self._seed)
+        n = self.n_start or min(max(4, math.ceil(1.5 * len(dimensions))), 20)
+        spread: Any = qmc.Sobol(len(dimensions), rng=self._rng)
+        self._start: list[list[float]] = spread.random_base2(math.ceil(math.log2(n + 1)))[:n].tolist()
+        self._first = n
+        self._columns = [len(one.options) if one.kind == CATEGORICAL else 1 for one in dimensions]
+        self._offsets = [sum(self._columns[:k]) for k in range(len(dimensions))]
+        self._few = [k for k, one in enumerate(dimensions) if one.kind == CATEGORICAL or one.size <= FINE]
+        smooth = set(range(len(dimensions))) - set(self._few)
+        self._smooth = np.array([self._offsets[k] for k in sorted(smooth)], dtype=int)
+        groups = np.repeat(np.arange(len(dimensions), dtype=float), self._columns)
+        self._fits = {bend: Fit(groups) for bend in BENDS}
+        self._bend = BENDS[0]
+        self._fit = self._fits[self._bend]
+        self._fitted = 0  # results that the hyperparameters were last fitted to
+        self._x: list[Any] = []
+        self._losses: list[float] = []  # nan: failed
+        self._seen: set[tuple[Any, ...]] = set()
+
+    # -- columns --------------------------------------------------------------------------------------------------------
+
+    def _row(self, numbers: Numbers) -> Any:
+        """The point that stands for a config; options have columns of their own, a unit apart."""
+        import numpy as np
+
+        assert self.dimensions is not None
+        row = np.zeros(sum(self._columns))
+        units = self.dimensions.to_units(numbers)
+        for k, (one, offset, unit) in enumerate(zip(self.dimensions, self._offsets, units, strict=True)):
+            if one.kind != CATEGORICAL:
+                row[offset] = unit
+            elif (number := numbers[k]) is not None:
+                row[offset + int(number)] = math.sqrt(0.5)
+        return row
+
+    def _units(self, row: Any) -> list[float]:
+        assert self.dimensions is not None
+        units = []
+        for one, offset, width in zip(self.dimensions, self._offsets, self._columns, strict=True):
+            if one.kind == CATEGORICAL:
+                units.append(one.unit(int(row[offset : offset + width].argmax())))
+            else:
+                units.append(min(max(float(row[offset]), 0.0), 1.0))
+        return units
+
+    def _numbers(self, row: Any) -> Numbers:
+        assert self.dimensions is not None
+        return self.dimensions.from_units(self._units(row))
+
+    # -- suggesting -----------------------------------------------------------------------------------------------------
+
+    def _ask(self, trial_id: str) -> Numbers:
+        assert self.dimensions is not None
+        if self._start and len(self._x) < self._first:
+            return self.dimensions.from_units(self._start.pop(0))
+        usable = [loss for loss in self._losses if math.isfinite(loss)]
+        if len(usable) < 2 or min(usable) == max(usable):
+            return self.dimensions.draw(self._asked)
+        import numpy as np
+
+        try:
+            with np.errstate(all="ignore"):
+                numbers = self._best_of_model()
+        except np.linalg.LinAlgError:
+            return self.dimensions.draw(self._asked)
+        return self.dimensions.draw(self._asked) if self._is_known(numbers) else numbers
+
+    def _is_known(self, numbers: Numbers) -> bool:
+        return tuple(numbers) in self._seen or any(numbers == out for out in self._live.values())
+
+    def _best_of_model(self) -> Numbers:
+        import numpy as np
+
+        x, losses = self._data()
+        self._learn_hyperparameters(x, losses)
+        y, _ = warped(losses, self._bend)
+        posterior = self._fit.posterior(x, y)
+        best = float(posterior.predict(x)[0].min())
+        if self._live:
+            out = np.array([self._row(numbers) for numbers in self._live.values()])
+            believed, _ = posterior.predict(out)
+            posterior = self._fit.posterior(np.vstack([x, out]), np.concatenate([y, believed]))
+            best = min(best, float(believed.min()))
+        rows = self._candidates(x, y)
+        improvement = posterior.log_improvement(rows, best)
+        chosen = rows[np.argsort(-improvement, kind="stable")[:STARTS]]
+        return self._numbers(self._climb(posterior, best, chosen))
+
+    def _data(self) -> tuple[Any, Any]:
+        """Points and standardised losses; failures are as bad as the worst, and what is far above the others is drawn
+        near, or it would hide the differences between good configs."""
+        import numpy as np
+
+        x, losses = np.array(self._x), np.array(self._losses)
+        losses = np.where(np.isnan(losses), np.nanmax(losses), losses)
+        if len(losses) > MOST:
+            kept = self._thinned(losses)
+            x, losses = x[kept], losses[kept]
+        return x, losses
+
+    def _thinned(self, losses: Any) -> Any:
+        """The best half of what the model can hold, and every so-manieth of the others by rank."""
+        import numpy as np
+
+        order = np.argsort(losses, kind="stable")
+        half = MOST // 2
+        rest = order[half:]
+        return np.sort(np.concatenate([order[:half], rest[np.linspace(0, len(rest) - 1, MOST - half).astype(int)]]))
+
+    def _learn_hyperparameters(self, x: Any, losses: Any) -> None:
+        """After every result at first, later after every tenth part more: what they cost grows with n^3."""
+        known = len(self._x)
+        if self._fitted and known < self._fitted + max(1, min(self._fitted // 10, 50)):
+            return
+        evidence = {}
+        for bend, fit in self._fits.items():
+            y, change = warped(losses, bend)
+            evidence[bend] = change - fit.learn(x, y, STEPS if self._fitted else 4 * STEPS)
+        self._bend = max(evidence, key=evidence.__getitem__)
+        self._fit = self._fits[self._bend]
+        self._fitted = known
+
+    def _candidates(self, x: Any, y: Any) -> Any:
+        """Points all over the space, and near the best ones, at values that there are."""
+        import numpy as np
+
+        assert self.dimensions is not None
+        d = len(self.dimensions)
+        units = self._rng.random((CANDIDATES, d))
+        near = CANDIDATES // 2
+        best = [self._units(x[k]) for k in np.argsort(y, kind="stable")[:5]]
+        parents = np.array(best)[self._rng.integers(len(best), size=near)]
+        width = 10.0 ** self._rng.uniform(-3.0, -0.5, (near, 1))
+        moved = np.clip(parents + width * self._rng.standard_normal((near, d)), 0.0, 1.0)
+        change = self._rng.random((near, d)) < np.maximum(self._rng.random((near, 1)), 1.0 / d)
+        few = np.isin(np.arange(d), self._few)
+        local = np.where(few, np.where(change & (self._rng.random((near, d)) < 0.3), units[:near], parents), moved)
+        units[:near] = np.where(change, local, parents)
+        return self._rows(units)
+
+    def _rows(self, units: Any) -> Any:
+        """Rows of many points at once; as ``_row`` of the config that each stands for."""
+        import numpy as np
+
+        assert self.dimensions is not None
+        if any(one.parent >= 0 for one in self.dimensions):
+            return np.array([self._row(self.dimensions.from_units(point)) for point in units.tolist()])
+        rows = np.zeros((len(units), sum(self._columns)))
+        for k, (one, offset) in enumerate(zip(self.dimensions, self._offsets, strict=True)):
+            column = units[:, k]
+            if one.kind == CATEGORICAL:
+                picked = np.minimum((column * len(one.options)).astype(int), len(one.options) - 1)
+                rows[np.arange(len(units)), offset + picked] = math.sqrt(0.5)
+            elif k in self._few:
+                rows[:, offset] = [one.unit(one.value(unit)) for unit in column.tolist()]
+            else:
+                rows[:, offset] = column
+        return rows
+
+    def _climb(self, posterior: Any, best: float, rows: Any) -> Any:
+        """Uphill from all of the rows together where the space is smooth, value by value where it is not."""
+        import numpy as np
+        from scipy import optimize
+
+        smooth = self._smooth
+        if len(smooth):
+
+            def cost(place: Any, row: Any) -> tuple[float, Any]:
+                row[smooth] = place
+                value, slope = posterior.log_improvement_and_slope(row[None, :], best)
+                return -float(value[0]), -slope[0, smooth]
+
+            bounds = [(0.0, 1.0)] * len(smooth)
+            climbed = rows.copy()
+            for row in climbed:
+                found = optimize.minimize(
+                    cost, row[smooth], (row.copy(),), "L-BFGS-B", jac=True, bounds=bounds, options={"maxiter": STEPS}
+                )
+                row[smooth] = np.clip(found.x, 0.0, 1.0)
+            rows = np.vstack([rows, climbed])
+        top = rows[int(posterior.log_improvement(rows, best).argmax())]
+        for _ in range(ROUNDS if self._few else 0):
+            top = self._step_around(posterior, best, top)
+        return top
+
+    def _step_around(self, posterior: Any, best: float, top: Any) -> Any:
+        """The best of all points that differ in one dimension with few values, known configs left out."""
+        assert self.dimensions is not None
+        start = self._units(top)
+        around = [start]
+        for k in self._few:
+            around += [[*start[:k], unit, *start[k + 1 :]] for unit in units_of(self.dimensions[k])]
+        import numpy as np
+
+        rows = self._rows(np.array(around))
+        value = posterior.log_improvement(rows, best)
+        known = [self._is_known(self._numbers(row)) for row in rows]
+        if all(known):
+            return top
+        return rows[int(np.where(known, -np.inf, value).argmax())]
+
+    # -- learning -------------------------------------------------------------------------------------------------------
+
+    def _tell(self, trial_id: str | None, numbers: Numbers, told: Told) -> None:
+        self._x.append(self._row(numbers))
+        self._losses.append(math.nan if told.outcome == FAILED else told.loss)
+        self._seen.add(tuple(numbers))
+
+
+def units_of(one: Dimension) -> list[float]:
+    """The unit of every value of a dimension with few."""
+    n = int(one.size)
+    if one.kind == CATEGORICAL:
+        return [one.unit(k) for k in range(n)]
+    step = one.q or 1.0
+    return [one.unit(one.low + k * step) for k in range(n)] if n > 1 else [0.5]
+
+
+def warped(losses: Any, bend: float) -> tuple[Any, float]:
+    """Losses with mean 0 and deviation 1, bent by a logarithm from the least one upwards (``bend`` 0: only what lies far
+    above the others is drawn near); and the logarithm of the change of density, which makes evidences comparable."""
+    import numpy as np
+
+    low, middle, high = np.percentile(losses, (25, 50, 75))
+    if bend:
+        unit = max(middle - losses.min(), 1e-300) / bend
+        edge = losses.min()
+    else:
+        unit = max(high - low, 1e-300)
+        edge = middle + WARP * unit
+    over = np.maximum(losses - edge, 0.0) / unit
+    y = np.where(over > 0, edge + unit * np.log1p(over), losses)
+    deviation = y.std() or 1.0
+    return (y - y.mean()) / deviation, float(-np.sum(np.log1p(over)) - len(y) * math.log(deviation))

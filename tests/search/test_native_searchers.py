@@ -1,0 +1,181 @@
+"""CMA-ES, the Gaussian process and evolution: that they get somewhere, with trials in parallel and with failures."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import fasttune as tune
+from fasttune.search import CMAESearch, EvolutionSearch, GPSearch, Searcher, create_searcher
+from fasttune.space import SearchSpaceError
+
+Objective = Callable[[dict[str, Any]], float]
+
+
+def branin(config: dict[str, Any]) -> float:
+    """Least value 0.397887, at three places."""
+    x, y = config["x"], config["y"]
+    bowl = y - 5.1 / (4 * math.pi**2) * x * x + 5 / math.pi * x - 6
+    return bowl * bowl + 10 * (1 - 1 / (8 * math.pi)) * math.cos(x) + 10
+
+
+def rosenbrock(config: dict[str, Any]) -> float:
+    """A bent valley in four dimensions; least value 0 where all are 1."""
+    x = [config[f"x{k}"] for k in range(4)]
+    return sum(100 * (b - a * a) ** 2 + (1 - a) ** 2 for a, b in itertools.pairwise(x))
+
+
+def mixed(config: dict[str, Any]) -> float:
+    """Floats on two scales, an integer and a choice."""
+    offset = {"a": 1.0, "b": 0.0, "c": 2.0}[config["kind"]]
+    return (math.log10(config["lr"]) + 2) ** 2 + abs(config["n"] - 7) / 3 + offset + 4 * (config["u"] - 0.7) ** 2
+
+
+def conditional(config: dict[str, Any]) -> float:
+    """Each option has a parameter of its own; the option with the better floor is the narrower one."""
+    model = config["model"]
+    if model["name"] == "tree":
+        return 1.0 + abs(model["depth"] - 12) / 10
+    return 0.2 + abs(math.log10(model["c"]) - 1.5)
+
+
+BRANIN = branin, {"x": tune.uniform(-5, 10), "y": tune.uniform(0, 15)}
+ROSENBROCK = rosenbrock, {f"x{k}": tune.uniform(-2, 2) for k in range(4)}
+MIXED = mixed, {
+    "lr": tune.loguniform(1e-5, 1),
+    "n": tune.randint(1, 31),
+    "kind": tune.choice(["a", "b", "c"]),
+    "u": tune.uniform(0, 1),
+}
+CONDITIONAL = conditional, {
+    "model": tune.choice(
+        [{"name": "tree", "depth": tune.randint(1, 40)}, {"name": "svm", "c": tune.loguniform(1e-4, 1e4)}]
+    )
+}
+
+
+def best_of(searcher: Searcher, objective: Objective, trials: int, at_once: int = 1) -> float:
+    """The least value after so many trials, ``at_once`` of them out at any time."""
+    out: list[tuple[str, float]] = []
+    best = math.inf
+    for number in range(trials):
+        config = searcher.suggest(f"t{number}")
+        assert isinstance(config, dict)
+        value = objective(config)
+        best = min(best, value)
+        out.append((f"t{number}", value))
+        if len(out) >= at_once:
+            trial, value = out.pop(0)
+            searcher.on_trial_complete(trial, {"loss": value, "training_iteration": 1})
+    return best
+
+
+def median_of_seeds(name: str, problem: tuple[Objective, dict[str, Any]], trials: int, **more: Any) -> float:
+    objective, space = problem
+    found = [
+        best_of(create_searcher(name, space=space, metric="loss", mode="min", seed=seed), objective, trials, **more)
+        for seed in range(5)
+    ]
+    return sorted(found)[2]
+
+
+def random_median(problem: tuple[Objective, dict[str, Any]], trials: int) -> float:
+    """As :func:`median_of_seeds`, of configs that are drawn at random."""
+    from fasttune.search.dimensions import Dimensions
+
+    objective, space = problem
+    found = []
+    for seed in range(5):
+        drawn = Dimensions(space, seed=seed)
+        found.append(min(objective(drawn.config(drawn.draw(trial), trial)) for trial in range(trials)))
+    return sorted(found)[2]
+
+
+@pytest.mark.parametrize(
+    ("name", "problem", "trials", "share"),
+    [
+        ("cmaes", BRANIN, 120, 0.5),
+        ("cmaes", ROSENBROCK, 200, 0.3),
+        ("gp", BRANIN, 30, 0.3),
+        ("gp", MIXED, 35, 0.5),
+        ("gp", CONDITIONAL, 25, 0.5),
+        ("evolution", ROSENBROCK, 300, 0.5),
+        ("evolution", MIXED, 150, 0.4),
+        ("evolution", CONDITIONAL, 120, 0.5),
+    ],
+    ids=lambda value: getattr(value[0], "__name__", "") if isinstance(value, tuple) else None,
+)
+def test_it_comes_closer_than_random_search(
+    name: str, problem: tuple[Objective, dict[str, Any]], trials: int, share: float
+) -> None:
+    """The median regret of five seeds is at most this share of that of random search."""
+    least = 0.397887 if problem is BRANIN else 0.2 if problem is CONDITIONAL else 0.0
+    assert median_of_seeds(name, problem, trials) - least <= share * (random_median(problem, trials) - least)
+
+
+@pytest.mark.parametrize(("name", "trials"), [("cmaes", 160), ("gp", 40), ("evolution", 200)])
+def test_trials_in_parallel_help_as_well(name: str, trials: int) -> None:
+    found = median_of_seeds(name, BRANIN, trials, at_once=4) - 0.397887
+    assert found <= random_median(BRANIN, trials) - 0.397887
+
+
+@pytest.mark.parametrize("name", ["cmaes", "gp", "evolution"])
+def test_where_half_of_the_space_fails_the_other_half_is_searched(name: str) -> None:
+    searcher = create_searcher(name, space={"x": tune.uniform(0, 1)}, metric="loss", mode="min", seed=0)
+    asked = []
+    for number in range(60 if name != "gp" else 25):
+        config = searcher.suggest(f"t{number}")
+        asked.append(config["x"])
+        if config["x"] > 0.5:
+            searcher.on_trial_complete(f"t{number}", None, error=True)
+        else:
+            searcher.on_trial_complete(f"t{number}", {"loss": abs(config["x"] - 0.4)})
+    late = asked[len(asked) // 2 :]
+    assert sum(x <= 0.5 for x in late) > 0.6 * len(late)
+    assert min(abs(x - 0.4) for x in asked) < 0.05
+
+
+def test_what_cma_es_cannot_search_is_refused_with_its_key() -> None:
+    with pytest.raises(SearchSpaceError, match="'kind'"):
+        CMAESearch({"x": tune.uniform(0, 1), "kind": tune.choice(["a", "b"])})
+
+
+@pytest.mark.parametrize(
+    ("made", "match"),
+    [
+        (lambda: CMAESearch(sigma0=0), "sigma0"),
+        (lambda: CMAESearch(population_size=2), "population_size"),
+        (lambda: CMAESearch(restarts="often"), "restarts"),
+        (lambda: GPSearch(n_start=0), "n_start"),
+        (lambda: EvolutionSearch(population_size=1), "population_size"),
+        (lambda: EvolutionSearch(population_size=5, sample_size=6), "sample_size"),
+    ],
+)
+def test_wrong_arguments_are_named(made: Callable[[], Searcher], match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        made()
+
+
+def test_cma_es_restarts_where_there_is_nothing_left_to_find() -> None:
+    """The first 300 trials find the place to six digits; what follows looks elsewhere again."""
+    searcher = CMAESearch({"x": tune.uniform(0, 1), "n": tune.randint(0, 50)}, metric="loss", mode="min", seed=0)
+    asked = []
+    for number in range(600):
+        config = searcher.suggest(f"t{number}")
+        assert isinstance(config, dict)
+        asked.append(config["x"])
+        searcher.on_trial_complete(f"t{number}", {"loss": (config["x"] - 0.2) ** 2})
+    assert min(abs(x - 0.2) for x in asked[:300]) < 1e-5
+    assert max(asked[300:]) - min(asked[300:]) > 0.2
+
+
+def test_points_that_are_known_are_learnt_from() -> None:
+    for name in ("gp", "evolution", "cmaes"):
+        searcher = create_searcher(name, space=BRANIN[1], metric="loss", mode="min", seed=0)
+        for x, y in ((-3.14, 12.2), (3.14, 2.3), (9.4, 2.5), (0.0, 0.0)):
+            searcher.add_evaluated_point({"x": x, "y": y}, branin({"x": x, "y": y}))
+        assert isinstance(searcher.suggest("t0"), dict)
