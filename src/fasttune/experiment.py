@@ -710,6 +710,16 @@ class ExperimentState(ExperimentRecords):
         if change.config is not None:
             self.given[i] = self._fresh(change.config)  # with the objects that JSON cannot hold
 
+    def hold(self, path: str) -> None:
+        """A trial is going to be changed to go on from this checkpoint: it stays until ``let_go``."""
+        if self.retention is not None:
+            self.retention.hold(path)
+
+    def let_go(self, path: str) -> None:
+        """What ``hold`` kept may go, if nothing else keeps it."""
+        if self.retention is not None:
+            self._drop(self.retention.let_go(path))
+
     def tell_to_save(self, i: int) -> None:
         """Trial i, which is paused, is to save."""
         if self.live:

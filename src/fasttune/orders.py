@@ -24,6 +24,8 @@ class Orders:
     due      those of them that run: they save with their next answer
     changes  trials that go on otherwise once they are paused and the donor has saved; nobody may choose them until then
     ends     trials that are over as soon as they are paused
+    points   where those of ``changes`` go on that copy another trial: the donor's checkpoint as the scheduler knew it,
+             however far the donor has come since; it stays until then
     """
 
     def __init__(self, state: ExperimentState) -> None:
@@ -32,6 +34,7 @@ class Orders:
         self.due: set[int] = set()
         self.changes: dict[int, Change] = {}
         self.ends: set[int] = set()
+        self.points: dict[int, tuple[str, int, float] | None] = {}
         self._wait_for: dict[int, set[int]] = {}  # donor -> trials whose change waits for its checkpoint
         self._warned = False
 
@@ -129,21 +132,38 @@ class Orders:
     def _settle(self, i: int) -> None:
         """Carry the change of trial i out, if nothing has to happen before."""
         state, change = self._state, self.changes.get(i)
-        if change is None or i in state.pausing:
+        if change is None or (change.donor is not None and not self._has_point(i, change.donor.index)):
             return
-        source = i if change.donor is None else change.donor.index
+        if i in state.pausing:
+            return
         if change.donor is None:
             self.save(i)  # it goes on from where it is
-        for waited in (i, source):
-            if waited in self.saving:
-                self._wait_for.setdefault(waited, set()).add(i)
-                return
+        if i in self.saving:
+            self._wait_for.setdefault(i, set()).add(i)
+            return
         del self.changes[i]
-        found = state.start_point(source)
+        found = state.start_point(i) if change.donor is None else self.points[i]
         if found is None and (change.donor is not None or state.table.iteration(i)):
-            self._warn(i, source)
+            self._warn(i, i if change.donor is None else change.donor.index)
         else:
             state.change(i, change, found)
+        self._forget_point(i)
+
+    def _has_point(self, i: int, donor: int) -> bool:
+        """Whether the donor has saved what trial i goes on from; if not, its checkpoint is waited for."""
+        if i not in self.points:
+            if donor in self.saving:
+                self._wait_for.setdefault(donor, set()).add(i)
+                return False
+            self.points[i] = found = self._state.start_point(donor)
+            if found is not None:
+                self._state.hold(found[0])
+        return True
+
+    def _forget_point(self, i: int) -> None:
+        found = self.points.pop(i, None)
+        if found is not None:
+            self._state.let_go(found[0])
 
     def _warn(self, i: int, source: int) -> None:
         """Say, once, that a change could not be carried out."""
@@ -175,6 +195,7 @@ class Orders:
     def started(self, i: int) -> None:
         """Trial i runs; a change that the journal does not have was not to be."""
         self.changes.pop(i, None)
+        self._forget_point(i)
 
     def changed(self, i: int) -> None:
         """The journal holds the change of trial i."""
@@ -188,6 +209,7 @@ class Orders:
     def ended(self, i: int) -> None:
         """Trial i will not go on."""
         self.changes.pop(i, None)
+        self._forget_point(i)
         self.over(i)
 
     def after_replay(self) -> None:
@@ -200,6 +222,8 @@ class Orders:
             if self._state.table.status(i) in ("PENDING", "PAUSED"):
                 self._settle(i)
         self.changes.clear()
+        for i in list(self.points):
+            self._forget_point(i)
 
 
 class Shelf:

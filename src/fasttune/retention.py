@@ -188,6 +188,16 @@ class Retention:
         self._in_use[trial] = path
         return gone
 
+    def hold(self, path: str) -> None:
+        """Somebody is about to be started from this checkpoint. It is no part of the journal: a session that ends
+        before that has no use for it."""
+        self._users[path] += 1
+
+    def let_go(self, path: str) -> list[str]:
+        """The end of one ``hold``; the paths that are to go."""
+        self._users[path] -= 1
+        return self._free([path])
+
     def saved(self, trial: int, step: int, path: str) -> list[str]:
         """A checkpoint has been written; the paths of those that are to go."""
         gone = self._settle(trial, None)

@@ -109,13 +109,13 @@ def test_C14_a_population_with_few_alive_at_once(run: Run, trainable: Any) -> No
 @pytest.mark.parametrize("alive", [0, 2])
 def test_C14_hyperband_puts_suspended_trials_away_and_restores_them(run: Run, trainable: Any, alive: int) -> None:
     scheduler = HyperBandScheduler("training_iteration", max_t=9, reduction_factor=3)
-    rates = list(range(9, 0, -1))  # the best are paused first
+    rates = list(range(9, 0, -1))  # the best are paused first, so they are the ones put away
     analysis = run(
         trainable,
         config={"x": tune.grid_search([float(rate) for rate in rates])},
         metric="value",
         mode="max",
-        max_concurrent_trials=2,
+        max_concurrent_trials=1,
         max_suspended=alive,
         scheduler=scheduler,
         checkpoint_config=tune.CheckpointConfig(num_to_keep=1),

@@ -252,3 +252,14 @@ def test_K4_a_resumed_run_knows_the_earlier_scores(tmp_path: Path, executor: str
     (trial,) = second.trials
     assert trial.last_result["training_iteration"] == 5
     assert [score for _, score in second.get_trial_checkpoints_paths(trial, "nested/score")] == [5.0, 4.0]
+
+
+def test_one_that_somebody_is_about_to_go_on_from_stays_until_let_go() -> None:
+    rule = Retention(CheckpointConfig(num_to_keep=1))
+    rule.saved(0, 1, "a")
+    rule.hold("a")
+    rule.hold("a")
+    assert rule.saved(0, 2, "b") == []
+    assert rule.let_go("a") == []
+    assert rule.let_go("a") == ["a"]
+    assert rule.let_go("b") == []

@@ -277,6 +277,9 @@ class ProcessExecutor(Executor):
         if slot is None:
             return False
         payload = pack(job)
+        for other in self._slots.values():
+            if other.job == job.trial:  # an earlier attempt failed there; that worker still clears up behind it
+                other.job = -1
         try:
             slot.order(_core.KIND_RUN_ONE, job.trial, 0, payload)
         except ValueError as error:
