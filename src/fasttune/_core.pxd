@@ -514,7 +514,7 @@ cdef struct TpeDim:
 cdef struct TpeTrial:         # what came of a row
     double loss
     int64_t step
-    int state                 # TPE_PENDING, TPE_DONE, TPE_FAILED
+    int state                 # TPE_PENDING, TPE_DONE, TPE_FAILED, TPE_DROPPED
 
 
 cdef struct TpeGroup:         # dimensions that are part of the same configs
@@ -593,6 +593,7 @@ cdef class Tpe:               # rows 0 to n - 1 of n_dims units each
     cdef Py_ssize_t append(self) except -1
     cdef int write(self, Py_ssize_t row, numbers) except -1
     cdef int check_pending(self, Py_ssize_t row) except -1
+    cdef void settle(self, Py_ssize_t row) noexcept nogil
     cdef void rank(self, Py_ssize_t row) noexcept nogil
     cdef void rank_again(self) noexcept nogil
     cdef int64_t steps_of(self, const TpeTrial *trial) noexcept nogil

@@ -30,4 +30,4 @@ def test_wine_halving_spends_what_it_planned(tmp_path: Path) -> None:
 def test_cancer_bohb_hears_the_budgets(tmp_path: Path) -> None:
     told = run_example("cancer_bohb.py", tmp_path, "--max-t", "9")
     assert "trials by the epochs they got: {1: 6, 3: 5, 9: 6}" in told
-    assert "results heard by budget: {1:" in told
+    assert "results by budget: {1:" in told

@@ -61,6 +61,7 @@ cdef enum:
     TPE_PENDING = 0
     TPE_DONE = 1
     TPE_FAILED = 2
+    TPE_DROPPED = 3
 
 cdef enum:
     TPE_UNKNOWN = -1      # step of a trial that ended early, at a step that nobody knows

@@ -109,7 +109,7 @@ cdef class Pasha(Promotion):
         return 0
 
     cdef void drop(self, uint32_t slot) noexcept nogil:
-        cdef uint32_t i
+        cdef int i
         for i in range(MEMBERS):
             if self.apart[slot * MEMBERS + i] == self.apart[slot * MEMBERS + i]:
                 ordered_remove(&self.distances, self.apart[slot * MEMBERS + i])

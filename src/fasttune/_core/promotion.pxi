@@ -147,11 +147,12 @@ cdef class Promotion:
 
     def __dealloc__(self):
         cdef uint64_t i
-        for i in range(MAX_RUNGS):
-            PyMem_RawFree(self.rungs[i].entries)
-            PyMem_RawFree(self.rungs[i].inside)
-            PyMem_RawFree(self.rungs[i].outside)
-            PyMem_RawFree(self.rungs[i].free)
+        cdef int k
+        for k in range(MAX_RUNGS):
+            PyMem_RawFree(self.rungs[k].entries)
+            PyMem_RawFree(self.rungs[k].inside)
+            PyMem_RawFree(self.rungs[k].outside)
+            PyMem_RawFree(self.rungs[k].free)
         for i in range(self.room):
             PyMem_RawFree(self.trials[i].curve)
         PyMem_RawFree(self.trials)

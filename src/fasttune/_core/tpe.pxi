@@ -203,13 +203,8 @@ cdef class Tpe:
         """What came of a row: its last loss, and the step that it came to (or WHOLE, UNKNOWN). Rows rank by their steps,
         the most first, and then by their losses, the least first; of equal ones the one told first."""
         self.check_pending(row)
-        cdef Py_ssize_t k
         cdef TpeTrial *trial = self.trials + row
-        for k in range(self.n_pending):
-            if self.pending[k] == row:
-                self.n_pending -= 1
-                memmove(self.pending + k, self.pending + k + 1, (self.n_pending - k) * sizeof(int32_t))
-                break
+        self.settle(row)
         trial.state = TPE_FAILED if failed or loss != loss else TPE_DONE
         trial.step = step
         trial.loss = loss
@@ -223,6 +218,21 @@ cdef class Tpe:
                 return
         self.n_whole += step == TPE_WHOLE
         self.rank(row)
+
+    def drop(self, Py_ssize_t row):
+        """Nothing will be told of a row: it counts for nothing any more."""
+        self.check_pending(row)
+        self.settle(row)
+        self.trials[row].state = TPE_DROPPED
+
+    cdef void settle(self, Py_ssize_t row) noexcept nogil:
+        """The row is not pending any more."""
+        cdef Py_ssize_t k
+        for k in range(self.n_pending):
+            if self.pending[k] == row:
+                self.n_pending -= 1
+                memmove(self.pending + k, self.pending + k + 1, (self.n_pending - k) * sizeof(int32_t))
+                break
 
     cdef void rank(self, Py_ssize_t row) noexcept nogil:
         cdef int g
@@ -634,10 +644,11 @@ cdef class Tpe:
         for k in range(self.n_told):
             trial = self.trials + self.told[k]
             ends.append((self.told[k], trial.step, trial.loss, trial.state == TPE_FAILED))
+        dropped = [k for k in range(self.n) if self.trials[k].state == TPE_DROPPED]
         units = PyBytes_FromStringAndSize(<char *>self.units, self.n * self.n_dims * sizeof(double))
-        return restored_tpe, (*self.given, self.options, units, ends)
+        return restored_tpe, (*self.given, self.options, units, ends, dropped)
 
-    def restore(self, bytes units, ends):
+    def restore(self, bytes units, ends, dropped=()):
         """Take over the rows of another one with the same dimensions, as ``__reduce__`` wrote them."""
         cdef Py_ssize_t row, width = self.n_dims * sizeof(double)
         for row in range(len(units) // max(1, width)):
@@ -646,10 +657,12 @@ cdef class Tpe:
             self.hashes[row] = self.hash_of(self.units + row * self.n_dims)
         for end in ends:
             self.tell(*end)
+        for row in dropped:
+            self.drop(row)
 
 
-def restored_tpe(dims, seed, options, units, ends):
+def restored_tpe(dims, seed, options, units, ends, dropped=()):
     """A ``Tpe`` that goes on where another was when it was pickled."""
     made = Tpe(dims, seed, **options)
-    made.restore(units, ends)
+    made.restore(units, ends, dropped)
     return made

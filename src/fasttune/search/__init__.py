@@ -17,6 +17,7 @@ from fasttune.search.repeater import Repeater as Repeater
 from fasttune.search.search_generator import SearchGenerator as SearchGenerator
 
 if TYPE_CHECKING:
+    from fasttune.search.bohb import TuneBOHB as TuneBOHB
     from fasttune.search.cmaes import CMAESearch as CMAESearch
     from fasttune.search.evolution import EvolutionSearch as EvolutionSearch
     from fasttune.search.gp import GPSearch as GPSearch
@@ -33,10 +34,12 @@ _HOME = {
     "QuasiRandomSearch": "quasi_random",
     "SobolSearch": "quasi_random",
     "TPESearch": "tpe",
+    "TuneBOHB": "bohb",
 }
 # What ``create_searcher`` calls them: a class of ``_HOME`` or of this module, or "module:class" for an adapter.
 _NAMES = {
     "bayesopt": "bayesopt:BayesOptSearch",
+    "bohb": "TuneBOHB",
     "cmaes": "CMAESearch",
     "evolution": "EvolutionSearch",
     "gp": "GPSearch",
@@ -55,7 +58,6 @@ _WITHOUT_ADAPTER = frozenset(
     [
         "ax",
         "blendsearch",
-        "bohb",
         "cfo",
         "dragonfly",
         "hebo",
@@ -79,6 +81,7 @@ __all__ = [
     "Searcher",
     "SobolSearch",
     "TPESearch",
+    "TuneBOHB",
     "create_searcher",
 ]
 

@@ -13,10 +13,9 @@ from typing import Any
 
 from fasttune import _core
 from fasttune.search.base import Metric, Mode
-from fasttune.search.dimensions import CATEGORICAL, FLOAT, INTEGER, NORMAL, Dimensions, Numbers
+from fasttune.search.dimensions import Dimensions, Numbers
+from fasttune.search.parzen import Parzen
 from fasttune.search.space_searcher import FAILED, PRUNED, SpaceSearcher, Told
-
-KIND = {FLOAT: _core.Tpe.FLOAT, INTEGER: _core.Tpe.INTEGER, CATEGORICAL: _core.Tpe.CATEGORICAL, NORMAL: _core.Tpe.UNIT}
 
 
 class TPESearch(SpaceSearcher):
@@ -54,7 +53,7 @@ class TPESearch(SpaceSearcher):
         prior_weight: float = 1.0,
         seed: int | None = None,
     ) -> None:
-        _at_least(1, n_initial_points=n_initial_points, n_candidates=n_candidates, most_good=most_good)
+        at_least(1, n_initial_points=n_initial_points, n_candidates=n_candidates, most_good=most_good)
         if not 0 < gamma < 1:
             raise ValueError(f"gamma, the share of good trials, must be > 0 and < 1, got {gamma!r}")
         if not 0 < prior_weight < float("inf"):
@@ -79,9 +78,8 @@ class TPESearch(SpaceSearcher):
                 f"{type(self).__name__} optimises one metric, got {self._metric!r} with modes {self._mode!r}. "
                 "OptunaSearch takes several."
             )
-        rules = [(KIND[one.kind], one.low, one.high, one.log, one.q, one.parent, one.option) for one in dimensions]
-        self._model = _core.Tpe(rules, self._seed, **self._settings)
-        self._normals = [k for k, one in enumerate(dimensions) if one.kind == NORMAL]
+        self._parzen = Parzen(dimensions)
+        self._model = self._parzen.model(self._seed, **self._settings)
         points = latin_hypercube(self.n_initial_points, len(dimensions), self._seed)
         self._first = [dimensions.from_units(point) for point in reversed(points)]
 
@@ -89,36 +87,23 @@ class TPESearch(SpaceSearcher):
         assert self.dimensions is not None
         if self._model.n_finished < self.n_initial_points:
             numbers = self._first.pop() if self._first else self.dimensions.draw(self._asked)
-            row = self._model.add(self._to_model(numbers))
+            row = self._model.add(self._parzen.inward(numbers))
         else:
             row, numbers = self._model.ask(self._asked)
-            for k in self._normals:
-                unit = numbers[k]
-                numbers[k] = None if unit is None else self.dimensions[k].value(unit)
+            numbers = self._parzen.outward(numbers)
         self._rows[trial_id] = row
         return numbers
-
-    def _to_model(self, numbers: Numbers) -> Numbers:
-        """As the core has them: of normal dimensions it knows only the place in [0, 1]."""
-        if not self._normals:
-            return numbers
-        assert self.dimensions is not None
-        out = list(numbers)
-        for k in self._normals:
-            number = numbers[k]
-            out[k] = None if number is None else self.dimensions[k].unit(number)
-        return out
 
     def replay(self, trial_id: str, suggestion: dict[str, Any]) -> dict[str, Any]:
         made = super().replay(trial_id, suggestion)
         if trial_id in self._rows:
-            self._model.change(self._rows[trial_id], self._to_model(self._live[trial_id]))
+            self._model.change(self._rows[trial_id], self._parzen.inward(self._live[trial_id]))
         return made
 
     def _tell(self, trial_id: str | None, numbers: Numbers, told: Told) -> None:
         row = self._rows.pop(trial_id, -1) if trial_id is not None else -1
         if row < 0:
-            row = self._model.add(self._to_model(numbers))
+            row = self._model.add(self._parzen.inward(numbers))
         step = told.step or (_core.Tpe.UNKNOWN if told.outcome == PRUNED else _core.Tpe.WHOLE)
         self._model.tell(row, step, told.loss, told.outcome == FAILED)
 
@@ -134,7 +119,8 @@ def latin_hypercube(n: int, dimensions: int, seed: int) -> list[list[float]]:
     return [list(point) for point in zip(*columns, strict=True)]
 
 
-def _at_least(least: int, **given: int) -> None:
+def at_least(least: int, **given: int) -> None:
+    """Raise ValueError unless each of ``given`` is an integer that is not less."""
     for name, value in given.items():
         if not isinstance(value, int) or value < least:
             raise ValueError(f"{name} must be an integer >= {least}, got {value!r}")

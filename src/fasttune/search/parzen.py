@@ -1,0 +1,43 @@
+"""Between the numbers of searchers and those of the compiled Parzen estimators (``_core/tpe.pxi``).
+
+The core knows normal dimensions only as their place in [0, 1]; all others have the same numbers here and there.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fasttune import _core
+from fasttune.search.dimensions import CATEGORICAL, FLOAT, INTEGER, NORMAL, Dimensions, Numbers
+
+KIND = {FLOAT: _core.Tpe.FLOAT, INTEGER: _core.Tpe.INTEGER, CATEGORICAL: _core.Tpe.CATEGORICAL, NORMAL: _core.Tpe.UNIT}
+
+
+class Parzen:
+    """The dimensions of a space as the core has them."""
+
+    def __init__(self, dimensions: Dimensions) -> None:
+        self._dimensions = dimensions
+        self._normals = [k for k, one in enumerate(dimensions) if one.kind == NORMAL]
+
+    def model(self, seed: int, **settings: Any) -> _core.Tpe:
+        """A model that has not seen anything."""
+        rules = [(KIND[d.kind], d.low, d.high, d.log, d.q, d.parent, d.option) for d in self._dimensions]
+        return _core.Tpe(rules, seed, **settings)
+
+    def inward(self, numbers: Numbers) -> Numbers:
+        """Numbers of a config as the core has them."""
+        if not self._normals:
+            return numbers
+        out = list(numbers)
+        for k in self._normals:
+            number = numbers[k]
+            out[k] = None if number is None else self._dimensions[k].unit(number)
+        return out
+
+    def outward(self, numbers: Numbers) -> Numbers:
+        """What the core suggests, as numbers of a config; the list is changed."""
+        for k in self._normals:
+            unit = numbers[k]
+            numbers[k] = None if unit is None else self._dimensions[k].value(unit)
+        return numbers
