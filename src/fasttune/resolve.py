@@ -79,7 +79,10 @@ def resolve(experiments: list[Experiment], call: Call) -> RunSpec:
     reporter = resolve_reporter(call.progress_reporter, metric, mode, call.verbose)
     # What changes something comes last, so that a run that is refused can be corrected and tried again.
     scheduler = resolve_scheduler(call.scheduler, metric, mode, first.public_spec)
-    searcher = resolve_searcher(call.search_alg, metric, mode, first, call.max_concurrent, seed)
+    search_alg = call.search_alg
+    if isinstance(search_alg, str) and search_alg.lower() == "auto":
+        search_alg = chosen_searcher(first, metric, scheduler, verbose)
+    searcher = resolve_searcher(search_alg, metric, mode, first, call.max_concurrent, seed)
     check_searcher_wanted(searcher, scheduler)
     folder = place.folder()
     metric, mode = steering_metric(metric, mode, scheduler, searcher)
@@ -284,6 +287,24 @@ def check_searcher_wanted(searcher: object, scheduler: TrialScheduler) -> None:
         )
 
 
+def chosen_searcher(experiment: Experiment, metric: str | None, scheduler: TrialScheduler, verbose: int) -> str:
+    """The name of the searcher that suits, and a line that says why."""
+    from .schedulers import HyperBandForBOHB
+    from .search.auto import choose
+
+    choice = choose(
+        experiment.config,
+        experiment.num_samples,
+        has_metric=isinstance(metric, str),
+        has_budgets=isinstance(scheduler, HyperBandForBOHB),
+    )
+    if not scheduler.takes_searcher:
+        return "random"
+    if verbose > 0:
+        print(f'fasttune: search_alg="auto" is "{choice.name}": {choice.why}')
+    return choice.name
+
+
 def resolve_searcher(
     search_alg: Searcher | SearchAlgorithm | str | None,
     metric: str | None,
@@ -293,12 +314,12 @@ def resolve_searcher(
     seed: int,
 ) -> Searcher | SearchAlgorithm:
     """The searcher, told metric, mode and space, and limited; random and grid search if there is none."""
-    from .search import BasicVariantGenerator, SearchAlgorithm, Searcher, SearchGenerator, create_searcher
+    from .search import BasicVariantGenerator, SearchAlgorithm, Searcher, SearchGenerator, seeded_searcher
 
     if search_alg is None:
         return BasicVariantGenerator(random_state=seed)
     if isinstance(search_alg, str):
-        search_alg = create_searcher(search_alg)
+        search_alg = seeded_searcher(search_alg, seed)
     if isinstance(search_alg, SearchGenerator):
         search_alg = search_alg.searcher
     if not isinstance(search_alg, (Searcher, SearchAlgorithm)):

@@ -182,6 +182,43 @@ class ExperimentAnalysis:
         best = self.get_best_trial(metric, mode, scope, filter_nan_and_inf)
         return best.logdir if best else None
 
+    def pareto_front(self, metrics: Mapping[str, str] | None = None, scope: str = "last") -> list[Trial]:
+        """The trials that no other trial beats: none is at least as good in every metric and better in one.
+
+        They come by the first metric, best first; trials without a finite value of each metric are left out.
+
+        Args:
+            metrics: "min" or "max" for each metric, e.g. ``{"loss": "min", "accuracy": "max"}``; None: the experiment's
+                own metric alone, which gives the best trials.
+            scope: which value of a trial counts, as for ``get_best_trial``.
+
+        Raises:
+            ValueError: no metrics, a mode that is neither "min" nor "max", or an unknown scope.
+        """
+        import numpy as np
+
+        from fasttune.analysis.pareto import pareto_front
+
+        wanted = {self._metric(None): self._mode(None)} if metrics is None else dict(metrics)
+        if not wanted:
+            raise ValueError('pareto_front needs metrics, e.g. {"loss": "min", "seconds": "min"}')
+        for mode in wanted.values():
+            check_mode(mode)
+        if scope not in SCOPES:
+            raise ValueError(f"scope must be one of {', '.join(SCOPES)}, got {scope!r}")
+        chosen = np.array(self._indices, dtype=np.int64)
+        columns = []
+        for metric, mode in wanted.items():
+            trials, scores = self._columns.scores(metric, mode, scope)
+            column = np.full(int(max(chosen.max(initial=-1), trials.max(initial=-1))) + 1, np.nan)
+            column[trials] = -scores if mode == "max" else scores
+            columns.append(column[chosen])
+        losses = np.column_stack(columns)
+        usable = np.isfinite(losses).all(axis=1)
+        if not usable.any() and len(chosen):
+            _logger().warning("The Pareto front is empty: no trial has finite values of %s", ", ".join(wanted))
+        return [Trial(self._source, int(i)) for i in chosen[usable][pareto_front(losses[usable])]]
+
     @property
     def best_trial(self) -> Trial | None:
         """The best trial by the default metric and mode, judged by its last value of it.

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 SHORTEST, STEP = 200, 100  # windows of the last 200, 300, ... observations are compared
 FITTED = 200  # observations that the kernel's parameters are fitted to
 RESTARTS, CANDIDATES = 10, 200
+FARTHEST = 1e6  # ranges of the scores seen: from there on nothing is known, however far it is
 START = (0.0, 0.0, -2.197, -3.0)  # log variance 1, log length 1, logit of eps 0.1, log noise
 LIMITS = ((-5.0, 5.0), (-5.0, 3.0), (-8.0, 2.0), (-8.0, 1.0))
 
@@ -46,7 +47,7 @@ def next_point(
     t = rows[:, 0] / interval
     x = np.column_stack([(rows[:, 1] - rows[:, 1].min()) / spread, (rows[:, 2:-1] - low) / width])
     y = (rows[:, -1] - rows[:, -1].mean()) / max(float(rows[:, -1].std()), 1e-12)
-    here = (score - rows[:, 1].min()) / spread
+    here = float(np.clip((score - rows[:, 1].min()) / spread, -FARTHEST, FARTHEST))
     process = Process(t, x, y)
     pending = [np.r_[here, (np.asarray(point) - low) / width] for point in chosen]
     unit = process.best(now / interval, here, pending, len(bounds), np.random.default_rng(seed))

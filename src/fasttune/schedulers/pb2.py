@@ -89,7 +89,7 @@ class PB2(PopulationBasedTraining):
         before = self._seen.get(trial.index)
         if before is not None and before.point == now.point and time > before.time:
             change = (score - before.score) / (time - before.time)
-            if math.isfinite(change):
+            if abs(change) < HUGE and abs(before.score) < HUGE:
                 self._changes.append((time, before.score, *now.point, change))
                 del self._changes[:-LONGEST]
         self._seen[trial.index] = now
@@ -114,7 +114,7 @@ class PB2(PopulationBasedTraining):
 
     def _choose(self, now: float, score: float, rng: random.Random) -> tuple[float, ...]:
         """The next point, in the units of the bounds."""
-        if len(self._changes) < 2 or not math.isfinite(score):
+        if len(self._changes) < 2 or not abs(score) < HUGE:
             return tuple([rng.uniform(low, high) for low, high in self._bounds.values()])
         from fasttune.schedulers.bandit import next_point
 
@@ -127,6 +127,7 @@ class PB2(PopulationBasedTraining):
 
 
 LONGEST = 1000  # changes that are kept
+HUGE = 1e100  # scores and changes beyond it (or NaN) are not learnt from: their squares are no numbers
 
 
 def bounds_of(bounds: Mapping[str, Any], above: Place = ()) -> Iterator[tuple[Place, tuple[float, float]]]:

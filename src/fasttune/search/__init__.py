@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fasttune.search.base import SearchAlgorithm as SearchAlgorithm
 from fasttune.search.base import Searcher as Searcher
+from fasttune.search.base import Suggestion as Suggestion
 from fasttune.search.basic_variant import BasicVariantGenerator as BasicVariantGenerator
 from fasttune.search.concurrency_limiter import ConcurrencyLimiter as ConcurrencyLimiter
 from fasttune.search.repeater import Repeater as Repeater
@@ -80,9 +81,11 @@ __all__ = [
     "SearchGenerator",
     "Searcher",
     "SobolSearch",
+    "Suggestion",
     "TPESearch",
     "TuneBOHB",
     "create_searcher",
+    "seeded_searcher",
 ]
 
 
@@ -104,6 +107,17 @@ def create_searcher(search_alg: str, **kwargs: Any) -> Any:
             f"Names that work: {known}; or pass a subclass of Searcher."
         )
     raise ValueError(f"search_alg must be one of {known}, got {search_alg!r}")
+
+
+def seeded_searcher(search_alg: str, seed: int) -> Any:
+    """``create_searcher`` with a run's seed, for those that have one."""
+    import inspect
+
+    wanted = search_alg.lower() if isinstance(search_alg, str) else ""
+    made = _class_of(_NAMES[wanted]) if wanted in _NAMES else None
+    known = inspect.signature(made).parameters if made is not None else ()
+    name = next((one for one in ("seed", "random_state", "random_state_seed") if one in known), None)
+    return create_searcher(search_alg, **({} if name is None else {name: seed}))
 
 
 def _class_of(name: str) -> Any:

@@ -10,7 +10,7 @@ import os
 import pickle
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 Metric = str | Sequence[str] | None
 Mode = str | Sequence[str] | None
@@ -43,6 +43,13 @@ class SearchAlgorithm:
     def set_max_concurrency(self, max_concurrent: int) -> bool:
         """Whether the algorithm itself keeps to this number of trials at a time."""
         return False
+
+
+class Suggestion(NamedTuple):
+    """What ``Searcher.ask`` gives out."""
+
+    trial_id: str
+    config: dict[str, Any]
 
 
 class Searcher:
@@ -100,6 +107,49 @@ class Searcher:
     ) -> None:
         """A trial ended: with its last result, or without one, or with an error."""
         raise NotImplementedError(f"{type(self).__name__} must define on_trial_complete()")
+
+    # -- ask and tell, without a run -----------------------------------------------------------------------------------
+
+    def ask(self) -> Suggestion | None:
+        """The next config to evaluate, whole, for a loop of your own; ``tell`` what came of it. None: not before more is
+        told. The searcher needs its space, metric and mode.
+
+        Raises:
+            LookupError: there are no more configs.
+        """
+        number = self._asked_here = getattr(self, "_asked_here", -1) + 1
+        trial_id = f"{number:05d}"
+        suggestion = self.suggest(trial_id)
+        if suggestion is None:
+            self._asked_here -= 1
+            return None
+        if not isinstance(suggestion, dict):
+            raise LookupError(f"{type(self).__name__} has no more configs to suggest")
+        return Suggestion(trial_id, self.whole_config(trial_id, suggestion))
+
+    def tell(self, asked: Suggestion | str, result: Any = None, *, error: bool = False) -> None:
+        """What came of a suggestion (or its ``trial_id``): the metric's value, one value for each metric, or a dict of
+        metrics. ``error=True``: it failed."""
+        self.on_trial_complete(_id_of(asked), None if result is None else self._as_result(result), error=error)
+
+    def report(self, asked: Suggestion | str, result: Any) -> None:
+        """A result on the way, for searchers that learn from these; ``tell`` the last one."""
+        self.on_trial_result(_id_of(asked), self._as_result(result))
+
+    def whole_config(self, trial_id: str, suggestion: dict[str, Any]) -> dict[str, Any]:
+        """A suggestion that was just made, with what the space has besides."""
+        return suggestion
+
+    def _as_result(self, result: Any) -> dict[str, Any]:
+        if isinstance(result, Mapping):
+            return dict(result)
+        if self.metric is None:
+            raise ValueError(f"{type(self).__name__} has no metric: tell it a dict of metrics, or make it with metric=...")
+        names = [self.metric] if isinstance(self.metric, str) else list(self.metric)
+        values = [result] if isinstance(self.metric, str) else list(result)
+        if len(names) != len(values):
+            raise ValueError(f"{type(self).__name__} has the metrics {names}, and was told {len(values)} values")
+        return dict(zip(names, values, strict=True))
 
     def on_pause(self, trial_id: str) -> None:
         """A trial was paused (BOHB)."""
@@ -221,3 +271,7 @@ def _dumps(state: Any) -> bytes:
 
         data: bytes = cloudpickle.dumps(state)
         return data
+
+
+def _id_of(asked: Suggestion | str) -> str:
+    return asked if isinstance(asked, str) else asked.trial_id

@@ -66,6 +66,9 @@ class ConcurrencyLimiter(Searcher):
             self.live_trials.add(trial_id)
         return suggestion
 
+    def whole_config(self, trial_id: str, suggestion: dict[str, Any]) -> dict[str, Any]:
+        return self.searcher.whole_config(trial_id, suggestion)
+
     def replay(self, trial_id: str, suggestion: dict[str, Any]) -> dict[str, Any]:
         if self._is_limiting:
             self.live_trials.add(trial_id)

@@ -160,6 +160,10 @@ class SpaceSearcher(Searcher):
         self._asked += 1
         return suggestion
 
+    def whole_config(self, trial_id: str, suggestion: dict[str, Any]) -> dict[str, Any]:
+        assert self.dimensions is not None
+        return self.dimensions.config(self._live[trial_id], self._asked - 1)
+
     def _next(self, trial_id: str) -> Numbers | str | None:
         if self.dimensions is None or not self._begun:
             raise RuntimeError(

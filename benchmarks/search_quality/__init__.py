@@ -1,0 +1,1 @@
+"""How good and how fast searchers are, side by side: ``python -m benchmarks.search_quality``."""
