@@ -620,12 +620,9 @@ class TuneLoop:
             warnings.warn(f"the table 'trials' is missing: {error}", RuntimeWarning, stacklevel=2)
 
     def _write_files(self) -> None:
-        """What the scheduler wants to leave in the experiment's folder; a file is whole or the one before."""
+        """What the scheduler wants to leave in the experiment's folder."""
         for name, text in self.state.scheduler.files(self.state).items():
-            path = os.path.join(self.spec.path, name)
-            with open(f"{path}.writing", "w", encoding="utf-8") as file:
-                file.write(text)
-            os.replace(f"{path}.writing", path)
+            self.storage.write_file(name, text)
 
     # -- callbacks and reports -----------------------------------------------------------------------------------------
 

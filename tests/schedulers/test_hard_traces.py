@@ -58,7 +58,7 @@ def small(name: str) -> TrialScheduler | None:
     return None if {one.name for one in needed} - given_.keys() else create_scheduler(name, **given_)
 
 
-def run(name: str, plan: list[Any], workers: int, max_failures: int) -> Any:
+def run(name: str, plan: list[Any], workers: int, max_failures: int, *, quiet: bool = True) -> Any:
     failed: set[int] = set()
 
     def curve(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -74,7 +74,8 @@ def run(name: str, plan: list[Any], workers: int, max_failures: int) -> Any:
             yield {"t": t, "score": value}
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+        if quiet:
+            warnings.simplefilter("ignore")
         return tune.simulate(
             curve,
             {"trial": tune.grid_search(list(range(len(plan)))), "x": 0.5},
@@ -111,18 +112,20 @@ def test_every_scheduler_ends_every_trial_and_decides_alike_again(
     check(name, plan, workers, max_failures)
 
 
-# PB2 fits a Gaussian process at every copy: fewer and shorter traces, on which time goes on.
-forward = st.lists(
-    st.lists(st.one_of(st.tuples(values, st.sampled_from([1.0, 2.0, 5.0])), st.just("error")), max_size=8),
-    min_size=1,
-    max_size=5,
-)
-
-
-@settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow], deadline=None)
-@given(plan=forward, workers=st.integers(1, 4), max_failures=st.integers(0, 1))
+# PB2 fits a Gaussian process at every copy, about 20 ms: fewer traces.
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(plan=populations, workers=st.integers(1, 4), max_failures=st.integers(0, 1))
 def test_pb2_ends_every_trial_and_decides_alike_again(plan: list[Any], workers: int, max_failures: int) -> None:
     check("pb2", plan, workers, max_failures)
+
+
+@pytest.mark.parametrize("name", ["pbt", "pb2"])
+def test_trials_that_get_worse_do_not_go_back_for_ever(name: str) -> None:
+    """Each goes back in turn to where another was good, and would never be at the end of its training."""
+    scores = [[1.0, 6.0, -6.0, -2.0], [1.0, 6.0, -5.0, -2.0], [3.0, 8.0, -5.8, -4.0]]
+    with pytest.warns(RuntimeWarning, match="got no further, because the scores"):
+        made = run(name, [[(score, 1.0) for score in curve] for curve in scores], 1, 0, quiet=False)
+    assert [trial.last_result["t"] for trial in made.trials] == [4.0, 4.0, 4.0]
 
 
 @pytest.mark.parametrize("name", names())

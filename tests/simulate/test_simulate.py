@@ -354,3 +354,19 @@ def test_C12_resources_are_shared_out_in_virtual_time() -> None:
     assert lengths(made) == [5, 10, 15, 20]  # nothing is done twice
     assert made.epochs == 50
     assert {n: max(amounts) for n, amounts in seen.items()} == {4: 2.0, 3: 3.0, 2: 4.0, 1: 8.0}
+
+
+def test_a_simulation_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    tune.simulate(
+        lambda config: ({"loss": config["lr"] + t} for t in range(8)),
+        {"lr": tune.uniform(0, 1)},
+        num_samples=8,
+        metric="loss",
+        mode="min",
+        scheduler=tune.schedulers.PopulationBasedTraining(
+            time_attr="training_iteration", perturbation_interval=2, hyperparam_mutations={"lr": tune.uniform(0, 1)}
+        ),
+        workers=8,
+    )
+    assert list(tmp_path.iterdir()) == []

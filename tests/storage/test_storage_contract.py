@@ -40,6 +40,20 @@ def test_entries_come_back_in_their_order(storage: Storage) -> None:
         assert list(storage.read(after)) == ENTRIES[after:]
 
 
+def test_a_text_file_is_left_beside_the_journal_or_nowhere(
+    storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    for text in ("first\n", "then\n"):
+        storage.write_file("story.txt", text)
+        if not isinstance(storage, MemoryStorage):
+            assert (tmp_path / "story.txt").read_text() == text
+    assert list(elsewhere.iterdir()) == []
+    assert not list(tmp_path.glob("*.writing"))
+
+
 def test_positions_are_those_behind_the_last_entries(storage: Storage) -> None:
     storage.append(ENTRIES)
     assert storage.positions() == {0: 0, 1: 24, 2: 16}

@@ -22,6 +22,8 @@ from fasttune.schedulers.explore import Explorer, completed, original_tag, pertu
 from fasttune.trial import Trial
 
 WAITING = ("PENDING", "PAUSED")
+FARTHEST = 2.0**53  # perturbation intervals; times may be infinite
+PATIENCE = 10  # copies that a trial may make without getting any further
 
 
 class PopulationBasedTraining(TrialScheduler):
@@ -51,6 +53,10 @@ class PopulationBasedTraining(TrialScheduler):
         synch: all trials wait at a perturbation for the last one, and are compared then.
         clip: keep perturbed numbers inside their domain. As in Ray Tune and in the paper they may leave it otherwise.
         seed: of the choice of donors and of what is explored.
+
+    A copy goes back to where its donor has saved. When training only makes scores worse, trials could go back to the
+    same good checkpoint in turn and never end: a trial that has copied ten times and has not got a perturbation
+    interval further since goes on with what it has, and a warning says so once.
 
     A donor is drawn from the upper quantile; one that was not in it at its own last perturbation has not saved for it,
     and nothing is copied then. Of equal scores the one that came later ranks lower: trials in lock step still exploit.
@@ -110,7 +116,9 @@ class PopulationBasedTraining(TrialScheduler):
         self._live: dict[int, Trial] = {}  # in the order of their adding
         self._behind = 0  # live trials that have not reached the next synchronous perturbation
         self._explored: dict[int, int] = {}  # how often, per trial
+        self._laps: dict[int, tuple[int, int]] = {}  # trial -> the last interval in which it copied, copies since then
         self._warned = False
+        self._warned_of_circles = False
         self.num_checkpoints = 0
         self.num_perturbations = 0
 
@@ -230,11 +238,14 @@ class PopulationBasedTraining(TrialScheduler):
     def _exploit(self, trial: Trial) -> bool:
         """Order that the trial goes on where one of the upper quantile has saved. Whether there was one."""
         population, i = self.population, trial.index
+        if self._goes_in_circles(trial):
+            return False
         rng = self._generator(i)
         k = population.quantile_size
         donor_index = population.at(len(population) - k + rng.randrange(k))
         if not population.was_upper(donor_index):
             return False
+        self._laps[i] = (self._laps[i][0], self._laps[i][1] + 1)
         donor = self._live[donor_index]
         config = self.new_config(trial, donor, rng)
         tag = perturbed_tag(trial.experiment_tag, config, self._mutations)
@@ -242,6 +253,25 @@ class PopulationBasedTraining(TrialScheduler):
         population.take_over(i, donor_index)
         self._wait(i)
         self.num_perturbations += 1
+        return True
+
+    def _goes_in_circles(self, trial: Trial) -> bool:
+        """Whether it has copied too often since it last got further than ever before."""
+        lap = math.floor(min(self.population.trained(trial.index) / self._interval, FARTHEST))
+        furthest, copies = self._laps.get(trial.index, (lap, 0))
+        if lap > furthest:
+            furthest, copies = lap, 0
+        self._laps[trial.index] = (furthest, copies)
+        if copies < PATIENCE:
+            return False
+        if not self._warned_of_circles:
+            self._warned_of_circles = True
+            warnings.warn(
+                f"{type(self).__name__}: trial {trial.trial_id} copied {copies} times and got no further, because the "
+                f"scores ({self.metric}) get worse as training goes on; it goes on now without copying",
+                RuntimeWarning,
+                stacklevel=2,
+            )
         return True
 
     def _generator(self, i: int) -> random.Random:

@@ -45,6 +45,9 @@ class Storage(ABC):
     def write_table(self, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:  # noqa: B027
         """Replace the table ``trials`` that people read; a storage without tables ignores it."""
 
+    def write_file(self, name: str, text: str) -> None:  # noqa: B027
+        """Leave a text file beside the journal, whole or as it was before; a storage without a folder ignores it."""
+
     def mend(self) -> bool:
         """Put everything from the first damaged entry on aside, so that what is appended next can be read.
 

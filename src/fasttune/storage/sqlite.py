@@ -232,6 +232,12 @@ class SqliteStorage(Storage):
         except sqlite3.DatabaseError as error:
             raise OSError(f"cannot write {self.path}: {error}") from error
 
+    def write_file(self, name: str, text: str) -> None:
+        path = os.path.join(os.path.dirname(self.path), name)
+        with open(f"{path}.writing", "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(f"{path}.writing", path)
+
     def has_table(self) -> bool:
         return (
             self.connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'trials'").fetchone()
