@@ -166,8 +166,9 @@ class Orders:
             self._state.let_go(found[0])
 
     def _warn(self, i: int, source: int) -> None:
-        """Say, once, that a change could not be carried out."""
-        if self._warned:
+        """Say, once, that a change could not be carried out. A class saves when it is told to: if it has not, it was
+        killed before it could, and there is nothing that its user should change."""
+        if self._warned or self._state.is_class(source):
             return
         self._warned = True
         import warnings
@@ -177,7 +178,7 @@ class Orders:
         warnings.warn(
             f"{trials[i]} was to go on from a checkpoint, and {whose} none: it stays as it was. A function must report "
             "checkpoints (tune.report(..., checkpoint=...)) for a scheduler that lets trials copy one another or "
-            "changes them; a class saves by itself. This is said once",
+            "changes them. This is said once",
             RuntimeWarning,
             stacklevel=2,
         )

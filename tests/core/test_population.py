@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 import sys
 from array import array
 from pathlib import Path
@@ -51,6 +52,35 @@ def test_C7_every_decision_is_that_of_the_slow_rule(trace, fraction, interval, b
         k = fast.quantile_size
         assert [fast.at(j) for j in range(k)] == lower
         assert [fast.at(len(fast) - k + j) for j in range(k)] == upper
+
+
+def test_C7_ten_thousand_random_populations_are_ranked_as_the_slow_rule_ranks_them():
+    """Longer lives than the ones above: reports, copies, and trials that leave and come again, in one stream each."""
+    for seed in range(10_000):
+        draw = random.Random(seed)
+        n, steps = draw.randint(1, 24), draw.randint(1, 60)
+        settings = draw.choice([0.0, 0.1, 0.2, 0.25, 1 / 3, 0.5]), draw.choice([0.5, 1.0, 2.5]), draw.choice([0.0, 3.0])
+        maximise = draw.random() < 0.5
+        fast, slow = Population(*settings, maximise), SlowPopulation(*settings, maximise)
+        clock = [0.0] * n
+        for _ in range(steps):
+            i, what = draw.randrange(n), draw.random()
+            if what < 0.04:
+                fast.forget(i)
+                slow.forget(i)
+                clock[i] = 0.0
+            elif what < 0.12:
+                donor = draw.randrange(n)
+                fast.take_over(i, donor)
+                slow.take_over(i, donor)
+            else:
+                clock[i] += draw.choice([0.0, 0.5, 1.0, 1.0, 3.0])
+                value = draw.choice([draw.random(), draw.random(), float(draw.randint(-2, 2)), math.nan, math.inf])
+                assert fast.judge(i, clock[i], value) == slow.judge(i, clock[i], value), (seed, i)
+        lower, upper = slow.quantiles()
+        k = fast.quantile_size
+        assert [fast.at(j) for j in range(k)] == lower, seed
+        assert [fast.at(len(fast) - k + j) for j in range(k)] == upper, seed
 
 
 @given(trace=st.lists(steps, max_size=60), fraction=fractions, maximise=st.booleans())

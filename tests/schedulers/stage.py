@@ -26,6 +26,7 @@ class StageTrial:
     resources: Any = None
     is_class: bool = True  # it saves when it is told to
     checkpoint: int | None = None  # iteration of the newest checkpoint
+    saved: dict[str, Any] = field(default_factory=dict)  # its last result there
     path: str = "."  # folder of the experiment
 
     @property
@@ -51,6 +52,7 @@ class Stage:
         self.path = "."
         self.machine: dict[str, float] = {}  # what there is to give out; {}: this machine's
         self.total: int | None = None  # trials that there will be
+        self.searcher: Any = None
         if metric is not None:
             assert scheduler.set_search_properties(metric, mode)
 
@@ -74,11 +76,12 @@ class Stage:
 
     # -- what happens -------------------------------------------------------------------------------------------------
 
-    def add(self, n: int = 1, **config: Any) -> list[Any]:
+    def add(self, n: int = 1, *, request: Any = None, is_class: bool = True, **config: Any) -> list[Any]:
         """Suggest n trials; the scheduler hears of each."""
         added = []
         for _ in range(n):
-            trial = StageTrial(len(self.trials), dict(config), experiment_tag=str(len(self.trials)))
+            i = len(self.trials)
+            trial = StageTrial(i, dict(config), experiment_tag=str(i), resources=request, is_class=is_class)
             self.trials.append(trial)
             self.scheduler.on_trial_add(self, trial)
             self._obey()
@@ -107,7 +110,7 @@ class Stage:
         step = result.setdefault("training_iteration", trial.last_result.get("training_iteration", 0) + 1)
         trial.last_result = {**trial.last_result, **result}
         if checkpoint:
-            trial.checkpoint = step
+            self._save(trial)
         if step < self.scheduler.ask_from(trial):
             return "CONTINUE"
         decision = self.scheduler.on_trial_result(self, trial, dict(trial.last_result))
@@ -135,13 +138,27 @@ class Stage:
         self.scheduler.on_trial_error(self, trial)
         self._obey()
 
+    def try_again(self, trial: Any) -> None:
+        """A trial that has failed gets another attempt, from its newest checkpoint."""
+        assert trial.status == "ERROR"
+        trial.status = "PENDING"
+        trial.last_result = dict(trial.saved)
+        self.scheduler.on_trial_add(self, trial)
+        self._obey()
+
+    @staticmethod
+    def _save(trial: Any) -> None:
+        trial.checkpoint = trial.last_result["training_iteration"]
+        trial.saved = dict(trial.last_result)
+
     def _obey(self) -> None:
         while orders := self.scheduler.orders():
             for order in orders:
                 trial: Any = order.trial
                 if isinstance(order, Save):
                     assert trial.status in ("RUNNING", "PAUSED")
-                    trial.checkpoint = trial.last_result["training_iteration"]
+                    if trial.is_class:  # a function saves when it wants to
+                        self._save(trial)
                 elif isinstance(order, End):
                     assert trial.status in ("PENDING", "PAUSED"), (trial.trial_id, trial.status)
                     trial.status = "TERMINATED"
@@ -154,9 +171,12 @@ class Stage:
         donor: Any = order.donor
         assert trial.status == "PAUSED", (trial.trial_id, trial.status)
         self.changes.append(order)
+        if donor is not None and donor.checkpoint is None:
+            donor = None
+            order = order._replace(config=None, tag=None)  # there is nothing to go on from: it stays as it was
         if donor is not None:
-            trial.checkpoint = donor.checkpoint
-            trial.last_result = dict(donor.last_result)
+            trial.checkpoint, trial.saved = donor.checkpoint, donor.saved
+            trial.last_result = dict(donor.saved)
         if order.config is not None:
             trial.config = order.config
         if order.tag is not None:
