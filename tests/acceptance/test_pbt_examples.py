@@ -43,3 +43,5 @@ def test_C9_a_classifier_of_digits_learns_its_schedule(tmp_path, capsys):
     for trial in population.trials:
         rates = digits_pbt.schedule(population, trial, 16)
         assert (len(rates), rates[-1]) == (16, trial.last_result["eta0"])
+    (frame,) = runs["replay"].trial_dataframes.values()
+    assert list(frame["eta0"]) == digits_pbt.schedule(population, digits_pbt.best_copier(population), 16)

@@ -1,4 +1,4 @@
-"""The examples of promotions, PASHA and the median rule run, and tell what they spent."""
+"""The examples of promotions, PASHA, the median rule, changing resources and PB2 run, and tell what they found."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+
+from fasttune.machine import detect
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -31,3 +33,18 @@ def test_diabetes_median(tmp_path: Path) -> None:
     assert found is not None, told
     assert int(found[1]) >= 1
     assert int(found[2]) < 480
+
+
+def test_digits_forest(tmp_path: Path) -> None:
+    """No tree is grown twice: the example checks that."""
+    told = run_example("digits_forest.py", tmp_path, "--trials", "8")
+    found = re.search(r"trials by the CPUs they ended with: \{(.*)\}", told)
+    assert found is not None, told
+    counts = dict(map(int, pair.split(":")) for pair in found[1].split(","))
+    assert sum(counts.values()) == 8
+    assert 1 <= min(counts) <= max(counts) <= len(detect().cpus)
+
+
+def test_digits_pb2(tmp_path: Path) -> None:
+    told = run_example("digits_pb2.py", tmp_path, "--epochs", "16", "--seeds", "1")
+    assert re.findall(r"^(PBT|PB2): median of the best losses 0\.\d+", told, re.MULTILINE) == ["PBT", "PB2"]

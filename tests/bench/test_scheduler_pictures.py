@@ -16,15 +16,19 @@ def test_the_picture_of_the_schedulers(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, ROOT / "examples" / "scheduler_pictures.py", "--output", "all.svg"],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(Path(fasttune.__file__).resolve().parent.parent)},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(fasttune.__file__).resolve().parent.parent)},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    fifo, asha = done.stdout.splitlines()[:2]
+    fifo, asha = (line for line in done.stdout.splitlines() if line.split()[0] in ("FIFO", "ASHA"))
     assert fifo.split()[:2] == ["FIFO", "8,100"]
-    assert asha.split()[0] == "ASHA"
-    assert f"({asha.split()[1]})" in (ROOT / "docs" / "schedulers.md").read_text(encoding="utf-8")
+    docs = (ROOT / "docs" / "schedulers.md").read_text(encoding="utf-8")
+    for line in done.stdout.splitlines()[:-1]:
+        label = line[:27].strip()
+        if label != "PB2":  # whose Gaussian process depends on the last digits of the machine's linear algebra
+            assert f"\n{line}\n" in docs
+    assert f"({asha.split()[1]})" in docs
     assert fifo.split("found")[1] == asha.split("found")[1]
     assert (tmp_path / "all.svg").read_text(encoding="utf-8").startswith("<?xml")

@@ -15,7 +15,17 @@ import pytest
 
 from fasttune.error import TuneError
 from fasttune.schedulers import PB2
-from fasttune.schedulers.bandit import Process, best_window, fit, next_point, unlikelihood
+from fasttune.schedulers.bandit import (
+    Process,
+    best_window,
+    distances,
+    fit,
+    kernel,
+    next_point,
+    noise,
+    slope,
+    unlikelihood,
+)
 from fasttune.space import Float
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -144,6 +154,23 @@ def test_points_of_one_round_are_spread():
     assert min(b - a for a, b in itertools.pairwise(places)) > 0.01
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_the_likelihood_and_its_slopes_are_those_of_the_formula(seed):
+    import numpy as np
+
+    rng = np.random.default_rng(seed)
+    t, x, y = np.sort(rng.random(40)) * 10, rng.random((40, 3)), rng.standard_normal(40)
+    given = *distances(t, x, t, x), y
+    at = rng.uniform([-2, -2, -4, -4], [1, 1, 1, 0])
+    covariance = kernel(at, t, x, t, x) + noise(at) * np.eye(40)
+    wanted = 0.5 * (y @ np.linalg.solve(covariance, y) + np.linalg.slogdet(covariance)[1] + 40 * np.log(2 * np.pi))
+    value, slopes = slope(at, *given)
+    assert value == pytest.approx(wanted / 40) == pytest.approx(unlikelihood(at, *given))
+    small = 1e-5 * np.eye(4)
+    differences = [(unlikelihood(at + d, *given) - unlikelihood(at - d, *given)) / 2e-5 for d in small]
+    assert slopes == pytest.approx(differences, abs=1e-6)
+
+
 def test_the_likeliest_parameters_are_likelier_and_the_window_is_one_of_its_sizes():
     import numpy as np
 
@@ -152,7 +179,8 @@ def test_the_likeliest_parameters_are_likelier_and_the_window_is_one_of_its_size
     x = rng.random((450, 2))
     y = np.sin(5 * x[:, 0]) + 0.1 * rng.standard_normal(450)
     fitted = fit(t[-60:], x[-60:], y[-60:])
-    assert unlikelihood(fitted, t[-60:], x[-60:], y[-60:]) < unlikelihood((0, 0, -2.2, -3), t[-60:], x[-60:], y[-60:])
+    given = *distances(t[-60:], x[-60:], t[-60:], x[-60:]), y[-60:]
+    assert unlikelihood(fitted, *given) < unlikelihood((0, 0, -2.2, -3), *given)
     assert best_window(fitted, t, x, y) in (200, 300, 400, 450)
     assert best_window(fitted, t[:50], x[:50], y[:50]) == 50
     assert len(Process(t[:30], x[:30], y[:30]).y) == 30

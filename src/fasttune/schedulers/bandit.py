@@ -103,14 +103,24 @@ class Process:
 
 
 def kernel(parameters: Sequence[float], t: Array, x: Array, t2: Array, x2: Array) -> Array:
+    return covariances(parameters, *distances(t, x, t2, x2))
+
+
+def distances(t: Array, x: Array, t2: Array, x2: Array) -> tuple[Array, Array]:
+    """Squared ones of the points, and those of their times."""
+    import numpy as np
+    from scipy.spatial.distance import cdist
+
+    return cdist(x, x2, "sqeuclidean"), np.abs(t[:, None] - t2[None, :])
+
+
+def covariances(parameters: Sequence[float], squared: Array, apart: Array) -> Array:
+    """The kernel at these distances."""
     import numpy as np
 
     log_variance, log_length, logit_eps, _ = parameters
-    distance = ((x[:, None, :] - x2[None, :, :]) ** 2).sum(axis=2)
     remembered = 1.0 - 1.0 / (1.0 + np.exp(-logit_eps))
-    found: Array = np.exp(log_variance - distance / np.exp(log_length)) * remembered ** (
-        np.abs(t[:, None] - t2[None, :]) / 2
-    )
+    found: Array = np.exp(log_variance - squared / np.exp(log_length) + apart * (np.log(remembered) / 2))
     return found
 
 
@@ -120,25 +130,53 @@ def noise(parameters: Sequence[float]) -> float:
     return float(np.exp(parameters[3])) + 1e-6
 
 
-def unlikelihood(parameters: Sequence[float], t: Array, x: Array, y: Array) -> float:
-    """Negative log marginal likelihood per observation."""
-    import numpy as np
+def unlikelihood(parameters: Sequence[float], squared: Array, apart: Array, y: Array) -> float:
+    """Negative log marginal likelihood per observation. Rasmussen, Williams: Gaussian Processes for Machine Learning,
+    equation 2.30."""
+    return _factored(parameters, covariances(parameters, squared, apart), y)[0]
 
-    covariance = kernel(parameters, t, x, t, x)
-    covariance[np.diag_indices_from(covariance)] += noise(parameters)
-    try:
-        factor = np.linalg.cholesky(covariance)
-    except np.linalg.LinAlgError:
-        return 1e6
-    white = np.linalg.solve(factor, y)
-    return float(0.5 * white @ white + np.log(np.diag(factor)).sum()) / len(y) + 0.5 * float(np.log(2 * np.pi))
+
+def _factored(parameters: Sequence[float], signal: Array, y: Array) -> tuple[float, Array | None, Array]:
+    """The same, the Cholesky factor (None: there is none) and the weights of the observations."""
+    import numpy as np
+    from scipy.linalg import lapack
+
+    n = len(y)
+    factor, failed = lapack.dpotrf(signal + noise(parameters) * np.eye(n), lower=1)
+    if failed:
+        return 1e6, None, y
+    weights, _ = lapack.dpotrs(factor, y, lower=1)
+    return float(0.5 * y @ weights + np.log(np.diag(factor)).sum()) / n + 0.5 * float(np.log(2 * np.pi)), factor, weights
+
+
+def slope(parameters: Sequence[float], squared: Array, apart: Array, y: Array) -> tuple[float, Array]:
+    """:func:`unlikelihood` and its derivatives by the parameters (equation 5.9 there)."""
+    import numpy as np
+    from scipy.linalg import lapack
+
+    signal = covariances(parameters, squared, apart)
+    value, factor, weights = _factored(parameters, signal, y)
+    if factor is None:
+        return value, np.zeros(4)
+    inverse, _ = lapack.dpotri(factor, lower=1)
+    # of the symmetric inverse only the lower half was computed: the strict half counts twice
+    pull = 2.0 * np.tril(inverse, -1) + np.diag(np.diag(inverse)) - np.outer(weights, weights)
+    pulled = pull * signal
+    slopes = [
+        pulled.sum(),
+        (pulled * squared).sum() / np.exp(parameters[1]),
+        (pulled * apart).sum() / -2.0 / (1.0 + np.exp(-parameters[2])),
+        np.trace(pull) * np.exp(parameters[3]),
+    ]
+    return value, 0.5 * np.asarray(slopes) / len(y)
 
 
 def fit(t: Array, x: Array, y: Array) -> tuple[float, ...]:
     """Logarithms of variance and length, logit of eps, logarithm of the noise: the likeliest ones."""
     from scipy.optimize import minimize
 
-    found = minimize(unlikelihood, START, args=(t, x, y), bounds=LIMITS, options={"maxiter": 50})
+    given = *distances(t, x, t, x), y
+    found = minimize(slope, START, args=given, jac=True, bounds=LIMITS, options={"maxiter": 50})
     return tuple(float(value) for value in found.x)
 
 
@@ -146,4 +184,9 @@ def best_window(parameters: Sequence[float], t: Array, x: Array, y: Array) -> in
     """How many of the newest observations to use: the number under which they are likeliest, one by one."""
     n = len(y)
     sizes = [*range(SHORTEST, n, STEP), n] if n > SHORTEST else [n]
-    return min(sizes, key=lambda size: unlikelihood(parameters, t[-size:], x[-size:], y[-size:]))
+    if len(sizes) == 1:
+        return n
+    squared, apart = distances(t, x, t, x)
+    return min(
+        sizes, key=lambda size: unlikelihood(parameters, squared[-size:, -size:], apart[-size:, -size:], y[-size:])
+    )
