@@ -1,5 +1,6 @@
 # make tune      set up .venv and run the example (about a minute)
 # make test      set up .venv and run the tests; test-all adds the slow ones
+# make test-ax   the adapter to Ax, in an environment of its own: some gigabytes, because Ax brings PyTorch
 # make bench     timings of the core and the rooms; peers: the same work beside other tuners
 # make lint      ruff, mypy --strict, and the stub of the compiled core against the core itself
 # make debug     the core with bounds checks, C assertions and allocation counters, and its tests
@@ -10,7 +11,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: tune test test-all bench peers lint debug clean
+.PHONY: tune test test-all test-ax bench peers lint debug clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -32,12 +33,15 @@ tune: $(VENV)/.examples
 	$(PY) examples/digits_asha.py $(ARGS)
 
 test: $(VENV)/.test $(VENV)/.nevergrad
-	$(PY) -m pytest -q -m "not slow and not gpu and not nevergrad" $(ARGS)
+	$(PY) -m pytest -q -m "not slow and not gpu and not nevergrad and not ax" $(ARGS)
 	PYTHONPATH=$(VENV)/nevergrad $(PY) -m pytest -q -m nevergrad tests/search
 
 test-all: $(VENV)/.test $(VENV)/.nevergrad
-	$(PY) -m pytest -m "not gpu and not nevergrad" $(ARGS)
+	$(PY) -m pytest -m "not gpu and not nevergrad and not ax" $(ARGS)
 	PYTHONPATH=$(VENV)/nevergrad $(PY) -m pytest -q -m nevergrad tests/search
+
+test-ax: $(VENV)/.ax
+	$(VENV)/ax/bin/python -m pytest -q -m ax tests/search $(ARGS)
 
 bench: $(VENV)/.test
 	$(PY) -m pytest benchmarks --benchmark-only --benchmark-autosave --benchmark-columns=min,median,rounds $(ARGS)
@@ -88,6 +92,11 @@ $(VENV)/.test: $(VENV)/.made $(CORE)
 # Nevergrad pins another library to an old release, which only its own tests shall see.
 $(VENV)/.nevergrad: $(VENV)/.test
 	$(PIP) install --no-deps --upgrade --target $(VENV)/nevergrad nevergrad bayesian-optimization==1.4.0 cma
+	@touch $@
+
+$(VENV)/.ax: $(VENV)/.made $(CORE)
+	"$(PYTHON)" -m venv $(VENV)/ax
+	$(VENV)/ax/bin/python -m pip --disable-pip-version-check --quiet install -e '.[ax]' pytest hypothesis pytest-timeout
 	@touch $@
 
 $(VENV)/.lint: $(VENV)/.made $(CORE)

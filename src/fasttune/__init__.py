@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # the same names once more, for type checkers and editors
     from .resources import PlacementGroupFactory as PlacementGroupFactory
     from .result import Result as Result
     from .schedulers import create_scheduler as create_scheduler
+    from .search import SearchSpace as SearchSpace
     from .search import create_searcher as create_searcher
     from .session import TuneContext as TuneContext
     from .session import checkpoint_dir as checkpoint_dir
@@ -97,7 +98,10 @@ _HOME = {
     "resources": ("PlacementGroupFactory",),
     "result": ("Result",),
     "schedulers": ("create_scheduler",),
-    "search": ("create_searcher",),
+    "search": (
+        "SearchSpace",
+        "create_searcher",
+    ),
     "session": (
         "TuneContext",
         "checkpoint_dir",
@@ -156,6 +160,7 @@ __all__ = [
     "ResumeConfig",
     "ResumeType",
     "RunConfig",
+    "SearchSpace",
     "Stopper",
     "SyncConfig",
     "Trainable",

@@ -191,6 +191,7 @@ class TuneConfig(_ShowsChanges):
     search_alg: Searcher | SearchAlgorithm | str | None = None
     scheduler: TrialScheduler | str | None = None
     num_samples: int = 1
+    on_duplicate: str = "allow"
     max_concurrent_trials: int | None = None
     time_budget_s: float | timedelta | None = None
     reuse_actors: bool | None = None
@@ -320,10 +321,10 @@ def resolve_num_samples(num_samples: object) -> int:
 
 
 def check_config(config: object) -> dict[str, Any]:
-    """The search space in dicts of its own, so that the caller's are never changed. Only a dict will do."""
+    """The search space in dicts of its own, so that the caller's are never changed."""
     if config is None:
         return {}
-    if not isinstance(config, dict):
+    if not isinstance(config, Mapping):
         raise ValueError(
             f"config must be a dict of names and values or domains, got {type(config).__name__}: "
             f"{config!r:.80}"
@@ -331,7 +332,7 @@ def check_config(config: object) -> dict[str, Any]:
     return _own_dicts(config)
 
 
-def _own_dicts(config: dict[str, Any]) -> dict[str, Any]:
+def _own_dicts(config: Mapping[str, Any]) -> dict[str, Any]:
     """The same values in dicts of our own, so that what the caller does to theirs later changes no run."""
     return {key: _own_dicts(value) if type(value) is dict else value for key, value in config.items()}
 
@@ -392,7 +393,7 @@ class Experiment:
         *,
         stop: Any = None,
         time_budget_s: float | timedelta | None = None,
-        config: dict[str, Any] | None = None,
+        config: Mapping[str, Any] | None = None,
         resources_per_trial: Any = None,
         num_samples: int = 1,
         storage_path: str | os.PathLike[str] | None = None,
@@ -541,6 +542,7 @@ class RunSpec:
     searcher: Searcher | SearchAlgorithm | None
     scheduler: TrialScheduler
     stop: StopRules
+    on_duplicate: str = "allow"
     time_budget_s: float | None = None
     failure: FailureConfig = field(default_factory=FailureConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)

@@ -150,6 +150,8 @@ class ExperimentState(ExperimentRecords):
         self._fresh_from = 0  # trials from here on that exist have not been handed out
         self._given_out: list[int] = [0] * len(spec.trainables)  # configs suggested per experiment
         self._searcher_done = self.searcher is None
+        self._first_with: dict[str, int] = {}  # config -> the first trial that had it; only if results are used again
+        self._equal: dict[int, int] = {}  # trial -> that trial
         self._suggested_by_searcher = 0
         self._seen_last: set[int] = set()
         self._added: set[int] = set()
@@ -449,9 +451,27 @@ class ExperimentState(ExperimentRecords):
         config = merged(self.spec.trainables[experiment].space, suggestion)
         self.given[i] = config
         told = {"experiment": experiment, "config": plain_json(config), "params": plain_json(flatten(suggestion))}
+        self._note_equal(i, told["config"])
         self._record(_core.KIND_CONFIG, i, 0, json.dumps(told).encode())
         self._add(range(i, i + 1))
         return True
+
+    def _note_equal(self, i: int, config: Any) -> None:
+        if self.spec.on_duplicate == "reuse":
+            key = json.dumps(config, sort_keys=True)
+            first = self._first_with.setdefault(key, i)
+            if first != i and self.status(first) == "ERROR":
+                first = self._first_with[key] = i
+            self._equal[i] = first
+
+    def known_result(self, i: int) -> tuple[dict[str, Any], int, float] | None:
+        """What an earlier trial with the config of trial i has come to: metrics, iteration, seconds of training. None if
+        there is no such trial, or it has not ended well."""
+        j = self._equal.get(i, i)
+        metrics = self.metrics(j) if j != i and self.status(j) == "TERMINATED" else None
+        if metrics is None:
+            return None
+        return metrics, self.table.iteration(j), self.last_result(j)["time_total_s"]
 
     def _experiment_for(self, number: int) -> int:
         """Several experiments share a searcher: each gets its num_samples in turn."""
@@ -823,6 +843,8 @@ class ExperimentState(ExperimentRecords):
         for k in range(len(self._given_out)):
             self._given_out[k] = sum(c.n for c in self._chunks if c.experiment == k)
         self._suggested_by_searcher = len(self._suggested)
+        for i, told in sorted(self._suggested.items()):
+            self._note_equal(i, told["config"])
         for i in sorted(self._handed):  # to a process that has ended before they began
             self._wait_again(i)
         self._forget_missing_checkpoints()

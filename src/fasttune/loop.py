@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from fasttune import _core
 from fasttune.callback import CallbackList
 from fasttune.checkpoint import Checkpoint, memory_key, memory_name, remove_unfinished
+from fasttune.echo import Echo
 from fasttune.error import JournalError, TuneError
 from fasttune.executors.base import Death, Executor, Job, Program, ProgramTrainable
 from fasttune.executors.host import failure_text
@@ -133,7 +134,9 @@ class TuneLoop:
         remove_unfinished(spec.path)
         sources = self.storage.positions()
         hooks = frozenset(hook for hook in LOG_HOOKS if self.callbacks.wants(hook))
-        self._executor = executor = self._make_executor(requests[0], max(sources, default=0) + 1)
+        first_source = max(sources, default=0) + 1
+        self._echo = Echo(first_source)
+        self._executor = executor = self._make_executor(requests[0], first_source + 1)
         self.state = self._restore(hooks) if sources else self._begin(hooks)
         self.state.at(self._now())
         if spec.restore is not None:
@@ -448,6 +451,11 @@ class TuneLoop:
             self._carry_out(state.take_instructions())
             if start is None:
                 break
+            if isinstance(start, Start) and (known := state.known_result(start.trial)) is not None:
+                self._entries += state.handed(start)
+                self._take_in(*self._echo.records(start, self._now(), *known))
+                gave = True
+                continue
             begun = executor.resume(start.trial, start.ask_from) if isinstance(start, Resume) else self._start(start)
             if begun is None:
                 return True

@@ -48,6 +48,7 @@ class Call:
     mode: str | None = None
     search_alg: Searcher | SearchAlgorithm | str | None = None
     scheduler: TrialScheduler | str | None = None
+    on_duplicate: str = "allow"
     max_concurrent: int | None = None
     max_suspended: int | None = None
     fail_fast: Any = False
@@ -82,6 +83,9 @@ def resolve(experiments: list[Experiment], call: Call) -> RunSpec:
     search_alg = call.search_alg
     if isinstance(search_alg, str) and search_alg.lower() == "auto":
         search_alg = chosen_searcher(first, metric, scheduler, verbose)
+    if call.on_duplicate != "allow":
+        search_alg = without_duplicates(search_alg, call.on_duplicate, experiments, seed)
+        trainables[0] = replace(trainables[0], num_samples=total_of(search_alg, first))
     searcher = resolve_searcher(search_alg, metric, mode, first, call.max_concurrent, seed)
     check_searcher_wanted(searcher, scheduler)
     folder = place.folder()
@@ -102,6 +106,7 @@ def resolve(experiments: list[Experiment], call: Call) -> RunSpec:
         searcher=searcher,
         scheduler=scheduler,
         stop=stop,
+        on_duplicate=call.on_duplicate,
         time_budget_s=first.time_budget_s,
         failure=failure,
         checkpoint=first.checkpoint_config,
@@ -329,6 +334,44 @@ def resolve_searcher(
         return limit(search_alg, max_concurrent)
     check_own_limit(search_alg, max_concurrent)
     return search_alg
+
+
+ON_DUPLICATE = ("allow", "skip", "reuse")
+
+
+def without_duplicates(search_alg: object, how: str, experiments: list[Experiment], seed: int) -> Searcher:
+    """The searcher of a run with ``on_duplicate`` "skip" or "reuse": one that is asked for each config."""
+    from .search import BasicVariantGenerator, Searcher, SearchGenerator, seeded_searcher
+
+    if how not in ON_DUPLICATE:
+        raise ValueError(f"on_duplicate must be one of {', '.join(map(repr, ON_DUPLICATE))}, got {how!r}")
+    if len(experiments) > 1:
+        raise ValueError(f"on_duplicate={how!r} needs one experiment at a time, got {len(experiments)}")
+    if isinstance(search_alg, str):
+        search_alg = seeded_searcher(search_alg, seed)
+    if search_alg is None:
+        search_alg = BasicVariantGenerator(random_state=seed)
+    if isinstance(search_alg, BasicVariantGenerator):
+        search_alg = search_alg.one_by_one()
+    if isinstance(search_alg, SearchGenerator):
+        search_alg = search_alg.searcher
+    if not isinstance(search_alg, Searcher):
+        raise TypeError(f"on_duplicate={how!r} needs a Searcher, its name or None, got {kind_of(search_alg)}")
+    if how == "reuse":
+        return search_alg
+    from .search import UniqueSearch
+
+    return UniqueSearch(search_alg)
+
+
+def total_of(searcher: object, experiment: Experiment) -> int:
+    """How many trials there will be: of random and grid search as many as without a searcher."""
+    from .search import RandomSearch
+
+    inner = getattr(searcher, "searcher", searcher)
+    if not isinstance(inner, RandomSearch) or experiment.num_samples == -1:
+        return experiment.num_samples
+    return inner.total(experiment.config, experiment.num_samples)
 
 
 def tell_space(searcher: Searcher, metric: str | None, mode: str | None, experiment: Experiment) -> None:

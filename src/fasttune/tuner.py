@@ -88,7 +88,7 @@ def run(
     mode: str | None = None,
     stop: Any = None,
     time_budget_s: float | timedelta | None = None,
-    config: dict[str, Any] | None = None,
+    config: Mapping[str, Any] | None = None,
     resources_per_trial: Any = None,
     num_samples: int = 1,
     storage_path: Path | None = None,
@@ -96,6 +96,7 @@ def run(
     storage_filesystem: object = None,
     search_alg: Searcher | SearchAlgorithm | str | None = None,
     scheduler: TrialScheduler | str | None = None,
+    on_duplicate: str = "allow",
     checkpoint_config: CheckpointConfig | Mapping[str, Any] | None = None,
     keep_checkpoints_num: int | None = None,
     checkpoint_score_attr: str | None = None,
@@ -139,6 +140,9 @@ def run(
         stop: ``{"metric": value}``, a function ``(trial_id, result) -> bool``, a Stopper or a list of those.
         config: the search space, a dict of values and domains.
         num_samples: how often to sample the space; -1: until something else stops the run.
+        on_duplicate: what happens when a config comes twice. "allow": it is run again. "skip": another one is taken, and the
+            search ends when a finite space is used up. "reuse": a config that another trial has been trained with gets
+            that trial's result without being run.
         storage_path: where experiments are stored; default ``$FASTTUNE_RESULTS_DIR`` or
             ``~/fasttune_results``. ``local_dir`` is its old name.
         resume: "AUTO" goes on with the experiment of that name if there is one; True insists on one.
@@ -189,6 +193,7 @@ def run(
         metric=metric,
         mode=mode,
         search_alg=search_alg,
+        on_duplicate=on_duplicate,
         scheduler=scheduler,
         max_concurrent=check_max_concurrent(max_concurrent_trials),
         max_suspended=max_suspended,
@@ -259,7 +264,7 @@ class Tuner:
         self,
         trainable: Runnable | None = None,
         *,
-        param_space: dict[str, Any] | None = None,
+        param_space: Mapping[str, Any] | None = None,
         tune_config: TuneConfig | None = None,
         run_config: RunConfig | None = None,
     ) -> None:
@@ -307,7 +312,7 @@ class Tuner:
         resume_unfinished: bool = True,
         resume_errored: bool = False,
         restart_errored: bool = False,
-        param_space: dict[str, Any] | None = None,
+        param_space: Mapping[str, Any] | None = None,
         storage_filesystem: object = None,
         *,
         tune_config: TuneConfig | None = None,
@@ -385,6 +390,7 @@ class Tuner:
             metric=tune.metric,
             mode=tune.mode,
             search_alg=tune.search_alg,
+            on_duplicate=tune.on_duplicate,
             scheduler=tune.scheduler,
             max_concurrent=check_max_concurrent(tune.max_concurrent_trials),
             fail_fast=(run.failure_config or FailureConfig()).fail_fast,
@@ -483,7 +489,7 @@ def restore_config(resume_unfinished: bool, resume_errored: bool, restart_errore
 
 def check_param_space(space: object) -> dict[str, Any]:
     """The space of a Tuner as a dict of its own."""
-    if space is not None and not isinstance(space, dict):
+    if space is not None and not isinstance(space, Mapping):
         raise ValueError(f"param_space must be a dict, got {type(space).__name__}: {space!r:.80}")
     if space and "run_config" in space:
         raise ValueError(

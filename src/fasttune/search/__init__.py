@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from fasttune.search.quasi_random import HaltonSearch as HaltonSearch
     from fasttune.search.quasi_random import QuasiRandomSearch as QuasiRandomSearch
     from fasttune.search.quasi_random import SobolSearch as SobolSearch
+    from fasttune.search.random_search import RandomSearch as RandomSearch
+    from fasttune.search.search_space import SearchSpace as SearchSpace
     from fasttune.search.tpe import TPESearch as TPESearch
+    from fasttune.search.unique import UniqueSearch as UniqueSearch
 
 _HOME = {
     "CMAESearch": "cmaes",
@@ -33,12 +36,16 @@ _HOME = {
     "GPSearch": "gp",
     "HaltonSearch": "quasi_random",
     "QuasiRandomSearch": "quasi_random",
+    "RandomSearch": "random_search",
+    "SearchSpace": "search_space",
     "SobolSearch": "quasi_random",
     "TPESearch": "tpe",
     "TuneBOHB": "bohb",
+    "UniqueSearch": "unique",
 }
 # What ``create_searcher`` calls them: a class of ``_HOME`` or of this module, or "module:class" for an adapter.
 _NAMES = {
+    "ax": "ax:AxSearch",
     "bayesopt": "bayesopt:BayesOptSearch",
     "bohb": "TuneBOHB",
     "cmaes": "CMAESearch",
@@ -57,7 +64,6 @@ _NAMES = {
 # Names that Ray Tune knows, whose libraries have no adapter here.
 _WITHOUT_ADAPTER = frozenset(
     [
-        "ax",
         "blendsearch",
         "cfo",
         "dragonfly",
@@ -76,14 +82,17 @@ __all__ = [
     "GPSearch",
     "HaltonSearch",
     "QuasiRandomSearch",
+    "RandomSearch",
     "Repeater",
     "SearchAlgorithm",
     "SearchGenerator",
+    "SearchSpace",
     "Searcher",
     "SobolSearch",
     "Suggestion",
     "TPESearch",
     "TuneBOHB",
+    "UniqueSearch",
     "create_searcher",
     "seeded_searcher",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fasttune.search.base import Metric, Mode, SearchAlgorithm, check_metric_and_mode
+from fasttune.search.base import Metric, Mode, SearchAlgorithm, Searcher, check_metric_and_mode
 from fasttune.search.variants import Variants as Variants
 from fasttune.search.variants import read_block as read_block
 from fasttune.search.variants import read_config as read_config
@@ -77,6 +77,21 @@ class BasicVariantGenerator(SearchAlgorithm):
         self._calls += 1
         self._total = None if self._total is None or made.len is None else self._total + made.len
         return made
+
+    def one_by_one(self) -> Searcher:
+        """A searcher that suggests the same configs one at a time."""
+        from fasttune.search.random_search import RandomSearch
+
+        made = RandomSearch(
+            points_to_evaluate=self._points,
+            constant_grid_search=self._constant_grid_search,
+            seed=self._fixed_seed if self._fixed_seed is not None else seed_from(self._random_state),
+        )
+        if not self.max_concurrent:
+            return made
+        from fasttune.search.concurrency_limiter import ConcurrencyLimiter
+
+        return ConcurrencyLimiter(made, self.max_concurrent)
 
     @property
     def total_samples(self) -> int:

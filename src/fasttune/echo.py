@@ -1,0 +1,46 @@
+"""The records of a trial whose result is known already, because another one had the same config."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from fasttune import _core
+
+if TYPE_CHECKING:
+    from fasttune.experiment import Start
+
+RING_BYTES = 1 << 16
+
+
+class Echo:
+    """Writes what a worker would have written: the trial began, reported once, and ended. ``source`` is its number among
+    those that write records. Rules and limits have no say: nothing was trained."""
+
+    def __init__(self, source: int) -> None:
+        self._source = source
+        self._ring: Any = None
+        self._reporter: Any = None
+
+    def records(self, start: Start, now: float, metrics: Mapping[str, Any], iteration: int, seconds: float) -> Any:
+        """(source, position, records) of the trial at ``now``: ``metrics`` as the report of ``iteration``, after so many
+        ``seconds`` of training."""
+        ring, reporter = self._open()
+        ring.hold(now)
+        reporter.begin(
+            start.trial, iteration - 1, seconds, start.rung, _core.NEVER_ASK, 0, start.attempt, *start.standing
+        )
+        numbers = {key: value for key, value in metrics.items() if type(value) in (int, float, bool)}
+        extra = {key: value for key, value in metrics.items() if key not in numbers}
+        reporter.report_extra(numbers, extra, json.dumps(extra).encode() if extra else b"")
+        reporter.end(0)
+        data = bytes(ring.take())
+        ring.release()
+        return self._source, ring.position, data
+
+    def _open(self) -> tuple[Any, Any]:
+        if self._ring is None:
+            self._ring = _core.Ring(bytearray(4096 + RING_BYTES), create=True)
+            self._reporter = _core.Reporter(self._ring)
+        return self._ring, self._reporter
