@@ -24,7 +24,7 @@ FLOORS = {
     2: ("session", "trainable", "checkpoint", "callback", "stopper", "registry"),
     3: ("schedulers", "search", "executors", "storage", "logger", "reporter"),
     4: ("records", "retention", "orders", "experiment", "echo", "loop", "virtual"),
-    5: ("resolve", "tuner", "analysis", "bench", "cli", "testing", "__init__", "__main__"),
+    5: ("resolve", "tuner", "ask_tell", "analysis", "bench", "cli", "testing", "__init__", "__main__"),
 }
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 

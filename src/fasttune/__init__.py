@@ -12,6 +12,7 @@ if TYPE_CHECKING:  # the same names once more, for type checkers and editors
     from .analysis import ExperimentAnalysis as ExperimentAnalysis
     from .analysis import ResultGrid as ResultGrid
     from .analysis import simulate as simulate
+    from .ask_tell import open_experiment as open_experiment
     from .bench import benchmark as benchmark
     from .callback import Callback as Callback
     from .checkpoint import Checkpoint as Checkpoint
@@ -72,6 +73,7 @@ _HOME = {
         "ResultGrid",
         "simulate",
     ),
+    "ask_tell": ("open_experiment",),
     "bench": ("benchmark",),
     "callback": ("Callback",),
     "checkpoint": ("Checkpoint",),
@@ -183,6 +185,7 @@ __all__ = [
     "is_session_enabled",
     "lograndint",
     "loguniform",
+    "open_experiment",
     "qlograndint",
     "qloguniform",
     "qrandint",

@@ -1,0 +1,259 @@
+"""An experiment whose trials somebody else runs: ask for a config, tell what came of it; everything is stored."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from fasttune import _core
+from fasttune.executors.manual import ManualExecutor
+from fasttune.loop import TuneLoop
+from fasttune.search.base import Suggestion
+from fasttune.storage.recovery import ExperimentLock
+from fasttune.storage.sqlite import SqliteReader, SqliteStorage
+
+if TYPE_CHECKING:
+    from fasttune.analysis import ExperimentAnalysis
+    from fasttune.config import RunSpec
+    from fasttune.schedulers import TrialScheduler
+    from fasttune.search import SearchAlgorithm, Searcher
+
+
+def told_by_hand(config: dict[str, Any]) -> None:
+    """What an experiment of ``open_experiment`` runs, by name: it is never called."""
+
+
+def open_experiment(
+    config: Mapping[str, Any] | None = None,
+    *,
+    name: str | None = None,
+    metric: str | None = None,
+    mode: str | None = None,
+    search_alg: Searcher | SearchAlgorithm | str | None = None,
+    scheduler: TrialScheduler | str | None = None,
+    num_samples: int = -1,
+    on_duplicate: str = "allow",
+    stop: Any = None,
+    storage_path: str | os.PathLike[str] | None = None,
+    resume: bool | str | None = "AUTO",
+    seed: int | None = None,
+) -> OpenExperiment:
+    """An experiment in which you run the trials: ``ask`` for one, ``report`` on it, ``tell`` how it ended.
+
+    Everything is in the journal when a method returns. Opened again under the same name it goes on: the searcher knows
+    what was told, and trials that were asked for and not told are given out again. Use it as a context manager, or close it.
+
+    Args:
+        config: the search space.
+        num_samples: how many trials there are at most; -1: no end.
+        resume: "AUTO" goes on with the experiment of that name if there is one, None begins a new one.
+
+    The other arguments are those of ``tune.run``.
+
+    Raises:
+        ValueError, TypeError: something asked for cannot be.
+        ExperimentLockedError: another process has the experiment open.
+    """
+    from fasttune.config import Experiment, one_storage_path
+    from fasttune.resolve import Call, resolve
+
+    experiment = Experiment(name or "told_by_hand", told_by_hand, config=config, num_samples=num_samples, stop=stop)
+    call = Call(
+        name=name,
+        storage_path=one_storage_path(storage_path, None),
+        metric=metric,
+        mode=mode,
+        search_alg=search_alg,
+        on_duplicate=on_duplicate,
+        scheduler=scheduler,
+        resume=resume if name is not None else None,
+        verbose=0,
+        executor="inline",
+        seed=seed,
+    )
+    return OpenExperiment(resolve([experiment], call))
+
+
+class OpenExperiment:
+    """What ``open_experiment`` returns. Not thread-safe."""
+
+    def __init__(self, spec: RunSpec) -> None:
+        self._loop = ManualLoop(spec)
+        self._loop.open()
+
+    @property
+    def experiment_path(self) -> str:
+        """The experiment's folder."""
+        return self._loop.spec.path
+
+    def ask(self) -> Suggestion | None:
+        """The next trial to run: its id and its whole config. None: not before more is told (a searcher or a scheduler
+        waits for results). A trial that the scheduler had paused comes again under its id, to be gone on with.
+
+        Raises:
+            LookupError: there are no more.
+        """
+        loop = self._open_loop()
+        taken = loop.next_trial()
+        if taken is None:
+            if loop.state.finished:
+                raise LookupError("the experiment has no more trials: everything was asked for and told")
+            return None
+        return Suggestion(loop.state.trial_id(taken.trial), taken.config)
+
+    def report(self, asked: Suggestion | str, result: Mapping[str, Any] | float) -> bool:
+        """A result on the way; returns whether to go on. False: the scheduler, or a stop criterion, has ended or paused the
+        trial, and nothing more is to be told of it."""
+        return self._open_loop().tell_report(self._number(asked), self._as_result(result))
+
+    def tell(
+        self,
+        asked: Suggestion | str,
+        result: Mapping[str, Any] | float | None = None,
+        *,
+        error: str | BaseException | None = None,
+    ) -> None:
+        """The trial is over: with a last result, without another one than those reported, or with an error."""
+        loop, trial = self._open_loop(), self._number(asked)
+        if error is not None and result is not None:
+            raise ValueError("tell takes a result or an error, got both: report() the result first")
+        loop.tell_end(trial, None if result is None else self._as_result(result), None if error is None else str(error))
+
+    @property
+    def analysis(self) -> ExperimentAnalysis:
+        """What is known so far."""
+        from fasttune.analysis import ExperimentAnalysis
+
+        spec = self._loop.spec
+        return ExperimentAnalysis(self._loop.state, default_metric=spec.metric, default_mode=spec.mode)
+
+    def close(self) -> None:
+        """Release the experiment; safe to call twice. What is out is given out again when it is opened next."""
+        self._loop.close()
+
+    def __enter__(self) -> OpenExperiment:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _open_loop(self) -> ManualLoop:
+        if self._loop.closed:
+            raise ValueError(f"the experiment {self.experiment_path} is closed")
+        return self._loop
+
+    def _number(self, asked: Suggestion | str) -> int:
+        """The number of a trial that is out. ValueError for every other one."""
+        trial_id = asked if isinstance(asked, str) else asked.trial_id
+        number = self._loop.number_of(trial_id)
+        if number is None:
+            raise ValueError(
+                f"trial {trial_id!r} is not out: it was not asked for in this session, or it is over or paused"
+            )
+        return number
+
+    def _as_result(self, result: Mapping[str, Any] | float) -> Mapping[str, Any]:
+        if isinstance(result, Mapping):
+            return result
+        metric = self._loop.spec.metric
+        if metric is None:
+            raise ValueError(f"a result that is a number needs a metric, got {result!r}: open_experiment(metric=...)")
+        return {metric: result}
+
+
+class ManualLoop(TuneLoop):
+    """The loop of a run that turns when somebody asks or tells."""
+
+    def __init__(self, spec: RunSpec) -> None:
+        super().__init__(spec)
+        self.closed = True
+        self._ids: dict[str, int] = {}  # trials that were handed out
+        self.manual: ManualExecutor
+
+    def open(self) -> None:
+        os.makedirs(self.spec.path, exist_ok=True)
+        self._lock = ExperimentLock(self.spec.path)
+        try:
+            self.storage = SqliteStorage(self.spec.path)
+            try:
+                self._prepare()
+                self._simple = False  # a trial for each time that somebody asks
+                self._commit()
+            except BaseException:
+                self.storage.close()
+                raise
+        except BaseException:
+            self._lock.release()
+            raise
+        self.closed = False
+
+    def _make_executor(self, request: Any, first_source: int) -> ManualExecutor:
+        self.manual = ManualExecutor(first_source)
+        return self.manual
+
+    def _start_reporting(self) -> None:
+        """Nothing is printed."""
+
+    def _report(self, done: bool) -> None:
+        """Nothing is printed."""
+
+    def _searcher_waits(self) -> None:
+        """Whoever asked is told so."""
+
+    def _end_if_stuck(self) -> None:
+        """Only whoever asks finds out that nothing can be run."""
+        if self.manual.room():
+            super()._end_if_stuck()
+
+    def next_trial(self) -> Any:
+        """The trial that is handed out now; None when there is none."""
+        self.manual.want()
+        for _ in range(3):  # what a searcher hears of in one turn it may use in the next
+            self._turn(0.0)
+            if self.manual.taken is not None:
+                break
+        self.manual.unwant()
+        self._settle()
+        taken = self.manual.taken
+        if taken is not None:
+            self._ids[self.state.trial_id(taken.trial)] = taken.trial
+        return taken
+
+    def number_of(self, trial_id: str) -> int | None:
+        number = self._ids.get(trial_id)
+        return number if number is not None and self.manual.runs(number) else None
+
+    def tell_report(self, trial: int, result: Mapping[str, Any], last: bool = False) -> bool:
+        self.manual.report(trial, result, last)
+        self._settle()
+        return self.manual.decisions.get(trial) == _core.CONTINUE and self.manual.runs(trial)
+
+    def tell_end(self, trial: int, result: Mapping[str, Any] | None, error: str | None) -> None:
+        if result is not None and not self.tell_report(trial, result, last=True):
+            return  # a rule or a stop criterion has ended it with this result
+        if error is not None:
+            self.manual.fail(trial, error)
+        else:
+            self.manual.end(trial)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Everything that follows from what was told, until it is in the journal."""
+        while self._turn(0.0):
+            pass
+        self._commit()
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        self.closed = True
+        try:
+            self._finish()
+        finally:
+            self.storage.close()
+            self._lock.release()
+        self.state.storage = SqliteReader(self.spec.path)
