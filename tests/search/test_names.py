@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import pytest
 
 import fasttune as tune
@@ -25,7 +27,7 @@ def test_A12_arguments_are_passed_on_and_unknown_ones_are_an_error() -> None:
 
 
 def test_A12_unknown_names_are_told_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="search_alg must be one of ax, bayesopt, .*, got 'tepee'"):
+    with pytest.raises(ValueError, match=r"search_alg must be one of ax, bayesopt, .*, got 'tepee'"):
         tune.create_searcher("tepee")
     with pytest.raises(TypeError, match="takes a name, got int"):
         tune.create_searcher(5)  # type: ignore[arg-type]
@@ -39,9 +41,8 @@ def test_A12_names_of_ray_tune_that_are_not_here_say_so(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["ax", "nevergrad"])
 def test_A12_a_library_that_is_not_installed_is_told_how_to_get_it(name: str) -> None:
-    try:
-        made = create_searcher(name)
-    except ImportError as error:
-        assert f"pip install 'fasttune[{name}]'" in str(error)
-    else:
-        assert isinstance(made, Searcher)
+    if importlib.util.find_spec(name) is not None:
+        assert isinstance(create_searcher(name), Searcher)
+        return
+    with pytest.raises(ImportError, match=rf"pip install 'fasttune\[{name}\]'"):
+        create_searcher(name)
