@@ -23,6 +23,30 @@ def branin(config: dict[str, Any]) -> float:
     return bowl * bowl + 10 * (1 - 1 / (8 * math.pi)) * math.cos(x) + 10
 
 
+HARTMANN_A = [
+    [10, 3, 17, 3.5, 1.7, 8],
+    [0.05, 10, 17, 0.1, 8, 14],
+    [3, 3.5, 1.7, 10, 17, 8],
+    [17, 8, 0.05, 10, 0.1, 14],
+]
+HARTMANN_P = [
+    [1312, 1696, 5569, 124, 8283, 5886],
+    [2329, 4135, 8307, 3736, 1004, 9991],
+    [2348, 1451, 3522, 2883, 3047, 6650],
+    [4047, 8828, 8732, 5743, 1091, 381],
+]
+
+
+def hartmann6(config: dict[str, Any]) -> float:
+    """Six minima in six dimensions; least value -3.32237."""
+    x = [config[f"x{k}"] for k in range(6)]
+    heights = zip((1.0, 1.2, 3.0, 3.2), HARTMANN_A, HARTMANN_P, strict=True)
+    return -sum(
+        height * math.exp(-sum(a * (v - p / 10_000) ** 2 for a, v, p in zip(row, x, place, strict=True)))
+        for height, row, place in heights
+    )
+
+
 def rosenbrock(config: dict[str, Any]) -> float:
     """A bent valley in four dimensions; least value 0 where all are 1."""
     x = [config[f"x{k}"] for k in range(4)]
@@ -44,6 +68,7 @@ def conditional(config: dict[str, Any]) -> float:
 
 
 BRANIN = branin, {"x": tune.uniform(-5, 10), "y": tune.uniform(0, 15)}
+HARTMANN6 = hartmann6, {f"x{k}": tune.uniform(0, 1) for k in range(6)}
 ROSENBROCK = rosenbrock, {f"x{k}": tune.uniform(-2, 2) for k in range(4)}
 MIXED = mixed, {
     "lr": tune.loguniform(1e-5, 1),
@@ -103,6 +128,17 @@ def random_median(problem: tuple[Objective, dict[str, Any]], trials: int) -> flo
         ("gp", BRANIN, 30, 0.3),
         ("gp", MIXED, 35, 0.5),
         ("gp", CONDITIONAL, 25, 0.5),
+        ("cmaes", HARTMANN6, 200, 0.5),
+        ("gp", HARTMANN6, 50, 0.5),
+        ("tpe", BRANIN, 100, 0.5),
+        ("tpe", HARTMANN6, 150, 0.6),
+        ("tpe", ROSENBROCK, 200, 0.5),
+        ("tpe", MIXED, 100, 0.4),
+        ("tpe", CONDITIONAL, 80, 0.5),
+        ("bohb", BRANIN, 100, 0.7),
+        ("bohb", MIXED, 100, 0.6),
+        ("bohb", CONDITIONAL, 80, 0.7),
+        ("evolution", HARTMANN6, 250, 0.7),
         ("evolution", ROSENBROCK, 300, 0.5),
         ("evolution", MIXED, 150, 0.4),
         ("evolution", CONDITIONAL, 120, 0.5),
@@ -113,7 +149,7 @@ def test_it_comes_closer_than_random_search(
     name: str, problem: tuple[Objective, dict[str, Any]], trials: int, share: float
 ) -> None:
     """The median regret of five seeds is at most this share of that of random search."""
-    least = 0.397887 if problem is BRANIN else 0.2 if problem is CONDITIONAL else 0.0
+    least = {"branin": 0.397887, "hartmann6": -3.32237, "conditional": 0.2}.get(problem[0].__name__, 0.0)
     assert median_of_seeds(name, problem, trials) - least <= share * (random_median(problem, trials) - least)
 
 
