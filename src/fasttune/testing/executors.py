@@ -593,7 +593,7 @@ class ExecutorContract(ABC):
                 drive.until(lambda trial=trial: drive.over(trial))  # type: ignore[misc]
         finally:
             drive.executor.close()
-        assert death.trial == -1
+        assert death.trial in (-1, 3)  # 3: it was killed between the record of the pause and the pause
         assert death.unstarted == []
 
     def test_a_trial_that_does_not_listen_can_be_killed(self, tmp_path: Path) -> None:
