@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
 import random
-import signal
-import subprocess
 import sys
 import time
 from functools import partial
@@ -151,80 +147,3 @@ def test_a_trial_that_is_tried_again_keeps_its_strikes_and_its_best_value(run: A
     state = ExperimentState.load(analysis.experiment_path)
     assert (state.table.attempt(1), state.table.rung(1), state.table.strikes(1)) == (2, 1, 2)
     assert state.table.extremes(1) == (1.0, 1.0)
-
-
-# -- a run that is killed ------------------------------------------------------------------------------------
-
-
-def slowly(config: dict[str, Any]) -> None:
-    draw = random.Random(config["n"])
-    for _ in range(12):
-        with open(config["notes"], "a") as file:
-            file.write(".")
-        time.sleep(0.001)
-        tune.report(score=draw.random() + 0.02 * config["n"])
-
-
-def the_run(folder: str, name: str, executor: str, resume: Any = None) -> tune.ExperimentAnalysis:
-    return tune.run(
-        slowly,
-        name=name,
-        storage_path=folder,
-        config={"n": tune.grid_search(list(range(60))), "notes": os.path.join(folder, "notes")},
-        metric="score",
-        mode="max",
-        seed=1,
-        verbose=0,
-        executor=executor,
-        max_concurrent_trials=1,
-        resume=resume,
-        scheduler=ASHAScheduler(max_t=9, reduction_factor=3, rule="rank", patience=2, smoothing="best"),
-    )
-
-
-@pytest.mark.parametrize("executor", ["inline", "process"])
-def test_a_killed_run_goes_on_with_the_same_decisions(tmp_path: Path, executor: str) -> None:
-    """kill -9 of everything in the middle, twice; then every trial gets as far as in a run that nobody killed."""
-    notes = tmp_path / "notes"
-    for upto in (60, 150):
-        told = json.dumps([str(tmp_path), "killed", executor, "AUTO"])
-        process = subprocess.Popen(
-            [sys.executable, __file__, told],
-            env={**os.environ, "PYTHONPATH": str(Path(tune.__file__).parents[1])},
-            start_new_session=True,
-        )
-        deadline = time.monotonic() + 60
-        while not (notes.exists() and notes.stat().st_size >= upto):
-            assert process.poll() is None, "the run ended by itself"
-            assert time.monotonic() < deadline
-            time.sleep(0.001)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    resumed = the_run(str(tmp_path), "killed", executor, resume=True)
-    whole = the_run(str(tmp_path), "whole", executor)
-    assert iterations(resumed) == iterations(whole)
-    assert sum(trial.last_result["training_iteration"] < 9 for trial in resumed.trials) > 5
-
-    def judged(analysis: tune.ExperimentAnalysis) -> list[tuple[int, int]]:
-        state: Any = ExperimentState.load(analysis.experiment_path)
-        return sorted((trial, rung) for _, trial, rung in tagged(state))
-
-    assert judged(resumed) == judged(whole)  # no trial was judged twice at a rung
-
-
-def tagged(state: Any) -> list[tuple[int, int, int]]:
-    """(sequence, trial, rung) of every judgement; the numbers are unique."""
-    from fasttune import _core
-
-    learnt: dict[int, list[Any]] = {}
-    found = [
-        (sequence, trial, rung)
-        for source, _, data in state.storage.read()
-        for sequence, trial, rung, *_ in _core.judgements(data, learnt.setdefault(source, []))
-    ]
-    assert len({sequence for sequence, *_ in found}) == len(found)
-    return found
-
-
-if __name__ == "__main__":
-    the_run(*json.loads(sys.argv[1]))

@@ -1,5 +1,5 @@
-"""Killed runs under every scheduler that pauses, copies or gives out resources go on: every trial gets as far as in a run
-that nobody killed. (Those of ASHA are in test_asha_runs.py.)"""
+"""Killed runs under every scheduler go on: every trial gets as far as in a run
+that nobody killed."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 
 import fasttune as tune
+from fasttune import _core
+from fasttune.experiment import ExperimentState
 from fasttune.schedulers import (
     ASHAPromotionScheduler,
     ASHAScheduler,
@@ -33,6 +35,7 @@ from fasttune.schedulers import (
 
 def schedulers() -> dict[str, TrialScheduler]:
     return {
+        "asha": ASHAScheduler(max_t=9, reduction_factor=3, rule="rank", patience=2, smoothing="best"),
         "promotion": ASHAPromotionScheduler(max_t=9, reduction_factor=3),
         "pasha": PASHAScheduler(max_t=9, reduction_factor=3),
         "median": MedianStoppingRule(
@@ -104,6 +107,21 @@ def test_a_killed_run_goes_on_with_the_same_decisions(tmp_path: Path, kind: str,
     assert iterations(resumed) == iterations(whole)
     assert {trial.status for trial in resumed.trials} == {"TERMINATED"}
     assert len(set(iterations(whole))) > 1
+    if kind == "asha":
+        assert judged(resumed) == judged(whole)  # no trial was judged twice at a rung
+
+
+def judged(analysis: tune.ExperimentAnalysis) -> list[tuple[int, int]]:
+    """(trial, rung) of every judgement of a compiled rule; each has a number of its own."""
+    state: Any = ExperimentState.load(analysis.experiment_path)
+    learnt: dict[int, list[Any]] = {}
+    found = [
+        (sequence, trial, rung)
+        for source, _, data in state.storage.read()
+        for sequence, trial, rung, *_ in _core.judgements(data, learnt.setdefault(source, []))
+    ]
+    assert len({sequence for sequence, *_ in found}) == len(found)
+    return sorted((trial, rung) for _, trial, rung in found)
 
 
 class Earns(tune.Trainable):

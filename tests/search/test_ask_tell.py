@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import fasttune as tune
-from fasttune.search import ConcurrencyLimiter, Searcher, TPESearch, TuneBOHB, create_searcher
+from fasttune.search import ConcurrencyLimiter, Repeater, Searcher, TPESearch, TuneBOHB, create_searcher
 
 SPACE: dict[str, Any] = {
     "x": tune.uniform(-1, 1),
@@ -111,3 +111,18 @@ def test_a_value_needs_a_metric() -> None:
     with pytest.raises(ValueError, match="no metric"):
         search.tell(asked, 1.0)
     search.tell(asked, {"whatever": 1.0})
+
+
+def test_a_repeater_asks_for_whole_configs_and_tells_their_mean() -> None:
+    inner = TPESearch(SPACE, metric="loss", mode="min", seed=1)
+    search = Repeater(inner, repeat=2)
+    for number in range(6):
+        pair = [search.ask(), search.ask()]
+        first, second = (one.config for one in pair if one is not None)
+        assert [first.pop("__trial_index__"), second.pop("__trial_index__")] == [0, 1]
+        assert first == second
+        assert (first["fixed"], first["twice"]) == (7, 2 * first["x"])
+        for one, loss in zip(pair, (1.0, 2.0), strict=True):
+            assert one is not None
+            search.report(one, 5.0)
+            search.tell(one, loss + number)

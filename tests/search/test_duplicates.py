@@ -223,6 +223,21 @@ def test_of_an_endless_space_nothing_is_taken_twice() -> None:
     assert search.suggest("t3") == Searcher.FINISHED
 
 
+def test_a_saved_search_knows_what_was_tried(tmp_path: Path) -> None:
+    def made() -> UniqueSearch:
+        return UniqueSearch(RandomSearch(SPACE, metric="loss", mode="min", seed=3), SPACE)
+
+    search, again = made(), made()
+    for _ in range(10):
+        search.tell(search.ask(), 1.0)
+    search.save(str(tmp_path / "state"))
+    again.restore(str(tmp_path / "state"))
+    for one in (search, again):
+        assert len({str(one.ask()) for _ in range(2)}) == 2
+        with pytest.warns(UserWarning, match="all 12 configs"), pytest.raises(LookupError):
+            one.ask()
+
+
 def test_ask_and_tell_without_duplicates() -> None:
     search = UniqueSearch(TPESearch(SPACE, metric="loss", mode="min", seed=1), SPACE)
     seen = []

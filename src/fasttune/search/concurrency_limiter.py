@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from fasttune.search.base import Metric, Mode, Searcher
+from fasttune.search.delegating import DelegatingSearcher
 
 
-class ConcurrencyLimiter(Searcher):
+class ConcurrencyLimiter(DelegatingSearcher):
     """At most ``max_concurrent`` suggestions of ``searcher`` are out at the same time; beyond that it
     suggests None. Trials that the scheduler says wait for others (``on_pause``) do not count: a bracket of
     HyperBand that is larger than the limit is filled all the same.
@@ -26,22 +27,13 @@ class ConcurrencyLimiter(Searcher):
                 "has max_concurrent of its own, and run() has max_concurrent_trials."
             )
         _check_limit(max_concurrent)
-        self.searcher = searcher
+        super().__init__(searcher)
         self.max_concurrent = max_concurrent
         self.batch = batch
         self.live_trials: set[str] = set()
         self.paused_trials: set[str] = set()  # of the live ones
         self._held: dict[str, tuple[Mapping[str, Any] | None, bool]] = {}
         self._is_limiting = not searcher.set_max_concurrency(max_concurrent)
-        super().__init__(metric=searcher.metric, mode=searcher.mode)
-
-    @property
-    def metric(self) -> Metric:
-        return self.searcher.metric
-
-    @property
-    def mode(self) -> Mode:
-        return self.searcher.mode
 
     def set_max_concurrency(self, max_concurrent: int) -> bool:
         """Always True: this is what it does."""
@@ -66,16 +58,10 @@ class ConcurrencyLimiter(Searcher):
             self.live_trials.add(trial_id)
         return suggestion
 
-    def whole_config(self, trial_id: str, suggestion: dict[str, Any]) -> dict[str, Any]:
-        return self.searcher.whole_config(trial_id, suggestion)
-
     def replay(self, trial_id: str, suggestion: dict[str, Any]) -> dict[str, Any]:
         if self._is_limiting:
             self.live_trials.add(trial_id)
         return self.searcher.replay(trial_id, suggestion)
-
-    def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
-        self.searcher.on_trial_result(trial_id, result)
 
     def on_trial_complete(
         self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False
@@ -109,27 +95,9 @@ class ConcurrencyLimiter(Searcher):
         self.paused_trials.discard(trial_id)
         self.searcher.on_unpause(trial_id)
 
-    def add_evaluated_point(
-        self,
-        parameters: dict[str, Any],
-        value: float,
-        error: bool = False,
-        pruned: bool = False,
-        intermediate_values: list[float] | None = None,
-    ) -> None:
-        self.searcher.add_evaluated_point(parameters, value, error, pruned, intermediate_values)
-
     def get_state(self) -> dict[str, Any]:
         state = {key: value for key, value in self.__dict__.items() if key != "searcher"}
         return {**state, "live_trials": set(self.live_trials), "paused_trials": set(self.paused_trials), "_held": dict(self._held)}
-
-    def save(self, checkpoint_path: str) -> None:
-        """The inner searcher's state; that of the limiter is only which trials were out when the run
-        ended."""
-        self.searcher.save(checkpoint_path)
-
-    def restore(self, checkpoint_path: str) -> None:
-        self.searcher.restore(checkpoint_path)
 
 
 def _check_limit(max_concurrent: int) -> None:

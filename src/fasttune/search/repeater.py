@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from fasttune.search.base import Metric, Mode, Searcher
+from fasttune.search.base import Searcher
+from fasttune.search.delegating import DelegatingSearcher
 from fasttune.space import fresh
 
 TRIAL_INDEX = "__trial_index__"
@@ -23,7 +24,7 @@ class _Group:
         self.failures = 0
 
 
-class Repeater(Searcher):
+class Repeater(DelegatingSearcher):
     """Runs each suggestion ``repeat`` times and tells the searcher the mean of the metric, NaN left out.
 
     A result without the metric counts as NaN. A group that the run ends before it is complete is not told.
@@ -35,29 +36,13 @@ class Repeater(Searcher):
     """
 
     def __init__(self, searcher: Searcher, repeat: int = 1, set_index: bool = True) -> None:
-        if not isinstance(searcher, Searcher):
-            raise TypeError(f"Repeater takes a Searcher, got {searcher!r}")
+        super().__init__(searcher)
         if type(repeat) is not int or repeat < 1:
             raise ValueError(f"repeat must be an int >= 1, got {repeat!r}")
-        self.searcher = searcher
         self.repeat = repeat
         self._set_index = set_index
         self._current: _Group | None = None
         self._groups: dict[str, _Group] = {}
-        super().__init__(metric=searcher.metric, mode=searcher.mode)
-
-    @property
-    def metric(self) -> Metric:
-        return self.searcher.metric
-
-    @property
-    def mode(self) -> Mode:
-        return self.searcher.mode
-
-    def set_search_properties(
-        self, metric: Metric, mode: Mode, config: Mapping[str, Any], **spec: Any
-    ) -> bool:
-        return self.searcher.set_search_properties(metric, mode, config, **spec)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         group = self._current
@@ -69,10 +54,24 @@ class Repeater(Searcher):
         else:
             group.trials.append(trial_id)
         self._groups[trial_id] = group
-        config: dict[str, Any] = fresh(group.config)
+        return self._numbered(group, group.config)
+
+    def _numbered(self, group: _Group, config: dict[str, Any]) -> dict[str, Any]:
+        """The config for the newest trial of the group."""
+        made: dict[str, Any] = fresh(config)
         if self._set_index:
-            config[TRIAL_INDEX] = len(group.trials) - 1
-        return config
+            made[TRIAL_INDEX] = len(group.trials) - 1
+        return made
+
+    def whole_config(self, trial_id: str, suggestion: dict[str, Any]) -> dict[str, Any]:
+        group = self._groups[trial_id]
+        return self._numbered(group, self.searcher.whole_config(group.first_trial, group.config))
+
+    def replay(self, trial_id: str, suggestion: dict[str, Any]) -> dict[str, Any]:
+        return Searcher.replay(self, trial_id, suggestion)
+
+    def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
+        """The searcher hears of groups that have ended only."""
 
     def on_trial_complete(
         self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False
@@ -94,25 +93,9 @@ class Repeater(Searcher):
         failed = group.failures == self.repeat
         self.searcher.on_trial_complete(group.first_trial, result=means, error=failed)
 
-    def on_pause(self, trial_id: str) -> None:
-        self.searcher.on_pause(trial_id)
-
-    def on_unpause(self, trial_id: str) -> None:
-        self.searcher.on_unpause(trial_id)
-
     def set_max_concurrency(self, max_concurrent: int) -> bool:
         """Left to a limiter around this: the inner searcher counts groups, not trials."""
         return False
-
-    def get_state(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key != "searcher"}
-
-    def save(self, checkpoint_path: str) -> None:
-        """The inner searcher's state. Groups that are not complete start anew."""
-        self.searcher.save(checkpoint_path)
-
-    def restore(self, checkpoint_path: str) -> None:
-        self.searcher.restore(checkpoint_path)
 
 
 def _mean(values: list[Any]) -> float:

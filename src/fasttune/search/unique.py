@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fasttune.search.base import Metric, Mode, Searcher
+from fasttune.search.delegating import DelegatingSearcher
 from fasttune.search.search_space import SearchSpace
 from fasttune.search.space_searcher import SpaceSearcher
 from fasttune.space import merge
@@ -16,7 +17,7 @@ from fasttune.space_json import to_json_value
 TRIES = 50  # duplicates in a row after which one that is left is taken in their place
 
 
-class UniqueSearch(Searcher):
+class UniqueSearch(DelegatingSearcher):
     """Suggests what ``searcher`` suggests, but no config twice.
 
     When the searcher comes back to a config whose result is known, it is told that result again and asked for another.
@@ -29,23 +30,12 @@ class UniqueSearch(Searcher):
     """
 
     def __init__(self, searcher: Searcher, space: Mapping[str, Any] | None = None) -> None:
-        if not isinstance(searcher, Searcher):
-            raise TypeError(f"UniqueSearch takes a Searcher, got {searcher!r:.80}")
-        self.searcher = searcher
+        super().__init__(searcher)
         self._space: SearchSpace | None = None if space is None else SearchSpace(space)
         self._out: dict[str, str] = {}  # trial -> key of its config
         self._results: dict[str, tuple[Mapping[str, Any] | None, bool] | None] = {}  # key -> what came of it
         self._own: set[str] = set()  # trials that the searcher does not know of
         self._left: Iterator[dict[str, Any]] | None = None
-        super().__init__(metric=searcher.metric, mode=searcher.mode)
-
-    @property
-    def metric(self) -> Metric:
-        return self.searcher.metric
-
-    @property
-    def mode(self) -> Mode:
-        return self.searcher.mode
 
     def set_search_properties(
         self, metric: Metric, mode: Mode, config: Mapping[str, Any], **spec: Any
@@ -54,9 +44,6 @@ class UniqueSearch(Searcher):
         if taken and self._space is None:
             self._space = SearchSpace(config)
         return taken
-
-    def set_max_concurrency(self, max_concurrent: int) -> bool:
-        return self.searcher.set_max_concurrency(max_concurrent)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         size = self._size()
@@ -143,21 +130,20 @@ class UniqueSearch(Searcher):
         if trial_id not in self._own:
             self.searcher.on_trial_complete(trial_id, result=result, error=error)
 
-    def on_pause(self, trial_id: str) -> None:
-        self.searcher.on_pause(trial_id)
+    def get_state(self) -> dict[str, Any]:
+        """What it knows, and the inner searcher's state."""
+        own = {key: value for key, value in super().get_state().items() if key != "_left"}
+        return {**own, "searcher_state": self.searcher.get_state()}
 
-    def on_unpause(self, trial_id: str) -> None:
-        self.searcher.on_unpause(trial_id)
+    def set_state(self, state: dict[str, Any]) -> None:
+        self.searcher.set_state(state["searcher_state"])
+        super().set_state({**{key: value for key, value in state.items() if key != "searcher_state"}, "_left": None})
 
-    def add_evaluated_point(
-        self,
-        parameters: dict[str, Any],
-        value: float,
-        error: bool = False,
-        pruned: bool = False,
-        intermediate_values: list[float] | None = None,
-    ) -> None:
-        self.searcher.add_evaluated_point(parameters, value, error, pruned, intermediate_values)
+    def save(self, checkpoint_path: str) -> None:
+        Searcher.save(self, checkpoint_path)
+
+    def restore(self, checkpoint_path: str) -> None:
+        Searcher.restore(self, checkpoint_path)
 
 
 def key_of(config: Mapping[str, Any]) -> str:
