@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 TOLD = 1 << _core.KIND_TOLD
+ALIVE = ("PENDING", "RUNNING", "PAUSED")
 CONFIGS_HEAD = Struct("<II")  # experiment, number of the first config within it
 
 
@@ -529,7 +530,8 @@ class ExperimentRecords:
 
     def get_live_trials(self) -> list[Trial]:
         """The trials that are not over yet."""
-        return [trial for trial in self.trials if trial.status not in ("TERMINATED", "ERROR")]
+        alive = (self.trials_of(status) for status in ALIVE)
+        return sorted((trial for found in alive for trial in found), key=lambda trial: trial.index)
 
     def trials_of(self, status: str, most: int = -1) -> list[Trial]:
         """The first ``most`` trials of a status."""

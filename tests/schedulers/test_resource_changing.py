@@ -250,3 +250,24 @@ def test_reused_actors_are_refused() -> None:
     on.spec = type("Spec", (), {"reuse_actors": True})  # type: ignore[attr-defined]
     with pytest.raises(ValueError, match="reuse_actors"):
         on.add()
+
+
+@pytest.mark.parametrize("kind", [DistributeResources, DistributeResourcesToTopJob])
+def test_a_decision_does_not_look_at_every_trial(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a report costs must not grow with the number of trials: only so many are asked for as fit the machine."""
+    made = stage(ResourceChangingScheduler(resources_allocation_function=kind()), cpus=4)
+    trials = added(made, 50, CPU=1)
+    made.choose()
+    seen = []
+    of = made.trials_of
+
+    def counted(status: str, most: int = -1) -> list[Any]:
+        found = of(status, most)
+        seen.append(len(found))
+        return found
+
+    monkeypatch.setattr(made, "trials_of", counted)
+    monkeypatch.setattr(made, "get_live_trials", lambda: pytest.fail("every trial was listed"))
+    made.report(trials[0], score=1.0)
+    assert seen
+    assert max(seen) <= 4

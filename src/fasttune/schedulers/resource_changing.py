@@ -61,15 +61,15 @@ class DistributeResources:
         base = scheduler.base_trial_resources
         if base is None:
             return None
-        live = [one.trial_id for one in state.get_live_trials()]
-        if trial.trial_id not in live:
+        if trial.is_finished():
             return None
         increment = self._increment(base)
         total = self._total(state)
-        sharing = max(1, min(len(live), _times(total, base.required_resources)))
+        first = first_alive(state, max(1, _times(total, base.required_resources)))
+        sharing = max(1, len(first))
         free = {key: total.get(key, 0.0) - sharing * base.required_resources.get(key, 0.0) for key in increment}
         times, left_over = divmod(_times(free, increment), sharing)
-        return self._request(base, increment, times + (live.index(trial.trial_id) < left_over))
+        return self._request(base, increment, times + (trial.index in first[:left_over]))
 
     def _increment(self, base: PlacementGroupFactory) -> dict[str, float]:
         if self.increase_by is not None:
@@ -142,25 +142,26 @@ class DistributeResourcesToTopJob(DistributeResources):
                 "DistributeResourcesToTopJob needs a metric and a mode: give them to it, or to the run, "
                 "e.g. tune.run(..., metric='loss', mode='min')"
             )
-        if not self._is_best(state, trial, result.get(metric), metric, 1.0 if mode == "max" else -1.0):
+        others = (*state.trials_of("RUNNING"), *state.trials_of("PAUSED"), *scheduler.changed_trials())
+        if not self._is_best(others, trial, result.get(metric), metric, 1.0 if mode == "max" else -1.0):
             return base
         increment = self._increment(base)
         total = self._total(state)
-        for other in state.get_live_trials():
-            holds = other.status == "RUNNING" or scheduler.was_changed(other)  # what was promised counts as given
-            if holds and other.trial_id != trial.trial_id:
+        changed = [one for one in scheduler.changed_trials() if one.status != "RUNNING"]  # what was promised is given
+        for other in (*state.trials_of("RUNNING"), *changed):
+            if other.index != trial.index:
                 for key, amount in scheduler.resources_of(other).required_resources.items():
                     total[key] = total.get(key, 0.0) - amount
         free = {key: total.get(key, 0.0) - base.required_resources.get(key, 0.0) for key in increment}
         return self._request(base, increment, _times(free, increment))
 
     @staticmethod
-    def _is_best(state: Any, trial: Trial, value: Any, metric: str, sign: float) -> bool:
-        """Whether no other trial that is not over has a better last value; of equals the first is the best."""
+    def _is_best(others: Sequence[Trial], trial: Trial, value: Any, metric: str, sign: float) -> bool:
+        """Whether none of the others has a better last value; of equals the first is the best."""
         if not _is_number(value):
             return False
-        for other in state.get_live_trials():
-            theirs = other.last_result.get(metric)
+        for other in others:
+            theirs: Any = other.last_result.get(metric)
             if other.trial_id == trial.trial_id or not _is_number(theirs):
                 continue
             if sign * theirs > sign * value or (theirs == value and other.trial_id < trial.trial_id):
@@ -210,6 +211,7 @@ class ResourceChangingScheduler(TrialScheduler):
         self._allocate = resources_allocation_function
         self._base_resources: PlacementGroupFactory | None = None
         self._resources: dict[str, PlacementGroupFactory] = {}  # trial id -> what it has, where that was changed
+        self._changed: dict[str, Trial] = {}  # those of them that are not over
         self._pending: list[Order] = []
         self._warned = False
 
@@ -238,6 +240,10 @@ class ResourceChangingScheduler(TrialScheduler):
         """Whether the trial has, or will have when it goes on, something else than it asked for at first."""
         return trial.trial_id in self._resources
 
+    def changed_trials(self) -> list[Trial]:
+        """Those trials, as far as they are not over."""
+        return list(self._changed.values())
+
     # -- hooks --------------------------------------------------------------------------------------------------------
 
     def on_trial_add(self, state: Any, trial: Trial) -> None:
@@ -248,6 +254,8 @@ class ResourceChangingScheduler(TrialScheduler):
             )
         if trial.trial_id not in self._resources:
             self._check_equal(trial)
+        else:  # it is tried again with what it was given
+            self._changed[trial.trial_id] = trial
         self._base.on_trial_add(state, trial)
         self._pending += self._base.orders()
 
@@ -271,7 +279,7 @@ class ResourceChangingScheduler(TrialScheduler):
         if decision not in (self.CONTINUE, self.NOOP) or taken or self._allocate is None or result.get("done"):
             return decision
         wanted = self._allocate(state, trial, result, self)
-        if wanted is None or resolve_resources(wanted) == self.resources_of(trial):
+        if wanted is None or wanted == self.resources_of(trial) or resolve_resources(wanted) == self.resources_of(trial):
             return decision
         return self._change(state, trial, resolve_resources(wanted)) or decision
 
@@ -282,6 +290,7 @@ class ResourceChangingScheduler(TrialScheduler):
             return None
         self._pending.append(Change(trial, resources=wanted))
         self._resources[trial.trial_id] = wanted
+        self._changed[trial.trial_id] = trial
         return self.PAUSE
 
     def _warn(self, trial: Trial, wanted: PlacementGroupFactory) -> None:
@@ -304,12 +313,15 @@ class ResourceChangingScheduler(TrialScheduler):
         return given
 
     def on_trial_complete(self, state: Any, trial: Trial, result: dict[str, Any]) -> None:
+        self._changed.pop(trial.trial_id, None)
         self._base.on_trial_complete(state, trial, result)
 
     def on_trial_remove(self, state: Any, trial: Trial) -> None:
+        self._changed.pop(trial.trial_id, None)
         self._base.on_trial_remove(state, trial)
 
     def on_trial_error(self, state: Any, trial: Trial) -> None:
+        self._changed.pop(trial.trial_id, None)
         self._base.on_trial_error(state, trial)
 
     def choose_trial_to_run(self, state: Any) -> Trial | None:
@@ -326,6 +338,13 @@ class ResourceChangingScheduler(TrialScheduler):
 
 
 _NAMES = {"cpu": "CPU", "gpu": "GPU"}
+_ALIVE = ("PENDING", "RUNNING", "PAUSED")
+
+
+def first_alive(state: Any, most: int) -> list[int]:
+    """Numbers of the first trials that are not over."""
+    found = [trial.index for status in _ALIVE for trial in state.trials_of(status, most)]
+    return sorted(found)[:most]
 
 
 def _detected() -> dict[str, float]:
