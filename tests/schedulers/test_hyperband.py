@@ -91,7 +91,7 @@ TABLE1_81_4 = [
         ("table1", 4, TABLE1_81_4),
     ],
 )
-def test_C4_every_bracket_and_halving_for_81(form: str, eta: int, brackets: list[Any]) -> None:
+def test_C4_Q2_every_bracket_and_halving_for_81(form: str, eta: int, brackets: list[Any]) -> None:
     assert HyperBandScheduler(max_t=81, reduction_factor=eta, form=form).brackets == brackets
 
 
