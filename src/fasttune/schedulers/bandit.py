@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from fasttune.extras import one_thread
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -48,9 +50,10 @@ def next_point(
     x = np.column_stack([(rows[:, 1] - rows[:, 1].min()) / spread, (rows[:, 2:-1] - low) / width])
     y = (rows[:, -1] - rows[:, -1].mean()) / max(float(rows[:, -1].std()), 1e-12)
     here = float(np.clip((score - rows[:, 1].min()) / spread, -FARTHEST, FARTHEST))
-    process = Process(t, x, y)
     pending = [np.r_[here, (np.asarray(point) - low) / width] for point in chosen]
-    unit = process.best(now / interval, here, pending, len(bounds), np.random.default_rng(seed))
+    with one_thread():
+        process = Process(t, x, y)
+        unit = process.best(now / interval, here, pending, len(bounds), np.random.default_rng(seed))
     return tuple(float(value) for value in np.clip(low + unit * width, low, high))
 
 

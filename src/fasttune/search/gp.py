@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fasttune.extras import optional
+from fasttune.extras import one_thread, optional
 from fasttune.search.base import Metric, Mode
 from fasttune.search.dimensions import CATEGORICAL, Dimension, Dimensions, Numbers
 from fasttune.search.space_searcher import FAILED, SpaceSearcher, Told
@@ -124,7 +124,7 @@ class GPSearch(SpaceSearcher):
         import numpy as np
 
         try:
-            with np.errstate(all="ignore"):
+            with np.errstate(all="ignore"), one_thread():
                 numbers = self._best_of_model()
         except np.linalg.LinAlgError:
             return self.dimensions.draw(self._asked)
