@@ -41,7 +41,7 @@ test-all: $(VENV)/.test $(VENV)/.nevergrad
 	PYTHONPATH=$(VENV)/nevergrad $(PY) -m pytest -q -m nevergrad tests/search
 
 test-ax: $(VENV)/.ax
-	$(VENV)/ax/bin/python -m pytest -q -m ax tests/search $(ARGS)
+	$(VENV)/ax/bin/python -m pytest -q -m ax tests/search/test_ax_search.py $(ARGS)
 
 bench: $(VENV)/.test
 	$(PY) -m pytest benchmarks --benchmark-only --benchmark-autosave --benchmark-columns=min,median,rounds $(ARGS)
