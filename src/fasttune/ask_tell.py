@@ -11,7 +11,6 @@ from fasttune import _core
 from fasttune.executors.manual import ManualExecutor
 from fasttune.loop import TuneLoop
 from fasttune.search.base import Suggestion
-from fasttune.storage.recovery import ExperimentLock
 from fasttune.storage.sqlite import SqliteReader
 
 if TYPE_CHECKING:
@@ -181,7 +180,7 @@ class ManualLoop(TuneLoop):
 
     def open(self) -> None:
         os.makedirs(self.spec.path, exist_ok=True)
-        self._lock = ExperimentLock(self.spec.path)
+        self._lock = self._take_lock()
         try:
             self.storage = self._open_storage()
             try:

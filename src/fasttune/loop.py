@@ -105,7 +105,7 @@ class TuneLoop:
     def run(self) -> ExperimentState:
         spec = self.spec
         os.makedirs(spec.path, exist_ok=True)
-        lock = ExperimentLock(spec.path)
+        lock = self._take_lock()
         signals = Interrupts(self)
         try:
             self.storage = self._open_storage()
@@ -278,6 +278,11 @@ class TuneLoop:
             f"{total[name] - free[name]:.1f}/{total[name]:g} {label}"
             for name, label in (("cpu", "CPUs"), ("gpu", "GPUs"))
         )
+
+    def _take_lock(self) -> ExperimentLock:
+        """The one that was taken when it was decided what the folder holds, or a new one."""
+        lock = self.spec.lock
+        return lock if lock is not None and lock.held else ExperimentLock(self.spec.path)
 
     def _open_storage(self) -> SqliteStorage:
         return SqliteStorage(self.spec.path, durable=self.spec.durability == "full", while_locked=self._while_locked)

@@ -171,8 +171,8 @@ def report(
     text, None, lists and nested dicts ("a/b"); numpy scalars and arrays become numbers and lists. The
     checkpoint's directory is copied into the trial's folder before the report counts, so it may be deleted
     afterwards; one in memory (``Checkpoint.from_dict``) of up to 64 KB goes along with the report. When
-    ``report`` returns, both survive the death of every process (and, with ``durability="full"``, a power cut). If the trial has been stopped, StopTrial (a
-    SystemExit) is raised here, so that ``finally`` blocks run.
+    ``report`` returns, both survive the death of every process (and, with ``durability="full"``, a power cut).
+    If the trial has been stopped, StopTrial (a SystemExit) is raised here, so that ``finally`` blocks run.
     """
     reporter = _core.current()
     if checkpoint is None and reporter is not None and reporter.context.quick:
