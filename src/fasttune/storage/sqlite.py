@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 FILE_NAME = "experiment.db"
 
 SETTINGS = (
+    "PRAGMA synchronous = OFF",  # while it is made; it is brought to the disk as a whole (4 fsyncs fewer)
     "PRAGMA journal_mode = WAL",  # readers never wait for the writer
-    "PRAGMA synchronous = NORMAL",  # a commit is in the kernel: it survives us, not the power
     "PRAGMA wal_autocheckpoint = 0",  # ours are in flush_to_disk()
     "PRAGMA cache_size = -4096",
 )
@@ -46,6 +46,8 @@ TABLES = (
     "CREATE TABLE IF NOT EXISTS checkpoints (trial INTEGER NOT NULL, step INTEGER NOT NULL, "
     "crc INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (trial, step))",
 )
+MADE = "PRAGMA synchronous = NORMAL"  # a commit is in the kernel: it survives us, not the power
+
 FLUSH_BYTES = 1 << 25  # the write-ahead log is brought into the database when it has grown by this much,
 FLUSH_S = 2.0  # or when this long ago something was appended that is only in it,
 FLUSH_SHARE = 0.01  # but no more than this share of the time is spent on that
@@ -105,7 +107,7 @@ class SqliteStorage(Storage):
             raise JournalError(f"cannot open {self.path}: {error}") from error
         try:
             if create:
-                for statement in SETTINGS + TABLES:
+                for statement in (*SETTINGS, *TABLES, MADE):
                     connection.execute(statement)
             elif not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'journal'").fetchone():
                 connection.close()
