@@ -358,6 +358,7 @@ class TuneLoop:
         self._kill_deaf_trials()
         if self._entries and self._commit_is_due(bool(batches)):
             self._commit()
+        self.storage.flush_if_due()
         self._tell_callbacks()
         self.callbacks_step("on_step_end")
         self._report(False)
@@ -432,9 +433,10 @@ class TuneLoop:
         self._committed_at = time.monotonic()
         if self._executor is not None:
             self._executor.release()
+        if directories:
+            self._watch_folder(True)  # they are named by it
         for path in directories:
             delete(path, self.spec.path)
-        self.storage.flush_if_due()
 
     def _while_locked(self) -> None:
         """Another process holds a write transaction of the database: the rings keep what is reported meanwhile. Called
@@ -501,6 +503,7 @@ class TuneLoop:
         state.at(self._now())
         self._watch_folder()
         self._drain_within()
+        self.storage.flush_if_due()
         state.poll_stoppers()
         self._check_budget()
         self._carry_out(state.take_instructions())

@@ -110,6 +110,7 @@ class SqliteStorage(Storage):
             if create:
                 for statement in (*SETTINGS, *TABLES, MADE):
                     connection.execute(statement)
+                self._check_log(connection)
             elif not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'journal'").fetchone():
                 connection.close()
                 raise JournalError(
@@ -124,6 +125,15 @@ class SqliteStorage(Storage):
                 return self._connect_read_only()
             raise JournalError(f"cannot open {self.path}: {error}") from error
         return connection
+
+    def _check_log(self, connection: sqlite3.Connection) -> None:
+        (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
+        if mode != "wal":
+            connection.close()
+            raise JournalError(
+                f"SQLite cannot keep a write-ahead log in {os.path.dirname(self.path)} (it answers {mode!r}): is it on a "
+                "network file system? Experiments need a local disk"
+            )
 
     def _connect_read_only(self) -> sqlite3.Connection:
         """For folders that we may not write to; sees what was checkpointed."""
