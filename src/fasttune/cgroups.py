@@ -113,7 +113,7 @@ def process_limits(root: str = "/") -> str:
         for folder in folders(root, controller):
             limit, current = read(folder, "pids.max"), read(folder, "pids.current")
             if limit.isdecimal():
-                found.append(f"pids.max of {folder} is {limit}" + (f", {current} are there" if current else ""))
+                found.append(f"pids.max of {folder} is {limit}" + (f" ({current} in use)" if current else ""))
     for name in ("pid_max", "threads-max"):
         if limit := read(root, f"proc/sys/kernel/{name}"):
             found.append(f"kernel.{name} is {limit}")

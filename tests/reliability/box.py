@@ -15,13 +15,21 @@ from pathlib import Path
 from laboratory import SOURCE
 
 MOST = 60  # processes in a box
-CGROUPS = (Path("/sys/fs/cgroup/pids"), Path("/sys/fs/cgroup"))
+CGROUPS = Path("/sys/fs/cgroup")
 
 
-def run_boxed(folder: Path, *argv: str, stdin: str = "", **environ: str) -> subprocess.CompletedProcess[str]:
+def run_boxed(
+    folder: Path, *argv: str, stdin: str = "", enter: Callable[[], None] | None = None, **environ: str
+) -> subprocess.CompletedProcess[str]:
     """A Python program in ``folder``, which it imports from and keeps its results below; everything it has started is
-    ended behind it."""
-    with _few_processes() as enter:
+    ended behind it. ``enter``: what else the process does before it begins."""
+    with _few_processes() as enter_box:
+
+        def begin() -> None:
+            enter_box()
+            if enter is not None:
+                enter()
+
         process = subprocess.Popen(
             [sys.executable, *argv],
             cwd=folder,
@@ -36,7 +44,7 @@ def run_boxed(folder: Path, *argv: str, stdin: str = "", **environ: str) -> subp
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
-            preexec_fn=enter,
+            preexec_fn=begin,
         )
         try:
             out, err = process.communicate(stdin, timeout=60)
@@ -55,12 +63,24 @@ def experiments_in(folder: Path) -> int:
 @contextmanager
 def _few_processes() -> Iterator[Callable[[], None]]:
     """What a child has to call to be in the box: a control group where one can be made, else this user's limit."""
-    group = _made_group()
+    with control_group("pids", {"pids.max": MOST}) as enter:
+        yield enter or (lambda: resource.setrlimit(resource.RLIMIT_NPROC, (_processes_of_mine() + MOST,) * 2))
+
+
+@contextmanager
+def control_group(controller: str, *settings: dict[str, int]) -> Iterator[Callable[[], None] | None]:
+    """What a child has to call to be in a new control group in which one of these settings holds; None where no such
+    group can be made. Everything in it is killed in the end."""
+    group = _made_group(controller, settings)
     if group is None:
-        yield lambda: resource.setrlimit(resource.RLIMIT_NPROC, (_processes_of_mine() + MOST,) * 2)
+        yield None
         return
+
+    def enter() -> None:
+        (group / "cgroup.procs").write_text(str(os.getpid()))
+
     try:
-        yield lambda: (group / "cgroup.procs").write_text(str(os.getpid())) and None
+        yield enter
     finally:
         deadline = time.monotonic() + 10
         while (pids := (group / "cgroup.procs").read_text().split()) and time.monotonic() < deadline:
@@ -75,19 +95,30 @@ def _few_processes() -> Iterator[Callable[[], None]]:
             time.sleep(0.005)
 
 
-def _made_group() -> Path | None:
-    for parent in CGROUPS:
+def _made_group(controller: str, settings: tuple[dict[str, int], ...]) -> Path | None:
+    for parent in (CGROUPS / controller, CGROUPS):
         group = parent / f"fasttune-box-{os.getpid()}-{time.monotonic_ns()}"
         try:
             group.mkdir()
         except OSError:
             continue
-        try:
-            (group / "pids.max").write_text(str(MOST))
-            return group
-        except OSError:  # not a place of this controller
+        for setting in settings:
+            if _set(group, setting):
+                return group
+        with suppress(OSError):  # a folder, and not a place of control groups
             group.rmdir()
     return None
+
+
+def _set(group: Path, setting: dict[str, int]) -> bool:
+    try:
+        for name, value in setting.items():
+            if not (group / name).exists():
+                return False
+            (group / name).write_text(str(value))
+    except OSError:
+        return False
+    return True
 
 
 def _processes_of_mine() -> int:
