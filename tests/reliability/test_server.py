@@ -19,7 +19,7 @@ from laboratory import MARK, SOURCE, Lab, check_acks, wait_until
 import fasttune as tune
 from fasttune.executors import process, worker
 from fasttune.executors.server import MARK as SERVER_MARK
-from fasttune.executors.server import end_marked, marked
+from fasttune.executors.server import end_marked, is_running, marked
 from fasttune.experiment import ExperimentState
 
 
@@ -150,6 +150,48 @@ def start_with(folder: Path, sitecustomize: str, monkeypatch: pytest.MonkeyPatch
     begin = "import errno, os, signal, sys, time\nis_server = os.environ.get('FASTTUNE_DEPTH') == 'loading'\n"
     (folder / "sitecustomize.py").write_text(begin + sitecustomize)
     monkeypatch.setenv("PYTHONPATH", f"{folder}:{SOURCE}")
+
+
+FORKING = """
+import os, sys, time
+import fasttune as tune
+
+class Forks(tune.Callback):
+    def on_trial_result(self, **_):
+        if not os.path.exists("forked"):
+            open("forked", "w").close()
+            if os.fork() == 0:
+                time.sleep(1000)
+
+def trial(config):
+    while True:
+        tune.report(loss=1.0)
+        time.sleep(0.01)
+
+tune.run(trial, num_samples=2, verbose=0, callbacks=[Forks()])
+"""
+
+
+def test_C2_18_a_killed_driver_whose_child_keeps_the_socket_open(tmp_path: Path) -> None:
+    """A process that the driver has forked holds all that the driver had open: the server sees that the driver itself
+    has gone, and ends with its workers."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", FORKING],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(SOURCE)},
+    )
+    wait_until(lambda: (tmp_path / "forked").exists(), "the driver forks")
+    wait_until(lambda: len(children_of(process.pid)) == 2, "the server and the forked child")
+    children = set(children_of(process.pid))
+    servers = {pid for pid in children if children_of(pid)}
+    below = {worker for pid in servers for worker in children_of(pid)} | servers
+    assert below > servers
+    process.kill()
+    process.wait()
+    wait_until(lambda: not any(is_running(pid) for pid in below), "server and workers end")
+    for pid in children - servers:
+        assert is_running(pid)
+        os.kill(pid, signal.SIGKILL)
 
 
 DEADLY = {

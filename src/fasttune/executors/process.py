@@ -138,7 +138,7 @@ class ProcessExecutor(Executor):
         with open(path, "wb") as file:
             file.write(pickled_program(program))
         os.makedirs(os.path.join(self._folder, "rings"), exist_ok=True)
-        self._setup = {"path": sys.path, "cwd": os.getcwd(), "program": path}
+        self._setup = {"path": sys.path, "cwd": os.getcwd(), "program": path, "driver": os.getpid()}
         try:
             self._server.tell(self._setup)
         except ServerGoneError:

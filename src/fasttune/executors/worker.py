@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from fasttune.executors.suspension import Suspension
 
 LENGTH = 4  # bytes of a message's length on the control socket
+LOOK_S = 1.0  # the server looks this often whether the driver is still there
 COUNTED = (_core.KIND_RUN, _core.KIND_RUN_ONE, _core.KIND_CONTINUE)  # orders that occupy the worker
 
 
@@ -88,7 +89,9 @@ def serve(control_fd: int, bell_fd: int, rules_fd: int, preload: tuple[str, ...]
     _core.adopt_orphans()
     try:
         while True:
-            ready, _, _ = select.select(sources, [], [])
+            ready, _, _ = select.select(sources, [], [], LOOK_S)
+            if os.getppid() != setup["driver"]:
+                return  # killed, while a process that it had forked keeps the socket open
             if wake_r in ready:
                 _drain(wake_r)
                 _collect(sock, alive)
