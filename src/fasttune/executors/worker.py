@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from fasttune import _core, nesting
 from fasttune.executors.base import Answer, Job
 from fasttune.executors.streams import Streams
+from fasttune.executors.threads import follow_threads
 from fasttune.executors.wire import CANNOT_LOAD, FILE_BYTES, Wire
 
 if TYPE_CHECKING:
@@ -288,6 +289,7 @@ class Worker:
             limits=program.limits,
         )
         self.reporter.bind(True)
+        follow_threads()
         self.program = program
         self.host = Host(program, self.reporter, self._wait, self._flush)
         self.host.alone = True
