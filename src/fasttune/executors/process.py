@@ -727,7 +727,7 @@ def signal_hint(code: int, memory_kills: MemoryKills) -> tuple[str, str]:
         "SIGBUS": "a bus error: a mapped file was cut off, or the disk is full",
     }
     if name != "SIGKILL":
-        return name, hints.get(name, "killed by a signal")
+        return name, hints.get(name, "sent from outside, or by a trial")
     if (ran_out := memory_kills.next_one()) is not None:
         return name, f"out of memory, the kernel killed it; {ran_out}"
     if memory_kills.readable:
