@@ -56,9 +56,11 @@ def open_experiment(
         ValueError, TypeError: something asked for cannot be.
         ExperimentLockedError: another process has the experiment open.
     """
+    from fasttune import nesting
     from fasttune.config import Experiment, one_storage_path
     from fasttune.resolve import Call, resolve
 
+    nesting.check("tune.open_experiment")
     experiment = Experiment(name or "told_by_hand", told_by_hand, config=config, num_samples=num_samples, stop=stop)
     call = Call(
         name=name,

@@ -30,6 +30,7 @@ from .config import (
     one_storage_path,
 )
 from .error import TrialFailedError, TuneError
+from .nesting import begun
 from .resolve import (
     JOURNAL,
     Call,
@@ -209,7 +210,7 @@ def run(
         seed=seed,
         raise_on_failed_trial=raise_on_failed_trial,
     )
-    with workers_launched(executor):
+    with begun("tune.run"), workers_launched(executor):
         spec = resolve(as_experiments(run_or_experiment, for_one_experiment), call)
         return analysis_of(execute(spec), spec)
 
@@ -248,8 +249,9 @@ def run_experiments(
             callbacks=check_callbacks(callbacks),
             raise_on_failed_trial=raise_on_failed_trial,
         )
-        spec = resolve(group, call)
-        trials.extend(analysis_of(execute(spec), spec).trials)
+        with begun("tune.run_experiments"):
+            spec = resolve(group, call)
+            trials.extend(analysis_of(execute(spec), spec).trials)
     return trials
 
 
@@ -285,7 +287,7 @@ class Tuner:
     def fit(self) -> ResultGrid:
         """Runs the trials and returns their results."""
         kept = self._pickled()  # before the run, which changes searcher and scheduler
-        with workers_launched(self._run_config.executor):
+        with begun("Tuner.fit"), workers_launched(self._run_config.executor):
             spec = resolve([self._experiment()], self._call())
             self._path = spec.path
             _write_tuner_file(spec.path, kept)
