@@ -471,7 +471,7 @@ class ExperimentState(ExperimentRecords):
         metrics = self.metrics(j) if j != i and self.status(j) == "TERMINATED" else None
         if metrics is None:
             return None
-        return metrics, self.table.iteration(j), self.last_result(j)["time_total_s"]
+        return metrics, self.table.reported(j)[0], self.last_result(j)["time_total_s"]
 
     def _experiment_for(self, number: int) -> int:
         """Several experiments share a searcher: each gets its num_samples in turn."""
@@ -612,7 +612,7 @@ class ExperimentState(ExperimentRecords):
 
     def _on_checkpoint(self, event: tuple[Any, ...]) -> None:
         _, i, flags, step, _, path = event
-        path = memory_name(i, step) if flags & _core.HELD else os.path.join(self.path, path)
+        path = memory_name(i, path) if flags & _core.HELD else os.path.join(self.path, path)
         if self.retention is None and flags & _core.HELD:  # there is always a rule for those in memory
             self.retention = Retention(self.spec.checkpoint, self.spec.metric, self.spec.mode)
             self.watch |= ENDS
@@ -628,6 +628,8 @@ class ExperimentState(ExperimentRecords):
             self.shelf.saved(i)
             if "on_checkpoint" in self.hooks:
                 self._happen("on_checkpoint", i, checkpoint=self.checkpoint_at(path))
+        else:
+            self.orders.saved_before(i)
         self._happen("on_trial_save", i)
 
     def _score(self, i: int, step: int, time: float, report: tuple[int, Any, bytes | None]) -> None:
@@ -647,12 +649,12 @@ class ExperimentState(ExperimentRecords):
 
     def _on_changed(self, event: tuple[Any, ...]) -> None:
         i = event[1]
-        self.orders.changed(i)
         if self.shelf.gone(i):
             self.tell_to_discard(i)
         origin = self._origins.get(i)
         if self.retention is not None and origin is not None:
             self._drop(self.retention.started(i, self.absolute(origin.path)))
+        self.orders.changed(i)
 
     def _on_error(self, event: tuple[Any, ...]) -> None:
         i = event[1]

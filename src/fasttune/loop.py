@@ -338,8 +338,8 @@ class TuneLoop:
     def _take_in(self, source: int, position: int, data: Any) -> None:
         """Keep records for the journal, then fold them: whatever a scheduler raises, they are not lost."""
         rest, held = _core.without_held(data)
-        for trial, step, checkpoint in held:
-            self.state.unsaved[memory_name(trial, step)] = checkpoint
+        for trial, place, checkpoint in held:
+            self.state.unsaved[memory_name(trial, place)] = checkpoint
         self._entries.append((source, position, rest))
         self._bytes += len(data)
         self.state.handle(source, rest)
@@ -381,8 +381,8 @@ class TuneLoop:
             key = memory_key(name)
             if key is None:
                 directories.append(name)
-            elif self.state.unsaved.pop(name, None) is None or self.state.table.attempt(key[0]) > 1:
-                dropped.append(key)  # an earlier attempt's of the same step may be stored
+            elif self.state.unsaved.pop(name, None) is None:
+                dropped.append(key)
         return directories, dropped
 
     def _kept_in_memory(self) -> list[Held]:

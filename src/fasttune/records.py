@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
@@ -15,7 +16,7 @@ from struct import Struct
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from fasttune import _core
-from fasttune.checkpoint import Checkpoint, memory_key, memory_name
+from fasttune.checkpoint import Checkpoint, memory_key, memory_name, step_of
 from fasttune.error import IllegalTransitionError, JournalError, TrialFailedError
 from fasttune.result import (
     ReportBlock,
@@ -107,6 +108,8 @@ class ExperimentRecords:
         self._origins: dict[int, Origin] = {}
         self._on_given: set[int] = set()  # trials that have saved nothing since they were given their origin
         self._lineage: list[Changed] = []
+        # of trials that were changed: time of the last report before it, and the config and the tag of that report
+        self._before_change: dict[int, tuple[float, dict[str, Any], str]] = {}
         self._blocks: tuple[int, list[ReportBlock]] | None = None
         self.interrupted = False
         self.rereads = True  # configs come from the journal: what functions of the space gave is taken from there
@@ -149,11 +152,11 @@ class ExperimentRecords:
             self._exceptions[event[1]] = event[5]
 
     def _note_checkpoint(self, event: tuple[Any, ...]) -> None:
-        _, trial, flags, step, _, path = event
+        _, trial, flags, step, _, path = event  # of one in memory: its place
         if flags & _core.HELD:
-            if self._stored is not None and (trial, step) not in self._stored:
+            if self._stored is not None and (trial, path) not in self._stored:
                 return
-            path = memory_name(trial, step)
+            path = memory_name(trial, path)
         kept = self._checkpoints.setdefault(trial, [])
         if kept and step <= kept[-1][0] and (step, path) in kept:  # another attempt, at the same place
             kept.remove((step, path))
@@ -173,6 +176,9 @@ class ExperimentRecords:
         _, trial, _, step, time, text = event
         told = json.loads(text)
         before = self.config(trial)
+        reported_at = self.table.reported(trial)[2]
+        if self._before_change.get(trial, (math.nan,))[0] != reported_at:
+            self._before_change[trial] = reported_at, before, self.experiment_tag(trial)
         self._flat.pop(trial, None)
         if told["config"] is not None:
             self.given.pop(trial, None)
@@ -336,7 +342,10 @@ class ExperimentRecords:
     ) -> dict[str, Any]:
         """A report as users see it."""
         told = self._told_of(i, step, time, previous, done)
-        return make_result(metrics, config=self.config(i), experiment_tag=self.experiment_tag(i), **told)
+        since, config, tag = self._before_change.get(i, (math.nan, None, ""))
+        if config is None or since != time:  # it was not changed, or has reported since
+            config, tag = self.config(i), self.experiment_tag(i)
+        return make_result(metrics, config=self._fresh(config), experiment_tag=tag, **told)
 
     def flat_result_of(
         self, i: int, metrics: dict[str, Any], step: int, time: float, previous: float, done: bool
@@ -356,14 +365,14 @@ class ExperimentRecords:
 
     def _told_of(self, i: int, step: int, time: float, previous: float, done: bool) -> dict[str, Any]:
         """What a result says besides metrics, config and tag."""
-        started, _, _, _, base_total, base_iteration = self.table.times(i)
+        _, started, _, _, base_total, base_iteration, pid = self.table.reported(i)
         return {
             "step": step,
             "time": time,
             "started": started,
             "previous": previous,
             "trial_id": self.trial_id(i),
-            "pid": self.table.pid(i) or self.meta.get("pid", 0),
+            "pid": pid or self.meta.get("pid", 0),
             "hostname": self.meta["hostname"],
             "node_ip": "127.0.0.1",
             "restored_step": base_iteration,
@@ -372,14 +381,17 @@ class ExperimentRecords:
         }
 
     def last_result(self, i: int) -> dict[str, Any]:
+        """The last report of trial i, all of it from one report: one that has begun again, from a checkpoint of its own or
+        another's, keeps it until it reports."""
         metrics = self.metrics(i)
         if metrics is None and self.table.attempt(i) == 0:
             return {}
-        _, ended, time, previous, _, _ = self.table.times(i)
+        step, _, time, previous, *_ = self.table.reported(i)
         done = self.table.status(i) == "TERMINATED"
         if metrics is None:
-            return self.result_of(i, {}, self.table.iteration(i), ended or time, previous, done) if done else {}
-        return self.result_of(i, metrics, self.table.iteration(i), time, previous, done)
+            ended = self.table.times(i)[1]
+            return self.result_of(i, {}, step, ended or time, previous, done) if done else {}
+        return self.result_of(i, metrics, step, time, previous, done)
 
     def results(self, i: int) -> list[dict[str, Any]]:
         columns = _core.ReportColumns()
@@ -477,7 +489,8 @@ class ExperimentRecords:
         key = memory_key(path)
         if key is None:
             return self.absolute(path)
-        home = os.path.join(self.path, self.trial_dirname(key[0]), f"saved_{key[1]:06d}")
+        step, attempt = step_of(key[1]), key[1] >> 32
+        home = os.path.join(self.path, self.trial_dirname(key[0]), f"saved_{step:06d}" + (f"_{attempt}" if attempt else ""))
         return Checkpoint._holding(self.unsaved.get(path) or partial(self.held_checkpoint, path), home)
 
     def contents(self, path: str) -> str | bytes:
@@ -495,9 +508,9 @@ class ExperimentRecords:
         if found is None and key is not None and self.storage is not None:
             found = self.storage.checkpoint(*key)
         if found is None:
-            trial, step = key or (0, 0)
+            trial, place = key or (0, 0)
             raise FileNotFoundError(
-                f"the checkpoint of trial {self.trial_id(trial)} at iteration {step} is not in {self.path} any more; "
+                f"the checkpoint of trial {self.trial_id(trial)} at iteration {step_of(place)} is not in {self.path} any more; "
                 "was a better or a newer one kept in its place (num_to_keep)?"
             )
         return found

@@ -232,13 +232,14 @@ cdef class Reporter:
 
         The checkpoint's record and the report's become visible together or not at all.
         """
-        cdef int code = NOT_PLAIN_
+        cdef int code = NOT_PLAIN_, held = 0
         cdef Schema s = self.learn(numbers, &code)
         if s is None:
             return code
+        if type(checkpoint) is bytes:
+            held = F_HELD | (0 if self.context is None else <int>self.context.attempt) << 8
         return self.commit(s, PyBytes_AS_STRING(extra_json) if extra else NULL, len(extra_json) if extra else 0,
-                           checkpoint.encode() if type(checkpoint) is str else checkpoint,
-                           F_HELD if type(checkpoint) is bytes else 0)
+                           checkpoint.encode() if type(checkpoint) is str else checkpoint, held)
 
     cdef bint matches(self, Schema s, dict metrics) except -1:
         """Copy the values if the keys are the very objects of ``s`` in its order and the kinds are the same."""

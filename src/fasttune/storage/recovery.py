@@ -123,8 +123,8 @@ def without_checkpoints(entries: list[Entry]) -> tuple[list[Entry], list[Held]]:
     for source, position, data in entries:
         rest, held = _core.without_held(data)
         stripped.append((source, position, rest))
-        checkpoints.update({(trial, step): saved for trial, step, saved in held})
-    return stripped, [(trial, step, saved) for (trial, step), saved in checkpoints.items()]
+        checkpoints.update({(trial, place): saved for trial, place, saved in held})
+    return stripped, [(trial, place, saved) for (trial, place), saved in checkpoints.items()]
 
 
 def _wait_for_writer(fd: int) -> None:
