@@ -473,7 +473,7 @@ cdef class TrialTable:
     cdef TrialRow *row(self, Py_ssize_t i) except NULL
     cdef int grow(self, Py_ssize_t n) except -1
     cdef int intern(self, int source, int local, bytes payload) except -1
-    cdef int move(self, TrialRow *row, uint32_t trial, int kind) except -1
+    cdef int move(self, TrialRow *row, uint32_t trial, int kind, int flags=*) except -1
     cdef int keep_values(self, TrialRow *row, int schema, const double *values) except -1
 
 

@@ -50,6 +50,7 @@ SAVE: Final = 8
 HELD: Final = 1
 BACK: Final = 1
 FRESH: Final = 1
+AGAIN: Final = 2
 
 # Where a trial stands in its Population.
 NOT_DUE: Final = 0

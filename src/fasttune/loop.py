@@ -31,8 +31,9 @@ from fasttune.experiment import (
     Start,
     Stop,
     make_meta,
-    read_meta,
+    read_metas,
 )
+from fasttune.going_on import check, session_record
 from fasttune.machine import detect
 from fasttune.resources import Supply, check_possible, resolve_resources, trial_environ
 from fasttune.result import AUTO_RESULT_KEYS
@@ -174,12 +175,16 @@ class TuneLoop:
                 f"there is already an experiment at {spec.path!r}: give this run another name, "
                 "or resume='AUTO' to go on with it"
             )
-        meta = read_meta(self.storage, spec.path)
-        state = ExperimentState(spec, meta, self.storage, hooks)
+        metas = read_metas(self.storage, spec.path)
+        changes = check(metas, spec)
+        state = ExperimentState(spec, metas[0], self.storage, hooks)
+        state.goes_on(metas, bool(changes.space))
         entries = iter(self.storage.read())
         next(entries)  # the meta entry
         state.at(self._now())
-        state.replay(entries, spec.resume)
+        state.replay(entries, spec.resume, new_space=bool(changes.space))
+        if changes.space or changes.allowed:
+            self._store_meta(session_record(spec, bool(changes.space), [one.meta() for one in state.variants]))
         state.machine = self._supply.total()
         return state
 

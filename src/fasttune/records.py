@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 TOLD = 1 << _core.KIND_TOLD
 ALIVE = ("PENDING", "RUNNING", "PAUSED")
+META_KIND = bytes([_core.KIND_META])
 CONFIGS_HEAD = Struct("<II")  # experiment, number of the first config within it
 
 
@@ -50,6 +51,7 @@ class Chunk(NamedTuple):
     experiment: int
     local: int  # number of the first one among its experiment's variants
     block: bytes
+    variants: Variants  # those of the space that held when they were suggested
 
 
 class Origin(NamedTuple):
@@ -90,6 +92,8 @@ class ExperimentRecords:
         self.machine: dict[str, float] = meta.get("machine", {})  # what the run has to give out: cpu, gpu, ...
         self.table = _core.TrialTable(self.metric)
         self.variants: list[Any] = []  # the Variants of each experiment; empty when a searcher suggests
+        self.sessions = 0  # records of later sessions that were asked something else
+        self.space_from = 0  # the first trial that the space which holds now is for
         self.given: dict[int, dict[str, Any]] = {}  # live: configs that a searcher suggested
         self._chunks: list[Chunk] = []
         self._chunk_firsts: list[int] = []
@@ -132,11 +136,24 @@ class ExperimentRecords:
     def _note_configs(self, event: tuple[Any, ...]) -> None:
         _, first, _, n, _, payload = event
         experiment, local = CONFIGS_HEAD.unpack_from(payload)
-        self.variants[experiment].cover(local + n)
+        variants = self.variants[experiment]
+        variants.cover(local + n)
         if self.rereads:
-            self.variants[experiment].remember(payload[CONFIGS_HEAD.size :], local, n)
-        self._chunks.append(Chunk(first, n, experiment, local, payload[CONFIGS_HEAD.size :]))
+            variants.remember(payload[CONFIGS_HEAD.size :], local, n)
+        self._chunks.append(Chunk(first, n, experiment, local, payload[CONFIGS_HEAD.size :], variants))
         self._chunk_firsts.append(first)
+
+    def _note_session(self, event: tuple[Any, ...]) -> None:
+        """A later session was asked something else: from here on, perhaps over another space."""
+        told = read_session(event[5])
+        self.sessions += 1
+        if told.get("new_space"):
+            self.variants = self._variants_of(told["variants"])
+            self.space_from = len(self)
+
+    def _variants_of(self, told: list[Any]) -> list[Any]:
+        """The configs of a space by number, as the journal tells the space."""
+        return [Variants.from_meta(one) for one in told]
 
     def _note_config(self, event: tuple[Any, ...]) -> None:
         self._suggested[event[1]] = json.loads(event[5])
@@ -204,6 +221,7 @@ class ExperimentRecords:
         _core.KIND_CHECKPOINT: _note_checkpoint,
         _core.KIND_REQUEUED: _note_requeued,
         _core.KIND_CHANGED: _note_changed,
+        _core.KIND_META: _note_session,
     }
 
     @classmethod
@@ -212,7 +230,7 @@ class ExperimentRecords:
         entries = iter(storage.read())
         meta = first_meta(entries, path)
         records = cls(meta, storage, path)
-        records.variants = [Variants.from_meta(one) for one in meta["variants"]]
+        records.variants = records._variants_of(meta["variants"])
         records._stored = storage.checkpoint_keys()
         for source, _, data in entries:
             records.fold(source, data)
@@ -276,7 +294,7 @@ class ExperimentRecords:
             config: dict[str, Any] = self._suggested[i]["config"]
             return self._fresh(config)
         local = chunk.local + i - chunk.first
-        made: dict[str, Any] = self.variants[chunk.experiment].config(local)
+        made: dict[str, Any] = chunk.variants.config(local)
         return made
 
     @staticmethod
@@ -303,7 +321,7 @@ class ExperimentRecords:
         if chunk is None:
             params: dict[str, Any] = self._suggested[i]["params"]
             return dict(params)
-        found: dict[str, Any] = self.variants[chunk.experiment].evaluated_params(chunk.local + i - chunk.first)
+        found: dict[str, Any] = chunk.variants.evaluated_params(chunk.local + i - chunk.first)
         return found
 
     def experiment_tag(self, i: int) -> str:
@@ -313,7 +331,7 @@ class ExperimentRecords:
         chunk = self.chunk_of(i)
         if chunk is None:
             return tag_of(i + 1, self._sampled_params(i))
-        tag: str = self.variants[chunk.experiment].tag(chunk.local + i - chunk.first)
+        tag: str = chunk.variants.tag(chunk.local + i - chunk.first)
         return tag
 
     def status(self, i: int) -> str:
@@ -612,6 +630,30 @@ def first_meta(entries: Iterator[tuple[int, int, bytes]], path: str) -> dict[str
                 meta: dict[str, Any] = json.loads(payload.rstrip(b"\0"))
                 return meta
     raise JournalError(f"the journal of {path!r} is empty: the run was killed before it began")
+
+
+def later_metas(entries: Iterator[tuple[int, int, bytes]]) -> list[dict[str, Any]]:
+    """What later sessions were asked, in their order, of a journal whose first record has been read. Such a record is the
+    first of its entry."""
+    return [
+        read_session(payload.rstrip(b"\0"))
+        for source, _, data in entries
+        if source == 0 and data[4:5] == META_KIND
+        for kind, _, _, _, _, _, payload in _core.decode(data)
+        if kind == _core.KIND_META
+    ]
+
+
+def read_session(payload: str | bytes) -> dict[str, Any]:
+    """The record of a later session; JournalError when it is none."""
+    try:
+        told = json.loads(payload)
+        if isinstance(told, dict) and isinstance(told.get("asked"), dict) and isinstance(told.get("variants", []), list):
+            if not told.get("new_space") or "variants" in told:
+                return told
+    except (ValueError, RecursionError):
+        pass
+    raise JournalError(f"a record of a later session cannot be read: {payload[:80]!r}")
 
 
 def sql_value(value: Any) -> Any:

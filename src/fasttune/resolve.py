@@ -88,9 +88,9 @@ def resolve(experiments: list[Experiment], call: Call) -> RunSpec:
         trainables[0] = replace(trainables[0], num_samples=total_of(search_alg, first))
     searcher = resolve_searcher(search_alg, metric, mode, first, call.max_concurrent, seed)
     check_searcher_wanted(searcher, scheduler)
-    folder = place.folder()
     metric, mode = steering_metric(metric, mode, scheduler, searcher)
-    return RunSpec(
+    folder = place.earlier or place.folder()
+    spec = RunSpec(
         name=os.path.basename(folder),
         path=folder,
         trainables=[
@@ -127,6 +127,24 @@ def resolve(experiments: list[Experiment], call: Call) -> RunSpec:
         raise_on_failed_trial=call.raise_on_failed_trial,
         public_spec=first.public_spec,
     )
+    if place.earlier is not None:
+        check_going_on(spec)
+    return spec
+
+
+def check_going_on(spec: RunSpec) -> None:
+    """Refuses what the experiment that is gone on with cannot be asked, before anything is written; the loop, which has
+    the lock, asks again."""
+    from .error import JournalError
+    from .experiment import read_metas
+    from .going_on import check
+    from .storage.sqlite import SqliteReader
+
+    try:
+        metas = read_metas(SqliteReader(spec.path), spec.path)
+    except JournalError:  # the run ended before it wrote anything: the loop sees to it
+        return
+    check(metas, spec)
 
 
 # -------- what is to be run
@@ -475,7 +493,7 @@ def resolve_seed(seed: object, earlier: str | None) -> int:
     if seed is not None and seed != before:
         raise ValueError(
             f"the experiment in {earlier} was begun with seed={before} and cannot go on with seed={seed}: "
-            "its trials would have other configs. Leave seed out"
+            f"seed: {before} was, {seed} is. Its trials would have other configs; leave seed out"
         )
     return before
 

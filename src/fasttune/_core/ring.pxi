@@ -131,6 +131,7 @@ cdef enum:
     F_JUDGED = 0x08    # a rung was asked: uint64 follows the values: rung, sequence number << 8, strikes << 56
     F_EXTRA = 0x10     # uint32 length and JSON text follow: what is no number
     F_FRESH = 0x01     # of a requeued trial: it begins from its start, its checkpoints do not count any more
+    F_AGAIN = 0x02     # of a requeued trial: it had ended well, and is to run again because somebody said so
     F_HELD = 0x01      # of a checkpoint: the payload is the checkpoint; `schema` has the number of bytes that pad it (bits
                        # 0-2) and the attempt of the trial that made it (the others; the first is 0). In the journal the
                        # payload is left out: what is kept of it stands elsewhere
@@ -176,6 +177,7 @@ REMOVED = F_REMOVED
 SAVE = F_SAVE
 HELD = F_HELD
 FRESH = F_FRESH
+AGAIN = F_AGAIN
 BACK = F_BACK
 
 

@@ -137,7 +137,7 @@ cdef class TrialTable:
             numbers.append(number)
         return 0
 
-    cdef int move(self, TrialRow *row, uint32_t trial, int kind) except -1:
+    cdef int move(self, TrialRow *row, uint32_t trial, int kind, int flags=0) except -1:
         """Change the status as a record of this kind does; raises IllegalTransition."""
         cdef int now = row.status, then
         if kind == K_START and (now == S_PENDING or now == S_PAUSED):   # paused: what it had left was put away
@@ -150,7 +150,7 @@ cdef class TrialTable:
             then = S_TERMINATED
         elif kind == K_ERROR and now != S_TERMINATED and now != S_ERROR:
             then = S_ERROR
-        elif kind == K_REQUEUED and now != S_TERMINATED:
+        elif kind == K_REQUEUED and (now != S_TERMINATED or flags & F_AGAIN):
             then = S_PENDING
         elif kind == K_CHANGED and (now == S_PAUSED or now == S_PENDING):
             then = S_PENDING
@@ -291,7 +291,7 @@ cdef class TrialTable:
                 self.row(r.trial).saved = r.step
             elif r.kind == K_PAUSED or r.kind == K_RESUMED or r.kind == K_REQUEUED or r.kind == K_CHANGED:
                 row = self.row(r.trial)
-                self.move(row, r.trial, r.kind)
+                self.move(row, r.trial, r.kind, r.flags)
                 if r.kind == K_PAUSED:
                     row.paused = r.time
                 elif r.kind == K_RESUMED:

@@ -100,6 +100,11 @@ class Variants:
         return not self._body.calls and not any(plan.calls for plan in self._plans)
 
     @property
+    def exact(self) -> bool:
+        """Whether JSON can say the whole space: it holds neither objects nor functions."""
+        return to_json_value(self.space)[1] and to_json_value(self.points)[1]
+
+    @property
     def grid_size(self) -> int:
         """The number of configs that one sample gives."""
         return self._body.grid
