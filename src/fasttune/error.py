@@ -6,6 +6,7 @@
         WorkerDiedError           the process of a trial died (signal, exit, out of memory)
       ExperimentLockedError       another live process is writing this experiment
       JournalError                an experiment file cannot be read; says where it is damaged
+      ResumeError                 a run cannot go on with an earlier one as it was asked (also a ValueError)
       IllegalTransitionError      our own bug: an event that the trial's status does not allow
     StopTrial                     raised inside a trial when it has been stopped; a SystemExit, so that
                                   ``finally`` blocks run and ``except Exception`` does not swallow it
@@ -46,6 +47,10 @@ class ExperimentLockedError(TuneError):
 
 class JournalError(TuneError):
     """An experiment's journal cannot be read as it should."""
+
+
+class ResumeError(TuneError, ValueError):
+    """A run cannot go on with an earlier one as it was asked; the text says what was and what is. Nothing was written."""
 
 
 class IllegalTransitionError(TuneError):

@@ -191,7 +191,7 @@ class ExperimentState(ExperimentRecords):
 
     def _variants_of(self, told: list[Any]) -> list[Any]:
         """Configs by number. Those of the space that is this run's hold the objects in it, of earlier ones their texts."""
-        if self.sessions != self.space_since:
+        if self.sessions != self.space_since or not told:
             return super()._variants_of(told)
         points = self._generator().points_to_evaluate if self.searcher is None else None
         return [
@@ -228,7 +228,7 @@ class ExperimentState(ExperimentRecords):
     def _is_told_whole(self, i: int) -> bool:
         """The journal holds the config of trial i as it is, not as a text in places."""
         chunk = self.chunk_of(i)
-        return chunk.variants.exact if chunk is not None else self._told_whole[self.experiment_of(i)]
+        return chunk.variants.whole if chunk is not None else self._told_whole[self.experiment_of(i)]
 
     def _hears(self, i: int) -> bool:
         """The searcher is told of trial i: it suggested it, in the space that it searches, and does not know its end."""

@@ -83,10 +83,12 @@ def resolve(experiments: list[Experiment], call: Call) -> RunSpec:
     search_alg = call.search_alg
     if isinstance(search_alg, str) and search_alg.lower() == "auto":
         search_alg = chosen_searcher(first, metric, scheduler, verbose)
+    spaces = [scheduler.complete_space(one.space) for one in trainables]
+    search_seed = seed_of_search(seed, place, spaces)
     if call.on_duplicate != "allow":
-        search_alg = without_duplicates(search_alg, call.on_duplicate, experiments, seed)
+        search_alg = without_duplicates(search_alg, call.on_duplicate, experiments, search_seed)
         trainables[0] = replace(trainables[0], num_samples=total_of(search_alg, first))
-    searcher = resolve_searcher(search_alg, metric, mode, first, call.max_concurrent, seed)
+    searcher = resolve_searcher(search_alg, metric, mode, first, call.max_concurrent, search_seed)
     check_searcher_wanted(searcher, scheduler)
     metric, mode = steering_metric(metric, mode, scheduler, searcher)
     folder = place.earlier or place.folder()
@@ -94,12 +96,8 @@ def resolve(experiments: list[Experiment], call: Call) -> RunSpec:
         name=os.path.basename(folder),
         path=folder,
         trainables=[
-            replace(
-                one,
-                experiment=one.experiment or os.path.basename(folder),
-                space=dict(scheduler.complete_space(one.space)),
-            )
-            for one in trainables
+            replace(one, experiment=one.experiment or os.path.basename(folder), space=dict(space))
+            for one, space in zip(trainables, spaces, strict=True)
         ],
         metric=metric,
         mode=mode,
@@ -135,16 +133,33 @@ def resolve(experiments: list[Experiment], call: Call) -> RunSpec:
 def check_going_on(spec: RunSpec) -> None:
     """Refuses what the experiment that is gone on with cannot be asked, before anything is written; the loop, which has
     the lock, asks again."""
+    from .going_on import check
+
+    if metas := earlier_metas(spec.path):
+        check(metas, spec)
+
+
+def seed_of_search(seed: int, place: Place, spaces: Sequence[Mapping[str, Any]]) -> int:
+    """The seed of a searcher that is made here: in a later search space of the same experiment another one, or it would
+    begin as it did before."""
+    from .going_on import number_of_space
+    from .space import derive_seed
+
+    metas = earlier_metas(place.earlier) if place.earlier is not None else []
+    number = number_of_space(metas, spaces) if metas else 0
+    return derive_seed(seed, number) if number else seed
+
+
+def earlier_metas(folder: str) -> list[dict[str, Any]]:
+    """What an experiment's journal says of its sessions; [] if the run ended before it wrote anything."""
     from .error import JournalError
     from .experiment import read_metas
-    from .going_on import check
     from .storage.sqlite import SqliteReader
 
     try:
-        metas = read_metas(SqliteReader(spec.path), spec.path)
-    except JournalError:  # the run ended before it wrote anything: the loop sees to it
-        return
-    check(metas, spec)
+        return read_metas(SqliteReader(folder), folder)
+    except JournalError:
+        return []
 
 
 # -------- what is to be run

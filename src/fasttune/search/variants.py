@@ -58,6 +58,7 @@ class Variants:
         self.seed = seed
         self.points = [dict(point) for point in points]
         self.constant_grid_search = constant_grid_search
+        self.whole = True  # False: it was read from a file that holds only the texts of its objects and functions
         self._plans: list[Plan] = []  # one per point
         self._starts: list[int] = []  # first trial of each
         self._body_start = 0
@@ -98,11 +99,6 @@ class Variants:
     def pure(self) -> bool:
         """Whether every process computes the same configs: no ``sample_from`` in the space."""
         return not self._body.calls and not any(plan.calls for plan in self._plans)
-
-    @property
-    def exact(self) -> bool:
-        """Whether JSON can say the whole space: it holds neither objects nor functions."""
-        return to_json_value(self.space)[1] and to_json_value(self.points)[1]
 
     @property
     def grid_size(self) -> int:
@@ -215,6 +211,7 @@ class Variants:
             points=from_json_value(meta["points"]) if points is None else points,
             constant_grid_search=meta["constant_grid_search"],
         )
+        made.whole = space is not None or bool(meta["exact"])
         if made.columns != meta["columns"]:
             raise SearchSpaceError(
                 f"the experiment samples {', '.join(meta['columns'])}, but the space given samples "
