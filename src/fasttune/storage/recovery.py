@@ -157,7 +157,7 @@ def recover_rings(folder: str, storage: Storage) -> int:
     for source, position, data in read_rings(folder, storage.positions(), wait=True):
         rest, held = _core.without_held(data)
         entries.append((source, position, rest))
-        checkpoints.update({(trial, step): saved for trial, step, saved in held})
+        checkpoints.update({(trial, place): saved for trial, place, saved in held})
     if entries:
         storage.append(entries, [(*key, saved) for key, saved in checkpoints.items()])
     remove_rings(folder)
