@@ -302,17 +302,23 @@ def write_files(held: bytes, folder: str) -> None:
                 json.dump(note, text)
 
 
-def memory_name(trial: int, step: int) -> str:
-    """What a checkpoint in memory is called where a directory has its path."""
-    return f"{_MEMORY}{trial}/{step}"
+def memory_name(trial: int, place: int) -> str:
+    """What a checkpoint in memory is called where a directory has its path: "memory:3/20", and "memory:3/20/2" if trial 3
+    had begun twice before. ``place`` is the step, and the attempt << 32: what a name stands for never changes."""
+    return f"{_MEMORY}{trial}/{step_of(place)}" + (f"/{place >> 32}" if place >> 32 else "")
 
 
 def memory_key(name: str) -> tuple[int, int] | None:
-    """(trial, step) of such a name; None for a path."""
+    """(trial, place) of such a name; None for a path."""
     if not name.startswith(_MEMORY):
         return None
-    trial, _, step = name[len(_MEMORY) :].partition("/")
-    return int(trial), int(step)
+    trial, step, *attempt = name[len(_MEMORY) :].split("/")
+    return int(trial), int(step) | (int(attempt[0]) << 32 if attempt else 0)
+
+
+def step_of(place: int) -> int:
+    """The step of a checkpoint in memory."""
+    return place & 0xFFFFFFFF
 
 
 # ---- directories that are whole or not there ---------------------------------------------------------------
@@ -365,6 +371,24 @@ def rename_over(unfinished: str, target: str) -> None:
         _remove(old)
     else:
         os.rename(unfinished, target)
+
+
+def flush_directory(path: str, above: str) -> None:
+    """Bring a directory with all that is in it to the disk, and the names that lead to it from ``above``."""
+    names = [path]
+    for folder, folders, files in os.walk(path):
+        names += [os.path.join(folder, name) for name in (*folders, *files)]
+    while path != above and os.path.dirname(path) != path:
+        path = os.path.dirname(path)
+        names.append(path)
+    for name in names:
+        if os.path.islink(name) or not (os.path.isfile(name) or os.path.isdir(name)):
+            continue
+        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
 
 
 def _remove(path: str) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -27,9 +27,11 @@ if TYPE_CHECKING:
     from .schedulers.base import TrialScheduler
     from .search.base import SearchAlgorithm, Searcher
     from .stopper import StopRules
+    from .storage.recovery import ExperimentLock
     from .trial import Trial
 
 EXECUTORS = ("process", "inline")
+DURABILITIES = ("process", "full")
 MAX_SUSPENDED = 1000  # paused trials whose code lives on
 MODES = ("min", "max")
 
@@ -164,13 +166,22 @@ _Choice = ResumeType | str
 
 @dataclass(repr=False)
 class ResumeConfig(_ShowsChanges):
-    """Which trials of an earlier run go on (RESUME), start over (RESTART) or stay as they are (SKIP)."""
+    """Which trials of an earlier run go on (RESUME), start over (RESTART) or stay as they are (SKIP).
+
+    Args:
+        finished: RESUME goes on from a trial's last checkpoint, from its start if it has none; RESTART always from its
+            start. It is then trained anew in every session that says so.
+        unfinished, errored: as for finished ones. SKIP ends unfinished ones as they are.
+        new_space: the search space may be another one than before. It holds from the next trial on: trials that exist keep
+            their configs, and ``num_samples`` counts those of the new space. False: another space is an error.
+    """
 
     ResumeType: ClassVar[type[ResumeType]] = ResumeType
 
     finished: _Choice = ResumeType.SKIP
     unfinished: _Choice = ResumeType.RESUME
     errored: _Choice = ResumeType.SKIP
+    new_space: bool = False
 
     def __post_init__(self) -> None:
         for name in ("finished", "unfinished", "errored"):
@@ -220,13 +231,15 @@ class RunConfig(_ShowsChanges):
     gpus: list[int | str] | None = None
     seed: int | None = None
     max_suspended: int | None = None
+    durability: str = "process"
 
 
 def resolve_resume(resume: object) -> ResumeConfig | None:
     """The ResumeConfig that a ``resume=`` argument stands for; None when nothing is to be resumed.
 
     "AUTO" or True go on with unfinished trials. "AUTO+ERRORED" also resumes failed ones,
-    "AUTO+RESTART_ERRORED" starts failed ones over; with "_ONLY" at the end only failed trials run.
+    "AUTO+RESTART_ERRORED" starts failed ones over; with "_ONLY" at the end only failed trials run. "+NEW_SPACE" behind any
+    of them lets another search space hold from the next trial on.
     """
     if resume is None or resume is False:
         return None
@@ -234,7 +247,9 @@ def resolve_resume(resume: object) -> ResumeConfig | None:
         return resume
     if resume is True:
         return ResumeConfig()
-    start, _, rest = resume.upper().partition("+") if isinstance(resume, str) else ("", "", "")
+    asked = resume.upper() if isinstance(resume, str) else ""
+    new_space = asked.endswith("+NEW_SPACE")
+    start, _, rest = asked.removesuffix("+NEW_SPACE").partition("+")
     forms = {
         "": ResumeConfig(),
         "ERRORED": ResumeConfig(errored=ResumeType.RESUME),
@@ -246,8 +261,10 @@ def resolve_resume(resume: object) -> ResumeConfig | None:
         start, rest = "AUTO", "ERRORED_ONLY"
     if start not in ("AUTO", "LOCAL") or rest not in forms:
         names = ", ".join("'AUTO" + ("+" + form if form else "") + "'" for form in forms)
-        raise ValueError(f"resume must be None, False, True or one of {names}, got {resume!r}")
-    return forms[rest]
+        raise ValueError(
+            f"resume must be None, False, True or one of {names}, with '+NEW_SPACE' behind it or not, got {resume!r}"
+        )
+    return replace(forms[rest], new_space=new_space)
 
 
 def resolve_checkpoint_config(
@@ -375,6 +392,16 @@ def check_executor(executor: str | None) -> str:
     if executor not in EXECUTORS:
         raise ValueError(f"executor must be 'process' or 'inline', got {executor!r}")
     return executor
+
+
+def check_durability(durability: object) -> str:
+    """What a report that returned survives: the death of every process, or a power cut too."""
+    if durability not in DURABILITIES:
+        raise ValueError(
+            "durability must be 'process' (a report survives the death of every process) or 'full' (a power cut too), "
+            f"got {durability!r}"
+        )
+    return str(durability)
 
 
 class Experiment:
@@ -548,6 +575,7 @@ class RunSpec:
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     max_concurrent: int | None = None
     max_suspended: int = MAX_SUSPENDED
+    durability: str = DURABILITIES[0]
     executor: str = EXECUTORS[0]
     gpus: list[int | str] | None = None
     callbacks: list[Callback] = field(default_factory=list)
@@ -555,6 +583,7 @@ class RunSpec:
     verbose: int = 1
     seed: int = 0
     resume: ResumeConfig | None = None
+    lock: ExperimentLock | None = None  # of the folder, taken when it was decided what it holds
     restore: str | None = None
     reuse_actors: bool = False
     log_to_file: tuple[str, str] | None = None
