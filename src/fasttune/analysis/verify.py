@@ -18,7 +18,6 @@ from fasttune.config import ResumeConfig, ResumeType, RunSpec, TrainableSpec
 from fasttune.experiment import CODES, ExperimentState, plain_json
 from fasttune.records import ExperimentRecords
 from fasttune.resources import resolve_resources
-from fasttune.search.variants import Variants
 from fasttune.stopper import StopRules, resolve_stop
 
 if TYPE_CHECKING:
