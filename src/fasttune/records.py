@@ -725,9 +725,9 @@ def read_session(payload: str | bytes) -> dict[str, Any]:
     """The record of a later session; JournalError when it is none."""
     try:
         told = json.loads(payload)
-        if isinstance(told, dict) and isinstance(told.get("asked"), dict) and isinstance(told.get("variants", []), list):
-            if not told.get("new_space") or "variants" in told:
-                return told
+        typed = isinstance(told, dict) and isinstance(told.get("asked"), dict)
+        if typed and isinstance(told.get("variants"), list if told.get("new_space") else list | None):
+            return dict(told)
     except (ValueError, RecursionError):
         pass
     raise JournalError(f"a record of a later session cannot be read: {payload[:80]!r}")

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import enum
 import json
+import os
+import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -310,9 +314,10 @@ def test_a_restored_tuner_refuses_and_takes_a_new_space(tmp_path: Path) -> None:
     assert len(tune.Tuner.restore(tmp_path / "exp", tells, param_space=WIDER, new_space=True).fit()) == 6
     assert len(tune.Tuner.restore(tmp_path / "exp", tells).fit()) == 6  # as the last one asked
     assert as_trained(opened(tmp_path)) == 6
+    other = tune.TuneConfig(metric="loss", mode="max", num_samples=3)
+    restored = tune.Tuner.restore(tmp_path / "exp", tells, tune_config=other)
     with pytest.raises(ResumeError, match=r"mode: 'min' was, 'max' is"):
-        other = tune.TuneConfig(metric="loss", mode="max", num_samples=3)
-        tune.Tuner.restore(tmp_path / "exp", tells, tune_config=other).fit()
+        restored.fit()
     assert len(tune.Tuner.restore(tmp_path / "exp", tells).fit()) == 6  # what was refused was not kept
 
 
@@ -389,3 +394,49 @@ def test_finished_trials_run_again_under_every_scheduler(tmp_path: Path, schedul
     for trial in again.trials:
         assert trial.last_result["n"] == trial.last_result["training_iteration"]
     assert len(go(tmp_path, num_samples=6, **asked()).trials) == 6
+
+
+KILLED = """
+import os, signal, sys
+sys.path[:0] = [{tests!r}]
+from pathlib import Path
+import test_going_on as t
+import fasttune as tune
+
+def dies(config):
+    if t.tune.get_context().get_trial_id().endswith("2") and {left!r}:
+        left = Path({left!r})
+        n = int(left.read_text())
+        if n:
+            left.write_text(str(n - 1))
+            os.kill(os.getpid(), signal.SIGKILL)
+    t.counts(config)
+
+dies.__name__ = dies.__qualname__ = "dies"
+t.go(Path({folder!r}), trainable=dies, resume={resume})
+"""
+
+
+@pytest.mark.parametrize("wish", ["resume", "restart"])
+def test_finished_trials_that_run_again_survive_kills(tmp_path: Path, wish: str) -> None:
+    """The whole run is killed in its third trial, twice; then it goes on without being asked for more."""
+    left = tmp_path / "left"
+
+    def session(resume: str) -> int:
+        script = KILLED.format(tests=str(Path(__file__).parent), left=str(left), folder=str(tmp_path), resume=resume)
+        environ = {**os.environ, "PYTHONPATH": str(Path(tune.__file__).parents[1])}
+        done = subprocess.run([sys.executable, "-c", script], env=environ, capture_output=True, text=True, timeout=100)
+        assert done.returncode in (0, -signal.SIGKILL), done.stderr
+        return done.returncode
+
+    left.write_text("0")
+    assert session("None") == 0
+    left.write_text("2")
+    assert session(f"tune.ResumeConfig(finished={wish!r})") == -signal.SIGKILL
+    assert session("True") == -signal.SIGKILL
+    assert session("True") == 0
+    trials = opened(tmp_path).trials
+    expected = 4 if wish == "resume" else 2
+    assert [(t.status, t.last_result["n"], t.last_result["training_iteration"]) for t in trials] == [
+        ("TERMINATED", expected, expected)
+    ] * 4

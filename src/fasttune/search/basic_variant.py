@@ -36,7 +36,7 @@ class BasicVariantGenerator(SearchAlgorithm):
             if not isinstance(point, Mapping):
                 raise TypeError(f"points_to_evaluate must be a list of dicts, got the element {point!r}")
         self._points = list(points_to_evaluate or [])
-        self._given: tuple[tuple[Any, ...], dict[str, Any]] = (), {
+        self._made_with: tuple[tuple[Any, ...], dict[str, Any]] = (), {
             "points_to_evaluate": self._points,
             "constant_grid_search": constant_grid_search,
         }
