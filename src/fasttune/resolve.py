@@ -539,8 +539,10 @@ def earlier_seed(folder: str) -> int | None:
     """The seed in an experiment's journal; None if the run ended before it wrote anything."""
     from .error import JournalError
     from .experiment import read_meta
-    from .storage.sqlite import SqliteStorage
+    from .storage.sqlite import SqliteStorage, is_unbegun
 
+    if is_unbegun(folder):
+        return None
     storage = SqliteStorage(folder, create=False)
     try:
         return int(read_meta(storage, folder)["seed"])

@@ -101,6 +101,8 @@ class SqliteStorage(Storage):
             raise JournalError(
                 f"there is no experiment at {os.path.dirname(self.path)!r}: {FILE_NAME} does not exist"
             )
+        if create and is_blank(self.path):
+            os.truncate(self.path, 0)  # the power went before anything of it was on the disk
         try:
             connection = sqlite3.connect(
                 self.path, isolation_level=None, check_same_thread=False, timeout=10.0
@@ -424,6 +426,32 @@ class SqliteStorage(Storage):
                 last.close()
         except sqlite3.DatabaseError:  # the file cannot even be read
             return
+
+
+def is_blank(path: str) -> bool:
+    """The file is there and holds nothing, or zeros where a database begins."""
+    try:
+        with open(path, "rb") as file:
+            return not any(file.read(100))
+    except OSError:
+        return False
+
+
+def is_unbegun(folder: str) -> bool:
+    """What is in the folder is a database without any table: its run was killed, or lost its power, while it was made."""
+    import sqlite3
+    from urllib.parse import quote
+
+    path = os.path.join(folder, FILE_NAME)
+    if is_blank(path):
+        return True
+    connection = sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True)
+    try:
+        return not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    except sqlite3.DatabaseError:
+        return False
+    finally:
+        connection.close()
 
 
 def place_of(path: str) -> tuple[int, int]:
