@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
+from fasttune.folder import WRITING as WRITING
+
 METADATA_FILE = ".metadata.json"
-WRITING = ".writing"  # what is in a folder of this name is not finished, and nothing refers to it
 DICT_FILE = "_dict_checkpoint.pkl"  # in a directory: what from_dict, from_bytes or save_checkpoint() was given
 STATE_FILE = ".trainable.json"  # in a directory: iteration and totals of a class trainable
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from fasttune import _core
 from fasttune.checkpoint import Checkpoint, memory_key, memory_name
 from fasttune.error import JournalError, TuneError
+from fasttune.folder import is_ours, is_plain
 from fasttune.orders import Orders, Shelf
 from fasttune.records import CONFIGS_HEAD, FORMAT, ExperimentRecords, first_meta
 from fasttune.result import flatten, number
@@ -500,6 +501,7 @@ class ExperimentState(ExperimentRecords):
         if spec.trial_name_creator is not None or spec.trial_dirname_creator is not None:
             own = spec.trial_dirname_creator
             folder = cleaned(name_by(own, trial)) if own is not None else self.trial_dirname(i)
+            refuse_our_names(folder, "trial_dirname_creator" if own is not None else "trial_name_creator")
             told["dirname"] = folder if folder not in self._folders else f"{folder}_{self.trial_id(i)}"
             self._folders.add(told["dirname"])
         request = spec.trainables[self.experiment_of(i)].resources
@@ -1058,9 +1060,19 @@ def name_by(creator: Callable[[Trial], str], trial: Trial) -> str:
 
 def cleaned(name: str) -> str:
     """A folder's name as a user's function gave it."""
-    if "/" in name or name in (".", "..") or "\0" in name:
+    if not is_plain(name):
         raise ValueError(f"trial_dirname_creator must return the name of a folder without '/', got {name!r}")
     return allowed_folder_name(name)
+
+
+def refuse_our_names(folder: str, said_by: str) -> None:
+    """ValueError for a trial's folder that would be one of the experiment's own."""
+    if is_ours(folder):
+        raise ValueError(
+            f"{said_by} made {folder!r} the name of a trial's folder, but fasttune uses that name itself in an "
+            "experiment's folder (upper and lower case are one): what the trial saves there would be written over or "
+            f"deleted. Name it otherwise, e.g. {'trial_' + folder.lstrip('.')!r}"
+        )
 
 
 def plain_json(value: Any) -> Any:

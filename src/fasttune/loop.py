@@ -33,6 +33,7 @@ from fasttune.experiment import (
     make_meta,
     read_meta,
 )
+from fasttune.folder import is_of_the_run, is_plain
 from fasttune.machine import detect
 from fasttune.resources import Supply, check_possible, resolve_resources, trial_environ
 from fasttune.result import AUTO_RESULT_KEYS
@@ -630,7 +631,14 @@ class TuneLoop:
     def _write_files(self) -> None:
         """What the scheduler wants to leave in the experiment's folder."""
         for name, text in self.state.scheduler.files(self.state).items():
-            self.storage.write_file(name, text)
+            try:
+                if not is_plain(name) or is_of_the_run(name):
+                    raise OSError("it is no name for a file of its own in the experiment's folder")
+                self.storage.write_file(name, text)
+            except OSError as error:  # the journal is whole: the run is not lost for it
+                import warnings
+
+                warnings.warn(f"the scheduler's file {name!r} is missing: {error}", RuntimeWarning, stacklevel=2)
 
     # -- callbacks and reports -----------------------------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ from .config import (
     resolve_resume,
 )
 from .error import TuneError
+from .folder import JOURNAL as JOURNAL
 
 if TYPE_CHECKING:
     from .callback import Callback
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from .search.base import SearchAlgorithm, Searcher
     from .stopper import StopRules
 
-JOURNAL = "experiment.db"
 DEFAULT_VERBOSE = 1
 
 

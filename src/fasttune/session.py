@@ -7,7 +7,6 @@ everything else (nested metrics, numpy scalars, text, checkpoints) goes the long
 from __future__ import annotations
 
 import os
-import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple, Protocol
 from fasttune import _core
 from fasttune.checkpoint import LARGEST_HELD, WRITING, Checkpoint, copy_whole, whole_directory, write_files
 from fasttune.error import MissingMetricError, StopTrial
+from fasttune.folder import CHECKPOINT_NAME
 
 CONTINUE = 0
 STOP = 1
@@ -29,7 +29,6 @@ MISSING = -3
 DEFAULT_METRIC = "_metric"  # what a bare number is called
 
 _EXACT_INT = 2**53  # integers up to here are float64 values without loss
-_CHECKPOINT_NAME = re.compile(r"checkpoint_(\d{6,})")
 
 
 class Reporter(Protocol):
@@ -501,7 +500,7 @@ def next_index(context: TrialContext) -> int:
 
 def index_of(name: str, otherwise: int) -> int:
     """The number in the name of a checkpoint's directory; ``otherwise`` if it is another name."""
-    match = _CHECKPOINT_NAME.fullmatch(name)
+    match = CHECKPOINT_NAME.fullmatch(name)
     return int(match[1]) if match else otherwise
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, overload
 from weakref import WeakValueDictionary
 
 from fasttune.error import TrialFailedError
+from fasttune.folder import ERROR_TXT
 from fasttune.result import (
     DEBUG_KEYS,
     Metrics,
@@ -236,7 +237,7 @@ class Trial:
         failure = self._source.failure(self._index)
         if failure is None:
             return None
-        path = os.path.join(self.path, "error.txt")
+        path = os.path.join(self.path, ERROR_TXT)
         text = f"Failure # {failure.count}\n{failure.text.rstrip()}\n"
         with suppress(OSError):  # a read-only experiment: the path is still where it would be
             _write_once(path, text)

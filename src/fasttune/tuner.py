@@ -30,6 +30,7 @@ from .config import (
     one_storage_path,
 )
 from .error import TrialFailedError, TuneError
+from .folder import TUNER_FILE, UNFINISHED
 from .resolve import (
     JOURNAL,
     Call,
@@ -52,7 +53,6 @@ if TYPE_CHECKING:
     from .search.base import SearchAlgorithm, Searcher
     from .trial import Trial
 
-TUNER_FILE = "tuner.pkl"
 WORKERS_NEED = ("fasttune.search.variants",)  # they compute their configs themselves
 
 Runnable = Callable[..., Any] | type | str
@@ -521,9 +521,9 @@ def _write_tuner_file(folder: str, kept: bytes | None) -> None:
     if kept is None:
         return
     path = os.path.join(folder, TUNER_FILE)
-    with open(f"{path}.part", "wb") as file:
+    with open(path + UNFINISHED, "wb") as file:
         file.write(kept)
-    os.replace(f"{path}.part", path)
+    os.replace(path + UNFINISHED, path)
 
 
 def _read_tuner_file(folder: str) -> dict[str, Any]:

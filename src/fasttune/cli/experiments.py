@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from fasttune.cli import CommandError
 from fasttune.cli.listing import Row, Wanted, cell, give, print_json
+from fasttune.folder import JOURNAL, is_ours, is_plain
 
 if TYPE_CHECKING:
     from fasttune.analysis import ExperimentAnalysis
@@ -88,7 +89,7 @@ def lsx(asked: Namespace) -> int:
 
 def experiments_in(folder: str) -> list[str]:
     """Paths of the experiments right below a folder, in the order of their names."""
-    found = [entry.path for entry in os.scandir(folder) if os.path.isfile(os.path.join(entry.path, "experiment.db"))]
+    found = [entry.path for entry in os.scandir(folder) if os.path.isfile(os.path.join(entry.path, JOURNAL))]
     return sorted(found)
 
 
@@ -142,7 +143,7 @@ def updated(path: str) -> str:
     """When the journal was last written."""
     times = [
         os.path.getmtime(file)
-        for name in ("experiment.db", "experiment.db-wal")
+        for name in (JOURNAL, f"{JOURNAL}-wal")
         if os.path.exists(file := os.path.join(path, name))
     ]
     return date(max(times)) if times else ""
@@ -271,10 +272,13 @@ def add_note(asked: Namespace) -> int:
     from fasttune.error import JournalError
 
     folder = os.path.abspath(asked.path)
-    if not os.path.isfile(os.path.join(folder, "experiment.db")):
+    if not os.path.isfile(os.path.join(folder, JOURNAL)):
         raise JournalError(f"there is no experiment at {folder!r}: experiment.db does not exist")
-    if os.path.basename(asked.filename) != asked.filename or asked.filename in ("experiment.db", ".", ".."):
-        raise CommandError(f"--filename is a name for a file of notes, without a folder, got {asked.filename!r}")
+    if not is_plain(asked.filename) or is_ours(asked.filename):
+        raise CommandError(
+            "--filename is a name for a file of notes, without a folder and none that fasttune uses itself, got "
+            f"{asked.filename!r}"
+        )
     path = os.path.join(folder, asked.filename)
     if not asked.text and sys.stdin.isatty():
         return edit(path)

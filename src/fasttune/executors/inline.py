@@ -24,6 +24,7 @@ from fasttune.error import StopTrial, TuneError
 from fasttune.executors.base import Answer, Batch, Death, Executor, Job, Program
 from fasttune.executors.host import Host
 from fasttune.executors.suspension import LEAVE, Suspension
+from fasttune.folder import RINGS
 
 RING_BYTES = 1 << 22
 SLICE_S = 0.02  # how long plain trials run before the loop gets its turn
@@ -36,7 +37,7 @@ class InlineExecutor(Executor):
     name = "inline"
 
     def __init__(self, folder: str, slots: int, usage: str, source: int = SOURCE) -> None:
-        self._path = os.path.join(folder, "rings", f"{source}.ring")
+        self._path = os.path.join(folder, RINGS, f"{source}.ring")
         self._source = source
         self._slots = slots
         self._usage = usage

@@ -23,10 +23,10 @@ from fasttune.executors.base import Batch, Death, Executor, Job, Program
 from fasttune.executors.inline import map_file, remove_ring
 from fasttune.executors.server import Server
 from fasttune.executors.wire import CANNOT_LOAD, FILE_BYTES, Wire, pack
+from fasttune.folder import PROGRAM, RINGS
 
 LONGEST_SPAN = 8192
 SPAN_S = 0.01  # how long a span should last
-PROGRAM = "program.pkl"
 SPARE_FILES = 24  # open files that the journal, the server's start and callbacks may need
 MOST_STILLBORN = 5  # workers in a row that may end before they begin a trial
 
@@ -119,7 +119,7 @@ class ProcessExecutor(Executor):
         path = os.path.join(self._folder, PROGRAM)
         with open(path, "wb") as file:
             file.write(pickled_program(program))
-        os.makedirs(os.path.join(self._folder, "rings"), exist_ok=True)
+        os.makedirs(os.path.join(self._folder, RINGS), exist_ok=True)
         self._server.tell({"path": sys.path, "cwd": os.getcwd(), "program": path})
 
     def shared_rule(self, program: Program) -> Any:
@@ -141,7 +141,7 @@ class ProcessExecutor(Executor):
                 return None
         source = self._next_source
         self._next_source += 1
-        path = os.path.join(self._folder, "rings", f"{source}.ring")
+        path = os.path.join(self._folder, RINGS, f"{source}.ring")
         os.makedirs(os.path.dirname(path), exist_ok=True)  # it goes with the last ring, when all workers have died
         try:
             wire = Wire(map_file(path, FILE_BYTES), create=True, epoch=self._epoch, bell_fd=self._server.bell)

@@ -7,9 +7,8 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
+from fasttune.folder import PROGRESS_CSV
 from fasttune.logger.base import LoggerCallback
-
-PROGRESS_CSV = "progress.csv"
 
 
 class _Table:

@@ -6,10 +6,8 @@ import json
 import os
 from typing import IO, Any
 
+from fasttune.folder import PARAMS_JSON, RESULT_JSON
 from fasttune.logger.base import LoggerCallback
-
-RESULT_JSON = "result.json"
-PARAMS_JSON = "params.json"
 
 
 class JsonLoggerCallback(LoggerCallback):

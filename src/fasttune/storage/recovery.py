@@ -13,12 +13,12 @@ import warnings
 
 from fasttune import _core
 from fasttune.error import ExperimentLockedError
+from fasttune.folder import LOCK_FILE as LOCK_FILE
+from fasttune.folder import RINGS as RINGS
 from fasttune.storage.base import Entry, Held, Key, Storage
 
-LOCK_FILE = ".lock"
 DYING_S = 3.0  # a worker ends with its driver; this much later it is not waited for any more
 PATIENCE_S = 1.0  # for a process that has the lock and has not said who it is
-RINGS = "rings"
 HEADER = 4096  # bytes before a ring's records
 
 

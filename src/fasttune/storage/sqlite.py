@@ -15,16 +15,18 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from fasttune.error import JournalError
+from fasttune.folder import JOURNAL as FILE_NAME
+from fasttune.folder import UNFINISHED
 from fasttune.storage.base import Entry, Held, Key, Storage
 
 if TYPE_CHECKING:
     import sqlite3
 
-FILE_NAME = "experiment.db"
 
 SETTINGS = (
     "PRAGMA journal_mode = WAL",  # readers never wait for the writer
@@ -234,9 +236,14 @@ class SqliteStorage(Storage):
 
     def write_file(self, name: str, text: str) -> None:
         path = os.path.join(os.path.dirname(self.path), name)
-        with open(f"{path}.writing", "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(f"{path}.writing", path)
+        try:
+            with open(path + UNFINISHED, "w", encoding="utf-8") as file:
+                file.write(text)
+            os.replace(path + UNFINISHED, path)
+        except OSError:
+            with suppress(OSError):
+                os.unlink(path + UNFINISHED)
+            raise
 
     def has_table(self) -> bool:
         return (
