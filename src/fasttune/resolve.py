@@ -19,6 +19,7 @@ from .config import (
     ResumeConfig,
     RunSpec,
     TrainableSpec,
+    check_durability,
     check_executor,
     check_max_suspended,
     check_metric_mode,
@@ -51,6 +52,7 @@ class Call:
     on_duplicate: str = "allow"
     max_concurrent: int | None = None
     max_suspended: int | None = None
+    durability: str = "process"
     fail_fast: Any = False
     resume: object = None
     resume_config: ResumeConfig | None = None
@@ -71,6 +73,7 @@ def resolve(experiments: list[Experiment], call: Call) -> RunSpec:
     metric, mode = check_metric_mode(call.metric, call.mode)
     failure = FailureConfig(first.max_failures, call.fail_fast)
     executor = check_executor(call.executor)
+    durability = check_durability(call.durability)
     verbose = resolve_verbose(call.verbose)
     trainables = [resolve_trainable(one) for one in experiments]
     check_supply(trainables, call.gpus, verbose)
@@ -112,6 +115,7 @@ def resolve(experiments: list[Experiment], call: Call) -> RunSpec:
         checkpoint=first.checkpoint_config,
         max_concurrent=call.max_concurrent or own_limit(searcher),
         max_suspended=check_max_suspended(call.max_suspended),
+        durability=durability,
         executor=executor,
         gpus=None if call.gpus is None else list(call.gpus),
         callbacks=call.callbacks + result_lines(verbose),
