@@ -572,6 +572,7 @@ class RunSpec:
     max_concurrent: int | None = None
     max_suspended: int = MAX_SUSPENDED
     durability: str = DURABILITIES[0]
+    trust: bool = False  # go on in a folder whose files belong to somebody else
     executor: str = EXECUTORS[0]
     gpus: list[int | str] | None = None
     callbacks: list[Callback] = field(default_factory=list)

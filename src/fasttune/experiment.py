@@ -16,10 +16,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from fasttune import _core
-from fasttune.checkpoint import Checkpoint, memory_key, memory_name
+from fasttune.checkpoint import DICT_FILE, Checkpoint, memory_key, memory_name
 from fasttune.error import JournalError, TuneError
 from fasttune.folder import is_ours, is_plain
 from fasttune.orders import Orders, Shelf
+from fasttune.plain_files import check_owner
 from fasttune.records import CONFIGS_HEAD, FORMAT, ExperimentRecords, first_meta
 from fasttune.result import flatten, number
 from fasttune.retention import Retention
@@ -29,8 +30,7 @@ from fasttune.search.base import Searcher
 from fasttune.search.basic_variant import BasicVariantGenerator
 from fasttune.search.variants import Variants
 from fasttune.space import unflatten_dict
-from fasttune.storage.recovery import ExperimentLock, recover_rings
-from fasttune.storage.sqlite import SqliteReader, SqliteStorage
+from fasttune.storage.reader import SqliteReader
 from fasttune.trial import Trial, allowed_folder_name
 
 if TYPE_CHECKING:
@@ -201,6 +201,14 @@ class ExperimentState(ExperimentRecords):
         if self.chooses or "on_trial_start" in self.hooks:
             watch |= STARTS
         return watch
+
+    def contents(self, path: str) -> str | bytes:
+        found = super().contents(path)
+        if isinstance(found, str) and not self.spec.trust:
+            for one in (found, os.path.join(found, DICT_FILE)):
+                with suppress(FileNotFoundError):
+                    check_owner(one, os.lstat(one), "unpickled")
+        return found
 
     # -- what the loop asks -------------------------------------------------------------------------------------------
 
@@ -971,30 +979,12 @@ class ExperimentState(ExperimentRecords):
 
     @classmethod
     def load(cls, path: str) -> ExperimentRecords:
-        """The experiment in a folder, as it is on disk; what killed processes left in their rings is taken in first.
+        """The experiment in a folder, as it is on disk at this moment, with what is still in its rings. Writes nothing.
 
-        Raises JournalError when there is none. An experiment that still runs is read up to its last commit.
+        Raises JournalError when there is none.
         """
-        from fasttune.error import ExperimentLockedError
-
         path = os.path.abspath(os.path.expanduser(os.fspath(path)))
-        storage = SqliteStorage(path, create=False)
-        lock: ExperimentLock | None = None
-        try:
-            try:
-                lock = ExperimentLock(path, reading=True)
-                recover_rings(path, storage)
-            except (ExperimentLockedError, OSError):
-                pass  # somebody writes it, or we may not: read what is committed
-            records = ExperimentRecords.read(storage, path)
-            if lock is not None and not storage.has_table():
-                storage.write_table(*records.table_rows())
-            records.storage = SqliteReader(path)
-            return records
-        finally:
-            storage.close()
-            if lock is not None:
-                lock.release()
+        return ExperimentRecords.read(SqliteReader(path, fixed=True), path)
 
 
 def make_meta(spec: RunSpec, prefix: str, now: float, hostname: str, variants: list[Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from fasttune import _core
 from fasttune.callback import CallbackList
 from fasttune.checkpoint import Checkpoint, memory_key, memory_name, remove_unfinished
 from fasttune.echo import Echo
-from fasttune.error import FolderGoneError, JournalError, JournalLockedError, TuneError
+from fasttune.error import FolderGoneError, ForeignFileError, JournalError, JournalLockedError, TuneError
 from fasttune.executors.base import Death, Executor, Job, Program, ProgramTrainable
 from fasttune.executors.host import failure_text
 from fasttune.experiment import (
@@ -35,13 +35,15 @@ from fasttune.experiment import (
 )
 from fasttune.folder import is_of_the_run, is_plain
 from fasttune.machine import detect
+from fasttune.plain_files import check_before_writing
 from fasttune.resources import Supply, check_possible, resolve_resources, trial_environ
 from fasttune.result import AUTO_RESULT_KEYS
 from fasttune.retention import delete
 from fasttune.rule import NO_RULE
 from fasttune.storage.memory import MemoryStorage
 from fasttune.storage.recovery import ExperimentLock, recover_rings
-from fasttune.storage.sqlite import SqliteReader, SqliteStorage, who_writes
+from fasttune.storage.reader import SqliteReader
+from fasttune.storage.sqlite import SqliteStorage, who_writes
 from fasttune.trainable import call_form, counted_in
 
 if TYPE_CHECKING:
@@ -106,6 +108,7 @@ class TuneLoop:
     def run(self) -> ExperimentState:
         spec = self.spec
         os.makedirs(spec.path, exist_ok=True)
+        check_before_writing(spec.path, spec.trust)
         lock = ExperimentLock(spec.path)
         signals = Interrupts(self)
         try:
@@ -539,7 +542,7 @@ class TuneLoop:
         spec = self.spec
         try:
             checkpoint = None if start.checkpoint is None else state.contents(start.checkpoint)
-        except FileNotFoundError as error:  # another attempt goes on from the one before it
+        except (FileNotFoundError, ForeignFileError) as error:  # another attempt goes on from the one before it
             state.unlist(start.trial, start.checkpoint or "")
             state.fail(start.trial, f"trial {state.trial_id(start.trial)} cannot go on: {error}")
             return None

@@ -12,11 +12,25 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from struct import Struct
+from struct import error as StructError
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from fasttune import _core
 from fasttune.checkpoint import Checkpoint, memory_key, memory_name
 from fasttune.error import IllegalTransitionError, JournalError, TrialFailedError
+from fasttune.folder import JOURNAL
+from fasttune.plain_files import lies_in
+from fasttune.record_checks import (
+    WRONG,
+    change,
+    check_announced,
+    check_meta,
+    checkpoint_name,
+    naming,
+    parsed,
+    suggestion,
+    variants_of,
+)
 from fasttune.result import (
     ReportBlock,
     flatten,
@@ -28,7 +42,6 @@ from fasttune.result import (
     results_of,
 )
 from fasttune.search.plan import tag_name, tag_value
-from fasttune.search.variants import Variants
 from fasttune.trial import Trial, TrialFailure, Trials, folder_name
 
 if TYPE_CHECKING:
@@ -116,10 +129,15 @@ class ExperimentRecords:
 
     def fold(self, source: int, data: Any, watch: int = 0) -> list[tuple[Any, ...]]:
         """Fold records in; returns those that somebody watches (see ``TrialTable.apply``)."""
+        if self.rereads:
+            for trial, n, size in _core.announced(data):
+                check_announced(trial, n, size, self.variants, self.table.pending)
         try:
             events = self.table.apply(data, source, watch | TOLD)
         except _core.IllegalTransition as error:
             raise IllegalTransitionError(f"{error}; its story: {self.story(error.trial)}") from error
+        except ValueError as error:
+            raise JournalError(f"the journal of {self.path!r} cannot be read: {error}") from error
         for event in events:
             note = self._NOTED.get(event[0])
             if note is not None:
@@ -128,18 +146,25 @@ class ExperimentRecords:
 
     def _note_configs(self, event: tuple[Any, ...]) -> None:
         _, first, _, n, _, payload = event
-        experiment, local = CONFIGS_HEAD.unpack_from(payload)
-        self.variants[experiment].cover(local + n)
-        if self.rereads:
-            self.variants[experiment].remember(payload[CONFIGS_HEAD.size :], local, n)
+        try:
+            experiment, local = CONFIGS_HEAD.unpack_from(payload)
+            self.variants[experiment].cover(local + n)
+            if self.rereads:
+                self.variants[experiment].remember(payload[CONFIGS_HEAD.size :], local, n)
+        except (*WRONG, StructError) as error:
+            raise JournalError(
+                f"the configs of trials {first} to {first + n - 1} cannot be read: {type(error).__name__}: {error}"
+            ) from error
         self._chunks.append(Chunk(first, n, experiment, local, payload[CONFIGS_HEAD.size :]))
         self._chunk_firsts.append(first)
 
     def _note_config(self, event: tuple[Any, ...]) -> None:
-        self._suggested[event[1]] = json.loads(event[5])
+        self._suggested[event[1]] = suggestion(event[5], event[1], len(self.meta["trainables"]))
 
     def _note_told(self, event: tuple[Any, ...]) -> None:
-        self._told[event[1]] = json.loads(event[5].rstrip(b"\0"))
+        if not 0 <= event[1] < len(self):
+            raise JournalError(f"something is told of trial {event[1]}, and there are {len(self)}")
+        self._told[event[1]] = naming(event[5], event[1])
 
     def _note_error(self, event: tuple[Any, ...]) -> None:
         self._errors[event[1]] = event[5]
@@ -154,6 +179,8 @@ class ExperimentRecords:
             if self._stored is not None and (trial, step) not in self._stored:
                 return
             path = memory_name(trial, step)
+        else:
+            checkpoint_name(path, trial)
         kept = self._checkpoints.setdefault(trial, [])
         if kept and step <= kept[-1][0] and (step, path) in kept:  # another attempt, at the same place
             kept.remove((step, path))
@@ -171,7 +198,7 @@ class ExperimentRecords:
 
     def _note_changed(self, event: tuple[Any, ...]) -> None:
         _, trial, _, step, time, text = event
-        told = json.loads(text)
+        told = change(text, trial, len(self))
         before = self.config(trial)
         self._flat.pop(trial, None)
         if told["config"] is not None:
@@ -206,7 +233,7 @@ class ExperimentRecords:
         entries = iter(storage.read())
         meta = first_meta(entries, path)
         records = cls(meta, storage, path)
-        records.variants = [Variants.from_meta(one) for one in meta["variants"]]
+        records.variants = variants_of(meta, path)
         records._stored = storage.checkpoint_keys()
         for source, _, data in entries:
             records.fold(source, data)
@@ -467,7 +494,7 @@ class ExperimentRecords:
         """Whether what is called so is there: a directory (relative to the experiment's or not) or one in memory."""
         key = memory_key(path)
         if key is None:
-            return os.path.isdir(os.path.join(self.path, path))
+            return self._is_directory(os.path.join(self.path, path))
         if path in self.unsaved or self._stored is not None:
             return path in self.unsaved or key in (self._stored or ())
         return self.storage is not None and self.storage.checkpoint(*key) is not None
@@ -478,15 +505,23 @@ class ExperimentRecords:
         if key is None:
             return self.absolute(path)
         home = os.path.join(self.path, self.trial_dirname(key[0]), f"saved_{key[1]:06d}")
-        return Checkpoint._holding(self.unsaved.get(path) or partial(self.held_checkpoint, path), home)
+        return Checkpoint._holding(self.unsaved.get(path) or partial(self.held_checkpoint, path), home, self._origin())
+
+    def _origin(self) -> str | None:
+        """The file that stored checkpoints are read from; None for a run's own."""
+        return os.path.join(self.path, JOURNAL) if self.rereads and self.storage is not None else None
 
     def contents(self, path: str) -> str | bytes:
         """What a trial is to go on from: the directory, or the bytes of a checkpoint in memory. FileNotFoundError."""
         if memory_key(path):
             return self.held_checkpoint(path)
-        if not os.path.isdir(path):
+        if not self._is_directory(path):
             raise FileNotFoundError(f"the checkpoint {path} is not there any more; was it deleted by hand?")
         return path
+
+    def _is_directory(self, path: str) -> bool:
+        """Whether a directory of the experiment is there: one that a link leads to is somebody else's."""
+        return os.path.isdir(path) and not os.path.islink(path) and lies_in(path, self.path)
 
     def held_checkpoint(self, name: str) -> bytes:
         """A checkpoint in memory by its name. FileNotFoundError when it is not kept any more."""
@@ -594,9 +629,15 @@ def as_blocks(columns: _core.ReportColumns) -> list[ReportBlock]:
 def first_meta(entries: Iterator[tuple[int, int, bytes]], path: str) -> dict[str, Any]:
     """The record that a journal begins with."""
     for _, _, data in entries:
-        for kind, _, _, _, _, _, payload in _core.decode(data):
+        try:
+            decoded = _core.decode(data)
+        except ValueError as error:
+            raise JournalError(f"the journal of {path!r} cannot be read: {error}") from error
+        for kind, _, _, _, _, _, payload in decoded:
             if kind == _core.KIND_META:
-                meta: dict[str, Any] = json.loads(payload.rstrip(b"\0"))
+                meta = parsed(payload.rstrip(b"\0"), f"the description of the experiment at {path!r}")
+                if meta.get("format") == FORMAT:  # another one is refused by name
+                    check_meta(meta, path)
                 return meta
     raise JournalError(f"the journal of {path!r} is empty: the run was killed before it began")
 

@@ -53,6 +53,7 @@ class Call:
     max_concurrent: int | None = None
     max_suspended: int | None = None
     durability: str = "process"
+    trust: bool = False
     fail_fast: Any = False
     resume: object = None
     resume_config: ResumeConfig | None = None
@@ -116,6 +117,7 @@ def resolve(experiments: list[Experiment], call: Call) -> RunSpec:
         max_concurrent=call.max_concurrent or own_limit(searcher),
         max_suspended=check_max_suspended(call.max_suspended),
         durability=durability,
+        trust=check_trust(call.trust),
         executor=executor,
         gpus=None if call.gpus is None else list(call.gpus),
         callbacks=call.callbacks + result_lines(verbose),
@@ -456,6 +458,13 @@ def steering_metric(
     return None, None
 
 
+def check_trust(trust: object) -> bool:
+    """Whether files of other users may be gone on with."""
+    if not isinstance(trust, bool):
+        raise TypeError(f"trust must be True or False, got {trust!r}")
+    return trust
+
+
 def resolve_stop_rules(experiment: Experiment) -> StopRules:
     """The stop criteria of a run, the time budget among them."""
     from .stopper import resolve_stop
@@ -488,15 +497,12 @@ def earlier_seed(folder: str) -> int | None:
     """The seed in an experiment's journal; None if the run ended before it wrote anything."""
     from .error import JournalError
     from .experiment import read_meta
-    from .storage.sqlite import SqliteStorage
+    from .storage.reader import SqliteReader
 
-    storage = SqliteStorage(folder, create=False)
     try:
-        return int(read_meta(storage, folder)["seed"])
+        return int(read_meta(SqliteReader(folder), folder)["seed"])
     except JournalError:
         return None
-    finally:
-        storage.close()
 
 
 # -------- what people see

@@ -21,9 +21,10 @@ from fasttune import _core
 from fasttune.error import TuneError
 from fasttune.executors.base import Batch, Death, Executor, Job, Program
 from fasttune.executors.inline import map_file, remove_ring
+from fasttune.executors.program_file import ProgramFile
 from fasttune.executors.server import Server
 from fasttune.executors.wire import CANNOT_LOAD, FILE_BYTES, Wire, pack
-from fasttune.folder import PROGRAM, RINGS
+from fasttune.folder import RINGS
 
 LONGEST_SPAN = 8192
 SPAN_S = 0.01  # how long a span should last
@@ -103,6 +104,7 @@ class ProcessExecutor(Executor):
         self._slots: dict[int, Slot] = {}
         self._deaths: list[Death] = []
         self._server = Server.take()
+        self._program_file: ProgramFile | None = None
         self._left_over: list[Slot] = []
         self._halted = self._closed = False
         self._leaves_files = False
@@ -117,11 +119,9 @@ class ProcessExecutor(Executor):
         self._program = program
         self._epoch = epoch
         self._varied = any(one.resources != self._request for one in program.trainables)
-        path = os.path.join(self._folder, PROGRAM)
-        with open(path, "wb") as file:
-            file.write(pickled_program(program))
+        self._program_file = ProgramFile(pickled_program(program))
         os.makedirs(os.path.join(self._folder, RINGS), exist_ok=True)
-        self._server.tell({"path": sys.path, "cwd": os.getcwd(), "program": path})
+        self._server.tell({"path": sys.path, "cwd": os.getcwd(), "program": self._program_file.path})
 
     def shared_rule(self, program: Program) -> Any:
         """The compiled rule on memory that the workers share; None if there is none to share."""
@@ -486,9 +486,8 @@ class ProcessExecutor(Executor):
             self._remove(slot)
         self._left_over.clear()
         self._server.close()
-        if not self._leaves_files:
-            with suppress(FileNotFoundError):
-                os.unlink(os.path.join(self._folder, PROGRAM))
+        if self._program_file is not None:
+            self._program_file.close()
 
     def _wait_for_idle_workers(self, seconds: float = 1.0) -> None:
         """Workers that have nothing to do clean up and end by themselves."""

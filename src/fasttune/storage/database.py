@@ -29,6 +29,40 @@ SMALLEST_PAGE, LARGEST_PAGE = 512, 65536
 TABLE_LEAF, TABLE_INTERIOR = 0x0D, 0x05
 
 
+# Databases that SQLite has open in this process, by device and inode, and descriptors of them that wait to be closed:
+# closing any descriptor of a file takes away the locks that the process has on it, SQLite's too.
+_in_use: dict[tuple[int, int], list[int]] = {}
+
+
+class written:  # noqa: N801 - reads as what it says
+    """From now to ``close()`` SQLite has this database open in this process."""
+
+    def __init__(self, path: str) -> None:
+        found = os.stat(path)
+        self._place = found.st_dev, found.st_ino
+        _in_use.setdefault(self._place, [])
+
+    def close(self) -> None:
+        for fd in _in_use.pop(self._place, ()):
+            os.close(fd)
+
+
+def _opened(path: str) -> int:
+    """A descriptor of a database; one that waits to be closed, if there is one."""
+    found = os.lstat(path)
+    waiting = _in_use.get((found.st_dev, found.st_ino))
+    return waiting.pop() if waiting else open_plain(path)
+
+
+def _close(fd: int) -> None:
+    found = os.fstat(fd)
+    waiting = _in_use.get((found.st_dev, found.st_ino))
+    if waiting is None:
+        os.close(fd)
+    else:
+        waiting.append(fd)
+
+
 class DamagedPage(ValueError):
     """The database is not what SQLite writes; says where."""
 
@@ -47,7 +81,7 @@ class Database:
 
     def __init__(self, path: str) -> None:
         self._log: int | None = None
-        self._file = open_plain(path)
+        self._file = _opened(path)
         try:
             with suppress(FileNotFoundError):
                 self._log = open_plain(path + "-wal")
@@ -58,10 +92,10 @@ class Database:
             raise
 
     def close(self) -> None:
-        for fd in (self._file, self._log):
-            if fd is not None:
-                os.close(fd)
-        self._log = None
+        _close(self._file)
+        if self._log is not None:
+            os.close(self._log)
+            self._log = None
 
     # ---- what the files hold now
 

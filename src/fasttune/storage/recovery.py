@@ -12,9 +12,10 @@ import time
 import warnings
 
 from fasttune import _core
-from fasttune.error import ExperimentLockedError
+from fasttune.error import ExperimentLockedError, JournalError
 from fasttune.folder import LOCK_FILE as LOCK_FILE
 from fasttune.folder import RINGS as RINGS
+from fasttune.plain_files import check_folder, open_plain
 from fasttune.storage.base import Entry, Held, Key, Storage
 
 DYING_S = 3.0  # a worker ends with its driver; this much later it is not waited for any more
@@ -25,15 +26,15 @@ HEADER = 4096  # bytes before a ring's records
 class ExperimentLock:
     """The right to write an experiment. Raises ExperimentLockedError, at once, naming the process that writes it.
 
-    A process that only tidies up (``reading``) has it for moments; those are waited for.
+    Who looks whether somebody has it (``writer_of``) is in the way for moments; those are waited for.
     """
 
-    def __init__(self, folder: str, *, reading: bool = False) -> None:
+    def __init__(self, folder: str) -> None:
         self._path = os.path.join(folder, LOCK_FILE)
-        self._file: int | None = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        deadline = time.monotonic() + (0.0 if reading else PATIENCE_S)
+        self._file: int | None = open_plain(self._path, os.O_RDWR | os.O_CREAT)
+        deadline = time.monotonic() + PATIENCE_S
         while not self._take():
-            owner = self._owner()
+            owner = 0 if self._is_looked_at() else owner_in(self._file)
             if owner or time.monotonic() >= deadline:
                 self.release()
                 raise ExperimentLockedError(
@@ -42,8 +43,7 @@ class ExperimentLock:
                 )
             time.sleep(0.002)
         os.ftruncate(self._file, 0)
-        if not reading:
-            os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
+        os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
 
     def _take(self) -> bool:
         import fcntl
@@ -55,24 +55,55 @@ class ExperimentLock:
             return False
         return True
 
-    def _owner(self) -> int:
-        """The living process that has written its number, 0 when it has not yet."""
+    def _is_looked_at(self) -> bool:
+        """Whether those who have it only look: then there is room for one more of them."""
+        import fcntl
+
         assert self._file is not None
-        text = os.pread(self._file, 32, 0)
-        if not text.endswith(b"\n") or not text.strip().isdigit():
-            return 0
         try:
-            os.kill(int(text), 0)
-        except ProcessLookupError:  # a killed one's; the new owner is about to write its own
-            return 0
-        except PermissionError:
-            pass
-        return int(text)
+            fcntl.flock(self._file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return True
 
     def release(self) -> None:
         if self._file is not None:
             os.close(self._file)
             self._file = None
+
+
+def owner_in(file: int) -> int:
+    """The living process that has written its number into this lock's file, 0 when it has not yet."""
+    text = os.pread(file, 32, 0)
+    if not text.endswith(b"\n") or not text.strip().isdigit():
+        return 0
+    try:
+        os.kill(int(text), 0)
+    except (ProcessLookupError, OverflowError):  # a killed one's; the new owner is about to write its own
+        return 0
+    except PermissionError:
+        pass
+    return int(text)
+
+
+def writer_of(folder: str) -> int | None:
+    """The process that writes the experiment in ``folder``, 0 where it is not known which; None: none does, or that
+    cannot be found out. Writes nothing."""
+    import fcntl
+
+    try:
+        file = open_plain(os.path.join(folder, LOCK_FILE))
+    except (OSError, JournalError):
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return owner_in(file)
+    except OSError:  # a file system without locks
+        return None
+    finally:
+        os.close(file)
+    return None
 
 
 def ring_path(folder: str, source: int) -> str:
@@ -96,13 +127,14 @@ def recover_rings(folder: str, storage: Storage) -> int:
     such place, and the rings are given up. OSError (no memory, no space, no right) leaves the rings that
     were not yet moved as they are.
     """
+    check_folder(os.path.join(folder, RINGS))
     sources = ring_sources(folder)
     damaged = bool(sources) and storage.mend()
     positions = storage.positions() if sources else {}
     moved = 0
     for source in sources:
         path = ring_path(folder, source)
-        with open(path, "r+b") as file:
+        with open(open_plain(path, os.O_RDWR), "r+b") as file:
             _wait_for_writer(file.fileno())
             if damaged:
                 _warn_of(path, "the journal before it is damaged")

@@ -29,7 +29,9 @@ from zlib import crc32
 from fasttune.error import JournalError
 from fasttune.folder import JOURNAL as FILE_NAME
 from fasttune.folder import UNFINISHED
+from fasttune.plain_files import check_database, write_whole
 from fasttune.storage.base import Entry, Held, Key, Storage
+from fasttune.storage.database import written
 
 if TYPE_CHECKING:
     import sqlite3
@@ -59,7 +61,7 @@ LOST_WRITES = ("SQLITE_IOERR_FSYNC", "SQLITE_IOERR_DIR_FSYNC")  # what was writt
 
 
 class SqliteStorage(Storage):
-    """The journal of the experiment in ``folder``. With ``create=False`` JournalError when there is none.
+    """The journal of the experiment in ``folder``, for the process that writes it; readers have ``SqliteReader``.
 
     ``durable``: what :meth:`append` has stored is on the disk when it returns. ``while_locked`` is called again and
     again while another process holds a write transaction, and ends the wait by raising.
@@ -69,12 +71,11 @@ class SqliteStorage(Storage):
         self,
         folder: str,
         *,
-        create: bool = True,
         durable: bool = False,
         while_locked: Callable[[], None] | None = None,
     ) -> None:
         self.path = os.path.join(folder, FILE_NAME)
-        self._connection: sqlite3.Connection | None = self._connect(create)
+        self._connection: sqlite3.Connection | None = self._connect()
         self._damaged_behind: int | None = (
             None  # id of the last good entry, once a reading came upon a damaged one
         )
@@ -86,18 +87,14 @@ class SqliteStorage(Storage):
         self._flush_at = time.monotonic() + FLUSH_S
         self._places: list[tuple[str, tuple[int, int]]] = []  # what has to stay where it is: path, device and inode
         self._wal_fd = -1
-        if create:
-            self._places = [(path, place_of(path)) for path in (folder, self.path, self.path + "-wal")]
-            self._wal_fd = os.open(self.path + "-wal", os.O_RDONLY | os.O_CLOEXEC)  # no lock of SQLite's is on this file
-            self._connection.execute(f"PRAGMA busy_timeout = {LOCKED_MS}")
+        self._places = [(path, place_of(path)) for path in (folder, self.path, self.path + "-wal")]
+        self._wal_fd = os.open(self.path + "-wal", os.O_RDONLY | os.O_CLOEXEC)  # no lock of SQLite's is on this file
+        self._connection.execute(f"PRAGMA busy_timeout = {LOCKED_MS}")
 
-    def _connect(self, create: bool) -> sqlite3.Connection:
+    def _connect(self) -> sqlite3.Connection:
         import sqlite3
 
-        if not create and not os.path.exists(self.path):
-            raise JournalError(
-                f"there is no experiment at {os.path.dirname(self.path)!r}: {FILE_NAME} does not exist"
-            )
+        check_database(self.path)
         try:
             connection = sqlite3.connect(
                 self.path, isolation_level=None, check_same_thread=False, timeout=10.0
@@ -105,30 +102,32 @@ class SqliteStorage(Storage):
         except sqlite3.OperationalError as error:
             raise JournalError(f"cannot open {self.path}: {error}") from error
         try:
-            if create:
-                for statement in SETTINGS + TABLES:
-                    connection.execute(statement)
-            elif not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'journal'").fetchone():
-                connection.close()
-                raise JournalError(
-                    f"{self.path} is a database, but not one of fasttune's: it has no table 'journal'"
-                )
+            connection.execute("PRAGMA trusted_schema = OFF")  # what the file says is not to call functions
+            self._check_tables(connection)
+            for statement in SETTINGS + TABLES:
+                connection.execute(statement)
         except (
             sqlite3.DatabaseError,
             UnicodeDecodeError,
         ) as error:  # the latter comes from damaged names of tables
             connection.close()
-            if isinstance(error, sqlite3.OperationalError) and not create:
-                return self._connect_read_only()
             raise JournalError(f"cannot open {self.path}: {error}") from error
+        except BaseException:
+            connection.close()
+            raise
+        self._written = written(self.path)
         return connection
 
-    def _connect_read_only(self) -> sqlite3.Connection:
-        """For folders that we may not write to; sees what was checkpointed."""
-        import sqlite3
-        from urllib.parse import quote
-
-        return sqlite3.connect(f"file:{quote(self.path)}?immutable=1", uri=True, isolation_level=None)
+    def _check_tables(self, connection: sqlite3.Connection) -> None:
+        """JournalError when what bears the name of one of our tables is another thing, or does something of its own."""
+        ours = {words.split()[5]: " ".join(words.replace("IF NOT EXISTS ", "").split()) for words in TABLES}
+        for kind, name, table, sql in connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall():
+            plain = kind == "table" and sql is not None and " ".join(sql.split()) == ours.get(name)
+            if table in ours and not plain and not (kind == "index" and sql is None):
+                raise JournalError(
+                    f"{self.path} has a {kind} {name!r} that fasttune does not make: what it does when something is "
+                    "written is not known. ExperimentAnalysis reads it all the same"
+                )
 
     @property
     def connection(self) -> sqlite3.Connection:
@@ -315,19 +314,11 @@ class SqliteStorage(Storage):
     def write_file(self, name: str, text: str) -> None:
         path = os.path.join(os.path.dirname(self.path), name)
         try:
-            with open(path + UNFINISHED, "w", encoding="utf-8") as file:
-                file.write(text)
-            os.replace(path + UNFINISHED, path)
+            write_whole(path, text.encode(), UNFINISHED)
         except OSError:
             with suppress(OSError):
                 os.unlink(path + UNFINISHED)
             raise
-
-    def has_table(self) -> bool:
-        return (
-            self.connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'trials'").fetchone()
-            is not None
-        )
 
     def flush_to_disk(self) -> None:
         """Bring the write-ahead log into the database, and both to the disk; the first time their names, too.
@@ -390,6 +381,7 @@ class SqliteStorage(Storage):
                 self._close_as_it_is()
             self._connection.close()
             self._connection = None
+            self._written.close()
             if self._wal_fd >= 0:
                 os.close(self._wal_fd)
 
@@ -460,44 +452,3 @@ def _unique(columns: Sequence[str], i: int) -> str:
     """SQL column names ignore case; a second one of the same letters gets its number."""
     lowered = [c.lower() for c in columns[:i]]
     return f"{columns[i]}_{i}" if columns[i].lower() in lowered else columns[i]
-
-
-class SqliteReader(Storage):
-    """The journal of a folder, opened for each reading and closed behind it: for a long-lived analysis."""
-
-    def __init__(self, folder: str) -> None:
-        self.folder = folder
-
-    def append(self, entries: Sequence[Entry], checkpoints: Sequence[Held] = (), dropped: Sequence[Key] = ()) -> None:
-        raise ValueError(f"the journal in {self.folder} was opened for reading")
-
-    def read(self, after: int = 0) -> Iterator[tuple[int, int, bytes]]:
-        storage = SqliteStorage(self.folder, create=False)
-        try:
-            yield from storage.read(after)
-        finally:
-            storage.close()
-
-    def positions(self) -> dict[int, int]:
-        storage = SqliteStorage(self.folder, create=False)
-        try:
-            return storage.positions()
-        finally:
-            storage.close()
-
-    def checkpoint(self, trial: int, step: int) -> bytes | None:
-        storage = SqliteStorage(self.folder, create=False)
-        try:
-            return storage.checkpoint(trial, step)
-        finally:
-            storage.close()
-
-    def checkpoint_keys(self) -> set[Key]:
-        storage = SqliteStorage(self.folder, create=False)
-        try:
-            return storage.checkpoint_keys()
-        finally:
-            storage.close()
-
-    def close(self) -> None:
-        pass
