@@ -20,7 +20,8 @@ SOURCE = ROOT / "src" / "fasttune"
 
 FLOORS = {
     0: ("_core",),
-    1: ("error", "extras", "folder", "plain_files", "result", "trial", "space", "space_json", "machine", "resources", "rule", "config"),
+    1: ("error", "extras", "folder", "plain_files", "result", "trial", "space",
+        "space_json", "machine", "resources", "rule", "config"),
     2: ("session", "trainable", "checkpoint", "callback", "stopper", "registry"),
     3: ("schedulers", "search", "executors", "storage", "logger", "reporter"),
     4: ("records", "record_checks", "retention", "orders", "experiment", "echo", "loop", "virtual"),

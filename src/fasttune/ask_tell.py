@@ -12,8 +12,8 @@ from fasttune.executors.manual import ManualExecutor
 from fasttune.loop import TuneLoop
 from fasttune.plain_files import check_before_writing
 from fasttune.search.base import Suggestion
-from fasttune.storage.recovery import ExperimentLock
 from fasttune.storage.reader import SqliteReader
+from fasttune.storage.recovery import ExperimentLock
 
 if TYPE_CHECKING:
     from fasttune.analysis import ExperimentAnalysis

@@ -41,8 +41,8 @@ from fasttune.result import AUTO_RESULT_KEYS
 from fasttune.retention import delete
 from fasttune.rule import NO_RULE
 from fasttune.storage.memory import MemoryStorage
-from fasttune.storage.recovery import ExperimentLock, recover_rings
 from fasttune.storage.reader import SqliteReader
+from fasttune.storage.recovery import ExperimentLock, recover_rings
 from fasttune.storage.sqlite import SqliteStorage, who_writes
 from fasttune.trainable import call_form, counted_in
 

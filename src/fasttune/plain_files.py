@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import suppress
 
 from fasttune.error import ForeignFileError
 from fasttune.folder import JOURNAL, LOCK_FILE, RINGS, TUNER_FILE, WRITING, is_ours, is_plain
@@ -53,10 +54,8 @@ def write_whole(path: str, data: bytes, ending: str = ".part") -> None:
     """Write a file so that it is there whole or as it was before. What stood at its name, a link too, is replaced.
     ``ending``: of its name until it is whole."""
     part = path + ending
-    try:
+    with suppress(FileNotFoundError):
         os.unlink(part)  # of a killed run
-    except FileNotFoundError:
-        pass
     fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     with open(fd, "wb") as file:
         file.write(data)

@@ -153,17 +153,18 @@ def suggestion(text: str, trial: int, trainables: int) -> dict[str, Any]:
     return told
 
 
+NAMING: dict[str, Wanted] = {
+    "name": TEXTS,
+    "dirname": lambda name: name is None or is_folder_name(name),
+    "resources": is_request,
+}
+
+
 def naming(data: bytes, trial: int) -> dict[str, Any]:
     """What a user's functions said of a trial: its name, its folder, its request."""
     what = f"what was told of trial {trial}"
     told = parsed(data.rstrip(b"\0"), what)
-    for key, fits in (
-        ("name", lambda name: name is None or isinstance(name, str)),
-        ("dirname", lambda name: name is None or is_folder_name(name)),
-        ("resources", is_request),
-    ):
-        if not fits(told.get(key)):
-            raise JournalError(f"{what} says {key} = {short(told[key])}")
+    check_fields({"name": None, "dirname": None, "resources": None, **told}, NAMING, what)
     return told
 
 

@@ -17,6 +17,7 @@ from weakref import WeakValueDictionary
 
 from fasttune.error import TrialFailedError
 from fasttune.folder import ERROR_TXT
+from fasttune.plain_files import plain_opener
 from fasttune.result import (
     DEBUG_KEYS,
     Metrics,

@@ -34,7 +34,7 @@ TABLE_LEAF, TABLE_INTERIOR = 0x0D, 0x05
 _in_use: dict[tuple[int, int], list[int]] = {}
 
 
-class written:  # noqa: N801 - reads as what it says
+class written:
     """From now to ``close()`` SQLite has this database open in this process."""
 
     def __init__(self, path: str) -> None:

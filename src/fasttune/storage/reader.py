@@ -13,11 +13,12 @@ from typing import Any, NamedTuple, TypeVar
 
 from fasttune import _core
 from fasttune.error import JournalError
+from fasttune.folder import JOURNAL
 from fasttune.plain_files import check_folder, open_plain
 from fasttune.storage.base import Entry, Held, Key, Storage
 from fasttune.storage.database import Cell, DamagedPage, Database, columns
 from fasttune.storage.recovery import HEADER, RINGS, ring_path, ring_sources, without_checkpoints
-from fasttune.storage.sqlite import FILE_NAME, is_whole
+from fasttune.storage.sqlite import is_whole
 
 BATCH = 1 << 20  # bytes of entries that are read before it is looked whether they belong together
 LARGEST_ENTRY = 1 << 26  # bytes; the largest that fasttune writes is the description of a search space
@@ -44,7 +45,7 @@ class SqliteReader(Storage):
 
     def __init__(self, folder: str, *, fixed: bool = False) -> None:
         self.folder = folder
-        self.path = os.path.join(folder, FILE_NAME)
+        self.path = os.path.join(folder, JOURNAL)
         self._fixed = fixed
         self._last: int | None = None  # the last entry of the first whole reading, if all give the same
         self._left: list[Entry] = []  # what the rings held then
@@ -96,7 +97,8 @@ class SqliteReader(Storage):
             raise JournalError(
                 f"the checkpoint of trial {trial} at iteration {step} in {self.path} is damaged: its checksum is wrong"
             )
-        return data
+        contents: bytes = data
+        return contents
 
     def checkpoint_keys(self) -> set[Key]:
         try:
@@ -115,7 +117,7 @@ class SqliteReader(Storage):
         try:
             database = Database(self.path)
         except FileNotFoundError:
-            raise JournalError(f"there is no experiment at {self.folder!r}: {FILE_NAME} does not exist") from None
+            raise JournalError(f"there is no experiment at {self.folder!r}: {JOURNAL} does not exist") from None
         except (DamagedPage, OSError) as error:
             raise JournalError(f"cannot open {self.path}: {error}") from error
         try:
@@ -164,11 +166,10 @@ class SqliteReader(Storage):
             for cell in database.cells(root or 0, after):
                 if cell.size > LARGEST_ENTRY:
                     raise DamagedPage(f"it has {cell.size} bytes")
-                row = columns(database.content(cell))
-                _, source, position, crc, data, *_ = (*row, None, None, None, None, None)
-                if not is_whole(source, position, crc, data):
+                row: list[Any] = [*columns(database.content(cell)), None, None, None, None, None]
+                if not is_whole(*row[1:5]):
                     raise DamagedPage("its checksum is wrong")
-                out.append((cell.key, source, position, data))
+                out.append((cell.key, row[1], row[2], row[4]))
                 last = cell.key
                 size += cell.size + 64
                 if size >= BATCH:
