@@ -520,8 +520,11 @@ class ExperimentRecords:
         return path
 
     def _is_directory(self, path: str) -> bool:
-        """Whether a directory of the experiment is there: one that a link leads to is somebody else's."""
-        return os.path.isdir(path) and not os.path.islink(path) and lies_in(path, self.path)
+        """Whether a directory is there. One of the experiment's that a link leads to is none of its own."""
+        if not os.path.isdir(path):
+            return False
+        own = path.startswith(self.path + os.sep)  # else it is what the user said trials start from
+        return not own or (not os.path.islink(path) and lies_in(path, self.path))
 
     def held_checkpoint(self, name: str) -> bytes:
         """A checkpoint in memory by its name. FileNotFoundError when it is not kept any more."""

@@ -189,7 +189,7 @@ def facts_of(source: ExperimentRecords, analysis: ExperimentAnalysis) -> dict[st
         "last_updated": updated(source.path),
         "metric": analysis.default_metric,
         "mode": analysis.default_mode,
-        "best": best and best_facts(best, str(analysis.default_metric)),
+        "best": best and best_facts(best, str(analysis.default_metric), source),
         "notes": notes_of(source.path),
     }
 
@@ -206,9 +206,10 @@ def best_trial(source: ExperimentRecords, analysis: ExperimentAnalysis) -> Trial
     return analysis.best_trial
 
 
-def best_facts(best: Trial, metric: str) -> dict[str, Any]:
+def best_facts(best: Trial, metric: str, source: ExperimentRecords) -> dict[str, Any]:
     """What is told of the best trial."""
     from fasttune.result import flatten
+    from fasttune.trial import trial_folder
 
     last = flatten(best.last_result)
     return {
@@ -216,7 +217,7 @@ def best_facts(best: Trial, metric: str) -> dict[str, Any]:
         "value": last.get(metric),
         "training_iteration": last.get("training_iteration"),
         "config": best.config,
-        "path": best.local_path,
+        "path": trial_folder(source, best.index),
     }
 
 

@@ -26,6 +26,7 @@ LOG_MAGIC = 0x377F0682  # with the lowest bit: its checksums are over big-endian
 CHUNK = 1 << 20  # bytes of the log that are read at once
 DEEPEST = 20  # levels that a tree of SQLite can have
 SMALLEST_PAGE, LARGEST_PAGE = 512, 65536
+PATIENCE = 100  # times that the log may begin anew while it is looked at
 TABLE_LEAF, TABLE_INTERIOR = 0x0D, 0x05
 
 
@@ -101,6 +102,16 @@ class Database:
 
     def look(self) -> None:
         """Take in the log's transactions as they are now: what is read from here on is as of this moment."""
+        for _ in range(PATIENCE):
+            try:
+                self._look()
+            except DamagedPage:
+                if self.still_holds():
+                    raise
+            else:
+                return
+
+    def _look(self) -> None:
         self._frames: dict[int, int] = {}  # page -> where the log has it
         self._read: set[int] = set()  # pages of the database that were read since still_holds
         self._newer: set[int] = set()  # pages that the log got after this moment

@@ -35,6 +35,7 @@ class RingCopy(NamedTuple):
     path: str
     data: bytearray  # header and records, those that were released left out
     released: int
+    head: int
 
 
 class SqliteReader(Storage):
@@ -101,6 +102,9 @@ class SqliteReader(Storage):
         return contents
 
     def checkpoint_keys(self) -> set[Key]:
+        if self._fixed and self._last is None and copied_rings(self.folder):
+            for _ in self.read():  # what is in the rings depends on what the journal has
+                pass
         try:
             stored = set(self._ask(self._checkpoint_cells))
         except JournalError as error:  # the reports can be read all the same
@@ -233,6 +237,8 @@ class SqliteReader(Storage):
                 warn_of(copy.path, "the journal before it is damaged")
                 continue
             position = positions.get(source, 0)
+            if position >= copy.head:  # the journal has all of it by now
+                continue
             data: bytearray | None = copy.data
             if position < copy.released:  # the journal was cut off: perhaps it is still there
                 data = ring_copy(copy.path, everything=True)
@@ -278,7 +284,7 @@ def copied_rings(folder: str) -> list[RingCopy]:
             warn_of(path, "the rings say that they hold more than is in the files")
             continue
         room -= held
-        copies.append(RingCopy(path, data, ring.released))
+        copies.append(RingCopy(path, data, ring.released, ring.head))
     return copies
 
 
