@@ -16,7 +16,7 @@ from typing import Any
 
 import crash_script
 import pytest
-from laboratory import Lab, check_acks, numbers_of, wait_until
+from laboratory import Lab, check_acks, numbers_of
 
 import fasttune as tune
 from fasttune.cli import main
@@ -92,7 +92,7 @@ READERS: dict[str, Callable[[str], Any]] = {
 
 
 @pytest.fixture
-def killed(lab: Lab) -> Iterator[Lab]:
+def killed(lab: Lab) -> Lab:
     """A run that was killed with all its workers: its log and its rings are as they were."""
     process = lab.start(lab.told("endless", "process", samples=2, workers=2))
     assert lab.wait_for_acks(300, process)
@@ -102,7 +102,7 @@ def killed(lab: Lab) -> Iterator[Lab]:
     names = os.listdir(lab.experiment)
     assert "rings" in names
     assert "experiment.db-wal" in names
-    yield lab
+    return lab
 
 
 def test_no_reader_changes_a_name_a_byte_or_a_time(killed: Lab) -> None:
@@ -190,6 +190,12 @@ def test_somebody_who_may_only_read_sees_every_report(killed: Lab, others: str) 
     assert all_of(others) == before
 
 
+def fill(path: Path) -> None:
+    with path.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(1 << 16))
+
+
 def test_a_full_disk_can_be_read(killed: Lab, tmp_path: Path) -> None:
     """On a disk of its own where one can be mounted; elsewhere no file may grow, which is the same to a reader."""
     disk = tmp_path / "disk"
@@ -210,9 +216,8 @@ def test_a_full_disk_can_be_read(killed: Lab, tmp_path: Path) -> None:
         return
     try:
         shutil.copytree(killed.experiment, disk / "crash")
-        with pytest.raises(OSError, match="No space"), (disk / "ballast").open("wb", buffering=0) as ballast:
-            while True:
-                ballast.write(bytes(1 << 16))
+        with pytest.raises(OSError, match="No space"):
+            fill(disk / "ballast")
         before = all_of(str(disk))
         for reader in READERS.values():
             reader(str(disk / "crash"))
@@ -234,6 +239,6 @@ def test_beside_a_run_every_report_is_seen_when_it_has_returned(lab: Lab, execut
         first = numbers_of(state)
         assert acks <= set(first)
         assert len(first) == len(set(first)) == state.table.reports
-        wait_until(lambda n=len(acks): len(lab.acks()) > n, "the run goes on")
+        lab.wait_for_acks(1, process)
         state._blocks = None
         assert sorted(numbers_of(state)) == sorted(first)

@@ -3,14 +3,14 @@ waits for a pipe, and nothing of another user's is unpickled."""
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import shutil
 import signal
-import sqlite3
-import threading
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +155,7 @@ def test_links_are_not_followed(theirs: Path, mine: Path, kind: str, executor: s
 def test_files_that_have_another_name_are_not_written(theirs: Path, mine: Path, name: str) -> None:
     replace(theirs / name, lambda path: os.link(mine / "file", path))
     look(theirs)
-    with pytest.raises(JournalError, match="2 names share|not a database"):
+    with pytest.raises(JournalError, match=r"2 names share|not a database"):
         go_on(theirs)
 
 
@@ -221,11 +221,9 @@ def test_a_record_that_names_another_place_deletes_nothing_there(theirs: Path, m
     config = b'{"experiment": 0, "config": {"x": 0.5}, "params": {"x": 0.5}}'
     records = [_core.encode(_core.KIND_CONFIG, 0, payload=config)]
     if kind == "origin":
-        change = (
-            '{"config": null, "donor": null, "checkpoint": %s, "iteration": 1, "seconds": 1.0, "tag": null, '
-            '"resources": null}' % __import__("json").dumps(path)
-        )
-        records.append(_core.encode(_core.KIND_CHANGED, 0, payload=change.encode()))
+        change = {"config": None, "donor": None, "checkpoint": path, "iteration": 1, "seconds": 1.0, "tag": None}
+        told = json.dumps({**change, "resources": None})
+        records.append(_core.encode(_core.KIND_CHANGED, 0, payload=told.encode()))
     records.append(_core.encode(_core.KIND_START, 0))
     if kind == "checkpoint":
         records.append(_core.encode(_core.KIND_CHECKPOINT, 0, 1, path.encode()))
@@ -250,10 +248,8 @@ def test_nobody_waits_for_a_pipe(theirs: Path, name: str) -> None:
     signal.alarm(30)
     try:
         look(theirs)
-        try:
+        with suppress(TuneError):
             go_on(theirs, executor="inline")
-        except TuneError:
-            pass
         with pytest.raises((TuneError, ValueError)):
             tune.Tuner.restore(theirs, saves_files)
     finally:
@@ -393,10 +389,7 @@ def test_one_odd_experiment_does_not_hide_the_others(theirs: Path, capsys: pytes
         (theirs.parent / f"odd{k}" / FILE_NAME).write_bytes(content)
     (theirs.parent / "linked").mkdir()
     (theirs.parent / "linked" / FILE_NAME).symlink_to(theirs / FILE_NAME)
-    connection = sqlite3.connect(theirs.parent / "odd1" / "other.db")
-    connection.close()
     assert main(["lsx", str(theirs.parent), "--json"]) == 0
-    told = {row["name"]: row["status"] for row in __import__("json").loads(capsys.readouterr().out)}
+    told = {row["name"]: row["status"] for row in json.loads(capsys.readouterr().out)}
     assert told["theirs"] == "finished"
     assert {name for name, status in told.items() if status.startswith("unreadable")} == {"odd0", "odd1", "odd2", "linked"}
-    assert threading.active_count() >= 1

@@ -10,7 +10,6 @@ import sqlite3
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -197,13 +196,13 @@ def test_a_reader_in_the_writers_process_leaves_it_its_locks(tmp_path: Path) -> 
 
 
 @pytest.fixture
-def stored(tmp_path: Path) -> Iterator[Path]:
+def stored(tmp_path: Path) -> Path:
     folder = tmp_path / "stored"
     folder.mkdir()
     storage = SqliteStorage(str(folder))
     storage.append(entries_of(200))
     storage.close()
-    yield folder
+    return folder
 
 
 def test_flipped_bytes_end_in_a_prefix_or_an_error(stored: Path) -> None:
