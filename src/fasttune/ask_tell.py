@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING, Any
 from fasttune import _core
 from fasttune.executors.manual import ManualExecutor
 from fasttune.loop import TuneLoop
-from fasttune.plain_files import check_before_writing
 from fasttune.search.base import Suggestion
 from fasttune.storage.reader import SqliteReader
-from fasttune.storage.recovery import ExperimentLock
 
 if TYPE_CHECKING:
     from fasttune.analysis import ExperimentAnalysis
@@ -185,8 +183,7 @@ class ManualLoop(TuneLoop):
 
     def open(self) -> None:
         os.makedirs(self.spec.path, exist_ok=True)
-        check_before_writing(self.spec.path, self.spec.trust)
-        self._lock = ExperimentLock(self.spec.path)
+        self._lock = self._take_lock()
         try:
             self.storage = self._open_storage()
             try:

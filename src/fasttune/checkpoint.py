@@ -407,6 +407,8 @@ def flush_directory(path: str, above: str) -> None:
         path = os.path.dirname(path)
         names.append(path)
     for name in names:
+        if os.path.islink(name) or not (os.path.isfile(name) or os.path.isdir(name)):
+            continue
         fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
         try:
             os.fsync(fd)

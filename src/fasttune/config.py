@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .schedulers.base import TrialScheduler
     from .search.base import SearchAlgorithm, Searcher
     from .stopper import StopRules
+    from .storage.recovery import ExperimentLock
     from .trial import Trial
 
 EXECUTORS = ("process", "inline")
@@ -580,6 +581,7 @@ class RunSpec:
     verbose: int = 1
     seed: int = 0
     resume: ResumeConfig | None = None
+    lock: ExperimentLock | None = None  # of the folder, taken when it was decided what it holds
     restore: str | None = None
     reuse_actors: bool = False
     log_to_file: tuple[str, str] | None = None

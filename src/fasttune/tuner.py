@@ -297,8 +297,12 @@ class Tuner:
         with workers_launched(self._run_config.executor):
             spec = resolve([self._experiment()], self._call())
             self._path = spec.path
-            check_before_writing(spec.path, spec.trust)
-            _write_tuner_file(spec.path, kept)
+            try:
+                _write_tuner_file(spec.path, kept)
+            except BaseException:
+                if spec.lock is not None:
+                    spec.lock.release()
+                raise
             self._state = execute(spec)
         return self._grid(self._state, spec.metric, spec.mode)
 

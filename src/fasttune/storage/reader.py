@@ -1,7 +1,6 @@
 """The journal of a folder for those who look at it: while it is written, after a kill, in a folder that is not theirs.
 
-Nothing is written, made, locked or moved there. What a report's process left in its ring is read where it lies, behind
-what the journal has of it.
+Nothing is written, made or locked there. What is still in rings is read by ``recovery``, where it lies.
 """
 
 from __future__ import annotations
@@ -9,37 +8,23 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
-from fasttune import _core
 from fasttune.error import JournalError
 from fasttune.folder import JOURNAL
-from fasttune.plain_files import check_folder, open_plain
 from fasttune.storage.base import Entry, Held, Key, Storage
 from fasttune.storage.database import Cell, DamagedPage, Database, columns
-from fasttune.storage.recovery import HEADER, RINGS, ring_path, ring_sources, without_checkpoints
 from fasttune.storage.sqlite import is_whole
 
 BATCH = 1 << 20  # bytes of entries that are read before it is looked whether they belong together
 LARGEST_ENTRY = 1 << 26  # bytes; the largest that fasttune writes is the description of a search space
-LARGEST_RING = 1 << 26
-SPARE = 1 << 24  # bytes of rings that are held in memory beyond what they take on the disk
 PATIENCE = 1000  # times that a journal may change under a reading before it gets anywhere
 
 _T = TypeVar("_T")
 
 
-class RingCopy(NamedTuple):
-    """What a ring held when it was looked at."""
-
-    path: str
-    data: bytearray  # header and records, those that were released left out
-    released: int
-    head: int
-
-
 class SqliteReader(Storage):
-    """The journal in ``experiment.db`` and in the rings beside it, opened for each reading and closed behind it.
+    """The journal in ``experiment.db``, opened for each reading and closed behind it.
 
     ``fixed``: every later reading gives what the first whole one gave, although the experiment goes on.
     """
@@ -49,47 +34,34 @@ class SqliteReader(Storage):
         self.path = os.path.join(folder, JOURNAL)
         self._fixed = fixed
         self._last: int | None = None  # the last entry of the first whole reading, if all give the same
-        self._left: list[Entry] = []  # what the rings held then
-        self._held: dict[Key, bytes] = {}  # checkpoints in memory that were in the rings when they were read last
         self._cells: dict[Key, Cell] | None = None  # where the stored checkpoints are; None: not looked up
 
     def append(self, entries: Sequence[Entry], checkpoints: Sequence[Held] = (), dropped: Sequence[Key] = ()) -> None:
         raise ValueError(f"the journal in {self.folder} was opened for reading")
 
     def read(self, after: int = 0) -> Iterator[tuple[int, int, bytes]]:
-        fixed = self._last is not None
-        copies = [] if fixed else copied_rings(self.folder)  # before the journal: what leaves them meanwhile is there
-        positions: dict[int, int] = {}
         n = last = 0
-        whole = True
         database = self._open()
         try:
             for number, source, position, data in self._entries(database):
                 if data is None:
-                    whole = False
                     self._report_damage(number, position)
                     break
                 if self._last is not None and number > self._last:
-                    break
-                positions[source] = max(position, positions.get(source, 0))
+                    return
                 last = number
                 n += 1
                 if n > after:
                     yield source, position, data
         finally:
             database.close()
-        left = self._left if fixed else self._left_in(copies, positions, whole)
-        if self._fixed and not fixed:
-            self._last, self._left = last, left
-        yield from left[max(0, after - n) :]
+        if self._fixed and self._last is None:
+            self._last = last
 
     def positions(self) -> dict[int, int]:
-        positions = {source: position for source, position, _ in self.read()}
-        return positions
+        return {source: position for source, position, _ in self.read()}
 
     def checkpoint(self, trial: int, step: int) -> bytes | None:
-        if (trial, step) in self._held:
-            return self._held[trial, step]
         found = self._ask(lambda database: self._checkpoint(database, (trial, step)))
         if found is None:
             return None
@@ -102,15 +74,11 @@ class SqliteReader(Storage):
         return contents
 
     def checkpoint_keys(self) -> set[Key]:
-        if self._fixed and self._last is None and copied_rings(self.folder):
-            for _ in self.read():  # what is in the rings depends on what the journal has
-                pass
         try:
-            stored = set(self._ask(self._checkpoint_cells))
+            return set(self._ask(self._checkpoint_cells))
         except JournalError as error:  # the reports can be read all the same
             warnings.warn(str(error), RuntimeWarning, stacklevel=2)
-            stored = set()
-        return stored | self._held.keys()
+            return set()
 
     def close(self) -> None:
         pass
@@ -224,111 +192,3 @@ class SqliteReader(Storage):
                 if is_whole(*key, crc, data) or not known:
                     return crc, data
         return None
-
-    # ---- the rings
-
-    def _left_in(self, copies: list[RingCopy], positions: dict[int, int], whole: bool) -> list[Entry]:
-        """What the rings hold behind the journal, and the checkpoints that were in it."""
-        left: list[Entry] = []
-        held: dict[Key, bytes] = {}
-        for copy in copies:
-            source = int(os.path.basename(copy.path)[:-5])
-            if not whole:
-                warn_of(copy.path, "the journal before it is damaged")
-                continue
-            position = positions.get(source, 0)
-            if position >= copy.head:  # the journal has all of it by now
-                continue
-            data: bytearray | None = copy.data
-            if position < copy.released:  # the journal was cut off: perhaps it is still there
-                data = ring_copy(copy.path, everything=True)
-            entries, why = read_ring(data, position) if data is not None else ([], "")
-            if why:
-                warn_of(copy.path, why)
-            stripped, checkpoints = without_checkpoints([(source, behind, data) for behind, data in entries])
-            left += stripped
-            held.update({(trial, step): saved for trial, step, saved in checkpoints})
-        self._held = held
-        return left
-
-
-def warn_of(path: str, why: str) -> None:
-    """Say that reports are missing."""
-    warnings.warn(f"the ring {path} cannot be read ({why}); its last reports are lost", RuntimeWarning, stacklevel=4)
-
-
-def copied_rings(folder: str) -> list[RingCopy]:
-    """What the rings of an experiment hold now, those left out that hold nothing."""
-    try:
-        check_folder(os.path.join(folder, RINGS))
-    except JournalError as error:
-        warn_of(os.path.join(folder, RINGS), str(error))
-        return []
-    copies: list[RingCopy] = []
-    room = SPARE
-    for source in ring_sources(folder):
-        path = ring_path(folder, source)
-        try:
-            room += min(os.lstat(path).st_blocks * 512, LARGEST_RING)
-            data = ring_copy(path)
-        except FileNotFoundError:  # it went into the journal
-            continue
-        except (JournalError, OSError, ValueError, OverflowError) as error:
-            warn_of(path, str(error))
-            continue
-        if data is None:
-            continue
-        ring = _core.Ring(data)
-        held = ring.head - ring.released
-        if held > room:
-            warn_of(path, "the rings say that they hold more than is in the files")
-            continue
-        room -= held
-        copies.append(RingCopy(path, data, ring.released, ring.head))
-    return copies
-
-
-def ring_copy(path: str, everything: bool = False) -> bytearray | None:
-    """A ring's file up to its last record; without ``everything``, what was released is left out. None: it is empty, or
-    was never made. ValueError when it is none."""
-    fd = open_plain(path)
-    try:
-        head = os.pread(fd, HEADER, 0)
-        if len(head) < HEADER or not any(head):
-            return None  # killed before the ring was made
-        capacity = int.from_bytes(head[8:16], "little")
-        if not 0 < capacity <= LARGEST_RING or HEADER + capacity > os.fstat(fd).st_size:
-            raise ValueError("the buffer is not a ring: its header is damaged or of another size")
-        data = bytearray(HEADER + capacity)  # memory is taken by what is copied into it
-        data[:HEADER] = head
-        ring = _core.Ring(data)
-        first, behind = max(0, ring.head - capacity) if everything else ring.released, ring.head
-        view = memoryview(data)
-        while first < behind:
-            at = first & (capacity - 1)
-            n = min(behind - first, capacity - at)
-            got = os.preadv(fd, [view[HEADER + at : HEADER + at + n]], HEADER + at)
-            if got < n:
-                raise ValueError("its file is cut off")
-            first += n
-        return data if ring.head > (0 if everything else ring.released) else None
-    finally:
-        os.close(fd)
-
-
-def read_ring(data: bytearray, position: int) -> tuple[list[tuple[int, bytes]], str]:
-    """([(position behind, records)], what is wrong or "") of a copied ring from ``position`` on."""
-    entries: list[tuple[int, bytes]] = []
-    try:
-        ring = _core.Ring(data)
-        ring.rewind(position)
-        while (taken := ring.take()) is not None:
-            whole = bytes(taken)
-            n = _core.whole_records(whole)
-            if n:
-                entries.append((ring.position, whole[:n]))
-            if n < len(whole):
-                return entries, f"it is damaged at byte {ring.position - len(whole) + n}"
-    except (ValueError, OverflowError) as error:
-        return entries, str(error)
-    return entries, ""

@@ -1,32 +1,52 @@
 """What the dead left behind: the lock of an experiment, and the rings of processes that were killed.
 
 A report that returned is in a ring file of the experiment's folder until a commit of the journal holds it.
-Whoever opens the experiment next moves what is still there into the journal. The lock is the kernel's
-(flock): it ends with its process.
+Whoever looks at the experiment finds it there; whoever goes on with it folds it, and stores what fits. The lock is the
+kernel's (flock): it ends with its process.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 import warnings
+from contextlib import suppress
+from struct import Struct
+from typing import NamedTuple
 
 from fasttune import _core
 from fasttune.error import ExperimentLockedError, JournalError
 from fasttune.folder import LOCK_FILE as LOCK_FILE
 from fasttune.folder import RINGS as RINGS
 from fasttune.plain_files import check_folder, open_plain
-from fasttune.storage.base import Entry, Held, Key, Storage
+from fasttune.storage.base import Entry, Key, Storage
 
 DYING_S = 3.0  # a worker ends with its driver; this much later it is not waited for any more
 PATIENCE_S = 1.0  # for a process that has the lock and has not said who it is
 HEADER = 4096  # bytes before a ring's records
+LARGEST_RING = 1 << 26  # bytes of records that one may have room for; ours are a tenth of that
+SPARE = 1 << 24  # bytes of rings that are held in memory beyond what they take on the disk
+PLACES = Struct("<8x Q 48x Q 120x Q")  # capacity, head and released in a ring's header
+
+
+_held: set[int] = set()  # locks of this process
+
+
+def _let_go_in_child() -> None:
+    """A process that is forked while an experiment is written, by a trial for instance, does not keep it locked."""
+    while _held:
+        os.close(_held.pop())
+
+
+os.register_at_fork(after_in_child=_let_go_in_child)
 
 
 class ExperimentLock:
     """The right to write an experiment. Raises ExperimentLockedError, at once, naming the process that writes it.
 
-    Who looks whether somebody has it (``writer_of``) is in the way for moments; those are waited for.
+    A process that only looks whether somebody writes has it for moments; those are waited for. FileNotFoundError when the
+    folder, or the lock's file in it, has just been removed.
     """
 
     def __init__(self, folder: str) -> None:
@@ -34,7 +54,7 @@ class ExperimentLock:
         self._file: int | None = open_plain(self._path, os.O_RDWR | os.O_CREAT)
         deadline = time.monotonic() + PATIENCE_S
         while not self._take():
-            owner = 0 if self._is_looked_at() else owner_in(self._file)
+            owner = 0 if self._is_looked_at() else _number_in(self._file)
             if owner or time.monotonic() >= deadline:
                 self.release()
                 raise ExperimentLockedError(
@@ -42,8 +62,12 @@ class ExperimentLock:
                     "wait for it, stop it, or give this run another name"
                 )
             time.sleep(0.002)
+        if not self._is_named():
+            self.release()
+            raise FileNotFoundError(errno.ENOENT, "the lock was removed by the process that had it", self._path)
         os.ftruncate(self._file, 0)
         os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
+        _held.add(self._file)
 
     def _take(self) -> bool:
         import fcntl
@@ -66,44 +90,34 @@ class ExperimentLock:
             return False
         return True
 
+    def _is_named(self) -> bool:
+        """The file that is locked is the one that others will lock."""
+        assert self._file is not None
+        try:
+            named, locked = os.stat(self._path), os.fstat(self._file)
+        except OSError:
+            return False
+        return (named.st_dev, named.st_ino) == (locked.st_dev, locked.st_ino)
+
+    @property
+    def held(self) -> bool:
+        """It was not released yet."""
+        return self._file is not None and self._file in _held
+
+    def remove(self) -> None:
+        """Remove the file while it is locked: of an experiment that was not begun."""
+        with suppress(FileNotFoundError):
+            os.unlink(self._path)
+
     def release(self) -> None:
         if self._file is not None:
+            _held.discard(self._file)
             os.close(self._file)
             self._file = None
 
-
-def owner_in(file: int) -> int:
-    """The living process that has written its number into this lock's file, 0 when it has not yet."""
-    text = os.pread(file, 32, 0)
-    if not text.endswith(b"\n") or not text.strip().isdigit():
-        return 0
-    try:
-        os.kill(int(text), 0)
-    except (ProcessLookupError, OverflowError):  # a killed one's; the new owner is about to write its own
-        return 0
-    except PermissionError:
-        pass
-    return int(text)
-
-
-def writer_of(folder: str) -> int | None:
-    """The process that writes the experiment in ``folder``, 0 where it is not known which; None: none does, or that
-    cannot be found out. Writes nothing."""
-    import fcntl
-
-    try:
-        file = open_plain(os.path.join(folder, LOCK_FILE))
-    except (OSError, JournalError):
-        return None
-    try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return owner_in(file)
-    except OSError:  # a file system without locks
-        return None
-    finally:
-        os.close(file)
-    return None
+    def __del__(self) -> None:
+        if getattr(self, "_file", None) in _held:  # of a run that was set up and not carried out; not in a forked child
+            self.release()
 
 
 def ring_path(folder: str, source: int) -> str:
@@ -120,43 +134,193 @@ def ring_sources(folder: str) -> list[int]:
     return sorted(int(name[:-5]) for name in names if name.endswith(".ring") and name[:-5].isdigit())
 
 
-def recover_rings(folder: str, storage: Storage) -> int:
-    """Move what killed processes left in their rings into the journal; bytes moved. The caller has the lock.
+def read_rings(folder: str, positions: dict[int, int], *, quiet: bool = False, wait: bool = False) -> list[Entry]:
+    """What the rings of a folder hold behind these positions, oldest ring first. Writes nothing.
 
-    What a ring holds goes on from where the journal ends. Behind a damaged entry of the journal there is no
-    such place, and the rings are given up. OSError (no memory, no space, no right) leaves the rings that
-    were not yet moved as they are.
+    Warns of what cannot be read, unless ``quiet``: somebody writes just now. With ``wait`` a worker that outlives its
+    driver by moments is waited for.
     """
-    check_folder(os.path.join(folder, RINGS))
-    sources = ring_sources(folder)
-    damaged = bool(sources) and storage.mend()
-    positions = storage.positions() if sources else {}
-    moved = 0
-    for source in sources:
+    entries: list[Entry] = []
+    for source in ring_sources(folder):
         path = ring_path(folder, source)
-        with open(open_plain(path, os.O_RDWR), "r+b") as file:
-            _wait_for_writer(file.fileno())
-            if damaged:
-                _warn_of(path, "the journal before it is damaged")
-            elif entries := _left_in(path, file.fileno(), source, positions.get(source, 0)):
-                stripped, checkpoints = without_checkpoints(entries)
-                storage.append(stripped, checkpoints)
-                moved += sum(len(data) for _, _, data in entries)
-            os.unlink(path)
-    _remove_rest(os.path.join(folder, RINGS))
-    return moved
+        try:
+            fd = open_plain(path)
+        except FileNotFoundError:
+            continue
+        except (JournalError, OSError) as error:
+            _warn_of(path, str(error))
+            continue
+        try:
+            if wait:
+                _wait_for_writer(fd)
+            data = _contents(fd, everything=True)
+        except OSError as error:
+            _warn_of(path, str(error))
+            continue
+        finally:
+            os.close(fd)
+        if data is None:
+            continue
+        found, why = _core.read_ring(data, positions.get(source, 0))
+        entries += [(source, behind, records) for behind, records in found]
+        if why and not quiet:
+            _warn_of(path, why)
+    return entries
 
 
-def without_checkpoints(entries: list[Entry]) -> tuple[list[Entry], list[Held]]:
-    """Entries as the journal takes them, and the checkpoints in memory that were in them: stored apart, so that the
-    journal does not grow with those that are not kept."""
-    stripped: list[Entry] = []
+class RingCopy(NamedTuple):
+    """What a ring held when it was looked at, behind what was released."""
+
+    source: int
+    released: int
+    head: int
+    data: bytearray
+
+
+def copied_rings(folder: str) -> list[RingCopy]:
+    """What the rings of an experiment hold now, those left out that hold nothing. For whoever reads the journal next: what
+    leaves a ring meanwhile is in the journal before."""
+    try:
+        check_folder(os.path.join(folder, RINGS))
+    except JournalError as error:
+        _warn_of(os.path.join(folder, RINGS), str(error))
+        return []
+    copies: list[RingCopy] = []
+    room = SPARE
+    for source in ring_sources(folder):
+        path = ring_path(folder, source)
+        try:
+            fd = open_plain(path)
+        except FileNotFoundError:  # it went into the journal
+            continue
+        except (JournalError, OSError) as error:
+            _warn_of(path, str(error))
+            continue
+        try:
+            data = _contents(fd)
+            room += min(os.fstat(fd).st_blocks * 512, LARGEST_RING)
+        finally:
+            os.close(fd)
+        if data is None:
+            continue
+        _, head, released = PLACES.unpack_from(data)
+        if head == released:
+            continue
+        room -= min(max(0, head - released), len(data))
+        if room < 0:
+            _warn_of(path, "the rings say that they hold more than is in their files")
+            break
+        copies.append(RingCopy(source, released, head, data))
+    return copies
+
+
+def left_in(folder: str, copies: list[RingCopy], positions: dict[int, int], *, quiet: bool = False) -> list[Entry]:
+    """What copied rings hold behind these positions of a journal that was read after them."""
+    entries: list[Entry] = []
+    for copy in copies:
+        position = positions.get(copy.source, 0)
+        if position < copy.released and not quiet:  # the journal was cut off: perhaps the ring has it still
+            entries += [one for one in read_rings(folder, positions) if one[0] == copy.source]
+            continue
+        found, why = _core.read_ring(copy.data, position)
+        entries += [(copy.source, behind, records) for behind, records in found]
+        if why and not quiet:
+            _warn_of(ring_path(folder, copy.source), why)
+    return entries
+
+
+def _contents(fd: int, everything: bool = False) -> bytearray | None:
+    """A ring's file as far as it holds something: from what was released on, or (``everything``) all that may not be
+    overwritten yet. Bytes in between take no memory. None: it was never made. A header that cannot be comes alone."""
+    head_bytes = os.pread(fd, HEADER, 0)
+    if not any(head_bytes):
+        return None  # killed before the ring was made
+    if len(head_bytes) < HEADER:
+        return bytearray(head_bytes)
+    capacity, head, released = PLACES.unpack_from(head_bytes)
+    size = HEADER + capacity + capacity // 4  # records, and a seal of 4 bytes for every 16
+    if not 4096 <= capacity <= LARGEST_RING or capacity & (capacity - 1) or size > os.fstat(fd).st_size:
+        return bytearray(head_bytes)
+    data = bytearray(size)
+    data[:HEADER] = head_bytes
+    if everything or released > head or head - released > capacity:
+        released = max(0, head - capacity)
+    while released < head:
+        at = released & (capacity - 1)
+        n = min(head - released, capacity - at)
+        _copy_into(data, fd, HEADER + at, n)
+        first, behind = at >> 4, (at + n + 15) >> 4
+        _copy_into(data, fd, HEADER + capacity + 4 * first, 4 * (behind - first))
+        released += n
+    return data
+
+
+def _copy_into(data: bytearray, fd: int, at: int, n: int) -> None:
+    """Bytes of the file to the same place."""
+    view = memoryview(data)
+    while n > 0:
+        got = os.preadv(fd, [view[at : at + n]], at)
+        if not got:
+            return
+        at += got
+        n -= got
+
+
+def recover_rings(folder: str, storage: Storage) -> int:
+    """Move what is left in the rings into the journal, unread; bytes moved. For a run that an error has ended: whoever
+    reads the journal finds out what fits. OSError (no memory, no space, no right) leaves the rings as they are.
+    """
+    entries: list[Entry] = []
     checkpoints: dict[Key, bytes] = {}
-    for source, position, data in entries:
+    for source, position, data in read_rings(folder, storage.positions(), wait=True):
         rest, held = _core.without_held(data)
-        stripped.append((source, position, rest))
+        entries.append((source, position, rest))
         checkpoints.update({(trial, step): saved for trial, step, saved in held})
-    return stripped, [(trial, step, saved) for (trial, step), saved in checkpoints.items()]
+    if entries:
+        storage.append(entries, [(*key, saved) for key, saved in checkpoints.items()])
+    remove_rings(folder)
+    return sum(len(data) for _, _, data in entries)
+
+
+def remove_rings(folder: str) -> None:
+    """Everything in the rings is in the journal: take them away. A link of that name is not followed."""
+    import shutil
+
+    shutil.rmtree(os.path.join(folder, RINGS), ignore_errors=True)
+
+
+def writer_of(folder: str) -> int | None:
+    """The process that writes the experiment at this moment, 0 if it has not said who it is; None when there is none, or
+    that cannot be found out. Writes nothing."""
+    import fcntl
+
+    try:
+        fd = open_plain(os.path.join(folder, LOCK_FILE))
+    except (OSError, JournalError):
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _number_in(fd)
+    except OSError:  # a file system without locks
+        return None
+    finally:
+        os.close(fd)
+    return None
+
+
+def _number_in(fd: int) -> int:
+    """The living process that has written its number into a lock, 0 when it has not yet."""
+    text = os.pread(fd, 32, 0)
+    if not text.endswith(b"\n") or not text.strip().isdigit():
+        return 0
+    try:
+        os.kill(int(text), 0)
+    except (ProcessLookupError, OverflowError):  # a killed one's; the new owner is about to write its own
+        return 0
+    except PermissionError:
+        pass
+    return int(text)
 
 
 def _wait_for_writer(fd: int) -> None:
@@ -175,41 +339,7 @@ def _wait_for_writer(fd: int) -> None:
             return
 
 
-def _left_in(path: str, fd: int, source: int, position: int) -> list[Entry]:
-    """What the ring of a file holds from ``position`` on, up to the first damaged record."""
-    import mmap
-
-    if os.fstat(fd).st_size < HEADER:
-        return []  # killed before the ring was made
-    memory = mmap.mmap(fd, 0)  # unmapped with its last user
-    if not any(memory[:HEADER]):
-        return []
-    capacity = int.from_bytes(memory[8:16], "little")
-    entries: list[Entry] = []
-    try:
-        ring = _core.Ring(memoryview(memory)[: HEADER + capacity])
-        ring.rewind(position)
-        while (data := ring.take()) is not None:
-            whole = bytes(data)
-            n = _core.whole_records(whole)
-            if n:
-                entries.append((source, ring.position, whole[:n]))
-            if n < len(whole):
-                _warn_of(path, f"it is damaged at byte {ring.position - len(whole) + n}")
-                break
-    except (ValueError, OverflowError) as error:
-        _warn_of(path, str(error))
-    return entries
-
-
 def _warn_of(path: str, why: str) -> None:
     warnings.warn(
         f"the ring {path} cannot be read ({why}); its last reports are lost", RuntimeWarning, stacklevel=3
     )
-
-
-def _remove_rest(folder: str) -> None:
-    if os.path.isdir(folder):
-        import shutil
-
-        shutil.rmtree(folder, ignore_errors=True)
