@@ -88,6 +88,7 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
     failure = FailureConfig(first.max_failures, call.fail_fast)
     executor = check_executor(call.executor)
     durability = check_durability(call.durability)
+    trust = check_trust(call.trust)
     verbose = resolve_verbose(call.verbose)
     trainables = [resolve_trainable(one) for one in experiments]
     check_supply(trainables, call.gpus, verbose)
@@ -134,7 +135,7 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
         max_concurrent=call.max_concurrent or own_limit(searcher),
         max_suspended=check_max_suspended(call.max_suspended),
         durability=durability,
-        trust=check_trust(call.trust),
+        trust=trust,
         executor=executor,
         gpus=None if call.gpus is None else list(call.gpus),
         callbacks=call.callbacks + result_lines(verbose),

@@ -31,7 +31,7 @@ from .config import (
 )
 from .error import TrialFailedError, TuneError
 from .folder import TUNER_FILE, UNFINISHED
-from .plain_files import check_before_writing, check_owner, plain_opener, write_whole
+from .plain_files import check_owner, plain_opener, write_whole
 from .resolve import (
     JOURNAL,
     Call,

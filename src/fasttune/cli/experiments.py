@@ -264,6 +264,30 @@ def print_facts(facts: dict[str, Any], source: ExperimentRecords) -> None:
         print(f"{name.ljust(width)}  {text}")
 
 
+# ---- the table for SQL
+
+
+def table(asked: Namespace) -> int:
+    """Write the table ``trials`` as the journal is now."""
+    from fasttune.plain_files import check_before_writing
+    from fasttune.storage.recovery import ExperimentLock
+    from fasttune.storage.sqlite import SqliteStorage
+
+    source = opened(asked.path)  # first: where there is no experiment, none is made
+    check_before_writing(source.path)
+    lock = ExperimentLock(source.path)
+    try:
+        storage = SqliteStorage(source.path)
+        try:
+            storage.write_table(*source.table_rows())
+        finally:
+            storage.close()
+    finally:
+        lock.release()
+    print(f"wrote {len(source):,} trials into the table 'trials' of {storage.path}", file=sys.stderr)
+    return 0
+
+
 # ---- notes
 
 

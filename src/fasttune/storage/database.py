@@ -221,12 +221,26 @@ class Database:
                 return root
         return None
 
-    def cells(self, root: int, after: int = -(2**63)) -> Iterator[Cell]:
-        """Rows of the table with this first page, in the order of their keys, those up to ``after`` left out."""
-        last = [after]
-        yield from self._walk(root, last, DEEPEST, True)
+    def cells(self, root: int, after: int = -(2**63), damage: list[str] | None = None) -> Iterator[Cell]:
+        """Rows of the table with this first page, in the order of their keys, those up to ``after`` left out.
 
-    def _walk(self, number: int, last: list[int], levels: int, is_root: bool) -> Iterator[Cell]:
+        With ``damage`` pages that are damaged are left out, and what is wrong with them is added to it.
+        """
+        yield from self._walked(root, [after], DEEPEST, True, damage)
+
+    def _walked(
+        self, number: int, last: list[int], levels: int, is_root: bool, damage: list[str] | None
+    ) -> Iterator[Cell]:
+        try:
+            yield from self._walk(number, last, levels, is_root, damage)
+        except DamagedPage as error:
+            if damage is None:
+                raise
+            damage.append(str(error))
+
+    def _walk(
+        self, number: int, last: list[int], levels: int, is_root: bool, damage: list[str] | None
+    ) -> Iterator[Cell]:
         page = self._page(number)
         at = 100 if number == 1 else 0
         kind, n = page[at], int.from_bytes(page[at + 3 : at + 5], "big")
@@ -253,10 +267,10 @@ class Database:
             if key <= last[0]:  # left out
                 continue
             before = last[0]
-            yield from self._walk(child, last, levels - 1, False)
-            if last[0] == before or last[0] > key:
+            yield from self._walked(child, last, levels - 1, False, damage)
+            if damage is None and (last[0] == before or last[0] > key):
                 raise DamagedPage(f"page {child} has no rows that belong there")
-        yield from self._walk(int.from_bytes(page[at + 8 : at + 12], "big"), last, levels - 1, False)
+        yield from self._walked(int.from_bytes(page[at + 8 : at + 12], "big"), last, levels - 1, False, damage)
 
     def _cell(self, page: bytes, place: int, number: int) -> Cell:
         if place + 4 > self._usable:

@@ -58,6 +58,36 @@ class SqliteReader(Storage):
         if self._fixed and self._last is None:
             self._last = last
 
+    def salvaged(self, damage: list[str]) -> Iterator[tuple[int, int, bytes]]:
+        """Every whole entry, also behind damaged ones; what is wrong with those is added to ``damage``."""
+        database = self._open()
+        try:
+            for cell in database.cells(self._root or 0, damage=damage):
+                try:
+                    if cell.size > LARGEST_ENTRY:
+                        raise DamagedPage(f"it has {cell.size} bytes")
+                    row: list[Any] = [*columns(database.content(cell)), None, None, None, None, None]
+                    if not is_whole(*row[1:5]):
+                        raise DamagedPage("its checksum is wrong")
+                except DamagedPage as error:
+                    damage.append(f"entry {cell.key}: {error}")
+                else:
+                    yield row[1], row[2], row[4]
+        finally:
+            database.close()
+
+    def count(self, table: str) -> int:
+        """Rows of a table; 0 where there is none."""
+
+        def counted(database: Database) -> int:
+            root = database.root_of(table)
+            return 0 if root is None else sum(1 for _ in database.cells(root))
+
+        return self._ask(counted)
+
+    def has_table(self, table: str) -> bool:
+        return self._ask(lambda database: database.root_of(table) is not None)
+
     def positions(self) -> dict[int, int]:
         return {source: position for source, position, _ in self.read()}
 
@@ -161,7 +191,7 @@ class SqliteReader(Storage):
         try:
             return self._held_together(database, lambda: question(database))
         except DamagedPage as error:
-            raise JournalError(f"cannot read the checkpoints in {self.path}: {error}") from error
+            raise JournalError(f"cannot read {self.path}: {error}") from error
         finally:
             database.close()
 
