@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from zlib import crc32
 
 from fasttune import _core
 from fasttune.checkpoint import DICT_FILE, Checkpoint, memory_key, memory_name
@@ -858,7 +859,10 @@ class ExperimentState(ExperimentRecords):
         positions: dict[int, int] = {}
         for source, position, data in entries:
             positions[source] = position
-            for event in self.fold_found(source, data, self.watch | ENDS)[0]:
+            events, fits = self.fold_found(source, data, self.watch | ENDS)
+            if fits is not data:
+                self._fitting[source, position, crc32(data)] = fits
+            for event in events:
                 self._replay(event)
         for event in self.take_leftovers(left(positions), positions, self.watch | ENDS):
             self._replay(event)

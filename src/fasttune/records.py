@@ -14,6 +14,7 @@ from functools import partial
 from struct import Struct
 from struct import error as StructError
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from zlib import crc32
 
 from fasttune import _core
 from fasttune.checkpoint import Checkpoint, memory_key, memory_name
@@ -132,6 +133,7 @@ class ExperimentRecords:
         self._blocks: tuple[int, list[ReportBlock]] | None = None
         self.unfit: list[Unfit] = []
         self._journal_ends: dict[int, int] = {}  # positions of the sources behind which they were left
+        self._fitting: dict[tuple[int, int, int], Any] = {}  # what fits of stored entries that do not fit as a whole
         self.leftovers: list[Entry] = []  # what is still in rings: it was folded, and the journal does not have it
         self.interrupted = False
         self.rereads = True  # configs come from the journal: what functions of the space gave is taken from there
@@ -159,8 +161,10 @@ class ExperimentRecords:
 
         ``recovered``: they come from a ring whose journal may have lost its end.
         """
+        waiting = self.table.pending
         for trial, n, size in _core.announced(data):
-            check_announced(trial, n, size, self.variants, self.table.pending)
+            check_announced(trial, n, size, self.variants, waiting)
+            waiting += n
         unfit: list[tuple[int, int, int, str]] = []
         events = self.table.apply(data, source, watch | TOLD, unfit, recovered)
         for event in events:
@@ -287,7 +291,9 @@ class ExperimentRecords:
         positions: dict[int, int] = {}
         for source, position, data in entries:
             positions[source] = position
-            records.fold_found(source, data)
+            _, fits = records.fold_found(source, data)
+            if fits is not data:
+                records._fitting[source, position, crc32(data)] = fits
         for _ in records.take_leftovers(left_in_rings(positions), positions):
             pass
         return records
@@ -659,6 +665,8 @@ class ExperimentRecords:
         positions: dict[int, int] = {}
         for source, position, data in self.storage.read() if self.storage is not None else ():
             positions[source] = position
+            if self._fitting:
+                data = self._fitting.get((source, position, crc32(data)), data)
             yield source, position, data
         for source, position, data in self.leftovers:
             if positions.get(source, 0) == self._journal_ends.get(source, 0):  # else somebody has taken them over since

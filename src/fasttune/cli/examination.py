@@ -106,17 +106,23 @@ class Examination:
     def _rings(self) -> Iterator[Check]:
         from fasttune.storage.recovery import copied_rings, left_in
 
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # damage of the journal is told already
+            try:
+                positions = self.reader.positions()
+            except JournalError:
+                positions = {}
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             copies = copied_rings(self.folder)
-            entries = left_in(self.folder, copies, self.reader.positions())
+            entries = left_in(self.folder, copies, positions)
         if not copies and not said:
             return
         n = 0
         unfit: list[str] = []
         if self.records is not None:
             before = self.records.table.reports
-            for _ in self.records.take_leftovers(entries, self.reader.positions()):
+            for _ in self.records.take_leftovers(entries, positions):
                 pass
             unfit = [one.why for one in self.records.take_unfit()]
             n = self.records.table.reports - before

@@ -111,6 +111,9 @@ class ExperimentLock:
 
     def release(self) -> None:
         if self._file is not None:
+            if self._file in _held:  # who finds it locked for moments more, by a process forked just now, shall wait
+                with suppress(OSError):
+                    os.ftruncate(self._file, 0)
             _held.discard(self._file)
             os.close(self._file)
             self._file = None
@@ -142,30 +145,30 @@ def read_rings(folder: str, positions: dict[int, int], *, quiet: bool = False, w
     """
     entries: list[Entry] = []
     for source in ring_sources(folder):
-        path = ring_path(folder, source)
-        try:
-            fd = open_plain(path)
-        except FileNotFoundError:
-            continue
-        except (JournalError, OSError) as error:
-            _warn_of(path, str(error))
-            continue
-        try:
-            if wait:
-                _wait_for_writer(fd)
-            data = _contents(fd, everything=True)
-        except OSError as error:
-            _warn_of(path, str(error))
-            continue
-        finally:
-            os.close(fd)
-        if data is None:
-            continue
-        found, why = _core.read_ring(data, positions.get(source, 0))
+        found, why = _left_in_file(ring_path(folder, source), positions.get(source, 0), wait)
         entries += [(source, behind, records) for behind, records in found]
         if why and not quiet:
-            _warn_of(path, why)
+            _warn_of(ring_path(folder, source), why)
     return entries
+
+
+def _left_in_file(path: str, position: int, wait: bool = False) -> tuple[list[tuple[int, bytes]], str]:
+    """([(position behind, records)], what is wrong or "") of a ring's file behind this position."""
+    try:
+        fd = open_plain(path)
+    except FileNotFoundError:
+        return [], ""
+    except (JournalError, OSError) as error:
+        return [], str(error)
+    try:
+        if wait:
+            _wait_for_writer(fd)
+        data = _contents(fd, everything=True)
+    except OSError as error:
+        return [], str(error)
+    finally:
+        os.close(fd)
+    return ([], "") if data is None else _core.read_ring(data, position)
 
 
 class RingCopy(NamedTuple):
@@ -203,8 +206,8 @@ def copied_rings(folder: str) -> list[RingCopy]:
             os.close(fd)
         if data is None:
             continue
-        _, head, released = PLACES.unpack_from(data)
-        if head == released:
+        _, head, released = PLACES.unpack_from(data.ljust(PLACES.size, b"\0"))
+        if head == released and len(data) > HEADER:
             continue
         room -= min(max(0, head - released), len(data))
         if room < 0:
@@ -219,10 +222,12 @@ def left_in(folder: str, copies: list[RingCopy], positions: dict[int, int], *, q
     entries: list[Entry] = []
     for copy in copies:
         position = positions.get(copy.source, 0)
-        if position < copy.released and not quiet:  # the journal was cut off: perhaps the ring has it still
-            entries += [one for one in read_rings(folder, positions) if one[0] == copy.source]
+        if position >= copy.head > 0:  # the journal has all of it by now
             continue
-        found, why = _core.read_ring(copy.data, position)
+        if position < copy.released and not quiet:  # the journal was cut off: perhaps the ring has it still
+            found, why = _left_in_file(ring_path(folder, copy.source), position)
+        else:
+            found, why = _core.read_ring(copy.data, position)
         entries += [(copy.source, behind, records) for behind, records in found]
         if why and not quiet:
             _warn_of(ring_path(folder, copy.source), why)
