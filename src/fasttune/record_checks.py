@@ -13,6 +13,7 @@ from typing import Any
 from fasttune.checkpoint import is_checkpoint_name
 from fasttune.error import JournalError, TuneError
 from fasttune.plain_files import is_folder_name
+from fasttune.result import LATEST
 from fasttune.search.variants import Variants
 
 DEEPEST = 100  # lists and dicts within each other in a record's JSON
@@ -33,6 +34,17 @@ def parsed(text: str | bytes, what: str) -> dict[str, Any]:
         raise JournalError(f"{what} must be a JSON object, got {short(told)}")
     check_depth(told, what)
     return told
+
+
+def extras(text: bytes) -> dict[str, Any]:
+    """A report's values that are no numbers; none where the text is not what ``report`` writes. Its numbers stay."""
+    try:
+        told = json.loads(text)
+        if text.count(b"{") + text.count(b"[") > DEEPEST:
+            check_depth(told, "a report")
+    except (ValueError, RecursionError, JournalError):
+        return {}
+    return told if isinstance(told, dict) else {}
 
 
 def check_depth(value: Any, what: str) -> None:
@@ -101,7 +113,7 @@ META: dict[str, Wanted] = {
     "mode": lambda mode: mode in (None, "min", "max"),
     "seed": int,
     "hostname": str,
-    "created": NUMBER,
+    "created": lambda time: isinstance(time, NUMBER) and 0 <= time < LATEST,
     "scheduler": str,
     "searcher": str,
     "trainables": list,

@@ -27,6 +27,7 @@ from fasttune.record_checks import (
     check_announced,
     check_meta,
     checkpoint_name,
+    extras,
     naming,
     parsed,
     suggestion,
@@ -431,7 +432,7 @@ class ExperimentRecords:
             else:
                 found[key] = value != 0.0 if kind == 98 else value  # "b"
         if extra is not None:
-            found.update(json.loads(extra))
+            found.update(extras(extra))
         return found
 
     def result_of(
@@ -708,9 +709,9 @@ def as_blocks(columns: _core.ReportColumns) -> list[ReportBlock]:
     """ReportBlocks of compiled columns, the JSON of each extra parsed and flattened."""
     return [
         ReportBlock(
-            keys, kinds, trial, step, time, values, {row: flatten(json.loads(text)) for row, text in extras.items()}
+            keys, kinds, trial, step, time, values, {row: flatten(extras(text)) for row, text in texts.items()}
         )
-        for keys, kinds, trial, step, time, values, extras in columns.blocks()
+        for keys, kinds, trial, step, time, values, texts in columns.blocks()
     ]
 
 

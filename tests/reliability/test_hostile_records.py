@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +64,7 @@ def use_everything(folder: Path) -> None:
         warnings.simplefilter("ignore", RuntimeWarning)
         try:
             analysis = tune.ExperimentAnalysis(str(folder), default_metric="loss", default_mode="min")
-        except JournalError as error:
-            assert str(error)
+        except JournalError:
             return
         assert len(analysis.results_df) <= len(analysis.trials)
         analysis.dataframe("loss", "min") if "loss" in analysis.results_df.columns else None
@@ -72,12 +72,10 @@ def use_everything(folder: Path) -> None:
             assert one.trial_id
             assert str(one)
             one.config, one.evaluated_params, one.experiment_tag, one.status, one.last_result  # noqa: B018
-            one.get_error(), one.has_checkpoint(), one.resources  # noqa: B018
+            one.get_error(), one.has_checkpoint(), one.resources
         ExperimentState.load(str(folder)).table_rows()
-        try:
+        with suppress(ValueError):  # there may be no best one
             _ = analysis.best_config
-        except ValueError as error:  # there may be no best one
-            assert str(error)
 
 
 # -- META ----------------------------------------------------------------------------------------------------
@@ -120,7 +118,7 @@ def test_a_description_that_says_anything(made: dict[str, Path], tmp_path: Path,
         first = storage.connection.execute("SELECT min(id) FROM journal").fetchone()[0]
         for path in paths_in(meta):
             for by in [..., *draw.sample(ODD, 4)] if path else ODD:
-                if path and by is ... or path or not isinstance(by, dict):
+                if (path and by is ...) or path or not isinstance(by, dict):
                     payload = json.dumps(changed(meta, path, by) if path or by is not ... else None).encode()
                     data = _core.encode(_core.KIND_META, payload=payload)
                     storage.connection.execute(
@@ -159,7 +157,8 @@ def test_a_record_that_says_anything(made: dict[str, Path], tmp_path: Path, kind
     about = n if kind == _core.KIND_CONFIG else n - 1
     told = KINDS[kind]
     payloads = [json.dumps(told).encode(), b"", b"{", b"[" * 100_000, b'{"a":' * 100_000, b"\xff\xfe", b"null"]
-    payloads += [json.dumps(changed(told, path, by)).encode() for path in paths_in(told) for by in [..., *ODD] if path or by is not ...]
+    ways = [(path, by) for path in paths_in(told) for by in [..., *ODD] if path or by is not ...]
+    payloads += [json.dumps(changed(told, path, by)).encode() for path, by in ways]
     for k, payload in enumerate(payloads):
         requeued = _core.encode(_core.KIND_REQUEUED, about) if kind == _core.KIND_CHANGED else b""
         records = requeued + _core.encode(kind, about, 1, payload) + _core.encode(_core.KIND_START, about)
@@ -173,9 +172,12 @@ def test_a_record_that_says_anything(made: dict[str, Path], tmp_path: Path, kind
 HEAD = struct.Struct("<II")
 
 
-@pytest.mark.parametrize("payload", [b"", b"\0" * 7, HEAD.pack(5, 0), HEAD.pack(0, 2**32 - 1), HEAD.pack(0, 3),
-                                     HEAD.pack(0, 3) + b"\xff" * 8, HEAD.pack(0, 3) + struct.pack("<Q", 8) + b"[[1,2,3]",
-                                     HEAD.pack(0, 3) + struct.pack("<Q", 2**40), HEAD.pack(0, 3) + struct.pack("<Q", 0) + b"x" * 16])  # fmt: skip
+THIRD = HEAD.pack(0, 3)
+BLOCKS = [b"", b"\0" * 7, HEAD.pack(5, 0), HEAD.pack(0, 2**32 - 1), THIRD, THIRD + b"\xff" * 8]
+BLOCKS += [THIRD + struct.pack("<Q", n) + rest for n, rest in ((8, b"[[1,2,3]"), (2**40, b""), (0, b"x" * 16))]
+
+
+@pytest.mark.parametrize("payload", BLOCKS)
 @pytest.mark.parametrize("n", [0, 1, 2, 70_000, 20_000_000, 2**31 - 1, 2**32 - 1])
 @pytest.mark.parametrize("name", ["numbered", "searched"])
 def test_a_block_that_announces_anything(made: dict[str, Path], tmp_path: Path, name: str, payload: bytes, n: int) -> None:
@@ -247,7 +249,8 @@ def costs(folder: Path) -> tuple[str, float, float]:
 def test_few_bytes_that_announce_much_cost_little(made: dict[str, Path], tmp_path: Path) -> None:
     records = _core.encode(_core.KIND_CONFIGS, 3, 20_000_000, HEAD.pack(0, 3) + bytes(8))
     assert len(records) == 40
-    said, megabytes, seconds = costs(rewritten(made["numbered"], tmp_path / "odd", [*entries_of(made["numbered"]), (0, 0, records)]))
+    entries = [*entries_of(made["numbered"]), (0, 0, records)]
+    said, megabytes, seconds = costs(rewritten(made["numbered"], tmp_path / "odd", entries))
     assert "20000000 trials from 3 on are announced" in said
     assert megabytes < 100
     assert seconds < 1.5
@@ -281,7 +284,7 @@ def test_a_range_of_many_options_costs_little(made: dict[str, Path], tmp_path: P
     for space in (
         {"x": {"grid_search": {"~": "range", "start": 0, "stop": 10**12, "step": 1}}},
         {"x": {"grid_search": {"~": "range", "start": 0, "stop": 10**30, "step": 1}}},
-        {"x": {"~": "range", "start": 0, "stop": 10**30, "step": 1}, "y": {"~": "Categorical", "options": [{"~": "tuple", "items": []}]}},
+        {"x": {"~": "range", "start": 0, "stop": 10**30, "step": 1}, "y": {"~": "Categorical", "options": [[]]}},
         {f"g{i}": {"grid_search": list(range(50))} for i in range(50)},
     ):
         meta = meta_of(made["numbered"])
@@ -298,18 +301,16 @@ def test_a_sparse_ring_of_two_gigabytes_costs_little(made: dict[str, Path], tmp_
     folder = tmp_path / "odd"
     shutil.copytree(made["numbered"], folder)
     (folder / "rings").mkdir()
-    magic = struct.pack("<Q", 0)
     ring = bytearray(4096 + 65536 + 65536 // 4)
     _core.Ring(ring, create=True)
     magic = bytes(ring[:8])
-    for source, (capacity, head) in enumerate([(1 << 30, 1 << 29), (1 << 26, 1 << 26), (1 << 22, 1 << 21), (4096, 1 << 60), (3, 8)], 1):
+    told = [(1 << 30, 1 << 29), (1 << 26, 1 << 26), (1 << 22, 1 << 21), (4096, 1 << 60), (3, 8)]
+    for source, (capacity, head) in enumerate(told, 1):
         with (folder / "rings" / f"{source}.ring").open("wb") as file:
             file.truncate(2 << 30)
             file.write(magic + struct.pack("<Q", capacity))
             file.seek(64)
             file.write(struct.pack("<Q", head))
-    for k in range(100):
-        shutil.copy(folder / "rings" / "3.ring", folder / "rings" / f"{100 + k}.ring") if k < 1 else None
     _, megabytes, seconds = costs(folder)
     assert megabytes < 100
     assert seconds < 1.5
@@ -318,7 +319,8 @@ def test_a_sparse_ring_of_two_gigabytes_costs_little(made: dict[str, Path], tmp_
 def test_odd_journals_do_not_hide_the_others(made: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(made["numbered"], tmp_path / "good")
     meta = meta_of(made["numbered"])
-    for k, odd in enumerate([{}, {**meta, "trainables": []}, {**meta, "variants": [{}]}, {**meta, "format": 99}, {**meta, "seed": []}]):
+    odd_ones = ({"trainables": []}, {"variants": [{}]}, {"format": 99}, {"seed": []})
+    for k, odd in enumerate([{}, *({**meta, **one} for one in odd_ones)]):
         data = _core.encode(_core.KIND_META, payload=json.dumps(odd).encode())
         rewritten(made["numbered"], tmp_path / f"odd{k}", [(0, 0, data)])
     capsys.readouterr()

@@ -203,8 +203,8 @@ def free_name(path: str) -> str:
 
 def copy_journal(found: Examination, storage: object) -> None:
     """Every whole entry with what fits of it, what the rings have more, and every whole checkpoint."""
-    from fasttune.records import ExperimentRecords, first_meta
     from fasttune.record_checks import variants_of
+    from fasttune.records import ExperimentRecords, first_meta
     from fasttune.storage.recovery import read_rings
     from fasttune.storage.sqlite import SqliteStorage
 
