@@ -166,6 +166,8 @@ class SqliteReader(Storage):
         size, last = 0, after
         try:
             for cell in database.cells(root or 0, after):
+                if cell.key != last + 1:  # entries are numbered without a gap
+                    raise DamagedPage(f"entry {last + 1} is missing")
                 if cell.size > LARGEST_ENTRY:
                     raise DamagedPage(f"it has {cell.size} bytes")
                 row: list[Any] = [*columns(database.content(cell)), None, None, None, None, None]

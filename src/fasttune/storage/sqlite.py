@@ -240,6 +240,9 @@ class SqliteStorage(Storage):
             if row is None:
                 return
             number, source, position, crc, data = row
+            if number != last + 1 and (last or not after):  # entries are numbered without a gap
+                self._report_damage(last, f"entry {last + 1} is missing")
+                return
             if not is_whole(source, position, crc, data):
                 self._report_damage(number - 1, "its checksum is wrong")
                 return
