@@ -9,6 +9,7 @@
         ForeignFileError          a file belongs to another user, or is a link: it is not written to, nor unpickled
       JournalLockedError          another process holds the database of this experiment, and a Ctrl-C ended the wait
       FolderGoneError             the folder of a running experiment was removed, replaced or made read-only
+      ResumeError                 a run cannot go on with an earlier one as it was asked (also a ValueError)
       IllegalTransitionError      our own bug: an event that the trial's status does not allow
     StopTrial                     raised inside a trial when it has been stopped; a SystemExit, so that
                                   ``finally`` blocks run and ``except Exception`` does not swallow it
@@ -61,6 +62,10 @@ class FolderGoneError(TuneError):
 
 class ForeignFileError(JournalError):
     """A file of an experiment's folder is not followed, written or unpickled: it is a link, or another user's."""
+
+
+class ResumeError(TuneError, ValueError):
+    """A run cannot go on with an earlier one as it was asked; the text says what was and what is. Nothing was written."""
 
 
 class IllegalTransitionError(TuneError):

@@ -134,6 +134,7 @@ def check_meta(meta: dict[str, Any], path: str) -> None:
         raise JournalError(
             f"{what} has {len(meta['trainables'])} trainables and {len(meta['variants'])} search spaces"
         )
+    check_asked(meta.get("asked"), what)
     for one in meta["trainables"]:
         if not isinstance(one, dict):
             raise JournalError(f"{what} says of a trainable {short(one)}")
@@ -142,11 +143,21 @@ def check_meta(meta: dict[str, Any], path: str) -> None:
             raise JournalError(f"{what} says resources = {short(one.get('resources'))}")
 
 
-def variants_of(meta: dict[str, Any], path: str) -> list[Variants]:
+def check_asked(asked: Any, what: str) -> None:
+    """What a run was asked, for whoever would go on with it. Journals of earlier versions do not say it."""
+    if asked is None:
+        return
+    named = isinstance(asked, dict) and isinstance(asked.get("trainables"), list) and asked["trainables"]
+    if not named or not all(isinstance(one, dict) and isinstance(one.get("name"), str) for one in asked["trainables"]):
+        raise JournalError(f"{what} says asked = {short(asked)}")
+
+
+def variants_of(spaces: list[Any], path: str) -> list[Variants]:
     """The configs by number of each search space."""
     made = []
-    for told in meta["variants"]:
+    for told in spaces:
         try:
+            check_depth(told, "a search space")
             made.append(Variants.from_meta(told))
         except WRONG as error:
             raise JournalError(

@@ -106,6 +106,38 @@ def test_an_error_of_the_disk_ends_the_run_by_name(
     check_acks(lab, lab.reopen())
 
 
+@contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[bool]:
+    """A disk in memory of this size; False where none can be mounted."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    mounted = os.geteuid() == 0 and subprocess.run(mount, capture_output=True, check=False).returncode == 0
+    try:
+        yield mounted
+    finally:
+        if mounted:
+            subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_run_on_a_disk_that_is_full_goes_on_on_a_larger_one(lab: Lab, executor: str) -> None:
+    """On a real one, where one can be mounted; elsewhere the rules above stand for it."""
+    disk = lab.folder / "disk"
+    with small_disk(disk, "14m") as mounted:
+        if not mounted:
+            return
+        told = lab.told("storm", executor, samples=2, workers=2, reports=40_000, resume="AUTO")
+        process = lab.start({**told, "folder": str(disk)})
+        assert "[Errno 28] cannot write the journal: database or disk is full (SQLITE_FULL)" in last_line(process)
+        lab.experiment = str(disk / "crash")
+        subprocess.run(["mount", "-o", "remount,size=128m", str(disk)], check=True)
+        state = lab.reopen()
+        check_acks(lab, state)
+        assert state.table.counts()["TERMINATED"] < 2
+        analysis = crash_script.run({**told, "folder": str(disk), "reports": 100})
+        assert [trial.status for trial in analysis.trials] == ["TERMINATED"] * 2
+        check_acks(lab, lab.reopen())
+
+
 def test_after_a_failed_flush_nothing_is_taken_and_the_log_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the kernel could not write may be gone from its memory: nobody copies it into the database."""
     storage = SqliteStorage(str(tmp_path))

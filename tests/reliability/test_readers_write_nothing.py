@@ -21,7 +21,7 @@ from laboratory import Lab, check_acks, numbers_of
 import fasttune as tune
 from fasttune.cli import main
 from fasttune.experiment import ExperimentState
-from fasttune.resolve import earlier_seed
+from fasttune.resolve import earlier_metas, earlier_seed
 from fasttune.storage.reader import SqliteReader
 from fasttune.tuner import check_same_experiment
 
@@ -58,7 +58,7 @@ def analysis(folder: str) -> Any:
 def restored(folder: str) -> None:
     settings = {"tune_config": tune.TuneConfig(metric="loss", mode="min"), "run_config": tune.RunConfig()}
     space = {"x": tune.uniform(0, 1), "reports": 1, "acks": "x"}
-    tuner = tune.Tuner.restore(folder, crash_script.endless, param_space=space, **settings)
+    tuner = tune.Tuner.restore(folder, crash_script.endless, param_space=space, new_space=True, **settings)
     assert len(tuner.get_results()) > 0
 
 
@@ -85,8 +85,9 @@ READERS: dict[str, Callable[[str], Any]] = {
     "show": listed("show", "--json"),
     "show as text": listed("show"),
     "restore": restored,
+    "what was asked": earlier_metas,
     "seed": earlier_seed,
-    "same experiment": lambda folder: check_same_experiment(folder, "endless", {"x": 1, "reports": 1, "acks": 1}),
+    "same experiment": lambda folder: check_same_experiment(folder, "endless", {}, None, True),
     "reader": stored,
 }
 

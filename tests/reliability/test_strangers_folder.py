@@ -99,7 +99,7 @@ def look(folder: Path) -> None:
         lambda path: main(["ls", str(path)]),
         lambda path: main(["show", str(path)]),
         lambda path: main(["lsx", str(path.parent)]),
-        lambda path: check_same_experiment(str(path), "saves_files", {"x": 1}),
+        lambda path: check_same_experiment(str(path), "saves_files", {}, None, True),
         lambda path: list(SqliteReader(str(path)).read()),
     ):
         with warnings.catch_warnings():

@@ -211,7 +211,7 @@ def copy_journal(found: Examination, storage: object) -> None:
     assert isinstance(storage, SqliteStorage)
     reader, folder = found.reader, found.folder
     records = ExperimentRecords(first_meta(reader.salvaged([]), folder), storage, folder)
-    records.variants = variants_of(records.meta, folder)
+    records.variants = variants_of(records.meta["variants"], folder)
     positions: dict[int, int] = {}
     batch = []
     for source, position, data in reader.salvaged([]):

@@ -27,6 +27,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
+from fasttune.checkpoint import step_of
 from fasttune.error import JournalError
 from fasttune.folder import JOURNAL as FILE_NAME
 from fasttune.folder import UNFINISHED
@@ -109,6 +110,7 @@ class SqliteStorage(Storage):
             self._check_tables(connection)
             for statement in (*SETTINGS, *TABLES, MADE):
                 connection.execute(statement)
+            self._check_log(connection)
         except (
             sqlite3.DatabaseError,
             UnicodeDecodeError,
@@ -131,6 +133,15 @@ class SqliteStorage(Storage):
                     f"{self.path} has a {kind} {name!r} that fasttune does not make: what it does when something is "
                     "written is not known. ExperimentAnalysis reads it all the same"
                 )
+
+    def _check_log(self, connection: sqlite3.Connection) -> None:
+        (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
+        if mode != "wal":
+            connection.close()
+            raise JournalError(
+                f"SQLite cannot keep a write-ahead log in {os.path.dirname(self.path)} (it answers {mode!r}): is it on a "
+                "network file system? Experiments need a local disk"
+            )
 
     @property
     def connection(self) -> sqlite3.Connection:
@@ -291,7 +302,8 @@ class SqliteStorage(Storage):
         crc, data = rows[0]
         if not is_whole(trial, step, crc, data):
             raise JournalError(
-                f"the checkpoint of trial {trial} at iteration {step} in {self.path} is damaged: its checksum is wrong"
+                f"the checkpoint of trial {trial} at iteration {step_of(step)} in {self.path} is damaged: its checksum is "
+                "wrong"
             )
         found: bytes = data
         return found
