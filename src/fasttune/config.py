@@ -19,6 +19,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from .error import TuneError
+from .folder import is_ours_in_trial, is_plain
 
 if TYPE_CHECKING:
     from .callback import Callback
@@ -306,14 +307,24 @@ def resolve_log_to_file(value: object) -> tuple[str, str] | None:
     if value is True:
         return "stdout", "stderr"
     if isinstance(value, str):
-        return value, value
+        return log_file(value), log_file(value)
     if isinstance(value, Sequence) and not isinstance(value, bytes):
         if len(value) == 2 and all(isinstance(name, str) for name in value):
-            return value[0], value[1]
+            return log_file(value[0]), log_file(value[1])
         raise ValueError(
             f"log_to_file as a sequence must hold two file names (stdout, stderr), got {value!r}"
         )
     raise ValueError(f"log_to_file must be a bool, a file name or two file names, got {value!r}")
+
+
+def log_file(name: str) -> str:
+    """The name, if a file of it may be made in every trial's folder."""
+    if not is_plain(name) or is_ours_in_trial(name):
+        raise ValueError(
+            "log_to_file must name a file of the trial's own folder, without '/' and none that fasttune writes there "
+            f"itself (result.json, progress.csv, checkpoint_000000, ...), got {name!r}"
+        )
+    return name
 
 
 def resolve_seconds(budget: float | timedelta | None) -> float | None:
@@ -576,6 +587,7 @@ class RunSpec:
     max_concurrent: int | None = None
     max_suspended: int = MAX_SUSPENDED
     durability: str = DURABILITIES[0]
+    trust: bool = False  # go on in a folder whose files belong to somebody else
     executor: str = EXECUTORS[0]
     gpus: list[int | str] | None = None
     callbacks: list[Callback] = field(default_factory=list)

@@ -14,13 +14,16 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from zlib import crc32
 
 from fasttune import _core
-from fasttune.checkpoint import Checkpoint, memory_key, memory_name
+from fasttune.checkpoint import DICT_FILE, Checkpoint, memory_key, memory_name
 from fasttune.error import JournalError, TuneError
+from fasttune.folder import is_ours, is_plain
 from fasttune.going_on import asked_of, latest
 from fasttune.identity import is_json
 from fasttune.orders import Orders, Shelf
+from fasttune.plain_files import check_owner
 from fasttune.records import CONFIGS_HEAD, FORMAT, ExperimentRecords, Unfit, first_meta, later_metas
 from fasttune.result import flatten, number
 from fasttune.retention import Retention
@@ -30,8 +33,8 @@ from fasttune.search.base import Searcher
 from fasttune.search.basic_variant import BasicVariantGenerator
 from fasttune.search.variants import Variants
 from fasttune.space import derive_seed, unflatten_dict
-from fasttune.storage.recovery import read_rings, writer_of
-from fasttune.storage.sqlite import SqliteReader, SqliteStorage
+from fasttune.storage.reader import SqliteReader
+from fasttune.storage.recovery import copied_rings, left_in, writer_of
 from fasttune.trial import Trial, allowed_folder_name
 
 if TYPE_CHECKING:
@@ -252,6 +255,14 @@ class ExperimentState(ExperimentRecords):
         if self.chooses or "on_trial_start" in self.hooks:
             watch |= STARTS
         return watch
+
+    def contents(self, path: str) -> str | bytes:
+        found = super().contents(path)
+        if isinstance(found, str) and not self.spec.trust:
+            for one in (found, os.path.join(found, DICT_FILE)):
+                with suppress(FileNotFoundError):
+                    check_owner(one, os.lstat(one), "unpickled")
+        return found
 
     # -- what the loop asks -------------------------------------------------------------------------------------------
 
@@ -552,6 +563,7 @@ class ExperimentState(ExperimentRecords):
         if spec.trial_name_creator is not None or spec.trial_dirname_creator is not None:
             own = spec.trial_dirname_creator
             folder = cleaned(name_by(own, trial)) if own is not None else self.trial_dirname(i)
+            refuse_our_names(folder, "trial_dirname_creator" if own is not None else "trial_name_creator")
             told["dirname"] = folder if folder not in self._folders else f"{folder}_{self.trial_id(i)}"
             self._folders.add(told["dirname"])
         request = spec.trainables[self.experiment_of(i)].resources
@@ -905,7 +917,10 @@ class ExperimentState(ExperimentRecords):
         positions: dict[int, int] = {}
         for source, position, data in entries:
             positions[source] = position
-            for event in self.fold_found(source, data, self.watch | ENDS)[0]:
+            events, fits = self.fold_found(source, data, self.watch | ENDS)
+            if fits is not data:
+                self._fitting[source, position, crc32(data)] = fits
+            for event in events:
                 self._replay(event)
         for event in self.take_leftovers(left(positions), positions, self.watch | ENDS):
             self._replay(event)
@@ -1050,26 +1065,20 @@ class ExperimentState(ExperimentRecords):
 
     @classmethod
     def load(cls, path: str) -> ExperimentRecords:
-        """The experiment in a folder, as it is on disk: its journal, and what is in rings and not in the journal yet. Writes
-        nothing.
+        """The experiment in a folder, as it is on disk at this moment: its journal, and what is in rings and not in the
+        journal yet. Writes nothing.
 
         Raises JournalError when there is none.
         """
         path = os.path.abspath(os.path.expanduser(os.fspath(path)))
-        storage = SqliteStorage(path, create=False)
-        try:
-            written = writer_of(path) is not None  # what it writes between two of our looks does not fit; it will at the next one
-
-            def left_in_rings(positions: dict[int, int]) -> list[Entry]:
-                return read_rings(path, positions, quiet=written)
-
-            records = ExperimentRecords.read(storage, path, left_in_rings)
-            if not written:
-                warn_of_unfit(path, records.take_unfit())
-            records.storage = SqliteReader(path)
-            return records
-        finally:
-            storage.close()
+        copies = copied_rings(path)  # before the journal: what leaves them meanwhile is in it
+        written = writer_of(path) is not None  # what it writes between two of our looks does not fit; it will at the next one
+        records = ExperimentRecords.read(
+            SqliteReader(path, fixed=True), path, lambda positions: left_in(path, copies, positions, quiet=written)
+        )
+        if not written:
+            warn_of_unfit(path, records.take_unfit())
+        return records
 
 
 def warn_of_unfit(path: str, unfit: list[Unfit], kept: str = "") -> None:
@@ -1155,9 +1164,19 @@ def name_by(creator: Callable[[Trial], str], trial: Trial) -> str:
 
 def cleaned(name: str) -> str:
     """A folder's name as a user's function gave it."""
-    if "/" in name or name in (".", "..") or "\0" in name:
+    if not is_plain(name):
         raise ValueError(f"trial_dirname_creator must return the name of a folder without '/', got {name!r}")
     return allowed_folder_name(name)
+
+
+def refuse_our_names(folder: str, said_by: str) -> None:
+    """ValueError for a trial's folder that would be one of the experiment's own."""
+    if is_ours(folder):
+        raise ValueError(
+            f"{said_by} made {folder!r} the name of a trial's folder, but fasttune uses that name itself in an "
+            "experiment's folder (upper and lower case are one): what the trial saves there would be written over or "
+            f"deleted. Name it otherwise, e.g. {'trial_' + folder.lstrip('.')!r}"
+        )
 
 
 def plain_json(value: Any) -> Any:

@@ -27,6 +27,8 @@ from .config import (
     resolve_resume,
 )
 from .error import TuneError
+from .folder import JOURNAL as JOURNAL
+from .plain_files import check_before_writing
 
 if TYPE_CHECKING:
     from .callback import Callback
@@ -37,7 +39,6 @@ if TYPE_CHECKING:
     from .stopper import StopRules
     from .storage.recovery import ExperimentLock
 
-JOURNAL = "experiment.db"
 DEFAULT_VERBOSE = 1
 
 
@@ -55,6 +56,7 @@ class Call:
     max_concurrent: int | None = None
     max_suspended: int | None = None
     durability: str = "process"
+    trust: bool = False
     fail_fast: Any = False
     resume: object = None
     resume_config: ResumeConfig | None = None
@@ -86,6 +88,7 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
     failure = FailureConfig(first.max_failures, call.fail_fast)
     executor = check_executor(call.executor)
     durability = check_durability(call.durability)
+    trust = check_trust(call.trust)
     verbose = resolve_verbose(call.verbose)
     trainables = [resolve_trainable(one) for one in experiments]
     check_supply(trainables, call.gpus, verbose)
@@ -131,6 +134,7 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
         max_concurrent=call.max_concurrent or own_limit(searcher),
         max_suspended=check_max_suspended(call.max_suspended),
         durability=durability,
+        trust=trust,
         executor=executor,
         gpus=None if call.gpus is None else list(call.gpus),
         callbacks=call.callbacks + result_lines(verbose),
@@ -176,7 +180,7 @@ def earlier_metas(folder: str) -> list[dict[str, Any]]:
     """What an experiment's journal says of its sessions; [] if the run ended before it wrote anything."""
     from .error import JournalError
     from .experiment import read_metas
-    from .storage.sqlite import SqliteReader
+    from .storage.reader import SqliteReader
 
     try:
         return read_metas(SqliteReader(folder), folder)
@@ -507,6 +511,13 @@ def steering_metric(
     return None, None
 
 
+def check_trust(trust: object) -> bool:
+    """Whether files of other users may be gone on with."""
+    if not isinstance(trust, bool):
+        raise TypeError(f"trust must be True or False, got {trust!r}")
+    return trust
+
+
 def resolve_stop_rules(experiment: Experiment) -> StopRules:
     """The stop criteria of a run, the time budget among them."""
     from .stopper import resolve_stop
@@ -539,17 +550,12 @@ def earlier_seed(folder: str) -> int | None:
     """The seed in an experiment's journal; None if the run ended before it wrote anything."""
     from .error import JournalError
     from .experiment import read_meta
-    from .storage.sqlite import SqliteStorage, is_unbegun
+    from .storage.reader import SqliteReader
 
-    if is_unbegun(folder):
-        return None
-    storage = SqliteStorage(folder, create=False)
     try:
-        return int(read_meta(storage, folder)["seed"])
+        return int(read_meta(SqliteReader(folder), folder)["seed"])
     except JournalError:
         return None
-    finally:
-        storage.close()
 
 
 # -------- what people see
@@ -623,6 +629,7 @@ class Place(NamedTuple):
     dated: bool
     restored: str | None = None  # the folder itself, when it was named
     resume: ResumeConfig | None = None
+    trust: bool = False
 
     def claim(self) -> Claim:
         """Take the folder, made if it is a new one. ExperimentLockedError when another process is writing there what
@@ -630,9 +637,10 @@ class Place(NamedTuple):
         if self.restored is not None:
             from .storage.recovery import ExperimentLock
 
+            check_before_writing(self.restored, self.trust)
             return Claim(self.restored, ExperimentLock(self.restored), self.restored)
         if self.resume is not None:
-            return claim_to_go_on(self.root, self.name)
+            return claim_to_go_on(self.root, self.name, self.trust)
         return claim_folder(self.root, self.name, exclusive=self.dated)
 
 
@@ -657,7 +665,7 @@ class Claim(NamedTuple):
 def find_place(experiments: Sequence[Experiment], trainables: Sequence[TrainableSpec], call: Call) -> Place:
     """Where the run is to be stored, and whether it goes on with what is there. Makes nothing yet."""
     if call.restored_path is not None:
-        return Place("", "", False, call.restored_path, call.resume_config)
+        return Place("", "", False, call.restored_path, call.resume_config, call.trust)
     resume = call.resume_config or resolve_resume(call.resume)
     root = call.storage_path or experiments[0].storage_path or default_storage()
     given = call.name or next((one.name for one in experiments if one.name), None)
@@ -674,7 +682,7 @@ def find_place(experiments: Sequence[Experiment], trainables: Sequence[Trainable
             f"nothing to resume: there is no {JOURNAL} in {os.path.join(root, name)}. resume='AUTO' starts a "
             "new experiment in that case"
         )
-    return Place(root, name, False, None, resume)
+    return Place(root, name, False, None, resume, call.trust)
 
 
 def default_storage() -> str:
@@ -722,7 +730,7 @@ def claim_folder(root: str, name: str, *, exclusive: bool) -> Claim:
     raise TuneError(f"{os.path.join(root, name)} and a million numbered folders beside it are taken")
 
 
-def claim_to_go_on(root: str, name: str) -> Claim:
+def claim_to_go_on(root: str, name: str, trust: bool) -> Claim:
     """Takes the folder of the last experiment of that name, or the first one's to be. Of two processes that come at the
     same moment one gets the lock; the other one is refused, or finds what the first one has done."""
     from .storage.recovery import ExperimentLock
@@ -732,6 +740,7 @@ def claim_to_go_on(root: str, name: str) -> Claim:
         made = make_folders(folder)
         if not os.path.isdir(folder):
             raise NotADirectoryError(f"{folder} is to be the folder of an experiment, and is a file")
+        check_before_writing(folder, trust)
         try:
             lock = ExperimentLock(folder)
         except FileNotFoundError:

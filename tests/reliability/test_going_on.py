@@ -21,7 +21,8 @@ from fasttune.error import ResumeError
 from fasttune.experiment import read_metas
 from fasttune.schedulers import ASHAScheduler, PopulationBasedTraining
 from fasttune.search import BasicVariantGenerator, ConcurrencyLimiter, TPESearch
-from fasttune.storage.sqlite import SqliteReader, checksum
+from fasttune.storage.reader import SqliteReader
+from fasttune.storage.sqlite import checksum
 
 
 class Kind(enum.Enum):

@@ -17,6 +17,7 @@ from typing import Any
 
 from fasttune import _core
 from fasttune.error import TuneError
+from fasttune.folder import PBT_GLOBAL, PBT_POLICY
 from fasttune.schedulers.base import Change, Order, Save, TrialScheduler
 from fasttune.schedulers.explore import Explorer, completed, original_tag, perturbed_tag
 from fasttune.trial import Trial
@@ -373,8 +374,8 @@ def policy_files(state: Any) -> dict[str, str]:
         everything.append(line)
         stories[copied.trial] = (line, stories.get(copied.donor, stories.get(copied.trial)))
         configs[copied.trial] = copied.new_config
-    files = {f"pbt_policy_{state.trials[i].trial_id}.txt": "".join(_told(story)) for i, story in stories.items()}
-    return {"pbt_global.txt": "".join(everything), **files} if everything else {}
+    files = {PBT_POLICY.format(trial_id=state.trials[i].trial_id): "".join(_told(story)) for i, story in stories.items()}
+    return {PBT_GLOBAL: "".join(everything), **files} if everything else {}
 
 
 def _told(story: Any) -> list[str]:
