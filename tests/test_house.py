@@ -20,7 +20,8 @@ SOURCE = ROOT / "src" / "fasttune"
 
 FLOORS = {
     0: ("_core",),
-    1: ("error", "extras", "result", "trial", "space", "space_json", "machine", "resources", "rule", "config", "identity"),
+    1: ("error", "extras", "result", "trial", "space", "space_json", "identity", "cgroups", "machine", "resources",
+        "nesting", "rule", "config"),
     2: ("session", "trainable", "checkpoint", "callback", "stopper", "registry"),
     3: ("schedulers", "search", "executors", "storage", "logger", "reporter"),
     4: ("going_on", "records", "retention", "orders", "experiment", "echo", "loop", "virtual"),
