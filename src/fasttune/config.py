@@ -192,6 +192,8 @@ class ResumeConfig(_ShowsChanges):
             except ValueError:
                 known = ", ".join(repr(one.value) for one in ResumeType)
                 raise ValueError(f"ResumeConfig({name}=...) must be one of {known}, got {value!r}") from None
+        if not isinstance(self.new_space, bool):
+            raise TypeError(f"ResumeConfig(new_space=...) must be True or False, got {self.new_space!r}")
 
 
 @dataclass(repr=False)

@@ -197,7 +197,8 @@ class ExperimentState(ExperimentRecords):
         """Configs by number. Those of the space that is this run's hold the objects in it, of earlier ones their texts."""
         if self.sessions != self.space_since or not told:
             return super()._variants_of(told)
-        points = self._generator().points_to_evaluate if self.searcher is None else None
+        # a journal of an earlier version is not compared by its points: then those that it tells
+        points = self._generator().points_to_evaluate or None if self.searcher is None else None
         return [
             Variants.from_meta({**one, "num_samples": asked.num_samples}, asked.space, points)
             for one, asked in zip(told, self.spec.trainables, strict=True)

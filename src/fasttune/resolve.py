@@ -96,6 +96,7 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
     if place.resume is not None:
         claims.append(place.claim())  # under its lock: whether there is something to go on with
     earlier = claims[0].earlier if claims else None
+    metas = earlier_metas(earlier) if earlier is not None else []
     seed = resolve_seed(call.seed, earlier)
     stop = resolve_stop_rules(first)
     reporter = resolve_reporter(call.progress_reporter, metric, mode, call.verbose)
@@ -103,9 +104,9 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
     scheduler = resolve_scheduler(call.scheduler, metric, mode, first.public_spec)
     search_alg = call.search_alg
     if isinstance(search_alg, str) and search_alg.lower() == "auto":
-        search_alg = chosen_searcher(first, metric, scheduler, verbose)
+        search_alg = chosen_before(metas) or chosen_searcher(first, metric, scheduler, verbose)
     spaces = [scheduler.complete_space(one.space) for one in trainables]
-    search_seed = seed_of_search(seed, earlier, spaces)
+    search_seed = seed_of_search(seed, metas, spaces)
     if call.on_duplicate != "allow":
         search_alg = without_duplicates(search_alg, call.on_duplicate, experiments, search_seed)
         trainables[0] = replace(trainables[0], num_samples=total_of(search_alg, first))
@@ -151,27 +152,19 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
         raise_on_failed_trial=call.raise_on_failed_trial,
         public_spec=first.public_spec,
     )
-    if earlier is not None:
-        check_going_on(spec)
+    if metas:
+        from .going_on import check
+
+        check(metas, spec)  # before anything is written
     return spec
 
 
-def check_going_on(spec: RunSpec) -> None:
-    """Refuses what the experiment that is gone on with cannot be asked, before anything is written; the loop, which has
-    the lock, asks again."""
-    from .going_on import check
-
-    if metas := earlier_metas(spec.path):
-        check(metas, spec)
-
-
-def seed_of_search(seed: int, earlier: str | None, spaces: Sequence[Mapping[str, Any]]) -> int:
+def seed_of_search(seed: int, metas: list[dict[str, Any]], spaces: Sequence[Mapping[str, Any]]) -> int:
     """The seed of a searcher that is made here: in a later search space of the same experiment another one, or it would
     begin as it did before."""
     from .going_on import number_of_space
     from .space import derive_seed
 
-    metas = earlier_metas(earlier) if earlier is not None else []
     number = number_of_space(metas, spaces) if metas else 0
     return derive_seed(seed, number) if number else seed
 
@@ -349,6 +342,17 @@ def check_searcher_wanted(searcher: object, scheduler: TrialScheduler) -> None:
             f"{type(scheduler).__name__} explores configs itself and takes no searcher, got "
             f"{type(searcher).__name__}: leave search_alg out"
         )
+
+
+def chosen_before(metas: list[dict[str, Any]]) -> str | None:
+    """The name of the searcher that the experiment which is gone on with was begun with: more samples do not change it."""
+    from .going_on import latest
+    from .search.auto import KINDS
+
+    found: Any = latest(metas)["searcher"] if metas else None
+    while isinstance(found, dict) and found["kind"] not in KINDS:
+        found = found["settings"].get("searcher")
+    return KINDS.get(found["kind"] if isinstance(found, dict) else found)
 
 
 def chosen_searcher(experiment: Experiment, metric: str | None, scheduler: TrialScheduler, verbose: int) -> str:
