@@ -34,6 +34,7 @@ from fasttune.experiment import (
     read_meta,
 )
 from fasttune.folder import is_of_the_run, is_plain
+from fasttune.hook_times import HookTimes
 from fasttune.machine import detect
 from fasttune.resources import Supply, check_possible, resolve_resources, trial_environ
 from fasttune.result import AUTO_RESULT_KEYS
@@ -83,7 +84,9 @@ class TuneLoop:
         self.spec = spec
         self._began = time.monotonic()
         self._epoch = clock() - self._began  # unix time that never jumps: epoch + monotonic
+        self.times = HookTimes(time.monotonic)
         self.callbacks = CallbackList(spec.callbacks)
+        self.callbacks.times = self.times
         self.interrupts = 0  # signals that asked the run to end
         self.turning = False
         self._entries: list[Entry] = []
@@ -164,6 +167,7 @@ class TuneLoop:
         meta = make_meta(self.spec, prefix, self._now(), os.uname().nodename, [])
         meta["machine"] = self._supply.total()
         state = ExperimentState(self.spec, meta, self.storage, hooks)
+        state.times = self.times
         meta["variants"] = [one.meta() for one in state.variants]
         self._store_meta(meta)
         return state
@@ -177,6 +181,7 @@ class TuneLoop:
             )
         meta = read_meta(self.storage, spec.path)
         state = ExperimentState(spec, meta, self.storage, hooks)
+        state.times = self.times
         entries = iter(self.storage.read())
         next(entries)  # the meta entry
         state.at(self._now())
@@ -518,7 +523,7 @@ class TuneLoop:
                 self.executor.discard(one.trial)
             elif isinstance(one, Stop):
                 self.executor.stop(one.trial)
-                self._deadlines.push_at(time.monotonic() + GRACE_S, one.trial)
+                self._deadlines.push_at(self._attentive() + GRACE_S, one.trial)
 
     def _stop_late_starters(self) -> None:
         """Trials that had been handed out when the run was ended, and began since."""
@@ -536,8 +541,13 @@ class TuneLoop:
         if budget is not None and time.monotonic() - self._began >= budget:
             self.state.stop_all(f"the time budget of {budget:g} s is used up")
 
+    def _attentive(self) -> float:
+        """Seconds on a clock that stands still while a hook runs: a trial may be waiting for the loop then, which is not
+        its fault."""
+        return time.monotonic() - self.times.spent
+
     def _kill_deaf_trials(self) -> None:
-        now = time.monotonic()
+        now = self._attentive()
         while len(self._deadlines) and (trial := self._deadlines.pop_due(now)) >= 0:
             if self.state.table.status(trial) == "RUNNING":
                 self.executor.kill(trial)
@@ -672,7 +682,7 @@ class TuneLoop:
         reporter = self.spec.progress_reporter
         if reporter is None or not reporter.should_report(self.state.trials, done):
             return
-        reporter.report(self.state.trials, done, self._snapshot(done))
+        self.times.call(reporter.report, self.state.trials, done, self._snapshot(done))
 
     def _snapshot(self, done: bool) -> Any:
         from fasttune.reporter.base import StatusSnapshot

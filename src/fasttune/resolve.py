@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .argument import checked_count, shown
 from .config import (
     Experiment,
     FailureConfig,
@@ -72,6 +73,7 @@ def resolve(experiments: list[Experiment], call: Call) -> RunSpec:
     failure = FailureConfig(first.max_failures, call.fail_fast)
     executor = check_executor(call.executor)
     verbose = resolve_verbose(call.verbose)
+    max_suspended = check_max_suspended(call.max_suspended)
     trainables = [resolve_trainable(one) for one in experiments]
     check_supply(trainables, call.gpus, verbose)
     place = find_place(experiments, trainables, call)
@@ -111,7 +113,7 @@ def resolve(experiments: list[Experiment], call: Call) -> RunSpec:
         failure=failure,
         checkpoint=first.checkpoint_config,
         max_concurrent=call.max_concurrent or own_limit(searcher),
-        max_suspended=check_max_suspended(call.max_suspended),
+        max_suspended=max_suspended,
         executor=executor,
         gpus=None if call.gpus is None else list(call.gpus),
         callbacks=call.callbacks + result_lines(verbose),
@@ -467,8 +469,8 @@ def resolve_seed(seed: object, earlier: str | None) -> int:
     """
     from .space import seed_from
 
-    if seed is not None and (isinstance(seed, bool) or not hasattr(seed, "__index__") or int(seed) < 0):
-        raise ValueError(f"seed must be None or an integer of at least 0, got {seed!r}")
+    if seed is not None:
+        seed = checked_count("seed", seed, most=2**64 - 1, rule="None or an integer of at least 0, below 2**64")
     before = earlier_seed(earlier) if earlier is not None else None
     if before is None:
         return seed_from(seed)
@@ -504,7 +506,7 @@ def resolve_verbose(verbose: object) -> int:
         return DEFAULT_VERBOSE
     level = int(verbose) if hasattr(verbose, "__index__") else getattr(verbose, "value", None)
     if not isinstance(level, int) or not 0 <= level <= 3:
-        raise ValueError(f"verbose must be 0, 1, 2 or 3, got {verbose!r}")
+        raise ValueError(f"verbose must be 0, 1, 2 or 3, got {shown(verbose)}")
     return level
 
 
