@@ -1,7 +1,7 @@
 """How long hooks of the user's callbacks, stoppers, schedulers and searchers keep the run's loop waiting.
 
 The loop calls them one after the other, so a hook that sleeps holds up everything that the loop does. ``HookTimes`` says
-which one it was, once for each hook, and counts the time, so that nobody else is blamed for it.
+which one it was, once for each hook.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ class HookTimes:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._named: set[str] = set()
-        self.spent = 0.0  # seconds in hooks so far
 
     def call(self, hook: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
         """``hook(*arguments, **named)``; a hook that was slow is named, also when it raised."""
@@ -31,7 +30,6 @@ class HookTimes:
             return hook(*arguments, **named)
         finally:
             took = self._clock() - began
-            self.spent += took
             if took >= SLOW_S:
                 self._name(hook, took)
 

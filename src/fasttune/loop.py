@@ -523,7 +523,7 @@ class TuneLoop:
                 self.executor.discard(one.trial)
             elif isinstance(one, Stop):
                 self.executor.stop(one.trial)
-                self._deadlines.push_at(self._attentive() + GRACE_S, one.trial)
+                self._deadlines.push_at(time.monotonic() + GRACE_S, one.trial)
 
     def _stop_late_starters(self) -> None:
         """Trials that had been handed out when the run was ended, and began since."""
@@ -541,13 +541,8 @@ class TuneLoop:
         if budget is not None and time.monotonic() - self._began >= budget:
             self.state.stop_all(f"the time budget of {budget:g} s is used up")
 
-    def _attentive(self) -> float:
-        """Seconds on a clock that stands still while a hook runs: a trial may be waiting for the loop then, which is not
-        its fault."""
-        return time.monotonic() - self.times.spent
-
     def _kill_deaf_trials(self) -> None:
-        now = self._attentive()
+        now = time.monotonic()
         while len(self._deadlines) and (trial := self._deadlines.pop_due(now)) >= 0:
             if self.state.table.status(trial) == "RUNNING":
                 self.executor.kill(trial)

@@ -45,13 +45,12 @@ def test_a_slow_call_is_named_once_with_its_time(clock: Clock, caplog: pytest.Lo
             clock.now += 0.5
 
     callbacks = CallbackList([Slow()])
-    callbacks.times = times = HookTimes(clock)
+    callbacks.times = HookTimes(clock)
     for _ in range(3):
         callbacks.fire("on_step_begin", iteration=0, trials=[])
         callbacks.fire("on_step_end", iteration=0, trials=[])
     (said,) = messages(caplog)
     assert said.startswith("Slow.on_step_end() took 5.0 s")
-    assert times.spent == pytest.approx(16.5)
 
 
 def test_each_hook_is_named(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
@@ -94,7 +93,6 @@ def test_names_of_hooks() -> None:
 
 def test_without_a_clock_nothing_is_counted() -> None:
     assert UNTIMED.call(lambda: 3) == 3
-    assert UNTIMED.spent == 0.0
 
 
 def one_report(config: dict[str, Any]) -> None:
@@ -165,8 +163,8 @@ def test_a_run_with_a_slow_hook(
     assert [trial.status for trial in analysis.trials] == ["TERMINATED"]
 
 
-def test_a_trial_that_waits_for_a_slow_hook_is_not_killed_for_it(tmp_path: Path) -> None:
-    """It was told to stop, and then waited in its report until the hook was back: its grace begins there."""
+def test_a_trial_that_is_told_to_stop_beside_a_slow_hook_cleans_up(tmp_path: Path) -> None:
+    """It ends while the hook sleeps longer than the grace of deaf trials: that it has ended is seen first."""
 
     class Ends(tune.Stopper):
         asks_every_report = True
@@ -192,11 +190,12 @@ def test_a_trial_that_waits_for_a_slow_hook_is_not_killed_for_it(tmp_path: Path)
             while True:
                 if not config["first"]:
                     (tmp_path / "waits").touch()
-                    time.sleep(0.2)  # its next report comes while the hook sleeps
+                    time.sleep(0.5)  # its next report comes while the hook sleeps
                 tune.report(loss=1.0, first=config["first"])
         finally:
-            time.sleep(0.3)
-            (tmp_path / f"cleaned_up_{config['first']}").touch()
+            if not config["first"]:
+                time.sleep(0.3)
+                (tmp_path / "cleaned_up").touch()
 
     tune.run(
         train,
@@ -208,4 +207,4 @@ def test_a_trial_that_waits_for_a_slow_hook_is_not_killed_for_it(tmp_path: Path)
         executor="process",
         verbose=0,
     )
-    assert (tmp_path / "cleaned_up_0").exists()
+    assert (tmp_path / "cleaned_up").exists()
