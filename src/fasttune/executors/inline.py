@@ -13,10 +13,11 @@ from __future__ import annotations
 import math
 import mmap
 import os
+import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from fasttune import _core
@@ -24,6 +25,7 @@ from fasttune.error import StopTrial, TuneError
 from fasttune.executors.base import Answer, Batch, Death, Executor, Job, Program
 from fasttune.executors.host import Host
 from fasttune.executors.suspension import LEAVE, Suspension
+from fasttune.executors.threads import follow_threads
 from fasttune.folder import RINGS
 
 RING_BYTES = 1 << 22
@@ -54,12 +56,15 @@ class InlineExecutor(Executor):
         self._broken: BaseException | None = None  # raised by the loop within a trial
         self._memory: mmap.mmap | None = None
         self.in_trial = False  # the user's code runs: a Ctrl-C may end it where it is
+        # Held by the loop's thread but while the user's code runs: a thread of a trial that finds the ring full then
+        # drains it itself, because the loop's thread may be waiting for that very thread.
+        self._loop_lock = threading.RLock()
 
     def open(
         self, program: Program, epoch: float, rule: Any, drain: Callable[[], None], turn: Callable[[], None]
     ) -> None:
         os.makedirs(os.path.dirname(self._path), exist_ok=True)
-        self._memory = map_file(self._path, 4096 + RING_BYTES)
+        self._memory = map_file(self._path, _core.Ring.nbytes(RING_BYTES))
         self.ring = _core.Ring(self._memory, create=True, epoch=epoch)
         self._program = program
         self._drain = drain
@@ -75,6 +80,8 @@ class InlineExecutor(Executor):
         self.host = Host(program, self.reporter, self._wait, self._drain_within, self._turn_within)
         if program.asks or program.pauses:
             self._suspension = Suspension(self.host)
+        follow_threads()
+        self._loop_lock.acquire()
 
     # -- work ----------------------------------------------------------------------------------------------------------
 
@@ -140,22 +147,32 @@ class InlineExecutor(Executor):
     # -- the turn ------------------------------------------------------------------------------------------------------
 
     def poll(self, timeout: float) -> list[Batch]:
-        outer = _core.current()
-        self.reporter.bind()
         self._slice_ends = time.monotonic() + SLICE_S
         self.reporter.turn_in(2 * SLICE_S)
         self.in_trial = True
         try:
-            if self._suspension is not None:
-                self._switch_around(self._suspension)
-            else:
-                self._run_plain()
+            with self._users_code():
+                if self._suspension is not None:
+                    self._switch_around(self._suspension)
+                else:
+                    self._run_plain()
         finally:
             self.in_trial = False
-            self.reporter.unbind() if outer is None else outer.bind()
         if self._broken is not None:
             raise self._broken
         return self._take()
+
+    @contextmanager
+    def _users_code(self) -> Iterator[None]:
+        """In the block this thread runs trials; it may itself be in a trial of another run."""
+        outer = _core.binding()
+        self.reporter.bind()
+        self._loop_lock.release()
+        try:
+            yield
+        finally:
+            self._loop_lock.acquire()
+            _core.rebind(outer)
 
     def _enough(self) -> bool:
         return time.monotonic() >= self._slice_ends or self.ring.filled > 0.5
@@ -239,7 +256,8 @@ class InlineExecutor(Executor):
     def _guarded(self, call: Callable[[], None]) -> None:
         """What goes wrong in the loop is no fault of the trial that it is called from: it is raised behind it."""
         try:
-            call()
+            with self._loop_lock:
+                call()
         except KeyboardInterrupt:
             raise
         except BaseException as error:
@@ -275,6 +293,7 @@ class InlineExecutor(Executor):
         self._spans.clear()
         self._jobs.clear()
         self._end_suspended()
+        self.reporter.retire()
 
     def close(self) -> None:
         if self._memory is None:
@@ -286,6 +305,7 @@ class InlineExecutor(Executor):
         self._suspension = None
         del self.host, self.reporter, self.ring, self._drain
         self._memory = None  # unmapped when the last view of it has gone
+        self._loop_lock.release()
         remove_ring(self._path, whole)
 
     def _end_suspended(self) -> None:
@@ -295,12 +315,8 @@ class InlineExecutor(Executor):
             return
         self._ready.clear()
         self._dropped.clear()
-        outer = _core.current()
-        self.reporter.bind()
-        try:
+        with self._users_code():
             self._suspension.drop_all()
-        finally:
-            self.reporter.unbind() if outer is None else outer.bind()
 
 
 def remove_ring(path: str, whole: bool) -> None:
