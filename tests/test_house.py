@@ -20,7 +20,8 @@ SOURCE = ROOT / "src" / "fasttune"
 
 FLOORS = {
     0: ("_core",),
-    1: ("argument", "error", "extras", "folder", "result", "trial", "space", "space_json", "machine", "resources", "rule", "config"),
+    1: ("argument", "error", "extras", "folder", "result", "trial", "space", "space_json", "cgroups", "machine", "resources",
+        "nesting", "rule", "config"),
     2: ("session", "trainable", "checkpoint", "callback", "hook_times", "stopper", "registry"),
     3: ("schedulers", "search", "executors", "storage", "logger", "reporter"),
     4: ("records", "retention", "orders", "experiment", "echo", "loop", "virtual"),

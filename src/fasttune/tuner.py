@@ -31,6 +31,7 @@ from .config import (
 )
 from .error import TrialFailedError, TuneError
 from .folder import TUNER_FILE, UNFINISHED
+from .nesting import begun
 from .resolve import (
     JOURNAL,
     Call,
@@ -119,6 +120,7 @@ def run(
     callbacks: Sequence[Callback] | None = None,
     max_concurrent_trials: int | None = None,
     max_suspended: int | None = None,
+    durability: str = "process",
     executor: str | None = None,
     gpus: list[int | str] | None = None,
     seed: int | None = None,
@@ -150,6 +152,8 @@ def run(
         max_suspended: how many paused trials stay in memory where they are (default 1000). Beyond it, those that
             have a checkpoint of where they are, or can save one (classes), are put away and go on from it later; a
             function without one always stays.
+        durability: "process": a report that returned survives the death of every process. "full": it survives a power cut
+            too; each one waits until the disk has it (a millisecond or so, many at a time).
         executor: "process" (trials run in worker processes) or "inline" (all of them in this process).
         gpus: which GPUs may be used, by index or UUID; default: all that this process may see.
         seed: the same seed gives the same configs for any number of workers.
@@ -197,6 +201,7 @@ def run(
         scheduler=scheduler,
         max_concurrent=check_max_concurrent(max_concurrent_trials),
         max_suspended=max_suspended,
+        durability=durability,
         fail_fast=fail_fast,
         resume=resume,
         resume_config=resume_config,
@@ -209,7 +214,7 @@ def run(
         seed=seed,
         raise_on_failed_trial=raise_on_failed_trial,
     )
-    with workers_launched(executor):
+    with begun("tune.run"), workers_launched(executor):
         spec = resolve(as_experiments(run_or_experiment, for_one_experiment), call)
         return analysis_of(execute(spec), spec)
 
@@ -248,8 +253,9 @@ def run_experiments(
             callbacks=check_callbacks(callbacks),
             raise_on_failed_trial=raise_on_failed_trial,
         )
-        spec = resolve(group, call)
-        trials.extend(analysis_of(execute(spec), spec).trials)
+        with begun("tune.run_experiments"):
+            spec = resolve(group, call)
+            trials.extend(analysis_of(execute(spec), spec).trials)
     return trials
 
 
@@ -285,10 +291,15 @@ class Tuner:
     def fit(self) -> ResultGrid:
         """Runs the trials and returns their results."""
         kept = self._pickled()  # before the run, which changes searcher and scheduler
-        with workers_launched(self._run_config.executor):
+        with begun("Tuner.fit"), workers_launched(self._run_config.executor):
             spec = resolve([self._experiment()], self._call())
             self._path = spec.path
-            _write_tuner_file(spec.path, kept)
+            try:
+                _write_tuner_file(spec.path, kept)
+            except BaseException:
+                if spec.lock is not None:
+                    spec.lock.release()
+                raise
             self._state = execute(spec)
         return self._grid(self._state, spec.metric, spec.mode)
 
@@ -404,6 +415,7 @@ class Tuner:
             gpus=run.gpus,
             seed=run.seed,
             max_suspended=run.max_suspended,
+            durability=run.durability,
             raise_on_failed_trial=False,
         )
 

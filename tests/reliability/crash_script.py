@@ -133,6 +133,7 @@ def run(told: dict[str, Any]) -> tune.ExperimentAnalysis:
         num_samples=told.get("samples", 1),
         executor=told["executor"],
         max_concurrent_trials=told.get("workers"),
+        max_failures=told.get("max_failures", 0),
         resources_per_trial={"cpu": told.get("cpu", 0.25)},
         resume=told.get("resume"),
         seed=told.get("seed", 0),
@@ -140,6 +141,7 @@ def run(told: dict[str, Any]) -> tune.ExperimentAnalysis:
         raise_on_failed_trial=False,
         time_budget_s=told.get("budget"),
         scheduler=told.get("scheduler"),
+        durability=told.get("durability", "process"),
         callbacks=[Never(told["stuck"])] if "stuck" in told else None,
     )
 

@@ -21,8 +21,8 @@
 # Behind the records lie their seals, where the ring has room for them: one uint32 per 16 bytes of records (no two
 # records begin within 16 bytes), a hash of the record, its position and the ring's epoch. A page that the disk never got,
 # one of an earlier lap, a flipped bit: none of them is taken for a record by whoever reads the file after a power cut.
-# The seals lie apart so that records stay contiguous: the journal gets them as they are. Price: 5 ns for a report of two
-# metrics (`benchmarks/bench_core.py`).
+# The seals lie apart so that records stay contiguous: the journal gets them as they are. Price: about 12 ns for a report of
+# two metrics (`benchmarks/bench_core.py`).
 
 cdef extern from *:
     """
@@ -34,6 +34,9 @@ cdef extern from *:
     #include <sched.h>
     #include <unistd.h>
     #include <pthread.h>
+    #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+    #error "records are little-endian, and so must the machine be"
+    #endif
     #if defined(__linux__)
     #include <sys/syscall.h>
     #include <linux/futex.h>
@@ -494,12 +497,12 @@ cdef class Ring:
 
 cdef inline void fill(Record *r, uint32_t size, int kind, int flags, int schema, uint32_t trial, uint32_t step,
                       double time) noexcept nogil:
-    r.size = size
-    r.kind = <uint8_t>kind
-    r.flags = <uint8_t>flags
-    r.schema = <uint16_t>schema
-    r.trial = trial
-    r.step = step
+    # Two words, not six fields: the seal reads words, and a processor waits when it reads what it wrote in pieces.
+    cdef uint64_t words[2]
+    words[0] = (<uint64_t>size | <uint64_t>(kind & 0xFF) << 32 | <uint64_t>(flags & 0xFF) << 40
+                | <uint64_t>(schema & 0xFFFF) << 48)
+    words[1] = <uint64_t>trial | <uint64_t>step << 32
+    memcpy(r, words, 16)
     r.time = time
 
 

@@ -7,9 +7,11 @@ kernel's (flock): it ends with its process.
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 import warnings
+from contextlib import suppress
 
 from fasttune import _core
 from fasttune.error import ExperimentLockedError
@@ -38,7 +40,8 @@ os.register_at_fork(after_in_child=_let_go_in_child)
 class ExperimentLock:
     """The right to write an experiment. Raises ExperimentLockedError, at once, naming the process that writes it.
 
-    A process that only looks whether somebody writes has it for moments; those are waited for.
+    A process that only looks whether somebody writes has it for moments; those are waited for. FileNotFoundError when the
+    folder, or the lock's file in it, has just been removed.
     """
 
     def __init__(self, folder: str) -> None:
@@ -54,6 +57,9 @@ class ExperimentLock:
                     "wait for it, stop it, or give this run another name"
                 )
             time.sleep(0.002)
+        if not self._is_named():
+            self.release()
+            raise FileNotFoundError(errno.ENOENT, "the lock was removed by the process that had it", self._path)
         os.ftruncate(self._file, 0)
         os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
         _held.add(self._file)
@@ -68,11 +74,34 @@ class ExperimentLock:
             return False
         return True
 
+    def _is_named(self) -> bool:
+        """The file that is locked is the one that others will lock."""
+        assert self._file is not None
+        try:
+            named, locked = os.stat(self._path), os.fstat(self._file)
+        except OSError:
+            return False
+        return (named.st_dev, named.st_ino) == (locked.st_dev, locked.st_ino)
+
+    @property
+    def held(self) -> bool:
+        """It was not released yet."""
+        return self._file is not None and self._file in _held
+
+    def remove(self) -> None:
+        """Remove the file while it is locked: of an experiment that was not begun."""
+        with suppress(FileNotFoundError):
+            os.unlink(self._path)
+
     def release(self) -> None:
         if self._file is not None:
             _held.discard(self._file)
             os.close(self._file)
             self._file = None
+
+    def __del__(self) -> None:
+        if getattr(self, "_file", None) in _held:  # of a run that was set up and not carried out; not in a forked child
+            self.release()
 
 
 def ring_path(folder: str, source: int) -> str:
