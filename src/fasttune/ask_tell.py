@@ -63,7 +63,7 @@ def open_experiment(
     from fasttune.config import Experiment, one_storage_path
     from fasttune.resolve import Call, resolve
 
-    nesting.check("tune.open_experiment")
+    nesting.check_loaded("tune.open_experiment")
     experiment = Experiment(name or "told_by_hand", told_by_hand, config=config, num_samples=num_samples, stop=stop)
     call = Call(
         name=name,
