@@ -45,7 +45,8 @@ BLOCKS = (
                     "test_C2_1_every_acknowledged_report_survives_kill_of_the_driver",
                     "test_C2_1_every_acknowledged_report_survives_200_kills",
                     "test_C2_1_killed_before_it_began",
-                ),
+                )
+                + of(RELIABILITY + "test_between_stores.py"),
                 ("acks lost 0", "duplicates 0"),
             ),
             Row(
@@ -79,8 +80,38 @@ BLOCKS = (
                     "test_C2_4_a_full_disk_is_an_error_and_the_journal_opens",
                     "test_C2_4_no_room_for_even_a_ring_is_an_error_before_any_trial",
                 )
-                + of("tests/storage/test_recovery.py", "test_a_full_disk_leaves_the_rings"),
+                + of("tests/storage/test_recovery.py", "test_a_full_disk_leaves_the_rings")
+                + of(
+                    RELIABILITY + "test_disk.py",
+                    "test_an_error_of_the_disk_ends_the_run_by_name",
+                    "test_a_run_on_a_disk_that_is_full_goes_on_on_a_larger_one",
+                    "test_what_breaks_in_the_loop_within_a_trial_does_not_end_it",
+                ),
                 ("acks lost 0",),
+            ),
+            Row(
+                7,
+                "a flush to the disk that fails",
+                "the end of the run, by name; full durability acknowledges nothing more",
+                of(
+                    RELIABILITY + "test_disk.py",
+                    "test_after_a_failed_flush_nothing_is_taken_and_the_log_is_left",
+                    "test_full_durability_acknowledges_nothing_that_the_disk_refused",
+                ),
+                ("acks after the failure 0",),
+            ),
+            Row(
+                8,
+                "the folder is removed, replaced or made read-only",
+                "told within two seconds; the results are in memory",
+                of(
+                    RELIABILITY + "test_disk.py",
+                    "test_a_folder_that_goes_is_noticed_and_the_results_are_there",
+                    "test_an_interrupt_in_a_read_only_folder_returns_the_results",
+                    "test_a_folder_that_goes_while_the_run_ends",
+                    "test_told_by_hand_in_a_folder_that_goes",
+                ),
+                ("results lost 0",),
             ),
             Row(
                 9,
@@ -91,7 +122,8 @@ BLOCKS = (
                     "test_C2_9_a_second_driver_is_refused_naming_the_first",
                     "test_C2_9_reading_beside_the_driver_disturbs_nobody",
                     "test_C2_9_two_drivers_that_start_at_once",
-                ),
+                )
+                + of(RELIABILITY + "test_at_the_same_moment.py"),
             ),
             Row(
                 10,
@@ -117,8 +149,7 @@ BLOCKS = (
                     "test_C2_11_max_failures_tries_again",
                     "test_C2_11_a_death_in_a_long_span_loses_none_of_it",
                 )
-                + of(FAULTS + "test_worker_faults.py", "test_C2_11_a_dead_worker_is_replaced_at_once")
-                + of(RELIABILITY + "test_between_stores.py"),
+                + of(FAULTS + "test_worker_faults.py", "test_C2_11_a_dead_worker_is_replaced_at_once"),
             ),
             Row(
                 12,
@@ -129,7 +160,9 @@ BLOCKS = (
                     RELIABILITY + "test_kill_worker.py",
                     "test_C2_12_killed_while_asha_decides_does_not_hang_the_others",
                     "test_C2_12_the_lock_of_a_process_that_died_inside_is_put_right",
-                ),
+                )
+                + of(RELIABILITY + "test_server.py", "test_C2_12_a_worker_that_the_kernel_kills_for_lack_of_memory")
+                + of("tests/resources/test_cgroups.py"),
             ),
             Row(
                 13,
@@ -177,6 +210,14 @@ BLOCKS = (
                     RELIABILITY + "test_leftovers.py",
                     "test_C2_18_nobody_outlives_a_killed_driver",
                     "test_C2_18_nobody_outlives_the_end_of_a_run",
+                )
+                + of(
+                    RELIABILITY + "test_server.py",
+                    "test_C2_18_a_trial_that_kills_the_server",
+                    "test_C2_18_a_killed_server_costs_its_trials_and_the_run_goes_on",
+                    "test_C2_18_a_killed_server_takes_all_grandchildren_along",
+                    "test_C2_18_a_server_killed_while_the_run_ends",
+                    "test_C2_18_a_killed_driver_whose_child_keeps_the_socket_open",
                 ),
                 ("orphans 0",),
             ),
@@ -240,14 +281,23 @@ BLOCKS = (
                     RELIABILITY + "test_limits.py",
                     "test_C2_25_few_open_files_mean_few_workers",
                     "test_C2_25_too_few_open_files_are_named",
+                )
+                + of(
+                    RELIABILITY + "test_server.py",
+                    "test_C2_25_a_failed_fork_leaves_the_workers_that_there_are",
+                    "test_C2_25_forks_work_again_later",
+                    "test_C2_25_not_one_worker_is_an_error_with_the_limits",
+                    "test_C2_25_a_server_that_cannot_be_started_is_an_error_with_the_limits",
+                    "test_C2_25_workers_that_die_before_they_begin_leave_those_that_work",
                 ),
                 ("hangs 0",),
             ),
             Row(
                 26,
                 "shared memory that is full",
-                "it is not needed",
-                of(FAULTS + "test_machine_faults.py", "test_C2_26_shared_memory_that_is_full"),
+                "it is not needed; no room for a ring leaves the workers that there are",
+                of(FAULTS + "test_machine_faults.py", "test_C2_26_shared_memory_that_is_full")
+                + of(RELIABILITY + "test_server.py", "test_C2_26_a_ring_that_cannot_be_made_leaves_the_workers_that_there_are"),
             ),
             Row(
                 27,
@@ -262,13 +312,14 @@ BLOCKS = (
             ),
             Row(
                 28,
-                "workers start beside busy threads; a CUDA that must not be touched",
-                "none hangs; the driver never calls cuInit",
+                "busy threads beside forks; modules that tune when they are loaded; a CUDA that must not be touched",
+                "none hangs, none multiplies; the driver never calls cuInit",
                 of(
                     FAULTS + "test_machine_faults.py",
                     "test_C2_28_workers_start_beside_busy_threads",
                     "test_C2_28_the_driver_never_initialises_cuda",
-                ),
+                )
+                + of(RELIABILITY + "test_loading.py"),
             ),
         ),
     ),
