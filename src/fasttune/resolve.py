@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .argument import checked_count, shown
 from .config import (
     Experiment,
     FailureConfig,
@@ -90,6 +91,7 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
     durability = check_durability(call.durability)
     trust = check_trust(call.trust)
     verbose = resolve_verbose(call.verbose)
+    max_suspended = check_max_suspended(call.max_suspended)
     trainables = [resolve_trainable(one) for one in experiments]
     check_supply(trainables, call.gpus, verbose)
     place = find_place(experiments, trainables, call)
@@ -133,7 +135,7 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
         failure=failure,
         checkpoint=first.checkpoint_config,
         max_concurrent=call.max_concurrent or own_limit(searcher),
-        max_suspended=check_max_suspended(call.max_suspended),
+        max_suspended=max_suspended,
         durability=durability,
         trust=trust,
         executor=executor,
@@ -537,8 +539,8 @@ def resolve_seed(seed: object, earlier: str | None) -> int:
     """
     from .space import seed_from
 
-    if seed is not None and (isinstance(seed, bool) or not hasattr(seed, "__index__") or int(seed) < 0):
-        raise ValueError(f"seed must be None or an integer of at least 0, got {seed!r}")
+    if seed is not None:
+        seed = checked_count("seed", seed, most=2**64 - 1, rule="None or an integer of at least 0, below 2**64")
     before = earlier_seed(earlier) if earlier is not None else None
     if before is None:
         return seed_from(seed)
@@ -571,7 +573,7 @@ def resolve_verbose(verbose: object) -> int:
         return DEFAULT_VERBOSE
     level = int(verbose) if hasattr(verbose, "__index__") else getattr(verbose, "value", None)
     if not isinstance(level, int) or not 0 <= level <= 3:
-        raise ValueError(f"verbose must be 0, 1, 2 or 3, got {verbose!r}")
+        raise ValueError(f"verbose must be 0, 1, 2 or 3, got {shown(verbose)}")
     return level
 
 

@@ -328,7 +328,7 @@ class SqliteStorage(Storage):
             raise JournalError(f"cannot read the checkpoints in {self.path}: {error}") from error
 
     def write_table(self, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-        names = [_unique(columns, i) for i in range(len(columns))]
+        names = unique_names(columns)
         quoted = ", ".join('"' + name.replace('"', '""') + '"' for name in names)
         with self._transaction() as connection:
             connection.execute("DROP TABLE IF EXISTS trials")
@@ -482,7 +482,15 @@ def is_whole(source: Any, position: Any, crc: Any, data: Any) -> bool:
     return typed and checksum(source, position, data) == crc
 
 
-def _unique(columns: Sequence[str], i: int) -> str:
-    """SQL column names ignore case; a second one of the same letters gets its number."""
-    lowered = [c.lower() for c in columns[:i]]
-    return f"{columns[i]}_{i}" if columns[i].lower() in lowered else columns[i]
+def unique_names(columns: Sequence[str]) -> list[str]:
+    """SQL column names ignore case; a second one of the same letters gets its number, or the next one that is free."""
+    taken: set[str] = set()
+    names = []
+    theirs = {column.lower() for column in columns}
+    for i, column in enumerate(columns):
+        name, number = column, i
+        while name.lower() in taken or (name is not column and name.lower() in theirs):
+            name, number = f"{column}_{number}", number + 1
+        taken.add(name.lower())
+        names.append(name)
+    return names
