@@ -11,8 +11,7 @@ from fasttune import _core
 from fasttune.executors.manual import ManualExecutor
 from fasttune.loop import TuneLoop
 from fasttune.search.base import Suggestion
-from fasttune.storage.recovery import ExperimentLock
-from fasttune.storage.sqlite import SqliteReader, SqliteStorage
+from fasttune.storage.sqlite import SqliteReader
 
 if TYPE_CHECKING:
     from fasttune.analysis import ExperimentAnalysis
@@ -39,6 +38,7 @@ def open_experiment(
     storage_path: str | os.PathLike[str] | None = None,
     resume: bool | str | None = "AUTO",
     seed: int | None = None,
+    durability: str = "process",
 ) -> OpenExperiment:
     """An experiment in which you run the trials: ``ask`` for one, ``report`` on it, ``tell`` how it ended.
 
@@ -49,12 +49,15 @@ def open_experiment(
         config: the search space.
         num_samples: how many trials there are at most; -1: no end.
         resume: "AUTO" goes on with the experiment of that name if there is one, None begins a new one.
+        durability: "process": what was told survives the death of this process; "full": a power cut, too.
 
     The other arguments are those of ``tune.run``.
 
     Raises:
         ValueError, TypeError: something asked for cannot be.
         ExperimentLockedError: another process has the experiment open.
+        FolderGoneError: (from the methods) its folder was removed, replaced or made read-only; what was told so far is still
+            in ``analysis``.
     """
     from fasttune.config import Experiment, one_storage_path
     from fasttune.resolve import Call, resolve
@@ -72,6 +75,7 @@ def open_experiment(
         verbose=0,
         executor="inline",
         seed=seed,
+        durability=durability,
     )
     return OpenExperiment(resolve([experiment], call))
 
@@ -176,9 +180,9 @@ class ManualLoop(TuneLoop):
 
     def open(self) -> None:
         os.makedirs(self.spec.path, exist_ok=True)
-        self._lock = ExperimentLock(self.spec.path)
+        self._lock = self._take_lock()
         try:
-            self.storage = SqliteStorage(self.spec.path)
+            self.storage = self._open_storage()
             try:
                 self._prepare()
                 self._simple = False  # a trial for each time that somebody asks
@@ -252,8 +256,9 @@ class ManualLoop(TuneLoop):
             return
         self.closed = True
         try:
-            self._finish()
+            self._to_the_end(self._finish)
         finally:
             self.storage.close()
             self._lock.release()
-        self.state.storage = SqliteReader(self.spec.path)
+        if not self._gone:
+            self.state.storage = SqliteReader(self.spec.path)

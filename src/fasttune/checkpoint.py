@@ -367,6 +367,24 @@ def rename_over(unfinished: str, target: str) -> None:
         os.rename(unfinished, target)
 
 
+def flush_directory(path: str, above: str) -> None:
+    """Bring a directory with all that is in it to the disk, and the names that lead to it from ``above``."""
+    names = [path]
+    for folder, folders, files in os.walk(path):
+        names += [os.path.join(folder, name) for name in (*folders, *files)]
+    while path != above and os.path.dirname(path) != path:
+        path = os.path.dirname(path)
+        names.append(path)
+    for name in names:
+        if os.path.islink(name) or not (os.path.isfile(name) or os.path.isdir(name)):
+            continue
+        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
 def _remove(path: str) -> None:
     if os.path.isdir(path):
         import shutil

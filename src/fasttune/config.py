@@ -27,9 +27,11 @@ if TYPE_CHECKING:
     from .schedulers.base import TrialScheduler
     from .search.base import SearchAlgorithm, Searcher
     from .stopper import StopRules
+    from .storage.recovery import ExperimentLock
     from .trial import Trial
 
 EXECUTORS = ("process", "inline")
+DURABILITIES = ("process", "full")
 MAX_SUSPENDED = 1000  # paused trials whose code lives on
 MODES = ("min", "max")
 
@@ -220,6 +222,7 @@ class RunConfig(_ShowsChanges):
     gpus: list[int | str] | None = None
     seed: int | None = None
     max_suspended: int | None = None
+    durability: str = "process"
 
 
 def resolve_resume(resume: object) -> ResumeConfig | None:
@@ -375,6 +378,16 @@ def check_executor(executor: str | None) -> str:
     if executor not in EXECUTORS:
         raise ValueError(f"executor must be 'process' or 'inline', got {executor!r}")
     return executor
+
+
+def check_durability(durability: object) -> str:
+    """What a report that returned survives: the death of every process, or a power cut too."""
+    if durability not in DURABILITIES:
+        raise ValueError(
+            "durability must be 'process' (a report survives the death of every process) or 'full' (a power cut too), "
+            f"got {durability!r}"
+        )
+    return str(durability)
 
 
 class Experiment:
@@ -548,6 +561,7 @@ class RunSpec:
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     max_concurrent: int | None = None
     max_suspended: int = MAX_SUSPENDED
+    durability: str = DURABILITIES[0]
     executor: str = EXECUTORS[0]
     gpus: list[int | str] | None = None
     callbacks: list[Callback] = field(default_factory=list)
@@ -555,6 +569,7 @@ class RunSpec:
     verbose: int = 1
     seed: int = 0
     resume: ResumeConfig | None = None
+    lock: ExperimentLock | None = None  # of the folder, taken when it was decided what it holds
     restore: str | None = None
     reuse_actors: bool = False
     log_to_file: tuple[str, str] | None = None

@@ -6,6 +6,8 @@
         WorkerDiedError           the process of a trial died (signal, exit, out of memory)
       ExperimentLockedError       another live process is writing this experiment
       JournalError                an experiment file cannot be read; says where it is damaged
+      JournalLockedError          another process holds the database of this experiment, and a Ctrl-C ended the wait
+      FolderGoneError             the folder of a running experiment was removed, replaced or made read-only
       IllegalTransitionError      our own bug: an event that the trial's status does not allow
     StopTrial                     raised inside a trial when it has been stopped; a SystemExit, so that
                                   ``finally`` blocks run and ``except Exception`` does not swallow it
@@ -46,6 +48,14 @@ class ExperimentLockedError(TuneError):
 
 class JournalError(TuneError):
     """An experiment's journal cannot be read as it should."""
+
+
+class JournalLockedError(TuneError):
+    """Another process has kept a write transaction of the experiment's database open until nobody would wait any more."""
+
+
+class FolderGoneError(TuneError):
+    """The folder of an experiment was removed, replaced by another one or made read-only while it ran."""
 
 
 class IllegalTransitionError(TuneError):

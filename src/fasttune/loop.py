@@ -18,7 +18,7 @@ from fasttune import _core
 from fasttune.callback import CallbackList
 from fasttune.checkpoint import Checkpoint, memory_key, memory_name, remove_unfinished
 from fasttune.echo import Echo
-from fasttune.error import JournalError, TuneError
+from fasttune.error import FolderGoneError, JournalError, JournalLockedError, TuneError
 from fasttune.executors.base import Death, Executor, Job, Program, ProgramTrainable
 from fasttune.executors.host import failure_text
 from fasttune.experiment import (
@@ -38,8 +38,9 @@ from fasttune.resources import Supply, check_possible, resolve_resources, trial_
 from fasttune.result import AUTO_RESULT_KEYS
 from fasttune.retention import delete
 from fasttune.rule import NO_RULE
+from fasttune.storage.memory import MemoryStorage
 from fasttune.storage.recovery import ExperimentLock, recover_rings
-from fasttune.storage.sqlite import SqliteReader, SqliteStorage
+from fasttune.storage.sqlite import SqliteReader, SqliteStorage, who_writes
 from fasttune.trainable import call_form, counted_in
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
 COMMIT_S = 0.02  # a report is in the database at most this much later (in its ring it is at once)
 COMMIT_BYTES = 1 << 18
 IDLE_S = 0.1  # longest sleep of a turn
+WATCH_S = 1.0  # so often it is looked whether the experiment's folder is still there (5 us)
+LAST_WAIT_S = 1.0  # behind a Ctrl-C, for a process that holds the database
 PATIENCE = 1000  # such turns in a row are taken for a searcher that will never suggest again
 LAST_INTERRUPT = 5  # this many Ctrl-C end a process whose trial swallows them
 GRACE_S = 1.0  # a trial that was told to stop and does not report is killed after this
@@ -94,19 +97,22 @@ class TuneLoop:
         self._waits = 0  # turns in a row in which a searcher had nothing although nothing ran
         self._reported_at = 0.0
         self._executor: Executor | None = None
+        self._watch_at = 0.0  # when the folder is looked at next
+        self._waits_for = ""  # who held the database, when somebody did
+        self._interrupted_at = 0.0
+        self._gone = ""  # why the results are in memory only
 
     def run(self) -> ExperimentState:
         spec = self.spec
         os.makedirs(spec.path, exist_ok=True)
-        lock = ExperimentLock(spec.path)
+        lock = self._take_lock()
         signals = Interrupts(self)
         try:
-            self.storage = SqliteStorage(spec.path)
+            self.storage = self._open_storage()
             try:
                 self._prepare()
                 signals.catch()
-                self._turn_until_finished()
-                self._finish()
+                self._to_the_end(self._turn_until_finished, self._finish)
             except BaseException:
                 self._abandon()
                 raise
@@ -115,7 +121,8 @@ class TuneLoop:
         finally:
             lock.release()
             signals.restore()
-        self.state.storage = SqliteReader(spec.path)
+        if not self._gone:
+            self.state.storage = SqliteReader(spec.path)
         self._say_goodbye()
         signals.pass_on()
         return self.state
@@ -188,6 +195,7 @@ class TuneLoop:
 
         data = _core.encode(_core.KIND_META, payload=json.dumps(meta, default=str).encode(), time=self._now())
         self.storage.append([(0, 0, data)])
+        self.storage.flush_to_disk()  # an experiment that has begun is one, whatever becomes of the log
 
     def _program(self) -> Program:
         spec, state = self.spec, self.state
@@ -219,6 +227,7 @@ class TuneLoop:
             checkpoint_frequency=spec.checkpoint.checkpoint_frequency,
             checkpoint_at_end=bool(at_end),
             log_to_file=spec.log_to_file,
+            durable=spec.durability == "full",
         )
 
     def _limits(self) -> dict[str, float]:
@@ -270,6 +279,14 @@ class TuneLoop:
             for name, label in (("cpu", "CPUs"), ("gpu", "GPUs"))
         )
 
+    def _take_lock(self) -> ExperimentLock:
+        """The one that was taken when it was decided what the folder holds, or a new one."""
+        lock = self.spec.lock
+        return lock if lock is not None and lock.held else ExperimentLock(self.spec.path)
+
+    def _open_storage(self) -> SqliteStorage:
+        return SqliteStorage(self.spec.path, durable=self.spec.durability == "full", while_locked=self._while_locked)
+
     # -- the turns -----------------------------------------------------------------------------------------------------
 
     def _now(self) -> float:
@@ -279,6 +296,17 @@ class TuneLoop:
     def executor(self) -> Executor:
         assert self._executor is not None
         return self._executor
+
+    def _to_the_end(self, *steps: Callable[[], None]) -> None:
+        """The run and its end; where its folder has gone, or the database is held by others, an end without it."""
+        try:
+            for step in steps:
+                step()
+        except (FolderGoneError, JournalLockedError, OSError) as error:
+            why = str(error) if isinstance(error, TuneError) else self.storage.gone()
+            if why is None:
+                raise
+            self._finish_in_memory(why, isinstance(error, JournalLockedError))
 
     def _turn_until_finished(self) -> None:
         timeout = 0.0
@@ -301,6 +329,7 @@ class TuneLoop:
         state, executor = self.state, self.executor
         state.at(self._now())
         self._turns += 1
+        self._watch_folder()
         self.callbacks_step("on_step_begin")
         batches = executor.poll(timeout)
         for source, position, data in batches:
@@ -352,6 +381,8 @@ class TuneLoop:
             self._unstored = True
 
     def _commit_is_due(self, got: bool) -> bool:
+        if self.spec.durability == "full":
+            return True  # reports wait for it
         due = time.monotonic() - self._committed_at >= COMMIT_S
         return due or self._bytes >= COMMIT_BYTES or not got
 
@@ -371,6 +402,39 @@ class TuneLoop:
             self._executor.release()
         for path in directories:
             delete(path, self.spec.path)
+        self.storage.flush_if_due()
+
+    def _while_locked(self) -> None:
+        """Another process holds a write transaction of the database: the rings keep what is reported meanwhile. Called
+        again and again, each time a moment later."""
+        if not self._waits_for:
+            import warnings
+
+            self._waits_for = who_writes(self.storage.path)
+            warnings.warn(
+                f"{self._waits_for} holds a write transaction of {self.storage.path}; the run waits for it (is the file "
+                "open in a database browser?), reports are kept in memory-mapped files meanwhile",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        self._watch_folder()
+        if not self.interrupts:
+            return
+        self._interrupted_at = self._interrupted_at or time.monotonic()
+        if self.turning or time.monotonic() - self._interrupted_at > LAST_WAIT_S:
+            raise JournalLockedError(
+                f"{self._waits_for} holds a write transaction of {self.storage.path}; what it kept from being stored is "
+                "in the folder's rings, and stored when the experiment is gone on with"
+            )
+
+    def _watch_folder(self, now: bool = False) -> None:
+        """FolderGoneError when what is written does not come into the experiment's folder any more."""
+        if not now and time.monotonic() < self._watch_at:
+            return
+        self._watch_at = time.monotonic() + WATCH_S
+        why = self.storage.gone()
+        if why is not None:
+            raise FolderGoneError(why)
 
     def _sorted_out(self, surplus: list[str]) -> tuple[list[str], list[Key]]:
         """Surplus checkpoints: directories to delete, and those in memory to delete from the storage. What has come
@@ -403,6 +467,7 @@ class TuneLoop:
         """A trial in this process goes on for long: see to budgets, callbacks and reports from within its report."""
         state = self.state
         state.at(self._now())
+        self._watch_folder()
         self._drain_within()
         state.poll_stoppers()
         self._check_budget()
@@ -592,12 +657,57 @@ class TuneLoop:
             self.state.end_running()
         self._keep_own()
         self.state.take_instructions()  # there is nobody left to carry them out
+        self._watch_folder(True)
         self._commit()
         executor.close()
         self._executor = None
         remove_unfinished(self.spec.path)
         self._write_table()
         self._write_files()
+        self.storage.flush_to_disk()
+        self._watch_folder(True)  # removed while this was done, nothing of it would be found
+
+    def _finish_in_memory(self, why: str, locked: bool) -> None:
+        """An end without the folder: results are answered from memory, nothing is removed by names that may be another
+        experiment's by now. What can be stored is, in the files that are open: a folder that was renamed is whole."""
+        import warnings
+
+        self.turning = False
+        self.state.interrupted = True
+        executor, self._executor = self._executor, None
+        if executor is not None:
+            if not locked:
+                executor.leave_files()
+            executor.halt()
+            for source, position, data in executor.drain_now():
+                self._take_in(source, position, data)
+            self._keep_own()
+        entries, held = self._entries, self._kept_in_memory()
+        self._entries = []
+        stored = not locked and self._stored_in_open_files(entries, held)
+        memory = MemoryStorage.copy_of(self.storage)
+        if not stored:
+            memory.append(entries, held)
+        del entries
+        if executor is not None:
+            if stored:
+                executor.release()
+            executor.close()
+        self.state.unsaved.clear()
+        self.state.storage = memory
+        self._gone = why
+        warnings.warn(
+            f"the run was ended: {why}. Its results so far are in memory" + ("" if locked else " only"),
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
+    def _stored_in_open_files(self, entries: list[Entry], held: list[Held]) -> bool:
+        try:
+            self.storage.append(entries, held)
+        except (OSError, TuneError):
+            return False
+        return True
 
     def _abandon(self) -> None:
         """An error ends the run: end what runs, and bring into the journal what it still takes. If it takes nothing
@@ -605,6 +715,10 @@ class TuneLoop:
         executor, self._executor = self._executor, None
         entries, self._entries = self._entries, []
         if executor is None:
+            return
+        if self.storage.gone():
+            executor.leave_files()
+            executor.close()
             return
         executor.halt()
         try:
@@ -624,6 +738,8 @@ class TuneLoop:
             self.storage.write_table(*self.state.table_rows())
         except OSError as error:  # the journal is whole: the run is not lost for it
             import warnings
+
+            self._watch_folder(True)
 
             warnings.warn(f"the table 'trials' is missing: {error}", RuntimeWarning, stacklevel=2)
 
@@ -683,7 +799,7 @@ class TuneLoop:
             best=None if best < 0 else (state.trial_id(best), table.value(best), state.evaluated_params(best)),
             trials_per_s=table.finished / elapsed if elapsed else 0.0,
             reports_per_s=table.reports / elapsed if elapsed else 0.0,
-            message=state.stopping or ("interrupted" if self.interrupts else ""),
+            message=self._gone or state.stopping or ("interrupted" if self.interrupts else ""),
             rows=lambda status, n: state.trials_of(status, n),
         )
 

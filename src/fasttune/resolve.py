@@ -1,8 +1,8 @@
 """From what a door was asked to the ``RunSpec`` that the machine carries out.
 
 ``resolve(experiments, call)`` is the story; what follows are its chapters, each a function of what it is
-given. Everything that can be known to be wrong is said here, before the first trial starts and before a
-folder is made.
+given. Everything that can be known to be wrong is said here, before the first trial starts. A folder that had to
+be made, because its lock decides who begins an experiment, goes again when the run is refused.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,6 +20,7 @@ from .config import (
     ResumeConfig,
     RunSpec,
     TrainableSpec,
+    check_durability,
     check_executor,
     check_max_suspended,
     check_metric_mode,
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from .schedulers.base import TrialScheduler
     from .search.base import SearchAlgorithm, Searcher
     from .stopper import StopRules
+    from .storage.recovery import ExperimentLock
 
 JOURNAL = "experiment.db"
 DEFAULT_VERBOSE = 1
@@ -51,6 +54,7 @@ class Call:
     on_duplicate: str = "allow"
     max_concurrent: int | None = None
     max_suspended: int | None = None
+    durability: str = "process"
     fail_fast: Any = False
     resume: object = None
     resume_config: ResumeConfig | None = None
@@ -67,15 +71,28 @@ class Call:
 
 def resolve(experiments: list[Experiment], call: Call) -> RunSpec:
     """The RunSpec of these experiments steered by this call. Raises for everything that cannot be."""
+    claims: list[Claim] = []
+    try:
+        return _resolved(experiments, call, claims)
+    except BaseException:
+        for claim in claims:
+            claim.give_up()
+        raise
+
+
+def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) -> RunSpec:
     first = experiments[0]
     metric, mode = check_metric_mode(call.metric, call.mode)
     failure = FailureConfig(first.max_failures, call.fail_fast)
     executor = check_executor(call.executor)
+    durability = check_durability(call.durability)
     verbose = resolve_verbose(call.verbose)
     trainables = [resolve_trainable(one) for one in experiments]
     check_supply(trainables, call.gpus, verbose)
     place = find_place(experiments, trainables, call)
-    seed = resolve_seed(call.seed, place.earlier)
+    if place.resume is not None:
+        claims.append(place.claim())  # under its lock: whether there is something to go on with
+    seed = resolve_seed(call.seed, claims[0].earlier if claims else None)
     stop = resolve_stop_rules(first)
     reporter = resolve_reporter(call.progress_reporter, metric, mode, call.verbose)
     # What changes something comes last, so that a run that is refused can be corrected and tried again.
@@ -88,7 +105,9 @@ def resolve(experiments: list[Experiment], call: Call) -> RunSpec:
         trainables[0] = replace(trainables[0], num_samples=total_of(search_alg, first))
     searcher = resolve_searcher(search_alg, metric, mode, first, call.max_concurrent, seed)
     check_searcher_wanted(searcher, scheduler)
-    folder = place.folder()
+    if not claims:
+        claims.append(place.claim())
+    folder = claims[0].folder
     metric, mode = steering_metric(metric, mode, scheduler, searcher)
     return RunSpec(
         name=os.path.basename(folder),
@@ -112,13 +131,15 @@ def resolve(experiments: list[Experiment], call: Call) -> RunSpec:
         checkpoint=first.checkpoint_config,
         max_concurrent=call.max_concurrent or own_limit(searcher),
         max_suspended=check_max_suspended(call.max_suspended),
+        durability=durability,
         executor=executor,
         gpus=None if call.gpus is None else list(call.gpus),
         callbacks=call.callbacks + result_lines(verbose),
         progress_reporter=reporter,
         verbose=verbose,
         seed=seed,
-        resume=place.resume,
+        resume=place.resume if claims[0].earlier is not None else None,
+        lock=claims[0].lock,
         restore=first.restore,
         reuse_actors=call.reuse_actors,
         log_to_file=first.log_to_file,
@@ -559,21 +580,46 @@ def check_callbacks(callbacks: Sequence[Callback] | None) -> list[Callback]:
 
 
 class Place(NamedTuple):
-    """Where a run is stored: a folder to be made, or one that holds an earlier experiment to go on with."""
+    """Where a run is stored: in a folder of its own, or, to be gone on with, where the last one of that name is."""
 
     root: str
     name: str
     dated: bool
-    earlier: str | None = None
+    restored: str | None = None  # the folder itself, when it was named
     resume: ResumeConfig | None = None
 
-    def folder(self) -> str:
-        """The folder, made if it is a new one."""
-        return self.earlier or claim_folder(self.root, self.name, exclusive=self.dated)
+    def claim(self) -> Claim:
+        """Take the folder, made if it is a new one. ExperimentLockedError when another process is writing there what
+        this run would go on with."""
+        if self.restored is not None:
+            from .storage.recovery import ExperimentLock
+
+            return Claim(self.restored, ExperimentLock(self.restored), self.restored)
+        if self.resume is not None:
+            return claim_to_go_on(self.root, self.name)
+        return claim_folder(self.root, self.name, exclusive=self.dated)
+
+
+class Claim(NamedTuple):
+    """A folder whose lock is held: what was seen of it stays so."""
+
+    folder: str
+    lock: ExperimentLock
+    earlier: str | None = None  # the folder, if it holds an experiment to go on with
+    made: tuple[str, ...] = ()  # folders that were made for it, the outermost first
+
+    def give_up(self) -> None:
+        """Let go of it, and take away what was made."""
+        if self.folder in self.made:
+            self.lock.remove()
+        for folder in reversed(self.made):
+            with suppress(OSError):  # somebody has put something into it
+                os.rmdir(folder)
+        self.lock.release()
 
 
 def find_place(experiments: Sequence[Experiment], trainables: Sequence[TrainableSpec], call: Call) -> Place:
-    """Where the run is to be stored, and what it goes on with. Makes nothing yet."""
+    """Where the run is to be stored, and whether it goes on with what is there. Makes nothing yet."""
     if call.restored_path is not None:
         return Place("", "", False, call.restored_path, call.resume_config)
     resume = call.resume_config or resolve_resume(call.resume)
@@ -587,13 +633,12 @@ def find_place(experiments: Sequence[Experiment], trainables: Sequence[Trainable
             f"resume={call.resume!r} needs name=...: without one every run has a new folder with its date, "
             "so there is never anything to go on with"
         )
-    earlier = latest_folder(root, name)
-    if earlier is None and (call.resume is True or call.resume_config is not None):
+    if latest_folder(root, name) is None and (call.resume is True or call.resume_config is not None):
         raise ValueError(
             f"nothing to resume: there is no {JOURNAL} in {os.path.join(root, name)}. resume='AUTO' starts a "
             "new experiment in that case"
         )
-    return Place(root, name, False, earlier, resume if earlier is not None else None)
+    return Place(root, name, False, None, resume)
 
 
 def default_storage() -> str:
@@ -614,21 +659,68 @@ def experiment_name(
     return f"{trainable_name}_{time.strftime('%Y-%m-%d_%H-%M-%S', now)}", True
 
 
-def claim_folder(root: str, name: str, *, exclusive: bool) -> str:
-    """Makes ``root/name``, or ``root/name_2`` and so on: the first that holds no experiment yet.
+def claim_folder(root: str, name: str, *, exclusive: bool) -> Claim:
+    """Takes ``root/name``, or ``root/name_2`` and so on: the first that holds no experiment yet, and that no other
+    process is about to begin one in. With ``exclusive`` the folder is one that did not exist."""
+    from .error import ExperimentLockedError
+    from .storage.recovery import ExperimentLock
 
-    With ``exclusive`` the folder is one that did not exist: mkdir decides between two runs of the same
-    second.
-    """
-    for attempt in range(1, 1_000_000):
+    attempt = 1
+    while attempt < 1_000_000:
         folder = numbered(root, name, attempt)
+        made = make_folders(folder)
+        if folder not in made and (exclusive or not os.path.isdir(folder) or holds_experiment(folder)):
+            attempt += 1
+            continue
         try:
-            os.makedirs(folder)
-        except FileExistsError:
-            if exclusive or not os.path.isdir(folder) or os.path.exists(os.path.join(folder, JOURNAL)):
-                continue
-        return folder
+            lock = ExperimentLock(folder)
+        except FileNotFoundError:  # whoever had made it was refused, and took it away
+            continue
+        except ExperimentLockedError:
+            attempt += 1
+            continue
+        if not holds_experiment(folder):
+            return Claim(folder, lock, None, made)
+        lock.release()
+        attempt += 1
     raise TuneError(f"{os.path.join(root, name)} and a million numbered folders beside it are taken")
+
+
+def claim_to_go_on(root: str, name: str) -> Claim:
+    """Takes the folder of the last experiment of that name, or the first one's to be. Of two processes that come at the
+    same moment one gets the lock; the other one is refused, or finds what the first one has done."""
+    from .storage.recovery import ExperimentLock
+
+    while True:
+        folder = latest_folder(root, name) or numbered(root, name, 1)
+        made = make_folders(folder)
+        if not os.path.isdir(folder):
+            raise NotADirectoryError(f"{folder} is to be the folder of an experiment, and is a file")
+        try:
+            lock = ExperimentLock(folder)
+        except FileNotFoundError:
+            continue
+        if (latest_folder(root, name) or folder) == folder:
+            return Claim(folder, lock, folder if holds_experiment(folder) else None, made)
+        lock.release()  # a later one has appeared meanwhile
+
+
+def make_folders(folder: str) -> tuple[str, ...]:
+    """Makes a folder and those above it that are missing; which ones were made here, the outermost first."""
+    missing = []
+    while not os.path.lexists(folder):
+        missing.append(folder)
+        folder = os.path.dirname(folder)
+    made = []
+    for one in reversed(missing):
+        with suppress(FileExistsError):  # another process makes it at the same moment
+            os.mkdir(one)
+            made.append(one)
+    return tuple(made)
+
+
+def holds_experiment(folder: str) -> bool:
+    return os.path.exists(os.path.join(folder, JOURNAL))
 
 
 def latest_folder(root: str, name: str) -> str | None:
@@ -636,7 +728,7 @@ def latest_folder(root: str, name: str) -> str | None:
     latest = None
     attempt = 1
     while os.path.isdir(folder := numbered(root, name, attempt)):
-        if os.path.exists(os.path.join(folder, JOURNAL)):
+        if holds_experiment(folder):
             latest = folder
         attempt += 1
     return latest

@@ -15,7 +15,15 @@ from types import GeneratorType
 from typing import Any, NamedTuple, Protocol
 
 from fasttune import _core
-from fasttune.checkpoint import LARGEST_HELD, WRITING, Checkpoint, copy_whole, whole_directory, write_files
+from fasttune.checkpoint import (
+    LARGEST_HELD,
+    WRITING,
+    Checkpoint,
+    copy_whole,
+    flush_directory,
+    whole_directory,
+    write_files,
+)
 from fasttune.error import MissingMetricError, StopTrial
 
 CONTINUE = 0
@@ -68,6 +76,7 @@ class TrialContext:
     is_class         a class Trainable runs: its ``step`` returns results, ``report`` is not for it
     wait             blocks (or switches away) until the trial may go on; returns CONTINUE or STOP
     flush            returns when the ring has room again
+    until_stored     returns when the disk has what was reported; None: nobody waits for that
     turn             lets the loop that shares this thread have a turn, when a report was answered with TURN
     iteration0       reports the trial had made before it was restored here
     quick            a report of plain numbers may go straight to the reporter: no class, no checkpoint
@@ -92,6 +101,7 @@ class TrialContext:
         "trial_id",
         "trial_name",
         "turn",
+        "until_stored",
         "wait",
     )
 
@@ -121,6 +131,7 @@ class TrialContext:
         self.wait = wait
         self.flush: Callable[[], None] = _no_flush
         self.turn: Callable[[], None] = _no_flush
+        self.until_stored: Callable[[], None] | None = None
         self.checkpoint = checkpoint
         self.is_class = is_class
         self.iteration0 = iteration0
@@ -160,8 +171,8 @@ def report(
     text, None, lists and nested dicts ("a/b"); numpy scalars and arrays become numbers and lists. The
     checkpoint's directory is copied into the trial's folder before the report counts, so it may be deleted
     afterwards; one in memory (``Checkpoint.from_dict``) of up to 64 KB goes along with the report. When
-    ``report`` returns, both survive the death of every process. If the trial has been stopped, StopTrial (a
-    SystemExit) is raised here, so that ``finally`` blocks run.
+    ``report`` returns, both survive the death of every process (and, with ``durability="full"``, a power cut).
+    If the trial has been stopped, StopTrial (a SystemExit) is raised here, so that ``finally`` blocks run.
     """
     reporter = _core.current()
     if checkpoint is None and reporter is not None and reporter.context.quick:
@@ -302,6 +313,10 @@ def deliver(
     numbers, extra = split_metrics(metrics)  # before the copy: a wrong metric leaves no checkpoint behind
     name = _keep_checkpoint(reporter.context, checkpoint)
     text = _to_json(extra) if extra else b""
+    until_stored = reporter.context.until_stored
+    if until_stored is not None and isinstance(name, str):
+        folder = reporter.context.experiment_path
+        flush_directory(os.path.join(folder, name), folder)
     while True:
         plain = name is None and not extra
         code = reporter.report(numbers) if plain else reporter.report_extra(numbers, extra, text, name)
@@ -312,6 +327,10 @@ def deliver(
         reporter.context.checkpoint = (
             name if isinstance(name, bytes) else os.path.join(reporter.context.experiment_path, name)
         )
+    if until_stored is not None and code >= CONTINUE:
+        if code == WAIT:
+            code = reporter.context.wait()
+        until_stored()
     _obey(reporter, code, {**numbers, **extra})
 
 
@@ -469,7 +488,8 @@ def _keep_checkpoint(
 
     A small one in memory is left there: it is its bytes.
     """
-    pending, context.pending, context.quick = context.pending, None, not context.is_class
+    pending, context.pending = context.pending, None
+    context.quick = not context.is_class and context.until_stored is None
     if checkpoint is None:
         return pending
     if not isinstance(checkpoint, (str, os.PathLike)):

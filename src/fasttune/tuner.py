@@ -119,6 +119,7 @@ def run(
     callbacks: Sequence[Callback] | None = None,
     max_concurrent_trials: int | None = None,
     max_suspended: int | None = None,
+    durability: str = "process",
     executor: str | None = None,
     gpus: list[int | str] | None = None,
     seed: int | None = None,
@@ -150,6 +151,8 @@ def run(
         max_suspended: how many paused trials stay in memory where they are (default 1000). Beyond it, those that
             have a checkpoint of where they are, or can save one (classes), are put away and go on from it later; a
             function without one always stays.
+        durability: "process": a report that returned survives the death of every process. "full": it survives a power cut
+            too; each one waits until the disk has it (a millisecond or so, many at a time).
         executor: "process" (trials run in worker processes) or "inline" (all of them in this process).
         gpus: which GPUs may be used, by index or UUID; default: all that this process may see.
         seed: the same seed gives the same configs for any number of workers.
@@ -197,6 +200,7 @@ def run(
         scheduler=scheduler,
         max_concurrent=check_max_concurrent(max_concurrent_trials),
         max_suspended=max_suspended,
+        durability=durability,
         fail_fast=fail_fast,
         resume=resume,
         resume_config=resume_config,
@@ -288,7 +292,12 @@ class Tuner:
         with workers_launched(self._run_config.executor):
             spec = resolve([self._experiment()], self._call())
             self._path = spec.path
-            _write_tuner_file(spec.path, kept)
+            try:
+                _write_tuner_file(spec.path, kept)
+            except BaseException:
+                if spec.lock is not None:
+                    spec.lock.release()
+                raise
             self._state = execute(spec)
         return self._grid(self._state, spec.metric, spec.mode)
 
@@ -404,6 +413,7 @@ class Tuner:
             gpus=run.gpus,
             seed=run.seed,
             max_suspended=run.max_suspended,
+            durability=run.durability,
             raise_on_failed_trial=False,
         )
 

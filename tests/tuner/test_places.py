@@ -34,6 +34,13 @@ def finished(folder: Path) -> Path:
     return folder
 
 
+def claimed(root: Path) -> str:
+    """The folder that a new run of the name "mine" gets."""
+    claim = claim_folder(str(root), "mine", exclusive=False)
+    claim.lock.release()
+    return claim.folder
+
+
 def place_of(root: Path, **call: Any) -> Any:
     experiment = Experiment(None, objective)
     return find_place([experiment], [resolve_trainable(experiment)], Call(storage_path=str(root), **call))
@@ -50,20 +57,18 @@ def test_R1_names() -> None:
 
 
 def test_R1_two_runs_within_one_second_have_two_folders(tmp_path: Path) -> None:
-    names = [
-        os.path.basename(claim_folder(str(tmp_path), "train_12-00-05", exclusive=True)) for _ in range(3)
-    ]
+    names = [os.path.basename(claim_folder(str(tmp_path), "train_12-00-05", exclusive=True).folder) for _ in range(3)]
     assert names == ["train_12-00-05", "train_12-00-05_2", "train_12-00-05_3"]
 
 
 def test_R1_a_name_is_taken_by_an_experiment_not_by_a_folder(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
-    assert claim_folder(str(tmp_path), "mine", exclusive=False) == str(tmp_path / "mine")
+    assert claimed(tmp_path) == str(tmp_path / "mine")
     (tmp_path / "mine" / JOURNAL).touch()
-    assert claim_folder(str(tmp_path), "mine", exclusive=False) == str(tmp_path / "mine_2")
+    assert claimed(tmp_path) == str(tmp_path / "mine_2")
     (tmp_path / "mine_3").write_text("a file")
     (tmp_path / "mine_2" / JOURNAL).touch()
-    assert claim_folder(str(tmp_path), "mine", exclusive=False) == str(tmp_path / "mine_4")
+    assert claimed(tmp_path) == str(tmp_path / "mine_4")
 
 
 def test_R1_where_experiments_are_stored(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,13 +82,16 @@ def test_R1_where_experiments_are_stored(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_F5_auto_goes_on_with_the_last_of_that_name(tmp_path: Path) -> None:
     assert latest_folder(str(tmp_path), "mine") is None
     fresh = place_of(tmp_path, name="mine", resume="AUTO")
-    assert (fresh.earlier, fresh.resume) == (None, None)
+    claim = fresh.claim()
+    assert (claim.folder, claim.earlier) == (str(tmp_path / "mine"), None)
+    claim.give_up()
+    assert not list(tmp_path.iterdir())
     finished(tmp_path / "mine")
     finished(tmp_path / "mine_2")
     place = place_of(tmp_path, name="mine", resume="AUTO+ERRORED")
-    assert place.folder() == str(tmp_path / "mine_2")
+    assert place.claim()[::2] == (str(tmp_path / "mine_2"), str(tmp_path / "mine_2"))
     assert place.resume == ResumeConfig(errored="resume")
-    assert place_of(tmp_path, name="mine").folder() == str(tmp_path / "mine_3")
+    assert place_of(tmp_path, name="mine").claim().folder == str(tmp_path / "mine_3")
 
 
 def test_F5_true_insists(tmp_path: Path) -> None:

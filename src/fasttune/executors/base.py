@@ -49,6 +49,7 @@ class Program:
     checkpoint_frequency: int = 0
     checkpoint_at_end: bool = False
     log_to_file: tuple[str, str] | None = None
+    durable: bool = False  # a report waits until the disk has it
 
 
 Suspended = tuple[int, int, float, float, int, int, float]  # what Reporter.suspend() gives and resume() takes
@@ -180,6 +181,9 @@ class Executor(ABC):
     def drain_now(self) -> list[Batch]:
         """What is in the rings and was not polled yet, without waiting and without running anything."""
         return []
+
+    def leave_files(self) -> None:  # noqa: B027
+        """The experiment's folder is another one by now, or none: remove nothing by its name."""
 
     @abstractmethod
     def close(self) -> None:

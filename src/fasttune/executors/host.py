@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fasttune import _core, session
-from fasttune.checkpoint import WRITING, rename_over
+from fasttune.checkpoint import WRITING, flush_directory, rename_over
 from fasttune.error import StopTrial
 from fasttune.executors.base import Job, Program, ProgramTrainable
 from fasttune.session import TrialContext, end_function, handle_return, run_function
@@ -35,13 +35,14 @@ class HostContext(TrialContext):
         self.wait = host.wait
         self.flush = host.flush
         self.turn = host.turn
+        self.until_stored = host.until_stored
         self.config: dict[str, Any] = {}
         self.renew(False, None, 0)
 
     def renew(self, is_class: bool, checkpoint: str | bytes | None, iteration: int) -> None:
         """Become the context of another trial."""
         self.is_class = is_class
-        self.quick = not is_class
+        self.quick = not is_class and self.until_stored is None
         self.checkpoint = checkpoint
         self.iteration0 = iteration
         self.pending = None
@@ -105,7 +106,8 @@ class Host:
     """Runs the trials of ``program`` with ``reporter``.
 
     ``wait(context)`` blocks until the loop has answered and returns CONTINUE or STOP; ``flush()`` returns when the
-    ring has room again; ``turn()`` lets a loop in this thread have a turn when a report was answered with TURN.
+    ring has room again; ``turn()`` lets a loop in this thread have a turn when a report was answered with TURN;
+    ``until_stored()`` returns when the disk has what was reported, None where nobody has to wait for that.
     """
 
     def __init__(
@@ -115,12 +117,14 @@ class Host:
         wait: Callable[[], int],
         flush: Callable[[], None],
         turn: Callable[[], None] = _nothing,
+        until_stored: Callable[[], None] | None = None,
     ) -> None:
         self.program = program
         self.reporter = reporter
         self.wait = wait
         self.flush = flush
         self.turn = turn
+        self.until_stored = until_stored
         self.pid = os.getpid()
         self.ask_from = 0 if program.asks else _core.NEVER_ASK
         self.context = HostContext(self)
@@ -183,8 +187,12 @@ class Host:
             except BaseException as error:
                 if self.is_interrupt(error):
                     raise
+                if self.leaving:
+                    return
                 self.failed(error)
                 continue
+            if self.leaving:
+                return
             while not end(flags):
                 self.flush()
 
@@ -302,6 +310,8 @@ class Host:
         if trainable is None:
             return
         saved = self._save(trainable)
+        if self.until_stored is not None and isinstance(saved, str):
+            flush_directory(os.path.join(self.program.path, saved), self.program.path)
         self.context.saved = reporter.iteration
         payload, flags = (saved, _core.HELD) if isinstance(saved, bytes) else (saved.encode(), 0)
         while not reporter.note(_core.KIND_CHECKPOINT, payload, True, flags):
@@ -351,6 +361,7 @@ class Host:
     def let_go(self) -> None:
         """Break the circles of host, context and reporter, so that the ring's memory goes with its last user."""
         self.reporter.context = None
+        self.until_stored = None
         del self.reporter, self.context, self.wait, self.flush
 
     def _logged(self) -> Any:

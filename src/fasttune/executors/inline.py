@@ -51,6 +51,7 @@ class InlineExecutor(Executor):
         self._stride = 1
         self._slice_ends = 0.0
         self._broken: BaseException | None = None  # raised by the loop within a trial
+        self._leaves_files = False
         self._memory: mmap.mmap | None = None
         self.in_trial = False  # the user's code runs: a Ctrl-C may end it where it is
 
@@ -71,7 +72,10 @@ class InlineExecutor(Executor):
             time_attr=program.rule.time_attr,
             limits=program.limits,
         )
-        self.host = Host(program, self.reporter, self._wait, self._drain_within, self._turn_within)
+        until_stored = self._until_stored if program.durable else None
+        self.host = Host(
+            program, self.reporter, self._wait, self._drain_within, self._turn_within, until_stored
+        )
         if program.asks or program.pauses:
             self._suspension = Suspension(self.host)
 
@@ -149,6 +153,9 @@ class InlineExecutor(Executor):
                 self._switch_around(self._suspension)
             else:
                 self._run_plain()
+        except StopTrial:  # of a trial that was about to begin or to end when the loop broke
+            if self._broken is None:
+                raise
         finally:
             self.in_trial = False
             self.reporter.unbind() if outer is None else outer.bind()
@@ -157,7 +164,7 @@ class InlineExecutor(Executor):
         return self._take()
 
     def _enough(self) -> bool:
-        return time.monotonic() >= self._slice_ends or self.ring.filled > 0.5
+        return self._broken is not None or time.monotonic() >= self._slice_ends or self.ring.filled > 0.5
 
     def _run_plain(self) -> None:
         while self._jobs and not self._enough():
@@ -236,14 +243,23 @@ class InlineExecutor(Executor):
         self._guarded(self._drain)
 
     def _guarded(self, call: Callable[[], None]) -> None:
-        """What goes wrong in the loop is no fault of the trial that it is called from: it is raised behind it."""
+        """What goes wrong in the loop is no fault of the trial that it is called from: it is raised behind it. The trial is
+        only left, whatever it does then: nothing is recorded of that, and it goes on when the run does."""
         try:
             call()
-        except KeyboardInterrupt:
-            raise
         except BaseException as error:
             self._broken = error
+            self.host.leaving = True
+            self.reporter.mute(True)
+            self.ring.set_span(0, 0)
+            if isinstance(error, KeyboardInterrupt):
+                raise
             raise StopTrial from error
+
+    def _until_stored(self) -> None:
+        """Inside a trial's report: it returns when the disk has it."""
+        if not self.host.leaving and self.ring.released < self.ring.head:
+            self._drain_within()
 
     def _take(self) -> list[Batch]:
         batches = []
@@ -275,6 +291,9 @@ class InlineExecutor(Executor):
         self._jobs.clear()
         self._end_suspended()
 
+    def leave_files(self) -> None:
+        self._leaves_files = True
+
     def close(self) -> None:
         if self._memory is None:
             return
@@ -285,7 +304,8 @@ class InlineExecutor(Executor):
         self._suspension = None
         del self.host, self.reporter, self.ring, self._drain
         self._memory = None  # unmapped when the last view of it has gone
-        remove_ring(self._path, whole)
+        if not self._leaves_files:
+            remove_ring(self._path, whole)
 
     def _end_suspended(self) -> None:
         """Trials that wait are left as a stopped one is, so that their ``finally`` blocks run; they stay as they were

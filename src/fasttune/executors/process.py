@@ -105,6 +105,7 @@ class ProcessExecutor(Executor):
         self._server = Server.take()
         self._left_over: list[Slot] = []
         self._halted = self._closed = False
+        self._leaves_files = False
         self._next_slot: Slot | None = None  # the worker that room() was asked for
         self._stillborn = 0  # workers in a row that ended before they began a trial
 
@@ -142,7 +143,8 @@ class ProcessExecutor(Executor):
         source = self._next_source
         self._next_source += 1
         path = os.path.join(self._folder, "rings", f"{source}.ring")
-        os.makedirs(os.path.dirname(path), exist_ok=True)  # it goes with the last ring, when all workers have died
+        with suppress(FileExistsError):  # it goes with the last ring, when all workers have died
+            os.mkdir(os.path.dirname(path))  # not the experiment's folder: if that has gone, the run is over
         try:
             wire = Wire(map_file(path, FILE_BYTES), create=True, epoch=self._epoch, bell_fd=self._server.bell)
             self._server.tell(("fork", source, path, self._environ_of(placement)))
@@ -428,11 +430,11 @@ class ProcessExecutor(Executor):
             self._remove(slot)
         self._left_over.clear()
 
-    @staticmethod
-    def _remove(slot: Slot) -> None:
+    def _remove(self, slot: Slot) -> None:
         whole = slot.wire.up.released == slot.wire.up.head
         slot.wire.close()
-        remove_ring(slot.path, whole)
+        if not self._leaves_files:
+            remove_ring(slot.path, whole)
 
     def deaths(self) -> list[Death]:
         deaths, self._deaths = self._deaths, []
@@ -470,6 +472,9 @@ class ProcessExecutor(Executor):
             self._take(slot, batches)
         return batches
 
+    def leave_files(self) -> None:
+        self._leaves_files = True
+
     def close(self) -> None:
         self.halt()
         if self._closed:
@@ -481,8 +486,9 @@ class ProcessExecutor(Executor):
             self._remove(slot)
         self._left_over.clear()
         self._server.close()
-        with suppress(FileNotFoundError):
-            os.unlink(os.path.join(self._folder, PROGRAM))
+        if not self._leaves_files:
+            with suppress(FileNotFoundError):
+                os.unlink(os.path.join(self._folder, PROGRAM))
 
     def _wait_for_idle_workers(self, seconds: float = 1.0) -> None:
         """Workers that have nothing to do clean up and end by themselves."""

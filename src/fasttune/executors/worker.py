@@ -263,7 +263,8 @@ class Worker:
         )
         self.reporter.bind(True)
         self.program = program
-        self.host = Host(program, self.reporter, self._wait, self._flush)
+        until_stored = self._until_stored if program.durable else None
+        self.host = Host(program, self.reporter, self._wait, self._flush, until_stored=until_stored)
         self.host.alone = True
         self._orders: deque[tuple[Any, ...]] = deque()
         self._answers: dict[int, Answer] = {}
@@ -360,3 +361,15 @@ class Worker:
 
         self.wire.up.call()
         time.sleep(0.0002)
+
+    def _until_stored(self) -> None:
+        """Inside a trial's report: wait until the loop has brought it to the disk. It is called at once, and takes with it
+        what other workers have reported while the disk was busy."""
+        import time
+
+        up = self.wire.up
+        position, nap = up.head, 0.0001
+        while up.released < position and not self.host.leaving:
+            up.call()
+            time.sleep(nap)
+            nap = min(0.001, 1.5 * nap)

@@ -4,7 +4,8 @@ An entry is ``(source, position, data)``: whole records as bytes, the ring they 
 itself) and the ring's position behind them; the positions of a source only grow. A storage does not know
 what records mean. One process writes; :meth:`append` is one transaction: after it returns, all of its
 entries survive the death of the process, before it none of them is visible. Errors of the file system are
-raised as OSError and leave the storage unchanged. Not thread-safe.
+raised as OSError and leave the storage unchanged, but for those of bringing it to the disk: then the storage takes
+nothing more, what it has can be read, and whoever opens it next sees what is there. Not thread-safe.
 """
 
 from __future__ import annotations
@@ -56,7 +57,16 @@ class Storage(ABC):
         return False
 
     def flush_to_disk(self) -> None:  # noqa: B027
-        """Make what was appended survive a power cut as well, where the storage can."""
+        """Make what was appended survive a power cut as well, where the storage can. OSError with its number and path when
+        the disk has failed; then nothing more is taken, since nobody knows what the disk has."""
+
+    def flush_if_due(self) -> None:  # noqa: B027
+        """:meth:`flush_to_disk` when enough was appended, or long enough ago. Called behind every commit."""
+
+    def gone(self) -> str | None:
+        """Why what is appended is not where it belongs any more, in words: its folder was removed, replaced by another one
+        or may not be written; None while all is well. What was opened can still be read."""
+        return None
 
     @abstractmethod
     def close(self) -> None:

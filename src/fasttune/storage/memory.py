@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
+from fasttune.error import JournalError
 from fasttune.storage.base import Entry, Held, Key, Storage
 
 
@@ -13,6 +15,18 @@ class MemoryStorage(Storage):
     def __init__(self) -> None:
         self._entries: list[tuple[int, int, bytes]] = []
         self._checkpoints: dict[Key, bytes] = {}
+
+    @classmethod
+    def copy_of(cls, other: Storage) -> MemoryStorage:
+        """All that can be read of another storage."""
+        made = cls()
+        made._entries = list(other.read())
+        for key in other.checkpoint_keys():
+            with suppress(JournalError):  # a damaged one
+                found = other.checkpoint(*key)
+                if found is not None:
+                    made._checkpoints[key] = found
+        return made
 
     def append(self, entries: Sequence[Entry], checkpoints: Sequence[Held] = (), dropped: Sequence[Key] = ()) -> None:
         self._entries += [(source, position, bytes(memoryview(data))) for source, position, data in entries]

@@ -7,9 +7,11 @@ Whoever opens the experiment next moves what is still there into the journal. Th
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 import warnings
+from contextlib import suppress
 
 from fasttune import _core
 from fasttune.error import ExperimentLockedError
@@ -25,7 +27,8 @@ HEADER = 4096  # bytes before a ring's records
 class ExperimentLock:
     """The right to write an experiment. Raises ExperimentLockedError, at once, naming the process that writes it.
 
-    A process that only tidies up (``reading``) has it for moments; those are waited for.
+    A process that only tidies up (``reading``) has it for moments; those are waited for. FileNotFoundError when the
+    folder, or the lock's file in it, has just been removed.
     """
 
     def __init__(self, folder: str, *, reading: bool = False) -> None:
@@ -41,6 +44,9 @@ class ExperimentLock:
                     "wait for it, stop it, or give this run another name"
                 )
             time.sleep(0.002)
+        if not self._is_named():
+            self.release()
+            raise FileNotFoundError(errno.ENOENT, "the lock was removed by the process that had it", self._path)
         os.ftruncate(self._file, 0)
         if not reading:
             os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
@@ -69,10 +75,33 @@ class ExperimentLock:
             pass
         return int(text)
 
+    def _is_named(self) -> bool:
+        """The file that is locked is the one that others will lock."""
+        assert self._file is not None
+        try:
+            named, locked = os.stat(self._path), os.fstat(self._file)
+        except OSError:
+            return False
+        return (named.st_dev, named.st_ino) == (locked.st_dev, locked.st_ino)
+
+    @property
+    def held(self) -> bool:
+        """It was not released yet."""
+        return self._file is not None
+
+    def remove(self) -> None:
+        """Remove the file while it is locked: of an experiment that was not begun."""
+        with suppress(FileNotFoundError):
+            os.unlink(self._path)
+
     def release(self) -> None:
         if self._file is not None:
             os.close(self._file)
             self._file = None
+
+    def __del__(self) -> None:
+        if getattr(self, "_file", None) is not None:  # of a run that was set up and not carried out
+            self.release()
 
 
 def ring_path(folder: str, source: int) -> str:
