@@ -33,7 +33,7 @@ from fasttune.result import reports_by_trial
 SOURCE = Path(fasttune.__file__).parents[1]
 RECORDER = Path(__file__).with_name("power_recorder.c")
 SCRIPT = Path(__file__).with_name("power_script.py")
-HEAD = struct.Struct("<IIIIQQ")
+HEAD = struct.Struct("<IIIIQQd")
 MAGIC = 0x57504F57
 WRITE, TRUNCATE, SYNC_BEGINS, SYNC_ENDED, RENAME, UNLINK, CREATE, MKDIR, RMDIR, PAGE, SIZE = range(1, 12)
 PAGE_BYTES, SECTOR = 4096, 512
@@ -52,6 +52,7 @@ class Event(NamedTuple):
     path: str
     offset: int
     data: bytes
+    time: float = 0.0  # of the clock that never jumps
 
 
 class Report(NamedTuple):
@@ -91,7 +92,7 @@ class Recording:
     told: dict[str, Any]
     events: list[Event]
     made: list[Report]
-    acknowledged: list[tuple[int, Report]]  # number of the event of its note, and the report
+    acknowledged: list[tuple[int, Report]]  # event that its note came before, and the report
 
     @property
     def full(self) -> bool:
@@ -132,7 +133,7 @@ def read_log(told: dict[str, Any], log: bytes, home: str, truth: str) -> Recordi
     lines: list[tuple[int, str]] = []
     at = 0
     while at < len(log):
-        magic, op, _, path_bytes, offset, n = HEAD.unpack_from(log, at)
+        magic, op, _, path_bytes, offset, n, seconds = HEAD.unpack_from(log, at)
         assert magic == MAGIC, f"the log is not whole at byte {at}"
         at += HEAD.size
         path = log[at : at + path_bytes].decode()
@@ -143,7 +144,7 @@ def read_log(told: dict[str, Any], log: bytes, home: str, truth: str) -> Recordi
         else:
             to = os.path.relpath(data.decode(), home).encode() if op == RENAME else data
             relative = os.path.relpath(path, home)
-            events.append(Event(op, "" if relative == "." else relative, offset, to))
+            events.append(Event(op, "" if relative == "." else relative, offset, to, seconds))
     made = read_truth([line for _, line in lines])[0]
     acknowledged = [(k, read_truth([line])[1][0]) for k, line in lines if line.startswith("acknowledged")]
     return Recording(told, events, made, acknowledged)
@@ -213,7 +214,7 @@ def is_mapped(path: str) -> bool:
 
 def apply(disk: Disk, event: Event) -> None:
     """What an event did, done to a disk that keeps everything."""
-    op, path, offset, data = event
+    op, path, offset, data, _ = event
     if op in (WRITE, PAGE):
         disk.setdefault(path, Content()).write(offset, data)
     elif op in (TRUNCATE, SIZE):
@@ -528,6 +529,7 @@ class Figures:
     faults: Counter[str] = field(default_factory=Counter)
     acknowledged: int = 0  # at the moments of cuts that a disk may leave
     lost: int = 0  # of these
+    oldest: float = 0.0  # seconds before the cut at which the oldest of them was acknowledged
     stories: list[str] = field(default_factory=list)
 
     def __add__(self, other: Figures) -> Figures:
@@ -538,6 +540,7 @@ class Figures:
             self.faults + other.faults,
             self.acknowledged + other.acknowledged,
             self.lost + other.lost,
+            max(self.oldest, other.oldest),
             self.stories + other.stories,
         )
 
@@ -552,6 +555,7 @@ class Figures:
             "promised acks lost": self.faults["promise"],
             "acks": self.acknowledged,
             "acks lost": self.lost,
+            "oldest lost ack (ms)": round(1000 * self.oldest),
             "faults": self.faults.total(),
         }
 
@@ -691,6 +695,11 @@ class Examiner:
         if image.honest:
             self.figures.acknowledged += len(acknowledged)
             self.figures.lost += len(lost)
+            if lost:
+                gone, events = {report.number for report in lost}, self.recording.events
+                first = min(k for k, report in self.recording.acknowledged if report.number in gone)
+                age = events[image.cut - 1].time - events[max(0, first - 1)].time
+                self.figures.oldest = max(self.figures.oldest, age)
             if lost and (image.whole or self.recording.full):
                 raise Fault("promise", f"{len(lost)} of {len(acknowledged)} acknowledged reports are lost, e.g. {lost[0]}")
         return shown

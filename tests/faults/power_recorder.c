@@ -24,12 +24,13 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { WRITE = 1, TRUNCATE, SYNC_BEGINS, SYNC_ENDED, RENAME, UNLINK, CREATE, MKDIR, RMDIR, PAGE, SIZE };
 enum { PAGE_BYTES = 4096, MOST_FILES = 64, MAGIC = 0x57504f57 };
 
-typedef struct { uint32_t magic, op, pid, path_bytes; uint64_t offset, bytes; } head_t;
+typedef struct { uint32_t magic, op, pid, path_bytes; uint64_t offset, bytes; double seconds; } head_t;
 typedef struct { char *path; ino_t inode; size_t bytes; char *seen; } shadow_t;
 
 static char folder[PATH_MAX], truth[PATH_MAX], log_path[PATH_MAX];
@@ -119,7 +120,10 @@ static int wanted_at(int directory, const char *name, char *path)
 
 static void emit(int op, const char *path, uint64_t offset, const void *data, uint64_t n)
 {
-    head_t head = {MAGIC, (uint32_t)op, (uint32_t)getpid(), (uint32_t)strlen(path), offset, n};
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    double seconds = (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+    head_t head = {MAGIC, (uint32_t)op, (uint32_t)getpid(), (uint32_t)strlen(path), offset, n, seconds};
     struct iovec parts[3] = {{&head, sizeof head}, {(void *)path, head.path_bytes}, {(void *)data, n}};
     REAL(writev);
     if (real(log_fd, parts, 3) != (ssize_t)(sizeof head + head.path_bytes + n))

@@ -130,16 +130,15 @@ def run(told: dict[str, Any]) -> tune.ExperimentAnalysis:
 
 
 def shrink(told: dict[str, Any]) -> None:
-    """Smaller buffers than a real run has, so that a short one comes around them: of the ring, of the database's log."""
+    """Smaller measures than a real run has, so that a short one comes around them: bytes of the ring, seconds after which
+    the database's log is brought into it."""
     from fasttune.executors import inline
     from fasttune.storage import sqlite
 
     if told.get("ring"):
         inline.RING_BYTES = told["ring"]
-    if told.get("log_pages"):
-        sqlite.SETTINGS = tuple(
-            f"PRAGMA wal_autocheckpoint = {told['log_pages']}" if "autocheckpoint" in one else one for one in sqlite.SETTINGS
-        )
+    if told.get("flush_s"):
+        sqlite.FLUSH_S, sqlite.FLUSH_SHARE = told["flush_s"], 1.0
 
 
 if __name__ == "__main__":
