@@ -164,6 +164,19 @@ class Examiner:
         self._draw = random.Random(seed)
         self._count = 0
 
+    def known_of(self, image: Image) -> list[Report]:
+        """The reports that an image shows, those of each trial in their order."""
+        by_number = {report.number: report for report in self.recording.made}
+        folder = self.folder / "known" / power_script.NAME
+        image.store(folder)
+        try:
+            shown = show(folder)
+        except JournalError:  # it had not begun
+            return []
+        finally:
+            shutil.rmtree(folder.parent)
+        return [by_number[number] for one in shown.values() for _, number, _, _ in one.raw]
+
     def examine(self, images: Iterator[Image]) -> Figures:
         for image in images:
             self._one(image)
@@ -210,17 +223,19 @@ class Examiner:
                 raise Fault("unreadable", f"{rows} entries, but {error}") from error
             shown = None
         except BaseException as error:
-            raise Fault("unreadable", "".join(traceback.format_exception(error)[-3:])) from error
+            raise Fault("unreadable", "".join(traceback.format_exception(error)[-int(os.environ.get("FRAMES","3")):])) from error
         found = {} if shown is None else shown
         self._check_values(found, self.recording.made)
         for trial, one in found.items():
             self._check_prefix(trial, one, [report for report in self.recording.made if report.trial == trial])
-        acknowledged = self.recording.acknowledged_before(image.cut)
+        acknowledged = [*self.recording.known, *self.recording.acknowledged_before(image.cut)]
         numbers = {number for one in found.values() for _, number, _, _ in one.raw}
         lost = [report for report in acknowledged if report.number not in numbers]
         if image.honest:
             self.figures.acknowledged += len(acknowledged)
             self.figures.lost += len(lost)
+            if any(report in lost for report in self.recording.known):
+                raise Fault("promise", "reports that were on the disk when it was gone on with are lost")
             if lost:
                 gone, events = {report.number for report in lost}, self.recording.events
                 first = min(k for k, report in self.recording.acknowledged if report.number in gone)
@@ -270,7 +285,7 @@ class Examiner:
         try:
             power_script.run(told)
         except BaseException as error:
-            raise Fault("not resumed", "".join(traceback.format_exception(error)[-3:])) from error
+            raise Fault("not resumed", "".join(traceback.format_exception(error)[-int(os.environ.get("FRAMES","3")):])) from error
         finally:
             os.environ.pop(power_script.TRUTH)
             if kept is not None:
@@ -279,7 +294,7 @@ class Examiner:
         try:
             after = show(path)
         except BaseException as error:
-            raise Fault("unreadable after", "".join(traceback.format_exception(error)[-3:])) from error
+            raise Fault("unreadable after", "".join(traceback.format_exception(error)[-int(os.environ.get("FRAMES","3")):])) from error
         self._check_values(after, [*self.recording.made, *made])
         self._check_whole(before or {}, after, made)
         if show(path) != after:

@@ -152,7 +152,7 @@ def survivors(recording: Recording, cut: int, draw: random.Random, keep: float, 
 def cuts(recording: Recording, draw: random.Random, n: int) -> Iterator[Image]:
     """Cuts at any moment; of what was not synced everything, nothing or anything has reached the disk."""
     for i in range(n):
-        cut = draw.randrange(1, len(recording.events) + 1)
+        cut = draw.randrange(recording.begins + 1, len(recording.events) + 1)
         keep = draw.choice([0.0, 0.1, 0.5, 0.9, 0.98])
         yield Image("cut", f"number {i} at event {cut}, {keep:.0%} kept", cut, survivors(recording, cut, draw, keep), honest=True)
 
@@ -164,7 +164,7 @@ def while_rings_exist(recording: Recording) -> list[int]:
         if is_ring(event.path):
             (rings.discard if event.op == UNLINK else rings.add)(event.path)
         database = database or (event.path == DATABASE and event.op == WRITE)
-        if rings and database:
+        if rings and database and k >= recording.begins:
             found.append(k)
     return found
 

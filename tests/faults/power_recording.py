@@ -12,7 +12,7 @@ import shutil
 import struct
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -74,12 +74,14 @@ def read_truth(lines: Sequence[str]) -> tuple[list[Report], list[Report]]:
 
 @dataclass
 class Recording:
-    """A run from its first write to its last."""
+    """A run from its first write to its last. One that goes on with a folder begins with the events that made that."""
 
     told: dict[str, Any]
     events: list[Event]
     made: list[Report]
     acknowledged: list[tuple[int, Report]]  # event that its note came before, and the report
+    begins: int = 0  # event that is the first of the run itself
+    known: tuple[Report, ...] = ()  # reports that it began with
 
     @property
     def full(self) -> bool:
@@ -88,18 +90,35 @@ class Recording:
 
     def writes(self, paths: Sequence[str] = JOURNAL) -> list[int]:
         """Numbers of the events that changed one of these files."""
-        return [k for k, one in enumerate(self.events) if one.path in paths and one.op in (WRITE, TRUNCATE, UNLINK)]
+        changing = (WRITE, TRUNCATE, UNLINK)
+        return [k for k, one in self.own() if one.path in paths and one.op in changing]
+
+    def own(self) -> Iterator[tuple[int, Event]]:
+        """Events of the run itself with their numbers."""
+        return zip(range(self.begins, len(self.events)), self.events[self.begins :], strict=True)
 
     def acknowledged_before(self, cut: int) -> list[Report]:
         return [report for k, report in self.acknowledged if k < cut]
 
 
-def record(told: dict[str, Any], folder: Path, recorder: Path, pause: float = 0.001) -> Recording:
-    """Run what was told in a process of its own, under the shim."""
+def record(
+    told: dict[str, Any],
+    folder: Path,
+    recorder: Path,
+    pause: float = 0.001,
+    silence: float = 0.0,
+    start: Disk | None = None,
+    known: Sequence[Report] = (),
+) -> Recording:
+    """Run what was told in a process of its own, under the shim. ``pause``: seconds between two reports of a trial;
+    ``silence``: those behind its last one. ``start``: the folder that it goes on with, in which these reports are
+    ``known``."""
     folder.mkdir(parents=True)
     log, truth = folder / "log", folder / "truth"
     home = folder / "run"
     home.mkdir()
+    for path, content in (start or {}).items():
+        content.store(home / power_script.NAME / path)
     told = {**told, "folder": str(home)}
     environ = {
         **os.environ,
@@ -110,9 +129,26 @@ def record(told: dict[str, Any], folder: Path, recorder: Path, pause: float = 0.
         "RECORD_LOG": str(log),
         power_script.TRUTH: str(truth),
         power_script.PAUSE: str(pause),
+        power_script.SILENCE: str(silence),
     }
     subprocess.run([sys.executable, str(SCRIPT), json.dumps(told)], env=environ, check=True, timeout=100)
-    return read_log(told, log.read_bytes(), str(home / power_script.NAME), str(truth))
+    recording = read_log(told, log.read_bytes(), str(home / power_script.NAME), str(truth))
+    return recording if start is None else behind(start, known, recording)
+
+
+def behind(start: Disk, known: Sequence[Report], recording: Recording) -> Recording:
+    """The recording behind the events that make the disk it began with, all of it synced."""
+    events: list[Event] = []
+    for path, content in start.items():
+        events.append(Event(CREATE, path, 1, b""))
+        events += [Event(PAGE, path, number * PAGE_BYTES, page) for number, page in content.pages.items()]
+        events += [Event(op, path, size, b"") for op, size in ((SIZE, content.size), (SYNC_BEGINS, 0), (SYNC_ENDED, 0))]
+    for folder in {"", *(os.path.dirname(path) for path in start)}:
+        events += [Event(SYNC_BEGINS, folder, 0, b""), Event(SYNC_ENDED, folder, 0, b"")]
+    n = len(events)
+    acknowledged = [(k + n, report) for k, report in recording.acknowledged]
+    events += recording.events
+    return Recording(recording.told, events, [*known, *recording.made], acknowledged, n, tuple(known))
 
 
 def read_log(told: dict[str, Any], log: bytes, home: str, truth: str) -> Recording:

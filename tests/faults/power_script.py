@@ -20,6 +20,7 @@ from fasttune.schedulers import ASHAScheduler, PopulationBasedTraining, TrialSch
 NAME = "cut"
 TRUTH = "POWER_TRUTH"  # file of what was reported
 PAUSE = "POWER_PAUSE_S"  # between two reports
+SILENCE = "POWER_SILENCE_S"  # behind the last one
 STEPS = {"random": 5, "asha": 9, "searcher": 4, "population": 12}
 FIRST = 0  # digest before the first step of a population's member
 
@@ -68,6 +69,7 @@ def plain(config: dict[str, Any]) -> None:
         for step in range(1, steps + 1):
             more = {"word": f"last of {steps}"} if step == steps else {}
             witness.report(step, x, 0, loss=loss_of(x, step), **more)
+        time.sleep(float(os.environ.get(SILENCE, "0")))
     finally:
         witness.close()
 

@@ -10,8 +10,8 @@ from typing import Any
 import power_script
 import pytest
 from power_examiner import Examiner, Figures
-from power_images import Image, changed_bytes, prefixes, survivors
-from power_laboratory import a_round
+from power_images import Image, changed_bytes, cuts, prefixes, survivors
+from power_laboratory import a_round, images_of
 from power_recording import (
     DATABASE,
     PAGE_BYTES,
@@ -28,6 +28,9 @@ from power_recording import (
     is_ring,
     record,
 )
+
+from fasttune.executors import inline
+from fasttune.storage import sqlite
 
 RANDOM = {"kind": "random", "executor": "process", "samples": 12}
 QUICK: dict[str, dict[str, Any]] = {
@@ -60,9 +63,6 @@ def recorder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def measures(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a run has made smaller is as it was behind the test."""
-    from fasttune.executors import inline
-    from fasttune.storage import sqlite
-
     for module, name in ((inline, "RING_BYTES"), (sqlite, "FLUSH_S"), (sqlite, "FLUSH_SHARE")):
         monkeypatch.setattr(module, name, getattr(module, name))
 
@@ -93,6 +93,72 @@ def test_C2_3_every_prefix_and_torn_tail(
     told = WHOLE[kind]
     power_script.shrink(told)
     judge(a_round(told, tmp_path, scale=1.5, resumes=0.15, seed=seed, recorder=recorder), record_property)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("kind", WHOLE)
+def test_C2_3_cuts_of_runs_that_go_on_behind_a_cut(
+    kind: str, seed: int, tmp_path: Path, recorder: Path, record_property: Note
+) -> None:
+    """What was on the disk when a run was gone on with is not lost by the next cut; twice over."""
+    told = WHOLE[kind]
+    power_script.shrink(told)
+    draw = random.Random(seed)
+    recording = record(told, tmp_path / "first", recorder)
+    figures = Figures()
+    for generation in range(2):
+        examiner = Examiner(recording, tmp_path / f"images{generation}", resumes=0.15, seed=seed)
+        begun = [image for image in cuts(recording, draw, 40) if examiner.known_of(image)]
+        if not begun:
+            break
+        image = draw.choice(begun)
+        recording = record(
+            told, tmp_path / f"again{generation}", recorder, start=image.disk, known=examiner.known_of(image)
+        )
+        again = Examiner(recording, tmp_path / f"again_images{generation}", resumes=0.15, seed=seed)
+        figures += again.examine(images_of(recording, draw, 0.4))
+    judge(figures, record_property)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("executor", ["process", "inline"])
+def test_C2_3_no_more_than_the_last_seconds_are_lost(
+    executor: str, tmp_path: Path, recorder: Path, record_property: Note
+) -> None:
+    """A run of some seconds that brings its log to the disk every half second; of what was never synced nothing is left."""
+    told: dict[str, Any] = {"kind": "random", "executor": executor, "samples": 16, "workers": 1, "flush_s": 0.5}
+    recording = record(told, tmp_path / "recorded", recorder, pause=0.05)
+    draw = random.Random(1)
+    moments = sorted(draw.sample(range(len(recording.events) // 2, len(recording.events)), 60))
+    images = (
+        Image("nothing unsynced", f"event {k}", k, survivors(recording, k, draw, keep=0.0), honest=True) for k in moments
+    )
+    figures = Examiner(recording, tmp_path / "images", resumes=0.1).examine(images)
+    judge(figures, record_property)
+    assert figures.oldest < told["flush_s"] + 3 * longest_sync(recording) + 1.0
+
+
+@pytest.mark.slow
+def test_C2_3_what_was_reported_before_a_long_silence_is_there(
+    tmp_path: Path, recorder: Path, record_property: Note
+) -> None:
+    """Nobody reports any more, so nothing is stored: what was is brought to the disk all the same."""
+    told = {"kind": "random", "executor": "process", "samples": 1, "workers": 1, "flush_s": 0.5}
+    recording = record(told, tmp_path / "recorded", recorder, silence=3.0)
+    times = [one.time for one in recording.events]
+    cut = max(range(1, len(times)), key=lambda k: times[k] - times[k - 1])  # the silence's end, or that of its second half
+    disk = survivors(recording, cut, random.Random(1), keep=0.0)
+    figures = Examiner(recording, tmp_path / "images").examine(iter([Image("silence", "", cut, disk, honest=True)]))
+    judge(figures, record_property)
+    assert (figures.acknowledged, figures.lost) == (power_script.STEPS["random"], 0)
+
+
+def longest_sync(recording: Recording) -> float:
+    """Seconds that this machine's disk took."""
+    times = [one.time for one in recording.events]
+    return max(times[k] - times[k - 1] for k, one in enumerate(recording.events) if one.op == SYNC_ENDED)
 
 
 # -- the laboratory itself ----------------------------------------------------------------------------------------------
