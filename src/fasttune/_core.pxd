@@ -41,6 +41,8 @@ cdef class Ring:
     cdef RingHeader *h
     cdef char *data           # capacity bytes of records
     cdef uint64_t capacity    # power of two
+    cdef uint32_t *seals      # one per 16 bytes of records; NULL when they are not sealed
+    cdef uint64_t salt        # of the seals
     cdef uint64_t pending     # the writer's head after the reserved record
     cdef readonly double epoch
     cdef bint holds           # the clock stands at `held`
@@ -98,10 +100,12 @@ cdef class Asha:
     cdef double milestones[64]
     cdef Standing **standings # of 1,024 trials each, NULL for none; for those who ask judge(), complete() and decide()
     cdef uint64_t n_standings # length of that array
+    cdef uint64_t repaired    # of the judgements that were taken back: how many repair() has told of
 
     cdef SharedRung *rung_at(self, int bracket, int rung) noexcept nogil
     cdef RungState state_of(self, int bracket, int rung) noexcept nogil
     cdef int lock(self, int bracket, int rung) noexcept nogil
+    cdef void take_back(self, int bracket, int rung) noexcept nogil
     cdef void unlock(self, int bracket, int rung) noexcept nogil
     cdef int bracket_of(self, uint64_t trial) noexcept nogil
     cdef int reached(self, int bracket, int last, double t) noexcept nogil
@@ -409,6 +413,12 @@ cdef class Reporter:
     cdef double *values
     cdef int room                       # length of `values`
     cdef readonly uint64_t reports
+    cdef uint64_t lives                 # how often a trial has begun
+    cdef uint64_t life                  # of the trial that runs, 0 when none does
+    cdef uint32_t forks                 # as ft_get_forks() said in the process that made it
+    cdef set away                       # lives of the trials that are left inside a report
+    cdef bint told_to_stop              # the last report of the trial that runs was answered with STOP
+    cdef readonly bint unasked          # it was another thread's, and the loop would have been asked
 
     cdef void stand(self, int rung, int strikes, double best) noexcept nogil
     cdef void aim(self) noexcept nogil
@@ -416,7 +426,7 @@ cdef class Reporter:
     cdef Schema learn(self, dict metrics, int *code)
     cdef Schema announce(self, tuple keys, bytes kinds)
     cdef int commit(self, Schema s, const char *extra, Py_ssize_t n_extra, bytes checkpoint, int held) except -9
-    cdef int decide(self, Schema s, double now, uint32_t step, int *judged_rung, int *failed) noexcept nogil
+    cdef int decide(self, Schema s, double now, uint32_t step, bint owner, int *judged_rung, int *failed) noexcept nogil
     cdef double clock(self, int kind, int column, double now, uint32_t step) noexcept nogil
 
 
@@ -432,8 +442,9 @@ cdef struct TrialRow:
     int32_t source            # ring that its last start came from
     int32_t schema            # of the last report; -1 before the first
     int32_t held              # values that its place in `pool` can take
-    int16_t rung              # highest rung it was recorded at, -1 none
-    uint16_t strikes          # judgements in a row that were below the cut-off
+    int8_t rung               # highest rung it was recorded at, -1 none
+    uint8_t strikes           # judgements in a row that were below the cut-off
+    uint16_t changes          # how often it was changed or put back into the queue (the low 16 bits)
     int64_t at                # where the last report's values are in `pool`
     double started            # of the current attempt
     double ended
@@ -445,6 +456,11 @@ cdef struct TrialRow:
     double base_total         # seconds of earlier attempts up to the checkpoint that the current one began at
     double value              # the run's metric in the last report that had it; NaN before
     double low, high          # least and greatest value of it in all reports; NaN before the first number
+
+
+cdef struct Cursor:           # the record that is being folded
+    Py_ssize_t begin
+    Py_ssize_t at             # behind it, once its size is known
 
 
 cdef struct BitTree:          # a set of whole numbers; bit k of a level's word w: word 64 * w + k below is not 0
@@ -474,6 +490,10 @@ cdef class TrialTable:
     cdef int intern(self, int source, int local, bytes payload) except -1
     cdef int move(self, TrialRow *row, uint32_t trial, int kind) except -1
     cdef int keep_values(self, TrialRow *row, int schema, const double *values) except -1
+    cdef int fold_records(self, const unsigned char[::1] view, Cursor *place, int source, uint64_t told, uint64_t watch,
+                          bint recovered, list out) except -1
+    cdef int fold_report(self, const Record *r, Schema s, int source, Py_ssize_t end) except -1
+    cdef int fold_other(self, const Record *r, int source, Py_ssize_t end, bint recovered) except -1
 
 
 cdef struct Columns:

@@ -29,7 +29,7 @@ class Echo:
         ring, reporter = self._open()
         ring.hold(now)
         reporter.begin(
-            start.trial, iteration - 1, seconds, start.rung, _core.NEVER_ASK, 0, start.attempt, *start.standing
+            start.trial, iteration - 1, seconds, start.rung, _core.NEVER_ASK, 0, start.changes, *start.standing
         )
         numbers = {key: value for key, value in metrics.items() if type(value) in (int, float, bool)}
         extra = {key: value for key, value in metrics.items() if key not in numbers}

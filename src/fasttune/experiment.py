@@ -11,7 +11,7 @@ import json
 import math
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -19,7 +19,7 @@ from fasttune import _core
 from fasttune.checkpoint import Checkpoint, memory_key, memory_name
 from fasttune.error import JournalError, TuneError
 from fasttune.orders import Orders, Shelf
-from fasttune.records import CONFIGS_HEAD, FORMAT, ExperimentRecords, first_meta
+from fasttune.records import CONFIGS_HEAD, FORMAT, ExperimentRecords, Unfit, first_meta
 from fasttune.result import flatten, number
 from fasttune.retention import Retention
 from fasttune.rule import CompiledRule
@@ -28,7 +28,7 @@ from fasttune.search.base import Searcher
 from fasttune.search.basic_variant import BasicVariantGenerator
 from fasttune.search.variants import Variants
 from fasttune.space import unflatten_dict
-from fasttune.storage.recovery import ExperimentLock, recover_rings
+from fasttune.storage.recovery import read_rings, writer_of
 from fasttune.storage.sqlite import SqliteReader, SqliteStorage
 from fasttune.trial import Trial, allowed_folder_name
 
@@ -62,6 +62,7 @@ class Start(NamedTuple):
     rung: int
     checkpoint: str | None
     attempt: int
+    changes: int  # how often it was changed or requeued so far
     ask_from: int  # the first report that has to be decided
     standing: tuple[int, float]  # strikes and best value that earlier attempts have left
 
@@ -354,15 +355,15 @@ class ExperimentState(ExperimentRecords):
         computed = chunk is not None and self.variants[chunk.experiment].pure and i not in self._configs
         config = None if computed else self.config(i)
         found = self.start_point(i)
-        attempt, ask_from = self.table.attempt(i), self.ask_from(i)
+        begun = self.table.attempt(i), self.table.changes(i), self.ask_from(i)
         most = self.rule is not None and self.rule.smooth > 0
         rung, standing = self.table.rung(i), (self.table.strikes(i), self.table.extremes(i)[most])
         if found is None:
-            return Start(i, config, *self.restored, rung, self.spec.restore, attempt, ask_from, standing)
+            return Start(i, config, *self.restored, rung, self.spec.restore, *begun, standing)
         path, step, seconds = found
         if self.retention is not None:
             self._drop(self.retention.started(i, path))
-        return Start(i, config, step, seconds, rung, path, attempt, ask_from, standing)
+        return Start(i, config, step, seconds, rung, path, *begun, standing)
 
     def start_point(self, i: int) -> tuple[str, int, float] | None:
         """(directory or name in memory, iteration, seconds so far) of the newest checkpoint that trial i has, or was
@@ -511,8 +512,13 @@ class ExperimentState(ExperimentRecords):
     # -- what happened ------------------------------------------------------------------------------------------------
 
     def handle(self, source: int, data: Any) -> None:
-        """Fold what happened and decide; instructions, entries and happenings are left for the loop to fetch."""
-        for event in self.fold(source, data, self.watch):
+        """Fold what happened and decide; instructions, entries and happenings are left for the loop to fetch. A record that
+        does not fit is an error: see ``fold_found``."""
+        self.react(self.fold(source, data, self.watch))
+
+    def react(self, events: Iterable[tuple[Any, ...]]) -> None:
+        """Decide about what was folded."""
+        for event in events:
             handler = self._HANDLERS.get(event[0])
             if handler is not None:
                 handler(self, event)
@@ -832,12 +838,19 @@ class ExperimentState(ExperimentRecords):
 
     # -- resuming -----------------------------------------------------------------------------------------------------
 
-    def replay(self, entries: Iterator[tuple[int, int, bytes]], resume: ResumeConfig) -> None:
-        """Fold an earlier session's journal; schedulers, searchers and stoppers see it again, in its order."""
+    def replay(
+        self, entries: Iterator[tuple[int, int, bytes]], resume: ResumeConfig, left: Callable[[dict[int, int]], Iterable[Entry]]
+    ) -> None:
+        """Fold an earlier session's journal, and what it has ``left`` in rings behind the positions where that ends;
+        schedulers, searchers and stoppers see it again, in its order. What fits of the latter is in ``leftovers``."""
         self.live, self.rereads = False, True
-        for source, _, data in entries:
-            for event in self.fold(source, data, self.watch | ENDS):
+        positions: dict[int, int] = {}
+        for source, position, data in entries:
+            positions[source] = position
+            for event in self.fold_found(source, data, self.watch | ENDS)[0]:
                 self._replay(event)
+        for event in self.take_leftovers(left(positions), positions, self.watch | ENDS):
+            self._replay(event)
         self.live, self.rereads = True, False
         self._fresh_from = len(self)
         for k in range(len(self._given_out)):
@@ -879,6 +892,7 @@ class ExperimentState(ExperimentRecords):
         """Bring what the rule keeps, and the replay says was dropped, together with what is there: the earlier session
         may have had another rule, or was killed before it had deleted."""
         stored = self.storage.checkpoint_keys() if self.storage is not None else set()
+        stored |= {key for name in self.unsaved if (key := memory_key(name)) is not None}
 
         def exists(path: str) -> bool:
             key = memory_key(path)
@@ -955,7 +969,7 @@ class ExperimentState(ExperimentRecords):
         learnt: dict[int, list[Any]] = {}
         so_far: dict[int, float] = {}
         smooth = self.rule.smooth if self.rule is not None else 0
-        for source, _, data in self.storage.read() if self.storage is not None else ():
+        for source, _, data in self._entries():
             names = learnt.setdefault(source, [])
             for sequence, trial, rung, schema, raw, decided in _core.judgements(
                 data, names, self.metric, smooth, so_far
@@ -969,30 +983,39 @@ class ExperimentState(ExperimentRecords):
 
     @classmethod
     def load(cls, path: str) -> ExperimentRecords:
-        """The experiment in a folder, as it is on disk; what killed processes left in their rings is taken in first.
+        """The experiment in a folder, as it is on disk: its journal, and what is in rings and not in the journal yet. Writes
+        nothing.
 
-        Raises JournalError when there is none. An experiment that still runs is read up to its last commit.
+        Raises JournalError when there is none.
         """
-        from fasttune.error import ExperimentLockedError
-
         path = os.path.abspath(os.path.expanduser(os.fspath(path)))
         storage = SqliteStorage(path, create=False)
-        lock: ExperimentLock | None = None
         try:
-            try:
-                lock = ExperimentLock(path, reading=True)
-                recover_rings(path, storage)
-            except (ExperimentLockedError, OSError):
-                pass  # somebody writes it, or we may not: read what is committed
-            records = ExperimentRecords.read(storage, path)
-            if lock is not None and not storage.has_table():
-                storage.write_table(*records.table_rows())
+            written = writer_of(path) is not None  # what it writes between two of our looks does not fit; it will at the next one
+
+            def left_in_rings(positions: dict[int, int]) -> list[Entry]:
+                return read_rings(path, positions, quiet=written)
+
+            records = ExperimentRecords.read(storage, path, left_in_rings)
+            if not written:
+                warn_of_unfit(path, records.take_unfit())
             records.storage = SqliteReader(path)
             return records
         finally:
             storage.close()
-            if lock is not None:
-                lock.release()
+
+
+def warn_of_unfit(path: str, unfit: list[Unfit], kept: str = "") -> None:
+    """Say once how many records were left out, and why the first of them was."""
+    if not unfit:
+        return
+    import warnings
+
+    warnings.warn(
+        f"{path}: {len(unfit)} records do not fit what the journal says and were left out{kept}; the first: {unfit[0].why}",
+        RuntimeWarning,
+        stacklevel=3,
+    )
 
 
 def make_meta(spec: RunSpec, prefix: str, now: float, hostname: str, variants: list[Any]) -> dict[str, Any]:

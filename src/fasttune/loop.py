@@ -32,6 +32,7 @@ from fasttune.experiment import (
     Stop,
     make_meta,
     read_meta,
+    warn_of_unfit,
 )
 from fasttune.machine import detect
 from fasttune.resources import Supply, check_possible, resolve_resources, trial_environ
@@ -39,12 +40,13 @@ from fasttune.result import AUTO_RESULT_KEYS
 from fasttune.retention import delete
 from fasttune.rule import NO_RULE
 from fasttune.storage.memory import MemoryStorage
-from fasttune.storage.recovery import ExperimentLock, recover_rings
+from fasttune.storage.recovery import ExperimentLock, read_rings, recover_rings, remove_rings, ring_sources
 from fasttune.storage.sqlite import SqliteReader, SqliteStorage, who_writes
 from fasttune.trainable import call_form, counted_in
 
 if TYPE_CHECKING:
     from fasttune.config import RunSpec
+    from fasttune.records import Unfit
     from fasttune.storage.base import Entry, Held, Key
 
 COMMIT_S = 0.02  # a report is in the database at most this much later (in its ring it is at once)
@@ -101,6 +103,8 @@ class TuneLoop:
         self._waits_for = ""  # who held the database, when somebody did
         self._interrupted_at = 0.0
         self._gone = ""  # why the results are in memory only
+        self._rule: Any = None  # the compiled one that reports are judged by, if there is one
+        self._aside: list[Unfit] = []  # records that did not fit, and are not stored yet
 
     def run(self) -> ExperimentState:
         spec = self.spec
@@ -137,14 +141,13 @@ class TuneLoop:
         for request in fixed:
             check_possible(self._machine, request)
         self._supply = Supply(self._machine)
-        recover_rings(spec.path, self.storage)
         remove_unfinished(spec.path)
         sources = self.storage.positions()
         hooks = frozenset(hook for hook in LOG_HOOKS if self.callbacks.wants(hook))
-        first_source = max(sources, default=0) + 1
+        first_source = max([0, *sources, *ring_sources(spec.path)]) + 1
         self._echo = Echo(first_source)
-        self._executor = executor = self._make_executor(requests[0], first_source + 1)
         self.state = self._restore(hooks) if sources else self._begin(hooks)
+        self._executor = executor = self._make_executor(requests[0], first_source + 1)
         self.state.at(self._now())
         if spec.restore is not None:
             self.state.restored = counted_in(spec.restore)
@@ -159,13 +162,14 @@ class TuneLoop:
             and spec.trial_dirname_creator is None
             and spec.restore is None
         )
-        rule = self._build_rule(program)
+        self._rule = rule = self._build_rule(program)
         executor.open(program, self._epoch, rule, self._drain_within, self._turn_within)
         if hasattr(executor, "set_chunks"):
             executor.set_chunks(self._place_in_variants)
         self._start_reporting()
 
     def _begin(self, hooks: frozenset[str]) -> ExperimentState:
+        remove_rings(self.spec.path)  # of a run that was killed before it wrote what it is about
         prefix = os.urandom(3).hex()[:5]
         meta = make_meta(self.spec, prefix, self._now(), os.uname().nodename, [])
         meta["machine"] = self._supply.total()
@@ -186,8 +190,15 @@ class TuneLoop:
         entries = iter(self.storage.read())
         next(entries)  # the meta entry
         state.at(self._now())
-        state.replay(entries, spec.resume)
+        state.replay(entries, spec.resume, lambda positions: read_rings(spec.path, positions, wait=True))
         state.machine = self._supply.total()
+        self.state = state
+        self._entries.extend(state.leftovers)
+        self._put_aside()
+        self._keep_own()
+        self._commit()
+        remove_rings(spec.path)
+        state.leftovers.clear()
         return state
 
     def _store_meta(self, meta: dict[str, Any]) -> None:
@@ -365,14 +376,32 @@ class TuneLoop:
         return COMMIT_S if progressed else IDLE_S
 
     def _take_in(self, source: int, position: int, data: Any) -> None:
-        """Keep records for the journal, then fold them: whatever a scheduler raises, they are not lost."""
+        """Fold records, keep what fits for the journal, then decide: whatever a scheduler raises, they are not lost."""
         rest, held = _core.without_held(data)
         for trial, step, checkpoint in held:
             self.state.unsaved[memory_name(trial, step)] = checkpoint
-        self._entries.append((source, position, rest))
+        events, fits = self.state.fold_found(source, rest, self.state.watch)
+        self._entries.append((source, position, fits))
         self._bytes += len(data)
-        self.state.handle(source, rest)
+        if self.state.unfit:
+            self._put_aside()
+        self.state.react(events)
         self._keep_own()
+
+    def _put_aside(self) -> None:
+        """Records that do not fit what is known: they are kept apart, and cost the trial that they are about, no other."""
+        state = self.state
+        unfit = state.take_unfit()
+        if not self._aside:
+            warn_of_unfit(self.spec.path, unfit, "; they are kept in the table 'aside' of its experiment.db")
+        self._aside += unfit
+        table = state.table
+        for one in unfit:
+            known = 0 <= one.trial < len(table)
+            if known and table.status(one.trial) == "RUNNING" and table.source(one.trial) == one.source:
+                state.fail(one.trial, f"A record of trial {state.trial_id(one.trial)} does not fit: {one.why}")
+                if self._executor is not None:
+                    self._executor.kill(one.trial)
 
     def _keep_own(self) -> None:
         own = self.state.take_entries()
@@ -390,6 +419,9 @@ class TuneLoop:
         """Store what has been folded, then let the rings reuse its space."""
         surplus = self.state.take_surplus() if hasattr(self, "state") else []
         directories, dropped = self._sorted_out(surplus) if surplus else ([], [])
+        if self._aside:
+            self.storage.set_aside([(one.source, one.why, one.data) for one in self._aside])
+            self._aside = []
         if self._entries or dropped:
             self.storage.append(self._entries, self._kept_in_memory(), dropped)
             self._entries = []
@@ -557,6 +589,7 @@ class TuneLoop:
             start.rung,
             checkpoint,
             start.attempt,
+            start.changes,
             state.trial_name(start.trial) if spec.trial_name_creator else None,
             state.trial_dirname(start.trial),
             start.ask_from,
@@ -608,15 +641,32 @@ class TuneLoop:
                 self._deadlines.push_at(now + GRACE_S, trial)
 
     def _bury(self, death: Death) -> None:
-        """What a worker's death means for the trials it had."""
+        """What a worker's death means for the trials it had. Its records say which ran: it may have died between writing
+        one and saying so in any other place."""
         state = self.state
-        if death.trial >= 0 and state.table.status(death.trial) == "RUNNING":
-            if death.trial in self._deadlines or state.stopping is not None:
-                state.end(death.trial)
+        for trial in state.table.of_status("RUNNING"):
+            if state.table.source(trial) != death.source:
+                continue
+            if trial in self._deadlines or state.stopping is not None:
+                state.end(trial)
             else:
-                state.fail(death.trial, death.why)
+                state.fail(trial, death.why)
         for trial in (*death.suspended, *death.unstarted):
             state.take_back(trial)
+        if self._rule is not None and hasattr(self._rule, "repair"):
+            self._mend_rungs()
+
+    def _mend_rungs(self) -> None:
+        """A worker that died while it judged: what it had told nobody was taken back by whoever came to the rung next. If
+        its record was visible by then, it counts all the same."""
+        taken_back = frozenset(self._rule.repair())
+        if not taken_back:
+            return
+        self._keep_own()
+        self._commit()
+        for judgement in self.state.judgements():
+            if judgement[3] in taken_back:
+                self._rule.record(*judgement)
 
     def _end_if_stuck(self) -> None:
         """Nothing runs, nothing was given out: what is still waiting or paused will never be chosen."""

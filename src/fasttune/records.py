@@ -33,7 +33,7 @@ from fasttune.trial import Trial, TrialFailure, Trials, folder_name
 
 if TYPE_CHECKING:
     from fasttune.resources import PlacementGroupFactory
-    from fasttune.storage.base import Storage
+    from fasttune.storage.base import Entry, Storage
 
 FORMAT = 1
 TOLD = 1 << _core.KIND_TOLD
@@ -69,6 +69,15 @@ class Changed(NamedTuple):
     donor_iteration: int  # of the checkpoint that it went on from
     old_config: dict[str, Any]
     new_config: dict[str, Any]
+
+
+class Unfit(NamedTuple):
+    """A record that did not fit what was known, and was left out."""
+
+    source: int
+    trial: int  # -1: not about one
+    why: str
+    data: bytes
 
 
 class ExperimentRecords:
@@ -108,6 +117,9 @@ class ExperimentRecords:
         self._on_given: set[int] = set()  # trials that have saved nothing since they were given their origin
         self._lineage: list[Changed] = []
         self._blocks: tuple[int, list[ReportBlock]] | None = None
+        self.unfit: list[Unfit] = []
+        self._journal_ends: dict[int, int] = {}  # positions of the sources behind which they were left
+        self.leftovers: list[Entry] = []  # what is still in rings: it was folded, and the journal does not have it
         self.interrupted = False
         self.rereads = True  # configs come from the journal: what functions of the space gave is taken from there
         self.trials = Trials(self)
@@ -115,16 +127,47 @@ class ExperimentRecords:
     # -- folding ----------------------------------------------------------------------------------------------------
 
     def fold(self, source: int, data: Any, watch: int = 0) -> list[tuple[Any, ...]]:
-        """Fold records in; returns those that somebody watches (see ``TrialTable.apply``)."""
+        """Fold records in; returns those that somebody watches (see ``TrialTable.apply``).
+
+        For records of our own making: one that does not fit is an error. See :meth:`fold_found` for all others.
+        """
         try:
             events = self.table.apply(data, source, watch | TOLD)
         except _core.IllegalTransition as error:
             raise IllegalTransitionError(f"{error}; its story: {self.story(error.trial)}") from error
+        self._note(events)
+        return events
+
+    def fold_found(
+        self, source: int, data: Any, watch: int = 0, recovered: bool = False
+    ) -> tuple[list[tuple[Any, ...]], Any]:
+        """Fold in what fits of records that somebody else has written, perhaps long ago; returns those that somebody
+        watches, and what was folded. What does not fit is in ``unfit``: one bad record never costs the rest.
+
+        ``recovered``: they come from a ring whose journal may have lost its end.
+        """
+        unfit: list[tuple[int, int, int, str]] = []
+        events = self.table.apply(data, source, watch | TOLD, unfit, recovered)
+        self._note(events)
+        if not unfit:
+            return events, data
+        kept, behind = [], 0
+        for offset, size, trial, why in unfit:
+            self.unfit.append(Unfit(source, trial, why, bytes(data[offset : offset + size])))
+            kept.append(bytes(data[behind:offset]))
+            behind = offset + size
+        return events, b"".join([*kept, bytes(data[behind:])])
+
+    def _note(self, events: list[tuple[Any, ...]]) -> None:
         for event in events:
             note = self._NOTED.get(event[0])
             if note is not None:
                 note(self, event)
-        return events
+
+    def take_unfit(self) -> list[Unfit]:
+        """The records that did not fit since the last call."""
+        unfit, self.unfit = self.unfit, []
+        return unfit
 
     def _note_configs(self, event: tuple[Any, ...]) -> None:
         _, first, _, n, _, payload = event
@@ -201,22 +244,46 @@ class ExperimentRecords:
     }
 
     @classmethod
-    def read(cls, storage: Storage, path: str) -> ExperimentRecords:
-        """Fold a whole journal. JournalError when it does not begin as one."""
+    def read(
+        cls, storage: Storage, path: str, left_in_rings: Callable[[dict[int, int]], list[Entry]] = lambda _: []
+    ) -> ExperimentRecords:
+        """Fold a whole journal, and what the rings hold behind the positions where it ends. JournalError when it does not
+        begin as one."""
         entries = iter(storage.read())
         meta = first_meta(entries, path)
         records = cls(meta, storage, path)
         records.variants = [Variants.from_meta(one) for one in meta["variants"]]
         records._stored = storage.checkpoint_keys()
-        for source, _, data in entries:
-            records.fold(source, data)
+        positions: dict[int, int] = {}
+        for source, position, data in entries:
+            positions[source] = position
+            records.fold_found(source, data)
+        for _ in records.take_leftovers(left_in_rings(positions), positions):
+            pass
         return records
+
+    def take_leftovers(
+        self, entries: Iterable[Entry], positions: dict[int, int], watch: int = 0
+    ) -> Iterator[tuple[Any, ...]]:
+        """Fold what is left in rings behind these positions of the journal; the records that somebody watches. What fits is
+        kept in ``leftovers``, without the checkpoints that it holds, which are in ``unsaved``."""
+        self._journal_ends = positions
+        for source, position, data in entries:
+            rest, held = _core.without_held(data)
+            for trial, step, checkpoint in held:
+                self.unsaved[memory_name(trial, step)] = checkpoint
+                if self._stored is not None:
+                    self._stored.add((trial, step))
+            events, fits = self.fold_found(source, rest, watch, recovered=True)
+            if len(fits):
+                self.leftovers.append((source, position, fits))
+            yield from events
 
     def story(self, trial: int) -> str:
         """The records of one trial, as text."""
         names = {value: name[5:] for name, value in vars(_core).items() if name.startswith("KIND_")}
         told = []
-        for _, _, data in self.storage.read() if self.storage is not None else ():
+        for _, _, data in self._entries():
             for kind, flags, _, number, step, _, _ in _core.decode(data):
                 if number == trial and kind not in (_core.KIND_SCHEMA, _core.KIND_META, _core.KIND_CONFIGS):
                     told.append(f"{names.get(kind, kind)}(step={step}, flags={flags})")
@@ -547,7 +614,14 @@ class ExperimentRecords:
         return self._blocks[1]
 
     def _entries(self) -> Iterator[tuple[int, int, bytes]]:
-        return iter(()) if self.storage is None else self.storage.read()
+        """All that was folded, as it is stored and as it was left in rings."""
+        positions: dict[int, int] = {}
+        for source, position, data in self.storage.read() if self.storage is not None else ():
+            positions[source] = position
+            yield source, position, data
+        for source, position, data in self.leftovers:
+            if positions.get(source, 0) == self._journal_ends.get(source, 0):  # else somebody has taken them over since
+                yield source, position, data
 
     def table_rows(self) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
         """Columns and rows of the SQL table ``trials``: one column per sampled parameter, the metric's last value."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import re
+import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -33,10 +35,16 @@ TURN = 3
 NOT_PLAIN = -1
 FULL = -2
 MISSING = -3
+GONE = -4
 
 DEFAULT_METRIC = "_metric"  # what a bare number is called
 
 _EXACT_INT = 2**53  # integers up to here are float64 values without loss
+_saving = threading.RLock()  # two threads of a trial never save a checkpoint under the same name
+_AWAY_S = 0.002  # how often a thread looks whether its trial, which is paused, goes on
+
+os.register_at_fork(after_in_child=_core.forget_in_child)
+
 _CHECKPOINT_NAME = re.compile(r"checkpoint_(\d{6,})")
 
 
@@ -54,6 +62,8 @@ class Reporter(Protocol):
 
     @property
     def metric(self) -> str | None: ...
+
+    def leave_child(self) -> None: ...
 
     def report(self, metrics: dict[str, Any], /) -> int: ...
 
@@ -173,6 +183,10 @@ def report(
     afterwards; one in memory (``Checkpoint.from_dict``) of up to 64 KB goes along with the report. When
     ``report`` returns, both survive the death of every process (and, with ``durability="full"``, a power cut).
     If the trial has been stopped, StopTrial (a SystemExit) is raised here, so that ``finally`` blocks run.
+
+    Every thread of a trial may report. A thread belongs to the trial in which it was started: when that is over its
+    reports are dropped, with a warning; while it is paused they wait. Schedulers that are asked in the driver's process
+    are asked by reports of the thread that called the trainable. A process that the trial forks cannot report.
     """
     reporter = _core.current()
     if checkpoint is None and reporter is not None and reporter.context.quick:
@@ -184,12 +198,11 @@ def report(
             return
         if code > CONTINUE:
             _obey(reporter, code)
-            return  # what is left went the long way round: not plain, no room in the ring, no metric
-    if reporter is None:
-        _warn_once(
-            "report",
-            "tune.report() does nothing here: it reports for the trial that runs, and no trial does",
-        )
+            return  # what is left goes the long way round: not plain, no room in the ring, no metric, no trial any more
+    if reporter is None and _back_from_absence():
+        report(metrics, checkpoint=checkpoint, **keywords)
+    elif reporter is None:
+        _warn_once("report", f"tune.report() does nothing here: {_why_absent()}")
     elif reporter.context.is_class:
         _warn_once(
             "report in a class",
@@ -310,8 +323,10 @@ def deliver(
     reporter: Reporter, metrics: dict[str, Any], checkpoint: Checkpoint | str | os.PathLike[str] | None
 ) -> None:
     """Write one report, whatever is in it, and obey the answer."""
+    reporter.leave_child()  # a process that the trial has forked and that came back from its code
     numbers, extra = split_metrics(metrics)  # before the copy: a wrong metric leaves no checkpoint behind
-    name = _keep_checkpoint(reporter.context, checkpoint)
+    with _saving:
+        name = _keep_checkpoint(reporter.context, checkpoint)
     text = _to_json(extra) if extra else b""
     until_stored = reporter.context.until_stored
     if until_stored is not None and isinstance(name, str):
@@ -320,9 +335,13 @@ def deliver(
     while True:
         plain = name is None and not extra
         code = reporter.report(numbers) if plain else reporter.report_extra(numbers, extra, text, name)
-        if code != FULL:
+        if code == GONE and not _back_from_absence():
+            _warn_once("report", f"tune.report() does nothing here: {_why_absent()}")
+            return
+        if code not in (FULL, GONE):
             break
-        reporter.context.flush()
+        if code == FULL:
+            reporter.context.flush()
     if name is not None:
         reporter.context.checkpoint = (
             name if isinstance(name, bytes) else os.path.join(reporter.context.experiment_path, name)
@@ -631,9 +650,36 @@ class StatusReporter:
 
 
 def current_context() -> TrialContext | None:
-    """The context of the trial that runs in this thread, None outside a trial."""
+    """The context of the trial that this thread belongs to, None outside a trial."""
     reporter: Reporter | None = _core.current()
+    if reporter is None and _back_from_absence():
+        reporter = _core.current()
     return None if reporter is None else reporter.context
+
+
+def _back_from_absence() -> bool:
+    """Wait while the trial that this thread belongs to is paused; whether it has gone on since. False at once for a
+    thread that was not kept waiting."""
+    waited = False
+    while _core.absence() == _core.AWAY:
+        waited = True
+        time.sleep(_AWAY_S)  # nobody knows when it is chosen again
+    return waited and _core.current() is not None
+
+
+def _why_absent() -> str:
+    why = _core.absence()
+    if why == _core.OVER:
+        return (
+            "the trial in which this thread was started is over, and what the thread reports is dropped. Join the "
+            "threads of a trial before it ends"
+        )
+    if why == _core.FORKED:
+        return (
+            "a trial has forked this process, and only the trial itself can report. Hand results back to it, through a "
+            "pipe or a queue"
+        )
+    return "it reports for the trial that runs, and no trial does"
 
 
 def is_session_enabled() -> bool:
@@ -678,5 +724,5 @@ def _warn_once(subject: str, text: str) -> None:
 def _context_or_warn(name: str) -> TrialContext | None:
     context = current_context()
     if context is None:
-        _warn_once(name, f"tune.{name}() knows nothing here: it asks the trial that runs, and no trial does")
+        _warn_once(name, f"tune.{name}() knows nothing here: {_why_absent()}")
     return context

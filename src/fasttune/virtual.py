@@ -140,7 +140,7 @@ class VirtualExecutor(Executor):
             ask_from = 0 if self._program.asks else _core.NEVER_ASK
         self._free -= units
         self.ring.hold(self.now)
-        self.reporter.begin(job.trial, job.iteration, job.base_total, job.rung, ask_from, 0, job.attempt, *job.standing)
+        self.reporter.begin(job.trial, job.iteration, job.base_total, job.rung, ask_from, 0, job.changes, *job.standing)
         flight = self._running[job.trial] = Flight(curve, self.reporter.suspend(), ask_from, units)
         self._aim(job.trial, flight)
 

@@ -262,6 +262,25 @@ def test_a_process_that_dies_inside_the_lock_leaves_nothing(value: float) -> Non
         assert asha.sequence == twin.sequence + round_ + 1  # the number that the dead one took is missing
 
 
+def test_what_a_dead_process_judged_can_be_put_back_by_its_number() -> None:
+    """It dies between the publication of its record and the end of the change: somebody who has the record knows."""
+    _memory, asha = shared()
+    twin = rule(16)
+    for trial in range(10):
+        asha.judge(trial, 1, float(trial))
+        twin.judge(trial, 1, float(trial))
+    assert asha.repair() == []
+    pid = in_child(lambda: asha.die_inside_lock(0, 3.5))
+    assert os.waitpid(pid, 0)[1] == 0
+    assert asha.repair() == [11]
+    assert asha.repair() == []
+    assert asha.rung_sizes() == twin.rung_sizes()
+    asha.record(10, 0, 3.5, 11)
+    twin.judge(10, 1, 3.5)
+    assert asha.rung_sizes() == twin.rung_sizes()
+    assert asha.cutoffs() == twin.cutoffs()
+
+
 def test_a_second_look_at_the_same_rungs_sees_the_same() -> None:
     memory, asha = shared()
     other = rule(16, buffer=memory, create=False)

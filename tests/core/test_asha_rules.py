@@ -116,7 +116,7 @@ def test_reports_are_decided_as_the_rule_is_and_replay_gives_the_same_rungs(
         left: tuple[int, int, float] = (-1, 0, math.nan)
         for attempt in range(2):
             rung, strikes, best = left
-            reporter.begin(trial, 0, 0.0, rung, attempt=attempt, strikes=strikes, best=best)
+            reporter.begin(trial, 0, 0.0, rung, changes=attempt, strikes=strikes, best=best)
             found = CONTINUE
             last = None
             for t in range(draw.randrange(12)):
@@ -127,7 +127,7 @@ def test_reports_are_decided_as_the_rule_is_and_replay_gives_the_same_rungs(
                     continue
                 found = reporter.report({"t": last[0], "m": last[1]})
                 assert found == twin.judge(trial, *last)
-                assert repr(reporter.suspend()[4:]) == repr(
+                assert repr(reporter.suspend()[4:7]) == repr(
                     (*twin.standing(trial)[:2], twin.standing(trial)[2])
                 )
                 if found == STOP:

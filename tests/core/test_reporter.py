@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import os
+import sys
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -387,7 +391,12 @@ def test_the_current_reporter_is_forgotten_with_its_owner() -> None:
     run.reporter.bind(True)
     assert _core.current() is run.reporter
     run.reporter.unbind()
-    assert _core.current() is run.reporter  # threads of a worker see the one of the process
+    assert _core.current() is None
+    run.reporter.begin(0)
+    assert _core.current() is run.reporter  # in a worker a thread that nobody knows belongs to the trial that runs
+    run.reporter.end()
+    assert _core.current() is None
+    assert _core.absence() == _core.OVER
     other = Run()
     other.reporter.bind()
     del run
@@ -396,17 +405,131 @@ def test_the_current_reporter_is_forgotten_with_its_owner() -> None:
     assert _core.current() is None
 
 
-def test_threads_of_a_worker_share_its_reporter() -> None:
-    import threading
+def in_thread(call: Callable[[], Any], loan: Any = None) -> Any:
+    """What a call gives in another thread, which is lent a reporter or knows of none."""
+    told: list[Any] = []
 
+    def run() -> None:
+        _core.rebind(loan)
+        try:
+            told.append(call())
+        finally:
+            _core.rebind(None)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    return told[0]
+
+
+def test_a_thread_has_the_reporter_for_the_life_of_its_trial_only() -> None:
     run = Run()
-    seen: list[Any] = []
-    for whole in (False, True):
-        run.reporter.bind(whole)
-        thread = threading.Thread(target=lambda: seen.append(_core.current() is run.reporter))
-        thread.start()
-        thread.join()
-    assert seen == [False, True]
+    run.reporter.bind()
+    assert _core.loan() is None
+    run.reporter.begin(0)
+    loan = _core.loan()
+    assert in_thread(_core.current, loan) is run.reporter
+    assert in_thread(lambda: run.reporter.report({"m": 3.0}), loan) == _core.CONTINUE
+    assert in_thread(_core.loan, loan) == loan  # threads of threads belong to the same trial
+    assert in_thread(_core.current) is None
+    run.reporter.end()
+    run.reporter.begin(1)
+    assert in_thread(_core.current, loan) is None
+    assert in_thread(_core.absence, loan) == _core.OVER
+    assert in_thread(lambda: run.reporter.report({"m": -1000.0}), loan) == _core.GONE
+    run.reporter.end()
+    assert in_thread(_core.loan, loan) == loan
+    run.reporter.unbind()
+    run.drain()
+    assert run.table.value(0) == 3.0
+    assert [run.table.iteration(i) for i in (0, 1)] == [1, 0]
+
+
+def test_a_thread_of_a_trial_that_is_left_is_away_until_it_goes_on() -> None:
+    run = Run()
+    run.reporter.bind()
+    run.reporter.begin(0)
+    loan = _core.loan()
+    saved = run.reporter.suspend()
+    assert in_thread(_core.absence, loan) == _core.AWAY
+    run.reporter.begin(1)
+    assert in_thread(_core.absence, loan) == _core.AWAY
+    assert in_thread(lambda: run.reporter.report({"m": 1.0}), loan) == _core.GONE
+    run.reporter.end()
+    run.reporter.resume(*saved, _core.NEVER_ASK)
+    assert in_thread(_core.current, loan) is run.reporter
+    run.reporter.retire()
+    assert in_thread(_core.absence, loan) == _core.OVER
+    run.reporter.unbind()
+
+
+def test_only_the_trials_own_thread_waits_for_an_answer() -> None:
+    run = Run()
+    run.reporter.bind()
+    run.reporter.begin(0, ask_from=0)
+    loan = _core.loan()
+    assert in_thread(lambda: run.reporter.report({"m": 1.0}), loan) == _core.CONTINUE
+    assert run.reporter.unasked
+    assert run.reporter.report({"m": 1.0}) == _core.WAIT
+    assert not run.reporter.unasked
+    run.reporter.unbind()
+
+
+def test_what_one_thread_is_told_to_stop_holds_for_all() -> None:
+    run = Run(limits={"training_iteration": 2.0})
+    run.reporter.bind()
+    run.reporter.begin(0)
+    loan = _core.loan()
+    assert run.reporter.report({"m": 1.0}) == _core.CONTINUE
+    assert in_thread(lambda: run.reporter.report({"m": 1.0}), loan) == _core.STOP
+    assert run.reporter.report({"m": 1.0}) == _core.STOP
+    run.reporter.end(_core.STOP)
+    run.reporter.begin(1)
+    assert run.reporter.report({"m": 1.0}) == _core.CONTINUE
+    run.reporter.unbind()
+
+
+def test_threads_that_report_new_names_at_the_same_time_lose_nothing() -> None:
+    """Each announces its own sets of names; the collector runs all the time, so that threads change in between."""
+    run = Run(capacity=1 << 20)
+    run.reporter.bind()
+    run.reporter.begin(0)
+    loan = _core.loan()
+    each, threads = 300, 4
+    interval, thresholds = sys.getswitchinterval(), gc.get_threshold()
+
+    class Slow:
+        """Runs bytecode whenever the collector comes by."""
+
+        def __init__(self) -> None:
+            self.me = self
+
+        def __del__(self) -> None:
+            sum(range(50))
+
+    def work(number: int) -> None:
+        _core.rebind(loan)
+        for i in range(each):
+            Slow()
+            names = {f"t{number}_{i % 50}": float(i), "m": float(i)}
+            assert run.reporter.report(names) == _core.CONTINUE
+        _core.rebind(None)
+
+    sys.setswitchinterval(1e-6)
+    gc.set_threshold(5, 1, 1)
+    try:
+        workers = [threading.Thread(target=work, args=(k,)) for k in range(threads)]
+        for one in workers:
+            one.start()
+        for one in workers:
+            one.join()
+    finally:
+        sys.setswitchinterval(interval)
+        gc.set_threshold(*thresholds)
+        run.reporter.unbind()
+    run.drain()
+    assert run.table.iteration(0) == run.table.reports == each * threads
+    assert len(run.table.schemas) == 50 * threads
 
 
 def test_unknown_arguments_are_errors() -> None:

@@ -101,26 +101,30 @@ def test_the_largest_record_always_fits_an_empty_ring() -> None:
         ring.write(_core.KIND_META, payload=b"l" * (largest + 1))
 
 
-def test_rewind_reads_again_what_is_still_there() -> None:
-    _, ring = new_ring()
-    positions = []
-    for k in range(10):
-        positions.append(ring.head)
-        ring.write(_core.KIND_META, k)
-    while ring.take() is not None:
-        pass
-    for k in (7, 0, 9):
-        ring.rewind(positions[k])
-        assert [record[3] for record in _core.decode(ring.take())] == list(range(k, 10))
-    for gone in (ring.head + 8, 4):
-        with pytest.raises(ValueError, match="not in the ring"):
-            ring.rewind(gone)
-    while ring.head < 2 * CAPACITY:
-        ring.take()
-        ring.release()
-        ring.write(_core.KIND_META)
-    with pytest.raises(ValueError, match="not in the ring"):
-        ring.rewind(0)
+def test_a_sealed_ring_is_read_from_its_file_alone() -> None:
+    """From any position that a journal may have reached, across the ring's end, by the bytes that nobody may change."""
+    memory = bytearray(Ring.nbytes(CAPACITY))
+    ring = Ring(memory, create=True, epoch=7.0)
+    positions, written = [], 0
+    while ring.head < 3 * CAPACITY:
+        if not ring.write(_core.KIND_META, written, payload=b"x" * (written % 5 * 16)):
+            ring.take()
+            ring.release()
+            continue
+        positions.append((ring.head, written))
+        written += 1
+    image = bytes(memory)
+    for position, number in positions:
+        entries, why = _core.read_ring(image, position)
+        if ring.head - position > CAPACITY:
+            assert (entries, "overwritten" in why) == ([], True)
+            continue
+        told = [record[3] for _, data in entries for record in _core.decode(data)]
+        assert (told, why) == (list(range(number + 1, written)), "")
+        assert [place for place, _ in entries] == sorted(place for place, _ in entries)
+        assert not entries or entries[-1][0] == ring.head
+    assert _core.read_ring(image, ring.head + 8) == ([], f"it is older than the journal: it ends at {ring.head}, "
+                                                         f"the journal at {ring.head + 8}")
 
 
 @pytest.mark.parametrize("size", [0, 4096, 4096 + 2048, 4096 + 5000, 8191])
@@ -161,7 +165,6 @@ def test_any_damage_of_a_header_is_refused_or_harmless(at: int, bits: int) -> No
     memory[at] ^= bits
     try:
         ring = Ring(memory)
-        ring.rewind(0)
         while (data := ring.take()) is not None:
             _core.decode(data)
     except ValueError:

@@ -116,9 +116,67 @@ def test_sources_number_their_names_apart() -> None:
         table.apply(schema_record(0, keys, "ff") + encode(_core.KIND_START, trial), source)
         table.apply(report_record(0, trial, 1, [1.0, 2.0]), source)
     assert [table.value(0), table.value(1)] == [1.0, 2.0]
-    table.apply(schema_record(0, ("m", "x"), "ff") + report_record(0, 0, 2, [7.0, 0.0]), 3)
+    again = encode(_core.KIND_END, 0) + encode(_core.KIND_REQUEUED, 0)
+    with pytest.raises(ValueError, match="is TERMINATED"):
+        table.apply(again, 1)
+    table.apply(encode(_core.KIND_ERROR, 1) + encode(_core.KIND_REQUEUED, 1) + encode(_core.KIND_START, 1), 3)
+    table.apply(schema_record(0, ("m", "x"), "ff") + report_record(0, 1, 1, [7.0, 0.0]), 3)
     assert len(table.schemas) == 2  # the same names are the same schema, whoever tells them
-    assert table.value(0) == 7.0
+    assert table.value(1) == 7.0
+    with pytest.raises(ValueError, match="trial 1 runs in ring 3, not in 2"):
+        table.apply(report_record(0, 1, 2, [8.0, 0.0]), 2)
+    assert table.iteration(1) == 1
+
+
+def test_a_record_that_does_not_fit_is_left_out_and_costs_no_other() -> None:
+    table = TrialTable("m")
+    good = [
+        encode(_core.KIND_CONFIGS, 0, 3),
+        schema_record(0, ("m",), "f"),
+        *[encode(_core.KIND_START, i) for i in range(3)],
+        *[report_record(0, i, k, [float(k)]) for k in (1, 2) for i in range(3)],
+        encode(_core.KIND_END, 0),
+    ]
+    bad = [
+        report_record(0, 7, 1, [0.0]),  # no such trial
+        report_record(9, 1, 1, [0.0]),  # no such names
+        encode(_core.KIND_START, 1),  # it runs already
+        encode(_core.KIND_CONFIGS, 99, 3),
+        encode(_core.KIND_CONFIGS, 3, 20_000_000),  # more than the record can hold
+        encode(_core.KIND_SCHEMA, payload=b"no JSON"),
+        encode(31),
+    ]
+    data = b"".join(good[:-1])
+    for record in bad:
+        data += record + report_record(0, 2, 3, [3.0])
+    data += good[-1] + report_record(0, 0, 3, [9.0])  # the last one is of a trial that is over
+    unfit: list[tuple[int, int, int, str]] = []
+    table.apply(data, 1, 0, unfit)
+    assert [data[at : at + size] for at, size, _, _ in unfit] == [*bad, report_record(0, 0, 3, [9.0])]
+    assert [trial for _, _, trial, _ in unfit] == [7, 1, 1, -1, -1, -1, -1, 0]
+    assert [table.status(i) for i in range(3)] == ["TERMINATED", "RUNNING", "RUNNING"]
+    assert table.reports == 6 + len(bad)
+    cut: list[tuple[int, int, int, str]] = []
+    table.apply(report_record(0, 1, 3, [3.0]) + report_record(0, 1, 4, [4.0])[:20], 1, 0, cut)
+    assert [(at, size, trial) for at, size, trial, _ in cut] == [(32, 20, -1)]
+    assert table.iteration(1) == 3
+
+
+def test_what_began_on_lost_records_does_not_fit_when_it_is_recovered() -> None:
+    """A ring whose journal has lost its end: START says how often its trial had been changed."""
+
+    def begun(changes: int) -> bytes:
+        return encode(_core.KIND_START, 0, payload=struct.pack("<IId", 1, changes, 0.0))
+
+    table = TrialTable("m")
+    table.apply(encode(_core.KIND_CONFIGS, 0, 1), 0)
+    unfit: list[tuple[int, int, int, str]] = []
+    table.apply(begun(1), 1, 0, unfit, True)
+    assert [why for *_, why in unfit] == ["trial 0 began on what is not in the journal"]
+    table.apply(begun(0) + encode(_core.KIND_ERROR, 0) + encode(_core.KIND_REQUEUED, 0), 1)
+    assert table.changes(0) == 1
+    table.apply(begun(1), 2, 0, None, True)
+    assert table.status(0) == "RUNNING"
 
 
 def test_names_that_alternate_need_no_more_room() -> None:

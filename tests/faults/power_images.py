@@ -116,24 +116,33 @@ def synced_before(recording: Recording, cut: int) -> dict[str, int]:
 
 def survivors(recording: Recording, cut: int, draw: random.Random, keep: float, tear: bool = True) -> Disk:
     """A disk on which of what was not synced only some is there: writes by sector, mapped pages at some state that they
-    had since, sizes and names old or new. What was synced is there."""
+    had since, sizes without bytes. Names are as they were at one moment, since file systems keep a journal of them.
+    What was synced is there."""
     safe = synced_before(recording, cut)
     first: dict[str, int] = {}
+    naming = []
     for k, event in enumerate(recording.events[:cut]):
+        if event.op in (CREATE, UNLINK, RENAME) or event.path not in first:
+            naming.append(k)
         first.setdefault(event.path, k)
 
-    def synced_name(path: str, k: int) -> bool:
+    def is_synced_name(k: int) -> bool:
+        path = recording.events[k].path
         return k < max(safe.get(path, -1), safe.get(os.path.dirname(path), -1))
 
-    absent = {path for path, k in first.items() if not synced_name(path, k) and draw.random() < 0.1 * (1 - keep)}
+    named = max([k + 1 for k in naming if is_synced_name(k)], default=0)
+    if draw.random() >= keep:
+        named = draw.randint(named, cut)
+    else:
+        named = cut
     disk: Disk = {}
     for k, event in enumerate(recording.events[:cut]):
         op, path = event.op, event.path
         certain = k < safe.get(path, -1)
-        if op in (SYNC_BEGINS, SYNC_ENDED, MKDIR, RMDIR) or path in absent:
+        if op in (SYNC_BEGINS, SYNC_ENDED, MKDIR, RMDIR) or first[path] >= named:
             continue
         if op in (CREATE, UNLINK, RENAME):
-            if synced_name(path, k) or draw.random() < max(keep, 0.9):
+            if k < named:
                 apply(disk, event)
         elif certain or (is_mapped(path) and op == SIZE):
             apply(disk, event)

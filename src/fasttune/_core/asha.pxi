@@ -8,8 +8,8 @@
 #
 # A process that dies inside a lock does not stop the others: the mutex is robust, and the rung that it was changing is
 # rebuilt from its log, without what the dead one had not told anybody. Its record becomes visible and `changing` is
-# cleared by two stores, one after the other: a kill between these two leaves a judgement in the journal that is missing
-# in the rungs until the next resume.
+# cleared by two stores, one after the other; whoever takes back what a dead one did notes its number, and the loop, which
+# sees the dead one's records, puts a judgement back that was told after all (`repair`).
 
 cdef extern from *:
     """
@@ -39,12 +39,21 @@ cdef extern from *:
     #endif
         return e == 0 ? 0 : -1;
     }
+    /* As above for one that must not wait: 2 when somebody who is alive has it. */
+    static int ft_mutex_try(pthread_mutex_t *m) {
+        int e = pthread_mutex_trylock(m);
+    #if defined(__linux__)
+        if (e == EOWNERDEAD) { pthread_mutex_consistent(m); return 1; }
+    #endif
+        return e == 0 ? 0 : e == EBUSY ? 2 : -1;
+    }
     static inline uint64_t ft_next(uint64_t *p) { return __atomic_add_fetch(p, 1, __ATOMIC_RELAXED); }
     """
     ctypedef struct pthread_mutex_t:
         pass
     int ft_mutex_init(pthread_mutex_t *m) noexcept nogil
     int ft_mutex_lock(pthread_mutex_t *m) noexcept nogil
+    int ft_mutex_try(pthread_mutex_t *m) noexcept nogil
     int pthread_mutex_unlock(pthread_mutex_t *m) noexcept nogil
     uint64_t ft_next(uint64_t *p) noexcept nogil
     double exp(double) noexcept nogil
@@ -60,11 +69,13 @@ cdef uint64_t TAG_NUMBER = 0xFFFFFFFFFFFF
 
 cdef struct SharedRungs:                 # a cache line of its own: all judgements count here
     uint64_t sequence                    # judgements so far
-    uint64_t pad[15]
+    uint64_t taken_back                  # how many of dead processes were
+    uint64_t numbers[14]                 # of the last ones of these
 
 cdef struct SharedRung:
     pthread_mutex_t mutex
     uint64_t changing                    # the lock's owner is changing the rung
+    uint64_t number                      # of the judgement that does, 0 before it has one
     uint64_t length_before               # its number of values before that
     uint64_t stopped_before
     uint64_t n
@@ -205,18 +216,27 @@ cdef class Asha:
 
     cdef int lock(self, int bracket, int rung) noexcept nogil:
         """Take the rung's lock; puts right what a process that died inside has left."""
-        cdef SharedRung *r = self.rung_at(bracket, rung)
-        cdef int got = ft_mutex_lock(&r.mutex)
-        cdef RungState s
-        if got == 1 and r.changing:
-            s = self.state_of(bracket, rung)
-            rung_rebuild(&s, r.length_before)
-            r.n = s.n
-            r.left = s.left
-            r.stopped = r.stopped_before
-            ft_in_order()
-            r.changing = 0
+        cdef int got = ft_mutex_lock(&self.rung_at(bracket, rung).mutex)
+        if got == 1:
+            self.take_back(bracket, rung)
         return 0 if got >= 0 else -1
+
+    cdef void take_back(self, int bracket, int rung) noexcept nogil:
+        """Undo what the last owner of the rung's lock had begun; the lock is held."""
+        cdef SharedRung *r = self.rung_at(bracket, rung)
+        cdef SharedRungs *shared = <SharedRungs *>self.base
+        cdef RungState s
+        if not r.changing:
+            return
+        s = self.state_of(bracket, rung)
+        rung_rebuild(&s, r.length_before)
+        r.n = s.n
+        r.left = s.left
+        r.stopped = r.stopped_before
+        if r.number:
+            shared.numbers[(ft_next(&shared.taken_back) - 1) % 14] = r.number
+        ft_in_order()
+        r.changing = 0
 
     cdef void unlock(self, int bracket, int rung) noexcept nogil:
         cdef SharedRung *r = self.rung_at(bracket, rung)
@@ -269,6 +289,7 @@ cdef class Asha:
             v = -INFINITY
         r.length_before = s.n
         r.stopped_before = r.stopped
+        r.number = 0
         ft_in_order()          # the compiler may not move, or drop, what another process reads after our death
         r.changing = 1
         ft_in_order()
@@ -284,7 +305,7 @@ cdef class Asha:
                 decision = 1
                 r.stopped += 1
         of.rung = rung
-        of.number = ft_next(&(<SharedRungs *>self.base).sequence)
+        of.number = r.number = ft_next(&(<SharedRungs *>self.base).sequence)
         return decision
 
     cdef int record_at(self, int bracket, int rung, Standing *of, double v, bint decide) noexcept nogil:
@@ -402,6 +423,24 @@ cdef class Asha:
         self.rung_at(bracket, rung).stopped += stopped
         if sequence > shared.sequence:
             shared.sequence = sequence
+
+    def repair(self):
+        """Put right what processes that died inside a lock have left; the numbers of the judgements that were taken back
+        since the last call, the last 14 of them. One whose record is there after all is to be put back by :meth:`record`.
+        """
+        cdef SharedRungs *shared = <SharedRungs *>self.base
+        cdef int b, k, got
+        for b in range(self.brackets):
+            for k in range(b, self.rungs):
+                got = ft_mutex_try(&self.rung_at(b, k).mutex)
+                if got == 1:
+                    self.take_back(b, k)
+                if got == 0 or got == 1:
+                    self.unlock(b, k)
+        cdef uint64_t n = ft_load(&shared.taken_back)
+        first = max(self.repaired, n - 14 if n > 14 else 0)
+        self.repaired = n
+        return [shared.numbers[i % 14] for i in range(first, n)]
 
     def state(self):
         """All that was judged, as plain values for :meth:`restore`; values are in the sign in which larger is better."""

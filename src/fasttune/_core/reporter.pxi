@@ -3,20 +3,46 @@
 # One reporter per process (or inline executor) and one trial at a time. A report of the same keys as the last one costs
 # ~0.1 us: the key objects are compared by pointer, the values are copied to the ring, the rule is a comparison unless a
 # milestone is reached. Nothing here blocks: when the ring is full or an answer is needed, the code returned says so.
+#
+# Threads. Each time a trial begins it gets a life, a number that no other one has. The thread that calls the trial's
+# function is the reporter's own, whatever runs; a thread that a trial starts is lent the reporter for the life that it was
+# started in, and for no other. What a report changes is changed without a look at bytecode, an allocation that the garbage
+# collector may use, or a release of the GIL, from the copy of its values to the record's publication: the GIL is the
+# lock, at no price. (Without a GIL this module asks for one: `freethreading_compatible` is False.)
+#
+# Forks. The child of a trial's fork has no reporter: the ring has one writer. If it comes back into the code that runs
+# trials, it ends there.
 
 cdef extern from *:
     """
-    static __thread void *ft_current;     /* the reporter of the trial that runs in this thread; not owned */
-    static void *ft_default;              /* the same for threads that a trial starts in a worker process */
-    static inline void *ft_get_current(void) { return ft_current ? ft_current : ft_default; }
-    static inline void ft_set_current(void *p) { ft_current = p; }
+    static __thread void *ft_current;     /* the reporter of this thread; not owned */
+    static __thread uint64_t ft_life;     /* 0: whichever trial it runs; else only the one of this life */
+    static void *ft_default;              /* the reporter of threads that somebody else than threading has started in a worker */
+    static int ft_forked;                 /* this process is the child of one that ran a trial at that moment */
+    static uint32_t ft_forks;             /* forks between this process and the one that loaded the module */
+    static inline void *ft_get_current(void) { return ft_current; }
+    static inline void *ft_get_default(void) { return ft_default; }
+    static inline uint64_t ft_get_life(void) { return ft_life; }
+    static inline int ft_is_forked(void) { return ft_forked; }
+    static inline uint32_t ft_get_forks(void) { return ft_forks; }
+    static inline void ft_set_current(void *p, uint64_t life) { ft_current = p; ft_life = life; }
     static inline void ft_set_default(void *p) { ft_default = p; }
     static void ft_forget(void *p) { if (ft_current == p) ft_current = 0; if (ft_default == p) ft_default = 0; }
+    static void ft_in_child(void) {
+        ft_forked |= ft_current || ft_default;
+        ft_current = ft_default = 0;
+        ft_forks++;
+    }
     """
     void *ft_get_current() noexcept nogil
-    void ft_set_current(void *p) noexcept nogil
+    void *ft_get_default() noexcept nogil
+    uint64_t ft_get_life() noexcept nogil
+    int ft_is_forked() noexcept nogil
+    uint32_t ft_get_forks() noexcept nogil
+    void ft_set_current(void *p, uint64_t life) noexcept nogil
     void ft_set_default(void *p) noexcept nogil
     void ft_forget(void *p) noexcept nogil
+    void ft_in_child() noexcept nogil
 
 cdef uint32_t NEVER = 0xFFFFFFFF
 cdef double LARGEST_EXACT = 9007199254740992.0    # 2**53: integers above are not floats exactly
@@ -24,10 +50,77 @@ cdef double LARGEST_EXACT = 9007199254740992.0    # 2**53: integers above are no
 NEVER_ASK = <uint32_t>NEVER
 
 
-def current():
-    """The reporter of the trial that runs in this thread, or None outside a trial."""
+NO_TRIAL = 0      # this thread belongs to no trial
+OVER = 1          # the trial that it was started in is over
+AWAY = 2          # that trial is left inside its report, and another one runs
+FORKED = 3        # this process was forked by a trial
+
+
+cdef Reporter reporter_of_thread():
+    """The reporter that this thread is bound to, or lent; None if there is none. A thread in a worker process that
+    threading does not know belongs to the trial during which it asks first."""
     cdef void *p = ft_get_current()
-    return None if p == NULL else <object><PyObject *>p
+    cdef uint64_t life
+    if p == NULL:
+        p = ft_get_default()
+        if p == NULL:
+            return None
+        life = (<Reporter><PyObject *>p).life
+        if life == 0:
+            return None
+        ft_set_current(p, life)
+    return <Reporter><PyObject *>p
+
+
+def current():
+    """The reporter of the trial that this thread belongs to, or None when no trial of its own runs (see
+    :func:`absence`)."""
+    cdef Reporter found = reporter_of_thread()
+    if found is None:
+        return None
+    cdef uint64_t life = ft_get_life()
+    return found if life == 0 or life == found.life else None
+
+
+def absence():
+    """Why :func:`current` gives None: NO_TRIAL, OVER, AWAY or FORKED."""
+    cdef Reporter found
+    if ft_is_forked():
+        return FORKED
+    found = reporter_of_thread()
+    if found is None or ft_get_life() == 0:
+        return NO_TRIAL
+    return AWAY if ft_get_life() in found.away else OVER
+
+
+def binding():
+    """What this thread is bound to, for :func:`rebind`: (reporter, life, 0 for whichever trial it runs), or None."""
+    cdef void *p = ft_get_current()
+    return None if p == NULL else (<object><PyObject *>p, ft_get_life())
+
+
+def rebind(bound):
+    """Bind this thread as :func:`binding` has told. The caller keeps the reporter alive as long as that holds."""
+    if bound is None:
+        ft_set_current(NULL, 0)
+    else:
+        ft_set_current(<void *><Reporter?>bound[0], bound[1])
+
+
+def loan():
+    """What a thread that is started here is to be bound to, by :func:`rebind`; None outside trials."""
+    cdef Reporter found = reporter_of_thread()
+    if found is None:
+        return None
+    cdef uint64_t life = ft_get_life()
+    if life == 0:
+        life = found.life
+    return (found, life) if life else None
+
+
+def forget_in_child():
+    """Behind a fork, in the child: no thread has a reporter any more."""
+    ft_in_child()
 
 
 cdef class Schema:
@@ -55,7 +148,7 @@ cdef class Reporter:
 
     ``metric`` is the run's metric; with ``strict`` a report without it is refused (MISSING). ``rule`` is the compiled
     scheduler rule that decides here, ``time_attr`` the clock it runs on. ``limits`` maps result keys to the value at
-    which a trial stops. Not thread-safe: the executor that owns it runs one trial at a time.
+    which a trial stops. Every thread of a trial may report; all else is for the thread that runs the trials.
     """
 
     def __cinit__(self, Ring ring not None, *, str metric=None, bint strict=False, Asha rule=None,
@@ -67,6 +160,8 @@ cdef class Reporter:
         self.time_attr = time_attr
         self.clock_kind = clock_kind(time_attr)
         self.schemas = {}
+        self.away = set()
+        self.forks = ft_get_forks()
         self.room = 16
         self.values = <double *>PyMem_RawMalloc(self.room * sizeof(double))
         self.limit_keys = list(limits or ())
@@ -88,24 +183,52 @@ cdef class Reporter:
         PyMem_RawFree(self.limit_kinds)
 
     def bind(self, bint whole_process=False):
-        """Make this the reporter of the calling thread (and of threads started by trials, in a worker)."""
-        ft_set_current(<void *>self)
+        """Make the calling thread the one that runs this reporter's trials; with ``whole_process`` no other does."""
+        ft_set_current(<void *>self, 0)
         if whole_process:
             ft_set_default(<void *>self)
 
     @staticmethod
     def unbind():
-        ft_set_current(NULL)
+        ft_set_current(NULL, 0)
+
+    @property
+    def is_foreign(self):
+        """Whether this process is the child of the one that made the reporter: only that one may write."""
+        return self.forks != ft_get_forks()
+
+    def leave_child(self, int status=0):
+        """End this process if a trial has forked it: it has come back from the trial's code."""
+        if self.forks == ft_get_forks():
+            return
+        import os
+        import sys
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except Exception:
+                pass
+        os._exit(status)
+
+    def retire(self):
+        """No trial runs any more: what threads of trials report from here on is dropped."""
+        self.life = 0
+        self.away.clear()
 
     # -- a trial's life ---------------------------------------------------------------------------------------------
 
     def begin(self, uint32_t trial, uint32_t iteration=0, double base_total=0.0, int rung=-1, uint32_t ask_from=0xFFFFFFFF,
-              uint32_t pid=0, uint32_t attempt=0, int strikes=0, double best=NAN):
-        """A trial starts; ``rung``, ``strikes`` and ``best`` are where its earlier attempts left it. False when the ring
-        is full."""
+              uint32_t pid=0, uint32_t changes=0, int strikes=0, double best=NAN):
+        """A trial starts; ``rung``, ``strikes`` and ``best`` are where its earlier attempts left it, ``changes`` is how
+        often the journal had changed or requeued it (`TrialTable.changes`) when it was handed out. False when the ring is
+        full."""
+        self.leave_child()
         cdef Record *r = self.ring.reserve(RECORD_HEADER + 16)
         if r == NULL:
             return False
+        self.lives += 1
+        self.life = self.lives
+        self.told_to_stop = self.unasked = False
         self.trial = trial
         self.iteration = iteration
         self.base_total = base_total
@@ -119,7 +242,7 @@ cdef class Reporter:
         self.started = ring_now(self.ring)
         fill(r, RECORD_HEADER + 16, K_START, 0, 0, trial, iteration, self.started)
         (<uint32_t *>(<char *>r + RECORD_HEADER))[0] = pid
-        (<uint32_t *>(<char *>r + RECORD_HEADER))[1] = attempt
+        (<uint32_t *>(<char *>r + RECORD_HEADER))[1] = changes
         (<double *>(<char *>r + RECORD_HEADER))[1] = base_total
         ft_store(&self.ring.h.busy_trial, <uint64_t>trial + 1)
         self.ring.publish(False)
@@ -140,6 +263,7 @@ cdef class Reporter:
         cdef int rung = -1
         cdef uint32_t size = RECORD_HEADER
         cdef double v
+        self.leave_child()
         if self.rule is not None and self.has_last and self.ask_from == NEVER:
             rung = self.rule.reached(self.bracket, self.standing.rung, self.last_t)
             if rung >= 0:
@@ -149,39 +273,47 @@ cdef class Reporter:
             return False
         fill(r, size, K_END, flags | (F_JUDGED if rung >= 0 else 0), 0, self.trial, self.iteration,
              ring_now(self.ring))
-        ft_store(&self.ring.h.busy_trial, 0)
         if rung >= 0:
-            with nogil:
-                v = self.rule.seen(&self.standing, self.last_value)
-                self.rule.lock(self.bracket, rung)
-                if self.rule.judge_locked(self.bracket, rung, &self.standing, v, False) < 0:
-                    # The rung is full: the trial ends as if it had not reached it.
-                    self.ring.pending -= 16
-                    r.size = RECORD_HEADER
-                    r.flags = <uint8_t>flags
-                else:
-                    (<double *>(<char *>r + RECORD_HEADER))[0] = self.rule.sign * v
-                    (<uint64_t *>(<char *>r + RECORD_HEADER))[1] = tag_of(&self.standing)
-                self.ring.publish(False)
-                self.rule.unlock(self.bracket, rung)
-                if urgent:
-                    self.ring.call_reader()
+            v = self.rule.seen(&self.standing, self.last_value)
+            self.rule.lock(self.bracket, rung)
+            if self.rule.judge_locked(self.bracket, rung, &self.standing, v, False) < 0:
+                # The rung is full: the trial ends as if it had not reached it.
+                self.ring.pending -= 16
+                r.size = RECORD_HEADER
+                r.flags = <uint8_t>flags
+            else:
+                (<double *>(<char *>r + RECORD_HEADER))[0] = self.rule.sign * v
+                (<uint64_t *>(<char *>r + RECORD_HEADER))[1] = tag_of(&self.standing)
+            self.ring.publish(False)
+            self.rule.unlock(self.bracket, rung)
+            if urgent:
+                self.ring.call_reader()
         else:
             self.ring.publish(urgent)
+        # Behind the record: whoever finds this process dead in between finds the trial's end in the ring.
+        ft_store(&self.ring.h.busy_trial, 0)
+        self.life = 0
         return True
 
     def note(self, int kind, bytes payload=b"", bint urgent=False, int flags=0):
         """A record of another kind about the trial that runs. False when the ring is full."""
+        self.leave_child()
+        if not self.ring.write(kind, self.trial, self.iteration, payload, flags, urgent):
+            return False
         if kind == K_ERROR:
             ft_store(&self.ring.h.busy_trial, 0)
-        return self.ring.write(kind, self.trial, self.iteration, payload, flags, urgent)
+            self.life = 0
+        return True
 
     def resume(self, uint32_t trial, uint32_t iteration, double started, double base_total, int rung, int strikes,
-               double best, uint32_t ask_from, bint runs=True):
+               double best, uint64_t life, uint32_t ask_from, bint runs=True):
         """Make a suspended trial the one that runs again: its counters as they were, the next report to ask at.
 
         With ``runs=False`` it is only left for good: nobody is told that it runs here.
         """
+        self.life = life
+        self.away.discard(life)
+        self.told_to_stop = False
         self.trial = trial
         self.iteration = iteration
         self.started = started
@@ -196,15 +328,23 @@ cdef class Reporter:
             ft_store(&self.ring.h.busy_trial, <uint64_t>trial + 1)
 
     def suspend(self):
-        """(trial, iteration, started, base_total, rung, strikes, best): what :meth:`resume` needs to make it run again."""
+        """(trial, iteration, started, base_total, rung, strikes, best, life): what :meth:`resume` needs to make it run
+        again."""
+        self.leave_child()
         ft_store(&self.ring.h.busy_trial, 0)
         cdef double sign = 1.0 if self.rule is None else self.rule.sign
-        return (self.trial, self.iteration, self.started, self.base_total, self.standing.rung, self.standing.strikes,
-                sign * self.standing.best)
+        told = (self.trial, self.iteration, self.started, self.base_total, self.standing.rung, self.standing.strikes,
+                sign * self.standing.best, self.life)
+        if self.life:
+            self.away.add(self.life)
+        self.life = 0
+        return told
 
     def mute(self, bint on):
         """While this is on, nothing is written and every report is answered with STOP: a trial is being left."""
         self.muted = on
+        if not on:
+            self.life = 0
 
     def turn_in(self, double seconds):
         """The first report after this time is answered with TURN."""
@@ -217,7 +357,8 @@ cdef class Reporter:
     # -- reports ----------------------------------------------------------------------------------------------------
 
     def report(self, dict metrics not None):
-        """Write one report of plain numbers. CONTINUE, STOP, WAIT, TURN, or NOT_PLAIN, FULL, MISSING (nothing written)."""
+        """Write one report of plain numbers. CONTINUE, STOP, WAIT, TURN, or NOT_PLAIN, FULL, MISSING, GONE (nothing
+        written)."""
         cdef Schema s = self.schema
         cdef int code = NOT_PLAIN_
         if s is None or not self.matches(s, metrics):
@@ -233,12 +374,14 @@ cdef class Reporter:
         The checkpoint's record and the report's become visible together or not at all.
         """
         cdef int code = NOT_PLAIN_
+        cdef bytes saved = checkpoint.encode() if type(checkpoint) is str else checkpoint
+        cdef int held = F_HELD if type(checkpoint) is bytes else 0
+        cdef bint has_extra = bool(extra)
         cdef Schema s = self.learn(numbers, &code)
         if s is None:
             return code
-        return self.commit(s, PyBytes_AS_STRING(extra_json) if extra else NULL, len(extra_json) if extra else 0,
-                           checkpoint.encode() if type(checkpoint) is str else checkpoint,
-                           F_HELD if type(checkpoint) is bytes else 0)
+        return self.commit(s, PyBytes_AS_STRING(extra_json) if has_extra else NULL, len(extra_json) if has_extra else 0,
+                           saved, held)
 
     cdef bint matches(self, Schema s, dict metrics) except -1:
         """Copy the values if the keys are the very objects of ``s`` in its order and the kinds are the same."""
@@ -305,29 +448,22 @@ cdef class Reporter:
                 raise MemoryError()
             self.values = grown
             self.room = s.n
-        self.matches(s, metrics)
         self.schema = s
+        if not self.matches(s, metrics):           # another thread has changed the dict meanwhile
+            return self.learn(metrics, code)
         return s
 
     cdef Schema announce(self, tuple keys, bytes kinds):
         """Give a set of metric names a number and tell the reader. None when the ring is full."""
-        cdef int number = <int>len(self.schemas)
-        if number > 65000:
+        if len(self.schemas) > 65000:
             raise ValueError("more than 65,000 different sets of metric names were reported; are keys made up per step?")
-        cdef Schema s = Schema(keys, kinds, number)
-        text = '{"keys":[' + ",".join(quoted(k) for k in keys) + '],"kinds":"' + kinds.decode() + '"}'
-        cdef bytes payload = text.encode()
+        cdef Schema s = Schema(keys, kinds, 0)
+        cdef tuple names = (keys, kinds)
+        cdef bytes payload = ('{"keys":[' + ",".join([quoted(k) for k in keys]) + '],"kinds":"' + kinds.decode() + '"}').encode()
         cdef Record *r
         cdef uint32_t size = padded(RECORD_HEADER + len(payload))
         if size > self.ring.capacity // 2:
             raise ValueError(f"the names of the metrics take {size} bytes; the most is {self.ring.capacity // 2}")
-        r = self.ring.reserve(size)
-        if r == NULL:
-            return None
-        memset(r, 0, size)
-        fill(r, size, K_SCHEMA, 0, number, self.trial, self.iteration, 0.0)
-        memcpy(<char *>r + RECORD_HEADER, PyBytes_AS_STRING(payload), len(payload))
-        self.ring.publish(False)
         if self.metric in keys:
             s.metric = keys.index(self.metric)
         if self.time_attr in keys:
@@ -337,7 +473,18 @@ cdef class Reporter:
             raise MemoryError()
         for i, key in enumerate(self.limit_keys):
             s.limits[i] = keys.index(key) if key in keys else -1
-        self.schemas[(keys, kinds)] = s
+        # From here on no other thread has a turn: each number is told once, and known to all as soon as it is told.
+        if names in self.schemas:
+            return self.schemas[names]
+        r = self.ring.reserve(size)
+        if r == NULL:
+            return None
+        s.number = <int>len(self.schemas)
+        memset(r, 0, size)
+        fill(r, size, K_SCHEMA, 0, s.number, self.trial, self.iteration, 0.0)
+        memcpy(<char *>r + RECORD_HEADER, PyBytes_AS_STRING(payload), len(payload))
+        self.ring.publish(False)
+        self.schemas[names] = s
         return s
 
     cdef double clock(self, int kind, int column, double now, uint32_t step) noexcept nogil:
@@ -365,9 +512,14 @@ cdef class Reporter:
         cdef char *p
         cdef double now
         cdef int decision, rung = -1, failed = 0, flags
-        cdef bint urgent
+        cdef uint64_t life = ft_get_life()
+        cdef bint urgent, owner = life == 0
+        if life != 0 and life != self.life:        # its trial has ended since this thread looked
+            return GONE_
         if self.muted:
             return 1
+        if self.forks != ft_get_forks():
+            self.leave_child()
         if self.strict and s.metric < 0:
             return MISSING_
         if checkpoint is not None:
@@ -377,62 +529,68 @@ cdef class Reporter:
         if n_extra + n_path + 8 * s.n + 96 > <Py_ssize_t>ring.capacity // 2:
             raise ValueError(f"one report of {n_extra + n_path + 8 * s.n} bytes is too large; "
                              f"the most is {ring.capacity // 2 - 96} bytes")
-        with nogil:
-            if path != NULL:
-                r = ring.reserve(first)
-                if r == NULL:
-                    return FULL_
-                memset(<char *>r + first - 8, 0, 8 if n_path else 0)
-                memcpy(<char *>r + RECORD_HEADER, path, n_path)
-                fill(r, first, K_CHECKPOINT, held, padding_of(K_CHECKPOINT, held, first, n_path), self.trial, step,
-                     ring_now(ring))
-                r = ring.reserve_at(ring.pending, size)
-            else:
-                r = ring.reserve(size)
+        if path != NULL:
+            r = ring.reserve(first)
             if r == NULL:
                 return FULL_
-            now = ring_now(ring)
-            decision = self.decide(s, now, step, &rung, &failed)
-            p = <char *>r + RECORD_HEADER
-            memcpy(p, self.values, 8 * s.n)
-            p += 8 * s.n
-            flags = decision | (F_JUDGED if rung >= 0 else 0) | (F_EXTRA if extra != NULL else 0)
-            if rung >= 0:
-                (<uint64_t *>p)[0] = tag_of(&self.standing)
-                p += 8
-            else:
-                size -= 8
-                ring.pending -= 8
-            if extra != NULL:
-                memset(p + tail - 8, 0, 8)
-                (<uint32_t *>p)[0] = <uint32_t>n_extra
-                memcpy(p + 4, extra, n_extra)
-            fill(r, size, K_REPORT, flags, s.number, self.trial, step, now)
-            urgent = decision == 2 or ring.pending - ring.h.released > ring.capacity >> 1
-            ring.publish(False)
-            if rung >= 0:
-                self.rule.unlock(self.bracket, rung)
-                self.aim()
-            if urgent:
-                ring.call_reader()
-            self.iteration = step
-            self.reports += 1
-            self.has_last = s.metric >= 0
-            if self.has_last:
-                self.last_value = self.values[s.metric]
-                self.last_t = self.clock(self.clock_kind, s.clock, now, step)
-        if decision == 0 and now >= self.turn_at:
+            memset(<char *>r + first - 8, 0, 8 if n_path else 0)
+            memcpy(<char *>r + RECORD_HEADER, path, n_path)
+            fill(r, first, K_CHECKPOINT, held, padding_of(K_CHECKPOINT, held, first, n_path), self.trial, step,
+                 ring_now(ring))
+            r = ring.reserve_at(ring.pending, size)
+        else:
+            r = ring.reserve(size)
+        if r == NULL:
+            return FULL_
+        now = ring_now(ring)
+        decision = self.decide(s, now, step, owner, &rung, &failed)
+        p = <char *>r + RECORD_HEADER
+        memcpy(p, self.values, 8 * s.n)
+        p += 8 * s.n
+        flags = decision | (F_JUDGED if rung >= 0 else 0) | (F_EXTRA if extra != NULL else 0)
+        if rung >= 0:
+            (<uint64_t *>p)[0] = tag_of(&self.standing)
+            p += 8
+        else:
+            size -= 8
+            ring.pending -= 8
+        if extra != NULL:
+            memset(p + tail - 8, 0, 8)
+            (<uint32_t *>p)[0] = <uint32_t>n_extra
+            memcpy(p + 4, extra, n_extra)
+        fill(r, size, K_REPORT, flags, s.number, self.trial, step, now)
+        urgent = decision == 2 or ring.pending - ring.h.released > ring.capacity >> 1
+        ring.publish(False)
+        if rung >= 0:
+            self.rule.unlock(self.bracket, rung)
+            self.aim()
+        if urgent:
+            ring.call_reader()
+        self.iteration = step
+        self.reports += 1
+        self.told_to_stop = decision == 1
+        self.has_last = s.metric >= 0
+        if self.has_last:
+            self.last_value = self.values[s.metric]
+            self.last_t = self.clock(self.clock_kind, s.clock, now, step)
+        if decision == 0 and owner and now >= self.turn_at:
             return 3
         if failed:
             raise OverflowError(f"a rung is full: {self.rule.capacity} trials have reached it")
         return decision
 
-    cdef int decide(self, Schema s, double now, uint32_t step, int *judged, int *failed) noexcept nogil:
-        """CONTINUE, STOP or WAIT. With ``judged`` >= 0 that rung's lock is held until the record is published."""
+    cdef int decide(self, Schema s, double now, uint32_t step, bint owner, int *judged, int *failed) noexcept nogil:
+        """CONTINUE, STOP or WAIT. With ``judged`` >= 0 that rung's lock is held until the record is published.
+
+        A trial that was told to stop, in whatever thread, is told so again. Only the ``owner`` can wait for an answer of
+        the loop, which may be to leave the trial here for a while: other threads' reports wait for its next one.
+        """
         cdef int i, rung, decision
         cdef double t, v = 0.0
         if self.rule is not None and s.metric >= 0:
             v = self.rule.seen(&self.standing, self.values[s.metric])
+        if self.told_to_stop:
+            return 1
         for i in range(self.n_limits):
             if self.clock(self.limit_kinds[i], s.limits[i], now, step) >= self.limit_values[i]:
                 return 1
@@ -441,7 +599,8 @@ cdef class Reporter:
         if ft_load(&self.ring.h.stop_trial) == <uint64_t>self.trial + 1:
             return 1
         if step >= self.ask_from:
-            return 2
+            self.unasked = not owner
+            return 2 if owner else 0
         if self.rule is None or s.metric < 0:
             return 0
         t = self.clock(self.clock_kind, s.clock, now, step)
@@ -469,6 +628,7 @@ cdef enum:
     NOT_PLAIN_ = -1
     FULL_ = -2
     MISSING_ = -3
+    GONE_ = -4
 
 
 cdef int clock_kind(str key):

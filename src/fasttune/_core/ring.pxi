@@ -17,6 +17,12 @@
 #   read      written by the reader: everything below has been folded
 #   released  written by the reader after the journal's commit: space below may be overwritten
 # The file outlives its processes: records between the journal's last position and head are what the dead left behind.
+#
+# Behind the records lie their seals, where the ring has room for them: one uint32 per 16 bytes of records (no two
+# records begin within 16 bytes), a hash of the record, its position and the ring's epoch. A page that the disk never got,
+# one of an earlier lap, a flipped bit: none of them is taken for a record by whoever reads the file after a power cut.
+# The seals lie apart so that records stay contiguous: the journal gets them as they are. Price: 5 ns for a report of two
+# metrics (`benchmarks/bench_core.py`).
 
 cdef extern from *:
     """
@@ -77,6 +83,28 @@ cdef extern from *:
     static int ft_adopt_orphans(void) { return 0; }
     #endif
     static int ft_ring_bell(int fd) { uint64_t one = 1; return (int)write(fd, &one, 8); }
+
+    /* Multiply-and-fold over pairs of words, the step of wyhash (Wang Yi, 2019). `size` is a multiple of 8. Against
+       accidents, not against people who mean harm. Never 0: a page of zeros seals nothing. */
+    static inline uint64_t ft_fold(uint64_t a, uint64_t b) {
+        __uint128_t r = (__uint128_t)a * b;
+        return (uint64_t)r ^ (uint64_t)(r >> 64);
+    }
+    static inline uint32_t ft_seal(const char *p, uint32_t size, uint64_t position, uint64_t salt) {
+        const uint64_t c0 = 0xa0761d6478bd642fULL, c1 = 0xe7037ed1a0b428dbULL;
+        uint64_t w[2], h = salt ^ position ^ c0;
+        uint32_t i;
+        for (i = 0; i + 16 <= size; i += 16) {
+            memcpy(w, p + i, 16);
+            h = ft_fold(w[0] ^ c1, w[1] ^ h);
+        }
+        if (i < size) {
+            memcpy(w, p + i, 8);
+            h = ft_fold(w[0] ^ c1, h ^ c0);
+        }
+        h = ft_fold(h ^ position, c0 ^ size);
+        return (uint32_t)(h ^ h >> 32) ? (uint32_t)(h ^ h >> 32) : 1;
+    }
     """
     double ft_monotonic() noexcept nogil
     uint64_t ft_load(uint64_t *p) noexcept nogil
@@ -88,19 +116,21 @@ cdef extern from *:
     void ft_sleep_on(uint64_t *word, uint32_t seen, double seconds) noexcept nogil
     void ft_wake(uint64_t *word) noexcept nogil
     int ft_ring_bell(int fd) noexcept nogil
+    uint32_t ft_seal(const char *p, uint32_t size, uint64_t position, uint64_t salt) noexcept nogil
     int ft_die_with_parent() noexcept nogil
     int ft_adopt_orphans() noexcept nogil
     int sched_yield() noexcept nogil
 
 
 cdef enum:
-    RING_MAGIC = 0x46545249    # "FTRI"
+    RING_MAGIC = 0x46545232    # "FTR2": seals behind the records
     RING_HEADER = 4096         # bytes before the records
     RECORD_HEADER = 24
+    LARGEST_RING = 1 << 28     # no file that says more is ours
 
 cdef enum:
     K_PAD = 0          # skip to the ring's end
-    K_START = 1        # a trial begins: payload uint32 pid, uint32 attempt
+    K_START = 1        # a trial begins: payload uint32 pid, uint32 changes, float64 seconds before
     K_REPORT = 2
     K_SCHEMA = 3       # payload JSON {"keys": [...], "kinds": "fib"}
     K_END = 4          # a trial ended; flags say how
@@ -145,6 +175,7 @@ PAUSE = 3
 NOT_PLAIN = -1    # nothing written: a value is not a plain number
 FULL = -2         # nothing written: the ring must be drained first
 MISSING = -3      # nothing written: the metric of the run is not in the report
+GONE = -4         # nothing written: the trial that this thread belongs to does not run (any more)
 
 KIND_START = K_START
 KIND_REPORT = K_REPORT
@@ -182,6 +213,18 @@ cdef inline uint32_t padded(Py_ssize_t nbytes) noexcept nogil:
     return <uint32_t>((nbytes + 7) & ~7)
 
 
+cdef inline uint32_t sealed_bytes(const Record *r) noexcept nogil:
+    """What of a record is under its seal: all of it, or of a pad, which has no contents, the first 8 bytes."""
+    return 8 if r.kind == K_PAD else r.size
+
+
+cdef inline uint64_t salt_of(const RingHeader *h) noexcept nogil:
+    """Makes the seals of one ring differ from those of another."""
+    cdef uint64_t bits
+    memcpy(&bits, &h.epoch, 8)
+    return bits ^ h.capacity << 32
+
+
 cdef inline double ring_now(Ring ring) noexcept nogil:
     """Unix time of the run's clock, or the time at which it is held."""
     return ring.held if ring.holds else ring.epoch + ft_monotonic()
@@ -195,8 +238,9 @@ cdef inline int padding_of(int kind, int flags, uint32_t size, Py_ssize_t n) noe
 cdef class Ring:
     """Single-writer single-reader records in a shared buffer.
 
-    ``buffer`` is writable, of 4,096 header bytes plus a power of two; it is kept alive by the ring. ``create=True``
-    writes a fresh header, ``create=False`` opens what is there and raises ValueError if it is no ring.
+    ``buffer`` is writable, of 4,096 header bytes plus a power of two, and a quarter of that for seals if the records are to
+    be sealed (:meth:`nbytes`); it is kept alive by the ring. ``create=True`` writes a fresh header, ``create=False`` opens
+    what is there and raises ValueError if it is no ring.
     One process writes, one process (or the same) reads; neither side ever takes a lock.
     """
 
@@ -204,8 +248,12 @@ cdef class Ring:
         PyObject_GetBuffer(buffer, &self.view, PyBUF_WRITABLE | PyBUF_SIMPLE)
         self.has_view = True
         cdef Py_ssize_t capacity = self.view.len - RING_HEADER
+        cdef bint sealed = capacity > 0 and capacity & (capacity - 1) and capacity % 5 == 0
+        if sealed:
+            capacity = capacity // 5 * 4
         if capacity < 4096 or capacity & (capacity - 1):
-            raise ValueError(f"a ring's buffer must be 4096 bytes plus a power of two >= 4096, got {self.view.len}")
+            raise ValueError("a ring's buffer must be 4096 bytes plus a power of two >= 4096, and perhaps a quarter of that "
+                             f"for seals, got {self.view.len}")
         self.h = <RingHeader *>self.view.buf
         self.data = <char *>self.view.buf + RING_HEADER
         self.bell_fd = bell_fd
@@ -222,10 +270,18 @@ cdef class Ring:
             raise ValueError("the ring's header is damaged: a position is not between two records")
         self.capacity = self.h.capacity
         self.epoch = self.h.epoch
+        if sealed:
+            self.seals = <uint32_t *>(self.data + self.capacity)
+            self.salt = salt_of(self.h)
 
     def __dealloc__(self):
         if self.has_view:
             PyBuffer_Release(&self.view)
+
+    @staticmethod
+    def nbytes(Py_ssize_t capacity):
+        """Bytes of the buffer of a ring that holds ``capacity`` bytes of sealed records."""
+        return RING_HEADER + capacity + capacity // 4
 
     # -- the writer's side ------------------------------------------------------------------------------------------
 
@@ -251,6 +307,13 @@ cdef class Ring:
         return <Record *>(self.data + offset)
 
     cdef void publish(self, bint urgent) noexcept nogil:
+        cdef uint64_t at = self.h.head
+        cdef const Record *r
+        if self.seals != NULL:
+            while at < self.pending:
+                r = <const Record *>(self.data + (at & (self.capacity - 1)))
+                self.seals[(at & (self.capacity - 1)) >> 4] = ft_seal(<const char *>r, sealed_bytes(r), at, self.salt)
+                at += r.size
         ft_store(&self.h.head, self.pending)
         if urgent:
             self.call_reader()
@@ -350,12 +413,6 @@ cdef class Ring:
                     ft_sleep_on(&self.h.bell, seen, seconds)
                 ft_store(&self.h.reader_asleep, 0)
         return ft_load(&self.h.head) != self.h.read
-
-    def rewind(self, uint64_t position):
-        """Read again from ``position`` on: what a journal that was cut off still needs. ValueError if it is gone."""
-        if position > self.h.head or self.h.head - position > self.capacity or position & 7:
-            raise ValueError(f"position {position} is not in the ring ({self.h.released} to {self.h.head})")
-        self.h.read = position
 
     # -- trials to run: taken by the worker, given and taken back by the loop -----------------------------------------
 
@@ -489,17 +546,64 @@ def decode(data):
     return out
 
 
-def whole_records(data):
-    """How many bytes of ``data`` are whole records; less than all of it when it is damaged."""
-    cdef const unsigned char[::1] view = data
-    cdef Py_ssize_t at = 0, n = view.shape[0]
+def read_ring(buffer, uint64_t position):
+    """What a ring's file holds behind ``position``, for whoever opens it when its writer has gone: ([(position behind, records
+    as bytes)], why it ends early or ""). Writes nothing, and trusts nothing: only records whose seal is theirs count.
+
+    ``buffer`` may be read-only and of any length; pads are left out.
+    """
+    cdef Py_buffer view
+    cdef const RingHeader *h
+    cdef const char *data
+    cdef const uint32_t *seals
     cdef const Record *r
-    while at < n:
-        r = <const Record *>&view[at]
-        if not is_whole(r, n - at):
-            break
-        at += r.size
-    return at
+    cdef uint64_t capacity, head, salt, at = position, offset, start, end
+    cdef list entries = []
+    PyObject_GetBuffer(buffer, &view, PyBUF_SIMPLE)
+    try:
+        if view.len < RING_HEADER:
+            return entries, "it is shorter than its header"
+        h = <const RingHeader *>view.buf
+        capacity, head, salt = h.capacity, h.head, salt_of(h)
+        if h.magic != RING_MAGIC:
+            return entries, "its header is damaged, or of another version of fasttune"
+        if capacity < 4096 or capacity & (capacity - 1) or capacity > LARGEST_RING:
+            return entries, f"its header is damaged: it cannot hold {capacity} bytes"
+        if <uint64_t>view.len < RING_HEADER + capacity + capacity // 4:
+            return entries, "the file is cut off"
+        if head & 7 or position & 7:
+            return entries, "its header is damaged: a position is not between two records"
+        if head < position:
+            return entries, f"it is older than the journal: it ends at {head}, the journal at {position}"
+        if head - position > capacity:
+            return entries, f"the journal is older than it: what came behind {position} has been overwritten"
+        data = <const char *>view.buf + RING_HEADER
+        seals = <const uint32_t *>(data + capacity)
+        while at < head:
+            start = at
+            end = at + capacity - (at & (capacity - 1))       # the ring's end
+            if end > head:
+                end = head
+            r = NULL
+            while at < end:
+                offset = at & (capacity - 1)
+                r = <const Record *>(data + offset)
+                if not is_whole(r, end - at) or seals[offset >> 4] != ft_seal(<const char *>r, sealed_bytes(r), at, salt):
+                    if at > start:
+                        entries.append((at, PyBytes_FromStringAndSize(data + (start & (capacity - 1)), at - start)))
+                    return entries, f"it is damaged at byte {RING_HEADER + offset}, {head - at} bytes before its end"
+                if r.kind == K_PAD:
+                    break
+                at += r.size
+            if at > start:
+                entries.append((at, PyBytes_FromStringAndSize(data + (start & (capacity - 1)), at - start)))
+            if at < end:                                      # a pad
+                at = end
+                if entries:
+                    entries[len(entries) - 1] = (at, entries[len(entries) - 1][1])
+        return entries, ""
+    finally:
+        PyBuffer_Release(&view)
 
 
 def without_held(data):

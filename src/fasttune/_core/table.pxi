@@ -66,8 +66,26 @@ cdef int check_report(const Record *r, int n_values, Py_ssize_t end) except -1:
 
 
 cdef inline void keep_judgement(TrialRow *row, uint64_t tag) noexcept nogil:
-    row.rung = <int16_t>(tag & 0xFF)
-    row.strikes = <uint16_t>(tag >> 56)
+    row.rung = <int8_t>(tag & 0xFF)
+    row.strikes = <uint8_t>(tag >> 56)
+
+
+cdef uint64_t ALWAYS_TOLD = (<uint64_t>1 << K_ERROR) | (<uint64_t>1 << K_EXCEPTION) | (<uint64_t>1 << K_CHECKPOINT) \
+    | (<uint64_t>1 << K_PAUSED) | (<uint64_t>1 << K_CONFIGS) | (<uint64_t>1 << K_CONFIG) \
+    | (<uint64_t>1 << K_META) | (<uint64_t>1 << K_REQUEUED) | (<uint64_t>1 << K_CHANGED)
+
+cdef uint64_t OF_A_TRIAL = (<uint64_t>1 << K_START) | (<uint64_t>1 << K_REPORT) | (<uint64_t>1 << K_END) \
+    | (<uint64_t>1 << K_ERROR) | (<uint64_t>1 << K_EXCEPTION) | (<uint64_t>1 << K_CHECKPOINT) \
+    | (<uint64_t>1 << K_PAUSED) | (<uint64_t>1 << K_RESUMED) | (<uint64_t>1 << K_REQUEUED) \
+    | (<uint64_t>1 << K_CHANGED) | (<uint64_t>1 << K_CHOSEN)
+
+cdef enum:
+    MOST_AT_ONCE = 1 << 16    # trials that one record of constant configs, which take no bytes, may announce
+
+
+cdef inline bint is_of_trial(const Record *r) noexcept nogil:
+    """The record is about a trial that has to be there."""
+    return r.kind < 64 and OF_A_TRIAL >> r.kind & 1
 
 
 cdef class TrialTable:
@@ -182,131 +200,167 @@ cdef class TrialTable:
         memcpy(self.pool + row.at, values, n * sizeof(double))
         return 0
 
-    def apply(self, data, int source, uint64_t watch=0):
+    def apply(self, data, int source, uint64_t watch=0, list unfit=None, bint recovered=False):
         """Fold records in. Returns those whose kind is a bit of ``watch``, and all that need somebody's answer.
 
         As tuples (kind, trial, flags, step, time, detail): for reports detail is (schema number, values, extra JSON
         or None), for texts the text, for the rest the payload. The bit of KIND_CHECKPOINT, whose records are always
-        returned, stands for the reports that checkpoints belong to. Raises IllegalTransition, or ValueError with the
-        offset of a damaged record; everything before it has been folded.
+        returned, stands for the reports that checkpoints belong to.
+
+        A record that does not fit changes nothing. Without ``unfit`` it raises IllegalTransition, or ValueError with the
+        offset of a damaged record; everything before it has been folded. With it, the record is left out and
+        (offset, size, trial or -1, why) is appended; the rest is folded. ``recovered`` records come from a ring whose
+        journal may have lost its end: a trial that began on what the journal does not hold does not fit.
         """
         cdef const unsigned char[::1] view = data
-        cdef Py_ssize_t at = 0, n = view.shape[0]
+        cdef Cursor place
         cdef const Record *r
-        cdef const char *payload
-        cdef TrialRow *row
-        cdef Schema s = None
-        cdef int local_of_s = -1, number = 0
-        cdef double value
-        cdef list numbers = self.maps.setdefault(source, [])
         cdef list out = []
-        cdef uint64_t always = (<uint64_t>1 << K_ERROR) | (<uint64_t>1 << K_EXCEPTION) | (<uint64_t>1 << K_CHECKPOINT) \
-            | (<uint64_t>1 << K_PAUSED) | (<uint64_t>1 << K_CONFIGS) | (<uint64_t>1 << K_CONFIG) \
-            | (<uint64_t>1 << K_META) | (<uint64_t>1 << K_REQUEUED) | (<uint64_t>1 << K_CHANGED)
-        cdef uint64_t seen = watch | always
-        cdef uint64_t about_a_trial = (<uint64_t>1 << K_START) | (<uint64_t>1 << K_REPORT) | (<uint64_t>1 << K_END) \
-            | (<uint64_t>1 << K_ERROR) | (<uint64_t>1 << K_EXCEPTION) | (<uint64_t>1 << K_CHECKPOINT) \
-            | (<uint64_t>1 << K_PAUSED) | (<uint64_t>1 << K_RESUMED) | (<uint64_t>1 << K_REQUEUED) \
-            | (<uint64_t>1 << K_CHANGED) | (<uint64_t>1 << K_CHOSEN)
-        while at < n:
-            r = <const Record *>&view[at]
-            check_record(r, at, n)
-            at += r.size
+        place.begin = place.at = 0
+        while True:
+            try:
+                self.fold_records(view, &place, source, watch | ALWAYS_TOLD, watch, recovered, out)
+                return out
+            except (ValueError, IndexError) as error:
+                if unfit is None:
+                    raise
+                r = <const Record *>&view[place.begin]
+                if place.at == place.begin:          # where the next record begins is not known either
+                    place.at = view.shape[0]
+                    unfit.append((place.begin, place.at - place.begin, -1, str(error)))
+                else:
+                    unfit.append((place.begin, place.at - place.begin, <int64_t>r.trial if is_of_trial(r) else -1, str(error)))
+
+    cdef int fold_records(self, const unsigned char[::1] view, Cursor *place, int source, uint64_t told, uint64_t watch,
+                          bint recovered, list out) except -1:
+        """Fold the records from ``place`` on; at an error ``place.begin`` is the record that does not fit, and has changed
+        nothing."""
+        cdef Py_ssize_t n = view.shape[0]
+        cdef const Record *r
+        cdef Schema s = None
+        cdef int local_of_s = -1
+        cdef list numbers = self.maps.setdefault(source, [])
+        while place.at < n:
+            place.begin = place.at
+            r = <const Record *>&view[place.at]
+            check_record(r, place.at, n)
+            place.at += r.size
             if r.kind == K_PAD:
                 continue
-            payload = <const char *>r + RECORD_HEADER
             if r.kind > K_CHOSEN:
-                raise ValueError(f"damaged record before byte {at}: there is no kind {r.kind}")
-            if <Py_ssize_t>r.trial >= self.n and about_a_trial >> r.kind & 1:
-                raise ValueError(f"damaged record before byte {at}: trial {r.trial} of {self.n}")
+                raise ValueError(f"damaged record before byte {place.at}: there is no kind {r.kind}")
+            if <Py_ssize_t>r.trial >= self.n and is_of_trial(r):
+                raise ValueError(f"damaged record before byte {place.at}: trial {r.trial} of {self.n}")
             if r.kind == K_REPORT:
                 if r.schema != local_of_s:
                     if r.schema >= len(numbers):
-                        raise ValueError(f"damaged record before byte {at}: metric names {r.schema} were never told")
-                    number = numbers[r.schema]
-                    s = <Schema>self.schemas[number]
+                        raise ValueError(f"damaged record before byte {place.at}: metric names {r.schema} were never told")
+                    s = <Schema>self.schemas[numbers[r.schema]]
                     local_of_s = r.schema
-                check_report(r, s.n, at)
-                row = self.row(r.trial)
-                if row.status != S_RUNNING:
-                    raise IllegalTransition(r.trial, STATUSES[row.status], r.kind)
-                self.keep_values(row, number, <const double *>payload)
-                row.iteration = r.step
-                row.previous = row.time
-                row.time = r.time
-                row.away += row.away_since
-                row.away_since = 0.0
-                if s.metric >= 0:
-                    row.value = value = (<const double *>payload)[s.metric]
-                    if value < row.low or row.low != row.low:
-                        row.low = value
-                    if value > row.high or row.high != row.high:
-                        row.high = value
-                if r.flags & F_EXTRA:
-                    self.extras[r.trial] = extra_of(r, s.n)
-                elif self.extras:
-                    self.extras.pop(r.trial, None)
-                if r.flags & F_JUDGED:
-                    keep_judgement(row, (<const uint64_t *>payload)[s.n])
-                    self.judgements += 1
-                self.reports += 1
+                self.fold_report(r, s, source, place.at)
                 if watch >> K_REPORT & 1 or r.flags & F_DECISION == 2 or (
-                        watch >> K_CHECKPOINT & 1 and row.saved == r.step):
-                    values = tuple([(<const double *>payload)[j] for j in range(s.n)])
-                    out.append((K_REPORT, r.trial, r.flags, r.step, r.time, (number, values, extra_of(r, s.n))))
+                        watch >> K_CHECKPOINT & 1 and self.rows[r.trial].saved == r.step):
+                    values = tuple([(<const double *>(<const char *>r + RECORD_HEADER))[j] for j in range(s.n)])
+                    out.append((K_REPORT, r.trial, r.flags, r.step, r.time, (s.number, values, extra_of(r, s.n))))
                 continue
-            if r.kind == K_START:
-                row = self.row(r.trial)
-                self.move(row, r.trial, r.kind)
-                row.source = source
-                row.started = row.time = row.previous = r.time
-                row.iteration = row.base_iteration = r.step
-                row.attempt += 1
-                row.ended = 0.0
-                row.base_total = row.away = row.away_since = 0.0
-                if r.size >= RECORD_HEADER + 16:
-                    row.pid = (<const uint32_t *>payload)[0]
-                    row.base_total = (<const double *>payload)[1]
-            elif r.kind == K_END:
-                if r.flags & F_JUDGED and r.size < RECORD_HEADER + 16:
-                    raise ValueError(f"damaged record before byte {at}: too short for a judgement")
-                row = self.row(r.trial)
-                self.move(row, r.trial, r.kind)
-                row.ended = r.time
-                row.outcome = r.flags
-                if r.flags & F_JUDGED:
-                    keep_judgement(row, (<const uint64_t *>payload)[1])
-                    self.judgements += 1
-            elif r.kind == K_ERROR:
-                row = self.row(r.trial)
-                self.move(row, r.trial, r.kind)
-                row.ended = r.time
-                row.failures += 1
-            elif r.kind == K_CHECKPOINT:
-                self.row(r.trial).saved = r.step
-            elif r.kind == K_PAUSED or r.kind == K_RESUMED or r.kind == K_REQUEUED or r.kind == K_CHANGED:
-                row = self.row(r.trial)
-                self.move(row, r.trial, r.kind)
-                if r.kind == K_PAUSED:
-                    row.paused = r.time
-                elif r.kind == K_RESUMED:
-                    row.away_since += r.time - row.paused
-            elif r.kind == K_SCHEMA:
-                try:
-                    self.intern(source, r.schema, PyBytes_FromStringAndSize(payload, r.size - RECORD_HEADER))
-                except ValueError as error:
-                    raise ValueError(f"before byte {at}: {error}") from None
-            elif r.kind == K_CONFIGS:
-                if r.trial != self.n or r.step > 0x7FFFFFFF:
-                    raise ValueError(f"before byte {at}: configs of trials from {r.trial} on came when there were {self.n} trials")
-                self.grow(r.step)
-            elif r.kind == K_CONFIG:
-                if r.trial != self.n:
-                    raise ValueError(f"before byte {at}: the config of trial {r.trial} came when there were {self.n} trials")
-                self.grow(1)
-            if seen >> r.kind & 1:
+            self.fold_other(r, source, place.at, recovered)
+            if told >> r.kind & 1:
                 out.append((r.kind, r.trial, r.flags, r.step, r.time, detail_of(r)))
-        return out
+        return 0
+
+    cdef int fold_report(self, const Record *r, Schema s, int source, Py_ssize_t end) except -1:
+        cdef const double *values = <const double *>(<const char *>r + RECORD_HEADER)
+        cdef TrialRow *row = self.row(r.trial)
+        cdef double value
+        check_report(r, s.n, end)
+        if row.status != S_RUNNING:
+            raise IllegalTransition(r.trial, STATUSES[row.status], r.kind)
+        if row.source != source:
+            raise ValueError(f"damaged record before byte {end}: trial {r.trial} runs in ring {row.source}, not in {source}")
+        self.keep_values(row, s.number, values)
+        row.iteration = r.step
+        row.previous = row.time
+        row.time = r.time
+        row.away += row.away_since
+        row.away_since = 0.0
+        if s.metric >= 0:
+            row.value = value = values[s.metric]
+            if value < row.low or row.low != row.low:
+                row.low = value
+            if value > row.high or row.high != row.high:
+                row.high = value
+        if r.flags & F_EXTRA:
+            self.extras[r.trial] = extra_of(r, s.n)
+        elif self.extras:
+            self.extras.pop(r.trial, None)
+        if r.flags & F_JUDGED:
+            keep_judgement(row, (<const uint64_t *>values)[s.n])
+            self.judgements += 1
+        self.reports += 1
+        return 0
+
+    cdef int fold_other(self, const Record *r, int source, Py_ssize_t end, bint recovered) except -1:
+        """Any record but a report."""
+        cdef const char *payload = <const char *>r + RECORD_HEADER
+        cdef TrialRow *row
+        if r.kind == K_START:
+            row = self.row(r.trial)
+            if recovered and r.size >= RECORD_HEADER + 16 and (<const uint32_t *>payload)[1] & 0xFFFF != row.changes:
+                raise ValueError(f"trial {r.trial} began on what is not in the journal")
+            self.move(row, r.trial, r.kind)
+            row.source = source
+            row.started = row.time = row.previous = r.time
+            row.iteration = row.base_iteration = r.step
+            row.attempt += 1
+            row.ended = 0.0
+            row.base_total = row.away = row.away_since = 0.0
+            if r.size >= RECORD_HEADER + 16:
+                row.pid = (<const uint32_t *>payload)[0]
+                row.base_total = (<const double *>payload)[1]
+        elif r.kind == K_END:
+            if r.flags & F_JUDGED and r.size < RECORD_HEADER + 16:
+                raise ValueError(f"damaged record before byte {end}: too short for a judgement")
+            row = self.row(r.trial)
+            self.move(row, r.trial, r.kind)
+            row.ended = r.time
+            row.outcome = r.flags
+            if r.flags & F_JUDGED:
+                keep_judgement(row, (<const uint64_t *>payload)[1])
+                self.judgements += 1
+        elif r.kind == K_ERROR:
+            row = self.row(r.trial)
+            self.move(row, r.trial, r.kind)
+            row.ended = r.time
+            row.failures += 1
+        elif r.kind == K_CHECKPOINT:
+            self.row(r.trial).saved = r.step
+        elif r.kind == K_PAUSED or r.kind == K_RESUMED:
+            row = self.row(r.trial)
+            self.move(row, r.trial, r.kind)
+            if r.kind == K_PAUSED:
+                row.paused = r.time
+            else:
+                row.away_since += r.time - row.paused
+        elif r.kind == K_REQUEUED or r.kind == K_CHANGED:
+            row = self.row(r.trial)
+            self.move(row, r.trial, r.kind)
+            row.changes += 1
+        elif r.kind == K_SCHEMA:
+            try:
+                self.intern(source, r.schema, PyBytes_FromStringAndSize(payload, r.size - RECORD_HEADER))
+            except ValueError as error:
+                raise ValueError(f"before byte {end}: {error}") from None
+        elif r.kind == K_CONFIGS:
+            if r.trial != self.n:
+                raise ValueError(f"before byte {end}: configs of trials from {r.trial} on came when there were {self.n} trials")
+            if r.step > MOST_AT_ONCE and r.step > r.size:
+                raise ValueError(f"before byte {end}: a record of {r.size} bytes announces {r.step} trials")
+            self.grow(r.step)
+        elif r.kind == K_CONFIG:
+            if r.trial != self.n:
+                raise ValueError(f"before byte {end}: the config of trial {r.trial} came when there were {self.n} trials")
+            self.grow(1)
+        return 0
 
     # -- looking ----------------------------------------------------------------------------------------------------
 
@@ -331,6 +385,7 @@ cdef class TrialTable:
     def iteration(self, Py_ssize_t i): return self.row(i).iteration
     def failures(self, Py_ssize_t i): return self.row(i).failures
     def attempt(self, Py_ssize_t i): return self.row(i).attempt
+    def changes(self, Py_ssize_t i): return self.row(i).changes
     def rung(self, Py_ssize_t i): return self.row(i).rung
     def strikes(self, Py_ssize_t i): return self.row(i).strikes
     def extremes(self, Py_ssize_t i): return self.row(i).low, self.row(i).high

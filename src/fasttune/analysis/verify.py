@@ -121,7 +121,7 @@ class Replay(ExperimentState):
         assert self.recorded.storage is not None
         entries = iter(self.recorded.storage.read())
         next(entries)  # the meta entry
-        self.replay(entries, SKIP)
+        self.replay(entries, SKIP, lambda _: self.recorded.leftovers)
         return [
             Difference(self.trial_id(i), step, NAMES[was], NAMES[now])
             for (i, step, now), was in zip(self.decided, recorded_answers(told), strict=True)

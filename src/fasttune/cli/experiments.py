@@ -126,16 +126,10 @@ def state_of(source: ExperimentRecords) -> str:
 
 def writer_of(path: str) -> str | None:
     """What is known of the process that writes an experiment; None when there is none."""
-    from fasttune.error import ExperimentLockedError
-    from fasttune.storage.recovery import ExperimentLock
+    from fasttune.storage.recovery import writer_of as pid_of
 
-    try:
-        ExperimentLock(path, reading=True).release()
-    except ExperimentLockedError as locked:
-        return str(locked).partition("written by ")[2].partition(":")[0]
-    except OSError:  # a folder that we may not write to: its writer is not known either
-        return None
-    return None
+    pid = pid_of(path)
+    return None if pid is None else f"process {pid or 'unknown'}"
 
 
 def updated(path: str) -> str:

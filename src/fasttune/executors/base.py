@@ -52,7 +52,7 @@ class Program:
     durable: bool = False  # a report waits until the disk has it
 
 
-Suspended = tuple[int, int, float, float, int, int, float]  # what Reporter.suspend() gives and resume() takes
+Suspended = tuple[int, int, float, float, int, int, float, int]  # what Reporter.suspend() gives and resume() takes
 
 
 class Job(NamedTuple):
@@ -67,6 +67,7 @@ class Job(NamedTuple):
     rung: int = -1
     checkpoint: str | bytes | None = None  # directory to go on from, or the checkpoint itself
     attempt: int = 0
+    changes: int = 0  # how often the journal had changed or requeued it
     name: str | None = None  # given names; None: the usual ones
     dirname: str | None = None
     ask_from: int | None = None  # report from which the loop must be asked; None: as ``Program.asks`` says

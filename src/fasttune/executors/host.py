@@ -193,6 +193,8 @@ class Host:
                 continue
             if self.leaving:
                 return
+            if reporter.unasked:
+                self._say_unasked()
             while not end(flags):
                 self.flush()
 
@@ -218,7 +220,7 @@ class Host:
             context.next_checkpoint = self._index_after(job.checkpoint)
         ask_from = self.ask_from if job.ask_from is None else job.ask_from
         while not reporter.begin(
-            job.trial, job.iteration, job.base_total, job.rung, ask_from, self.pid, job.attempt, *job.standing
+            job.trial, job.iteration, job.base_total, job.rung, ask_from, self.pid, job.changes, *job.standing
         ):
             self.flush()
         flags = _core.CONTINUE
@@ -239,6 +241,8 @@ class Host:
             return
         if self.leaving:
             return
+        if reporter.unasked:
+            self._say_unasked()
         while not reporter.end(flags, urgent):
             self.flush()
 
@@ -292,6 +296,7 @@ class Host:
         try:
             while True:
                 metrics = trainable.advance()
+                reporter.leave_child()  # before it saves anything
                 due = bool(metrics.get("should_checkpoint")) or (
                     frequency > 0 and trainable.iteration % frequency == 0
                 )
@@ -379,8 +384,22 @@ class Host:
         """A Ctrl-C of whoever runs the experiment. Workers get none: one raised there is the trial's own failure."""
         return isinstance(error, KeyboardInterrupt) and not self.alone
 
+    @staticmethod
+    def _say_unasked() -> None:
+        import warnings
+
+        warnings.warn(
+            "the last reports of a trial came from threads that it had started, and the scheduler (or stopper) of this run "
+            "is only asked by reports of the thread that called the trainable: it has not decided about them. Report "
+            "from there, too",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
     def failed(self, error: BaseException) -> None:
         """Record that the trial failed with ``error``: its traceback as text, and the exception if it can travel."""
+        if self.reporter.is_foreign:
+            end_child(self.reporter, error)
         text = failure_text(error).encode("utf-8", "backslashreplace")
         if len(text) > LONGEST_TEXT:
             text = text[: LONGEST_TEXT // 2] + b"\n[...]\n" + text[-LONGEST_TEXT // 2 :]
@@ -389,6 +408,16 @@ class Host:
             self.flush()
         while not self.reporter.note(_core.KIND_ERROR, text, True):
             self.flush()
+
+
+def end_child(reporter: _core.Reporter, error: BaseException) -> None:
+    """End this process, which a trial has forked, as Python ends one with that exception."""
+    import traceback
+
+    if isinstance(error, SystemExit):
+        reporter.leave_child(error.code if isinstance(error.code, int) else int(error.code is not None))
+    traceback.print_exception(error)
+    reporter.leave_child(1)
 
 
 def failure_text(error: BaseException) -> str:

@@ -13,10 +13,11 @@ from __future__ import annotations
 import math
 import mmap
 import os
+import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from fasttune import _core
@@ -24,6 +25,7 @@ from fasttune.error import StopTrial, TuneError
 from fasttune.executors.base import Answer, Batch, Death, Executor, Job, Program
 from fasttune.executors.host import Host
 from fasttune.executors.suspension import LEAVE, Suspension
+from fasttune.executors.threads import follow_threads
 
 RING_BYTES = 1 << 22
 SLICE_S = 0.02  # how long plain trials run before the loop gets its turn
@@ -54,12 +56,15 @@ class InlineExecutor(Executor):
         self._leaves_files = False
         self._memory: mmap.mmap | None = None
         self.in_trial = False  # the user's code runs: a Ctrl-C may end it where it is
+        # Held by the loop's thread but while the user's code runs: a thread of a trial that finds the ring full then
+        # drains it itself, because the loop's thread may be waiting for that very thread.
+        self._loop_lock = threading.RLock()
 
     def open(
         self, program: Program, epoch: float, rule: Any, drain: Callable[[], None], turn: Callable[[], None]
     ) -> None:
         os.makedirs(os.path.dirname(self._path), exist_ok=True)
-        self._memory = map_file(self._path, 4096 + RING_BYTES)
+        self._memory = map_file(self._path, _core.Ring.nbytes(RING_BYTES))
         self.ring = _core.Ring(self._memory, create=True, epoch=epoch)
         self._program = program
         self._drain = drain
@@ -78,6 +83,8 @@ class InlineExecutor(Executor):
         )
         if program.asks or program.pauses:
             self._suspension = Suspension(self.host)
+        follow_threads()
+        self._loop_lock.acquire()
 
     # -- work ----------------------------------------------------------------------------------------------------------
 
@@ -143,25 +150,35 @@ class InlineExecutor(Executor):
     # -- the turn ------------------------------------------------------------------------------------------------------
 
     def poll(self, timeout: float) -> list[Batch]:
-        outer = _core.current()
-        self.reporter.bind()
         self._slice_ends = time.monotonic() + SLICE_S
         self.reporter.turn_in(2 * SLICE_S)
         self.in_trial = True
         try:
-            if self._suspension is not None:
-                self._switch_around(self._suspension)
-            else:
-                self._run_plain()
+            with self._users_code():
+                if self._suspension is not None:
+                    self._switch_around(self._suspension)
+                else:
+                    self._run_plain()
         except StopTrial:  # of a trial that was about to begin or to end when the loop broke
             if self._broken is None:
                 raise
         finally:
             self.in_trial = False
-            self.reporter.unbind() if outer is None else outer.bind()
         if self._broken is not None:
             raise self._broken
         return self._take()
+
+    @contextmanager
+    def _users_code(self) -> Iterator[None]:
+        """In the block this thread runs trials; it may itself be in a trial of another run."""
+        outer = _core.binding()
+        self.reporter.bind()
+        self._loop_lock.release()
+        try:
+            yield
+        finally:
+            self._loop_lock.acquire()
+            _core.rebind(outer)
 
     def _enough(self) -> bool:
         return self._broken is not None or time.monotonic() >= self._slice_ends or self.ring.filled > 0.5
@@ -246,7 +263,8 @@ class InlineExecutor(Executor):
         """What goes wrong in the loop is no fault of the trial that it is called from: it is raised behind it. The trial is
         only left, whatever it does then: nothing is recorded of that, and it goes on when the run does."""
         try:
-            call()
+            with self._loop_lock:
+                call()
         except BaseException as error:
             self._broken = error
             self.host.leaving = True
@@ -290,6 +308,7 @@ class InlineExecutor(Executor):
         self._spans.clear()
         self._jobs.clear()
         self._end_suspended()
+        self.reporter.retire()
 
     def leave_files(self) -> None:
         self._leaves_files = True
@@ -304,6 +323,7 @@ class InlineExecutor(Executor):
         self._suspension = None
         del self.host, self.reporter, self.ring, self._drain
         self._memory = None  # unmapped when the last view of it has gone
+        self._loop_lock.release()
         if not self._leaves_files:
             remove_ring(self._path, whole)
 
@@ -314,12 +334,8 @@ class InlineExecutor(Executor):
             return
         self._ready.clear()
         self._dropped.clear()
-        outer = _core.current()
-        self.reporter.bind()
-        try:
+        with self._users_code():
             self._suspension.drop_all()
-        finally:
-            self.reporter.unbind() if outer is None else outer.bind()
 
 
 def remove_ring(path: str, whole: bool) -> None:

@@ -74,7 +74,7 @@ class ManualExecutor(Executor):
         if ask_from is None:
             ask_from = 0 if self._program.asks else _core.NEVER_ASK
         self._reporter.begin(
-            job.trial, job.iteration, job.base_total, job.rung, ask_from, 0, job.attempt, *job.standing
+            job.trial, job.iteration, job.base_total, job.rung, ask_from, 0, job.changes, *job.standing
         )
         self._keep(job.trial, ask_from)
         self._hand(job.trial, config)

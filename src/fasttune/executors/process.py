@@ -399,7 +399,7 @@ class ProcessExecutor(Executor):
             self._check_stillborn(slot, text)
             trial = slot.wire.up.busy_trial
             unstarted = [t for a, b in slot.given for t in range(a, b)]
-            if slot.job >= 0 and slot.job != trial:
+            if slot.job >= 0:  # it may have died before it began it
                 unstarted.append(slot.job)
             self._deaths.append(
                 Death(slot.source, trial, unstarted, sorted(slot.suspended), reason(slot.exit_code, text))

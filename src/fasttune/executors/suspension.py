@@ -60,9 +60,10 @@ class Suspension:
         self._was_paused = left is None
         if left is None:
             left = self.paused.pop(trial)
-            number, iteration, started, base_total, rung, strikes, best = left.counters
-            started += time.monotonic() - left.at  # what it was away does not count for time_total_s
-            left = left._replace(counters=(number, iteration, started, base_total, rung, strikes, best))
+            # what it was away does not count for time_total_s
+            number, iteration, started, base_total, rung, strikes, best, life = left.counters
+            started += time.monotonic() - left.at
+            left = left._replace(counters=(number, iteration, started, base_total, rung, strikes, best, life))
         self._become(left, answer.ask_from)
         left.green.switch(answer)
 

@@ -11,7 +11,8 @@ from fasttune import _core
 UP_BYTES = 1 << 22
 DOWN_BYTES = 1 << 19
 HEADER = 4096
-FILE_BYTES = 2 * HEADER + UP_BYTES + DOWN_BYTES
+UP_RING = _core.Ring.nbytes(UP_BYTES)  # sealed: it outlives its processes
+FILE_BYTES = UP_RING + HEADER + DOWN_BYTES
 CANNOT_LOAD = 77  # exit status of a worker that could not load the program
 
 
@@ -21,8 +22,8 @@ class Wire:
     def __init__(self, memory: mmap.mmap, *, create: bool, epoch: float = 0.0, bell_fd: int = -1) -> None:
         self.memory = memory
         view = memoryview(memory)
-        self.up = _core.Ring(view[: HEADER + UP_BYTES], create=create, epoch=epoch, bell_fd=bell_fd)
-        self.down = _core.Ring(view[HEADER + UP_BYTES : FILE_BYTES], create=create, epoch=epoch)
+        self.up = _core.Ring(view[:UP_RING], create=create, epoch=epoch, bell_fd=bell_fd)
+        self.down = _core.Ring(view[UP_RING:FILE_BYTES], create=create, epoch=epoch)
 
     def close(self) -> None:
         """Let go of the mapping; it is unmapped when the last view of it has gone."""

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from fasttune import _core
 from fasttune.executors.base import Answer, Job
+from fasttune.executors.threads import follow_threads
 from fasttune.executors.wire import CANNOT_LOAD, FILE_BYTES, Wire
 
 if TYPE_CHECKING:
@@ -262,6 +263,7 @@ class Worker:
             limits=program.limits,
         )
         self.reporter.bind(True)
+        follow_threads()
         self.program = program
         until_stored = self._until_stored if program.durable else None
         self.host = Host(program, self.reporter, self._wait, self._flush, until_stored=until_stored)

@@ -17,6 +17,7 @@ from typing import Any
 Entry = tuple[int, int, Any]  # source, position, bytes-like data
 Held = tuple[int, int, bytes]  # trial, step, contents of a checkpoint in memory
 Key = tuple[int, int]  # trial, step
+Aside = tuple[int, str, bytes]  # source, why, records
 
 
 class Storage(ABC):
@@ -42,6 +43,10 @@ class Storage(ABC):
     @abstractmethod
     def checkpoint_keys(self) -> set[Key]:
         """Trial and step of every stored checkpoint."""
+
+    def set_aside(self, records: Sequence[Aside]) -> None:  # noqa: B027
+        """Keep records that fit nowhere, for whoever wants to know what they were; no reading gives them back. A storage
+        without a place for them ignores it."""
 
     def write_table(self, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:  # noqa: B027
         """Replace the table ``trials`` that people read; a storage without tables ignores it."""

@@ -1,8 +1,8 @@
 """What the dead left behind: the lock of an experiment, and the rings of processes that were killed.
 
 A report that returned is in a ring file of the experiment's folder until a commit of the journal holds it.
-Whoever opens the experiment next moves what is still there into the journal. The lock is the kernel's
-(flock): it ends with its process.
+Whoever looks at the experiment finds it there; whoever goes on with it folds it, and stores what fits. The lock is the
+kernel's (flock): it ends with its process.
 """
 
 from __future__ import annotations
@@ -15,28 +15,41 @@ from contextlib import suppress
 
 from fasttune import _core
 from fasttune.error import ExperimentLockedError
-from fasttune.storage.base import Entry, Held, Key, Storage
+from fasttune.storage.base import Entry, Key, Storage
 
 LOCK_FILE = ".lock"
 DYING_S = 3.0  # a worker ends with its driver; this much later it is not waited for any more
 PATIENCE_S = 1.0  # for a process that has the lock and has not said who it is
 RINGS = "rings"
 HEADER = 4096  # bytes before a ring's records
+LARGEST_FILE = 1 << 26  # bytes of a ring's file that are looked at; ours are a tenth of that
+
+
+_held: set[int] = set()  # locks of this process
+
+
+def _let_go_in_child() -> None:
+    """A process that is forked while an experiment is written, by a trial for instance, does not keep it locked."""
+    while _held:
+        os.close(_held.pop())
+
+
+os.register_at_fork(after_in_child=_let_go_in_child)
 
 
 class ExperimentLock:
     """The right to write an experiment. Raises ExperimentLockedError, at once, naming the process that writes it.
 
-    A process that only tidies up (``reading``) has it for moments; those are waited for. FileNotFoundError when the
-    folder, or the lock's file in it, has just been removed.
+    A process that only looks whether somebody writes has it for moments; those are waited for. FileNotFoundError when
+    the folder, or the lock's file in it, has just been removed.
     """
 
-    def __init__(self, folder: str, *, reading: bool = False) -> None:
+    def __init__(self, folder: str) -> None:
         self._path = os.path.join(folder, LOCK_FILE)
         self._file: int | None = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        deadline = time.monotonic() + (0.0 if reading else PATIENCE_S)
+        deadline = time.monotonic() + PATIENCE_S
         while not self._take():
-            owner = self._owner()
+            owner = _number_in(self._file)
             if owner or time.monotonic() >= deadline:
                 self.release()
                 raise ExperimentLockedError(
@@ -48,8 +61,8 @@ class ExperimentLock:
             self.release()
             raise FileNotFoundError(errno.ENOENT, "the lock was removed by the process that had it", self._path)
         os.ftruncate(self._file, 0)
-        if not reading:
-            os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
+        os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
+        _held.add(self._file)
 
     def _take(self) -> bool:
         import fcntl
@@ -60,20 +73,6 @@ class ExperimentLock:
         except OSError:
             return False
         return True
-
-    def _owner(self) -> int:
-        """The living process that has written its number, 0 when it has not yet."""
-        assert self._file is not None
-        text = os.pread(self._file, 32, 0)
-        if not text.endswith(b"\n") or not text.strip().isdigit():
-            return 0
-        try:
-            os.kill(int(text), 0)
-        except ProcessLookupError:  # a killed one's; the new owner is about to write its own
-            return 0
-        except PermissionError:
-            pass
-        return int(text)
 
     def _is_named(self) -> bool:
         """The file that is locked is the one that others will lock."""
@@ -96,6 +95,7 @@ class ExperimentLock:
 
     def release(self) -> None:
         if self._file is not None:
+            _held.discard(self._file)
             os.close(self._file)
             self._file = None
 
@@ -118,42 +118,89 @@ def ring_sources(folder: str) -> list[int]:
     return sorted(int(name[:-5]) for name in names if name.endswith(".ring") and name[:-5].isdigit())
 
 
-def recover_rings(folder: str, storage: Storage) -> int:
-    """Move what killed processes left in their rings into the journal; bytes moved. The caller has the lock.
+def read_rings(folder: str, positions: dict[int, int], *, quiet: bool = False, wait: bool = False) -> list[Entry]:
+    """What the rings of a folder hold behind these positions, oldest ring first. Writes nothing.
 
-    What a ring holds goes on from where the journal ends. Behind a damaged entry of the journal there is no
-    such place, and the rings are given up. OSError (no memory, no space, no right) leaves the rings that
-    were not yet moved as they are.
+    Warns of what cannot be read, unless ``quiet``: somebody writes just now. With ``wait`` a worker that outlives its
+    driver by moments is waited for.
     """
-    sources = ring_sources(folder)
-    damaged = bool(sources) and storage.mend()
-    positions = storage.positions() if sources else {}
-    moved = 0
-    for source in sources:
+    entries: list[Entry] = []
+    for source in ring_sources(folder):
         path = ring_path(folder, source)
-        with open(path, "r+b") as file:
-            _wait_for_writer(file.fileno())
-            if damaged:
-                _warn_of(path, "the journal before it is damaged")
-            elif entries := _left_in(path, file.fileno(), source, positions.get(source, 0)):
-                stripped, checkpoints = without_checkpoints(entries)
-                storage.append(stripped, checkpoints)
-                moved += sum(len(data) for _, _, data in entries)
-            os.unlink(path)
-    _remove_rest(os.path.join(folder, RINGS))
-    return moved
+        try:
+            with open(path, "rb") as file:
+                if wait:
+                    _wait_for_writer(file.fileno())
+                memory = file.read(LARGEST_FILE + 1)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            _warn_of(path, str(error))
+        else:
+            if not any(memory[:HEADER]):
+                continue  # killed before the ring was made
+            found, why = _core.read_ring(memory, positions.get(source, 0))
+            entries += [(source, behind, data) for behind, data in found]
+            if why and not quiet:
+                _warn_of(path, why)
+    return entries
 
 
-def without_checkpoints(entries: list[Entry]) -> tuple[list[Entry], list[Held]]:
-    """Entries as the journal takes them, and the checkpoints in memory that were in them: stored apart, so that the
-    journal does not grow with those that are not kept."""
-    stripped: list[Entry] = []
+def recover_rings(folder: str, storage: Storage) -> int:
+    """Move what is left in the rings into the journal, unread; bytes moved. For a run that an error has ended: whoever
+    reads the journal finds out what fits. OSError (no memory, no space, no right) leaves the rings as they are.
+    """
+    entries: list[Entry] = []
     checkpoints: dict[Key, bytes] = {}
-    for source, position, data in entries:
+    for source, position, data in read_rings(folder, storage.positions(), wait=True):
         rest, held = _core.without_held(data)
-        stripped.append((source, position, rest))
+        entries.append((source, position, rest))
         checkpoints.update({(trial, step): saved for trial, step, saved in held})
-    return stripped, [(trial, step, saved) for (trial, step), saved in checkpoints.items()]
+    if entries:
+        storage.append(entries, [(*key, saved) for key, saved in checkpoints.items()])
+    remove_rings(folder)
+    return sum(len(data) for _, _, data in entries)
+
+
+def remove_rings(folder: str) -> None:
+    """Everything in the rings is in the journal: take them away."""
+    import shutil
+
+    shutil.rmtree(os.path.join(folder, RINGS), ignore_errors=True)
+
+
+def writer_of(folder: str) -> int | None:
+    """The process that writes the experiment at this moment, 0 if it has not said who it is; None when there is none.
+    Writes nothing."""
+    import fcntl
+
+    try:
+        fd = os.open(os.path.join(folder, LOCK_FILE), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _number_in(fd)
+    except OSError:  # a file system without locks
+        return None
+    finally:
+        os.close(fd)
+    return None
+
+
+def _number_in(fd: int) -> int:
+    """The living process that has written its number into a lock, 0 when it has not yet."""
+    text = os.pread(fd, 32, 0)
+    if not text.endswith(b"\n") or not text.strip().isdigit():
+        return 0
+    try:
+        os.kill(int(text), 0)
+    except (ProcessLookupError, OverflowError):  # a killed one's; the new owner is about to write its own
+        return 0
+    except PermissionError:
+        pass
+    return int(text)
 
 
 def _wait_for_writer(fd: int) -> None:
@@ -172,41 +219,7 @@ def _wait_for_writer(fd: int) -> None:
             return
 
 
-def _left_in(path: str, fd: int, source: int, position: int) -> list[Entry]:
-    """What the ring of a file holds from ``position`` on, up to the first damaged record."""
-    import mmap
-
-    if os.fstat(fd).st_size < HEADER:
-        return []  # killed before the ring was made
-    memory = mmap.mmap(fd, 0)  # unmapped with its last user
-    if not any(memory[:HEADER]):
-        return []
-    capacity = int.from_bytes(memory[8:16], "little")
-    entries: list[Entry] = []
-    try:
-        ring = _core.Ring(memoryview(memory)[: HEADER + capacity])
-        ring.rewind(position)
-        while (data := ring.take()) is not None:
-            whole = bytes(data)
-            n = _core.whole_records(whole)
-            if n:
-                entries.append((source, ring.position, whole[:n]))
-            if n < len(whole):
-                _warn_of(path, f"it is damaged at byte {ring.position - len(whole) + n}")
-                break
-    except (ValueError, OverflowError) as error:
-        _warn_of(path, str(error))
-    return entries
-
-
 def _warn_of(path: str, why: str) -> None:
     warnings.warn(
         f"the ring {path} cannot be read ({why}); its last reports are lost", RuntimeWarning, stacklevel=3
     )
-
-
-def _remove_rest(folder: str) -> None:
-    if os.path.isdir(folder):
-        import shutil
-
-        shutil.rmtree(folder, ignore_errors=True)

@@ -4,6 +4,7 @@ Tables:
     journal(id, source, position, crc, data)   the truth: blobs of whole records, with a CRC-32 of each entry
     checkpoints(trial, step, crc, data)        checkpoints in memory that are kept, with a CRC-32 of each
     damaged(id, source, position, crc, data)   what :meth:`SqliteStorage.mend` put aside, if it ever had to
+    aside(source, why, data)                   records that were whole and did not fit what the journal says, if any
     trials(...)                                made from the journal for people and SQL tools
 
 Nothing in it is ever executed when it is opened. A commit survives the death of the process (WAL,
@@ -27,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from fasttune.error import JournalError
-from fasttune.storage.base import Entry, Held, Key, Storage
+from fasttune.storage.base import Aside, Entry, Held, Key, Storage
 
 if TYPE_CHECKING:
     import sqlite3
@@ -138,7 +139,7 @@ class SqliteStorage(Storage):
     def append(self, entries: Sequence[Entry], checkpoints: Sequence[Held] = (), dropped: Sequence[Key] = ()) -> None:
         with self._transaction() as connection:
             if self._damaged_behind is not None:
-                self._set_aside(self._damaged_behind)
+                self._cut_off(self._damaged_behind)
             connection.executemany(
                 "INSERT INTO journal (source, position, crc, data) VALUES (?, ?, ?, ?)",
                 [(source, position, checksum(source, position, data), data) for source, position, data in entries],
@@ -251,7 +252,17 @@ class SqliteStorage(Storage):
             self.append([])
         return damaged
 
-    def _set_aside(self, last: int) -> None:
+    def set_aside(self, records: Sequence[Aside]) -> None:
+        import sqlite3
+
+        connection = self.connection
+        try:
+            connection.execute("CREATE TABLE IF NOT EXISTS aside (source INTEGER, why TEXT, data BLOB)")
+            connection.executemany("INSERT INTO aside (source, why, data) VALUES (?, ?, ?)", records)
+        except sqlite3.DatabaseError as error:
+            raise OSError(f"cannot write {self.path}: {error}") from error
+
+    def _cut_off(self, last: int) -> None:
         """Move the entries behind ``last`` to the table ``damaged``; in the transaction of the caller."""
         for statement in (
             "CREATE TABLE IF NOT EXISTS damaged (id INTEGER, source, position, crc, data)",

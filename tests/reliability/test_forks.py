@@ -1,0 +1,132 @@
+"""A process that a trial forks is no trial: it cannot report, and does not run the host's code."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import fasttune as tune
+
+
+def run(trainable: Any, folder: Path, executor: str, **more: Any) -> Any:
+    return tune.run(
+        trainable,
+        name="e",
+        storage_path=str(folder),
+        executor=executor,
+        metric="loss",
+        mode="min",
+        num_samples=3,
+        verbose=0,
+        raise_on_failed_trial=False,
+        **more,
+    )
+
+
+def status_of(pid: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+HOW = {
+    "returns": (lambda: {"loss": -1e9}, 0),
+    "exits": (lambda: sys.exit(7), 7),
+    "raises": (lambda: 1 / 0, 1),
+}
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_the_child_of_a_function_reports_nothing_and_ends(tmp_path: Path, executor: str, how: str) -> None:
+    leave, status = HOW[how]
+
+    def train(config: dict[str, Any]) -> Any:
+        tune.report(loss=1.0)
+        pid = os.fork()
+        if pid == 0:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # its warnings and traceback
+            tune.report(loss=-1e9)
+            return leave()
+        tune.report(loss=2.0, status=status_of(pid))
+        return None
+
+    analysis = run(train, tmp_path, executor)
+    for found in (analysis, tune.ExperimentAnalysis(str(tmp_path / "e"))):
+        assert [trial.status for trial in found.trials] == ["TERMINATED"] * 3
+        assert [trial.last_result["loss"] for trial in found.trials] == [2.0] * 3
+        assert [trial.last_result["status"] for trial in found.trials] == [status] * 3
+        assert [trial.last_result["training_iteration"] for trial in found.trials] == [2] * 3
+
+
+class Forks(tune.Trainable):
+    def setup(self, config: dict[str, Any]) -> None:
+        self.n = 0
+
+    def step(self) -> dict[str, Any]:
+        self.n += 1
+        pid = os.fork()
+        if pid == 0:
+            return {"loss": -1e9}
+        return {"loss": float(self.n), "status": status_of(pid), "done": self.n == 3}
+
+    def save_checkpoint(self, directory: str) -> dict[str, Any]:
+        return {"n": self.n}
+
+    def load_checkpoint(self, saved: Any) -> None:
+        self.n = saved["n"]
+
+
+def test_the_child_of_a_step_saves_nothing_and_ends(tmp_path: Path, executor: str) -> None:
+    checkpoints = tune.CheckpointConfig(checkpoint_frequency=1)
+    analysis = run(Forks, tmp_path, executor, checkpoint_config=checkpoints)
+    assert [trial.status for trial in analysis.trials] == ["TERMINATED"] * 3
+    assert [trial.last_result["loss"] for trial in analysis.trials] == [3.0] * 3
+    assert [trial.last_result["status"] for trial in analysis.trials] == [0] * 3
+
+
+def test_multiprocessing_by_fork_goes_on_as_ever(tmp_path: Path, executor: str) -> None:
+    """A pool of a trial, as data loaders have; a nested run in a forked child is a run of its own."""
+
+    def nested(folder: str) -> None:
+        tune.run(lambda config: {"loss": 1.0}, storage_path=folder, executor="inline", verbose=0, num_samples=2)
+
+    def train(config: dict[str, Any]) -> None:
+        context = multiprocessing.get_context("fork")
+        child = context.Process(target=nested, args=(str(tmp_path / tune.get_trial_id()),))
+        child.start()
+        child.join()
+        tune.report(loss=1.0, code=child.exitcode)
+
+    analysis = run(train, tmp_path, executor)
+    assert [trial.last_result["code"] for trial in analysis.trials] == [0] * 3
+    for trial in analysis.trials:
+        assert len(list((tmp_path / trial.trial_id).iterdir())) == 1
+
+
+def test_a_child_that_lives_on_keeps_nothing_locked(tmp_path: Path) -> None:
+    """Inline the lock of the experiment is this process's: its trial's child does not inherit it."""
+    waits, goes = os.pipe()
+    pids: list[int] = []
+
+    def train(config: dict[str, Any]) -> None:
+        pid = os.fork()
+        if pid == 0:
+            os.close(goes)
+            os.read(waits, 1)
+            os._exit(0)
+        pids.append(pid)
+        tune.report(loss=1.0)
+
+    try:
+        first = run(train, tmp_path, "inline")
+        more = run(lambda config: {"loss": 0.0}, Path(first.experiment_path).parent, "inline")
+        assert len(more.trials) == 3
+    finally:
+        os.write(goes, b"." * 10)
+        os.close(goes)
+        for pid in pids:
+            os.waitpid(pid, 0)
+        os.close(waits)
