@@ -146,9 +146,13 @@ class ExperimentRecords:
 
         ``recovered``: they come from a ring whose journal may have lost its end.
         """
+        events, fits = self._fold_fitting(source, data, watch, recovered)
+        self._note(events)
+        return events, fits
+
+    def _fold_fitting(self, source: int, data: Any, watch: int, recovered: bool) -> tuple[list[tuple[Any, ...]], Any]:
         unfit: list[tuple[int, int, int, str]] = []
         events = self.table.apply(data, source, watch | TOLD, unfit, recovered)
-        self._note(events)
         if not unfit:
             return events, data
         kept, behind = [], 0
@@ -269,14 +273,15 @@ class ExperimentRecords:
         kept in ``leftovers``, without the checkpoints that it holds, which are in ``unsaved``."""
         self._journal_ends = positions
         for source, position, data in entries:
-            rest, held = _core.without_held(data)
+            events, fits = self._fold_fitting(source, data, watch, True)
+            rest, held = _core.without_held(fits)  # one that does not fit would take the place of one that does
             for trial, step, checkpoint in held:
                 self.unsaved[memory_name(trial, step)] = checkpoint
                 if self._stored is not None:
                     self._stored.add((trial, step))
-            events, fits = self.fold_found(source, rest, watch, recovered=True)
-            if len(fits):
-                self.leftovers.append((source, position, fits))
+            self._note(events)
+            if len(rest):
+                self.leftovers.append((source, position, rest))
             yield from events
 
     def story(self, trial: int) -> str:

@@ -507,7 +507,10 @@ def earlier_seed(folder: str) -> int | None:
     from .experiment import read_meta
     from .storage.sqlite import SqliteStorage
 
-    storage = SqliteStorage(folder, create=False)
+    try:
+        storage = SqliteStorage(folder, create=False)
+    except JournalError:
+        return None
     try:
         return int(read_meta(storage, folder)["seed"])
     except JournalError:

@@ -105,14 +105,18 @@ class SqliteStorage(Storage):
         except sqlite3.OperationalError as error:
             raise JournalError(f"cannot open {self.path}: {error}") from error
         try:
-            if create:
-                for statement in SETTINGS + TABLES:
-                    connection.execute(statement)
-            elif not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'journal'").fetchone():
+            names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+            if names and "journal" not in names:
                 connection.close()
                 raise JournalError(
                     f"{self.path} is a database, but not one of fasttune's: it has no table 'journal'"
                 )
+            if create:
+                for statement in SETTINGS + TABLES:
+                    connection.execute(statement)
+            elif not names:
+                connection.close()
+                raise JournalError(f"{self.path} is empty: the run was killed, or the power went, before it began")
         except (
             sqlite3.DatabaseError,
             UnicodeDecodeError,
