@@ -131,6 +131,6 @@ def test_a_record_that_does_not_fit_costs_its_own_trial_at_most(tmp_path: Path, 
     database = sqlite3.connect(tmp_path / "e" / "experiment.db")
     kept = database.execute("SELECT why, length(data) FROM aside").fetchall()
     database.close()
-    assert "trial 1000 of 5" in kept[0][0]
+    assert "trial 1000 of" in kept[0][0]
     assert len(kept) >= 2
     assert len(run(train, tmp_path, executor, config={"i": 9}, num_samples=1).trials) == 1

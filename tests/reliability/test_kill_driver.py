@@ -141,6 +141,8 @@ def test_C2_1_rings_that_were_killed_while_they_were_made(lab: Lab) -> None:
     (rings / "7.ring").write_bytes(b"")
     (rings / "8.ring").write_bytes(bytes(4096 + 8192))
     assert check_acks(lab, lab.reopen()) == 3 * 4
+    assert len(list(rings.iterdir())) == 2  # who looks changes nothing
+    assert len(crash_script.run(lab.told("steady", "inline", samples=4, resume="AUTO")).trials) == 4
     assert not rings.exists()
 
 
@@ -151,7 +153,7 @@ def test_C2_1_a_torn_ring_gives_what_is_whole(lab: Lab) -> None:
     crash_script.run(lab.told("steady", "inline", samples=1))
     rings = Path(lab.experiment) / "rings"
     rings.mkdir()
-    memory = bytearray(4096 + 8192)
+    memory = bytearray(_core.Ring.nbytes(8192))
     ring = _core.Ring(memory, create=True)
     ring.write(_core.KIND_CONFIG, 1, 0, b'{"experiment": 0, "config": {"x": 1}, "params": {"x": 1}}')
     whole = ring.head
