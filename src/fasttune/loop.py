@@ -360,6 +360,7 @@ class TuneLoop:
         self._kill_deaf_trials()
         if self._entries and self._commit_is_due(bool(batches)):
             self._commit()
+        self.storage.flush_if_due()
         self._tell_callbacks()
         self.callbacks_step("on_step_end")
         self._report(False)
@@ -434,9 +435,10 @@ class TuneLoop:
         self._committed_at = time.monotonic()
         if self._executor is not None:
             self._executor.release()
+        if directories:
+            self._watch_folder(True)  # they are named by it
         for path in directories:
             delete(path, self.spec.path)
-        self.storage.flush_if_due()
 
     def _while_locked(self) -> None:
         """Another process holds a write transaction of the database: the rings keep what is reported meanwhile. Called
@@ -503,6 +505,7 @@ class TuneLoop:
         state.at(self._now())
         self._watch_folder()
         self._drain_within()
+        self.storage.flush_if_due()
         state.poll_stoppers()
         self._check_budget()
         self._carry_out(state.take_instructions())
@@ -756,6 +759,8 @@ class TuneLoop:
 
     def _stored_in_open_files(self, entries: list[Entry], held: list[Held]) -> bool:
         try:
+            if self._aside:
+                self.storage.set_aside([(one.source, one.why, one.data) for one in self._aside])
             self.storage.append(entries, held)
         except (OSError, TuneError):
             return False

@@ -140,6 +140,7 @@ def run(told: dict[str, Any]) -> tune.ExperimentAnalysis:
         raise_on_failed_trial=False,
         time_budget_s=told.get("budget"),
         scheduler=told.get("scheduler"),
+        durability=told.get("durability", "process"),
         callbacks=[Never(told["stuck"])] if "stuck" in told else None,
     )
 

@@ -17,6 +17,8 @@ import pytest
 
 import fasttune
 from fasttune.experiment import ExperimentState
+from fasttune.records import ExperimentRecords
+from fasttune.storage.sqlite import SqliteReader
 
 SCRIPT = Path(__file__).with_name("crash_script.py")
 SOURCE = Path(fasttune.__file__).parents[1]
@@ -124,6 +126,10 @@ class Lab:
     def reopen(self) -> ExperimentState:
         state: Any = ExperimentState.load(self.experiment)
         return state
+
+    def reopen_as_it_is(self) -> ExperimentRecords:
+        """What the database says while somebody writes it."""
+        return ExperimentRecords.read(SqliteReader(self.experiment), self.experiment)
 
     def close(self) -> None:
         self.kill_everything()  # first: they may hold the pipes that are read below

@@ -110,7 +110,7 @@ def test_C2_4_a_full_disk_is_an_error_and_the_journal_opens(lab: Lab, executor: 
     told = lab.told("storm", executor, samples=2, workers=2, reports=120_000)
     done = limited({**told, "bytes": 6 << 20})
     assert done.returncode == 1
-    assert "OSError: cannot write the journal" in done.stderr.strip().splitlines()[-1]
+    assert "OSError: [Errno 5] cannot write the journal: disk I/O error" in done.stderr.strip().splitlines()[-1]
     state = lab.reopen()
     check_acks(lab, state)
     assert len(numbers_of(state)) > 1000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -280,6 +281,85 @@ def test_where_there_is_no_experiment_none_is_made(tmp_path: Path) -> None:
     change(tmp_path, "CREATE TABLE other (x)")
     with pytest.raises(JournalError, match="not one of fasttune's"):
         SqliteStorage(str(tmp_path), create=False)
+
+
+# -- SQLite: the folder and the disk -----------------------------------------------------------------------
+
+
+def test_what_became_of_the_folder_is_said(tmp_path: Path) -> None:
+    folder = tmp_path / "e"
+    other = tmp_path / "other"
+    for step, said in (
+        (lambda: folder.rename(other), f"{folder} has been removed or renamed"),
+        (lambda: (folder.rename(other), folder.mkdir()), f"{folder} has been replaced by another one"),
+        (lambda: (folder / FILE_NAME).unlink(), f"{folder / FILE_NAME} has been removed or renamed"),
+        (lambda: shutil.copy(folder / FILE_NAME, tmp_path / "x").replace(folder / FILE_NAME),
+         f"{folder / FILE_NAME} has been replaced by another one"),
+        (lambda: (folder / f"{FILE_NAME}-wal").unlink(), f"{folder / FILE_NAME}-wal has been removed or renamed"),
+    ):
+        for path in (folder, other):
+            shutil.rmtree(path, ignore_errors=True)
+        folder.mkdir()
+        storage = SqliteStorage(str(folder))
+        storage.append(ENTRIES)
+        assert storage.gone() is None
+        step()
+        assert storage.gone() == said
+        assert list(storage.read()) == ENTRIES
+        storage.close()
+
+
+def test_the_log_comes_into_the_database_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When it has grown, or when something has lain in it for a while, but not for too large a share of the time."""
+    now = [100.0]
+    flushed: list[float] = []
+    real = SqliteStorage._sync
+
+    def sync(storage: SqliteStorage, fd: int, path: str, *call: Any) -> None:
+        real(storage, fd, path, *call)
+        if path.endswith("-wal"):
+            flushed.append(now[0])
+            now[0] += 0.5  # so long it takes
+
+    monkeypatch.setattr("fasttune.storage.sqlite.time.monotonic", lambda: now[0])
+    monkeypatch.setattr(SqliteStorage, "_sync", sync)
+    storage = SqliteStorage(str(tmp_path))
+    storage.flush_if_due()  # there is nothing
+    storage.append(ENTRIES)
+    storage.flush_if_due()
+    assert flushed == []
+    now[0] = 102.0
+    storage.flush_if_due()
+    assert flushed == [102.0]
+    storage.append(ENTRIES)
+    now[0] = 152.0  # half a second is one per cent of fifty
+    storage.flush_if_due()
+    assert flushed == [102.0]
+    now[0] = 152.5
+    storage.flush_if_due()
+    assert flushed == [102.0, 152.5]
+    storage.append([(1, 1 << 30, bytes(1 << 25))])
+    storage.flush_if_due()
+    assert len(flushed) == 3
+    storage.close()
+
+
+def test_a_durable_storage_brings_every_commit_to_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+    real = SqliteStorage._sync
+
+    def sync(storage: SqliteStorage, fd: int, path: str, *call: Any) -> None:
+        real(storage, fd, path, *call)
+        synced.append(os.path.basename(path))
+
+    monkeypatch.setattr(SqliteStorage, "_sync", sync)
+    for durable in (True, False):
+        storage = SqliteStorage(str(tmp_path), durable=durable)
+        synced.clear()
+        storage.append(ENTRIES)
+        storage.append([], [(0, 1, b"x")])
+        assert synced == ([f"{FILE_NAME}-wal"] * 2 if durable else [])
+        storage.close()
 
 
 # -- SQLite: no space --------------------------------------------------------------------------------------

@@ -66,7 +66,7 @@ class Storage(ABC):
         the disk has failed; then nothing more is taken, since nobody knows what the disk has."""
 
     def flush_if_due(self) -> None:  # noqa: B027
-        """:meth:`flush_to_disk` when enough was appended, or long enough ago. Called behind every commit."""
+        """:meth:`flush_to_disk` when enough was appended, or long enough ago. Called in every turn of the loop."""
 
     def gone(self) -> str | None:
         """Why what is appended is not where it belongs any more, in words: its folder was removed, replaced by another one

@@ -40,8 +40,8 @@ os.register_at_fork(after_in_child=_let_go_in_child)
 class ExperimentLock:
     """The right to write an experiment. Raises ExperimentLockedError, at once, naming the process that writes it.
 
-    A process that only looks whether somebody writes has it for moments; those are waited for. FileNotFoundError when
-    the folder, or the lock's file in it, has just been removed.
+    A process that only looks whether somebody writes has it for moments; those are waited for. FileNotFoundError when the
+    folder, or the lock's file in it, has just been removed.
     """
 
     def __init__(self, folder: str) -> None:
@@ -86,7 +86,7 @@ class ExperimentLock:
     @property
     def held(self) -> bool:
         """It was not released yet."""
-        return self._file is not None
+        return self._file is not None and self._file in _held
 
     def remove(self) -> None:
         """Remove the file while it is locked: of an experiment that was not begun."""
@@ -100,7 +100,7 @@ class ExperimentLock:
             self._file = None
 
     def __del__(self) -> None:
-        if getattr(self, "_file", None) is not None:  # of a run that was set up and not carried out
+        if getattr(self, "_file", None) in _held:  # of a run that was set up and not carried out; not in a forked child
             self.release()
 
 

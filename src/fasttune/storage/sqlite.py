@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 FILE_NAME = "experiment.db"
 
 SETTINGS = (
+    "PRAGMA synchronous = OFF",  # while it is made; it is brought to the disk as a whole (4 fsyncs fewer)
     "PRAGMA journal_mode = WAL",  # readers never wait for the writer
-    "PRAGMA synchronous = NORMAL",  # a commit is in the kernel: it survives us, not the power
     "PRAGMA wal_autocheckpoint = 0",  # ours are in flush_to_disk()
     "PRAGMA cache_size = -4096",
 )
@@ -47,6 +47,8 @@ TABLES = (
     "CREATE TABLE IF NOT EXISTS checkpoints (trial INTEGER NOT NULL, step INTEGER NOT NULL, "
     "crc INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (trial, step))",
 )
+MADE = "PRAGMA synchronous = NORMAL"  # a commit is in the kernel: it survives us, not the power
+
 FLUSH_BYTES = 1 << 25  # the write-ahead log is brought into the database when it has grown by this much,
 FLUSH_S = 2.0  # or when this long ago something was appended that is only in it,
 FLUSH_SHARE = 0.01  # but no more than this share of the time is spent on that
@@ -105,8 +107,11 @@ class SqliteStorage(Storage):
         except sqlite3.OperationalError as error:
             raise JournalError(f"cannot open {self.path}: {error}") from error
         try:
-            names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-            if names and "journal" not in names:
+            if create:
+                for statement in (*SETTINGS, *TABLES, MADE):
+                    connection.execute(statement)
+                self._check_log(connection)
+            elif not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'journal'").fetchone():
                 connection.close()
                 raise JournalError(
                     f"{self.path} is a database, but not one of fasttune's: it has no table 'journal'"
@@ -126,6 +131,15 @@ class SqliteStorage(Storage):
                 return self._connect_read_only()
             raise JournalError(f"cannot open {self.path}: {error}") from error
         return connection
+
+    def _check_log(self, connection: sqlite3.Connection) -> None:
+        (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
+        if mode != "wal":
+            connection.close()
+            raise JournalError(
+                f"SQLite cannot keep a write-ahead log in {os.path.dirname(self.path)} (it answers {mode!r}): is it on a "
+                "network file system? Experiments need a local disk"
+            )
 
     def _connect_read_only(self) -> sqlite3.Connection:
         """For folders that we may not write to; sees what was checkpointed."""
@@ -257,14 +271,9 @@ class SqliteStorage(Storage):
         return damaged
 
     def set_aside(self, records: Sequence[Aside]) -> None:
-        import sqlite3
-
-        connection = self.connection
-        try:
+        with self._transaction() as connection:
             connection.execute("CREATE TABLE IF NOT EXISTS aside (source INTEGER, why TEXT, data BLOB)")
             connection.executemany("INSERT INTO aside (source, why, data) VALUES (?, ?, ?)", records)
-        except sqlite3.DatabaseError as error:
-            raise OSError(f"cannot write {self.path}: {error}") from error
 
     def _cut_off(self, last: int) -> None:
         """Move the entries behind ``last`` to the table ``damaged``; in the transaction of the caller."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fasttune.storage.base import Storage
+from fasttune.storage.memory import MemoryStorage
 
 Row = tuple[int, int, bytes]
 
@@ -122,6 +123,34 @@ class StorageContract(ABC):
         storage.append([(1, 8, b"x")])
         storage.flush_to_disk()
         storage.close()
+        storage.close()
+
+    def test_flushing_changes_nothing_that_is_read(self, tmp_path: Path) -> None:
+        storage = self.make(str(tmp_path))
+        rows = entries(seed=5, n=30)
+        for first in range(0, len(rows), 3):
+            storage.append(rows[first : first + 3], [(0, first, b"kept")])
+            storage.flush_if_due()
+            storage.flush_to_disk()
+        assert list(storage.read()) == rows
+        assert storage.checkpoint_keys() == {(0, first) for first in range(0, len(rows), 3)}
+        storage.close()
+
+    def test_it_is_where_it_belongs_until_its_folder_goes(self, tmp_path: Path) -> None:
+        """A storage that says so can be read all the same, and copied."""
+        folder = tmp_path / "experiment"
+        folder.mkdir()
+        storage = self.make(str(folder))
+        rows = entries(seed=6, n=10)
+        storage.append(rows, [(3, 1, b"a checkpoint")])
+        assert storage.gone() is None
+        folder.rename(tmp_path / "elsewhere")
+        why = storage.gone()  # None of one that does not look, or that needs no folder
+        if why is not None:
+            assert str(folder) in why
+            copy = MemoryStorage.copy_of(storage)
+            assert list(copy.read()) == list(storage.read()) == rows
+            assert copy.checkpoint(3, 1) == storage.checkpoint(3, 1) == b"a checkpoint"
         storage.close()
 
     def test_the_table_for_people_is_replaced_as_a_whole(self, tmp_path: Path) -> None:

@@ -1,0 +1,194 @@
+"""Two processes that begin, or go on with, the same experiment at the same moment: its lock decides."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from laboratory import SOURCE, Lab
+
+import fasttune as tune
+from fasttune import resolve
+from fasttune.error import ExperimentLockedError
+from fasttune.experiment import ExperimentState
+from fasttune.storage.recovery import ExperimentLock
+
+SCRIPT = """
+import json, os, sys
+import fasttune as tune
+
+told = json.loads(sys.argv[1])
+
+def train(config):
+    tune.report(loss=config["x"])
+    with open(told["log"], "a") as file:
+        file.write(f"{config['x']!r}\\n")
+
+def main():
+    print("ready", flush=True)
+    sys.stdin.readline()
+    try:
+        analysis = tune.run(
+            train, name="e", storage_path=told["folder"], config={"x": tune.uniform(0, 1)}, num_samples=3,
+            metric="loss", mode="min", verbose=0, executor=told["executor"], resume=told["resume"],
+        )
+    except Exception as error:
+        print(json.dumps([type(error).__name__, str(error)]))
+    else:
+        print(json.dumps(["path", analysis.experiment_path]))
+
+main()
+"""
+
+
+def train(config: dict[str, Any]) -> None:
+    tune.report(loss=config["x"])
+
+
+def a_run(folder: Path, **more: Any) -> Any:
+    return tune.run(
+        train, name="e", storage_path=folder, config={"x": tune.uniform(0, 1)}, num_samples=3, metric="loss", mode="min",
+        executor="inline", verbose=0, **more,
+    )  # fmt: skip
+
+
+def both_at_once(lab: Lab, folder: Path, resume: str | None, executor: str) -> tuple[list[list[str]], list[str]]:
+    """What two processes answered that were let go together, and the configs that were trained."""
+    folder.mkdir()
+    told = {"folder": str(folder), "log": str(folder / "trained"), "executor": executor, "resume": resume}
+    pair = [
+        subprocess.Popen(
+            [sys.executable, "-c", SCRIPT, json.dumps(told)],
+            env={**os.environ, "PYTHONPATH": str(SOURCE)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in "12"
+    ]
+    lab.started += pair
+    for process in pair:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in pair:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    answers = []
+    for process in pair:
+        out, err = process.communicate(timeout=60)
+        assert out, err
+        answers.append(json.loads(out))
+    return answers, (folder / "trained").read_text().split()
+
+
+@pytest.mark.parametrize("executor", ["inline", "process"])
+@pytest.mark.parametrize("resume", ["AUTO", None])
+def test_two_processes_at_the_same_moment(lab: Lab, executor: str, resume: str | None) -> None:
+    """With resume="AUTO" one trains and the other is refused, naming it, or goes on with what the first one has done. Two
+    new runs get a folder each."""
+    for attempt in range(6):
+        folder = lab.folder / f"round_{attempt}"
+        answers, trained = both_at_once(lab, folder, resume, executor)
+        experiments = sorted(path.parent.name for path in folder.glob("*/experiment.db"))
+        assert len(set(trained)) == len(trained)
+        if resume is None:
+            assert experiments == ["e", "e_2"]
+            assert sorted(answers) == [["path", str(folder / "e")], ["path", str(folder / "e_2")]]
+            assert len(trained) == 6
+            continue
+        assert experiments == ["e"]
+        assert len(trained) == 3
+        assert ["path", str(folder / "e")] in answers
+        for kind, text in answers:
+            assert kind == "path" or (kind == "ExperimentLockedError" and "is being written by process" in text)
+
+
+def test_a_run_that_ends_between_the_look_and_the_lock_is_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first look finds nothing; before the lock is taken another one's whole run happens. With its seed."""
+    real, looks = resolve.latest_folder, [0]
+
+    def look(root: str, name: str) -> str | None:
+        found = real(root, name)
+        looks[0] += 1
+        if looks[0] == 1:
+            first.append(a_run(tmp_path, resume="AUTO"))
+        return found
+
+    first: list[Any] = []
+    monkeypatch.setattr(resolve, "latest_folder", look)
+    second = a_run(tmp_path, resume="AUTO")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["e"]
+    assert [trial.config for trial in second.trials] == [trial.config for trial in first[0].trials]
+    state = ExperimentState.load(str(tmp_path / "e"))
+    assert [state.table.attempt(i) for i in range(len(state))] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("resume", ["AUTO", None])
+def test_a_run_that_is_about_to_begin_has_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resume: str | None
+) -> None:
+    """The first one holds the lock and has written nothing yet: the second one is refused, or takes another folder."""
+    answers: list[Any] = []
+    real = resolve.resolve_searcher if resume else resolve.steering_metric
+
+    def meanwhile(*given: Any) -> Any:
+        if threading.current_thread() is threading.main_thread():
+            thread = threading.Thread(target=other)
+            thread.start()
+            thread.join()
+        return real(*given)
+
+    def other() -> None:
+        try:
+            answers.append(a_run(tmp_path, resume=resume).experiment_path)
+        except ExperimentLockedError as error:
+            answers.append(str(error))
+
+    monkeypatch.setattr(resolve, "resolve_searcher" if resume else "steering_metric", meanwhile)
+    assert a_run(tmp_path, resume=resume).experiment_path == str(tmp_path / "e")
+    if resume is None:
+        assert answers == [str(tmp_path / "e_2")]
+    else:
+        assert f"is being written by process {os.getpid()}" in answers[0]
+        assert [path.name for path in tmp_path.iterdir()] == ["e"]
+
+
+@pytest.mark.parametrize("resume", ["AUTO", None])
+def test_a_run_that_is_refused_leaves_no_folder_and_no_lock(tmp_path: Path, resume: str | None) -> None:
+    for wrong in ({"search_alg": "no such searcher"}, {"scheduler": 5}):
+        with pytest.raises((TypeError, ValueError)):
+            a_run(tmp_path / "new", resume=resume, **wrong)
+        assert not list(tmp_path.iterdir())
+    (tmp_path / "e").mkdir()
+    (tmp_path / "e" / "mine").write_text("kept")
+    with pytest.raises(ValueError, match="no such searcher"):
+        a_run(tmp_path, resume=resume, search_alg="no such searcher")
+    assert (tmp_path / "e" / "mine").read_text() == "kept"
+    assert a_run(tmp_path, resume=resume).experiment_path == str(tmp_path / "e")
+
+
+def test_a_lock_that_was_removed_is_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waited for it while the run that had it was refused does not hold what nobody else would see."""
+    first = ExperimentLock(str(tmp_path))
+    real = ExperimentLock._take
+
+    def take(lock: ExperimentLock) -> bool:
+        if lock is not first and first.held:
+            first.remove()
+            first.release()
+        return real(lock)
+
+    monkeypatch.setattr(ExperimentLock, "_take", take)
+    with pytest.raises(FileNotFoundError, match="the lock was removed"):
+        ExperimentLock(str(tmp_path))
+    ExperimentLock(str(tmp_path)).release()
