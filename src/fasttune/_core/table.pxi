@@ -317,7 +317,8 @@ cdef class TrialTable:
             if recovered and row.status == S_PAUSED and r.step > row.iteration:   # at its own checkpoint of that step
                 raise ValueError(f"trial {r.trial} began at step {r.step}, but only {row.iteration} are known")
             self.move(row, r.trial, r.kind)
-            self.astray.discard((source, r.trial))
+            if self.astray:
+                self.astray.discard((source, r.trial))
             row.source = source
             row.started = row.time = row.previous = r.time
             row.iteration = row.base_iteration = r.step

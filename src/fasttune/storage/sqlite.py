@@ -107,18 +107,16 @@ class SqliteStorage(Storage):
         except sqlite3.OperationalError as error:
             raise JournalError(f"cannot open {self.path}: {error}") from error
         try:
-            if create:
-                for statement in (*SETTINGS, *TABLES, MADE):
-                    connection.execute(statement)
-                self._check_log(connection)
-            elif not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'journal'").fetchone():
+            names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+            if names and "journal" not in names:
                 connection.close()
                 raise JournalError(
                     f"{self.path} is a database, but not one of fasttune's: it has no table 'journal'"
                 )
             if create:
-                for statement in SETTINGS + TABLES:
+                for statement in (*SETTINGS, *TABLES, MADE):
                     connection.execute(statement)
+                self._check_log(connection)
             elif not names:
                 connection.close()
                 raise JournalError(f"{self.path} is empty: the run was killed, or the power went, before it began")
