@@ -131,10 +131,7 @@ def survivors(recording: Recording, cut: int, draw: random.Random, keep: float, 
         return k < max(safe.get(path, -1), safe.get(os.path.dirname(path), -1))
 
     named = max([k + 1 for k in naming if is_synced_name(k)], default=0)
-    if draw.random() >= keep:
-        named = draw.randint(named, cut)
-    else:
-        named = cut
+    named = draw.randint(named, cut) if draw.random() >= keep else cut
     disk: Disk = {}
     for k, event in enumerate(recording.events[:cut]):
         op, path = event.op, event.path

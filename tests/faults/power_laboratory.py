@@ -32,7 +32,7 @@ def images_of(recording: Recording, draw: random.Random, scale: float) -> Iterat
 
     every = recording.writes()
     yield from prefixes(recording, every if scale >= 1 else sorted(draw.sample(every, some(len(every)))))
-    yield from torn_tails(recording, draw, None if scale > 1 else 2, some(len(every)))
+    yield from torn_tails(recording, draw, None if scale > 1 else 2 if scale == 1 else 1, some(len(every)))
     yield from cuts(recording, draw, some(80))
     yield from lost_logs(recording, draw, some(9))
     yield from mixed(recording, draw, some(40))
