@@ -178,6 +178,8 @@ def while_rings_exist(recording: Recording) -> list[int]:
 def lost_logs(recording: Recording, draw: random.Random, n: int) -> Iterator[Image]:
     """The database's log is lost as a whole: not there, of no bytes, or of zeros; the rings are."""
     moments = while_rings_exist(recording)
+    if not moments:
+        return
     states = States(recording)
     for i, cut in enumerate(sorted(draw.choices(moments, k=n))):
         disk = states.at(cut)
@@ -191,6 +193,8 @@ def lost_logs(recording: Recording, draw: random.Random, n: int) -> Iterator[Ima
 def mixed(recording: Recording, draw: random.Random, n: int) -> Iterator[Image]:
     """The database and its log of one moment beside the rings of another: half of them older, half newer."""
     moments = while_rings_exist(recording)
+    if not moments:
+        return
     for i in range(n):
         first, second = sorted(draw.choices(moments, k=2))
         old, new = disk_at(recording, first), disk_at(recording, second)
@@ -204,6 +208,8 @@ def mixed(recording: Recording, draw: random.Random, n: int) -> Iterator[Image]:
 def stale_logs(recording: Recording, draw: random.Random, n: int) -> Iterator[Image]:
     """The log cut at the end of a write, and one byte before, beside the rings of the last moment that has any."""
     moments = while_rings_exist(recording)
+    if not moments:
+        return
     last = disk_at(recording, moments[-1])
     writes = [k for k in recording.writes((WAL,)) if k < moments[-1] and recording.events[k].op == WRITE]
     for k in sorted(draw.sample(writes, min(n, len(writes)))):
@@ -230,6 +236,8 @@ def damaged_pages(recording: Recording, draw: random.Random, n: int) -> Iterator
         if event.op == PAGE and is_ring(event.path):
             versions.setdefault((event.path, event.offset // PAGE_BYTES), []).append((k, event.data))
     moments = while_rings_exist(recording)
+    if not moments:
+        return
     for i in range(n):
         cut = draw.choice(moments)
         disk = disk_at(recording, cut)
@@ -250,6 +258,8 @@ def damaged_pages(recording: Recording, draw: random.Random, n: int) -> Iterator
 def odd_files(recording: Recording, draw: random.Random, n: int) -> Iterator[Image]:
     """Rings and the log's index of no bytes, cut off or gone; an index of another moment, or of noise."""
     moments = while_rings_exist(recording)
+    if not moments:
+        return
     for i in range(n):
         cut = draw.choice(moments)
         disk = disk_at(recording, cut)
@@ -281,6 +291,8 @@ def commits(recording: Recording) -> list[tuple[int, int]]:
 def flipped_bits(recording: Recording, draw: random.Random, n: int, where: str) -> Iterator[Image]:
     """One bit is another one: in a ring (mostly in what was written since the last commit), the log, the database."""
     moments, between = while_rings_exist(recording), commits(recording)
+    if not (moments and between):
+        return
     wanted: Callable[[str], bool] = {"ring": is_ring, "log": WAL.__eq__, "database": DATABASE.__eq__}[where]
     for i in range(n):
         before, cut = draw.choice(between) if where == "ring" and i % 4 else (0, draw.choice(moments))
