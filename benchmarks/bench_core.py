@@ -18,7 +18,7 @@ from fasttune import _core
 LOOPS = 1_000
 SIZES = (100, 10_000, 1_000_000)
 CONFIGS = 10  # the kind of a record that announces `step` trials from number `trial` on (ring.pxi)
-RING_BYTES = 4096 + (1 << 22)
+RING_BYTES = _core.Ring.nbytes(1 << 22)
 
 
 def values(n: int) -> list[float]:
@@ -122,9 +122,9 @@ def bench_asha_judgement(benchmark: Any, size: int) -> None:
     benchmark.pedantic(turn, setup=filled, rounds=10)
 
 
-def reporting(**rules: Any) -> tuple[Any, Any]:
+def reporting(nbytes: int = RING_BYTES, **rules: Any) -> tuple[Any, Any]:
     """A reporter of a trial that has begun, and its ring."""
-    ring = _core.Ring(bytearray(RING_BYTES), True)
+    ring = _core.Ring(bytearray(nbytes), True)
     reporter = _core.Reporter(ring, **rules)
     reporter.begin(0)
     return reporter, ring
@@ -135,6 +135,22 @@ def reporting(**rules: Any) -> tuple[Any, Any]:
 def bench_report(benchmark: Any, keys: int) -> None:
     reporter, ring = reporting()
     metrics = {f"metric_{key}": float(key) for key in range(keys)}
+
+    def turn() -> None:
+        report = reporter.report
+        for _ in repeat(None, LOOPS):
+            report(metrics)
+        while ring.take() is not None:
+            ring.release()
+
+    benchmark(turn)
+
+
+@pytest.mark.benchmark(group="report of 2 metrics: what its seal costs")
+@pytest.mark.parametrize("sealed", [False, True], ids=["bare", "sealed"])
+def bench_seal(benchmark: Any, sealed: bool) -> None:
+    reporter, ring = reporting(RING_BYTES if sealed else 4096 + (1 << 22))
+    metrics = {"loss": 1.0, "accuracy": 0.5}
 
     def turn() -> None:
         report = reporter.report

@@ -434,7 +434,7 @@ cdef struct TrialRow:
     uint8_t status            # index into STATUSES
     uint8_t outcome           # flags of the record that ended it
     uint16_t failures
-    uint32_t iteration        # training_iteration of the last report
+    uint32_t iteration        # training_iteration of the last report, or where the attempt began that has not reported
     uint32_t base_iteration   # where the current attempt began
     uint32_t attempt          # starts so far
     uint32_t pid
@@ -480,6 +480,7 @@ cdef class TrialTable:
     cdef dict maps                      # source -> list of the table's numbers by the writer's
     cdef dict extras                    # trial -> JSON bytes of the last report's values that are no numbers
     cdef set astray                     # (source, trial): what a ring holds of it goes on from what is not known
+    cdef dict before                    # trial that has begun again and not reported yet -> see `reported`
     cdef readonly str metric
     cdef int64_t counts_[5]
     cdef BitTree by_status[5]           # the trials of each status
@@ -489,7 +490,7 @@ cdef class TrialTable:
     cdef TrialRow *row(self, Py_ssize_t i) except NULL
     cdef int grow(self, Py_ssize_t n) except -1
     cdef int intern(self, int source, int local, bytes payload) except -1
-    cdef int move(self, TrialRow *row, uint32_t trial, int kind) except -1
+    cdef int move(self, TrialRow *row, uint32_t trial, int kind, int flags=*) except -1
     cdef int keep_values(self, TrialRow *row, int schema, const double *values) except -1
     cdef int fold_records(self, const unsigned char[::1] view, Cursor *place, int source, uint64_t told, uint64_t watch,
                           bint recovered, list out) except -1

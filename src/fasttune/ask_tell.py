@@ -59,9 +59,11 @@ def open_experiment(
         FolderGoneError: (from the methods) its folder was removed, replaced or made read-only; what was told so far is still
             in ``analysis``.
     """
+    from fasttune import nesting
     from fasttune.config import Experiment, one_storage_path
     from fasttune.resolve import Call, resolve
 
+    nesting.check_loaded("tune.open_experiment")
     experiment = Experiment(name or "told_by_hand", told_by_hand, config=config, num_samples=num_samples, stop=stop)
     call = Call(
         name=name,

@@ -302,17 +302,23 @@ def write_files(held: bytes, folder: str) -> None:
                 json.dump(note, text)
 
 
-def memory_name(trial: int, step: int) -> str:
-    """What a checkpoint in memory is called where a directory has its path."""
-    return f"{_MEMORY}{trial}/{step}"
+def memory_name(trial: int, place: int) -> str:
+    """What a checkpoint in memory is called where a directory has its path: "memory:3/20", and "memory:3/20/2" if trial 3
+    had begun twice before. ``place`` is the step, and the attempt << 32: what a name stands for never changes."""
+    return f"{_MEMORY}{trial}/{step_of(place)}" + (f"/{place >> 32}" if place >> 32 else "")
 
 
 def memory_key(name: str) -> tuple[int, int] | None:
-    """(trial, step) of such a name; None for a path."""
+    """(trial, place) of such a name; None for a path."""
     if not name.startswith(_MEMORY):
         return None
-    trial, _, step = name[len(_MEMORY) :].partition("/")
-    return int(trial), int(step)
+    trial, step, *attempt = name[len(_MEMORY) :].split("/")
+    return int(trial), int(step) | (int(attempt[0]) << 32 if attempt else 0)
+
+
+def step_of(place: int) -> int:
+    """The step of a checkpoint in memory."""
+    return place & 0xFFFFFFFF
 
 
 # ---- directories that are whole or not there ---------------------------------------------------------------

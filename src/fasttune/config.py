@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -166,13 +166,22 @@ _Choice = ResumeType | str
 
 @dataclass(repr=False)
 class ResumeConfig(_ShowsChanges):
-    """Which trials of an earlier run go on (RESUME), start over (RESTART) or stay as they are (SKIP)."""
+    """Which trials of an earlier run go on (RESUME), start over (RESTART) or stay as they are (SKIP).
+
+    Args:
+        finished: RESUME goes on from a trial's last checkpoint, from its start if it has none; RESTART always from its
+            start. It is then trained anew in every session that says so.
+        unfinished, errored: as for finished ones. SKIP ends unfinished ones as they are.
+        new_space: the search space may be another one than before. It holds from the next trial on: trials that exist keep
+            their configs, and ``num_samples`` counts those of the new space. False: another space is an error.
+    """
 
     ResumeType: ClassVar[type[ResumeType]] = ResumeType
 
     finished: _Choice = ResumeType.SKIP
     unfinished: _Choice = ResumeType.RESUME
     errored: _Choice = ResumeType.SKIP
+    new_space: bool = False
 
     def __post_init__(self) -> None:
         for name in ("finished", "unfinished", "errored"):
@@ -229,7 +238,8 @@ def resolve_resume(resume: object) -> ResumeConfig | None:
     """The ResumeConfig that a ``resume=`` argument stands for; None when nothing is to be resumed.
 
     "AUTO" or True go on with unfinished trials. "AUTO+ERRORED" also resumes failed ones,
-    "AUTO+RESTART_ERRORED" starts failed ones over; with "_ONLY" at the end only failed trials run.
+    "AUTO+RESTART_ERRORED" starts failed ones over; with "_ONLY" at the end only failed trials run. "+NEW_SPACE" behind any
+    of them lets another search space hold from the next trial on.
     """
     if resume is None or resume is False:
         return None
@@ -237,7 +247,9 @@ def resolve_resume(resume: object) -> ResumeConfig | None:
         return resume
     if resume is True:
         return ResumeConfig()
-    start, _, rest = resume.upper().partition("+") if isinstance(resume, str) else ("", "", "")
+    asked = resume.upper() if isinstance(resume, str) else ""
+    new_space = asked.endswith("+NEW_SPACE")
+    start, _, rest = asked.removesuffix("+NEW_SPACE").partition("+")
     forms = {
         "": ResumeConfig(),
         "ERRORED": ResumeConfig(errored=ResumeType.RESUME),
@@ -249,8 +261,10 @@ def resolve_resume(resume: object) -> ResumeConfig | None:
         start, rest = "AUTO", "ERRORED_ONLY"
     if start not in ("AUTO", "LOCAL") or rest not in forms:
         names = ", ".join("'AUTO" + ("+" + form if form else "") + "'" for form in forms)
-        raise ValueError(f"resume must be None, False, True or one of {names}, got {resume!r}")
-    return forms[rest]
+        raise ValueError(
+            f"resume must be None, False, True or one of {names}, with '+NEW_SPACE' behind it or not, got {resume!r}"
+        )
+    return replace(forms[rest], new_space=new_space)
 
 
 def resolve_checkpoint_config(

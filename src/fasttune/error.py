@@ -8,6 +8,7 @@
       JournalError                an experiment file cannot be read; says where it is damaged
       JournalLockedError          another process holds the database of this experiment, and a Ctrl-C ended the wait
       FolderGoneError             the folder of a running experiment was removed, replaced or made read-only
+      ResumeError                 a run cannot go on with an earlier one as it was asked (also a ValueError)
       IllegalTransitionError      our own bug: an event that the trial's status does not allow
     StopTrial                     raised inside a trial when it has been stopped; a SystemExit, so that
                                   ``finally`` blocks run and ``except Exception`` does not swallow it
@@ -56,6 +57,10 @@ class JournalLockedError(TuneError):
 
 class FolderGoneError(TuneError):
     """The folder of an experiment was removed, replaced by another one or made read-only while it ran."""
+
+
+class ResumeError(TuneError, ValueError):
+    """A run cannot go on with an earlier one as it was asked; the text says what was and what is. Nothing was written."""
 
 
 class IllegalTransitionError(TuneError):

@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from fasttune import _core
 from fasttune.checkpoint import Checkpoint, memory_key, memory_name
 from fasttune.error import JournalError, TuneError
+from fasttune.going_on import asked_of, latest
+from fasttune.identity import is_json
 from fasttune.orders import Orders, Shelf
-from fasttune.records import CONFIGS_HEAD, FORMAT, ExperimentRecords, Unfit, first_meta
+from fasttune.records import CONFIGS_HEAD, FORMAT, ExperimentRecords, Unfit, first_meta, later_metas
 from fasttune.result import flatten, number
 from fasttune.retention import Retention
 from fasttune.rule import CompiledRule
@@ -27,7 +29,7 @@ from fasttune.schedulers.base import Change, compiled_rule
 from fasttune.search.base import Searcher
 from fasttune.search.basic_variant import BasicVariantGenerator
 from fasttune.search.variants import Variants
-from fasttune.space import unflatten_dict
+from fasttune.space import derive_seed, unflatten_dict
 from fasttune.storage.recovery import read_rings, writer_of
 from fasttune.storage.sqlite import SqliteReader, SqliteStorage
 from fasttune.trial import Trial, allowed_folder_name
@@ -42,6 +44,7 @@ REPORT_BIT = 1 << _core.KIND_REPORT
 SCORED = 1 << _core.KIND_CHECKPOINT  # the reports that checkpoints belong to
 ENDS = 1 << _core.KIND_END
 STARTS = 1 << _core.KIND_START | 1 << _core.KIND_RESUMED
+NEXT_SPACE = 1 << 32  # number of the seed of a later search space in the family of the one before
 LOOKAHEAD = 200  # trials a scheduler that chooses may choose from
 
 
@@ -153,7 +156,6 @@ class ExperimentState(ExperimentRecords):
         self._searcher_done = self.searcher is None
         self._first_with: dict[str, int] = {}  # config -> the first trial that had it; only if results are used again
         self._equal: dict[int, int] = {}  # trial -> that trial
-        self._suggested_by_searcher = 0
         self._seen_last: set[int] = set()
         self._added: set[int] = set()
         self.retention = Retention(spec.checkpoint) if spec.checkpoint.num_to_keep is not None else None
@@ -167,22 +169,71 @@ class ExperimentState(ExperimentRecords):
             or any(callable(one.resources) for one in spec.trainables)
         )
         self.rereads = False
-        if self.searcher is None:
-            self.variants = self._make_variants(meta)
+        self.space_since = 0  # the record of a session in the journal from which on its space is that of this run
+        self._told_whole: list[bool] = []  # per experiment: the journal can say every config of its last space
+        self._unheard: set[int] = set()  # trials that begin again after they had ended: the searcher knows what it knows
+        if self.searcher is None and not meta["variants"]:
+            generator = self._generator()
+            self.variants = [generator.variants(one.num_samples, one.space) for one in spec.trainables]
         self.watch = self._watch()
 
-    def _make_variants(self, meta: dict[str, Any]) -> list[Variants]:
-        """Configs by number: those of the journal that is gone on with, else of this run's seed."""
-        experiments = self.spec.trainables
-        if meta["variants"]:
-            return [
-                Variants.from_meta({**told, "num_samples": one.num_samples}, one.space)
-                for told, one in zip(meta["variants"], experiments, strict=True)
-            ]
+    def _generator(self) -> BasicVariantGenerator:
         generator = self.spec.searcher
-        if not isinstance(generator, BasicVariantGenerator):
-            generator = BasicVariantGenerator(random_state=self.spec.seed)
-        return [generator.variants(one.num_samples, one.space) for one in experiments]
+        if isinstance(generator, BasicVariantGenerator):
+            return generator
+        return BasicVariantGenerator(random_state=self.spec.seed)
+
+    def goes_on(self, metas: list[dict[str, Any]], new_space: bool = False) -> None:
+        """The run goes on with the journal of these records, in the last of its spaces, or in a new one."""
+        since = [k for k, told in enumerate(metas) if k == 0 or told.get("new_space")]
+        self.space_since = len(metas) if new_space else since[-1]
+        self._told_whole = [one["space"] is not None and is_json(one["space"]) for one in latest(metas)["trainables"]]
+        self.variants = self._variants_of(metas[0]["variants"])
+
+    def _variants_of(self, told: list[Any]) -> list[Any]:
+        """Configs by number. Those of the space that is this run's hold the objects in it, of earlier ones their texts."""
+        if self.sessions != self.space_since or not told:
+            return super()._variants_of(told)
+        points = self._generator().points_to_evaluate if self.searcher is None else None
+        return [
+            Variants.from_meta({**one, "num_samples": asked.num_samples}, asked.space, points)
+            for one, asked in zip(told, self.spec.trainables, strict=True)
+        ]
+
+    def _take_new_space(self) -> None:
+        """From the next trial on the space is the one that this run was asked. TuneError if trials are to go on whose
+        configs only the program of the earlier space could make."""
+        alive = [i for status in ("PENDING", "RUNNING", "PAUSED") for i in self.table.of_status(status)]
+        gone = [i for i in alive if not self._is_told_whole(i)]
+        if gone:
+            raise TuneError(
+                f"{len(gone)} trials of the earlier search space are to go on (the first: {self.trial_id(gone[0])}), and "
+                "their configs hold objects, which are text in the journal: finish them with the space that was, or end "
+                "them with ResumeConfig(unfinished='skip', new_space=True)"
+            )
+        generator = self._generator()
+        self.sessions = self.space_since
+        self.space_from = len(self)
+        self._given_out = [0] * len(self.spec.trainables)
+        self.variants = [
+            Variants(
+                asked.space,
+                asked.num_samples,
+                seed=derive_seed(before.seed, NEXT_SPACE),
+                points=generator.points_to_evaluate,
+                constant_grid_search=generator.constant_grid_search,
+            )
+            for before, asked in zip(self.variants, self.spec.trainables, strict=False)  # none: a searcher suggests
+        ]
+
+    def _is_told_whole(self, i: int) -> bool:
+        """The journal holds the config of trial i as it is, not as a text in places."""
+        chunk = self.chunk_of(i)
+        return chunk.variants.whole if chunk is not None else self._told_whole[self.experiment_of(i)]
+
+    def _hears(self, i: int) -> bool:
+        """The searcher is told of trial i: it suggested it, in the space that it searches, and does not know its end."""
+        return self.sessions >= self.space_since and i >= self.space_from and i not in self._unheard
 
     def _watch(self) -> int:
         """Kinds of records that Python must see; none of them in the plainest case."""
@@ -213,9 +264,11 @@ class ExperimentState(ExperimentRecords):
         """How many trials there will be, None when that is open."""
         if self.searcher is None:
             sizes = [len_or_none(variants) for variants in self.variants]
-            return None if any(size is None for size in sizes) else sum(size for size in sizes if size is not None)
+            if any(size is None for size in sizes):
+                return None
+            return self.space_from + sum(size for size in sizes if size is not None)
         samples = [one.num_samples for one in self.spec.trainables]
-        return None if -1 in samples else sum(samples)
+        return None if -1 in samples else self.space_from + sum(samples)
 
     @property
     def finished(self) -> bool:
@@ -352,7 +405,7 @@ class ExperimentState(ExperimentRecords):
         """How to start trial i now: fresh, or from its newest checkpoint."""
         chunk = self.chunk_of(i)
         # what a worker cannot compute itself travels with the start
-        computed = chunk is not None and self.variants[chunk.experiment].pure and i not in self._configs
+        computed = chunk is not None and chunk.variants.pure and i not in self._configs and i >= self.space_from
         config = None if computed else self.config(i)
         found = self.start_point(i)
         begun = self.table.attempt(i), self.table.changes(i), self.ask_from(i)
@@ -429,10 +482,10 @@ class ExperimentState(ExperimentRecords):
     def _suggest_one(self) -> bool:
         """Ask the searcher for one config."""
         searcher = self.searcher
-        total = self.total
         if searcher is None or self._searcher_done:
             return False
-        if total is not None and self._suggested_by_searcher >= total:
+        experiment = self._experiment_for()
+        if experiment is None:
             self._searcher_done = True
             return False
         i = len(self)
@@ -447,8 +500,7 @@ class ExperimentState(ExperimentRecords):
                 f"{type(searcher).__name__}.suggest() must return a dict, None or Searcher.FINISHED, "
                 f"got {suggestion!r:.80}"
             )
-        experiment = self._experiment_for(self._suggested_by_searcher)
-        self._suggested_by_searcher += 1
+        self._given_out[experiment] += 1
         config = merged(self.spec.trainables[experiment].space, suggestion)
         self.given[i] = config
         told = {"experiment": experiment, "config": plain_json(config), "params": plain_json(flatten(suggestion))}
@@ -472,15 +524,14 @@ class ExperimentState(ExperimentRecords):
         metrics = self.metrics(j) if j != i and self.status(j) == "TERMINATED" else None
         if metrics is None:
             return None
-        return metrics, self.table.iteration(j), self.last_result(j)["time_total_s"]
+        return metrics, self.table.reported(j)[0], self.last_result(j)["time_total_s"]
 
-    def _experiment_for(self, number: int) -> int:
-        """Several experiments share a searcher: each gets its num_samples in turn."""
+    def _experiment_for(self) -> int | None:
+        """Several experiments share a searcher: each gets its num_samples in turn. None: they all have them."""
         for k, one in enumerate(self.spec.trainables):
-            if one.num_samples == -1 or number < one.num_samples:
+            if one.num_samples == -1 or self._given_out[k] < one.num_samples:
                 return k
-            number -= one.num_samples
-        return len(self.spec.trainables) - 1
+        return None
 
     def _add(self, numbers: range) -> None:
         if self.live and self._names:
@@ -543,7 +594,7 @@ class ExperimentState(ExperimentRecords):
         flat = self.flat_result_of(*told) if decision == _core.WAIT or self.searcher is not None else {}
         if decision == _core.WAIT:
             decision = self._answer(i, result, flat)
-        if decision != _core.STOP and self.searcher is not None:
+        if decision != _core.STOP and self.searcher is not None and self._hears(i):
             self.searcher.on_trial_result(self.trial_id(i), flat)
         self._happen("on_trial_result", i, result)
 
@@ -601,7 +652,7 @@ class ExperimentState(ExperimentRecords):
                 self.scheduler.on_trial_complete(self, self.trials[i], flat)
             self.orders.hear()
         self.orders.ended(i)
-        if self.searcher is not None:
+        if self.searcher is not None and self._hears(i):
             self.searcher.on_trial_complete(self.trial_id(i), flat, error=False)
         self._happen("on_trial_complete", i)
 
@@ -618,7 +669,7 @@ class ExperimentState(ExperimentRecords):
 
     def _on_checkpoint(self, event: tuple[Any, ...]) -> None:
         _, i, flags, step, _, path = event
-        path = memory_name(i, step) if flags & _core.HELD else os.path.join(self.path, path)
+        path = memory_name(i, path) if flags & _core.HELD else os.path.join(self.path, path)
         if self.retention is None and flags & _core.HELD:  # there is always a rule for those in memory
             self.retention = Retention(self.spec.checkpoint, self.spec.metric, self.spec.mode)
             self.watch |= ENDS
@@ -634,6 +685,8 @@ class ExperimentState(ExperimentRecords):
             self.shelf.saved(i)
             if "on_checkpoint" in self.hooks:
                 self._happen("on_checkpoint", i, checkpoint=self.checkpoint_at(path))
+        else:
+            self.orders.saved_before(i)
         self._happen("on_trial_save", i)
 
     def _score(self, i: int, step: int, time: float, report: tuple[int, Any, bytes | None]) -> None:
@@ -653,12 +706,12 @@ class ExperimentState(ExperimentRecords):
 
     def _on_changed(self, event: tuple[Any, ...]) -> None:
         i = event[1]
-        self.orders.changed(i)
         if self.shelf.gone(i):
             self.tell_to_discard(i)
         origin = self._origins.get(i)
         if self.retention is not None and origin is not None:
             self._drop(self.retention.started(i, self.absolute(origin.path)))
+        self.orders.changed(i)
 
     def _on_error(self, event: tuple[Any, ...]) -> None:
         i = event[1]
@@ -680,7 +733,7 @@ class ExperimentState(ExperimentRecords):
             self._happen("on_trial_recover", i)
             return
         self.orders.ended(i)
-        if self.searcher is not None:
+        if self.searcher is not None and self._hears(i):
             result = self.last_result(i)
             self.searcher.on_trial_complete(self.trial_id(i), flatten(result) or None, error=True)
         self._happen("on_trial_error", i)
@@ -839,10 +892,15 @@ class ExperimentState(ExperimentRecords):
     # -- resuming -----------------------------------------------------------------------------------------------------
 
     def replay(
-        self, entries: Iterator[tuple[int, int, bytes]], resume: ResumeConfig, left: Callable[[dict[int, int]], Iterable[Entry]]
+        self,
+        entries: Iterator[tuple[int, int, bytes]],
+        resume: ResumeConfig,
+        left: Callable[[dict[int, int]], Iterable[Entry]],
+        new_space: bool = False,
     ) -> None:
         """Fold an earlier session's journal, and what it has ``left`` in rings behind the positions where that ends;
-        schedulers, searchers and stoppers see it again, in its order. What fits of the latter is in ``leftovers``."""
+        schedulers, searchers and stoppers see it again, in its order. What fits of the latter is in ``leftovers``. With
+        ``new_space`` what comes from here on is of another space."""
         self.live, self.rereads = False, True
         positions: dict[int, int] = {}
         for source, position, data in entries:
@@ -854,8 +912,9 @@ class ExperimentState(ExperimentRecords):
         self.live, self.rereads = True, False
         self._fresh_from = len(self)
         for k in range(len(self._given_out)):
-            self._given_out[k] = sum(c.n for c in self._chunks if c.experiment == k)
-        self._suggested_by_searcher = len(self._suggested)
+            blocks = sum(c.n for c in self._chunks if c.experiment == k and c.first >= self.space_from)
+            alone = sum(told["experiment"] == k for i, told in self._suggested.items() if i >= self.space_from)
+            self._given_out[k] = blocks + alone
         for i, told in sorted(self._suggested.items()):
             self._note_equal(i, told["config"])
         for i in sorted(self._handed):  # to a process that has ended before they began
@@ -863,6 +922,8 @@ class ExperimentState(ExperimentRecords):
         self._forget_missing_checkpoints()
         self._do_what_was_decided()
         self._requeue_unfinished(resume)
+        if new_space:
+            self._take_new_space()
         self.orders.after_replay()
 
     def _replay(self, event: tuple[Any, ...]) -> None:
@@ -882,7 +943,10 @@ class ExperimentState(ExperimentRecords):
                 self._drop(self.retention.forget(event[1]))
             self._undone.pop(event[1], None)
             self.pausing.discard(event[1])
-            if event[1] in self._errored:
+            if event[2] & _core.AGAIN:
+                self._unheard.add(event[1])
+                self._add_again(event[1])
+            elif event[1] in self._errored:
                 self._errored.discard(event[1])
                 self._add_again(event[1])
         elif kind in self._HANDLERS:
@@ -927,8 +991,8 @@ class ExperimentState(ExperimentRecords):
         """The config of trial i as the searcher, brought to where it was, makes it again; as the journal has it, if the
         two are not the same."""
         told: dict[str, Any] = self._suggested[i]["config"]
-        if self.searcher is None:
-            return told
+        if self.searcher is None or self.sessions < self.space_since:
+            return told  # or it was made in another space
         again = self.searcher.replay(self.trial_id(i), unflatten_dict(self._suggested[i]["params"]))
         config = merged(self.spec.trainables[self._suggested[i]["experiment"]].space, again)
         return config if plain_json(config) == told else told
@@ -946,17 +1010,20 @@ class ExperimentState(ExperimentRecords):
                 if self.retention is not None and status != "ERROR":
                     self._drop(self.retention.ended(i))
                 continue
+            again = _core.AGAIN if status == "TERMINATED" else 0
             if wish == ResumeType.RESTART and (i in self._checkpoints or i in self._origins):
                 if self.retention is not None:
                     self._drop(self.retention.forget(i))
                 for _, path in self._checkpoints.get(i, ()):
                     self._surplus[self.absolute(path)] = None
-                self._record(_core.KIND_REQUEUED, i, 0, flags=_core.FRESH)
+                self._record(_core.KIND_REQUEUED, i, 0, flags=_core.FRESH | again)
             elif status == "PAUSED" and self.chooses and wish != ResumeType.RESTART:
                 continue  # it stays so until it is chosen
             elif status != "PENDING":
-                self._record(_core.KIND_REQUEUED, i, 0)
-            if status == "ERROR":
+                self._record(_core.KIND_REQUEUED, i, 0, flags=again)
+            if again:
+                self._unheard.add(i)
+            if status in ("ERROR", "TERMINATED"):
                 self._add_again(i)
             if not self.chooses:
                 self.waiting.append(i)
@@ -1046,7 +1113,14 @@ def make_meta(spec: RunSpec, prefix: str, now: float, hostname: str, variants: l
             for one in spec.trainables
         ],
         "variants": [one.meta() for one in variants],
+        "asked": asked_of(spec),
     }
+
+
+def read_metas(storage: Storage, path: str) -> list[dict[str, Any]]:
+    """The meta record of a journal and those of its later sessions. JournalError when it is empty."""
+    entries = iter(storage.read())
+    return [first_meta(entries, path), *later_metas(entries)]
 
 
 def read_meta(storage: Storage, path: str) -> dict[str, Any]:

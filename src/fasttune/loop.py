@@ -31,9 +31,10 @@ from fasttune.experiment import (
     Start,
     Stop,
     make_meta,
-    read_meta,
+    read_metas,
     warn_of_unfit,
 )
+from fasttune.going_on import check, session_record
 from fasttune.machine import detect
 from fasttune.resources import Supply, check_possible, resolve_resources, trial_environ
 from fasttune.result import AUTO_RESULT_KEYS
@@ -185,16 +186,23 @@ class TuneLoop:
                 f"there is already an experiment at {spec.path!r}: give this run another name, "
                 "or resume='AUTO' to go on with it"
             )
-        meta = read_meta(self.storage, spec.path)
-        state = ExperimentState(spec, meta, self.storage, hooks)
+        metas = read_metas(self.storage, spec.path)
+        changes = check(metas, spec)
+        state = ExperimentState(spec, metas[0], self.storage, hooks)
+        state.goes_on(metas, bool(changes.space))
         entries = iter(self.storage.read())
         next(entries)  # the meta entry
         state.at(self._now())
-        state.replay(entries, spec.resume, lambda positions: read_rings(spec.path, positions, wait=True))
+        state.replay(
+            entries, spec.resume, lambda positions: read_rings(spec.path, positions, wait=True), bool(changes.space)
+        )
         state.machine = self._supply.total()
         self.state = state
         self._entries.extend(state.leftovers)
         self._put_aside()
+        if changes.space or changes.allowed:
+            told = session_record(spec, bool(changes.space), [one.meta() for one in state.variants])
+            self._entries.append((0, 0, self._meta_record(told)))
         self._keep_own()
         self._commit()
         if ring_sources(spec.path):
@@ -204,11 +212,13 @@ class TuneLoop:
         return state
 
     def _store_meta(self, meta: dict[str, Any]) -> None:
+        self.storage.append([(0, 0, self._meta_record(meta))])
+        self.storage.flush_to_disk()  # an experiment that has begun is one, whatever becomes of the log
+
+    def _meta_record(self, meta: dict[str, Any]) -> bytes:
         import json
 
-        data = _core.encode(_core.KIND_META, payload=json.dumps(meta, default=str).encode(), time=self._now())
-        self.storage.append([(0, 0, data)])
-        self.storage.flush_to_disk()  # an experiment that has begun is one, whatever becomes of the log
+        return _core.encode(_core.KIND_META, payload=json.dumps(meta, default=str).encode(), time=self._now())
 
     def _program(self) -> Program:
         spec, state = self.spec, self.state
@@ -381,8 +391,8 @@ class TuneLoop:
     def _take_in(self, source: int, position: int, data: Any) -> None:
         """Fold records, keep what fits for the journal, then decide: whatever a scheduler raises, they are not lost."""
         rest, held = _core.without_held(data)
-        for trial, step, checkpoint in held:
-            self.state.unsaved[memory_name(trial, step)] = checkpoint
+        for trial, place, checkpoint in held:
+            self.state.unsaved[memory_name(trial, place)] = checkpoint
         events, fits = self.state.fold_found(source, rest, self.state.watch)
         self._entries.append((source, position, fits))
         self._bytes += len(data)
@@ -481,8 +491,8 @@ class TuneLoop:
             key = memory_key(name)
             if key is None:
                 directories.append(name)
-            elif self.state.unsaved.pop(name, None) is None or self.state.table.attempt(key[0]) > 1:
-                dropped.append(key)  # an earlier attempt's of the same step may be stored
+            elif self.state.unsaved.pop(name, None) is None:
+                dropped.append(key)
         return directories, dropped
 
     def _kept_in_memory(self) -> list[Held]:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
+
+from fasttune.cgroups import folders, read
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,15 +104,15 @@ def _detect_memory(root: str) -> int:
     """Bytes of memory, a cgroup's limit included."""
     sizes = [_installed_memory(root)]
     for controller, name in (("", "memory.max"), ("memory", "memory.limit_in_bytes")):
-        for folder in _cgroup_folders(root, controller):
-            text = _read(folder, name)
+        for folder in folders(root, controller):
+            text = read(folder, name)
             if text.isdecimal():
                 sizes.append(int(text))
     return min(sizes)
 
 
 def _installed_memory(root: str) -> int:
-    for line in _read(root, "proc/meminfo").splitlines():
+    for line in read(root, "proc/meminfo").splitlines():
         if line.startswith("MemTotal:"):
             return int(line.split()[1]) * 1024
     import psutil  # type: ignore[import-untyped]
@@ -118,35 +120,13 @@ def _installed_memory(root: str) -> int:
     return int(psutil.virtual_memory().total)
 
 
-def _cgroup_folders(root: str, controller: str) -> Iterator[str]:
-    """Where the limits of a controller are written, innermost first; controller "" is cgroup v2.
-
-    Limits of outer groups bind too. Inside a container /proc/self/cgroup often names a folder of the host
-    that does not exist here; then the walk outwards ends at the container's own limits.
-    """
-    memberships = _read(root, "proc/self/cgroup").splitlines() or [f"0:{controller}:/"]
-    for line in memberships:
-        if line.count(":") < 2:
-            continue
-        _, names, path = line.split(":", 2)
-        if controller not in names.split(","):
-            continue
-        parts = [part for part in path.split("/") if part not in ("", "..")]
-        mounts = (names, controller) if controller else ("", "unified")
-        for mount in dict.fromkeys(mounts):
-            for depth in range(len(parts), -1, -1):
-                folder = os.path.join(root, "sys/fs/cgroup", mount, *parts[:depth])
-                if os.path.isdir(folder):
-                    yield folder
-
-
 def _cgroup_quota(root: str) -> float | None:
     """The CPUs' worth of time that the tightest quota grants, None without one."""
     quotas = []
-    for folder in _cgroup_folders(root, ""):
-        quotas.append(_read(folder, "cpu.max").split())
-    for folder in _cgroup_folders(root, "cpu"):
-        quotas.append([_read(folder, "cpu.cfs_quota_us"), _read(folder, "cpu.cfs_period_us")])
+    for folder in folders(root, ""):
+        quotas.append(read(folder, "cpu.max").split())
+    for folder in folders(root, "cpu"):
+        quotas.append([read(folder, "cpu.cfs_quota_us"), read(folder, "cpu.cfs_period_us")])
     # "max" and -1 mean no quota
     limits = [int(q[0]) / int(q[1]) for q in quotas if len(q) == 2 and q[0].isdecimal() and q[1].isdecimal()]
     return min((limit for limit in limits if limit > 0), default=None)
@@ -158,9 +138,9 @@ def _cgroup_cpuset(root: str) -> set[int]:
         ("", ("cpuset.cpus.effective",)),
         ("cpuset", ("cpuset.effective_cpus", "cpuset.cpus")),
     ):
-        for folder in _cgroup_folders(root, controller):
+        for folder in folders(root, controller):
             for name in names:
-                cpus = _cpu_list(_read(folder, name))
+                cpus = _cpu_list(read(folder, name))
                 if cpus:
                     return cpus
     return set()
@@ -175,13 +155,6 @@ def _cpu_list(text: str) -> set[int]:
             return set()
         cpus.update(range(int(first), int(last or first) + 1))
     return cpus
-
-
-def _read(folder: str, name: str) -> str:
-    """The text of a small system file, "" if it cannot be read."""
-    with suppress(OSError), open(os.path.join(folder, name), encoding="utf-8", errors="replace") as file:
-        return file.read().strip()
-    return ""
 
 
 # ------------------------------------------------------------------------------------------------------ GPUs

@@ -98,6 +98,12 @@ class Orders:
         for waiting in sorted(self._wait_for.pop(i, ())):
             self._settle(waiting)
 
+    def saved_before(self, i: int) -> None:
+        """The journal that is replayed has a checkpoint of trial i: what those wait for who were to copy it."""
+        for waiting, change in self.changes.items():
+            if change.donor is not None and change.donor.index == i:
+                self._has_point(waiting, i)
+
     # -- ends and changes ----------------------------------------------------------------------------------------------
 
     def _end(self, i: int) -> None:
@@ -128,6 +134,10 @@ class Orders:
         self.changes[i] = change
         if state.live:
             self._settle(i)
+        elif change.donor is not None:
+            donor = change.donor.index
+            if not state.is_class(donor) or state.has_present_checkpoint(donor):
+                self._has_point(i, donor)  # as it is at this place of the journal: the donor went on
 
     def _settle(self, i: int) -> None:
         """Carry the change of trial i out, if nothing has to happen before."""
@@ -199,8 +209,10 @@ class Orders:
         self._forget_point(i)
 
     def changed(self, i: int) -> None:
-        """The journal holds the change of trial i."""
+        """The journal holds the change of trial i, and the checkpoint that it goes on from is in use."""
         self.changes.pop(i, None)
+        if not self._state.live:
+            self._forget_point(i)
 
     def over(self, i: int) -> None:
         """Trial i has ended, has failed, or its process has died."""

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
@@ -15,7 +16,7 @@ from struct import Struct
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from fasttune import _core
-from fasttune.checkpoint import Checkpoint, memory_key, memory_name
+from fasttune.checkpoint import Checkpoint, memory_key, memory_name, step_of
 from fasttune.error import IllegalTransitionError, JournalError, TrialFailedError
 from fasttune.result import (
     ReportBlock,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 TOLD = 1 << _core.KIND_TOLD
 ALIVE = ("PENDING", "RUNNING", "PAUSED")
+META_KIND = bytes([_core.KIND_META])
 CONFIGS_HEAD = Struct("<II")  # experiment, number of the first config within it
 
 
@@ -49,6 +51,7 @@ class Chunk(NamedTuple):
     experiment: int
     local: int  # number of the first one among its experiment's variants
     block: bytes
+    variants: Variants  # those of the space that held when they were suggested
 
 
 class Origin(NamedTuple):
@@ -98,6 +101,8 @@ class ExperimentRecords:
         self.machine: dict[str, float] = meta.get("machine", {})  # what the run has to give out: cpu, gpu, ...
         self.table = _core.TrialTable(self.metric)
         self.variants: list[Any] = []  # the Variants of each experiment; empty when a searcher suggests
+        self.sessions = 0  # records of later sessions that were asked something else
+        self.space_from = 0  # the first trial that the space which holds now is for
         self.given: dict[int, dict[str, Any]] = {}  # live: configs that a searcher suggested
         self._chunks: list[Chunk] = []
         self._chunk_firsts: list[int] = []
@@ -116,6 +121,8 @@ class ExperimentRecords:
         self._origins: dict[int, Origin] = {}
         self._on_given: set[int] = set()  # trials that have saved nothing since they were given their origin
         self._lineage: list[Changed] = []
+        # of trials that were changed: time of the last report before it, and the config and the tag of that report
+        self._before_change: dict[int, tuple[float, dict[str, Any], str]] = {}
         self._blocks: tuple[int, list[ReportBlock]] | None = None
         self.unfit: list[Unfit] = []
         self._journal_ends: dict[int, int] = {}  # positions of the sources behind which they were left
@@ -176,11 +183,27 @@ class ExperimentRecords:
     def _note_configs(self, event: tuple[Any, ...]) -> None:
         _, first, _, n, _, payload = event
         experiment, local = CONFIGS_HEAD.unpack_from(payload)
-        self.variants[experiment].cover(local + n)
+        variants = self.variants[experiment]
+        variants.cover(local + n)
         if self.rereads:
-            self.variants[experiment].remember(payload[CONFIGS_HEAD.size :], local, n)
-        self._chunks.append(Chunk(first, n, experiment, local, payload[CONFIGS_HEAD.size :]))
+            variants.remember(payload[CONFIGS_HEAD.size :], local, n)
+        self._chunks.append(Chunk(first, n, experiment, local, payload[CONFIGS_HEAD.size :], variants))
         self._chunk_firsts.append(first)
+
+    def _note_session(self, event: tuple[Any, ...]) -> None:
+        """A later session was asked something else: from here on, perhaps over another space."""
+        told = read_session(event[5])
+        self.sessions += 1
+        if told.get("new_space"):
+            try:
+                self.variants = self._variants_of(told["variants"])
+            except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+                raise JournalError(f"the search space of a later session cannot be read: {error!r:.200}") from error
+            self.space_from = len(self)
+
+    def _variants_of(self, told: list[Any]) -> list[Any]:
+        """The configs of a space by number, as the journal tells the space."""
+        return [Variants.from_meta(one) for one in told]
 
     def _note_config(self, event: tuple[Any, ...]) -> None:
         self._suggested[event[1]] = json.loads(event[5])
@@ -196,11 +219,11 @@ class ExperimentRecords:
             self._exceptions[event[1]] = event[5]
 
     def _note_checkpoint(self, event: tuple[Any, ...]) -> None:
-        _, trial, flags, step, _, path = event
+        _, trial, flags, step, _, path = event  # of one in memory: its place
         if flags & _core.HELD:
-            if self._stored is not None and (trial, step) not in self._stored:
+            if self._stored is not None and (trial, path) not in self._stored:
                 return
-            path = memory_name(trial, step)
+            path = memory_name(trial, path)
         kept = self._checkpoints.setdefault(trial, [])
         if kept and step <= kept[-1][0] and (step, path) in kept:  # another attempt, at the same place
             kept.remove((step, path))
@@ -220,6 +243,9 @@ class ExperimentRecords:
         _, trial, _, step, time, text = event
         told = json.loads(text)
         before = self.config(trial)
+        reported_at = self.table.reported(trial)[2]
+        if self._before_change.get(trial, (math.nan,))[0] != reported_at:
+            self._before_change[trial] = reported_at, before, self.experiment_tag(trial)
         self._flat.pop(trial, None)
         if told["config"] is not None:
             self.given.pop(trial, None)
@@ -245,6 +271,7 @@ class ExperimentRecords:
         _core.KIND_CHECKPOINT: _note_checkpoint,
         _core.KIND_REQUEUED: _note_requeued,
         _core.KIND_CHANGED: _note_changed,
+        _core.KIND_META: _note_session,
     }
 
     @classmethod
@@ -256,7 +283,7 @@ class ExperimentRecords:
         entries = iter(storage.read())
         meta = first_meta(entries, path)
         records = cls(meta, storage, path)
-        records.variants = [Variants.from_meta(one) for one in meta["variants"]]
+        records.variants = records._variants_of(meta["variants"])
         records._stored = storage.checkpoint_keys()
         positions: dict[int, int] = {}
         for source, position, data in entries:
@@ -342,7 +369,7 @@ class ExperimentRecords:
             config: dict[str, Any] = self._suggested[i]["config"]
             return self._fresh(config)
         local = chunk.local + i - chunk.first
-        made: dict[str, Any] = self.variants[chunk.experiment].config(local)
+        made: dict[str, Any] = chunk.variants.config(local)
         return made
 
     @staticmethod
@@ -369,7 +396,7 @@ class ExperimentRecords:
         if chunk is None:
             params: dict[str, Any] = self._suggested[i]["params"]
             return dict(params)
-        found: dict[str, Any] = self.variants[chunk.experiment].evaluated_params(chunk.local + i - chunk.first)
+        found: dict[str, Any] = chunk.variants.evaluated_params(chunk.local + i - chunk.first)
         return found
 
     def experiment_tag(self, i: int) -> str:
@@ -379,7 +406,7 @@ class ExperimentRecords:
         chunk = self.chunk_of(i)
         if chunk is None:
             return tag_of(i + 1, self._sampled_params(i))
-        tag: str = self.variants[chunk.experiment].tag(chunk.local + i - chunk.first)
+        tag: str = chunk.variants.tag(chunk.local + i - chunk.first)
         return tag
 
     def status(self, i: int) -> str:
@@ -408,7 +435,10 @@ class ExperimentRecords:
     ) -> dict[str, Any]:
         """A report as users see it."""
         told = self._told_of(i, step, time, previous, done)
-        return make_result(metrics, config=self.config(i), experiment_tag=self.experiment_tag(i), **told)
+        since, config, tag = self._before_change.get(i, (math.nan, None, ""))
+        if config is None or since != time:  # it was not changed, or has reported since
+            config, tag = self.config(i), self.experiment_tag(i)
+        return make_result(metrics, config=self._fresh(config), experiment_tag=tag, **told)
 
     def flat_result_of(
         self, i: int, metrics: dict[str, Any], step: int, time: float, previous: float, done: bool
@@ -428,14 +458,14 @@ class ExperimentRecords:
 
     def _told_of(self, i: int, step: int, time: float, previous: float, done: bool) -> dict[str, Any]:
         """What a result says besides metrics, config and tag."""
-        started, _, _, _, base_total, base_iteration = self.table.times(i)
+        _, started, _, _, base_total, base_iteration, pid = self.table.reported(i)
         return {
             "step": step,
             "time": time,
             "started": started,
             "previous": previous,
             "trial_id": self.trial_id(i),
-            "pid": self.table.pid(i) or self.meta.get("pid", 0),
+            "pid": pid or self.meta.get("pid", 0),
             "hostname": self.meta["hostname"],
             "node_ip": "127.0.0.1",
             "restored_step": base_iteration,
@@ -444,14 +474,17 @@ class ExperimentRecords:
         }
 
     def last_result(self, i: int) -> dict[str, Any]:
+        """The last report of trial i, all of it from one report: one that has begun again, from a checkpoint of its own or
+        another's, keeps it until it reports."""
         metrics = self.metrics(i)
         if metrics is None and self.table.attempt(i) == 0:
             return {}
-        _, ended, time, previous, _, _ = self.table.times(i)
+        step, _, time, previous, *_ = self.table.reported(i)
         done = self.table.status(i) == "TERMINATED"
         if metrics is None:
-            return self.result_of(i, {}, self.table.iteration(i), ended or time, previous, done) if done else {}
-        return self.result_of(i, metrics, self.table.iteration(i), time, previous, done)
+            ended = self.table.times(i)[1]
+            return self.result_of(i, {}, step, ended or time, previous, done) if done else {}
+        return self.result_of(i, metrics, step, time, previous, done)
 
     def results(self, i: int) -> list[dict[str, Any]]:
         columns = _core.ReportColumns()
@@ -549,7 +582,8 @@ class ExperimentRecords:
         key = memory_key(path)
         if key is None:
             return self.absolute(path)
-        home = os.path.join(self.path, self.trial_dirname(key[0]), f"saved_{key[1]:06d}")
+        step, attempt = step_of(key[1]), key[1] >> 32
+        home = os.path.join(self.path, self.trial_dirname(key[0]), f"saved_{step:06d}" + (f"_{attempt}" if attempt else ""))
         return Checkpoint._holding(self.unsaved.get(path) or partial(self.held_checkpoint, path), home)
 
     def contents(self, path: str) -> str | bytes:
@@ -567,9 +601,9 @@ class ExperimentRecords:
         if found is None and key is not None and self.storage is not None:
             found = self.storage.checkpoint(*key)
         if found is None:
-            trial, step = key or (0, 0)
+            trial, place = key or (0, 0)
             raise FileNotFoundError(
-                f"the checkpoint of trial {self.trial_id(trial)} at iteration {step} is not in {self.path} any more; "
+                f"the checkpoint of trial {self.trial_id(trial)} at iteration {step_of(place)} is not in {self.path} any more; "
                 "was a better or a newer one kept in its place (num_to_keep)?"
             )
         return found
@@ -678,6 +712,30 @@ def first_meta(entries: Iterator[tuple[int, int, bytes]], path: str) -> dict[str
                 meta: dict[str, Any] = json.loads(payload.rstrip(b"\0"))
                 return meta
     raise JournalError(f"the journal of {path!r} is empty: the run was killed before it began")
+
+
+def later_metas(entries: Iterator[tuple[int, int, bytes]]) -> list[dict[str, Any]]:
+    """What later sessions were asked, in their order, of a journal whose first record has been read. Such a record is the
+    first of its entry."""
+    return [
+        read_session(payload.rstrip(b"\0"))
+        for source, _, data in entries
+        if source == 0 and data[4:5] == META_KIND
+        for kind, _, _, _, _, _, payload in _core.decode(data)
+        if kind == _core.KIND_META
+    ]
+
+
+def read_session(payload: str | bytes) -> dict[str, Any]:
+    """The record of a later session; JournalError when it is none."""
+    try:
+        told = json.loads(payload)
+        typed = isinstance(told, dict) and isinstance(told.get("asked"), dict)
+        if typed and isinstance(told.get("variants"), list if told.get("new_space") else list | None):
+            return dict(told)
+    except (ValueError, RecursionError):
+        pass
+    raise JournalError(f"a record of a later session cannot be read: {payload[:80]!r}")
 
 
 def sql_value(value: Any) -> Any:

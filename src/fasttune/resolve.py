@@ -92,7 +92,8 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
     place = find_place(experiments, trainables, call)
     if place.resume is not None:
         claims.append(place.claim())  # under its lock: whether there is something to go on with
-    seed = resolve_seed(call.seed, claims[0].earlier if claims else None)
+    earlier = claims[0].earlier if claims else None
+    seed = resolve_seed(call.seed, earlier)
     stop = resolve_stop_rules(first)
     reporter = resolve_reporter(call.progress_reporter, metric, mode, call.verbose)
     # What changes something comes last, so that a run that is refused can be corrected and tried again.
@@ -100,25 +101,23 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
     search_alg = call.search_alg
     if isinstance(search_alg, str) and search_alg.lower() == "auto":
         search_alg = chosen_searcher(first, metric, scheduler, verbose)
+    spaces = [scheduler.complete_space(one.space) for one in trainables]
+    search_seed = seed_of_search(seed, earlier, spaces)
     if call.on_duplicate != "allow":
-        search_alg = without_duplicates(search_alg, call.on_duplicate, experiments, seed)
+        search_alg = without_duplicates(search_alg, call.on_duplicate, experiments, search_seed)
         trainables[0] = replace(trainables[0], num_samples=total_of(search_alg, first))
-    searcher = resolve_searcher(search_alg, metric, mode, first, call.max_concurrent, seed)
+    searcher = resolve_searcher(search_alg, metric, mode, first, call.max_concurrent, search_seed)
     check_searcher_wanted(searcher, scheduler)
+    metric, mode = steering_metric(metric, mode, scheduler, searcher)
     if not claims:
         claims.append(place.claim())
     folder = claims[0].folder
-    metric, mode = steering_metric(metric, mode, scheduler, searcher)
-    return RunSpec(
+    spec = RunSpec(
         name=os.path.basename(folder),
         path=folder,
         trainables=[
-            replace(
-                one,
-                experiment=one.experiment or os.path.basename(folder),
-                space=dict(scheduler.complete_space(one.space)),
-            )
-            for one in trainables
+            replace(one, experiment=one.experiment or os.path.basename(folder), space=dict(space))
+            for one, space in zip(trainables, spaces, strict=True)
         ],
         metric=metric,
         mode=mode,
@@ -138,7 +137,7 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
         progress_reporter=reporter,
         verbose=verbose,
         seed=seed,
-        resume=place.resume if claims[0].earlier is not None else None,
+        resume=place.resume if earlier is not None else None,
         lock=claims[0].lock,
         restore=first.restore,
         reuse_actors=call.reuse_actors,
@@ -148,6 +147,41 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
         raise_on_failed_trial=call.raise_on_failed_trial,
         public_spec=first.public_spec,
     )
+    if earlier is not None:
+        check_going_on(spec)
+    return spec
+
+
+def check_going_on(spec: RunSpec) -> None:
+    """Refuses what the experiment that is gone on with cannot be asked, before anything is written; the loop, which has
+    the lock, asks again."""
+    from .going_on import check
+
+    if metas := earlier_metas(spec.path):
+        check(metas, spec)
+
+
+def seed_of_search(seed: int, earlier: str | None, spaces: Sequence[Mapping[str, Any]]) -> int:
+    """The seed of a searcher that is made here: in a later search space of the same experiment another one, or it would
+    begin as it did before."""
+    from .going_on import number_of_space
+    from .space import derive_seed
+
+    metas = earlier_metas(earlier) if earlier is not None else []
+    number = number_of_space(metas, spaces) if metas else 0
+    return derive_seed(seed, number) if number else seed
+
+
+def earlier_metas(folder: str) -> list[dict[str, Any]]:
+    """What an experiment's journal says of its sessions; [] if the run ended before it wrote anything."""
+    from .error import JournalError
+    from .experiment import read_metas
+    from .storage.sqlite import SqliteReader
+
+    try:
+        return read_metas(SqliteReader(folder), folder)
+    except JournalError:
+        return []
 
 
 # -------- what is to be run
@@ -496,7 +530,7 @@ def resolve_seed(seed: object, earlier: str | None) -> int:
     if seed is not None and seed != before:
         raise ValueError(
             f"the experiment in {earlier} was begun with seed={before} and cannot go on with seed={seed}: "
-            "its trials would have other configs. Leave seed out"
+            f"seed: {before} was, {seed} is. Its trials would have other configs; leave seed out"
         )
     return before
 

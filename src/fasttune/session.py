@@ -92,9 +92,11 @@ class TrialContext:
     quick            a report of plain numbers may go straight to the reporter: no class, no checkpoint
     pending          checkpoint that waits for the next report: of a ``checkpoint_dir`` block or a class's save
     next_checkpoint  index of the next checkpoint, None while the folder has not been looked at
+    attempt          how often the trial had begun before: a checkpoint in memory bears it
     """
 
     __slots__ = (
+        "attempt",
         "checkpoint",
         "config",
         "experiment_name",
@@ -148,6 +150,7 @@ class TrialContext:
         self.quick = not is_class
         self.pending: str | bytes | None = None
         self.next_checkpoint: int | None = None
+        self.attempt = 0
 
     @property
     def trial_path(self) -> str:

@@ -30,6 +30,7 @@ from .config import (
     one_storage_path,
 )
 from .error import TrialFailedError, TuneError
+from .nesting import begun
 from .resolve import (
     JOURNAL,
     Call,
@@ -213,7 +214,7 @@ def run(
         seed=seed,
         raise_on_failed_trial=raise_on_failed_trial,
     )
-    with workers_launched(executor):
+    with begun("tune.run"), workers_launched(executor):
         spec = resolve(as_experiments(run_or_experiment, for_one_experiment), call)
         return analysis_of(execute(spec), spec)
 
@@ -252,8 +253,9 @@ def run_experiments(
             callbacks=check_callbacks(callbacks),
             raise_on_failed_trial=raise_on_failed_trial,
         )
-        spec = resolve(group, call)
-        trials.extend(analysis_of(execute(spec), spec).trials)
+        with begun("tune.run_experiments"):
+            spec = resolve(group, call)
+            trials.extend(analysis_of(execute(spec), spec).trials)
     return trials
 
 
@@ -289,7 +291,7 @@ class Tuner:
     def fit(self) -> ResultGrid:
         """Runs the trials and returns their results."""
         kept = self._pickled()  # before the run, which changes searcher and scheduler
-        with workers_launched(self._run_config.executor):
+        with begun("Tuner.fit"), workers_launched(self._run_config.executor):
             spec = resolve([self._experiment()], self._call())
             self._path = spec.path
             try:
@@ -326,10 +328,12 @@ class Tuner:
         *,
         tune_config: TuneConfig | None = None,
         run_config: RunConfig | None = None,
+        new_space: bool = False,
     ) -> Tuner:
         """A Tuner that goes on with the experiment at ``path``; finished trials are not run again.
 
-        The trainable must bear the same name, and ``param_space``, if given, have the same keys as before.
+        The trainable must bear the same name, and ``param_space``, if given, be the same as before; with ``new_space``
+        another one holds from the next trial on, and ``num_samples`` counts its trials alone.
         ``tune_config`` and ``run_config`` default to those of the first run, which are read from a pickle in
         the experiment's folder: restore only experiments whose origin you trust. (Looking at results reads
         no pickle.)
@@ -344,15 +348,18 @@ class Tuner:
         if param_space is None or tune_config is None or run_config is None:
             before = _read_tuner_file(folder)
         space = check_param_space(before["param_space"] if param_space is None else param_space)
-        check_same_experiment(folder, name_of(trainable), space)
+        tune_config = tune_config or before["tune_config"]
+        check_same_experiment(folder, name_of(trainable), space, tune_config.scheduler, new_space)
         tuner = cls(
             trainable,
             param_space=space,
-            tune_config=tune_config or before["tune_config"],
+            tune_config=tune_config,
             run_config=run_config or before["run_config"],
         )
         tuner._path = folder
-        tuner._resume = restore_config(resume_unfinished, resume_errored, restart_errored)
+        tuner._resume = replace(
+            restore_config(resume_unfinished, resume_errored, restart_errored), new_space=bool(new_space)
+        )
         return tuner
 
     @classmethod
@@ -508,23 +515,24 @@ def check_param_space(space: object) -> dict[str, Any]:
     return check_config(space)
 
 
-def check_same_experiment(folder: str, name: str, space: Mapping[str, Any]) -> None:
-    """Refuses to go on with an experiment of another trainable, or over other parameters."""
-    from .experiment import ExperimentState
-    from .result import flatten
+def check_same_experiment(
+    folder: str, name: str, space: Mapping[str, Any], scheduler: TrialScheduler | str | None, new_space: bool
+) -> None:
+    """Refuses to go on with an experiment of another trainable, or over another space unless that is meant."""
+    from .experiment import read_metas
+    from .going_on import check_space, latest
+    from .schedulers import TrialScheduler
+    from .storage.sqlite import SqliteReader
 
-    ran = ExperimentState.load(folder).meta["trainables"][0]
+    asked = latest(read_metas(SqliteReader(folder), folder))
+    ran = asked["trainables"][0]
     if ran["name"] != name:
         raise ValueError(
             f"the experiment in {folder} ran {ran['name']!r}, and {name!r} was given to go on with it: "
             "Tuner.restore needs the same trainable, under the same name"
         )
-    old, new = set(ran["space"]), set(flatten(dict(space)))
-    if old != new:
-        raise ValueError(
-            f"param_space must have the keys it had before; missing: {sorted(old - new)}, new: "
-            f"{sorted(new - old)}"
-        )
+    if not new_space:
+        check_space(folder, asked, scheduler.complete_space(space) if isinstance(scheduler, TrialScheduler) else space)
 
 
 def _write_tuner_file(folder: str, kept: bytes | None) -> None:

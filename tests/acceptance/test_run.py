@@ -112,20 +112,32 @@ def notes_overlap(config: dict[str, Any]) -> None:
     mine.unlink()
 
 
+def meets_the_others(config: dict[str, Any]) -> None:
+    """The first ``together`` trials end only when all of them are there."""
+    folder = Path(config["folder"])
+    (folder / tune.get_trial_id()).touch()
+    deadline = time.monotonic() + 60
+    while len(list(folder.iterdir())) < config["together"]:
+        assert time.monotonic() < deadline, "the others never came"
+        time.sleep(0.001)
+    tune.report(pid=os.getpid())
+
+
 @pytest.mark.parametrize(("cpu", "together"), [(1, 2), (2, 1), (0.5, 4)])
 def test_R2_as_many_at_once_as_the_cpus_hold(tmp_path, cpu, together, monkeypatch):
+    """They meet, so they run at once; and there are no more processes than that."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(2)))
     folder = tmp_path / "alive"
     folder.mkdir()
     analysis = tune.run(
-        notes_overlap,
-        config={"folder": str(folder)},
+        meets_the_others,
+        config={"folder": str(folder), "together": together},
         num_samples=6,
         resources_per_trial={"cpu": cpu},
         storage_path=tmp_path,
         verbose=0,
     )
-    assert max(result["together"] for t in analysis.trials for result in t_results(t)) == together
+    assert len({trial.last_result["pid"] for trial in analysis.trials}) == together
 
 
 def t_results(trial: tune.experiment.Trial) -> list[dict[str, Any]]:
@@ -353,15 +365,15 @@ def test_R7_max_concurrent_trials(tmp_path, monkeypatch):
     folder = tmp_path / "alive"
     folder.mkdir()
     analysis = tune.run(
-        notes_overlap,
-        config={"folder": str(folder)},
-        num_samples=4,
+        meets_the_others,
+        config={"folder": str(folder), "together": 3},
+        num_samples=5,
         resources_per_trial={"cpu": 0.25},
         max_concurrent_trials=3,
         storage_path=tmp_path,
         verbose=0,
     )
-    assert max(r["together"] for trial in analysis.trials for r in t_results(trial)) == 3
+    assert len({trial.last_result["pid"] for trial in analysis.trials}) == 3
 
 
 def test_R7_the_generators_own_limit(tmp_path):

@@ -28,6 +28,11 @@ def note(config: dict[str, Any], step: int) -> None:
     os.close(fd)
 
 
+def last_step(config: dict[str, Any]) -> int:
+    """How many steps there are in this session: a later one makes fewer, with the same configs."""
+    return int(Path(config["steps"]).read_text())
+
+
 def stay(config: dict[str, Any], step: int) -> None:
     """In the middle of a save: say so and stay there, or die, if that was asked for and has not been done before."""
     if config.get("stuck_at") == step and not os.path.exists(config["stuck"]):
@@ -65,8 +70,8 @@ class Staying:
 def dicts(config: dict[str, Any]) -> None:
     """A function that saves a dict at each step."""
     before = tune.get_checkpoint()
-    step = 0 if before is None else before.to_dict()["step"]
-    while step < config["steps"]:
+    step, last = 0 if before is None else before.to_dict()["step"], last_step(config)
+    while step < last:
         step += 1
         saved = tune.Checkpoint.from_dict({"step": step, "staying": Staying(config, step)})
         tune.report(n=step, value=step * config["x"], checkpoint=saved)
@@ -76,11 +81,11 @@ def dicts(config: dict[str, Any]) -> None:
 def directories(config: dict[str, Any]) -> None:
     """A function that saves a directory at each step."""
     before = tune.get_checkpoint()
-    step = 0
+    step, last = 0, last_step(config)
     if before is not None:
         with before.as_directory() as folder:
             step = read(folder)
-    while step < config["steps"]:
+    while step < last:
         step += 1
         with tempfile.TemporaryDirectory() as folder:
             write(config, folder, step)
@@ -92,13 +97,13 @@ class ClassOfDicts(tune.Trainable):
     """A class that saves a dict; that a step is called says that the report before it has returned."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        self.n = 0
+        self.n, self.last = 0, last_step(config)
 
     def step(self) -> dict[str, Any]:
         if self.iteration:
             note(self.config, self.n)
         self.n += 1
-        return {"n": self.n, "value": self.n * self.config["x"], "done": self.n >= self.config["steps"]}
+        return {"n": self.n, "value": self.n * self.config["x"], "done": self.n >= self.last}
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any] | None:
         stay(self.config, self.n)
@@ -131,13 +136,15 @@ def run(told: dict[str, Any]) -> tune.ExperimentAnalysis:
     """tune.run as a test has asked for it."""
     trainable = TRAINABLES[told["trainable"]]
     config = {"x": tune.uniform(0, 1), "key": tune.sample_from(lambda spec: f"{spec.config.x:.9f}")}
-    constants = {key: told[key] for key in ("acks", "steps", "stuck", "stuck_at", "dies") if key in told}
+    constants = {key: told[key] for key in ("acks", "stuck", "stuck_at", "dies") if key in told}
+    limit = Path(told["folder"], "steps")
+    limit.write_text(str(told["steps"]))
     frequency = 1 if isinstance(trainable, type) and not told.get("population") else 0
     return tune.run(
         trainable,
         name="exp",
         storage_path=told["folder"],
-        config={**config, **constants},
+        config={**config, **constants, "steps": str(limit)},
         metric="value",
         mode="max",
         num_samples=told.get("samples", 2),

@@ -164,6 +164,7 @@ def stored(experiment: str | os.PathLike[str]) -> list[tuple[int, int]]:
     """(trial, step) of the checkpoints in the table of experiment.db."""
     connection = sqlite3.connect(os.path.join(experiment, "experiment.db"))
     try:
-        return list(connection.execute("SELECT trial, step FROM checkpoints ORDER BY trial, step"))
+        rows = connection.execute("SELECT trial, step FROM checkpoints ORDER BY trial, step")
+        return [(trial, place & 0xFFFFFFFF) for trial, place in rows]  # above it stands the attempt
     finally:
         connection.close()

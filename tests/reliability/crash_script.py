@@ -133,6 +133,7 @@ def run(told: dict[str, Any]) -> tune.ExperimentAnalysis:
         num_samples=told.get("samples", 1),
         executor=told["executor"],
         max_concurrent_trials=told.get("workers"),
+        max_failures=told.get("max_failures", 0),
         resources_per_trial={"cpu": told.get("cpu", 0.25)},
         resume=told.get("resume"),
         seed=told.get("seed", 0),

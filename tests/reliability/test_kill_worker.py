@@ -86,7 +86,7 @@ def raise_interrupt() -> None:
 WAYS_TO_DIE = {
     segfault: ("SIGSEGV", "segfault"),
     abort: ("SIGABRT", "abort"),
-    kill: ("SIGKILL", "memory"),
+    kill: ("SIGKILL", "killed from outside"),
     leave_quietly: ("status 0", "os._exit"),
     leave_with_status: ("status 3", "os._exit"),
     sys_exit: ("sys.exit(5)", "SystemExit"),

@@ -26,11 +26,6 @@ def children_of(pid: int) -> list[int]:
     return found
 
 
-def server_of(pid: int) -> int:
-    """The fork server of a driver."""
-    return int(wait_until(lambda: children_of(pid), "a fork server")[0])
-
-
 def open_files() -> list[str]:
     found = []
     for name in os.listdir("/proc/self/fd"):
@@ -104,32 +99,6 @@ def test_C2_18_nobody_outlives_the_end_of_a_run(lab: Lab) -> None:
     assert process.returncode == 0, err
     lab.nobody_left()
     assert '"TERMINATED", "TERMINATED"' in out
-
-
-def test_C2_18_a_killed_server_ends_the_run_with_its_reason(lab: Lab) -> None:
-    """The workers die with the server; what they had acknowledged is in the journal, and nothing hangs."""
-    process = lab.start(lab.told("endless", "process", samples=2, workers=2))
-    assert lab.wait_for_acks(50, process)
-    os.kill(server_of(process.pid), signal.SIGKILL)
-    _, err = process.communicate(timeout=30)
-    assert process.returncode == 1
-    assert "TuneError: the server of the worker processes has died" in err
-    lab.nobody_left()
-    assert not (Path(lab.experiment) / "rings").exists()
-    check_acks(lab, lab.reopen())
-
-
-def test_C2_18_a_killed_server_takes_the_workers_children_along(lab: Lab) -> None:
-    """Those in the worker's process group; one that has left it can be known by nobody any more."""
-    process = lab.start(lab.told("brood", "process", samples=1, workers=1))
-    assert lab.wait_for_acks(20, process)
-    server = server_of(process.pid)
-    worker = children_of(server)[0]
-    group = [pid for pid in children_of(worker) if os.getpgid(pid) == worker]
-    assert group
-    os.kill(server, signal.SIGKILL)
-    assert process.wait(timeout=30) == 1
-    wait_until(lambda: not set(group) & set(lab.marked()), "the worker's child is left", 2.0)
 
 
 # -- files, descriptors, memory ------------------------------------------------------------------------------

@@ -203,14 +203,20 @@ def test_a_killed_population_goes_on_and_tells_its_whole_story(tmp_path: Path, k
     assert [trial.status for trial in resumed.trials] == ["TERMINATED"] * 6
     copies = resumed.lineage()["donor_id"].notna().sum()
     assert copies > 0
+    whole_story = resumed.lineage()
     for trial in resumed.trials:
-        assert trial.last_result["n"] == trial.last_result["training_iteration"] == 20
+        result = trial.last_result
+        assert result["n"] == result["training_iteration"]  # of one and the same report
+        changes = whole_story[whole_story["trial_id"] == trial.trial_id]
+        copied_an_end = len(changes) > 0 and changes["donor_iteration"].iloc[-1] == 20  # there was nothing left to report
+        assert result["training_iteration"] == 20 or copied_an_end
     told = (tmp_path / "killed" / "pbt_global.txt").read_text().splitlines()
     assert len(told) == copies
     assert tune.ExperimentAnalysis(resumed.experiment_path).lineage().equals(resumed.lineage())
     for trial in resumed.trials:
         policy = tmp_path / "killed" / f"pbt_policy_{trial.trial_id}.txt"
         if policy.exists() and json.loads(policy.read_text().splitlines()[-1])[3] < 20:  # else nothing came after it
+            assert trial.last_result["training_iteration"] == 20
             assert worth(policy) == pytest.approx(trial.last_result["score"])
 
 

@@ -145,7 +145,7 @@ def test_what_was_asked_for_and_not_told_comes_again(tmp_path: Path) -> None:
         first, second, third = (experiment.ask() for _ in range(3))
         experiment.tell(second, 0.5)
         with pytest.raises(ExperimentLockedError):
-            opened(tmp_path)
+            opened(tmp_path, search_alg="tpe", num_samples=6)
     with pytest.raises(ValueError, match="is closed"):
         experiment.ask()
     with opened(tmp_path, search_alg="tpe", num_samples=6) as experiment:

@@ -375,7 +375,7 @@ cdef class Reporter:
         """
         cdef int code = NOT_PLAIN_
         cdef bytes saved = checkpoint.encode() if type(checkpoint) is str else checkpoint
-        cdef int held = F_HELD if type(checkpoint) is bytes else 0
+        cdef int held = held_by(self.context) if type(checkpoint) is bytes else 0
         cdef bint has_extra = bool(extra)
         cdef Schema s = self.learn(numbers, &code)
         if s is None:
@@ -647,3 +647,8 @@ cdef str quoted(str text):
         return '"' + text + '"'
     import json
     return json.dumps(text)
+
+
+cdef int held_by(object context) except -1:
+    """The flags of a checkpoint in memory, with the attempt that makes it above their own byte."""
+    return F_HELD | (0 if context is None else <int>context.attempt) << 8

@@ -98,6 +98,7 @@ cdef class TrialTable:
         self.maps = {}
         self.extras = {}
         self.astray = set()
+        self.before = {}
 
     def __dealloc__(self):
         cdef int k
@@ -155,7 +156,7 @@ cdef class TrialTable:
             numbers.append(number)
         return 0
 
-    cdef int move(self, TrialRow *row, uint32_t trial, int kind) except -1:
+    cdef int move(self, TrialRow *row, uint32_t trial, int kind, int flags=0) except -1:
         """Change the status as a record of this kind does; raises IllegalTransition."""
         cdef int now = row.status, then
         if kind == K_START and (now == S_PENDING or now == S_PAUSED):   # paused: what it had left was put away
@@ -168,7 +169,7 @@ cdef class TrialTable:
             then = S_TERMINATED
         elif kind == K_ERROR and now != S_TERMINATED and now != S_ERROR:
             then = S_ERROR
-        elif kind == K_REQUEUED and now != S_TERMINATED:
+        elif kind == K_REQUEUED and (now != S_TERMINATED or flags & F_AGAIN):
             then = S_PENDING
         elif kind == K_CHANGED and (now == S_PAUSED or now == S_PENDING):
             then = S_PENDING
@@ -300,6 +301,8 @@ cdef class TrialTable:
             self.extras[r.trial] = extra_of(r, s.n)
         elif self.extras:
             self.extras.pop(r.trial, None)
+        if self.before:
+            self.before.pop(r.trial, None)
         if r.flags & F_JUDGED:
             keep_judgement(row, (<const uint64_t *>values)[s.n])
             self.judgements += 1
@@ -319,6 +322,8 @@ cdef class TrialTable:
             self.move(row, r.trial, r.kind)
             if self.astray:
                 self.astray.discard((source, r.trial))
+            if row.schema >= 0 and r.trial not in self.before:
+                self.before[r.trial] = last_of(row)
             row.source = source
             row.started = row.time = row.previous = r.time
             row.iteration = row.base_iteration = r.step
@@ -354,7 +359,7 @@ cdef class TrialTable:
                 row.away_since += r.time - row.paused
         elif r.kind == K_REQUEUED or r.kind == K_CHANGED:
             row = self.row(r.trial)
-            self.move(row, r.trial, r.kind)
+            self.move(row, r.trial, r.kind, r.flags)
             row.changes += 1
         elif r.kind == K_SCHEMA:
             try:
@@ -412,6 +417,11 @@ cdef class TrialTable:
         cdef TrialRow *r = self.row(i)
         return r.started + r.away, r.ended, r.time, r.previous, r.base_total, r.base_iteration
 
+    def reported(self, Py_ssize_t i):
+        """(step, started, time, report before, seconds of earlier attempts, base iteration, pid) of the report that
+        ``last`` gives: until another one comes those of its own attempt, however many have begun since."""
+        return self.before.get(i) or last_of(self.row(i))
+
     def was_stopped(self, Py_ssize_t i):
         """True when the trial was told to stop, False when it ended by itself."""
         return self.row(i).status == S_TERMINATED and self.row(i).outcome & F_DECISION == 1
@@ -463,7 +473,8 @@ cdef class TrialTable:
         if field == "status":
             return array.array("B", [self.rows[i].status for i in range(first, first + n)])
         if field == "iteration":
-            return array.array("I", [self.rows[i].iteration for i in range(first, first + n)])
+            return array.array("I", [self.reported(i)[0] if i in self.before else self.rows[i].iteration
+                                     for i in range(first, first + n)])
         if field == "failures":
             return array.array("H", [self.rows[i].failures for i in range(first, first + n)])
         if field == "attempt":
@@ -480,9 +491,14 @@ cdef class TrialTable:
         raise ValueError(f"unknown column {field!r}")
 
 
+cdef tuple last_of(const TrialRow *r):
+    """What ``reported`` gives of a trial that has not begun again since its last report."""
+    return r.iteration, r.started + r.away, r.time, r.previous, r.base_total, r.base_iteration, r.pid
+
+
 cdef object detail_of(const Record *r):
     if r.kind == K_CHECKPOINT and r.flags & F_HELD:
-        return b""
+        return place_of(r)
     if (r.kind == K_ERROR or r.kind == K_CHECKPOINT or r.kind == K_REQUEUED or r.kind == K_META or r.kind == K_CONFIG
             or r.kind == K_CHANGED):
         return text_of(r)

@@ -18,7 +18,6 @@ from fasttune.config import ResumeConfig, ResumeType, RunSpec, TrainableSpec
 from fasttune.experiment import CODES, ExperimentState, plain_json
 from fasttune.records import ExperimentRecords
 from fasttune.resources import resolve_resources
-from fasttune.search.variants import Variants
 from fasttune.stopper import StopRules, resolve_stop
 
 if TYPE_CHECKING:
@@ -85,9 +84,10 @@ class Replay(ExperimentState):
         self.decided: list[tuple[int, int, int]] = []  # trial, step, decision
         self.changed: list[Difference] = []  # changes that were ordered otherwise, or not at all
         super().__init__(spec, records.meta, None)
+        self.variants = self._variants_of(records.meta["variants"])
 
-    def _make_variants(self, meta: dict[str, Any]) -> list[Variants]:
-        return [Variants.from_meta(one) for one in meta["variants"]]
+    def _variants_of(self, told: list[Any]) -> list[Any]:
+        return ExperimentRecords._variants_of(self, told)
 
     def is_class(self, i: int) -> bool:
         return bool(self.meta["trainables"][self.experiment_of(i)].get("is_class"))

@@ -47,6 +47,7 @@ class HostContext(TrialContext):
         self.iteration0 = iteration
         self.pending = None
         self.next_checkpoint = None
+        self.attempt = 0
         self.trainable: Trainable | None = None  # of a class, while it runs or is paused
         self.saved = -1  # iteration that it saved last at
 
@@ -216,6 +217,7 @@ class Host:
         context, reporter = self.context, self.reporter
         context.job = job
         context.renew(one.is_class, job.checkpoint, job.iteration)
+        context.attempt = job.attempt
         if job.attempt:
             context.next_checkpoint = self._index_after(job.checkpoint)
         ask_from = self.ask_from if job.ask_from is None else job.ask_from
@@ -318,7 +320,8 @@ class Host:
         if self.until_stored is not None and isinstance(saved, str):
             flush_directory(os.path.join(self.program.path, saved), self.program.path)
         self.context.saved = reporter.iteration
-        payload, flags = (saved, _core.HELD) if isinstance(saved, bytes) else (saved.encode(), 0)
+        held = _core.HELD | self.context.attempt << 8
+        payload, flags = (saved, held) if isinstance(saved, bytes) else (saved.encode(), 0)
         while not reporter.note(_core.KIND_CHECKPOINT, payload, True, flags):
             self.flush()
 

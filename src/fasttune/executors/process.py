@@ -12,23 +12,33 @@ import os
 import signal
 import sys
 import time
+import warnings
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from fasttune import _core
+from fasttune import _core, nesting
+from fasttune.cgroups import MemoryKills, process_limits
 from fasttune.error import TuneError
 from fasttune.executors.base import Batch, Death, Executor, Job, Program
 from fasttune.executors.inline import map_file, remove_ring
-from fasttune.executors.server import Server
-from fasttune.executors.wire import CANNOT_LOAD, FILE_BYTES, Wire, pack
+from fasttune.executors.server import MARK, PAUSES_S, Server, ServerGoneError
+from fasttune.executors.wire import CANNOT_LOAD, FILE_BYTES, Wire, by_value, pack
 
 LONGEST_SPAN = 8192
 SPAN_S = 0.01  # how long a span should last
 PROGRAM = "program.pkl"
 SPARE_FILES = 24  # open files that the journal, the server's start and callbacks may need
 MOST_STILLBORN = 5  # workers in a row that may end before they begin a trial
+MOST_SERVERS = 3  # servers in a row that may die before a trial begins
+FEWER_S = 1.0  # after a worker could not be started no other one is tried for so long, then twice as long, ...
+LONGEST_FEWER_S = 60.0
+
+
+class ForkError(OSError):
+    """The system has no process to give."""
 
 
 @dataclass
@@ -49,6 +59,7 @@ class Slot:
     orders: int = 0  # given so far
     ending: int = 0  # of these, as many are done or about to be: their trial was answered to pause
     exit_code: int | None = None
+    fate: str = ""  # why it died, if it was not for a reason of its own
 
     @property
     def open_orders(self) -> int:
@@ -103,11 +114,18 @@ class ProcessExecutor(Executor):
         self._slots: dict[int, Slot] = {}
         self._deaths: list[Death] = []
         self._server = Server.take()
+        self._setup: dict[str, Any] = {}
+        self._servers_lost = 0  # in a row, before a trial began
         self._left_over: list[Slot] = []
         self._halted = self._closed = False
         self._leaves_files = False
         self._next_slot: Slot | None = None  # the worker that room() was asked for
         self._stillborn = 0  # workers in a row that ended before they began a trial
+        self._memory_kills = MemoryKills()
+        self._unplaced: deque[tuple[int, int, int, int]] = deque()  # spans that were taken, for which no worker came
+        self._fewer = limit  # workers there were when another one could not be started: no more than these ...
+        self._fewer_until = 0.0  # ... until then
+        self._fewer_s = FEWER_S
 
     # -- the server ----------------------------------------------------------------------------------------------------
 
@@ -121,7 +139,41 @@ class ProcessExecutor(Executor):
         with open(path, "wb") as file:
             file.write(pickled_program(program))
         os.makedirs(os.path.join(self._folder, "rings"), exist_ok=True)
-        self._server.tell({"path": sys.path, "cwd": os.getcwd(), "program": path})
+        self._setup = {"path": sys.path, "cwd": os.getcwd(), "program": path, "driver": os.getpid()}
+        try:
+            self._server.tell(self._setup)
+        except ServerGoneError:
+            self._launch_again()
+
+    def _launch_again(self) -> None:
+        """The server has died, and its workers with it: end what they had started, and launch another one. Trials end, or
+        are given out anew, as when a worker dies. TuneError if servers die again and again before any trial begins."""
+        while True:
+            living = [slot for slot in self._slots.values() if slot.exit_code is None]
+            code = self._server.hang_up([slot.pid for slot in living])
+            for slot in living:
+                slot.exit_code = -signal.SIGKILL
+            why = "has died of an unknown cause" if code is None else self._cause(code)
+            self._servers_lost = 0 if any(slot.wire.up.head for slot in living) else self._servers_lost + 1
+            if self._servers_lost >= MOST_SERVERS:
+                raise TuneError(
+                    f"the server of the worker processes has died {MOST_SERVERS} times in a row before a trial began; the "
+                    f"last one {why}. What it printed, if anything, is above"
+                )
+            for slot in living:
+                slot.fate = f"The worker process of this trial ended with the server of all workers, which {why}."
+            warnings.warn(
+                f"the server of the worker processes {why}. Trials that were running are treated as when their own worker "
+                "dies, all others are run by new workers",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+            self._server.launch()
+            try:
+                self._server.tell(self._setup)
+            except ServerGoneError:
+                continue
+            return
 
     def shared_rule(self, program: Program) -> Any:
         """The compiled rule on memory that the workers share; None if there is none to share."""
@@ -134,32 +186,94 @@ class ProcessExecutor(Executor):
     # -- slots ---------------------------------------------------------------------------------------------------------
 
     def _new_slot(self, request: Any) -> Slot | None:
-        """Another worker, if there is room for what it needs."""
-        if len(self._slots) >= self._limit and not self._retire(request):
+        """Another worker, if there is room for what it needs and the system can have one more. Raises if the system cannot
+        have a single one."""
+        if len(self._slots) >= self._most() and not self._retire(request):
             return None
         while (placement := self._place(request)) is None:
             if not self._retire(request):
                 return None
-        source = self._next_source
-        self._next_source += 1
-        path = os.path.join(self._folder, "rings", f"{source}.ring")
-        with suppress(FileExistsError):  # it goes with the last ring, when all workers have died
-            os.mkdir(os.path.dirname(path))  # not the experiment's folder: if that has gone, the run is over
         try:
-            wire = Wire(map_file(path, FILE_BYTES), create=True, epoch=self._epoch, bell_fd=self._server.bell)
-            self._server.tell(("fork", source, path, self._environ_of(placement)))
-            while True:
-                message = self._server.hear()
-                if message[0] == "forked":
-                    break
-                self._note_exit(message)
+            slot = self._started(request, placement)
         except BaseException:
             self._free(placement)
             raise
+        if slot is None:
+            self._free(placement)
+        return slot
+
+    def _most(self) -> int:
+        """How many workers there may be now."""
+        if self._fewer_until and time.monotonic() < self._fewer_until:
+            return max(1, min(self._limit, self._fewer))
+        return self._limit
+
+    def _started(self, request: Any, placement: Any) -> Slot | None:
+        """A new worker with this placement. None if it cannot be had and the run goes on with those that there are."""
+        source, lost = self._next_source, OSError()
+        self._next_source += 1
+        for pause in PAUSES_S:
+            time.sleep(pause)
+            try:
+                slot = self._start_worker(source, request, placement)
+            except ServerGoneError:
+                self._launch_again()
+                continue
+            except OSError as error:
+                lost = error
+            else:
+                self._slots[source] = slot
+                return slot
+            if any(slot.exit_code is None for slot in self._slots.values()):
+                limits = f" ({process_limits()})" if isinstance(lost, ForkError) else ""
+                self._make_do(f"another one cannot be started: {lost}{limits}")
+                return None
+            if not isinstance(lost, ForkError):
+                raise lost
+        raise TuneError(
+            f"no worker process can be started: {lost.strerror} ({process_limits()}); "
+            "raise the limit, or run with executor='inline'"
+        ) from lost
+
+    def _start_worker(self, source: int, request: Any, placement: Any) -> Slot:
+        path = os.path.join(self._folder, "rings", f"{source}.ring")
+        with suppress(FileExistsError):  # it goes with the last ring, when all workers have died
+            os.mkdir(os.path.dirname(path))  # not the experiment's folder: if that has gone, the run is over
+        environ = self._environ_of(placement)
+        environ = {
+            **environ,
+            MARK: self._server.mark_within(environ),
+            nesting.DEPTH: nesting.depth_within(environ),
+        }
+        wire = None
+        try:
+            wire = Wire(map_file(path, FILE_BYTES), create=True, epoch=self._epoch, bell_fd=self._server.bell)
+            self._server.tell(("fork", source, path, environ))
+            while (message := self._server.hear())[0] == "exit":
+                self._note_exit(message)
+            if message[0] == "failed":
+                raise ForkError(*message[2:])
+        except BaseException:
+            if wire is not None:
+                wire.close()
+            with suppress(OSError):
+                remove_ring(path, whole=True)
+            raise
         slot = Slot(source, message[2], wire, path, placement, request)
         slot.wire.up.bell_fd = -1  # the reader's copy of the fd is never written
-        self._slots[source] = slot
         return slot
+
+    def _make_do(self, why: str) -> None:
+        """Go on with the workers that there are, for a while."""
+        self._fewer = sum(slot.exit_code is None for slot in self._slots.values())
+        self._fewer_until = time.monotonic() + self._fewer_s
+        if self._fewer_s == FEWER_S:
+            warnings.warn(
+                f"the run goes on with {self._fewer} worker process{'es' * (self._fewer > 1)}: {why}",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        self._fewer_s = min(2 * self._fewer_s, LONGEST_FEWER_S)
 
     def _retire(self, request: Any) -> bool:
         """End an idle worker whose placement is of another kind, to make room. True if there was one."""
@@ -191,13 +305,19 @@ class ProcessExecutor(Executor):
     def room(self) -> int:
         if self._varied:  # whether there is room depends on the trial: start() finds out
             idle = any(slot.job < 0 and not slot.busy for slot in self._slots.values())
-            return 1 if idle or len(self._slots) < self._limit else 0
+            return 1 if idle or len(self._slots) < self._most() else 0
         self._next_slot = slot = self._hungriest()
+        while self._unplaced and (slot is not None or self._could_start()):
+            self.run_span(*self._unplaced.popleft())
+            self._next_slot = slot = self._hungriest()
         if slot is None:
-            return 1 if len(self._slots) < self._limit and self._could_place() else 0
+            return 1 if self._could_start() else 0
         return self._fitting_grant(slot)
 
-    def _could_place(self) -> bool:
+    def _could_start(self) -> bool:
+        """Whether there is room for another worker, as far as is known."""
+        if len(self._slots) >= self._most():
+            return False
         placement = self._place(self._request)
         if placement is None:
             return False
@@ -229,9 +349,10 @@ class ProcessExecutor(Executor):
 
     def run_span(self, experiment: int, first: int, n: int, local: int) -> None:
         slot = self._next_slot or self._new_slot(self._request)
-        if slot is None:
-            raise AssertionError("run_span() without room()")
         self._next_slot = None
+        if slot is None:  # the worker that there was room for could not be had: the next one that is free takes the span
+            self._unplaced.append((experiment, first, n, local))
+            return
         slot.granted_at = time.monotonic()
         slot.given = [*slot.given[-2:], (first, first + n)]
         slot.wire.up.set_low_water(n // 2)
@@ -257,6 +378,7 @@ class ProcessExecutor(Executor):
         return True
 
     def withdraw(self) -> list[int]:
+        self._unplaced.clear()
         for slot in self._slots.values():
             while slot.wire.up.take_back() is not None:
                 pass
@@ -342,7 +464,10 @@ class ProcessExecutor(Executor):
     def kill(self, trial: int) -> None:
         for slot in self._slots.values():
             if slot.wire.up.busy_trial == trial and slot.exit_code is None:
-                self._server.tell(("kill", slot.pid))
+                try:
+                    self._server.tell(("kill", slot.pid))
+                except ServerGoneError:
+                    self._launch_again()
 
     # -- the turn ------------------------------------------------------------------------------------------------------
 
@@ -376,7 +501,12 @@ class ProcessExecutor(Executor):
 
     def _hear_all(self) -> None:
         while self._server.has_message(0.0):
-            self._note_exit(self._server.hear())
+            try:
+                message = self._server.hear()
+            except ServerGoneError:
+                self._launch_again()
+                return
+            self._note_exit(message)
 
     def _note_exit(self, message: tuple[Any, ...]) -> None:
         kind, pid, code = message
@@ -394,26 +524,44 @@ class ProcessExecutor(Executor):
             if slot.wire.up.head != slot.wire.up.position:  # written between the last take and its end
                 self._take(slot, batches)
             text = self._last_words(slot)
-            if slot.exit_code == CANNOT_LOAD:
-                raise TuneError(f"a worker process could not load the trainable:\n{text}")
-            self._check_stillborn(slot, text)
+            why = slot.fate or reason(slot.exit_code, text, self._memory_kills)
+            self._check_stillborn(slot, text, why)
             trial = slot.wire.up.busy_trial
             unstarted = [t for a, b in slot.given for t in range(a, b)]
             if slot.job >= 0:  # it may have died before it began it
                 unstarted.append(slot.job)
             self._deaths.append(
-                Death(slot.source, trial, unstarted, sorted(slot.suspended), reason(slot.exit_code, text))
+                Death(slot.source, trial, unstarted, sorted(slot.suspended), why)
             )
             self._forget(slot)
 
-    def _check_stillborn(self, slot: Slot, text: str) -> None:
-        """A worker that cannot even begin would be replaced for ever."""
-        self._stillborn = 0 if slot.wire.up.head else self._stillborn + 1
+    def _check_stillborn(self, slot: Slot, text: str, why: str) -> None:
+        """A worker that cannot even begin would be replaced for ever. While others work, the run goes on with them."""
+        if slot.wire.up.head:
+            self._stillborn = self._servers_lost = 0
+            return
+        if slot.fate:
+            return
+        self._stillborn += 1
+        cannot_load = slot.exit_code == CANNOT_LOAD
+        if any(other.wire.up.head and other.exit_code is None for other in self._slots.values()):
+            said = f"it could not load the trainable:\n{text}" if cannot_load else why
+            self._make_do(f"another one ended before it began a trial. {said}")
+            return
+        if cannot_load:
+            raise TuneError(f"a worker process could not load the trainable:\n{text}")
         if self._stillborn >= MOST_STILLBORN:
             raise TuneError(
                 f"{self._stillborn} worker processes in a row ended before they began a trial: does an import of the "
-                f"trainable crash, or is there no memory? {reason(slot.exit_code or 0, text)}"
+                f"trainable crash, or is there no memory? {why}"
             )
+
+    def _cause(self, code: int) -> str:
+        """How the server ended, in words."""
+        if code >= 0:
+            return f"has ended with status {code}"
+        name, hint = signal_hint(code, self._memory_kills)
+        return f"was killed by {name} ({hint})"
 
     def _last_words(self, slot: Slot) -> str:
         try:
@@ -446,7 +594,9 @@ class ProcessExecutor(Executor):
 
     @property
     def idle(self) -> bool:
-        return not any(slot.busy or slot.job >= 0 for slot in self._slots.values())
+        return not self._unplaced and not any(
+            slot.busy or slot.job >= 0 or slot.exit_code is not None for slot in self._slots.values()
+        )
 
     @property
     def pids(self) -> list[int]:
@@ -463,8 +613,8 @@ class ProcessExecutor(Executor):
                 slot.wire.down.write(_core.KIND_EXIT)
         self._wait_for_idle_workers()
         self._halted = True
-        self._server.hang_up()  # it kills what is left, collects it and ends
-        end_groups([slot.pid for slot in self._slots.values() if slot.exit_code is None])
+        # it kills what is left, collects it and ends
+        self._server.hang_up([slot.pid for slot in self._slots.values() if slot.exit_code is None])
 
     def drain_now(self) -> list[Batch]:
         batches: list[Batch] = []
@@ -522,33 +672,10 @@ def workers_by_open_files() -> int:
     return room
 
 
-def end_groups(pids: list[int]) -> None:
-    """Kill what is left of these workers and what they had started, if the server could not do it any more."""
-    deadline = time.monotonic() + 1.0
-    for pid in pids:
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(pid, signal.SIGKILL)
-    while pids and time.monotonic() < deadline:
-        pids = [pid for pid in pids if is_running(pid)]
-        time.sleep(0.001)
-
-
-def is_running(pid: int) -> bool:
-    """The process exists and is no zombie."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
-    except OSError:
-        return False
-
-
 def pickled_program(program: Program) -> bytes:
     """The program by cloudpickle; a TypeError names what cannot travel."""
-    import cloudpickle
-
     try:
-        data: bytes = cloudpickle.dumps(program, protocol=5)
-        return data
+        return by_value(program)
     except Exception as error:
         culprit = find_unpicklable(program)
         raise TypeError(
@@ -584,20 +711,31 @@ def find_unpicklable(program: Program) -> str | None:
     return None
 
 
-def reason(code: int, text: str) -> str:
+def reason(code: int, text: str, memory_kills: MemoryKills) -> str:
     """Why a worker ended, in words."""
     if code < 0:
-        try:
-            name = signal.Signals(-code).name
-        except ValueError:
-            name = f"signal {-code}"
-        hint = {
-            "SIGKILL": "killed from outside, most often because memory ran out",
-            "SIGSEGV": "a segmentation fault in compiled code",
-            "SIGABRT": "aborted by compiled code",
-            "SIGBUS": "a bus error: a mapped file was cut off, or the disk is full",
-        }.get(name, "killed by a signal")
+        name, hint = signal_hint(code, memory_kills)
         said = f"The worker process of this trial died of {name}: {hint}."
     else:
         said = f"The worker process of this trial ended with status {code} before the trial did (os._exit?)."
     return f"{said}\n{text}".rstrip()
+
+
+def signal_hint(code: int, memory_kills: MemoryKills) -> tuple[str, str]:
+    """Name of the signal that a process died of, and what that means. A SIGKILL is asked after in the kernel's counts."""
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    hints = {
+        "SIGSEGV": "a segmentation fault in compiled code",
+        "SIGABRT": "aborted by compiled code",
+        "SIGBUS": "a bus error: a mapped file was cut off, or the disk is full",
+    }
+    if name != "SIGKILL":
+        return name, hints.get(name, "sent from outside, or by a trial")
+    if (ran_out := memory_kills.next_one()) is not None:
+        return name, f"out of memory, the kernel killed it; {ran_out}"
+    if memory_kills.readable:
+        return name, "killed from outside; the kernel counts no kill for lack of memory"
+    return name, "killed from outside; whether for lack of memory cannot be read on this system"

@@ -1,11 +1,13 @@
 """The driver's end of the worker processes' fork server.
 
 A server is launched as early as anything is known of a run, so that it gets ready while the run is being set up. It
-ends when its socket closes, with all of its workers, so the death of this process takes it along.
+ends when its socket closes, with all of its workers, so the death of this process takes it along. If it dies itself,
+its workers die with it; it can be launched again, on the same bell and the same shared memory.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
@@ -17,13 +19,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from fasttune import nesting
+from fasttune.cgroups import process_limits
 from fasttune.error import TuneError
 
 SOURCE = (
     "import sys; sys.path.insert(0, {folder!r}); "
     "from fasttune.executors.worker import serve; serve(3, 4, 5, {preload!r})"
 )
-GONE = "the server of the worker processes has died{}; what it printed is above"
+MARK = "FASTTUNE_SERVERS"  # environment: the servers, one within the other, that a process comes from
+SCARCE = (errno.EAGAIN, errno.ENOMEM)  # the system has no process to give, now
+PAUSES_S = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8)  # before each attempt to get a process, when the system has none to give
+KILLED_S = 2.0  # what was killed is waited for so long
+
+
+class ServerGoneError(TuneError):
+    """The server has died. The executor launches it again."""
 
 
 class _Early(threading.local):
@@ -60,22 +71,31 @@ class Server:
     """A fork server: its process, its socket, the bell that workers ring, the memory that a shared rule lives in."""
 
     def __init__(self, preload: tuple[str, ...] = ()) -> None:
+        self._preload = preload
+        self.pid = 0  # of the process, until it has been collected
+        self.mark = os.urandom(8).hex()
+        self.bell, self._bell_reader = _bell()
+        self.rules_fd = anonymous_file("fasttune-rungs")
+        try:
+            self.launch()
+        except BaseException:
+            self.close()
+            raise
+
+    def launch(self) -> None:
+        """Start the process. TuneError if the system has none to give."""
         import fcntl
 
         self._sock, theirs = socket.socketpair()
-        self.bell, self._bell_reader = _bell()
-        self.rules_fd = anonymous_file("fasttune-rungs")
-        # above the numbers that they get in the child, so that none is overwritten there
-        fds = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in (theirs.fileno(), self.bell, self.rules_fd)]
-        folder = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+        fds: list[int] = []
         try:
-            self.pid = os.posix_spawn(
-                sys.executable,
-                [sys.executable, "-c", SOURCE.format(folder=folder, preload=preload)],
-                os.environ,
-                file_actions=[(os.POSIX_SPAWN_DUP2, fd, k + 3) for k, fd in enumerate(fds)],
-                setpgroup=0,
-            )
+            for fd in (theirs.fileno(), self.bell, self.rules_fd):
+                # above the numbers that they get in the child, so that none is overwritten there
+                fds.append(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10))
+            self.pid = self._spawn([(os.POSIX_SPAWN_DUP2, fd, k + 3) for k, fd in enumerate(fds)])
+        except BaseException:
+            self._sock.close()
+            raise
         finally:
             theirs.close()
             for fd in fds:
@@ -86,27 +106,52 @@ class Server:
         self._both.register(self._sock.fileno(), select.POLLIN)
         self._both.register(self._bell_reader, select.POLLIN)
 
+    def _spawn(self, file_actions: list[tuple[int, int, int]]) -> int:
+        folder = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+        command = [sys.executable, "-c", SOURCE.format(folder=folder, preload=self._preload)]
+        # what a sitecustomize starts there must not be a run
+        environ = {**os.environ, MARK: self.mark_within(os.environ), nesting.DEPTH: nesting.LOADING}
+        for pause in PAUSES_S:
+            time.sleep(pause)
+            try:
+                return os.posix_spawn(sys.executable, command, environ, file_actions=file_actions, setpgroup=0)
+            except OSError as error:
+                if error.errno not in SCARCE:
+                    raise
+                failure = error
+        raise TuneError(
+            f"no worker processes can be started: {failure.strerror} ({process_limits()}); "
+            "run with executor='inline', or raise the limit"
+        ) from failure
+
+    def mark_within(self, environ: Any) -> str:
+        """What MARK is in the environment of the server and of its workers."""
+        return f"{environ.get(MARK, '')}:{self.mark}".lstrip(":")
+
     @classmethod
     def take(cls) -> Server:
         """The server that was launched early for the run of this thread, or a new one."""
         return _taken_early() or cls()
 
     def tell(self, message: Any) -> None:
-        """Send an order; TuneError if the server has gone."""
+        """Send an order; ServerGoneError if the server has gone."""
         from fasttune.executors.worker import send
 
         try:
             send(self._sock, message)
         except OSError as error:
-            raise TuneError(GONE.format(f" ({error})")) from error
+            raise ServerGoneError(f"the server of the worker processes has died ({error})") from error
 
     def hear(self) -> Any:
-        """The server's next message, waiting for it; TuneError if the server has gone."""
+        """The server's next message, waiting for it; ServerGoneError if the server has gone."""
         from fasttune.executors.worker import receive
 
-        message = receive(self._sock)
+        try:
+            message = receive(self._sock)
+        except OSError as error:
+            raise ServerGoneError(f"the server of the worker processes has died ({error})") from error
         if message is None:
-            raise TuneError(GONE.format(""))
+            raise ServerGoneError("the server of the worker processes has died")
         return message
 
     def has_message(self, timeout: float) -> bool:
@@ -122,10 +167,20 @@ class Server:
         with suppress(BlockingIOError):
             os.read(self._bell_reader, 4096)
 
-    def hang_up(self) -> None:
-        """End the server, and with it every worker that is left."""
+    def hang_up(self, workers: list[int]) -> int | None:
+        """End the server, and with it every worker that is left and all that they have started. Returns its exit
+        status; None if somebody else has collected it.
+
+        ``workers`` are those that may be left: a server that was killed could not end them.
+        """
+        if not self.pid:
+            return None
         self._sock.close()
-        _reap(self.pid)
+        code, self.pid = _reap(self.pid), 0
+        if code != 0:
+            end_groups(workers)
+            end_marked(self.mark)
+        return code
 
     def close(self) -> None:
         """Let go of the bell and of the rule's memory."""
@@ -134,7 +189,7 @@ class Server:
 
     def end(self) -> None:
         """End it and let go of everything."""
-        self.hang_up()
+        self.hang_up([])
         self.close()
 
 
@@ -149,19 +204,77 @@ def _bell() -> tuple[int, int]:
     return writer, reader
 
 
-def _reap(pid: int, seconds: float = 2.0) -> None:
-    """Collect the server, which ends at once; one that does not is killed."""
+def _reap(pid: int, seconds: float = 2.0) -> int | None:
+    """Collect the server, which ends at once, and return its exit status (less than 0: a signal); one that does not is
+    killed. None if a SIGCHLD handler of somebody else's collected it."""
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+    try:
+        while time.monotonic() < deadline:
+            done, status = os.waitpid(pid, os.WNOHANG)
+            if done:
+                return os.waitstatus_to_exitcode(status)
+            time.sleep(0.0005)
+        os.kill(pid, signal.SIGKILL)
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    except (ChildProcessError, ProcessLookupError):
+        return None
+
+
+def end_groups(pids: list[int]) -> None:
+    """Kill what is left of these workers and of what is in their process groups, and wait until it has gone."""
+    for pid in pids:
+        for kill in (os.killpg, os.kill):
+            with suppress(ProcessLookupError, PermissionError):
+                kill(pid, signal.SIGKILL)
+    deadline = time.monotonic() + KILLED_S
+    while (pids := [pid for pid in pids if is_running(pid)]) and time.monotonic() < deadline:
+        time.sleep(0.001)
+
+
+def end_marked(mark: str) -> None:
+    """Kill whatever comes from the server of this mark, also what has left its worker's process group, and wait until
+    it has gone."""
+    deadline = time.monotonic() + KILLED_S
+    while (pids := marked(mark)) and time.monotonic() < deadline:
+        for pid in pids:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.001)
+
+
+def marked(mark: str) -> list[int]:
+    """Processes, but for zombies, whose environment says that they come from the server of this mark."""
+    wanted, found = mark.encode(), []
+    try:
+        names = os.listdir("/proc")
+    except OSError:  # a system without it
+        return []
+    for name in names:
+        if not name.isdecimal() or int(name) == os.getpid():
+            continue
         try:
-            done, _ = os.waitpid(pid, os.WNOHANG)
-        except ChildProcessError:  # somebody else's SIGCHLD handler collected it
-            return
-        if done:
-            return
-        time.sleep(0.0005)
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
+            with open(f"/proc/{name}/environ", "rb") as file:
+                environ = file.read().split(b"\0")
+        except OSError:  # it has ended meanwhile, or is another user's
+            continue
+        if any(wanted in entry.split(b":") for entry in _entries(environ)):
+            found.append(int(name))
+    return found
+
+
+def _entries(environ: list[bytes]) -> Iterator[bytes]:
+    """What MARK holds in an environment."""
+    name = f"{MARK}=".encode()
+    return (entry[len(name) :] for entry in environ if entry.startswith(name))
+
+
+def is_running(pid: int) -> bool:
+    """The process exists and is no zombie."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
+    except OSError:
+        return False
 
 
 def anonymous_file(name: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import pickle
+import sys
 from typing import Any
 
 from fasttune import _core
@@ -14,6 +15,7 @@ HEADER = 4096
 UP_RING = _core.Ring.nbytes(UP_BYTES)  # sealed: it outlives its processes
 FILE_BYTES = UP_RING + HEADER + DOWN_BYTES
 CANNOT_LOAD = 77  # exit status of a worker that could not load the program
+SCRIPTS = (b"__main__", b"__mp_main__")  # what pickle calls the module of the main script
 
 
 class Wire:
@@ -33,9 +35,28 @@ class Wire:
 def pack(value: Any) -> bytes:
     """A message's payload: plain data by pickle, anything else by cloudpickle."""
     try:
-        return pickle.dumps(value, protocol=5)
+        data = pickle.dumps(value, protocol=5)
     except Exception:
-        import cloudpickle
+        return by_value(value)
+    # what the script defines is not to be had in a worker by its name
+    return by_value(value) if any(name in data for name in SCRIPTS) else data
 
-        data: bytes = cloudpickle.dumps(value)
+
+def by_value(value: Any) -> bytes:
+    """By cloudpickle. What the main script defines goes by value, also where multiprocessing has imported the script
+    under another name, in a process that it has spawned."""
+    import cloudpickle
+
+    script = sys.modules.get("__mp_main__")
+    if script is None or script.__name__ != "__mp_main__":
+        data: bytes = cloudpickle.dumps(value, protocol=5)
         return data
+    known = script.__name__ in cloudpickle.list_registry_pickle_by_value()
+    if not known:
+        cloudpickle.register_pickle_by_value(script)
+    try:
+        data = cloudpickle.dumps(value, protocol=5)
+        return data
+    finally:
+        if not known:
+            cloudpickle.unregister_pickle_by_value(script)

@@ -17,10 +17,11 @@ import socket
 import sys
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from fasttune import _core
+from fasttune import _core, nesting
 from fasttune.executors.base import Answer, Job
+from fasttune.executors.streams import Streams
 from fasttune.executors.threads import follow_threads
 from fasttune.executors.wire import CANNOT_LOAD, FILE_BYTES, Wire
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from fasttune.executors.suspension import Suspension
 
 LENGTH = 4  # bytes of a message's length on the control socket
+LOOK_S = 1.0  # the server looks this often whether the driver is still there
 COUNTED = (_core.KIND_RUN, _core.KIND_RUN_ONE, _core.KIND_CONTINUE)  # orders that occupy the worker
 
 
@@ -88,7 +90,9 @@ def serve(control_fd: int, bell_fd: int, rules_fd: int, preload: tuple[str, ...]
     _core.adopt_orphans()
     try:
         while True:
-            ready, _, _ = select.select(sources, [], [])
+            ready, _, _ = select.select(sources, [], [], LOOK_S)
+            if os.getppid() != setup["driver"]:
+                return  # killed, while a process that it had forked keeps the socket open
             if wake_r in ready:
                 _drain(wake_r)
                 _collect(sock, alive)
@@ -97,7 +101,9 @@ def serve(control_fd: int, bell_fd: int, rules_fd: int, preload: tuple[str, ...]
                 if order is None or order[0] == "end":
                     return
                 if order[0] == "fork":
-                    alive.add(_fork(sock, order, setup, bell_fd, rules_fd))
+                    pid = _fork(sock, order, setup, bell_fd, rules_fd)
+                    if pid:
+                        alive.add(pid)
                 elif order[0] == "kill" and order[1] in alive:
                     _kill_group(order[1])
     finally:
@@ -180,9 +186,14 @@ def _kill_group(pid: int) -> None:
 
 
 def _fork(sock: socket.socket, order: tuple[Any, ...], setup: dict[str, Any], bell_fd: int, rules_fd: int) -> int:
+    """Fork a worker, and tell the driver its process id, or why there is none (then 0 is returned)."""
     _, source, path, environ = order
     server = os.getpid()
-    pid = os.fork()
+    try:
+        pid = os.fork()
+    except OSError as error:  # too many processes, or no memory: the workers that there are go on
+        send(sock, ("failed", source, error.errno, error.strerror))
+        return 0
     if pid:
         send(sock, ("forked", source, pid))
         return pid
@@ -194,17 +205,36 @@ def _fork(sock: socket.socket, order: tuple[Any, ...], setup: dict[str, Any], be
         os.setpgid(0, 0)
         sock.close()
         _core.die_with_parent()
-        if os.getppid() != server:
-            os._exit(1)
-        status = work(path, environ, setup, bell_fd, rules_fd)
+        if os.getppid() == server:
+            status = work(path, environ, setup, bell_fd, rules_fd)
     except BaseException:
-        import traceback
-
-        traceback.print_exc()
+        _leave_word(path)
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        _leave(status)
+
+
+def _leave(status: int) -> NoReturn:
+    """End this process. A trial may have closed its streams, or put something in their place that raises: that is no
+    reason to come back into the server's code, which would end the other workers."""
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(BaseException):
+                stream.flush()
+    finally:
         os._exit(status)
+
+
+def _leave_word(path: str) -> None:
+    """Write the exception that ends this process to where the driver looks for a worker's last words."""
+    import traceback
+
+    with suppress(BaseException), open(_notes_of(path), "a", encoding="utf-8", errors="backslashreplace") as file:
+        traceback.print_exc(file=file)
+
+
+def _notes_of(path: str) -> str:
+    """The file of last words beside a ring."""
+    return path.removesuffix(".ring") + ".err"
 
 
 # -- a worker ----------------------------------------------------------------------------------------------------------
@@ -221,16 +251,12 @@ def work(path: str, environ: dict[str, str], setup: dict[str, Any], bell_fd: int
         if os.fstat(file.fileno()).st_nlink == 0:
             return 0  # the driver has died meanwhile, and somebody else has taken over what it left
         wire = Wire(mmap.mmap(file.fileno(), FILE_BYTES), create=False, bell_fd=bell_fd)
-    notes = path.removesuffix(".ring") + ".err"
-    _explain_crashes(notes)
+    _explain_crashes(_notes_of(path))
     try:
-        with open(setup["program"], "rb") as file:
+        with nesting.loading(), open(setup["program"], "rb") as file:
             program = pickle.load(file)
     except BaseException:
-        import traceback
-
-        with open(notes, "w", encoding="utf-8") as file:
-            file.write(traceback.format_exc())
+        _leave_word(path)
         return CANNOT_LOAD
     rule = None
     if program.rule.kind != "none" and not program.asks:
@@ -271,6 +297,7 @@ class Worker:
         self._orders: deque[tuple[Any, ...]] = deque()
         self._answers: dict[int, Answer] = {}
         self._exit = False
+        self._streams = Streams()
         self._left: Suspension | None = None
         if program.pauses:
             from fasttune.executors.suspension import Suspension
@@ -283,6 +310,7 @@ class Worker:
         up = self.wire.up
         while (message := self._next()) is not None:
             self._carry_out(*message)
+            self._streams.mend()
             if message[0] in COUNTED:
                 up.order_done()
             if not self._orders:
@@ -299,7 +327,9 @@ class Worker:
             self.wire.up.set_span(trial, trial + step)
             self._run_span(experiment, trial - local)
         elif kind == _core.KIND_RUN_ONE:
-            self._run(pickle.loads(payload))
+            with nesting.loading():  # a config may hold objects of modules that are not loaded yet
+                job = pickle.loads(payload)
+            self._run(job)
         elif self._left is not None and trial in self._left.paused:
             if kind == _core.KIND_DISCARD:
                 self._left.drop(trial)

@@ -13,7 +13,7 @@ that exception.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from fasttune.rule import NO_RULE, CompiledRule
 from fasttune.trial import Trial
@@ -61,6 +61,13 @@ class TrialScheduler:
 
     supports_buffered_results = True
     takes_searcher = True  # whether a searcher may suggest the configs
+
+    _made_with: tuple[tuple[Any, ...], dict[str, Any]] = (), {}
+
+    def __new__(cls, *args: Any, **keywords: Any) -> Self:
+        made = super().__new__(cls)
+        made._made_with = args, keywords  # what a later session that goes on with the run compares
+        return made
 
     def __init__(self, *, metric: str | None = None, mode: str | None = None) -> None:
         if mode is not None and mode not in ("min", "max"):

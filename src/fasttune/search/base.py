@@ -10,7 +10,7 @@ import os
 import pickle
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 Metric = str | Sequence[str] | None
 Mode = str | Sequence[str] | None
@@ -66,6 +66,13 @@ class Searcher:
 
     FINISHED: ClassVar[str] = "FINISHED"
     CKPT_FILE_TMPL: ClassVar[str] = "searcher-state-{}.pkl"
+
+    _made_with: tuple[tuple[Any, ...], dict[str, Any]] = (), {}
+
+    def __new__(cls, *args: Any, **keywords: Any) -> Self:
+        made = super().__new__(cls)
+        made._made_with = args, keywords  # what a later session that goes on with the run compares
+        return made
 
     def __init__(self, metric: Metric = None, mode: Mode = None) -> None:
         check_metric_and_mode(metric, mode)
@@ -196,7 +203,7 @@ class Searcher:
 
     def get_state(self) -> dict[str, Any]:
         """What ``set_state`` needs to go on from here."""
-        return dict(self.__dict__)
+        return {key: value for key, value in self.__dict__.items() if key != "_made_with"}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Go on from what ``get_state`` gave."""

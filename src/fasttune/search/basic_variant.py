@@ -36,6 +36,10 @@ class BasicVariantGenerator(SearchAlgorithm):
             if not isinstance(point, Mapping):
                 raise TypeError(f"points_to_evaluate must be a list of dicts, got the element {point!r}")
         self._points = list(points_to_evaluate or [])
+        self._made_with: tuple[tuple[Any, ...], dict[str, Any]] = (), {
+            "points_to_evaluate": self._points,
+            "constant_grid_search": constant_grid_search,
+        }
         self.max_concurrent = max_concurrent
         self._constant_grid_search = constant_grid_search
         self._random_state = random_state
@@ -77,6 +81,16 @@ class BasicVariantGenerator(SearchAlgorithm):
         self._calls += 1
         self._total = None if self._total is None or made.len is None else self._total + made.len
         return made
+
+    @property
+    def points_to_evaluate(self) -> list[Mapping[str, Any]]:
+        """Configs, or parts of configs, that come first."""
+        return list(self._points)
+
+    @property
+    def constant_grid_search(self) -> bool:
+        """Whether the trials of one sample's grid share their random values."""
+        return self._constant_grid_search
 
     def one_by_one(self) -> Searcher:
         """A searcher that suggests the same configs one at a time."""

@@ -96,7 +96,7 @@ class ConcurrencyLimiter(DelegatingSearcher):
         self.searcher.on_unpause(trial_id)
 
     def get_state(self) -> dict[str, Any]:
-        state = {key: value for key, value in self.__dict__.items() if key != "searcher"}
+        state = {key: value for key, value in self.__dict__.items() if key not in ("searcher", "_made_with")}
         return {**state, "live_trials": set(self.live_trials), "paused_trials": set(self.paused_trials), "_held": dict(self._held)}
 
 

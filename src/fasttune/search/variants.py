@@ -58,6 +58,7 @@ class Variants:
         self.seed = seed
         self.points = [dict(point) for point in points]
         self.constant_grid_search = constant_grid_search
+        self.whole = True  # False: it was read from a file that holds only the texts of its objects and functions
         self._plans: list[Plan] = []  # one per point
         self._starts: list[int] = []  # first trial of each
         self._body_start = 0
@@ -210,6 +211,7 @@ class Variants:
             points=from_json_value(meta["points"]) if points is None else points,
             constant_grid_search=meta["constant_grid_search"],
         )
+        made.whole = space is not None or bool(meta["exact"])
         if made.columns != meta["columns"]:
             raise SearchSpaceError(
                 f"the experiment samples {', '.join(meta['columns'])}, but the space given samples "

@@ -15,8 +15,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 Entry = tuple[int, int, Any]  # source, position, bytes-like data
-Held = tuple[int, int, bytes]  # trial, step, contents of a checkpoint in memory
-Key = tuple[int, int]  # trial, step
+Held = tuple[int, int, bytes]  # trial, place (step, and attempt << 32), contents of a checkpoint in memory
+Key = tuple[int, int]  # trial, place
 Aside = tuple[int, str, bytes]  # source, why, records
 
 

@@ -95,6 +95,8 @@ class ExperimentLock:
 
     def release(self) -> None:
         if self._file is not None:
+            if self.held:  # whoever comes next does not read our number while a forked child is still closing its copy
+                os.ftruncate(self._file, 0)
             _held.discard(self._file)
             os.close(self._file)
             self._file = None
@@ -155,7 +157,7 @@ def recover_rings(folder: str, storage: Storage) -> int:
     for source, position, data in read_rings(folder, storage.positions(), wait=True):
         rest, held = _core.without_held(data)
         entries.append((source, position, rest))
-        checkpoints.update({(trial, step): saved for trial, step, saved in held})
+        checkpoints.update({(trial, place): saved for trial, place, saved in held})
     if entries:
         storage.append(entries, [(*key, saved) for key, saved in checkpoints.items()])
         storage.flush_to_disk()

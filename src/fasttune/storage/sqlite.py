@@ -27,6 +27,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
+from fasttune.checkpoint import step_of
 from fasttune.error import JournalError
 from fasttune.storage.base import Aside, Entry, Held, Key, Storage
 
@@ -302,7 +303,8 @@ class SqliteStorage(Storage):
         crc, data = rows[0]
         if not is_whole(trial, step, crc, data):
             raise JournalError(
-                f"the checkpoint of trial {trial} at iteration {step} in {self.path} is damaged: its checksum is wrong"
+                f"the checkpoint of trial {trial} at iteration {step_of(step)} in {self.path} is damaged: its checksum is "
+                "wrong"
             )
         found: bytes = data
         return found

@@ -1,0 +1,120 @@
+"""The control groups of this process: where their files are, whom the kernel killed there for lack of memory, and how
+many processes there may be."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+
+UNLIMITED = 1 << 60  # bytes; cgroup v1 writes no limit as a number of about 2**63
+
+
+def folders(root: str, controller: str) -> Iterator[str]:
+    """Where the limits of a controller are written, innermost first; controller "" is cgroup v2.
+
+    Limits of outer groups bind too. Inside a container /proc/self/cgroup often names a folder of the host
+    that does not exist here; then the walk outwards ends at the container's own limits.
+    """
+    memberships = read(root, "proc/self/cgroup").splitlines() or [f"0:{controller}:/"]
+    for line in memberships:
+        if line.count(":") < 2:
+            continue
+        _, names, path = line.split(":", 2)
+        if controller not in names.split(","):
+            continue
+        parts = [part for part in path.split("/") if part not in ("", "..")]
+        mounts = (names, controller) if controller else ("", "unified")
+        for mount in dict.fromkeys(mounts):
+            for depth in range(len(parts), -1, -1):
+                folder = os.path.join(root, "sys/fs/cgroup", mount, *parts[:depth])
+                if os.path.isdir(folder):
+                    yield folder
+
+
+def read(folder: str, name: str) -> str:
+    """The text of a small system file, "" if it cannot be read."""
+    with suppress(OSError), open(os.path.join(folder, name), encoding="utf-8", errors="replace") as file:
+        return file.read().strip()
+    return ""
+
+
+class MemoryKills:
+    """The processes of this process's control group that the kernel has killed for lack of memory, its own or that of a
+    group around it. ``root`` is where /proc and /sys are read from.
+
+    Only the innermost counter is read: it counts every victim of this group, whoever's limit was hit, and those of the
+    groups around it count strangers as well. Where there is none, the machine's own count stands in.
+    """
+
+    def __init__(self, root: str = "/") -> None:
+        self._root = root
+        self._told = self._counts()  # less the kills that were told already
+
+    @property
+    def readable(self) -> bool:
+        """Whether there is any counter."""
+        return bool(self._told)
+
+    def next_one(self) -> str | None:
+        """What ran out when the next process was killed that has not been told of, in words. None if no counter has
+        gone up: whoever died then, did not die of that."""
+        risen = [place for place, count in self._counts().items() if count > self._told.get(place, count)]
+        for place in risen:
+            self._told[place] += 1
+        if not risen:
+            return None
+        limit = self._limit()
+        return "the machine's memory was used up" if limit is None else limit
+
+    def _counts(self) -> dict[str, int]:
+        counts = {}
+        for controller, name in (("", "memory.events"), ("memory", "memory.oom_control")):
+            for folder in folders(self._root, controller):
+                if (count := _field(read(folder, name), "oom_kill")) is not None:
+                    counts[folder] = count
+                    break
+        if not counts and (count := _field(read(self._root, "proc/vmstat"), "oom_kill")) is not None:
+            counts["/proc/vmstat"] = count
+        return counts
+
+    def _limit(self) -> str | None:
+        """The tightest limit on this process's memory, in words."""
+        limits = []
+        for controller, name in (("", "memory.max"), ("memory", "memory.limit_in_bytes")):
+            for folder in folders(self._root, controller):
+                text = read(folder, name)
+                if text.isdecimal() and int(text) < UNLIMITED:
+                    limits.append((int(text), folder))
+        if not limits:
+            return None
+        size, folder = min(limits)
+        return f"the cgroup's limit is {size / 2**20:.0f} MiB ({folder})"
+
+
+def _field(text: str, name: str) -> int | None:
+    """The number behind a name in lines of "name number"."""
+    for line in text.splitlines():
+        words = line.split()
+        if len(words) == 2 and words[0] == name and words[1].isdecimal():
+            return int(words[1])
+    return None
+
+
+def process_limits(root: str = "/") -> str:
+    """What limits how many processes (threads count) there may be, in words: every limit that can be read."""
+    import resource
+
+    found = []
+    most, _ = resource.getrlimit(resource.RLIMIT_NPROC)
+    if most != resource.RLIM_INFINITY:
+        found.append(f"RLIMIT_NPROC (ulimit -u) is {most} for this user")
+    for controller in ("", "pids"):
+        for folder in folders(root, controller):
+            limit, current = read(folder, "pids.max"), read(folder, "pids.current")
+            if limit.isdecimal():
+                found.append(f"pids.max of {folder} is {limit}" + (f" ({current} in use)" if current else ""))
+    for name in ("pid_max", "threads-max"):
+        if limit := read(root, f"proc/sys/kernel/{name}"):
+            found.append(f"kernel.{name} is {limit}")
+    return "; ".join(found) or "no limit on processes can be read"

@@ -1,0 +1,254 @@
+"""What a run that goes on with an earlier one may ask otherwise, and what it may not.
+
+The journal says what its run was asked (``asked_of``), in its first record and in one for each later session that was
+asked something else. A session that goes on compares (``compared``) before it writes anything: what would make the past
+another one, or would let a scheduler or a searcher go on with memories of another kind, is refused with the words of both
+(``check``). The search space may change when that is said: from the next trial on, and never for those that exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from fasttune.error import ResumeError
+from fasttune.identity import described, differences, same, without_addresses
+from fasttune.result import flatten
+from fasttune.schedulers.base import TrialScheduler
+from fasttune.search.base import Searcher
+from fasttune.space_json import to_json_value
+
+if TYPE_CHECKING:
+    from fasttune.config import RunSpec
+
+NOT_COMPARED = frozenset(["self", "metric", "mode", "max_concurrent"])  # said by the run, or free to change
+SEEDS = frozenset(["seed", "random_state", "random_state_seed"])  # of searchers: what comes next may be drawn otherwise
+AS_THE_RUN_SAYS = ("ConcurrencyLimiter",)  # how many at once, not which
+RANDOM = "BasicVariantGenerator"
+
+
+class Compared(NamedTuple):
+    """How a run differs from what the journal says, in words."""
+
+    refused: list[str]  # never in the same experiment
+    space: list[str]  # only when it is said
+    allowed: bool  # something else that may change has changed
+
+
+def asked_of(spec: RunSpec) -> dict[str, Any]:
+    """What the journal says of what a run was asked, so that a later one can be compared with it."""
+    return {
+        "metric": spec.metric,
+        "mode": spec.mode,
+        "on_duplicate": spec.on_duplicate,
+        "scheduler": settings_of(spec.scheduler),
+        "searcher": settings_of(_searcher_of(spec)),
+        "stop": described(spec.stop.thresholds),
+        "trainables": [
+            {
+                "name": one.name,
+                "is_class": isinstance(one.trainable, type),
+                "num_samples": one.num_samples,
+                "space": described(one.space),
+            }
+            for one in spec.trainables
+        ],
+    }
+
+
+def _searcher_of(spec: RunSpec) -> Any:
+    """The searcher that says which configs there are, without those around it that say when."""
+    searcher: Any = spec.searcher
+    while type(searcher).__name__ in AS_THE_RUN_SAYS:
+        searcher = searcher.searcher
+    return searcher
+
+
+def settings_of(one: Any) -> dict[str, Any]:
+    """Kind and arguments of a scheduler or a searcher, defaults among them."""
+    if one is None:
+        return {"kind": RANDOM, "settings": {"points_to_evaluate": [], "constant_grid_search": False}}
+    given = _arguments(one)
+    passed_over = NOT_COMPARED | SEEDS if isinstance(one, Searcher) else NOT_COMPARED
+    kept = {name: value for name, value in given.items() if name not in passed_over and not name.startswith("_")}
+    return {"kind": type(one).__name__, "settings": {name: _setting(value) for name, value in kept.items()}}
+
+
+def _arguments(one: Any) -> dict[str, Any]:
+    args, keywords = getattr(one, "_made_with", ((), {}))
+    if not isinstance(one, TrialScheduler | Searcher):
+        return dict(keywords)
+    import inspect
+
+    try:
+        bound = inspect.signature(type(one).__init__).bind(one, *args, **keywords)
+    except (TypeError, ValueError):  # made by other means than a call, such as unpickling an old file
+        return {}
+    bound.apply_defaults()
+    return {
+        name: value
+        for found, value in bound.arguments.items()
+        for name, value in (value.items() if _is_var(bound, found) else [(found, value)])
+    }
+
+
+def _is_var(bound: Any, name: str) -> bool:
+    """Whether this parameter takes the keywords that have none of their own."""
+    return bool(bound.signature.parameters[name].kind is bound.signature.parameters[name].VAR_KEYWORD)
+
+
+def _setting(value: Any) -> Any:
+    if isinstance(value, TrialScheduler | Searcher):
+        return settings_of(value)
+    form = described(value)
+    if isinstance(form, dict) and form.get("~") == "object":  # a library's own: its state is not a setting
+        form.pop("parts", None)
+        if not _is_ours(value):
+            form.pop("text", None)
+    return form
+
+
+def _is_ours(value: Any) -> bool:
+    return type(value).__module__.partition(".")[0] == "fasttune"
+
+
+# ---- comparing ----------------------------------------------------------------------------------------------------
+
+
+def latest(metas: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """What the journal was last asked, as far as it says: journals of earlier versions say less."""
+    first = metas[0]
+    for meta in reversed(metas):
+        if "asked" in meta:
+            asked: Mapping[str, Any] = meta["asked"]
+            return asked
+    return {"old": True, **{key: first.get(key) for key in ("metric", "mode", "scheduler", "searcher", "stop")}} | {
+        "trainables": [
+            {
+                "name": one["name"],
+                "is_class": one.get("is_class"),
+                "num_samples": one["num_samples"],
+                "space": first["variants"][k]["space"] if k < len(first.get("variants") or ()) else None,
+                "names": one["space"],
+            }
+            for k, one in enumerate(first["trainables"])
+        ]
+    }
+
+
+def compared(metas: Sequence[Mapping[str, Any]], spec: RunSpec) -> Compared:
+    """How the run that is asked now differs from the latest one of the journal."""
+    before, now = latest(metas), asked_of(spec)
+    refused = [
+        f"{name}: {before[name]!r} was, {now[name]!r} is"
+        for name in ("metric", "mode", "on_duplicate")
+        if name in before and before[name] != now[name]
+    ]
+    refused += _kinds(before, now)
+    names = [one["name"] for one in before["trainables"]], [one.name for one in spec.trainables]
+    space: list[str] = []
+    if names[0] != names[1]:
+        refused.append(f"trainable: {', '.join(names[0])} was, {', '.join(names[1])} is")
+    else:
+        for k, (was, one) in enumerate(zip(before["trainables"], spec.trainables, strict=True)):
+            if was["is_class"] is not None and was["is_class"] != isinstance(one.trainable, type):
+                kinds = ("a function", "a class")
+                refused.append(f"{one.name}: {kinds[was['is_class']]} was, {kinds[not was['is_class']]} is")
+            prefix = f"{one.name}/" if len(spec.trainables) > 1 else ""
+            space += [prefix + text for text in _space(was, one.space, now["trainables"][k]["space"])]
+    space += differences(_own_space(before["searcher"]), _own_space(now["searcher"]), "search_alg")
+    settled = {**now, "trainables": [{**one, "space": None} for one in now["trainables"]]}
+    known = {**before, "trainables": [{**one, "space": None} for one in before["trainables"]]}
+    return Compared(refused, space, not same(known, settled, loosely=True))
+
+
+def _kinds(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Scheduler and searcher: another kind, or other settings."""
+    found: list[str] = []
+    for name in ("scheduler", "searcher"):
+        was, is_ = before[name], now[name]
+        if isinstance(was, str):  # of an earlier version: the kind alone, of a searcher the outermost one's
+            told = was if was not in AS_THE_RUN_SAYS else is_["kind"]
+            random = RANDOM in (told, is_["kind"]) and name == "searcher"
+            if told != is_["kind"] and (name == "scheduler" or random):
+                found.append(f"{name}: {told} was, {is_['kind']} is")
+        elif was["kind"] != is_["kind"]:
+            found.append(f"{name}: {was['kind']} was, {is_['kind']} is")
+        else:
+            found += differences(_without_space(was)["settings"], _without_space(is_)["settings"], name, loosely=True)
+    return found
+
+
+def _without_space(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a searcher, and of those in it, without the space that it was made with."""
+    kept = {name: value for name, value in settings["settings"].items() if name != "space"}
+    nested = {
+        name: _without_space(value) for name, value in kept.items() if isinstance(value, dict) and "settings" in value
+    }
+    return {**settings, "settings": {**kept, **nested}}
+
+
+def _own_space(settings: Any) -> Any:
+    """The space that a searcher, or one in it, was made with; None: that of the run."""
+    if not isinstance(settings, dict) or "settings" not in settings:
+        return None
+    own = settings["settings"].get("space")
+    return own if own is not None else next(filter(None, map(_own_space, settings["settings"].values())), None)
+
+
+def _space(was: Mapping[str, Any], space: Mapping[str, Any], form: Any) -> list[str]:
+    """What is another in the space of one experiment."""
+    if "names" not in was:
+        return differences(was["space"], form)
+    if was["space"] is not None:
+        return differences(without_addresses(was["space"]), without_addresses(to_json_value(dict(space))[0]))
+    old, new = set(was["names"]), set(flatten(dict(space)))
+    return [f"{name}: it is gone" for name in sorted(old - new)] + [
+        f"{name}: it was not there" for name in sorted(new - old)
+    ]
+
+
+def number_of_space(metas: Sequence[Mapping[str, Any]], spaces: Sequence[Mapping[str, Any]]) -> int:
+    """How many spaces the experiment had before that of ``spaces``, which is its last one or a new one."""
+    before = latest(metas)["trainables"]
+    new = any(_space(was, space, described(dict(space))) for was, space in zip(before, spaces, strict=False))
+    return sum(bool(told.get("new_space")) for told in metas) + new
+
+
+def check(metas: Sequence[Mapping[str, Any]], spec: RunSpec) -> Compared:
+    """:func:`compared`; ResumeError for what cannot be."""
+    found = compared(metas, spec)
+    if found.refused:
+        raise ResumeError(
+            f"the experiment in {spec.path} cannot go on as it is asked now:\n"
+            + "".join(f"    {text}\n" for text in found.refused)
+            + "Ask what was asked before, or give this run another name"
+        )
+    if found.space and not (spec.resume is not None and spec.resume.new_space):
+        raise another_space(spec.path, found.space)
+    return found
+
+
+def check_space(path: str, meta: Mapping[str, Any], space: Mapping[str, Any]) -> None:
+    """ResumeError if ``space`` is not that of the first experiment of ``meta``, see :func:`latest`."""
+    found = _space(meta["trainables"][0], space, described(dict(space)))
+    if found:
+        raise another_space(path, found)
+
+
+def another_space(path: str, found: Sequence[str]) -> ResumeError:
+    """The error that says what is another in the search space."""
+    return ResumeError(
+        f"the search space of the experiment in {path} is another one now:\n"
+        + "".join(f"    {text}\n" for text in found)
+        + "Its trials keep the configs that they were trained with. Give the space that was, or this run another "
+        "name; or let the new space hold from the next trial on: resume='AUTO+NEW_SPACE', "
+        "ResumeConfig(new_space=True) or Tuner.restore(..., new_space=True)"
+    )
+
+
+def session_record(spec: RunSpec, new_space: bool, variants: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the journal says of a session that was asked something else; with a new space that from here on trials are
+    those of ``variants``, or of the searcher in its new space."""
+    told: dict[str, Any] = {"session": True, "asked": asked_of(spec), "new_space": new_space}
+    return {**told, "variants": list(variants)} if new_space else told

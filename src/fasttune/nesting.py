@@ -1,0 +1,128 @@
+"""Which process may begin a run: none that is still being loaded, and within trials only so deep.
+
+A worker process imports the module of its trainable. If that module tunes when it is imported, each worker would begin
+a run with workers of its own, without end; so a run is refused while a process is being loaded, as multiprocessing
+refuses to start processes then. What cannot be seen in this way (a trial that calls the script which it belongs to) is
+stopped by how deep runs may be within each other, which is counted in the environment.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from fasttune import _core
+
+DEPTH = "FASTTUNE_DEPTH"  # of how many runs, one within the other, this process is a trial's
+MOST = "FASTTUNE_MAX_DEPTH"
+MOST_BY_DEFAULT = 1  # a trial may tune; what that run's trials do may not, unless MOST says so
+LOADING = "loading"  # as a depth: a process in which nothing of the user's should run yet
+GUARD = 'if __name__ == "__main__":'
+IMPORT = ("importlib._bootstrap", "_frozen_importlib")
+HOST = "fasttune.executors.host"
+
+
+class _Here(threading.local):
+    """What this thread is in the middle of."""
+
+    runs = 0
+
+
+_here = _Here()
+_loads = 0  # programs that this process is in the middle of loading, in whatever thread
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """While the block runs, this process loads what it shall work on: no run may begin in it, in any thread."""
+    global _loads
+    _loads += 1
+    try:
+        yield
+    finally:
+        _loads -= 1
+
+
+@contextmanager
+def begun(call: str) -> Iterator[None]:
+    """A run that ``call`` ("tune.run") begins lasts as long as the block. RuntimeError if it must not begin here: in a
+    process that is still being loaded, or too deep within trials."""
+    check_loaded(call)
+    if depth() > most():
+        raise RuntimeError(
+            f"{call} was called at depth {depth()} ({_caller()}), within {depth()} other run{'s' * (depth() > 1)}, and at "
+            f"most {most()} is allowed: runs whose trials tune multiply processes without end. Does a trial start the "
+            f"script that it belongs to? If it is meant, set {MOST}={depth()} in the environment"
+        )
+    _here.runs += 1
+    try:
+        yield
+    finally:
+        _here.runs -= 1
+
+
+def check_loaded(call: str) -> None:
+    """RuntimeError if ``call`` comes from a process that is still being loaded."""
+    if _loads or os.environ.get(DEPTH) == LOADING:
+        raise RuntimeError(_no_guard(call, "while a worker process was still loading the trainable"))
+    multiprocessing = sys.modules.get("multiprocessing.process")
+    if multiprocessing is not None and getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise RuntimeError(_no_guard(call, "while multiprocessing was still starting this process"))
+    if _core.current() is not None and _importing(sys._getframe(1)):
+        raise RuntimeError(_no_guard(call, "by the import of a module within a trial"))
+
+
+def depth() -> int:
+    """How many runs, one within the other, the caller is in."""
+    return _number(os.environ, DEPTH, 0) + _here.runs
+
+
+def most() -> int:
+    """The largest depth() at which another run may begin."""
+    return _number(os.environ, MOST, MOST_BY_DEFAULT)
+
+
+def depth_within(environ: Mapping[str, str]) -> str:
+    """What DEPTH is for the trials of the run that the caller is in."""
+    return str(_number(environ, DEPTH, 0) + max(1, _here.runs))
+
+
+def _number(environ: Mapping[str, str], name: str, otherwise: int) -> int:
+    text = environ.get(name, "")
+    return int(text) if text.isdecimal() else otherwise
+
+
+def _no_guard(call: str, when: str) -> str:
+    return (
+        f"{call} was called {when}: {_caller()} calls it as it is imported. Every process that imports it would begin "
+        f"the same run again, with processes of its own, without end. Put what begins the run behind a guard:\n\n"
+        f"    {GUARD}\n        {call}(...)\n"
+    )
+
+
+def _caller() -> str:
+    """File and line of the first frame that is not ours."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        name: Any = frame.f_globals.get("__name__", "")
+        if not str(name).startswith("fasttune.") and name not in ("fasttune", "contextlib"):
+            return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        frame = frame.f_back
+    return "somebody"
+
+
+def _importing(frame: FrameType | None) -> bool:
+    """Whether the trial that the caller is in is in the middle of an import. What called the trial does not count."""
+    while frame is not None:
+        name = frame.f_globals.get("__name__")
+        if name == HOST:
+            return False
+        if name in IMPORT:
+            return True
+        frame = frame.f_back
+    return False
