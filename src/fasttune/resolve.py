@@ -539,12 +539,11 @@ def earlier_seed(folder: str) -> int | None:
     """The seed in an experiment's journal; None if the run ended before it wrote anything."""
     from .error import JournalError
     from .experiment import read_meta
-    from .storage.sqlite import SqliteStorage
+    from .storage.sqlite import SqliteStorage, is_unbegun
 
-    try:
-        storage = SqliteStorage(folder, create=False)
-    except JournalError:
+    if is_unbegun(folder):
         return None
+    storage = SqliteStorage(folder, create=False)
     try:
         return int(read_meta(storage, folder)["seed"])
     except JournalError:

@@ -101,6 +101,8 @@ class SqliteStorage(Storage):
             raise JournalError(
                 f"there is no experiment at {os.path.dirname(self.path)!r}: {FILE_NAME} does not exist"
             )
+        if create and is_blank(self.path):
+            os.truncate(self.path, 0)  # the power went before anything of it was on the disk
         try:
             connection = sqlite3.connect(
                 self.path, isolation_level=None, check_same_thread=False, timeout=10.0
@@ -108,19 +110,15 @@ class SqliteStorage(Storage):
         except sqlite3.OperationalError as error:
             raise JournalError(f"cannot open {self.path}: {error}") from error
         try:
-            names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-            if names and "journal" not in names:
-                connection.close()
-                raise JournalError(
-                    f"{self.path} is a database, but not one of fasttune's: it has no table 'journal'"
-                )
             if create:
                 for statement in (*SETTINGS, *TABLES, MADE):
                     connection.execute(statement)
                 self._check_log(connection)
-            elif not names:
+            elif not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'journal'").fetchone():
                 connection.close()
-                raise JournalError(f"{self.path} is empty: the run was killed, or the power went, before it began")
+                raise JournalError(
+                    f"{self.path} is a database, but not one of fasttune's: it has no table 'journal'"
+                )
         except (
             sqlite3.DatabaseError,
             UnicodeDecodeError,
@@ -428,6 +426,32 @@ class SqliteStorage(Storage):
                 last.close()
         except sqlite3.DatabaseError:  # the file cannot even be read
             return
+
+
+def is_blank(path: str) -> bool:
+    """The file is there and holds nothing, or zeros where a database begins."""
+    try:
+        with open(path, "rb") as file:
+            return not any(file.read(100))
+    except OSError:
+        return False
+
+
+def is_unbegun(folder: str) -> bool:
+    """What is in the folder is a database without any table: its run was killed, or lost its power, while it was made."""
+    import sqlite3
+    from urllib.parse import quote
+
+    path = os.path.join(folder, FILE_NAME)
+    if is_blank(path):
+        return True
+    connection = sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True)
+    try:
+        return not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    except sqlite3.DatabaseError:
+        return False
+    finally:
+        connection.close()
 
 
 def place_of(path: str) -> tuple[int, int]:
