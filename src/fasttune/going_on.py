@@ -75,7 +75,7 @@ def settings_of(one: Any) -> dict[str, Any]:
 
 
 def _arguments(one: Any) -> dict[str, Any]:
-    args, keywords = getattr(one, "_given", ((), {}))
+    args, keywords = getattr(one, "_made_with", ((), {}))
     if not isinstance(one, TrialScheduler | Searcher):
         return dict(keywords)
     import inspect

@@ -115,7 +115,7 @@ def _code_or_object(value: Any, depth: int) -> Any:
         contents = _digest(value.tobytes() if value.dtype != object else repr(value.tolist()).encode())
         return {"~": "array", "kind": str(value.dtype), "shape": list(value.shape), "digest": contents}
     form = {"~": "object", "kind": _class_name(type(value))}
-    if type(value).__repr__ is object.__repr__:
+    if "__repr__" not in {name for kind in type(value).__mro__[:-1] for name in vars(kind)}:
         return {**form, "parts": _parts(value, depth)} if hasattr(value, "__dict__") else form
     try:
         text = _ADDRESS.sub("", repr(value))

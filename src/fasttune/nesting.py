@@ -50,8 +50,15 @@ def loading() -> Iterator[None]:
 
 @contextmanager
 def begun(call: str) -> Iterator[None]:
-    """A run that ``call`` ("tune.run") begins lasts as long as the block. RuntimeError if it must not begin here."""
-    check(call)
+    """A run that ``call`` ("tune.run") begins lasts as long as the block. RuntimeError if it must not begin here: in a
+    process that is still being loaded, or too deep within trials."""
+    check_loaded(call)
+    if depth() > most():
+        raise RuntimeError(
+            f"{call} was called at depth {depth()} ({_caller()}), within {depth()} other run{'s' * (depth() > 1)}, and at "
+            f"most {most()} is allowed: runs whose trials tune multiply processes without end. Does a trial start the "
+            f"script that it belongs to? If it is meant, set {MOST}={depth()} in the environment"
+        )
     _here.runs += 1
     try:
         yield
@@ -59,8 +66,8 @@ def begun(call: str) -> Iterator[None]:
         _here.runs -= 1
 
 
-def check(call: str) -> None:
-    """RuntimeError if ``call`` comes from a process that is still being loaded, or from too deep within trials."""
+def check_loaded(call: str) -> None:
+    """RuntimeError if ``call`` comes from a process that is still being loaded."""
     if _loads or os.environ.get(DEPTH) == LOADING:
         raise RuntimeError(_no_guard(call, "while a worker process was still loading the trainable"))
     multiprocessing = sys.modules.get("multiprocessing.process")
@@ -68,12 +75,6 @@ def check(call: str) -> None:
         raise RuntimeError(_no_guard(call, "while multiprocessing was still starting this process"))
     if _core.current() is not None and _importing(sys._getframe(1)):
         raise RuntimeError(_no_guard(call, "by the import of a module within a trial"))
-    if depth() > most():
-        raise RuntimeError(
-            f"{call} was called at depth {depth()} ({_caller()}), within {depth()} other runs, and at most {most()} "
-            "is allowed: runs whose trials tune multiply processes without end. Does a trial start the script that it "
-            f"belongs to? If it is meant, set {MOST}={depth()} in the environment"
-        )
 
 
 def depth() -> int:

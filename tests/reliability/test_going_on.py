@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import enum
 import json
+import os
+import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +21,8 @@ from fasttune.error import ResumeError
 from fasttune.experiment import read_metas
 from fasttune.schedulers import ASHAScheduler, PopulationBasedTraining
 from fasttune.search import BasicVariantGenerator, ConcurrencyLimiter, TPESearch
-from fasttune.storage.sqlite import SqliteReader, checksum
+from fasttune.storage.reader import SqliteReader
+from fasttune.storage.sqlite import checksum
 
 
 class Kind(enum.Enum):
@@ -188,6 +193,14 @@ def test_more_samples_of_a_grid_are_the_next_ones(tmp_path: Path) -> None:
     assert [trial.config["a"] for trial in more.trials] == [1, 2, 3] * 3
 
 
+def test_what_was_chosen_for_a_few_samples_goes_on_with_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fasttune.search.auto.FEW", 4)
+    first = go(tmp_path, search_alg="auto", num_samples=3)
+    assert len(go(tmp_path, search_alg="auto", num_samples=6).trials) == 6
+    metas = read_metas(SqliteReader(first.experiment_path), "")
+    assert [meta["asked"]["searcher"]["kind"] for meta in metas] == ["GPSearch", "GPSearch"]
+
+
 @pytest.mark.parametrize("search_alg", [None, "tpe"])
 def test_several_experiments_each_get_their_samples(tmp_path: Path, search_alg: Any) -> None:
     def both(first: int, second: int) -> list[str]:
@@ -310,9 +323,10 @@ def test_a_restored_tuner_refuses_and_takes_a_new_space(tmp_path: Path) -> None:
     assert len(tune.Tuner.restore(tmp_path / "exp", tells, param_space=WIDER, new_space=True).fit()) == 6
     assert len(tune.Tuner.restore(tmp_path / "exp", tells).fit()) == 6  # as the last one asked
     assert as_trained(opened(tmp_path)) == 6
+    other = tune.TuneConfig(metric="loss", mode="max", num_samples=3)
+    restored = tune.Tuner.restore(tmp_path / "exp", tells, tune_config=other)
     with pytest.raises(ResumeError, match=r"mode: 'min' was, 'max' is"):
-        other = tune.TuneConfig(metric="loss", mode="max", num_samples=3)
-        tune.Tuner.restore(tmp_path / "exp", tells, tune_config=other).fit()
+        restored.fit()
     assert len(tune.Tuner.restore(tmp_path / "exp", tells).fit()) == 6  # what was refused was not kept
 
 
@@ -389,3 +403,49 @@ def test_finished_trials_run_again_under_every_scheduler(tmp_path: Path, schedul
     for trial in again.trials:
         assert trial.last_result["n"] == trial.last_result["training_iteration"]
     assert len(go(tmp_path, num_samples=6, **asked()).trials) == 6
+
+
+KILLED = """
+import os, signal, sys
+sys.path[:0] = [{tests!r}]
+from pathlib import Path
+import test_going_on as t
+import fasttune as tune
+
+def dies(config):
+    if t.tune.get_context().get_trial_id().endswith("2") and {left!r}:
+        left = Path({left!r})
+        n = int(left.read_text())
+        if n:
+            left.write_text(str(n - 1))
+            os.kill(os.getpid(), signal.SIGKILL)
+    t.counts(config)
+
+dies.__name__ = dies.__qualname__ = "dies"
+t.go(Path({folder!r}), trainable=dies, resume={resume})
+"""
+
+
+@pytest.mark.parametrize("wish", ["resume", "restart"])
+def test_finished_trials_that_run_again_survive_kills(tmp_path: Path, wish: str) -> None:
+    """The whole run is killed in its third trial, twice; then it goes on without being asked for more."""
+    left = tmp_path / "left"
+
+    def session(resume: str) -> int:
+        script = KILLED.format(tests=str(Path(__file__).parent), left=str(left), folder=str(tmp_path), resume=resume)
+        environ = {**os.environ, "PYTHONPATH": str(Path(tune.__file__).parents[1])}
+        done = subprocess.run([sys.executable, "-c", script], env=environ, capture_output=True, text=True, timeout=100)
+        assert done.returncode in (0, -signal.SIGKILL), done.stderr
+        return done.returncode
+
+    left.write_text("0")
+    assert session("None") == 0
+    left.write_text("2")
+    assert session(f"tune.ResumeConfig(finished={wish!r})") == -signal.SIGKILL
+    assert session("True") == -signal.SIGKILL
+    assert session("True") == 0
+    trials = opened(tmp_path).trials
+    expected = 4 if wish == "resume" else 2
+    assert [(t.status, t.last_result["n"], t.last_result["training_iteration"]) for t in trials] == [
+        ("TERMINATED", expected, expected)
+    ] * 4

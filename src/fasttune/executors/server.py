@@ -87,9 +87,11 @@ class Server:
         import fcntl
 
         self._sock, theirs = socket.socketpair()
-        # above the numbers that they get in the child, so that none is overwritten there
-        fds = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in (theirs.fileno(), self.bell, self.rules_fd)]
+        fds: list[int] = []
         try:
+            for fd in (theirs.fileno(), self.bell, self.rules_fd):
+                # above the numbers that they get in the child, so that none is overwritten there
+                fds.append(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10))
             self.pid = self._spawn([(os.POSIX_SPAWN_DUP2, fd, k + 3) for k, fd in enumerate(fds)])
         except BaseException:
             self._sock.close()

@@ -62,11 +62,11 @@ class TrialScheduler:
     supports_buffered_results = True
     takes_searcher = True  # whether a searcher may suggest the configs
 
-    _given: tuple[tuple[Any, ...], dict[str, Any]] = (), {}
+    _made_with: tuple[tuple[Any, ...], dict[str, Any]] = (), {}
 
     def __new__(cls, *args: Any, **keywords: Any) -> Self:
         made = super().__new__(cls)
-        made._given = args, keywords  # what a later session that goes on with the run compares
+        made._made_with = args, keywords  # what a later session that goes on with the run compares
         return made
 
     def __init__(self, *, metric: str | None = None, mode: str | None = None) -> None:

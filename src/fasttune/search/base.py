@@ -67,11 +67,11 @@ class Searcher:
     FINISHED: ClassVar[str] = "FINISHED"
     CKPT_FILE_TMPL: ClassVar[str] = "searcher-state-{}.pkl"
 
-    _given: tuple[tuple[Any, ...], dict[str, Any]] = (), {}
+    _made_with: tuple[tuple[Any, ...], dict[str, Any]] = (), {}
 
     def __new__(cls, *args: Any, **keywords: Any) -> Self:
         made = super().__new__(cls)
-        made._given = args, keywords  # what a later session that goes on with the run compares
+        made._made_with = args, keywords  # what a later session that goes on with the run compares
         return made
 
     def __init__(self, metric: Metric = None, mode: Mode = None) -> None:
@@ -203,7 +203,7 @@ class Searcher:
 
     def get_state(self) -> dict[str, Any]:
         """What ``set_state`` needs to go on from here."""
-        return {key: value for key, value in self.__dict__.items() if key != "_given"}
+        return {key: value for key, value in self.__dict__.items() if key != "_made_with"}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Go on from what ``get_state`` gave."""

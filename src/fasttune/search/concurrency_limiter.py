@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from fasttune.argument import checked_count
 from fasttune.search.base import Metric, Mode, Searcher
 from fasttune.search.delegating import DelegatingSearcher
 
@@ -96,10 +97,9 @@ class ConcurrencyLimiter(DelegatingSearcher):
         self.searcher.on_unpause(trial_id)
 
     def get_state(self) -> dict[str, Any]:
-        state = {key: value for key, value in self.__dict__.items() if key not in ("searcher", "_given")}
+        state = {key: value for key, value in self.__dict__.items() if key not in ("searcher", "_made_with")}
         return {**state, "live_trials": set(self.live_trials), "paused_trials": set(self.paused_trials), "_held": dict(self._held)}
 
 
 def _check_limit(max_concurrent: int) -> None:
-    if type(max_concurrent) is not int or max_concurrent < 1:
-        raise ValueError(f"max_concurrent must be an int >= 1, got {max_concurrent!r}")
+    checked_count("max_concurrent", max_concurrent, least=1)

@@ -72,7 +72,7 @@ class DelegatingSearcher(Searcher):
 
     def get_state(self) -> dict[str, Any]:
         """What this one itself knows."""
-        return {key: value for key, value in self.__dict__.items() if key not in ("searcher", "_given")}
+        return {key: value for key, value in self.__dict__.items() if key not in ("searcher", "_made_with")}
 
     def save(self, checkpoint_path: str) -> None:
         """The inner searcher's state: what this one knows is about the trials that are out."""
