@@ -14,13 +14,17 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from zlib import crc32
 
 from fasttune import _core
-from fasttune.checkpoint import Checkpoint, memory_key, memory_name
+from fasttune.checkpoint import DICT_FILE, Checkpoint, memory_key, memory_name
 from fasttune.error import JournalError, TuneError
+from fasttune.folder import is_ours, is_plain
 from fasttune.going_on import asked_of, latest
+from fasttune.hook_times import UNTIMED
 from fasttune.identity import is_json
 from fasttune.orders import Orders, Shelf
+from fasttune.plain_files import check_owner
 from fasttune.records import CONFIGS_HEAD, FORMAT, ExperimentRecords, Unfit, first_meta, later_metas
 from fasttune.result import flatten, number
 from fasttune.retention import Retention
@@ -30,8 +34,8 @@ from fasttune.search.base import Searcher
 from fasttune.search.basic_variant import BasicVariantGenerator
 from fasttune.search.variants import Variants
 from fasttune.space import derive_seed, unflatten_dict
-from fasttune.storage.recovery import read_rings, writer_of
-from fasttune.storage.sqlite import SqliteReader, SqliteStorage
+from fasttune.storage.reader import SqliteReader
+from fasttune.storage.recovery import copied_rings, left_in, writer_of
 from fasttune.trial import Trial, allowed_folder_name
 
 if TYPE_CHECKING:
@@ -162,6 +166,7 @@ class ExperimentState(ExperimentRecords):
         self._surplus: dict[str, None] = {}  # checkpoints to be deleted once the journal holds what has been folded
         self._saved_by: dict[str, int] = {}  # trial of each checkpoint that the retention knows
         self.live = True  # False: an earlier session is replayed
+        self.times = UNTIMED  # of the hooks; the loop has a clock, and brings its own
         self._folders: set[str] = set()  # that users' functions named
         self._names = (
             spec.trial_name_creator is not None
@@ -194,7 +199,8 @@ class ExperimentState(ExperimentRecords):
         """Configs by number. Those of the space that is this run's hold the objects in it, of earlier ones their texts."""
         if self.sessions != self.space_since or not told:
             return super()._variants_of(told)
-        points = self._generator().points_to_evaluate if self.searcher is None else None
+        # a journal of an earlier version is not compared by its points: then those that it tells
+        points = self._generator().points_to_evaluate or None if self.searcher is None else None
         return [
             Variants.from_meta({**one, "num_samples": asked.num_samples}, asked.space, points)
             for one, asked in zip(told, self.spec.trainables, strict=True)
@@ -252,6 +258,14 @@ class ExperimentState(ExperimentRecords):
         if self.chooses or "on_trial_start" in self.hooks:
             watch |= STARTS
         return watch
+
+    def contents(self, path: str) -> str | bytes:
+        found = super().contents(path)
+        if isinstance(found, str) and not self.spec.trust:
+            for one in (found, os.path.join(found, DICT_FILE)):
+                with suppress(FileNotFoundError):
+                    check_owner(one, os.lstat(one), "unpickled")
+        return found
 
     # -- what the loop asks -------------------------------------------------------------------------------------------
 
@@ -358,7 +372,7 @@ class ExperimentState(ExperimentRecords):
             return None
         self._choosing = True
         try:
-            trial = self.scheduler.choose_trial_to_run(self)
+            trial = self.times.call(self.scheduler.choose_trial_to_run, self)
         finally:
             self._choosing = False
         orders.hear()
@@ -370,7 +384,7 @@ class ExperimentState(ExperimentRecords):
             return _core.NEVER_ASK
         if self.stopper is not None and self.stopper.asks_every_report:
             return 0
-        step = self.scheduler.ask_from(self.trials[i])
+        step = self.times.call(self.scheduler.ask_from, self.trials[i])
         return _core.NEVER_ASK if step >= _core.NEVER_ASK else max(0, math.ceil(step))
 
     def status(self, i: int) -> str:
@@ -489,7 +503,7 @@ class ExperimentState(ExperimentRecords):
             self._searcher_done = True
             return False
         i = len(self)
-        suggestion = searcher.suggest(self.trial_id(i))
+        suggestion = self.times.call(searcher.suggest, self.trial_id(i))
         if suggestion is None:
             return False
         if suggestion == Searcher.FINISHED:
@@ -539,7 +553,7 @@ class ExperimentState(ExperimentRecords):
                 self._tell(i)
         if self.asks:
             for i in numbers:
-                self.scheduler.on_trial_add(self, self.trials[i])
+                self.times.call(self.scheduler.on_trial_add, self, self.trials[i])
                 self.orders.hear()
 
     def _tell(self, i: int) -> None:
@@ -552,6 +566,7 @@ class ExperimentState(ExperimentRecords):
         if spec.trial_name_creator is not None or spec.trial_dirname_creator is not None:
             own = spec.trial_dirname_creator
             folder = cleaned(name_by(own, trial)) if own is not None else self.trial_dirname(i)
+            refuse_our_names(folder, "trial_dirname_creator" if own is not None else "trial_name_creator")
             told["dirname"] = folder if folder not in self._folders else f"{folder}_{self.trial_id(i)}"
             self._folders.add(told["dirname"])
         request = spec.trainables[self.experiment_of(i)].resources
@@ -595,7 +610,7 @@ class ExperimentState(ExperimentRecords):
         if decision == _core.WAIT:
             decision = self._answer(i, result, flat)
         if decision != _core.STOP and self.searcher is not None and self._hears(i):
-            self.searcher.on_trial_result(self.trial_id(i), flat)
+            self.times.call(self.searcher.on_trial_result, self.trial_id(i), flat)
         self._happen("on_trial_result", i, result)
 
     def _answer(self, i: int, result: dict[str, Any], flat: dict[str, Any]) -> int:
@@ -628,9 +643,10 @@ class ExperimentState(ExperimentRecords):
         """Stop criteria first, then the scheduler."""
         if self.stopping is not None:
             return _core.STOP
-        if self.stopper is not None and self.stopper.asks_every_report and self.stopper(self.trial_id(i), result):
+        stopper = self.stopper
+        if stopper is not None and stopper.asks_every_report and self.times.call(stopper, self.trial_id(i), result):
             return _core.STOP
-        decision = self.scheduler.on_trial_result(self, self.trials[i], flat)
+        decision = self.times.call(self.scheduler.on_trial_result, self, self.trials[i], flat)
         if decision not in CODES:
             raise TuneError(
                 f"{type(self.scheduler).__name__}.on_trial_result() must return CONTINUE, PAUSE, STOP or NOOP, "
@@ -645,15 +661,16 @@ class ExperimentState(ExperimentRecords):
         flat = flatten(result)
         if self.asks:
             if not flags & 7 and self.table.last(i) is not None:
-                self.scheduler.on_trial_result(self, self.trials[i], flat)  # a trial that ended by itself: seen as done
+                # a trial that ended by itself: seen as done
+                self.times.call(self.scheduler.on_trial_result, self, self.trials[i], flat)
             if flags & _core.REMOVED:
-                self.scheduler.on_trial_remove(self, self.trials[i])
+                self.times.call(self.scheduler.on_trial_remove, self, self.trials[i])
             else:
-                self.scheduler.on_trial_complete(self, self.trials[i], flat)
+                self.times.call(self.scheduler.on_trial_complete, self, self.trials[i], flat)
             self.orders.hear()
         self.orders.ended(i)
         if self.searcher is not None and self._hears(i):
-            self.searcher.on_trial_complete(self.trial_id(i), flat, error=False)
+            self.times.call(self.searcher.on_trial_complete, self.trial_id(i), flat, error=False)
         self._happen("on_trial_complete", i)
 
     def _leave(self, i: int, over: bool = True) -> None:
@@ -721,11 +738,11 @@ class ExperimentState(ExperimentRecords):
         if not self.live:
             self._errored.add(i)
             if self.asks:
-                self.scheduler.on_trial_error(self, self.trials[i])
+                self.times.call(self.scheduler.on_trial_error, self, self.trials[i])
                 self.orders.hear()
             return
         if self.asks:
-            self.scheduler.on_trial_error(self, self.trials[i])
+            self.times.call(self.scheduler.on_trial_error, self, self.trials[i])
             self.orders.hear()
         self.orders.over(i)
         if again:
@@ -734,8 +751,8 @@ class ExperimentState(ExperimentRecords):
             return
         self.orders.ended(i)
         if self.searcher is not None and self._hears(i):
-            result = self.last_result(i)
-            self.searcher.on_trial_complete(self.trial_id(i), flatten(result) or None, error=True)
+            flat = flatten(self.last_result(i)) or None
+            self.times.call(self.searcher.on_trial_complete, self.trial_id(i), flat, error=True)
         self._happen("on_trial_error", i)
         if self.spec.failure.fail_fast and self.failed_fast is None:
             self.failed_fast = i
@@ -756,7 +773,7 @@ class ExperimentState(ExperimentRecords):
         """Trial i waits for another attempt."""
         self._record(_core.KIND_REQUEUED, i, 0)
         if self.asks:
-            self.scheduler.on_trial_add(self, self.trials[i])
+            self.times.call(self.scheduler.on_trial_add, self, self.trials[i])
             self.orders.hear()
         if not self.chooses:
             self.waiting.append(i)
@@ -847,7 +864,7 @@ class ExperimentState(ExperimentRecords):
 
     def poll_stoppers(self) -> None:
         """Ask the stopper about the whole experiment, once a turn."""
-        if self.stopping is None and self.stopper is not None and self.stopper.stop_all():
+        if self.stopping is None and self.stopper is not None and self.times.call(self.stopper.stop_all):
             self.stop_all(f"{type(self.stopper).__name__} says so")
 
     def take_surplus(self) -> list[str]:
@@ -905,7 +922,10 @@ class ExperimentState(ExperimentRecords):
         positions: dict[int, int] = {}
         for source, position, data in entries:
             positions[source] = position
-            for event in self.fold_found(source, data, self.watch | ENDS)[0]:
+            events, fits = self.fold_found(source, data, self.watch | ENDS)
+            if fits is not data:
+                self._fitting[source, position, crc32(data)] = fits
+            for event in events:
                 self._replay(event)
         for event in self.take_leftovers(left(positions), positions, self.watch | ENDS):
             self._replay(event)
@@ -972,7 +992,7 @@ class ExperimentState(ExperimentRecords):
 
     def _add_again(self, i: int) -> None:
         if self.asks:
-            self.scheduler.on_trial_add(self, self.trials[i])
+            self.times.call(self.scheduler.on_trial_add, self, self.trials[i])
             self.orders.hear()
 
     def _do_what_was_decided(self) -> None:
@@ -1050,26 +1070,20 @@ class ExperimentState(ExperimentRecords):
 
     @classmethod
     def load(cls, path: str) -> ExperimentRecords:
-        """The experiment in a folder, as it is on disk: its journal, and what is in rings and not in the journal yet. Writes
-        nothing.
+        """The experiment in a folder, as it is on disk at this moment: its journal, and what is in rings and not in the
+        journal yet. Writes nothing.
 
         Raises JournalError when there is none.
         """
         path = os.path.abspath(os.path.expanduser(os.fspath(path)))
-        storage = SqliteStorage(path, create=False)
-        try:
-            written = writer_of(path) is not None  # what it writes between two of our looks does not fit; it will at the next one
-
-            def left_in_rings(positions: dict[int, int]) -> list[Entry]:
-                return read_rings(path, positions, quiet=written)
-
-            records = ExperimentRecords.read(storage, path, left_in_rings)
-            if not written:
-                warn_of_unfit(path, records.take_unfit())
-            records.storage = SqliteReader(path)
-            return records
-        finally:
-            storage.close()
+        copies = copied_rings(path)  # before the journal: what leaves them meanwhile is in it
+        written = writer_of(path) is not None  # what it writes between two of our looks does not fit; it will at the next one
+        records = ExperimentRecords.read(
+            SqliteReader(path, fixed=True), path, lambda positions: left_in(path, copies, positions, quiet=written)
+        )
+        if not written:
+            warn_of_unfit(path, records.take_unfit())
+        return records
 
 
 def warn_of_unfit(path: str, unfit: list[Unfit], kept: str = "") -> None:
@@ -1155,9 +1169,19 @@ def name_by(creator: Callable[[Trial], str], trial: Trial) -> str:
 
 def cleaned(name: str) -> str:
     """A folder's name as a user's function gave it."""
-    if "/" in name or name in (".", "..") or "\0" in name:
+    if not is_plain(name):
         raise ValueError(f"trial_dirname_creator must return the name of a folder without '/', got {name!r}")
     return allowed_folder_name(name)
+
+
+def refuse_our_names(folder: str, said_by: str) -> None:
+    """ValueError for a trial's folder that would be one of the experiment's own."""
+    if is_ours(folder):
+        raise ValueError(
+            f"{said_by} made {folder!r} the name of a trial's folder, but fasttune uses that name itself in an "
+            "experiment's folder (upper and lower case are one): what the trial saves there would be written over or "
+            f"deleted. Name it otherwise, e.g. {'trial_' + folder.lstrip('.')!r}"
+        )
 
 
 def plain_json(value: Any) -> Any:

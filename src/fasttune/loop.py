@@ -18,7 +18,7 @@ from fasttune import _core
 from fasttune.callback import CallbackList
 from fasttune.checkpoint import Checkpoint, memory_key, memory_name, remove_unfinished
 from fasttune.echo import Echo
-from fasttune.error import FolderGoneError, JournalError, JournalLockedError, TuneError
+from fasttune.error import FolderGoneError, ForeignFileError, JournalError, JournalLockedError, TuneError
 from fasttune.executors.base import Death, Executor, Job, Program, ProgramTrainable
 from fasttune.executors.host import failure_text
 from fasttune.experiment import (
@@ -34,15 +34,19 @@ from fasttune.experiment import (
     read_metas,
     warn_of_unfit,
 )
+from fasttune.folder import is_of_the_run, is_plain
 from fasttune.going_on import check, session_record
+from fasttune.hook_times import HookTimes
 from fasttune.machine import detect
+from fasttune.plain_files import check_before_writing
 from fasttune.resources import Supply, check_possible, resolve_resources, trial_environ
 from fasttune.result import AUTO_RESULT_KEYS
 from fasttune.retention import delete
 from fasttune.rule import NO_RULE
 from fasttune.storage.memory import MemoryStorage
+from fasttune.storage.reader import SqliteReader
 from fasttune.storage.recovery import ExperimentLock, read_rings, recover_rings, remove_rings, ring_sources
-from fasttune.storage.sqlite import SqliteReader, SqliteStorage, who_writes
+from fasttune.storage.sqlite import SqliteStorage, who_writes
 from fasttune.trainable import call_form, counted_in
 
 if TYPE_CHECKING:
@@ -88,7 +92,9 @@ class TuneLoop:
         self.spec = spec
         self._began = time.monotonic()
         self._epoch = clock() - self._began  # unix time that never jumps: epoch + monotonic
+        self.times = HookTimes(time.monotonic)
         self.callbacks = CallbackList(spec.callbacks)
+        self.callbacks.times = self.times
         self.interrupts = 0  # signals that asked the run to end
         self.turning = False
         self._entries: list[Entry] = []
@@ -175,6 +181,7 @@ class TuneLoop:
         meta = make_meta(self.spec, prefix, self._now(), os.uname().nodename, [])
         meta["machine"] = self._supply.total()
         state = ExperimentState(self.spec, meta, self.storage, hooks)
+        state.times = self.times
         meta["variants"] = [one.meta() for one in state.variants]
         self._store_meta(meta)
         return state
@@ -190,6 +197,7 @@ class TuneLoop:
         changes = check(metas, spec)
         state = ExperimentState(spec, metas[0], self.storage, hooks)
         state.goes_on(metas, bool(changes.space))
+        state.times = self.times
         entries = iter(self.storage.read())
         next(entries)  # the meta entry
         state.at(self._now())
@@ -305,7 +313,10 @@ class TuneLoop:
     def _take_lock(self) -> ExperimentLock:
         """The one that was taken when it was decided what the folder holds, or a new one."""
         lock = self.spec.lock
-        return lock if lock is not None and lock.held else ExperimentLock(self.spec.path)
+        if lock is not None and lock.held:
+            return lock
+        check_before_writing(self.spec.path, self.spec.trust)
+        return ExperimentLock(self.spec.path)
 
     def _open_storage(self) -> SqliteStorage:
         return SqliteStorage(self.spec.path, durable=self.spec.durability == "full", while_locked=self._while_locked)
@@ -590,7 +601,7 @@ class TuneLoop:
         spec = self.spec
         try:
             checkpoint = None if start.checkpoint is None else state.contents(start.checkpoint)
-        except FileNotFoundError as error:  # another attempt goes on from the one before it
+        except (FileNotFoundError, ForeignFileError) as error:  # another attempt goes on from the one before it
             state.unlist(start.trial, start.checkpoint or "")
             state.fail(start.trial, f"trial {state.trial_id(start.trial)} cannot go on: {error}")
             return None
@@ -798,7 +809,7 @@ class TuneLoop:
             executor.close()
 
     def _write_table(self) -> None:
-        """The SQL table for people; if it would take longer than the run was worth, the first reader makes it."""
+        """The SQL table for people; if it would take longer than the run was worth, ``fasttune table`` makes it."""
         if not hasattr(self, "state") or len(self.state) * 4e-6 > TABLE_SHARE * (time.monotonic() - self._began):
             return
         try:
@@ -813,7 +824,14 @@ class TuneLoop:
     def _write_files(self) -> None:
         """What the scheduler wants to leave in the experiment's folder."""
         for name, text in self.state.scheduler.files(self.state).items():
-            self.storage.write_file(name, text)
+            try:
+                if not is_plain(name) or is_of_the_run(name):
+                    raise OSError("it is no name for a file of its own in the experiment's folder")
+                self.storage.write_file(name, text)
+            except OSError as error:  # the journal is whole: the run is not lost for it
+                import warnings
+
+                warnings.warn(f"the scheduler's file {name!r} is missing: {error}", RuntimeWarning, stacklevel=2)
 
     # -- callbacks and reports -----------------------------------------------------------------------------------------
 
@@ -847,7 +865,7 @@ class TuneLoop:
         reporter = self.spec.progress_reporter
         if reporter is None or not reporter.should_report(self.state.trials, done):
             return
-        reporter.report(self.state.trials, done, self._snapshot(done))
+        self.times.call(reporter.report, self.state.trials, done, self._snapshot(done))
 
     def _snapshot(self, done: bool) -> Any:
         from fasttune.reporter.base import StatusSnapshot

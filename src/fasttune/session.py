@@ -7,7 +7,6 @@ everything else (nested metrics, numpy scalars, text, checkpoints) goes the long
 from __future__ import annotations
 
 import os
-import re
 import threading
 import time
 import warnings
@@ -27,6 +26,7 @@ from fasttune.checkpoint import (
     write_files,
 )
 from fasttune.error import MissingMetricError, StopTrial
+from fasttune.folder import CHECKPOINT_NAME
 
 CONTINUE = 0
 STOP = 1
@@ -44,8 +44,6 @@ _saving = threading.RLock()  # two threads of a trial never save a checkpoint un
 _AWAY_S = 0.002  # how often a thread looks whether its trial, which is paused, goes on
 
 os.register_at_fork(after_in_child=_core.forget_in_child)
-
-_CHECKPOINT_NAME = re.compile(r"checkpoint_(\d{6,})")
 
 
 class Reporter(Protocol):
@@ -472,7 +470,7 @@ def get_checkpoint() -> Checkpoint | None:
     if context is None or context.checkpoint is None:
         return None
     saved = context.checkpoint
-    return Checkpoint._holding(saved) if isinstance(saved, bytes) else Checkpoint(saved)
+    return Checkpoint._of_a_run(saved)
 
 
 def _checkpoint_directory(context: TrialContext) -> str | None:
@@ -543,7 +541,7 @@ def next_index(context: TrialContext) -> int:
 
 def index_of(name: str, otherwise: int) -> int:
     """The number in the name of a checkpoint's directory; ``otherwise`` if it is another name."""
-    match = _CHECKPOINT_NAME.fullmatch(name)
+    match = CHECKPOINT_NAME.fullmatch(name)
     return int(match[1]) if match else otherwise
 
 

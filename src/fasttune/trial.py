@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Protocol, overload
 from weakref import WeakValueDictionary
 
 from fasttune.error import TrialFailedError
+from fasttune.folder import ERROR_TXT
+from fasttune.plain_files import plain_opener
 from fasttune.result import (
     DEBUG_KEYS,
     Metrics,
@@ -236,7 +238,7 @@ class Trial:
         failure = self._source.failure(self._index)
         if failure is None:
             return None
-        path = os.path.join(self.path, "error.txt")
+        path = os.path.join(self.path, ERROR_TXT)
         text = f"Failure # {failure.count}\n{failure.text.rstrip()}\n"
         with suppress(OSError):  # a read-only experiment: the path is still where it would be
             _write_once(path, text)
@@ -355,10 +357,10 @@ def allowed_folder_name(name: str) -> str:
 
 
 def _write_once(path: str, text: str) -> None:
-    with suppress(FileNotFoundError), open(path, encoding="utf-8") as file:
+    with suppress(FileNotFoundError), open(path, encoding="utf-8", opener=plain_opener) as file:
         if file.read() == text:
             return
-    with open(path, "w", encoding="utf-8") as file:
+    with open(path, "w", encoding="utf-8", opener=plain_opener) as file:
         file.write(text)
 
 

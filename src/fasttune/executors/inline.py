@@ -26,6 +26,7 @@ from fasttune.executors.base import Answer, Batch, Death, Executor, Job, Program
 from fasttune.executors.host import Host
 from fasttune.executors.suspension import LEAVE, Suspension
 from fasttune.executors.threads import follow_threads
+from fasttune.folder import RINGS
 
 RING_BYTES = 1 << 22
 SLICE_S = 0.02  # how long plain trials run before the loop gets its turn
@@ -38,7 +39,7 @@ class InlineExecutor(Executor):
     name = "inline"
 
     def __init__(self, folder: str, slots: int, usage: str, source: int = SOURCE) -> None:
-        self._path = os.path.join(folder, "rings", f"{source}.ring")
+        self._path = os.path.join(folder, RINGS, f"{source}.ring")
         self._source = source
         self._slots = slots
         self._usage = usage
@@ -352,7 +353,7 @@ def remove_ring(path: str, whole: bool) -> None:
 def map_file(path: str, size: int) -> mmap.mmap:
     """A file of zeros of this size, mapped for writing; its blocks are reserved, so that a full disk is an OSError here
     and not a signal in the middle of a report."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     try:
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(fd, 0, size)

@@ -1,0 +1,59 @@
+"""The names in the folders of experiments and trials that are ours: one list, for whoever makes these files and for
+whoever lets a user name one.
+
+A trial's folder, a scheduler's text or a note of such a name would be written over one of our files, or be deleted with
+it. Names are compared without regard to upper and lower case: an experiment may lie on, or be copied to, a file system
+that makes no difference.
+"""
+
+from __future__ import annotations
+
+import re
+
+# ---- in an experiment's folder
+
+JOURNAL = "experiment.db"  # SQLite adds -wal, -shm and -journal
+LOCK_FILE = ".lock"
+RINGS = "rings"  # a folder: the rings of workers
+WRITING = ".writing"  # a folder: what is in it is not finished, nothing refers to it, and it is deleted
+PROGRAM = "program.pkl"  # what workers run, while they do
+TUNER_FILE = "tuner.pkl"  # what a Tuner was made with
+PBT_GLOBAL = "pbt_global.txt"
+PBT_POLICY = "pbt_policy_{trial_id}.txt"
+UNFINISHED = ".writing"  # ending of a file that gets its name when it is whole
+
+# ---- in a trial's folder
+
+CHECKPOINT_NAME = re.compile(r"checkpoint_(\d{6,})")
+RESULT_JSON = "result.json"
+PARAMS_JSON = "params.json"
+PROGRESS_CSV = "progress.csv"
+ERROR_TXT = "error.txt"
+
+_OF_THE_RUN = frozenset([JOURNAL, LOCK_FILE, RINGS, WRITING, PROGRAM, TUNER_FILE])
+_BESIDE = re.compile(rf"(?:{'|'.join(map(re.escape, [JOURNAL, LOCK_FILE, PROGRAM, TUNER_FILE]))})[-.].*", re.DOTALL)
+_POLICY = re.compile(re.escape(PBT_POLICY).replace(re.escape("{trial_id}"), ".*"), re.DOTALL)
+_OF_TRIALS = frozenset([RESULT_JSON, PARAMS_JSON, PROGRESS_CSV, ERROR_TXT])
+
+
+def is_ours(name: str) -> bool:
+    """Whether fasttune makes, or may make, a file or a folder of this name in an experiment's folder."""
+    folded = name.casefold()
+    return is_of_the_run(name) or folded == PBT_GLOBAL or _POLICY.fullmatch(folded) is not None
+
+
+def is_of_the_run(name: str) -> bool:
+    """The same without the texts of our schedulers: names that no scheduler may give to a text of its own."""
+    folded = name.casefold()
+    return folded in _OF_THE_RUN or folded.endswith(UNFINISHED) or _BESIDE.fullmatch(folded) is not None
+
+
+def is_ours_in_trial(name: str) -> bool:
+    """The same of a name in a trial's folder."""
+    folded = name.casefold()
+    return folded in _OF_TRIALS or folded == WRITING or CHECKPOINT_NAME.fullmatch(folded) is not None
+
+
+def is_plain(name: str) -> bool:
+    """Whether a name stays in its folder: no path, and neither the folder nor the one above."""
+    return bool(name) and "/" not in name and "\0" not in name and name not in (".", "..")
