@@ -119,8 +119,6 @@ class ExperimentLock:
 
     def release(self) -> None:
         if self._file is not None:
-            if self.held:  # whoever comes next does not read our number while a forked child is still closing its copy
-                os.ftruncate(self._file, 0)
             _held.discard(self._file)
             os.close(self._file)
             self._file = None
