@@ -20,9 +20,9 @@ SOURCE = ROOT / "src" / "fasttune"
 
 FLOORS = {
     0: ("_core",),
-    1: ("error", "extras", "folder", "plain_files", "result", "trial", "space", "space_json", "identity", "cgroups",
-        "machine", "resources", "nesting", "rule", "config"),
-    2: ("session", "trainable", "checkpoint", "callback", "stopper", "registry"),
+    1: ("argument", "error", "extras", "folder", "plain_files", "result", "trial", "space", "space_json", "identity",
+        "cgroups", "machine", "resources", "nesting", "rule", "config"),
+    2: ("session", "trainable", "checkpoint", "callback", "hook_times", "stopper", "registry"),
     3: ("schedulers", "search", "executors", "storage", "logger", "reporter"),
     4: ("going_on", "records", "record_checks", "retention", "orders", "experiment", "echo", "loop", "virtual"),
     5: ("resolve", "tuner", "ask_tell", "analysis", "bench", "cli", "testing", "__init__", "__main__"),

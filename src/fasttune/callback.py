@@ -10,6 +10,8 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from fasttune.hook_times import UNTIMED
+
 HOOKS = (
     "setup",
     "on_step_begin",
@@ -102,6 +104,7 @@ class CallbackList:
                     "is a pair of brackets () missing after the class?"
                 )
         self._callbacks = tuple(callbacks)
+        self.times = UNTIMED
         self._hooks: dict[str, list[tuple[Callback, Callable[..., None]]]] = {}
         for hook in HOOKS:
             overriding = [
@@ -124,7 +127,7 @@ class CallbackList:
         """Call a hook of all callbacks that override it. Their exceptions end here; Ctrl-C does not."""
         for callback, method in tuple(self._hooks.get(hook, ())):
             try:
-                method(**arguments)
+                self.times.call(method, **arguments)
             except Exception:
                 self._drop(hook, callback)
 
@@ -135,7 +138,7 @@ class CallbackList:
         arguments = {"stop": stop, "num_samples": num_samples, "total_num_samples": total_num_samples}
         for callback, method in tuple(self._hooks.get("setup", ())):
             try:
-                method(**_accepted(method, arguments))
+                self.times.call(method, **_accepted(method, arguments))
             except Exception:
                 for hook in HOOKS:
                     self._drop(hook, callback, say=hook == "setup")

@@ -18,6 +18,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from .argument import as_count, checked_count, checked_number, shown
 from .error import TuneError
 from .folder import is_ours_in_trial, is_plain
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from .storage.recovery import ExperimentLock
     from .trial import Trial
 
+MOST_TRIALS = 2**32 - 1  # a record has 32 bits for the number of its trial
 EXECUTORS = ("process", "inline")
 DURABILITIES = ("process", "full")
 MAX_SUSPENDED = 1000  # paused trials whose code lives on
@@ -84,19 +86,16 @@ class CheckpointConfig(_ShowsChanges):
             raise ValueError(f"scope must be 'trial' or 'experiment', got {self.scope!r}")
         if self.scope == "experiment" and self.num_to_keep is None:
             raise ValueError("scope='experiment' says what num_to_keep counts: give num_to_keep too")
-        if self.num_to_keep is not None and self.num_to_keep < 1:
-            raise ValueError(
-                f"num_to_keep must be None or at least 1, got {self.num_to_keep!r}: the latest checkpoint is "
-                "always kept, because a trial resumes from it"
-            )
+        if self.num_to_keep is not None:
+            # fewer would not do: the latest one is always kept, because a trial resumes from it
+            rule = "None or at least 1"
+            self.num_to_keep = checked_count("num_to_keep", self.num_to_keep, least=1, rule=rule)
         if self.checkpoint_score_order not in MODES:
             raise ValueError(
                 f"checkpoint_score_order must be 'max' or 'min', got {self.checkpoint_score_order!r}"
             )
-        if self.checkpoint_frequency < 0:
-            raise ValueError(
-                f"checkpoint_frequency must be 0 (never) or more, got {self.checkpoint_frequency}"
-            )
+        rule = "0 (never) or more"
+        self.checkpoint_frequency = checked_count("checkpoint_frequency", self.checkpoint_frequency, rule=rule)
 
 
 @dataclass(repr=False)
@@ -112,12 +111,8 @@ class FailureConfig(_ShowsChanges):
     fail_fast: bool | Literal["raise"] = False
 
     def __post_init__(self) -> None:
-        if (
-            isinstance(self.max_failures, bool)
-            or not isinstance(self.max_failures, int)
-            or self.max_failures < -1
-        ):
-            raise ValueError(f"max_failures must be -1 (no limit), 0 or more, got {self.max_failures!r}")
+        rule = "-1 (no limit), 0 or more"
+        self.max_failures = checked_count("max_failures", self.max_failures, least=-1, rule=rule)
         if not isinstance(self.fail_fast, bool) and self.fail_fast != "raise":
             raise ValueError(f"fail_fast must be True, False or 'raise', got {self.fail_fast!r}")
         if self.fail_fast and self.max_failures != 0:
@@ -192,6 +187,8 @@ class ResumeConfig(_ShowsChanges):
             except ValueError:
                 known = ", ".join(repr(one.value) for one in ResumeType)
                 raise ValueError(f"ResumeConfig({name}=...) must be one of {known}, got {value!r}") from None
+        if not isinstance(self.new_space, bool):
+            raise TypeError(f"ResumeConfig(new_space=...) must be True or False, got {self.new_space!r}")
 
 
 @dataclass(repr=False)
@@ -332,20 +329,18 @@ def resolve_seconds(budget: float | timedelta | None) -> float | None:
     if budget is None:
         return None
     seconds = budget.total_seconds() if isinstance(budget, timedelta) else budget
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds > 0:
-        raise ValueError(f"time_budget_s must be a positive number of seconds or a timedelta, got {budget!r}")
-    return float(seconds)
+    return checked_number("time_budget_s", seconds, above=0, rule="a positive number of seconds or a timedelta")
 
 
 def resolve_num_samples(num_samples: object) -> int:
     """-1 (without end) or how many samples to draw."""
     # An integer of numpy says what it is through __index__, without an import of numpy here.
     if isinstance(num_samples, bool) or not hasattr(num_samples, "__index__"):
-        raise TypeError(f"num_samples must be an integer, got {type(num_samples).__name__}: {num_samples!r}")
-    number = int(num_samples)
-    if number < 1 and number != -1:
-        raise ValueError(f"num_samples must be at least 1, or -1 for no end, got {number}")
-    return number
+        raise TypeError(f"num_samples must be an integer, got {type(num_samples).__name__}: {shown(num_samples)}")
+    if as_count(num_samples) == -1:
+        return -1
+    rule = f"at least 1, or -1 for no end, and at most {MOST_TRIALS}"
+    return checked_count("num_samples", num_samples, least=1, most=MOST_TRIALS, rule=rule)
 
 
 def check_config(config: object) -> dict[str, Any]:
@@ -382,18 +377,14 @@ def check_max_concurrent(number: object) -> int | None:
     """How many trials may run at once; None: as many as fit."""
     if number is None:
         return None
-    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-        raise ValueError(f"max_concurrent_trials must be None or at least 1, got {number!r}")
-    return number
+    return checked_count("max_concurrent_trials", number, least=1, rule="None or at least 1")
 
 
 def check_max_suspended(number: object) -> int:
     """How many paused trials may stay in memory; None: the default."""
     if number is None:
         return MAX_SUSPENDED
-    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
-        raise ValueError(f"max_suspended must be None or at least 0, got {number!r}")
-    return number
+    return checked_count("max_suspended", number, rule="None or at least 0")
 
 
 def check_executor(executor: str | None) -> str:

@@ -21,6 +21,7 @@ from fasttune.checkpoint import DICT_FILE, Checkpoint, memory_key, memory_name
 from fasttune.error import JournalError, TuneError
 from fasttune.folder import is_ours, is_plain
 from fasttune.going_on import asked_of, latest
+from fasttune.hook_times import UNTIMED
 from fasttune.identity import is_json
 from fasttune.orders import Orders, Shelf
 from fasttune.plain_files import check_owner
@@ -165,6 +166,7 @@ class ExperimentState(ExperimentRecords):
         self._surplus: dict[str, None] = {}  # checkpoints to be deleted once the journal holds what has been folded
         self._saved_by: dict[str, int] = {}  # trial of each checkpoint that the retention knows
         self.live = True  # False: an earlier session is replayed
+        self.times = UNTIMED  # of the hooks; the loop has a clock, and brings its own
         self._folders: set[str] = set()  # that users' functions named
         self._names = (
             spec.trial_name_creator is not None
@@ -197,7 +199,8 @@ class ExperimentState(ExperimentRecords):
         """Configs by number. Those of the space that is this run's hold the objects in it, of earlier ones their texts."""
         if self.sessions != self.space_since or not told:
             return super()._variants_of(told)
-        points = self._generator().points_to_evaluate if self.searcher is None else None
+        # a journal of an earlier version is not compared by its points: then those that it tells
+        points = self._generator().points_to_evaluate or None if self.searcher is None else None
         return [
             Variants.from_meta({**one, "num_samples": asked.num_samples}, asked.space, points)
             for one, asked in zip(told, self.spec.trainables, strict=True)
@@ -369,7 +372,7 @@ class ExperimentState(ExperimentRecords):
             return None
         self._choosing = True
         try:
-            trial = self.scheduler.choose_trial_to_run(self)
+            trial = self.times.call(self.scheduler.choose_trial_to_run, self)
         finally:
             self._choosing = False
         orders.hear()
@@ -381,7 +384,7 @@ class ExperimentState(ExperimentRecords):
             return _core.NEVER_ASK
         if self.stopper is not None and self.stopper.asks_every_report:
             return 0
-        step = self.scheduler.ask_from(self.trials[i])
+        step = self.times.call(self.scheduler.ask_from, self.trials[i])
         return _core.NEVER_ASK if step >= _core.NEVER_ASK else max(0, math.ceil(step))
 
     def status(self, i: int) -> str:
@@ -500,7 +503,7 @@ class ExperimentState(ExperimentRecords):
             self._searcher_done = True
             return False
         i = len(self)
-        suggestion = searcher.suggest(self.trial_id(i))
+        suggestion = self.times.call(searcher.suggest, self.trial_id(i))
         if suggestion is None:
             return False
         if suggestion == Searcher.FINISHED:
@@ -550,7 +553,7 @@ class ExperimentState(ExperimentRecords):
                 self._tell(i)
         if self.asks:
             for i in numbers:
-                self.scheduler.on_trial_add(self, self.trials[i])
+                self.times.call(self.scheduler.on_trial_add, self, self.trials[i])
                 self.orders.hear()
 
     def _tell(self, i: int) -> None:
@@ -607,7 +610,7 @@ class ExperimentState(ExperimentRecords):
         if decision == _core.WAIT:
             decision = self._answer(i, result, flat)
         if decision != _core.STOP and self.searcher is not None and self._hears(i):
-            self.searcher.on_trial_result(self.trial_id(i), flat)
+            self.times.call(self.searcher.on_trial_result, self.trial_id(i), flat)
         self._happen("on_trial_result", i, result)
 
     def _answer(self, i: int, result: dict[str, Any], flat: dict[str, Any]) -> int:
@@ -640,9 +643,10 @@ class ExperimentState(ExperimentRecords):
         """Stop criteria first, then the scheduler."""
         if self.stopping is not None:
             return _core.STOP
-        if self.stopper is not None and self.stopper.asks_every_report and self.stopper(self.trial_id(i), result):
+        stopper = self.stopper
+        if stopper is not None and stopper.asks_every_report and self.times.call(stopper, self.trial_id(i), result):
             return _core.STOP
-        decision = self.scheduler.on_trial_result(self, self.trials[i], flat)
+        decision = self.times.call(self.scheduler.on_trial_result, self, self.trials[i], flat)
         if decision not in CODES:
             raise TuneError(
                 f"{type(self.scheduler).__name__}.on_trial_result() must return CONTINUE, PAUSE, STOP or NOOP, "
@@ -657,15 +661,16 @@ class ExperimentState(ExperimentRecords):
         flat = flatten(result)
         if self.asks:
             if not flags & 7 and self.table.last(i) is not None:
-                self.scheduler.on_trial_result(self, self.trials[i], flat)  # a trial that ended by itself: seen as done
+                # a trial that ended by itself: seen as done
+                self.times.call(self.scheduler.on_trial_result, self, self.trials[i], flat)
             if flags & _core.REMOVED:
-                self.scheduler.on_trial_remove(self, self.trials[i])
+                self.times.call(self.scheduler.on_trial_remove, self, self.trials[i])
             else:
-                self.scheduler.on_trial_complete(self, self.trials[i], flat)
+                self.times.call(self.scheduler.on_trial_complete, self, self.trials[i], flat)
             self.orders.hear()
         self.orders.ended(i)
         if self.searcher is not None and self._hears(i):
-            self.searcher.on_trial_complete(self.trial_id(i), flat, error=False)
+            self.times.call(self.searcher.on_trial_complete, self.trial_id(i), flat, error=False)
         self._happen("on_trial_complete", i)
 
     def _leave(self, i: int, over: bool = True) -> None:
@@ -733,11 +738,11 @@ class ExperimentState(ExperimentRecords):
         if not self.live:
             self._errored.add(i)
             if self.asks:
-                self.scheduler.on_trial_error(self, self.trials[i])
+                self.times.call(self.scheduler.on_trial_error, self, self.trials[i])
                 self.orders.hear()
             return
         if self.asks:
-            self.scheduler.on_trial_error(self, self.trials[i])
+            self.times.call(self.scheduler.on_trial_error, self, self.trials[i])
             self.orders.hear()
         self.orders.over(i)
         if again:
@@ -746,8 +751,8 @@ class ExperimentState(ExperimentRecords):
             return
         self.orders.ended(i)
         if self.searcher is not None and self._hears(i):
-            result = self.last_result(i)
-            self.searcher.on_trial_complete(self.trial_id(i), flatten(result) or None, error=True)
+            flat = flatten(self.last_result(i)) or None
+            self.times.call(self.searcher.on_trial_complete, self.trial_id(i), flat, error=True)
         self._happen("on_trial_error", i)
         if self.spec.failure.fail_fast and self.failed_fast is None:
             self.failed_fast = i
@@ -768,7 +773,7 @@ class ExperimentState(ExperimentRecords):
         """Trial i waits for another attempt."""
         self._record(_core.KIND_REQUEUED, i, 0)
         if self.asks:
-            self.scheduler.on_trial_add(self, self.trials[i])
+            self.times.call(self.scheduler.on_trial_add, self, self.trials[i])
             self.orders.hear()
         if not self.chooses:
             self.waiting.append(i)
@@ -859,7 +864,7 @@ class ExperimentState(ExperimentRecords):
 
     def poll_stoppers(self) -> None:
         """Ask the stopper about the whole experiment, once a turn."""
-        if self.stopping is None and self.stopper is not None and self.stopper.stop_all():
+        if self.stopping is None and self.stopper is not None and self.times.call(self.stopper.stop_all):
             self.stop_all(f"{type(self.stopper).__name__} says so")
 
     def take_surplus(self) -> list[str]:
@@ -987,7 +992,7 @@ class ExperimentState(ExperimentRecords):
 
     def _add_again(self, i: int) -> None:
         if self.asks:
-            self.scheduler.on_trial_add(self, self.trials[i])
+            self.times.call(self.scheduler.on_trial_add, self, self.trials[i])
             self.orders.hear()
 
     def _do_what_was_decided(self) -> None:

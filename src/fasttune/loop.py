@@ -36,6 +36,7 @@ from fasttune.experiment import (
 )
 from fasttune.folder import is_of_the_run, is_plain
 from fasttune.going_on import check, session_record
+from fasttune.hook_times import HookTimes
 from fasttune.machine import detect
 from fasttune.plain_files import check_before_writing
 from fasttune.resources import Supply, check_possible, resolve_resources, trial_environ
@@ -91,7 +92,9 @@ class TuneLoop:
         self.spec = spec
         self._began = time.monotonic()
         self._epoch = clock() - self._began  # unix time that never jumps: epoch + monotonic
+        self.times = HookTimes(time.monotonic)
         self.callbacks = CallbackList(spec.callbacks)
+        self.callbacks.times = self.times
         self.interrupts = 0  # signals that asked the run to end
         self.turning = False
         self._entries: list[Entry] = []
@@ -178,6 +181,7 @@ class TuneLoop:
         meta = make_meta(self.spec, prefix, self._now(), os.uname().nodename, [])
         meta["machine"] = self._supply.total()
         state = ExperimentState(self.spec, meta, self.storage, hooks)
+        state.times = self.times
         meta["variants"] = [one.meta() for one in state.variants]
         self._store_meta(meta)
         return state
@@ -193,6 +197,7 @@ class TuneLoop:
         changes = check(metas, spec)
         state = ExperimentState(spec, metas[0], self.storage, hooks)
         state.goes_on(metas, bool(changes.space))
+        state.times = self.times
         entries = iter(self.storage.read())
         next(entries)  # the meta entry
         state.at(self._now())
@@ -208,6 +213,8 @@ class TuneLoop:
             self._entries.append((0, 0, self._meta_record(told)))
         self._keep_own()
         self._commit()
+        if ring_sources(spec.path):
+            self.storage.flush_to_disk()  # the disk may have had what they hold for long
         remove_rings(spec.path)
         state.leftovers.clear()
         return state
@@ -864,7 +871,7 @@ class TuneLoop:
         reporter = self.spec.progress_reporter
         if reporter is None or not reporter.should_report(self.state.trials, done):
             return
-        reporter.report(self.state.trials, done, self._snapshot(done))
+        self.times.call(reporter.report, self.state.trials, done, self._snapshot(done))
 
     def _snapshot(self, done: bool) -> Any:
         from fasttune.reporter.base import StatusSnapshot

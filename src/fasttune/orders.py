@@ -40,7 +40,7 @@ class Orders:
 
     def hear(self) -> None:
         """Take what the scheduler orders, after one of its hooks."""
-        while orders := self._state.scheduler.orders():
+        while orders := self._state.times.call(self._state.scheduler.orders):
             for order in orders:
                 self._take(order)
 

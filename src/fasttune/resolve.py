@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .argument import checked_count, shown
 from .config import (
     Experiment,
     FailureConfig,
@@ -90,12 +91,14 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
     durability = check_durability(call.durability)
     trust = check_trust(call.trust)
     verbose = resolve_verbose(call.verbose)
+    max_suspended = check_max_suspended(call.max_suspended)
     trainables = [resolve_trainable(one) for one in experiments]
     check_supply(trainables, call.gpus, verbose)
     place = find_place(experiments, trainables, call)
     if place.resume is not None:
         claims.append(place.claim())  # under its lock: whether there is something to go on with
     earlier = claims[0].earlier if claims else None
+    metas = earlier_metas(earlier) if earlier is not None else []
     seed = resolve_seed(call.seed, earlier)
     stop = resolve_stop_rules(first)
     reporter = resolve_reporter(call.progress_reporter, metric, mode, call.verbose)
@@ -103,9 +106,9 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
     scheduler = resolve_scheduler(call.scheduler, metric, mode, first.public_spec)
     search_alg = call.search_alg
     if isinstance(search_alg, str) and search_alg.lower() == "auto":
-        search_alg = chosen_searcher(first, metric, scheduler, verbose)
+        search_alg = chosen_before(metas) or chosen_searcher(first, metric, scheduler, verbose)
     spaces = [scheduler.complete_space(one.space) for one in trainables]
-    search_seed = seed_of_search(seed, earlier, spaces)
+    search_seed = seed_of_search(seed, metas, spaces)
     if call.on_duplicate != "allow":
         search_alg = without_duplicates(search_alg, call.on_duplicate, experiments, search_seed)
         trainables[0] = replace(trainables[0], num_samples=total_of(search_alg, first))
@@ -132,7 +135,7 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
         failure=failure,
         checkpoint=first.checkpoint_config,
         max_concurrent=call.max_concurrent or own_limit(searcher),
-        max_suspended=check_max_suspended(call.max_suspended),
+        max_suspended=max_suspended,
         durability=durability,
         trust=trust,
         executor=executor,
@@ -151,27 +154,19 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
         raise_on_failed_trial=call.raise_on_failed_trial,
         public_spec=first.public_spec,
     )
-    if earlier is not None:
-        check_going_on(spec)
+    if metas:
+        from .going_on import check
+
+        check(metas, spec)  # before anything is written
     return spec
 
 
-def check_going_on(spec: RunSpec) -> None:
-    """Refuses what the experiment that is gone on with cannot be asked, before anything is written; the loop, which has
-    the lock, asks again."""
-    from .going_on import check
-
-    if metas := earlier_metas(spec.path):
-        check(metas, spec)
-
-
-def seed_of_search(seed: int, earlier: str | None, spaces: Sequence[Mapping[str, Any]]) -> int:
+def seed_of_search(seed: int, metas: list[dict[str, Any]], spaces: Sequence[Mapping[str, Any]]) -> int:
     """The seed of a searcher that is made here: in a later search space of the same experiment another one, or it would
     begin as it did before."""
     from .going_on import number_of_space
     from .space import derive_seed
 
-    metas = earlier_metas(earlier) if earlier is not None else []
     number = number_of_space(metas, spaces) if metas else 0
     return derive_seed(seed, number) if number else seed
 
@@ -349,6 +344,17 @@ def check_searcher_wanted(searcher: object, scheduler: TrialScheduler) -> None:
             f"{type(scheduler).__name__} explores configs itself and takes no searcher, got "
             f"{type(searcher).__name__}: leave search_alg out"
         )
+
+
+def chosen_before(metas: list[dict[str, Any]]) -> str | None:
+    """The name of the searcher that the experiment which is gone on with was begun with: more samples do not change it."""
+    from .going_on import latest
+    from .search.auto import KINDS
+
+    found: Any = latest(metas)["searcher"] if metas else None
+    while isinstance(found, dict) and found["kind"] not in KINDS:
+        found = found["settings"].get("searcher")
+    return KINDS.get(found["kind"] if isinstance(found, dict) else found)
 
 
 def chosen_searcher(experiment: Experiment, metric: str | None, scheduler: TrialScheduler, verbose: int) -> str:
@@ -533,8 +539,8 @@ def resolve_seed(seed: object, earlier: str | None) -> int:
     """
     from .space import seed_from
 
-    if seed is not None and (isinstance(seed, bool) or not hasattr(seed, "__index__") or int(seed) < 0):
-        raise ValueError(f"seed must be None or an integer of at least 0, got {seed!r}")
+    if seed is not None:
+        seed = checked_count("seed", seed, most=2**64 - 1, rule="None or an integer of at least 0, below 2**64")
     before = earlier_seed(earlier) if earlier is not None else None
     if before is None:
         return seed_from(seed)
@@ -567,7 +573,7 @@ def resolve_verbose(verbose: object) -> int:
         return DEFAULT_VERBOSE
     level = int(verbose) if hasattr(verbose, "__index__") else getattr(verbose, "value", None)
     if not isinstance(level, int) or not 0 <= level <= 3:
-        raise ValueError(f"verbose must be 0, 1, 2 or 3, got {verbose!r}")
+        raise ValueError(f"verbose must be 0, 1, 2 or 3, got {shown(verbose)}")
     return level
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fasttune._core import Grant, Ledger
+from fasttune.argument import as_count, as_number, shown
 from fasttune.machine import Gpu, Machine
 
 UNITS = 10_000  # of one CPU or GPU: the smallest share is 1/10,000
@@ -30,16 +31,27 @@ THREAD_VARIABLES = (
 # -------------------------------------------------------------------------------------------------- requests
 
 
+LARGEST = 1e12  # of CPUs, GPUs or a custom resource: more than any machine has, and still exact in units
+LARGEST_MEMORY = 2.0**62  # bytes
+
+
+def largest_amount(name: str) -> float:
+    """The most of a resource that can be asked for."""
+    return LARGEST_MEMORY if name == "memory" else LARGEST
+
+
 def _amount(name: str, value: Any) -> float:
     """The amount as a float. Numbers only: "1" would be a typo that counts."""
-    try:
-        if isinstance(value, (str, bytes)):
-            raise TypeError
-        amount = float(value)
-    except (TypeError, ValueError):
-        raise ValueError(f"resource {name!r} must be a number >= 0, got {value!r}") from None
-    if not 0 <= amount < math.inf:
-        raise ValueError(f"resource {name!r} must be a finite number >= 0, got {value!r}")
+    largest = largest_amount(name)
+    amount = float(value) if isinstance(value, bool) else as_number(value)
+    beyond = amount is None and (as_count(value) or 0) > 0  # an int that no float holds
+    if amount is None and not beyond:
+        raise ValueError(f"resource {name!r} must be a number >= 0, got {shown(value)}")
+    if amount is not None and not 0 <= amount < math.inf:
+        raise ValueError(f"resource {name!r} must be a finite number >= 0, got {shown(value)}")
+    if amount is None or amount > largest:
+        unit = " bytes" if name == "memory" else ""
+        raise ValueError(f"resource {name!r} must be at most {largest:g}{unit}, got {shown(value)}")
     if name == "GPU" and amount > 1 and amount != int(amount):
         raise ValueError(
             f"gpu must be a whole number when it is more than 1, got {value!r}: fractions share one device"
@@ -108,6 +120,11 @@ class PlacementGroupFactory:
 
     def _sum_up(self) -> _Demand:
         needed = self.required_resources
+        for name, amount in needed.items():
+            if amount > largest_amount(name):
+                raise ValueError(
+                    f"the bundles ask for {name}={amount:g} together: a trial can ask for at most {largest_amount(name):g}"
+                )
         shares = [bundle.get("GPU", 0.0) for bundle in self._bundles]
         return _Demand(
             cpu=needed.pop("CPU", 0.0),

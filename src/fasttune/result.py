@@ -221,12 +221,16 @@ def _date(second: int) -> str:
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """The leaves of nested dicts as one dict with names "a/b"; an empty dict is a leaf."""
     flat: dict[str, Any] = {}
+    _add_leaves(flat, nested, prefix)
+    return flat
+
+
+def _add_leaves(flat: dict[str, Any], nested: Mapping[str, Any], prefix: str) -> None:
     for key, value in nested.items():
         if isinstance(value, dict) and value:
-            flat.update(flatten(value, f"{prefix}{key}{DELIMITER}"))
+            _add_leaves(flat, value, f"{prefix}{key}{DELIMITER}")
         else:
             flat[f"{prefix}{key}" if prefix else key] = value
-    return flat
 
 
 def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from fasttune import _core
+from fasttune.argument import shown
 from fasttune.error import TuneError
 
 Config: TypeAlias = dict[str, Any]
@@ -42,12 +43,12 @@ class RecursiveDependencyError(SearchSpaceError):
 # --- seeds --------------------------------------------------------------------------------------------------
 
 
-def seed_from(random_state: Any = None) -> int:
+def seed_from(random_state: Any = None, name: str = "random_state") -> int:
     """A 64-bit seed.
 
     An int is the seed itself; from a numpy Generator or RandomState, or a ``random.Random``, one is drawn.
     None draws from numpy's global generator if the program has imported numpy, so that ``np.random.seed(s)``
-    makes a run reproducible, and from the operating system otherwise.
+    makes a run reproducible, and from the operating system otherwise. ``name`` is what the argument is called.
     """
     if random_state is None:
         numpy = sys.modules.get("numpy")
@@ -57,7 +58,7 @@ def seed_from(random_state: Any = None) -> int:
     if isinstance(random_state, int) or hasattr(random_state, "__index__"):
         seed = operator.index(random_state)
         if not 0 <= seed < SEED_LIMIT:
-            raise ValueError(f"random_state must be >= 0 and < 2**64 when it is an int, got {seed}")
+            raise ValueError(f"{name} must be >= 0 and < 2**64 when it is an int, got {shown(seed)}")
         return seed
     if hasattr(random_state, "getrandbits"):
         return int(random_state.getrandbits(64))
@@ -66,7 +67,7 @@ def seed_from(random_state: Any = None) -> int:
     if hasattr(random_state, "randint"):
         return int(random_state.randint(0, 2**63 - 1, dtype="int64"))
     raise TypeError(
-        f"random_state must be None, an int, a numpy Generator or RandomState, got {random_state!r}"
+        f"{name} must be None, an int, a numpy Generator or RandomState, got {shown(random_state)}"
     )
 
 
@@ -186,11 +187,10 @@ class Quantized(Sampler):
 
 
 def _finite(name: str, value: Any) -> float:
-    if not isinstance(value, (int, float)) and not hasattr(value, "__float__"):
-        raise TypeError(f"{name} must be a number, got {value!r}")
-    if not math.isfinite(value):
-        raise ValueError(f"{name} must be finite, got {value!r}")
-    return float(value)
+    number = _as_float(name, value)
+    if not math.isfinite(number):
+        raise ValueError(f"{name} must be finite, got {shown(value)}")
+    return number
 
 
 def _bounds(domain: Domain, sampler: str) -> tuple[float, float]:
@@ -474,11 +474,20 @@ def _takes_config(func: Callable[..., Any]) -> bool:
 
 
 def _bound(name: str, value: Any) -> float:
-    if not _is_number(value) and not hasattr(value, "__float__"):
-        raise TypeError(f"{name} must be a number, got {value!r}")
-    if math.isnan(value):
+    number = _as_float(name, value)
+    if math.isnan(number):
         raise ValueError(f"{name} must be a number, got nan")
-    return float(value)
+    return number
+
+
+def _as_float(name: str, value: Any) -> float:
+    """The value as a float; infinite if it is an int beyond what a float holds."""
+    if not isinstance(value, (int, float)) and not hasattr(value, "__float__"):
+        raise TypeError(f"{name} must be a number, got {shown(value)}")
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
 
 
 def _whole(name: str, value: Any) -> int:
@@ -487,10 +496,10 @@ def _whole(name: str, value: Any) -> int:
         number = operator.index(value)
     except TypeError:
         if not isinstance(value, float) or not value.is_integer():
-            raise TypeError(f"{name} must be an integer, got {value!r}") from None
+            raise TypeError(f"{name} must be an integer, got {shown(value)}") from None
         number = int(value)
     if not -(2**63) <= number < 2**63:
-        raise ValueError(f"{name} must fit into 64 bits, got {number}")
+        raise ValueError(f"{name} must fit into 64 bits, got {shown(number)}")
     return number
 
 

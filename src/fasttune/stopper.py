@@ -18,7 +18,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+from fasttune.argument import checked_count, checked_number, shown
 from fasttune.error import MissingMetricError
+from fasttune.hook_times import hook_name
 
 
 class Stopper:
@@ -58,6 +60,7 @@ class FunctionStopper(Stopper):
     def __init__(self, function: Callable[[str, dict[str, Any]], bool]) -> None:
         _check_stop_function(function)
         self._function = function
+        self.hook_name = f"the stop function {getattr(function, '__qualname__', type(function).__name__)}()"
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return bool(self._function(trial_id, result))
@@ -79,6 +82,7 @@ class CombinedStopper(Stopper):
             if not isinstance(stopper, Stopper):
                 raise ValueError(f"CombinedStopper takes Stopper objects, got {stopper!r}")
         self._stoppers = stoppers
+        self.hook_name = f"one of the stoppers {', '.join(hook_name(stopper) for stopper in stoppers)}"
         self.asks_every_report = any(stopper.asks_every_report for stopper in stoppers)
 
     @property
@@ -99,7 +103,7 @@ class MaximumIterationStopper(Stopper):
     """Stops each trial with its ``max_iter``-th report. It counts reports, whatever iteration they name."""
 
     def __init__(self, max_iter: int) -> None:
-        self._max_iter = _whole("MaximumIterationStopper max_iter", max_iter, least=1)
+        self._max_iter = checked_count("MaximumIterationStopper max_iter", max_iter, least=1)
         self._reports: dict[str, int] = {}
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
@@ -164,9 +168,9 @@ class ExperimentPlateauStopper(Stopper):
             raise ValueError(f'ExperimentPlateauStopper mode must be "min" or "max", got {mode!r}')
         self._metric = metric
         self._sign = 1.0 if mode == "min" else -1.0
-        self._std = _positive("ExperimentPlateauStopper std", std)
-        self._top = _whole("ExperimentPlateauStopper top", top, least=2)
-        self._patience = _whole("ExperimentPlateauStopper patience", patience, least=0)
+        self._std = checked_number("ExperimentPlateauStopper std", std, above=0)
+        self._top = checked_count("ExperimentPlateauStopper top", top, least=2)
+        self._patience = checked_count("ExperimentPlateauStopper patience", patience, least=0)
         self._best: list[float] = []  # the top values times sign, ascending: best first
         self._results = 0  # in a row that saw the plateau
 
@@ -204,15 +208,19 @@ class TrialPlateauStopper(Stopper):
     ) -> None:
         if metric_threshold is not None and mode not in ("min", "max"):
             raise ValueError(
-                f"TrialPlateauStopper with metric_threshold={metric_threshold} needs "
+                f"TrialPlateauStopper with metric_threshold={shown(metric_threshold)} needs "
                 f'mode "min" or "max", got {mode!r}'
             )
         self._metric = metric
         self._mode = mode
-        self._std = _positive("TrialPlateauStopper std", std)
-        self._num_results = _whole("TrialPlateauStopper num_results", num_results, least=1)
-        self._grace_period = _whole("TrialPlateauStopper grace_period", grace_period, least=0)
-        self._threshold = metric_threshold
+        self._std = checked_number("TrialPlateauStopper std", std, above=0)
+        self._num_results = checked_count("TrialPlateauStopper num_results", num_results, least=1)
+        self._grace_period = checked_count("TrialPlateauStopper grace_period", grace_period, least=0)
+        self._threshold = (
+            None
+            if metric_threshold is None
+            else checked_number("TrialPlateauStopper metric_threshold", metric_threshold)
+        )
         self._reports: dict[str, int] = {}
         self._last: dict[str, deque[float]] = {}
 
@@ -315,13 +323,9 @@ def _threshold(key: str, value: Any) -> float:
             f"stop[{key!r}] is a dict, which no metric can reach; name a nested metric with '/': "
             f'stop={{"{key}/{inner}": ...}}'
         )
-    try:
-        number = float(value) if not isinstance(value, str) else math.nan
-    except (TypeError, ValueError):
-        number = math.nan
-    if math.isnan(number):
-        raise ValueError(f"stop[{key!r}] must be a number that the metric is to reach, got {value!r}")
-    return number
+    if isinstance(value, bool):  # stop={"converged": True}: a metric that is a bool reaches it
+        return float(value)
+    return checked_number(f"stop[{key!r}]", value, rule="a number that the metric is to reach")
 
 
 def _metric_of(result: dict[str, Any], metric: str, trial_id: str) -> float:
@@ -347,18 +351,4 @@ def _deviation(values: list[float] | deque[float]) -> float:
 
 def _seconds(name: str, value: Any) -> float:
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds > 0:
-        raise ValueError(f"{name} must be a number of seconds > 0 or a timedelta, got {value!r}")
-    return float(seconds)
-
-
-def _whole(name: str, value: Any, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{name} must be a whole number >= {least}, got {value!r}")
-    return value
-
-
-def _positive(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-        raise ValueError(f"{name} must be a number > 0, got {value!r}")
-    return float(value)
+    return checked_number(name, seconds, above=0, rule="a number of seconds > 0 or a timedelta")

@@ -25,6 +25,7 @@ from .config import (
     TuneConfig,
     check_cluster_only,
     check_config,
+    check_durability,
     check_max_concurrent,
     check_metric_mode,
     one_storage_path,
@@ -384,6 +385,7 @@ class Tuner:
     def _experiment(self) -> Experiment:
         run, tune = self._run_config, self._tune_config
         check_metric_mode(tune.metric, tune.mode)
+        check_durability(run.durability)
         checkpoint = run.checkpoint_config or CheckpointConfig()
         if checkpoint.checkpoint_at_end is None and isinstance(self._trainable, type):
             checkpoint = replace(checkpoint, checkpoint_at_end=True)

@@ -264,3 +264,12 @@ def test_N7_checkpoints_by_metric(run):
     assert [value for _, value in analysis.get_trial_checkpoints_paths(trial, "score")] == [5.0, 15.0, 10.0]
     again = tune.ExperimentAnalysis(analysis.experiment_path)
     assert again.best_checkpoint == analysis.best_checkpoint
+
+
+def test_N2_tables_of_20_000_keys(run):
+    def wide(config: dict[str, Any]) -> None:
+        tune.report({"loss": 1.0, **{f"k{i}": i for i in range(20_000)}})
+
+    analysis = run(wide, metric="loss", mode="min")
+    for frame in (analysis.results_df, analysis.dataframe(), *analysis.trial_dataframes.values()):
+        assert frame["k19999"].tolist() == [19_999]

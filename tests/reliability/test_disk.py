@@ -21,7 +21,7 @@ from laboratory import Lab, check_acks, numbers_of, wait_until
 
 import fasttune as tune
 from fasttune import loop
-from fasttune.error import FolderGoneError, JournalLockedError
+from fasttune.error import FolderGoneError, JournalError, JournalLockedError
 from fasttune.experiment import ExperimentState
 from fasttune.storage.sqlite import FILE_NAME, SqliteStorage
 
@@ -63,7 +63,7 @@ def disk(lab: Lab, shim: Path, monkeypatch: pytest.MonkeyPatch) -> Disk:
 
 
 def last_line(process: subprocess.Popen[str]) -> str:
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 1, err
     return err.strip().splitlines()[-1]
 
@@ -87,7 +87,7 @@ def test_an_error_of_the_disk_ends_the_run_by_name(
 ) -> None:
     """Also one of bringing the journal to the disk, which nothing but the run's own checkpoints would hear of. No report
     is lost that was acknowledged, and the run goes on when the disk is well again."""
-    told = lab.told("steady", executor, samples=2, workers=2, reports=10_000, resume="AUTO")
+    told = lab.told("endless", executor, samples=2, workers=2, resume="AUTO")
     process = lab.start(told)
     assert lab.wait_for_acks(20, process)
     disk.fail(calls, number, ending)
@@ -99,10 +99,11 @@ def test_an_error_of_the_disk_ends_the_run_by_name(
     check_acks(lab, state)
     assert state.table.counts()["TERMINATED"] == 0
     disk.rule.unlink()
-    process = lab.start({**told, "reports": 3})
-    out, err = process.communicate(timeout=60)
+    process = lab.start(told)
+    assert lab.wait_for_acks(20, process)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
-    assert json.loads(out)["statuses"] == ["TERMINATED"] * 2
     check_acks(lab, lab.reopen())
 
 
@@ -133,7 +134,7 @@ def test_a_run_on_a_disk_that_is_full_goes_on_on_a_larger_one(lab: Lab, executor
         state = lab.reopen()
         check_acks(lab, state)
         assert state.table.counts()["TERMINATED"] < 2
-        analysis = crash_script.run({**told, "folder": str(disk), "reports": 100})
+        analysis = crash_script.run({**told, "folder": str(disk)})
         assert [trial.status for trial in analysis.trials] == ["TERMINATED"] * 2
         check_acks(lab, lab.reopen())
 
@@ -182,6 +183,36 @@ def test_an_experiment_that_has_begun_is_on_the_disk(lab: Lab, disk: Disk, execu
         assert (disk.image / name).exists()
     os.remove(disk.image / "experiment.db-wal")
     assert ExperimentState.load(str(disk.image)).meta["metric"] == "loss"
+
+
+@pytest.mark.parametrize("left", ["nothing", "zeros", "no table"])
+def test_a_run_that_died_while_its_database_was_made_can_be_begun(tmp_path: Path, executor: str, left: str) -> None:
+    """Killed, or without power, before the first record: nobody had been told anything."""
+    folder = tmp_path / "e"
+    folder.mkdir()
+    if left == "no table":
+        connection = sqlite3.connect(folder / FILE_NAME)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.close()
+    else:
+        (folder / FILE_NAME).write_bytes(bytes(8192 if left == "zeros" else 0))
+    analysis = tune.run(
+        lambda config: {"loss": 1.0}, name="e", storage_path=tmp_path, num_samples=2, metric="loss", mode="min",
+        executor=executor, verbose=0, resume="AUTO",
+    )  # fmt: skip
+    assert analysis.experiment_path == str(folder)
+    assert [trial.status for trial in analysis.trials] == ["TERMINATED"] * 2
+
+
+def test_a_database_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "e").mkdir()
+    connection = sqlite3.connect(tmp_path / "e" / FILE_NAME)
+    connection.execute("CREATE TABLE mine (x)")
+    connection.close()
+    before = (tmp_path / "e" / FILE_NAME).read_bytes()
+    with pytest.raises(JournalError, match="not one of fasttune's"):
+        tune.run(lambda config: {"loss": 1.0}, name="e", storage_path=tmp_path, resume="AUTO", executor="inline", verbose=0)
+    assert (tmp_path / "e" / FILE_NAME).read_bytes() == before
 
 
 def test_a_lost_log_costs_little(lab: Lab, disk: Disk, executor: str) -> None:
@@ -282,7 +313,7 @@ def test_durability_is_checked_at_every_door(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=said):
         tune.open_experiment({}, name="e", storage_path=tmp_path, durability="power")
     with pytest.raises(ValueError, match=said):
-        tune.Tuner(lambda config: None, run_config=tune.RunConfig(storage_path=tmp_path, durability="power")).fit()
+        tune.Tuner(lambda config: None, run_config=tune.RunConfig(storage_path=tmp_path, durability="power"))
     assert not list(tmp_path.iterdir())
 
 

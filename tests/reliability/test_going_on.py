@@ -193,6 +193,14 @@ def test_more_samples_of_a_grid_are_the_next_ones(tmp_path: Path) -> None:
     assert [trial.config["a"] for trial in more.trials] == [1, 2, 3] * 3
 
 
+def test_what_was_chosen_for_a_few_samples_goes_on_with_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fasttune.search.auto.FEW", 4)
+    first = go(tmp_path, search_alg="auto", num_samples=3)
+    assert len(go(tmp_path, search_alg="auto", num_samples=6).trials) == 6
+    metas = read_metas(SqliteReader(first.experiment_path), "")
+    assert [meta["asked"]["searcher"]["kind"] for meta in metas] == ["GPSearch", "GPSearch"]
+
+
 @pytest.mark.parametrize("search_alg", [None, "tpe"])
 def test_several_experiments_each_get_their_samples(tmp_path: Path, search_alg: Any) -> None:
     def both(first: int, second: int) -> list[str]:

@@ -41,10 +41,11 @@ def a_round(lab: Lab, seed: int, record: Callable[[str, object], None]) -> None:
             process.send_signal(signal.SIGKILL)
         kills += 1
         assert process.wait() in (-signal.SIGKILL, 0)
+        acks = lab.acks()
         began = time.perf_counter()
         state = lab.reopen()
         reopen_ms.append(1000 * (time.perf_counter() - began))
-        check_acks(lab, state)
+        check_acks(lab, state, acks)
         assert len(state) <= SAMPLES
         now = attempts(state)
         assert {i: now.get(i) for i in ended} == ended, "a finished trial was run again"
@@ -89,12 +90,15 @@ def test_C2_1_every_acknowledged_report_survives_200_kills(
     a_round(lab, seed, record_property)
 
 
-def test_C2_2_nested_kills_while_resuming_converge(lab: Lab) -> None:
+@pytest.mark.parametrize("kills", [6, pytest.param(50, marks=[pytest.mark.slow, pytest.mark.timeout(600)])])
+def test_C2_2_nested_kills_while_resuming_converge(
+    lab: Lab, kills: int, record_property: Callable[[str, object], None]
+) -> None:
     """Each session is killed after a handful of reports, so most kills fall into the resuming itself."""
     rng = random.Random(7)
     told = lab.told("steady", "process", samples=60, reports=REPORTS, seed=7, workers=2, resume="AUTO")
     ended: dict[int, int] = {}
-    for _ in range(6):
+    for _ in range(kills):
         process = lab.start(told)
         lab.wait_for_acks(rng.randint(1, 12), process)
         lab.kill_everything()
@@ -108,15 +112,18 @@ def test_C2_2_nested_kills_while_resuming_converge(lab: Lab) -> None:
     state = lab.reopen()
     check_acks(lab, state)
     assert state.table.counts()["TERMINATED"] == len(state) == 60
+    record_property("nested kills", kills)
 
 
-def test_C2_10_a_killed_driver_leaves_no_lock(lab: Lab) -> None:
+def test_C2_10_a_killed_driver_leaves_no_lock(lab: Lab, record_property: Callable[[str, object], None]) -> None:
     told = lab.told("endless", "process", samples=2, workers=2)
     process = lab.start(told)
     assert lab.wait_for_acks(20, process)
     process.kill()
     process.wait()
+    began = time.monotonic()
     analysis = crash_script.run({**told, "trainable": "steady", "name": "crash", "resume": "AUTO", "samples": 2})
+    record_property("most seconds that the next run took, all in all", round(time.monotonic() - began, 2))
     assert {trial.status for trial in analysis.trials} == {"TERMINATED"}
 
 

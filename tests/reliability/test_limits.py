@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -74,9 +75,12 @@ def test_C2_9_reading_beside_the_driver_disturbs_nobody(lab: Lab, executor: str)
     assert check_acks(lab, lab.reopen()) == 1600
 
 
-def test_C2_9_two_drivers_that_start_at_once(lab: Lab) -> None:
+@pytest.mark.parametrize("rounds", [3, pytest.param(100, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
+def test_C2_9_two_drivers_that_start_at_once(
+    lab: Lab, rounds: int, record_property: Callable[[str, object], None]
+) -> None:
     """They get two folders, or one of them is refused at once: never one journal for two."""
-    for _ in range(3):
+    for _ in range(rounds):
         both = [lab.start(lab.told("steady", "inline", samples=20)) for _ in range(2)]
         for process in both:
             _, err = process.communicate(timeout=30)
@@ -85,6 +89,7 @@ def test_C2_9_two_drivers_that_start_at_once(lab: Lab) -> None:
     numbers = [number for path in found for number in numbers_of(tune.ExperimentAnalysis(str(path))._source)]
     assert len(numbers) == len(set(numbers))
     assert set(lab.acks()) <= set(numbers)
+    record_property("pairs at once", rounds)
 
 
 def test_C2_9_the_name_of_a_killed_owner_is_never_told(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from fasttune.schedulers.base import compiled_rule
         ({"max_t": True}, "max_t must be a number"),
         ({"grace_period": 101}, r"grace_period must be at most max_t \(100\), got 101"),
         ({"grace_period": -1}, "grace_period must be a number > 0"),
-        ({"reduction_factor": 1}, "reduction_factor must be > 1"),
+        ({"reduction_factor": 1}, "reduction_factor must be a number > 1"),
         ({"brackets": 0}, "brackets must be an integer from 1 to 16"),
         ({"brackets": 1.0}, "brackets must be an integer"),
         ({"seed": -1}, "seed must be an integer from 0"),

@@ -136,9 +136,9 @@ def test_brackets_cost_about_the_same() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"max_t": 0.5}, "max_t must be a number >= 1, got 0.5"),
+        ({"max_t": 0.5}, "max_t must be a finite number >= 1, got 0.5"),
         ({"max_t": math.nan}, "max_t must be"),
-        ({"reduction_factor": 1}, "reduction_factor must be a number > 1, got 1"),
+        ({"reduction_factor": 1}, "reduction_factor must be a finite number > 1, got 1"),
         ({"reduction_factor": 1.001}, "so near to 1 that max_t=81 needs more than 64 brackets"),
         ({"form": "paper"}, "form must be one of ray, algorithm1, table1, got 'paper'"),
         ({"mode": "best"}, "mode must be 'min' or 'max'"),

@@ -168,7 +168,7 @@ def test_whatever_happens_what_is_chosen_may_run(kind: Any, happenings: Any, tim
         ({"max_t": math.inf}, "max_t must be a finite number > 0, got inf"),
         ({"grace_period": 0}, "grace_period must be a number > 0, got 0"),
         ({"max_t": 5, "grace_period": 6}, r"grace_period must be at most max_t \(5\), got 6"),
-        ({"reduction_factor": 1}, "reduction_factor must be > 1, got 1"),
+        ({"reduction_factor": 1}, "reduction_factor must be a number > 1, got 1"),
         ({"reduction_factor": 1.01}, "more than 64 rungs"),
     ],
 )

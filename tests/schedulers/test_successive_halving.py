@@ -63,8 +63,8 @@ def test_a_run_spends_its_budget_to_the_last_iteration(n: int, eta: float, max_t
         ({"n": 0}, "n must be an integer >= 1, got 0"),
         ({"n": 4.0}, "n must be an integer"),
         ({"n": 4, "min_t": 82}, r"min_t must be a number > 0 and <= max_t \(81\), got 82"),
-        ({"n": 4, "max_t": 0}, "max_t must be a number > 0, got 0"),
-        ({"n": 4, "reduction_factor": 1}, "reduction_factor must be a number > 1, got 1"),
+        ({"n": 4, "max_t": 0}, "max_t must be a finite number > 0, got 0"),
+        ({"n": 4, "reduction_factor": 1}, "reduction_factor must be a finite number > 1, got 1"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(arguments: dict[str, Any], message: str) -> None:

@@ -157,7 +157,7 @@ def test_arguments_and_global_state() -> None:
     assert np.random.get_state()[1].tolist() == before  # type: ignore[index,union-attr]
     with pytest.raises(ValueError, match="utility_kwargs takes kind, kappa, xi, got 'kapa'"):
         BayesOptSearch(utility_kwargs={"kapa": 1})
-    with pytest.raises(ValueError, match="patience must be an int >= 1, got 0"):
+    with pytest.raises(ValueError, match="patience must be an integer >= 1, got 0"):
         BayesOptSearch(patience=0)
     with pytest.raises(ValueError, match="the bounds of 'x' must be"):
         BayesOptSearch({"x": (0, 1, 2)})

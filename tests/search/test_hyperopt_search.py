@@ -112,9 +112,9 @@ def test_nothing_global_is_touched(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_wrong_arguments() -> None:
     assert isinstance(create_searcher("hyperopt", gamma=0.2), HyperOptSearch)
-    with pytest.raises(ValueError, match="n_initial_points must be an int >= 0, got -1"):
+    with pytest.raises(ValueError, match="n_initial_points must be an integer >= 0, got -1"):
         HyperOptSearch(n_initial_points=-1)
-    with pytest.raises(ValueError, match="gamma must be between 0 and 1, got 2"):
+    with pytest.raises(ValueError, match="gamma must be a number > 0 and < 1, got 2"):
         HyperOptSearch(gamma=2)
     with pytest.raises(ValueError, match="not with Hyperopt's own"):
         HyperOptSearch({"x": hp.uniform("x", 0, 1)}, points_to_evaluate=[{"x": 0.5}])

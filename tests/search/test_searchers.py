@@ -224,7 +224,7 @@ def test_A3_everything_else_is_passed_on(tmp_path):
 
 @pytest.mark.parametrize("limit", [0, -1, 1.5, True, None])
 def test_A3_the_limit_is_an_int_of_at_least_1(limit):
-    with pytest.raises(ValueError, match="max_concurrent must be an int >= 1"):
+    with pytest.raises(ValueError, match="max_concurrent must be an integer >= 1"):
         ConcurrencyLimiter(Counting(), limit)
 
 

@@ -202,9 +202,9 @@ def test_wrong_arguments() -> None:
     for name, value in [("n_initial_points", 0), ("n_candidates", 2.5), ("most_good", -1)]:
         with pytest.raises(ValueError, match=f"{name} must be an integer >= 1, got {value}"):
             TPESearch(**{name: value})  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"gamma, the share of good trials, must be > 0 and < 1, got 1\.5"):
+    with pytest.raises(ValueError, match=r"gamma, the share of good trials, must be a number > 0 and < 1, got 1\.5"):
         TPESearch(gamma=1.5)
-    with pytest.raises(ValueError, match="prior_weight must be > 0 and finite, got 0"):
+    with pytest.raises(ValueError, match="prior_weight must be a finite number > 0, got 0"):
         TPESearch(prior_weight=0)
     with pytest.raises(ValueError, match="TPESearch optimises one metric"):
         TPESearch(MIXED, ["a", "b"], ["min", "max"])

@@ -141,7 +141,7 @@ def test_R4_maximum_iteration_counts_reports_of_each_trial() -> None:
     stopper = MaximumIterationStopper(3)
     answers = [stopper(trial, {"training_iteration": 100}) for trial in "aabaab"]
     assert answers == [False, False, False, True, True, False]
-    with pytest.raises(ValueError, match="max_iter must be a whole number >= 1, got 0"):
+    with pytest.raises(ValueError, match="max_iter must be an integer >= 1, got 0"):
         MaximumIterationStopper(0)
 
 

@@ -109,7 +109,7 @@ def simulate(
 
     check_numbers(workers, steps, failures)
     metric, mode = check_metric_mode(metric, mode)
-    seed = seed_from(seed)
+    seed = seed_from(seed, "seed")
     source = curves_of(curves, cost, steps, config, metric, failures, seed)
     experiment = as_experiment(source, config, num_samples, stop, resources_per_trial, max_failures)
     spec = spec_of(source, experiment, metric, mode, scheduler, search_alg, time_budget_s, seed)

@@ -10,6 +10,7 @@ import math
 from typing import Any, TypeGuard
 
 from fasttune import _core
+from fasttune.argument import checked_number
 from fasttune.schedulers.base import TrialScheduler
 from fasttune.trial import Trial
 
@@ -49,10 +50,10 @@ class ASHAPromotionScheduler(TrialScheduler):
         reduction_factor: float = 4,
     ) -> None:
         super().__init__(metric=metric, mode=mode)
-        _require(_is_number(max_t) and 0 < max_t < math.inf, "max_t must be a finite number > 0", max_t)
-        _require(_is_number(grace_period) and grace_period > 0, "grace_period must be a number > 0", grace_period)
-        _require(grace_period <= max_t, f"grace_period must be at most max_t ({max_t})", grace_period)
-        _require(_is_number(reduction_factor) and reduction_factor > 1, "reduction_factor must be > 1", reduction_factor)
+        checked_number("max_t", max_t, above=0, finite=True)
+        checked_number("grace_period", grace_period, above=0)
+        checked_number("grace_period", grace_period, most=float(max_t), rule=f"at most max_t ({max_t})")
+        checked_number("reduction_factor", reduction_factor, above=1)
         self._time_attr = time_attr
         self._arguments = (float(max_t), float(grace_period), float(reduction_factor))
         self._made: _core.Promotion | None = None
@@ -154,8 +155,3 @@ def _waits(trial: Trial) -> bool:
 
 def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _require(holds: bool, rule: str, value: Any) -> None:
-    if not holds or (isinstance(value, float) and math.isnan(value)):
-        raise ValueError(f"{rule}, got {value!r}")

@@ -7,9 +7,10 @@ Tuning, MLSys 2020, section 3. A trial is judged when it reaches a rung, against
 from __future__ import annotations
 
 import math
-from typing import Any, TypeGuard
+from typing import Any
 
 from fasttune import _core
+from fasttune.argument import checked_count, checked_number
 from fasttune.result import AUTO_KEYS, number
 from fasttune.rule import CompiledRule
 from fasttune.schedulers.base import TrialScheduler
@@ -73,15 +74,13 @@ class AsyncHyperBandScheduler(TrialScheduler):
         smoothing: str = "last",
     ) -> None:
         super().__init__(metric=metric, mode=mode)
-        _require(_is_number(max_t) and max_t > 0, "max_t must be a number > 0", max_t)
-        _require(_is_number(grace_period) and grace_period > 0, "grace_period must be a number > 0", grace_period)
-        _require(grace_period <= max_t, f"grace_period must be at most max_t ({max_t})", grace_period)
-        _require(
-            _is_number(reduction_factor) and reduction_factor > 1, "reduction_factor must be > 1", reduction_factor
-        )
-        _require(_is_count(brackets, 1, 16), "brackets must be an integer from 1 to 16", brackets)
-        _require(_is_count(seed, 0, 2**64 - 1), "seed must be an integer from 0 to 2**64 - 1", seed)
-        _require(_is_count(patience, 0, 64), "patience must be an integer from 0 to 64 rungs", patience)
+        checked_number("max_t", max_t, above=0)
+        checked_number("grace_period", grace_period, above=0)
+        checked_number("grace_period", grace_period, most=float(max_t), rule=f"at most max_t ({max_t})")
+        checked_number("reduction_factor", reduction_factor, above=1)
+        brackets = checked_count("brackets", brackets, least=1, most=16)
+        seed = checked_count("seed", seed, most=2**64 - 1, rule="an integer from 0 to 2**64 - 1")
+        patience = checked_count("patience", patience, most=64, rule="an integer from 0 to 64 rungs")
         _require(rule in ("percentile", "rank"), "rule must be 'percentile' or 'rank'", rule)
         _require(smoothing in ("last", "best"), "smoothing must be 'last' or 'best'", smoothing)
         _refuse_text(time_attr, "time_attr")
@@ -183,14 +182,6 @@ def _refuse_text(key: str | None, argument: str) -> None:
         raise ValueError(
             f"{argument} must name a number that trials report, got {key!r}, which fasttune fills in and is no number"
         )
-
-
-def _is_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _is_count(value: Any, least: int, most: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
 def _require(holds: bool, rule: str, value: Any) -> None:

@@ -6,9 +6,9 @@ Journal of Machine Learning Research 18(185), 2018, section 3 and Algorithm 1.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
+from fasttune.argument import checked_number
 from fasttune.schedulers.brackets import FORMS, Stage
 from fasttune.schedulers.synchronous import SynchronousScheduler
 
@@ -56,10 +56,8 @@ class HyperBandScheduler(SynchronousScheduler):
         super().__init__(plan, time_attr, metric, mode, stop_last_trials)
 
     def _form(self, max_t: float, reduction_factor: float, form: str) -> list[list[Stage]]:
-        require(is_number(max_t) and max_t >= 1, "max_t must be a number >= 1", max_t)
-        require(
-            is_number(reduction_factor) and reduction_factor > 1, "reduction_factor must be a number > 1", reduction_factor
-        )
+        checked_number("max_t", max_t, least=1, finite=True)
+        checked_number("reduction_factor", reduction_factor, above=1, finite=True)
         require(form in FORMS, f"form must be one of {', '.join(FORMS)}", form)
         return FORMS[form](max_t, reduction_factor)
 
@@ -71,10 +69,6 @@ class HyperBandScheduler(SynchronousScheduler):
     @property
     def _title(self) -> str:
         return "HyperBand"
-
-
-def is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def require(holds: bool, rule: str, value: Any) -> None:

@@ -10,6 +10,7 @@ import math
 from typing import Any, TypeGuard
 
 from fasttune import _core
+from fasttune.argument import checked_count, checked_number
 from fasttune.schedulers.base import TrialScheduler
 from fasttune.trial import Trial
 
@@ -52,17 +53,13 @@ class MedianStoppingRule(TrialScheduler):
         smoothing: str = "best",
     ) -> None:
         super().__init__(metric=metric, mode=mode)
-        _require(_is_number(grace_period), "grace_period must be a number", grace_period)
-        _require(_is_count(min_samples_required), "min_samples_required must be an integer >= 0", min_samples_required)
-        _require(_is_number(min_time_slice), "min_time_slice must be a number", min_time_slice)
-        _require(_is_count(patience), "patience must be an integer >= 0", patience)
         _require(smoothing in ("last", "best"), "smoothing must be 'last' or 'best'", smoothing)
         self._time_attr = time_attr
-        self._grace_period = float(grace_period)
-        self._min_samples = min_samples_required
-        self._min_time_slice = min_time_slice
+        self._grace_period = checked_number("grace_period", grace_period)
+        self._min_samples = checked_count("min_samples_required", min_samples_required)
+        self._min_time_slice = checked_number("min_time_slice", min_time_slice)
         self._hard_stop = bool(hard_stop)
-        self._patience = patience
+        self._patience = checked_count("patience", patience)
         self._smoothing = smoothing
         self._asked: _core.MedianRule | None = None
         self._stopped: set[int] = set()  # stopped, or paused instead
@@ -138,10 +135,6 @@ class MedianStoppingRule(TrialScheduler):
 
 def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _require(holds: bool, rule: str, value: Any) -> None:

@@ -12,10 +12,11 @@ import math
 import random
 import warnings
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from fasttune import _core
+from fasttune.argument import checked_count, checked_number, shown
 from fasttune.error import TuneError
 from fasttune.folder import PBT_GLOBAL, PBT_POLICY
 from fasttune.schedulers.base import Change, Order, Save, TrialScheduler
@@ -90,25 +91,18 @@ class PopulationBasedTraining(TrialScheduler):
             raise TuneError(
                 f"{type(self).__name__} needs hyperparam_mutations or custom_explore_fn: it would explore nothing"
             )
-        _require_number("perturbation_interval", perturbation_interval, "> 0", perturbation_interval > 0)
-        _require_number("burn_in_period", burn_in_period, ">= 0", burn_in_period >= 0)
-        _require_number("quantile_fraction", quantile_fraction, "from 0 to 0.5", 0 <= quantile_fraction <= 0.5)
-        _require_number("resample_probability", resample_probability, "from 0 to 1", 0 <= resample_probability <= 1)
-        if not perturbation_factors:
-            raise ValueError(f"perturbation_factors must have at least one factor, got {perturbation_factors!r}")
-        if not isinstance(seed, int) or seed < 0:
-            raise ValueError(f"seed must be an integer >= 0, got {seed!r}")
+        self._interval = checked_number("perturbation_interval", perturbation_interval, above=0)
+        self._burn_in = checked_number("burn_in_period", burn_in_period, least=0)
+        self._quantile_fraction = checked_number("quantile_fraction", quantile_fraction, least=0, most=0.5)
+        resample_probability = checked_number("resample_probability", resample_probability, least=0, most=1)
         self.log_config = log_config
         self._time_attr = time_attr
-        self._interval = float(perturbation_interval)
-        self._burn_in = float(burn_in_period)
-        self._quantile_fraction = float(quantile_fraction)
         self._mutations = mutations
-        self._explorer = Explorer(mutations, resample_probability, tuple(perturbation_factors), clip)
+        self._explorer = Explorer(mutations, resample_probability, factors_of(perturbation_factors), clip)
         self._custom_explore_fn = custom_explore_fn
         self._require_attrs = require_attrs
         self._synch = synch
-        self._seed = seed
+        self._seed = checked_count("seed", seed)
         self._next_sync = max(self._interval, self._burn_in)
         self._made: _core.Population | None = None
         self._orders: list[Order] = []
@@ -386,6 +380,11 @@ def _told(story: Any) -> list[str]:
     return lines[::-1]
 
 
-def _require_number(name: str, value: Any, rule: str, holds: bool) -> None:
-    if not isinstance(value, (int, float)) or math.isnan(value) or not holds:
-        raise ValueError(f"{name} must be a number {rule}, got {value!r}")
+def factors_of(factors: object) -> tuple[float, ...]:
+    """perturbation_factors as numbers; at least one."""
+    if isinstance(factors, (str, bytes)) or not isinstance(factors, Iterable):
+        raise ValueError(f"perturbation_factors must be a list of numbers, got {shown(factors)}")
+    made = tuple(checked_number(f"perturbation_factors[{i}]", one, finite=True) for i, one in enumerate(factors))
+    if not made:
+        raise ValueError(f"perturbation_factors must have at least one factor, got {shown(factors)}")
+    return made

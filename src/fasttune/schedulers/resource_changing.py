@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from fasttune.argument import checked_count, checked_number, shown
 from fasttune.machine import detect
 from fasttune.resources import PlacementGroupFactory, resolve_resources
 from fasttune.schedulers.base import Change, FIFOScheduler, Order, Save, TrialScheduler
@@ -20,6 +21,14 @@ EPSILON = 1e-9
 Allocation = Callable[
     [Any, Trial, dict[str, Any], "ResourceChangingScheduler"], PlacementGroupFactory | Mapping[str, float] | None
 ]
+
+
+def _amounts(name: str, given: Mapping[str, float]) -> dict[str, float]:
+    """Amounts above 0 by their names."""
+    if not isinstance(given, Mapping):
+        raise ValueError(f"{name} must be a dict of amounts such as {{'CPU': 1}}, got {shown(given)}")
+    checked = {key: checked_number(f"{name}[{key!r}]", amount, least=0, finite=True) for key, amount in given.items()}
+    return {key: amount for key, amount in checked.items() if amount > 0}
 
 
 class DistributeResources:
@@ -45,14 +54,14 @@ class DistributeResources:
         increase_by_times: int = -1,
         reserve_resources: Mapping[str, float] | None = None,
     ) -> None:
-        if increase_by is not None and not any(float(amount) > 0 for amount in increase_by.values()):
-            raise ValueError(f"increase_by must name an amount above 0, such as {{'CPU': 1}}, got {dict(increase_by)}")
-        if isinstance(increase_by_times, bool) or not isinstance(increase_by_times, int) or increase_by_times < -1:
-            raise ValueError(f"increase_by_times must be an integer >= 0, or -1 for no limit, got {increase_by_times!r}")
         self.add_bundles = add_bundles
-        self.increase_by = None if increase_by is None else {key: float(v) for key, v in increase_by.items() if v > 0}
-        self.increase_by_times = increase_by_times
-        self.reserve_resources = dict(reserve_resources or {})
+        self.increase_by = None if increase_by is None else _amounts("increase_by", increase_by)
+        if self.increase_by == {}:
+            raise ValueError(f"increase_by must name an amount above 0, such as {{'CPU': 1}}, got {shown(increase_by)}")
+        self.increase_by_times = checked_count(
+            "increase_by_times", increase_by_times, least=-1, rule="an integer >= 0, or -1 for no limit"
+        )
+        self.reserve_resources = _amounts("reserve_resources", {} if reserve_resources is None else reserve_resources)
 
     def __call__(
         self, state: Any, trial: Trial, result: dict[str, Any], scheduler: ResourceChangingScheduler

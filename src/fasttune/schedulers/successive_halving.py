@@ -6,8 +6,8 @@ Jamieson, Talwalkar: Non-stochastic Best Arm Identification and Hyperparameter O
 
 from __future__ import annotations
 
+from fasttune.argument import checked_count, checked_number
 from fasttune.schedulers.brackets import Stage, budget_of, halving_stages
-from fasttune.schedulers.hyperband import is_number, require
 from fasttune.schedulers.synchronous import SynchronousScheduler
 
 
@@ -37,12 +37,10 @@ class SuccessiveHalvingScheduler(SynchronousScheduler):
         reduction_factor: float = 3,
         time_attr: str = "training_iteration",
     ) -> None:
-        require(isinstance(n, int) and not isinstance(n, bool) and n >= 1, "n must be an integer >= 1", n)
-        require(is_number(max_t) and max_t > 0, "max_t must be a number > 0", max_t)
-        require(is_number(min_t) and 0 < min_t <= max_t, f"min_t must be a number > 0 and <= max_t ({max_t})", min_t)
-        require(
-            is_number(reduction_factor) and reduction_factor > 1, "reduction_factor must be a number > 1", reduction_factor
-        )
+        n = checked_count("n", n, least=1)
+        checked_number("max_t", max_t, above=0, finite=True)
+        checked_number("min_t", min_t, above=0, most=float(max_t), rule=f"a number > 0 and <= max_t ({max_t})")
+        checked_number("reduction_factor", reduction_factor, above=1, finite=True)
         self._stages = halving_stages(n, reduction_factor, min_t, max_t)
         super().__init__([self._stages], time_attr, metric, mode, True)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fasttune.argument import checked_count
 from fasttune.search.base import Metric, Mode, SearchAlgorithm, Searcher, check_metric_and_mode
 from fasttune.search.variants import Variants as Variants
 from fasttune.search.variants import read_block as read_block
@@ -30,8 +31,7 @@ class BasicVariantGenerator(SearchAlgorithm):
         constant_grid_search: bool = False,
         random_state: Any = None,
     ) -> None:
-        if max_concurrent < 0:
-            raise ValueError(f"max_concurrent must be >= 0 (0: no limit), got {max_concurrent}")
+        max_concurrent = checked_count("max_concurrent", max_concurrent, rule="an integer >= 0 (0: no limit)")
         for point in points_to_evaluate or []:
             if not isinstance(point, Mapping):
                 raise TypeError(f"points_to_evaluate must be a list of dicts, got the element {point!r}")

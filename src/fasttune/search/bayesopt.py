@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fasttune.argument import checked_count
 from fasttune.extras import optional
 from fasttune.search.base import Metric, Mode, Searcher
 from fasttune.search.dimensions import FLOAT, INTEGER, Dimensions, Numbers
@@ -38,6 +39,8 @@ class BayesOptSearch(SpaceSearcher):
     kinds = (FLOAT, INTEGER)
     conditional = False
 
+    seed_name = "random_state"
+
     def __init__(
         self,
         space: Mapping[str, Any] | None = None,
@@ -60,8 +63,7 @@ class BayesOptSearch(SpaceSearcher):
             ("patience", patience, 1),
             ("repeat_float_precision", repeat_float_precision, 0),
         ):
-            if not isinstance(value, int) or value < least:
-                raise ValueError(f"{name} must be an int >= {least}, got {value!r}")
+            checked_count(name, value, least=least)
         self._random_steps = random_search_steps
         self._patience = patience
         self._skip_duplicate = skip_duplicate

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from fasttune import _core
+from fasttune.argument import checked_number
 from fasttune.search.base import Metric, Mode
 from fasttune.search.dimensions import Dimensions, Numbers
 from fasttune.search.parzen import Parzen
@@ -42,10 +43,8 @@ def checked_settings(given: Mapping[str, Any]) -> dict[str, Any]:
     at_least(1, num_samples=settings.num_samples)
     if settings.min_points_in_model is not None:
         at_least(1, min_points_in_model=settings.min_points_in_model)
-    if not 0 < settings.top_n_percent < 100:
-        raise ValueError(f"top_n_percent must be > 0 and < 100, got {settings.top_n_percent!r}")
-    if not 0 <= settings.random_fraction <= 1:
-        raise ValueError(f"random_fraction must be between 0 and 1, got {settings.random_fraction!r}")
+    checked_number("top_n_percent", settings.top_n_percent, above=0, below=100)
+    checked_number("random_fraction", settings.random_fraction, least=0, most=1)
     return dict(given)
 
 

@@ -12,6 +12,7 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fasttune.argument import checked_count, checked_number
 from fasttune.extras import optional
 from fasttune.search.base import Metric, Mode
 from fasttune.search.dimensions import FLOAT, INTEGER, NORMAL, Dimension, Dimensions, Numbers
@@ -59,17 +60,11 @@ class CMAESearch(SpaceSearcher):
         seed: int | None = None,
     ) -> None:
         optional("cmaes", "cmaes", type(self).__name__)
-        if not 0 < sigma0 <= 1:
-            raise ValueError(f"sigma0 must be > 0 and <= 1, in widths of the space, got {sigma0!r}")
-        if population_size is not None and population_size < 3:
-            raise ValueError(f"population_size must be >= 3, got {population_size!r}")
-        if n_start < 0:
-            raise ValueError(f"n_start must be >= 0, got {n_start!r}")
         if restarts not in RESTARTS:
             raise ValueError(f"restarts must be one of {', '.join(map(repr, RESTARTS))}, got {restarts!r}")
-        self.sigma0 = sigma0
-        self.population_size = population_size
-        self.n_start = n_start
+        self.sigma0 = checked_number("sigma0", sigma0, above=0, most=1, rule="> 0 and <= 1, in widths of the space")
+        self.population_size = None if population_size is None else checked_count("population_size", population_size, least=3)
+        self.n_start = checked_count("n_start", n_start)
         self.restarts = restarts
         super().__init__(space, metric, mode, points_to_evaluate, evaluated_rewards, seed=seed)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from fasttune.argument import checked_count
 from fasttune.search.base import Metric, Mode, Searcher
 from fasttune.search.delegating import DelegatingSearcher
 
@@ -101,5 +102,4 @@ class ConcurrencyLimiter(DelegatingSearcher):
 
 
 def _check_limit(max_concurrent: int) -> None:
-    if type(max_concurrent) is not int or max_concurrent < 1:
-        raise ValueError(f"max_concurrent must be an int >= 1, got {max_concurrent!r}")
+    checked_count("max_concurrent", max_concurrent, least=1)

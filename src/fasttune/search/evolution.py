@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from fasttune.argument import checked_count
 from fasttune.search.base import Metric, Mode
 from fasttune.search.dimensions import CATEGORICAL, Dimensions, Numbers
 from fasttune.search.space_searcher import FAILED, SpaceSearcher, Told
@@ -64,12 +65,10 @@ class EvolutionSearch(SpaceSearcher):
         sample_size: int | None = None,
         seed: int | None = None,
     ) -> None:
-        if population_size < 2:
-            raise ValueError(f"population_size must be >= 2, got {population_size!r}")
-        if sample_size is not None and not 1 <= sample_size <= population_size:
-            raise ValueError(
-                f"sample_size must be >= 1 and <= population_size ({population_size}), got {sample_size!r}"
-            )
+        population_size = checked_count("population_size", population_size, least=2)
+        if sample_size is not None:
+            rule = f">= 1 and <= population_size ({population_size})"
+            sample_size = checked_count("sample_size", sample_size, least=1, most=population_size, rule=rule)
         self.population_size = population_size
         self.sample_size = sample_size
         super().__init__(space, metric, mode, points_to_evaluate, evaluated_rewards, seed=seed)

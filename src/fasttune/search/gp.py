@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fasttune.argument import checked_count
 from fasttune.extras import one_thread, optional
 from fasttune.search.base import Metric, Mode
 from fasttune.search.dimensions import CATEGORICAL, Dimension, Dimensions, Numbers
@@ -52,9 +53,7 @@ class GPSearch(SpaceSearcher):
         seed: int | None = None,
     ) -> None:
         optional("scipy", "scipy", type(self).__name__)
-        if n_start is not None and n_start < 1:
-            raise ValueError(f"n_start must be >= 1, got {n_start!r}")
-        self.n_start = n_start
+        self.n_start = None if n_start is None else checked_count("n_start", n_start, least=1)
         super().__init__(space, metric, mode, points_to_evaluate, evaluated_rewards, seed=seed)
 
     def _begin(self, dimensions: Dimensions) -> None:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fasttune.argument import checked_count, checked_number
 from fasttune.extras import optional
 from fasttune.search.base import Metric, Mode
 from fasttune.search.dimensions import CATEGORICAL, INTEGER, NORMAL, Dimension, Dimensions, Number, Numbers
@@ -25,6 +26,8 @@ class HyperOptSearch(SpaceSearcher):
         gamma: share of the results that counts as good.
     """
 
+    seed_name = "random_state_seed"
+
     def __init__(
         self,
         space: Mapping[str, Any] | None = None,
@@ -36,10 +39,8 @@ class HyperOptSearch(SpaceSearcher):
         gamma: float = 0.25,
     ) -> None:
         self._hyperopt: Any = optional("hyperopt", "hyperopt", type(self).__name__)
-        if not isinstance(n_initial_points, int) or n_initial_points < 0:
-            raise ValueError(f"n_initial_points must be an int >= 0, got {n_initial_points!r}")
-        if not 0 < gamma < 1:
-            raise ValueError(f"gamma must be between 0 and 1, got {gamma!r}")
+        checked_count("n_initial_points", n_initial_points)
+        checked_number("gamma", gamma, above=0, below=1)
         self._n_initial_points = n_initial_points
         self._gamma = gamma
         self._own: Any = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fasttune.argument import checked_count
 from fasttune.search.base import Metric, Mode, Searcher
 from fasttune.search.variants import Variants
 from fasttune.space import contains_domains, grid_of, seed_from
@@ -36,12 +37,13 @@ class RandomSearch(Searcher):
         seed: int | None = None,
     ) -> None:
         super().__init__(metric=metric, mode=mode)
-        if num_samples is not None and (isinstance(num_samples, bool) or num_samples < 1):
-            raise ValueError(f"num_samples must be an int >= 1, or None for no end, got {num_samples!r}")
+        if num_samples is not None:
+            rule = "an integer >= 1, or None for no end"
+            num_samples = checked_count("num_samples", num_samples, least=1, rule=rule)
         self._points = [dict(point) for point in points_to_evaluate or ()]
         self._num_samples = -1 if num_samples is None else num_samples
         self._constant_grid_search = constant_grid_search
-        self._seed = seed_from(seed)
+        self._seed = seed_from(seed, "seed")
         self._taken = 0
         self._variants: Variants | None = None
         self._given_space = space is not None

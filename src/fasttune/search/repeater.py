@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from fasttune.argument import checked_count
 from fasttune.search.base import Searcher
 from fasttune.search.delegating import DelegatingSearcher
 from fasttune.space import fresh
@@ -37,9 +38,7 @@ class Repeater(DelegatingSearcher):
 
     def __init__(self, searcher: Searcher, repeat: int = 1, set_index: bool = True) -> None:
         super().__init__(searcher)
-        if type(repeat) is not int or repeat < 1:
-            raise ValueError(f"repeat must be an int >= 1, got {repeat!r}")
-        self.repeat = repeat
+        self.repeat = checked_count("repeat", repeat, least=1)
         self._set_index = set_index
         self._current: _Group | None = None
         self._groups: dict[str, _Group] = {}

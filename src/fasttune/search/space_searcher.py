@@ -11,6 +11,7 @@ from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
+from fasttune.argument import shown
 from fasttune.search.base import Metric, Mode, Searcher, check_metric_and_mode
 from fasttune.search.dimensions import KINDS, Dimensions, Numbers
 from fasttune.space import Config, SearchSpaceError, contains_domains, seed_from
@@ -46,6 +47,7 @@ class SpaceSearcher(Searcher):
 
     kinds: ClassVar[Collection[str]] = KINDS
     conditional: ClassVar[bool] = True
+    seed_name: ClassVar[str] = "seed"  # what the argument is called here
 
     def __init__(
         self,
@@ -61,6 +63,10 @@ class SpaceSearcher(Searcher):
         for point in points_to_evaluate or ():
             if not isinstance(point, Mapping):
                 raise TypeError(f"points_to_evaluate must be a list of dicts, got the element {point!r}")
+        if evaluated_rewards is not None and (
+            isinstance(evaluated_rewards, (str, bytes)) or not hasattr(evaluated_rewards, "__len__")
+        ):
+            raise TypeError(f"evaluated_rewards must be a list of numbers, got {shown(evaluated_rewards)}")
         if evaluated_rewards is not None and len(evaluated_rewards) != len(points_to_evaluate or ()):
             raise ValueError(
                 f"evaluated_rewards needs one value for each of the {len(points_to_evaluate or ())} "
@@ -68,7 +74,7 @@ class SpaceSearcher(Searcher):
             )
         self._points = [dict(point) for point in points_to_evaluate or ()]
         self._rewards = list(evaluated_rewards) if evaluated_rewards is not None else None
-        self._seed = seed_from(seed)
+        self._seed = seed_from(seed, self.seed_name)
         self._earlier: list[tuple[dict[str, Any], Any, str]] = []  # evaluated elsewhere, before the space was known
         self._live: dict[str, Numbers] = {}
         self._steps: dict[str, int] = {}

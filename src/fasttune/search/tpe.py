@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fasttune import _core
+from fasttune.argument import checked_count, checked_number
 from fasttune.search.base import Metric, Mode
 from fasttune.search.dimensions import Dimensions, Numbers
 from fasttune.search.parzen import Parzen
@@ -54,10 +55,8 @@ class TPESearch(SpaceSearcher):
         seed: int | None = None,
     ) -> None:
         at_least(1, n_initial_points=n_initial_points, n_candidates=n_candidates, most_good=most_good)
-        if not 0 < gamma < 1:
-            raise ValueError(f"gamma, the share of good trials, must be > 0 and < 1, got {gamma!r}")
-        if not 0 < prior_weight < float("inf"):
-            raise ValueError(f"prior_weight must be > 0 and finite, got {prior_weight!r}")
+        gamma = checked_number("gamma, the share of good trials,", gamma, above=0, below=1)
+        prior_weight = checked_number("prior_weight", prior_weight, above=0, finite=True)
         self.n_initial_points = n_initial_points
         self._settings: dict[str, Any] = {
             "candidates": n_candidates,
@@ -122,5 +121,4 @@ def latin_hypercube(n: int, dimensions: int, seed: int) -> list[list[float]]:
 def at_least(least: int, **given: int) -> None:
     """Raise ValueError unless each of ``given`` is an integer that is not less."""
     for name, value in given.items():
-        if not isinstance(value, int) or value < least:
-            raise ValueError(f"{name} must be an integer >= {least}, got {value!r}")
+        checked_count(name, value, least=least)

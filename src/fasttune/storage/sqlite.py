@@ -55,7 +55,8 @@ MADE = "PRAGMA synchronous = NORMAL"  # a commit is in the kernel: it survives u
 
 FLUSH_BYTES = 1 << 25  # the write-ahead log is brought into the database when it has grown by this much,
 FLUSH_S = 2.0  # or when this long ago something was appended that is only in it,
-FLUSH_SHARE = 0.01  # but no more than this share of the time is spent on that
+FLUSH_SHARE = 0.01  # but no more than this share of the time is spent on that,
+FLUSH_MOST_S = 30.0  # as long as it is not later than this
 LOCKED_MS = 20  # one try to get the right to write; while others have it, `while_locked` is called after each
 LOCKED_S = 10.0  # so long they are waited for where nobody has said what to do meanwhile
 PAGE = 4096
@@ -99,6 +100,8 @@ class SqliteStorage(Storage):
         import sqlite3
 
         check_database(self.path)
+        if is_blank(self.path):
+            os.truncate(self.path, 0)  # the power went before anything of it was on the disk
         try:
             connection = sqlite3.connect(
                 self.path, isolation_level=None, check_same_thread=False, timeout=10.0
@@ -326,7 +329,7 @@ class SqliteStorage(Storage):
             raise JournalError(f"cannot read the checkpoints in {self.path}: {error}") from error
 
     def write_table(self, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-        names = [_unique(columns, i) for i in range(len(columns))]
+        names = unique_names(columns)
         quoted = ", ".join('"' + name.replace('"', '""') + '"' for name in names)
         with self._transaction() as connection:
             connection.execute("DROP TABLE IF EXISTS trials")
@@ -363,7 +366,7 @@ class SqliteStorage(Storage):
             self._sync_names()
         now = time.monotonic()
         self._unflushed = 0
-        self._flush_at = now + max(FLUSH_S, (now - began) / FLUSH_SHARE)
+        self._flush_at = now + min(FLUSH_MOST_S, max(FLUSH_S, (now - began) / FLUSH_SHARE))
 
     def _sync_names(self) -> None:
         """The folder's entries, and its own entry in the folder above: a file without a name is lost."""
@@ -427,6 +430,15 @@ class SqliteStorage(Storage):
             return
 
 
+def is_blank(path: str) -> bool:
+    """The file is there and holds nothing, or zeros where a database begins."""
+    try:
+        with open(path, "rb") as file:
+            return not any(file.read(100))
+    except OSError:
+        return False
+
+
 def place_of(path: str) -> tuple[int, int]:
     """Device and inode of what a path leads to."""
     found = os.stat(path)
@@ -471,7 +483,15 @@ def is_whole(source: Any, position: Any, crc: Any, data: Any) -> bool:
     return typed and checksum(source, position, data) == crc
 
 
-def _unique(columns: Sequence[str], i: int) -> str:
-    """SQL column names ignore case; a second one of the same letters gets its number."""
-    lowered = [c.lower() for c in columns[:i]]
-    return f"{columns[i]}_{i}" if columns[i].lower() in lowered else columns[i]
+def unique_names(columns: Sequence[str]) -> list[str]:
+    """SQL column names ignore case; a second one of the same letters gets its number, or the next one that is free."""
+    taken: set[str] = set()
+    names = []
+    theirs = {column.lower() for column in columns}
+    for i, column in enumerate(columns):
+        name, number = column, i
+        while name.lower() in taken or (name is not column and name.lower() in theirs):
+            name, number = f"{column}_{number}", number + 1
+        taken.add(name.lower())
+        names.append(name)
+    return names

@@ -1,0 +1,93 @@
+"""Numbers that users give as arguments: one check, one wording, wherever they are given.
+
+A number is what says that it is one: Python's and numpy's scalars, fractions and decimals. Text is none ("5" would be a
+typo that counts), nor is a bool, nor NaN. What does not fit is a ValueError that names the argument, the rule and the value.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import Any
+
+LONGEST = 80  # characters of a value that an error shows
+LARGEST_COUNT = 2**63 - 1  # what the core can count
+
+
+def checked_number(
+    name: str,
+    value: Any,
+    *,
+    above: float | None = None,
+    least: float | None = None,
+    below: float | None = None,
+    most: float | None = None,
+    finite: bool = False,
+    rule: str | None = None,
+) -> float:
+    """The value as a float within the bounds. ``rule`` says them in other words: "<name> must be <rule>, got <value>"."""
+    number = as_number(value)
+    if (
+        number is None
+        or math.isnan(number)
+        or (finite and math.isinf(number))
+        or (above is not None and not number > above)
+        or (least is not None and not number >= least)
+        or (below is not None and not number < below)
+        or (most is not None and not number <= most)
+    ):
+        kind = "a finite number" if finite else "a number"
+        raise ValueError(f"{name} must be {rule or kind + bounds_text(above, least, below, most)}, got {shown(value)}")
+    return number
+
+
+def checked_count(name: str, value: Any, *, least: int = 0, most: int | None = None, rule: str | None = None) -> int:
+    """The value as an int from ``least`` to ``most``."""
+    count = as_count(value)
+    if count is None or count < least or count > (LARGEST_COUNT if most is None else most):
+        too_large = most is None and count is not None and count > LARGEST_COUNT
+        words = "an integer" + bounds_text(None, least, None, most) + (" and < 2**63" if too_large else "")
+        raise ValueError(f"{name} must be {rule or words}, got {shown(value)}")
+    return count
+
+
+def as_number(value: Any) -> float | None:
+    """The value as a float; None if it is no number, or one beyond what a float holds."""
+    if isinstance(value, bool) or type(value).__name__ in ("bool", "bool_"):  # numpy's answers to float() too
+        return None
+    if not (hasattr(type(value), "__float__") or hasattr(type(value), "__index__")):
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def as_count(value: Any) -> int | None:
+    """The value as an int; None if it is no integer: 4.0 is none."""
+    if isinstance(value, bool) or not hasattr(type(value), "__index__"):
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:  # an array
+        return None
+
+
+def bounds_text(above: float | None, least: float | None, below: float | None, most: float | None) -> str:
+    """ " > 0 and < 1", " from 0 to 0.5", "" without bounds."""
+    if least is not None and most is not None:
+        return f" from {least} to {most}"
+    signs = ((">", above), (">=", least), ("<", below), ("<=", most))
+    told = [f"{sign} {bound}" for sign, bound in signs if bound is not None]
+    return f" {' and '.join(told)}" if told else ""
+
+
+def shown(value: object) -> str:
+    """The value for an error, at most so long; a number of thousands of digits has no text at all."""
+    try:
+        text = repr(value)
+    except Exception as error:  # whatever a stranger's __repr__ raises
+        if isinstance(value, int):
+            return f"an integer of {value.bit_length()} bits"
+        return f"a {type(value).__name__} whose repr() raises {type(error).__name__}"
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 20]}... ({len(text)} characters)"

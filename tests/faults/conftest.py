@@ -1,0 +1,27 @@
+"""The laboratory of processes that can be killed, for the faults of the scorecard."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.append(str(Path(__file__).parents[1] / "reliability"))
+
+from laboratory import Lab
+
+Note = Callable[[str, object], None]
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    found = Lab(tmp_path)
+    yield found
+    found.close()
+
+
+@pytest.fixture(params=["inline", "process"])
+def executor(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
