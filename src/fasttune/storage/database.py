@@ -325,15 +325,15 @@ def _page_size(told: int) -> int:
 def varint(data: bytes, at: int) -> tuple[int, int]:
     """(number, place behind it) of an SQLite integer of one to nine bytes."""
     value = 0
-    for k in range(at, at + 8):
-        if k >= len(data):
-            raise DamagedPage("a number is cut off")
-        value = value << 7 | data[k] & 0x7F
-        if data[k] < 0x80:
-            return value, k + 1
-    if at + 8 >= len(data):
-        raise DamagedPage("a number is cut off")
-    return value << 8 | data[at + 8], at + 9
+    try:
+        for k in range(at, at + 8):
+            byte = data[k]
+            if byte < 0x80:
+                return value << 7 | byte, k + 1
+            value = value << 7 | byte & 0x7F
+        return value << 8 | data[at + 8], at + 9
+    except IndexError:
+        raise DamagedPage("a number is cut off") from None
 
 
 INTEGERS = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}  # serial type -> bytes
@@ -348,7 +348,10 @@ def columns(record: bytes, most: int = 16) -> list[Any]:
     out: list[Any] = []
     place = end
     while at < end and len(out) < most:
-        kind, at = varint(record, at)
+        kind = record[at]
+        at += 1
+        if kind >= 0x80:  # rare: a long text or blob
+            kind, at = varint(record, at - 1)
         if kind >= 12:
             n = (kind - 12) // 2
             out.append(record[place : place + n])

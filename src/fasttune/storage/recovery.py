@@ -55,8 +55,6 @@ class ExperimentLock:
         deadline = time.monotonic() + PATIENCE_S
         while not self._take():
             owner = 0 if self._is_looked_at() else _number_in(self._file)
-            if owner == os.getpid() and not self._is_ours():
-                owner = 0  # we had it, and a process that was forked just now has it for a moment more
             if owner or time.monotonic() >= deadline:
                 self.release()
                 raise ExperimentLockedError(
@@ -91,12 +89,6 @@ class ExperimentLock:
         except OSError:
             return False
         return True
-
-    def _is_ours(self) -> bool:
-        """Whether another lock of this process is on the same file."""
-        file = self._file
-        assert file is not None
-        return any(os.path.sameopenfile(fd, file) for fd in _held)
 
     def _is_named(self) -> bool:
         """The file that is locked is the one that others will lock."""
