@@ -2,6 +2,7 @@
 # make test      set up .venv and run the tests; test-all adds the slow ones
 # make test-ax   the adapter to Ax, in an environment of its own: some gigabytes, because Ax brings PyTorch
 # make bench     timings of the core and the rooms; peers: the same work beside other tuners
+# make fuzz      what reads bytes of others under atheris, a minute for each target (ARGS=... for libFuzzer)
 # make lint      ruff, mypy --strict, and the stub of the compiled core against the core itself
 # make debug     the core with bounds checks, C assertions and allocation counters, and its tests
 # make clean     remove everything that was built (not .venv-peers, not results)
@@ -11,7 +12,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: tune test test-all test-ax bench peers lint debug clean
+.PHONY: tune test test-all test-ax fuzz bench peers lint debug clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -42,6 +43,11 @@ test-all: $(VENV)/.test $(VENV)/.nevergrad
 
 test-ax: $(VENV)/.ax
 	$(VENV)/ax/bin/python -m pytest -q -m ax tests/search/test_ax_search.py $(ARGS)
+
+fuzz: $(VENV)/.test
+	$(PIP) install -e '.[fuzz]'
+	for target in journal database ring cuda cpuset; do \
+		(cd $(VENV) && bin/python ../tests/fuzz/fuzz_readers.py $$target -max_total_time=60 $(ARGS)); done
 
 bench: $(VENV)/.test
 	$(PY) -m pytest benchmarks --benchmark-only --benchmark-autosave --benchmark-columns=min,median,rounds $(ARGS)

@@ -34,3 +34,4 @@ include "_core/tpe.pxi"        # Tpe: suggestions from densities of good and of 
 include "_core/reporter.pxi"   # Reporter: what report() writes, and the decision it brings back
 include "_core/bits.pxi"       # BitTree: a set of trials that knows its next one at once
 include "_core/table.pxi"      # TrialTable: trials as rows, folded from records
+include "_core/foreign.pxi"    # frames of SQLite's log, trials that records announce: for readers of any file

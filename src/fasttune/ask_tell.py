@@ -11,7 +11,7 @@ from fasttune import _core
 from fasttune.executors.manual import ManualExecutor
 from fasttune.loop import TuneLoop
 from fasttune.search.base import Suggestion
-from fasttune.storage.sqlite import SqliteReader
+from fasttune.storage.reader import SqliteReader
 
 if TYPE_CHECKING:
     from fasttune.analysis import ExperimentAnalysis
@@ -39,6 +39,7 @@ def open_experiment(
     resume: bool | str | None = "AUTO",
     seed: int | None = None,
     durability: str = "process",
+    trust: bool = False,
 ) -> OpenExperiment:
     """An experiment in which you run the trials: ``ask`` for one, ``report`` on it, ``tell`` how it ended.
 
@@ -49,6 +50,7 @@ def open_experiment(
         config: the search space.
         num_samples: how many trials there are at most; -1: no end.
         resume: "AUTO" goes on with the experiment of that name if there is one, None begins a new one.
+        trust: go on in a folder whose files belong to another user.
         durability: "process": what was told survives the death of this process; "full": a power cut, too.
 
     The other arguments are those of ``tune.run``.
@@ -78,6 +80,7 @@ def open_experiment(
         executor="inline",
         seed=seed,
         durability=durability,
+        trust=trust,
     )
     return OpenExperiment(resolve([experiment], call))
 

@@ -6,11 +6,13 @@ A checkpoint is never half there: directories are written in a place of their ow
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
 from fasttune.folder import WRITING as WRITING
+from fasttune.plain_files import check_owner, is_own_path, may_write_below, plain_opener
 
 METADATA_FILE = ".metadata.json"
 DICT_FILE = "_dict_checkpoint.pkl"  # in a directory: what from_dict, from_bytes or save_checkpoint() was given
@@ -19,6 +21,7 @@ STATE_FILE = ".trainable.json"  # in a directory: iteration and totals of a clas
 LARGEST_HELD = 1 << 16  # bytes of a checkpoint that is passed on in memory; a larger one becomes a directory
 
 _MEMORY = "memory:"
+_MEMORY_NAME = re.compile(r"memory:[0-9]{1,10}/[0-9]{1,20}")
 _HEAD = 4  # bytes that give the length of the notes
 
 
@@ -40,10 +43,11 @@ class Checkpoint:
     are equal when they name the same directory, or hold the same bytes.
     """
 
-    __slots__ = ("_held", "_home", "_path")
+    __slots__ = ("_held", "_home", "_origin", "_path")
 
     _path: str | None
     _held: bytes | Callable[[], bytes] | None  # notes and contents, see ``pack``; or what brings them
+    _origin: str | None  # the file that it was read from, if whose that is matters to who unpickles it
     _home: str | None  # where it is written if its path is asked for; None: in a new temporary directory
 
     def __init__(self, path: str | os.PathLike[str], filesystem: None = None) -> None:
@@ -58,6 +62,7 @@ class Checkpoint:
             )
         self._path = os.path.abspath(text)
         self._held = self._home = None
+        self._origin = os.path.join(self._path, DICT_FILE)
 
     # ---- making one
 
@@ -81,9 +86,20 @@ class Checkpoint:
         return cls._holding(pack(bytes(data)))
 
     @classmethod
-    def _holding(cls, held: bytes | Callable[[], bytes], home: str | None = None) -> Checkpoint:
+    def _holding(
+        cls, held: bytes | Callable[[], bytes], home: str | None = None, origin: str | None = None
+    ) -> Checkpoint:
         self = object.__new__(cls)
-        self._path, self._held, self._home = None, held, home
+        self._path, self._held, self._home, self._origin = None, held, home, origin
+        return self
+
+    @classmethod
+    def _of_a_run(cls, saved: str | bytes) -> Checkpoint:
+        """What a run gives to its trial: whose it is was looked at before it went on."""
+        if isinstance(saved, bytes):
+            return cls._holding(saved)
+        self = cls(saved)
+        self._origin = None
         return self
 
     # ---- what is in it
@@ -98,7 +114,7 @@ class Checkpoint:
         if self._held is not None:
             return unpack(self.held())[1]
         try:
-            with open(os.path.join(self.path, DICT_FILE), "rb") as file:
+            with open(os.path.join(self.path, DICT_FILE), "rb", opener=plain_opener) as file:
                 return file.read()
         except FileNotFoundError:
             self._check_exists()
@@ -107,10 +123,17 @@ class Checkpoint:
                 "read the files, with as_directory()"
             ) from None
 
-    def to_dict(self) -> dict[str, Any]:
-        """An equal dict of your own. Unpickles: only for checkpoints whose origin you trust."""
+    def to_dict(self, *, trust: bool = False) -> dict[str, Any]:
+        """An equal dict of your own. Unpickles, which can run any code: only for checkpoints whose origin you trust.
+
+        One whose file (``_dict_checkpoint.pkl`` of a directory, the ``experiment.db`` of one in memory) belongs to another
+        user is a ForeignFileError, unless ``trust`` is true.
+        """
         import pickle
 
+        if self._origin is not None and not trust:
+            with suppress(FileNotFoundError):
+                check_owner(self._origin, os.stat(self._origin), "unpickled")
         try:
             data = pickle.loads(self.to_bytes())
         except (pickle.UnpicklingError, EOFError) as error:
@@ -135,7 +158,7 @@ class Checkpoint:
         else to a new temporary directory, which stays."""
         if self._path is not None:
             return self._path
-        if self._home is None:
+        if self._home is None or (self._origin is not None and not may_write_below(self._home, self._origin)):
             self._home = self.to_directory()
         elif not os.path.isdir(self._home):
             os.makedirs(os.path.dirname(self._home), exist_ok=True)
@@ -237,7 +260,7 @@ class Checkpoint:
     def __reduce__(self) -> tuple[Any, ...]:
         if self._path is not None:
             return Checkpoint, (self._path,)
-        return Checkpoint._holding, (self.held(), self._home)
+        return Checkpoint._holding, (self.held(), self._home, self._origin)
 
     def _check_exists(self) -> None:
         if self._path is not None and not os.path.isdir(self._path):
@@ -322,6 +345,13 @@ def step_of(place: int) -> int:
     return place & 0xFFFFFFFF
 
 
+def is_checkpoint_name(name: object) -> bool:
+    """Whether a journal may call a checkpoint so: a directory of the experiment's, or a name in memory."""
+    if isinstance(name, str) and name.startswith(_MEMORY):
+        return _MEMORY_NAME.fullmatch(name) is not None
+    return is_own_path(name)
+
+
 # ---- directories that are whole or not there ---------------------------------------------------------------
 
 
@@ -364,7 +394,7 @@ def copy_whole(source: str, target: str, staging: str | None = None) -> None:
 
 def rename_over(unfinished: str, target: str) -> None:
     """Rename a directory into place. An old one is moved aside first: directories cannot be swapped."""
-    if os.path.isdir(target):
+    if os.path.lexists(target):
         old = unfinished + ".old"
         _remove(old)
         os.rename(target, old)
@@ -393,7 +423,9 @@ def flush_directory(path: str, above: str) -> None:
 
 
 def _remove(path: str) -> None:
-    if os.path.isdir(path):
+    if os.path.islink(path) or os.path.isfile(path):
+        os.unlink(path)
+    elif os.path.isdir(path):
         import shutil
 
         shutil.rmtree(path)
@@ -408,7 +440,8 @@ def _leave(step: Callable[[str], object], path: str) -> None:
 
 
 def remove_unfinished(folder: str) -> None:
-    """Delete what killed processes left of checkpoints that they were writing, or deleting, in this experiment."""
+    """Delete what killed processes left of checkpoints that they were writing, or deleting, in this experiment. A link
+    of that name is not followed."""
     import shutil
 
     shutil.rmtree(os.path.join(folder, WRITING), ignore_errors=True)

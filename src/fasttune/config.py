@@ -187,6 +187,8 @@ class ResumeConfig(_ShowsChanges):
             except ValueError:
                 known = ", ".join(repr(one.value) for one in ResumeType)
                 raise ValueError(f"ResumeConfig({name}=...) must be one of {known}, got {value!r}") from None
+        if not isinstance(self.new_space, bool):
+            raise TypeError(f"ResumeConfig(new_space=...) must be True or False, got {self.new_space!r}")
 
 
 @dataclass(repr=False)
@@ -576,6 +578,7 @@ class RunSpec:
     max_concurrent: int | None = None
     max_suspended: int = MAX_SUSPENDED
     durability: str = DURABILITIES[0]
+    trust: bool = False  # go on in a folder whose files belong to somebody else
     executor: str = EXECUTORS[0]
     gpus: list[int | str] | None = None
     callbacks: list[Callback] = field(default_factory=list)

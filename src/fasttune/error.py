@@ -6,6 +6,7 @@
         WorkerDiedError           the process of a trial died (signal, exit, out of memory)
       ExperimentLockedError       another live process is writing this experiment
       JournalError                an experiment file cannot be read; says where it is damaged
+        ForeignFileError          a file belongs to another user, or is a link: it is not written to, nor unpickled
       JournalLockedError          another process holds the database of this experiment, and a Ctrl-C ended the wait
       FolderGoneError             the folder of a running experiment was removed, replaced or made read-only
       ResumeError                 a run cannot go on with an earlier one as it was asked (also a ValueError)
@@ -57,6 +58,10 @@ class JournalLockedError(TuneError):
 
 class FolderGoneError(TuneError):
     """The folder of an experiment was removed, replaced by another one or made read-only while it ran."""
+
+
+class ForeignFileError(JournalError):
+    """A file of an experiment's folder is not followed, written or unpickled: it is a link, or another user's."""
 
 
 class ResumeError(TuneError, ValueError):

@@ -14,15 +14,17 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from zlib import crc32
 
 from fasttune import _core
-from fasttune.checkpoint import Checkpoint, memory_key, memory_name
+from fasttune.checkpoint import DICT_FILE, Checkpoint, memory_key, memory_name
 from fasttune.error import JournalError, TuneError
 from fasttune.folder import is_ours, is_plain
 from fasttune.going_on import asked_of, latest
 from fasttune.hook_times import UNTIMED
 from fasttune.identity import is_json
 from fasttune.orders import Orders, Shelf
+from fasttune.plain_files import check_owner
 from fasttune.records import CONFIGS_HEAD, FORMAT, ExperimentRecords, Unfit, first_meta, later_metas
 from fasttune.result import flatten, number
 from fasttune.retention import Retention
@@ -32,8 +34,8 @@ from fasttune.search.base import Searcher
 from fasttune.search.basic_variant import BasicVariantGenerator
 from fasttune.search.variants import Variants
 from fasttune.space import derive_seed, unflatten_dict
-from fasttune.storage.recovery import read_rings, writer_of
-from fasttune.storage.sqlite import SqliteReader, SqliteStorage
+from fasttune.storage.reader import SqliteReader
+from fasttune.storage.recovery import copied_rings, left_in, writer_of
 from fasttune.trial import Trial, allowed_folder_name
 
 if TYPE_CHECKING:
@@ -197,7 +199,8 @@ class ExperimentState(ExperimentRecords):
         """Configs by number. Those of the space that is this run's hold the objects in it, of earlier ones their texts."""
         if self.sessions != self.space_since or not told:
             return super()._variants_of(told)
-        points = self._generator().points_to_evaluate if self.searcher is None else None
+        # a journal of an earlier version is not compared by its points: then those that it tells
+        points = self._generator().points_to_evaluate or None if self.searcher is None else None
         return [
             Variants.from_meta({**one, "num_samples": asked.num_samples}, asked.space, points)
             for one, asked in zip(told, self.spec.trainables, strict=True)
@@ -255,6 +258,14 @@ class ExperimentState(ExperimentRecords):
         if self.chooses or "on_trial_start" in self.hooks:
             watch |= STARTS
         return watch
+
+    def contents(self, path: str) -> str | bytes:
+        found = super().contents(path)
+        if isinstance(found, str) and not self.spec.trust:
+            for one in (found, os.path.join(found, DICT_FILE)):
+                with suppress(FileNotFoundError):
+                    check_owner(one, os.lstat(one), "unpickled")
+        return found
 
     # -- what the loop asks -------------------------------------------------------------------------------------------
 
@@ -911,7 +922,10 @@ class ExperimentState(ExperimentRecords):
         positions: dict[int, int] = {}
         for source, position, data in entries:
             positions[source] = position
-            for event in self.fold_found(source, data, self.watch | ENDS)[0]:
+            events, fits = self.fold_found(source, data, self.watch | ENDS)
+            if fits is not data:
+                self._fitting[source, position, crc32(data)] = fits
+            for event in events:
                 self._replay(event)
         for event in self.take_leftovers(left(positions), positions, self.watch | ENDS):
             self._replay(event)
@@ -1056,26 +1070,20 @@ class ExperimentState(ExperimentRecords):
 
     @classmethod
     def load(cls, path: str) -> ExperimentRecords:
-        """The experiment in a folder, as it is on disk: its journal, and what is in rings and not in the journal yet. Writes
-        nothing.
+        """The experiment in a folder, as it is on disk at this moment: its journal, and what is in rings and not in the
+        journal yet. Writes nothing.
 
         Raises JournalError when there is none.
         """
         path = os.path.abspath(os.path.expanduser(os.fspath(path)))
-        storage = SqliteStorage(path, create=False)
-        try:
-            written = writer_of(path) is not None  # what it writes between two of our looks does not fit; it will at the next one
-
-            def left_in_rings(positions: dict[int, int]) -> list[Entry]:
-                return read_rings(path, positions, quiet=written)
-
-            records = ExperimentRecords.read(storage, path, left_in_rings)
-            if not written:
-                warn_of_unfit(path, records.take_unfit())
-            records.storage = SqliteReader(path)
-            return records
-        finally:
-            storage.close()
+        copies = copied_rings(path)  # before the journal: what leaves them meanwhile is in it
+        written = writer_of(path) is not None  # what it writes between two of our looks does not fit; it will at the next one
+        records = ExperimentRecords.read(
+            SqliteReader(path, fixed=True), path, lambda positions: left_in(path, copies, positions, quiet=written)
+        )
+        if not written:
+            warn_of_unfit(path, records.take_unfit())
+        return records
 
 
 def warn_of_unfit(path: str, unfit: list[Unfit], kept: str = "") -> None:

@@ -18,7 +18,7 @@ from fasttune import _core
 from fasttune.callback import CallbackList
 from fasttune.checkpoint import Checkpoint, memory_key, memory_name, remove_unfinished
 from fasttune.echo import Echo
-from fasttune.error import FolderGoneError, JournalError, JournalLockedError, TuneError
+from fasttune.error import FolderGoneError, ForeignFileError, JournalError, JournalLockedError, TuneError
 from fasttune.executors.base import Death, Executor, Job, Program, ProgramTrainable
 from fasttune.executors.host import failure_text
 from fasttune.experiment import (
@@ -38,13 +38,15 @@ from fasttune.folder import is_of_the_run, is_plain
 from fasttune.going_on import check, session_record
 from fasttune.hook_times import HookTimes
 from fasttune.machine import detect
+from fasttune.plain_files import check_before_writing
 from fasttune.resources import Supply, check_possible, resolve_resources, trial_environ
 from fasttune.result import AUTO_RESULT_KEYS
 from fasttune.retention import delete
 from fasttune.rule import NO_RULE
 from fasttune.storage.memory import MemoryStorage
+from fasttune.storage.reader import SqliteReader
 from fasttune.storage.recovery import ExperimentLock, read_rings, recover_rings, remove_rings, ring_sources
-from fasttune.storage.sqlite import SqliteReader, SqliteStorage, who_writes
+from fasttune.storage.sqlite import SqliteStorage, who_writes
 from fasttune.trainable import call_form, counted_in
 
 if TYPE_CHECKING:
@@ -309,7 +311,10 @@ class TuneLoop:
     def _take_lock(self) -> ExperimentLock:
         """The one that was taken when it was decided what the folder holds, or a new one."""
         lock = self.spec.lock
-        return lock if lock is not None and lock.held else ExperimentLock(self.spec.path)
+        if lock is not None and lock.held:
+            return lock
+        check_before_writing(self.spec.path, self.spec.trust)
+        return ExperimentLock(self.spec.path)
 
     def _open_storage(self) -> SqliteStorage:
         return SqliteStorage(self.spec.path, durable=self.spec.durability == "full", while_locked=self._while_locked)
@@ -594,7 +599,7 @@ class TuneLoop:
         spec = self.spec
         try:
             checkpoint = None if start.checkpoint is None else state.contents(start.checkpoint)
-        except FileNotFoundError as error:  # another attempt goes on from the one before it
+        except (FileNotFoundError, ForeignFileError) as error:  # another attempt goes on from the one before it
             state.unlist(start.trial, start.checkpoint or "")
             state.fail(start.trial, f"trial {state.trial_id(start.trial)} cannot go on: {error}")
             return None
@@ -802,7 +807,7 @@ class TuneLoop:
             executor.close()
 
     def _write_table(self) -> None:
-        """The SQL table for people; if it would take longer than the run was worth, the first reader makes it."""
+        """The SQL table for people; if it would take longer than the run was worth, ``fasttune table`` makes it."""
         if not hasattr(self, "state") or len(self.state) * 4e-6 > TABLE_SHARE * (time.monotonic() - self._began):
             return
         try:

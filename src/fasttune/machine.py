@@ -16,6 +16,8 @@ from typing import Any
 
 from fasttune.cgroups import folders, read
 
+MOST_CPUS = 1 << 16  # no system counts further
+
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
@@ -105,16 +107,16 @@ def _detect_memory(root: str) -> int:
     sizes = [_installed_memory(root)]
     for controller, name in (("", "memory.max"), ("memory", "memory.limit_in_bytes")):
         for folder in folders(root, controller):
-            text = read(folder, name)
-            if text.isdecimal():
-                sizes.append(int(text))
+            size = _number(read(folder, name))
+            if size is not None:
+                sizes.append(size)
     return min(sizes)
 
 
 def _installed_memory(root: str) -> int:
     for line in read(root, "proc/meminfo").splitlines():
-        if line.startswith("MemTotal:"):
-            return int(line.split()[1]) * 1024
+        if line.startswith("MemTotal:") and (kilobytes := _number(line[9:].removesuffix("kB").strip())) is not None:
+            return kilobytes * 1024
     import psutil  # type: ignore[import-untyped]
 
     return int(psutil.virtual_memory().total)
@@ -128,8 +130,8 @@ def _cgroup_quota(root: str) -> float | None:
     for folder in folders(root, "cpu"):
         quotas.append([read(folder, "cpu.cfs_quota_us"), read(folder, "cpu.cfs_period_us")])
     # "max" and -1 mean no quota
-    limits = [int(q[0]) / int(q[1]) for q in quotas if len(q) == 2 and q[0].isdecimal() and q[1].isdecimal()]
-    return min((limit for limit in limits if limit > 0), default=None)
+    pairs = [(_number(q[0]), _number(q[1])) for q in quotas if len(q) == 2]
+    return min((quota / period for quota, period in pairs if quota and period), default=None)
 
 
 def _cgroup_cpuset(root: str) -> set[int]:
@@ -150,11 +152,17 @@ def _cpu_list(text: str) -> set[int]:
     """The ids in "0-3,8"; empty if it is written in another way."""
     cpus: set[int] = set()
     for part in text.split(",") if text else ():
-        first, dash, last = part.partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()):
+        begin, dash, end = part.partition("-")
+        first, last = _number(begin), _number(end if dash else begin)
+        if first is None or last is None or last >= MOST_CPUS:
             return set()
-        cpus.update(range(int(first), int(last or first) + 1))
+        cpus.update(range(first, last + 1))
     return cpus
+
+
+def _number(text: str) -> int | None:
+    """A number of at most 18 digits, as the system writes them; None for everything else."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else None
 
 
 # ------------------------------------------------------------------------------------------------------ GPUs
@@ -267,7 +275,7 @@ def visible_gpus(all_gpus: Sequence[Gpu], value: str | None) -> tuple[Gpu, ...]:
 
 def _gpu_named(gpus: Sequence[Gpu], entry: str) -> Gpu | None:
     if entry.isdecimal():
-        fitting = [gpu for gpu in gpus if gpu.index == int(entry)]
+        fitting = [gpu for gpu in gpus if gpu.index == _number(entry)]
     else:
         fitting = [gpu for gpu in gpus if entry.startswith("GPU-") and gpu.uuid.startswith(entry)]
     return fitting[0] if len(fitting) == 1 else None

@@ -13,11 +13,28 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from struct import Struct
+from struct import error as StructError
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from zlib import crc32
 
 from fasttune import _core
 from fasttune.checkpoint import Checkpoint, memory_key, memory_name, step_of
 from fasttune.error import IllegalTransitionError, JournalError, TrialFailedError
+from fasttune.folder import JOURNAL
+from fasttune.plain_files import lies_in
+from fasttune.record_checks import (
+    WRONG,
+    change,
+    check_announced,
+    check_asked,
+    check_meta,
+    checkpoint_name,
+    extras,
+    naming,
+    parsed,
+    suggestion,
+    variants_of,
+)
 from fasttune.result import (
     ReportBlock,
     flatten,
@@ -29,11 +46,11 @@ from fasttune.result import (
     results_of,
 )
 from fasttune.search.plan import tag_name, tag_value
-from fasttune.search.variants import Variants
 from fasttune.trial import Trial, TrialFailure, Trials, folder_name
 
 if TYPE_CHECKING:
     from fasttune.resources import PlacementGroupFactory
+    from fasttune.search.variants import Variants
     from fasttune.storage.base import Entry, Storage
 
 FORMAT = 1
@@ -126,6 +143,7 @@ class ExperimentRecords:
         self._blocks: tuple[int, list[ReportBlock]] | None = None
         self.unfit: list[Unfit] = []
         self._journal_ends: dict[int, int] = {}  # positions of the sources behind which they were left
+        self._fitting: dict[tuple[int, int, int], Any] = {}  # what fits of stored entries that do not fit as a whole
         self.leftovers: list[Entry] = []  # what is still in rings: it was folded, and the journal does not have it
         self.interrupted = False
         self.rereads = True  # configs come from the journal: what functions of the space gave is taken from there
@@ -153,9 +171,19 @@ class ExperimentRecords:
 
         ``recovered``: they come from a ring whose journal may have lost its end.
         """
+        waiting = self.table.pending
+        for trial, n, size in _core.announced(data):
+            check_announced(trial, n, size, self.variants, waiting)
+            waiting += n
         unfit: list[tuple[int, int, int, str]] = []
         events = self.table.apply(data, source, watch | TOLD, unfit, recovered)
-        self._note(events)
+        for event in events:
+            try:
+                self._note([event])
+            except JournalError as error:  # what is not known of a trial but its config, it can be shown without
+                if event[0] in (_core.KIND_CONFIGS, _core.KIND_CONFIG):
+                    raise
+                self.unfit.append(Unfit(source, event[1], str(error), b""))
         if not unfit:
             return events, data
         kept, behind = [], 0
@@ -178,11 +206,16 @@ class ExperimentRecords:
 
     def _note_configs(self, event: tuple[Any, ...]) -> None:
         _, first, _, n, _, payload = event
-        experiment, local = CONFIGS_HEAD.unpack_from(payload)
-        variants = self.variants[experiment]
-        variants.cover(local + n)
-        if self.rereads:
-            variants.remember(payload[CONFIGS_HEAD.size :], local, n)
+        try:
+            experiment, local = CONFIGS_HEAD.unpack_from(payload)
+            variants = self.variants[experiment]
+            variants.cover(local + n)
+            if self.rereads:
+                variants.remember(payload[CONFIGS_HEAD.size :], local, n)
+        except (*WRONG, StructError) as error:
+            raise JournalError(
+                f"the configs of trials {first} to {first + n - 1} cannot be read: {type(error).__name__}: {error}"
+            ) from error
         self._chunks.append(Chunk(first, n, experiment, local, payload[CONFIGS_HEAD.size :], variants))
         self._chunk_firsts.append(first)
 
@@ -191,21 +224,20 @@ class ExperimentRecords:
         told = read_session(event[5])
         self.sessions += 1
         if told.get("new_space"):
-            try:
-                self.variants = self._variants_of(told["variants"])
-            except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-                raise JournalError(f"the search space of a later session cannot be read: {error!r:.200}") from error
+            self.variants = self._variants_of(told["variants"])
             self.space_from = len(self)
 
     def _variants_of(self, told: list[Any]) -> list[Any]:
         """The configs of a space by number, as the journal tells the space."""
-        return [Variants.from_meta(one) for one in told]
+        return variants_of(told, self.path)
 
     def _note_config(self, event: tuple[Any, ...]) -> None:
-        self._suggested[event[1]] = json.loads(event[5])
+        self._suggested[event[1]] = suggestion(event[5], event[1], len(self.meta["trainables"]))
 
     def _note_told(self, event: tuple[Any, ...]) -> None:
-        self._told[event[1]] = json.loads(event[5].rstrip(b"\0"))
+        if not 0 <= event[1] < len(self):
+            raise JournalError(f"something is told of trial {event[1]}, and there are {len(self)}")
+        self._told[event[1]] = naming(event[5], event[1])
 
     def _note_error(self, event: tuple[Any, ...]) -> None:
         self._errors[event[1]] = event[5]
@@ -220,6 +252,8 @@ class ExperimentRecords:
             if self._stored is not None and (trial, path) not in self._stored:
                 return
             path = memory_name(trial, path)
+        else:
+            checkpoint_name(path, trial)
         kept = self._checkpoints.setdefault(trial, [])
         if kept and step <= kept[-1][0] and (step, path) in kept:  # another attempt, at the same place
             kept.remove((step, path))
@@ -237,7 +271,7 @@ class ExperimentRecords:
 
     def _note_changed(self, event: tuple[Any, ...]) -> None:
         _, trial, _, step, time, text = event
-        told = json.loads(text)
+        told = change(text, trial, len(self))
         before = self.config(trial)
         reported_at = self.table.reported(trial)[2]
         if self._before_change.get(trial, (math.nan,))[0] != reported_at:
@@ -284,7 +318,9 @@ class ExperimentRecords:
         positions: dict[int, int] = {}
         for source, position, data in entries:
             positions[source] = position
-            records.fold_found(source, data)
+            _, fits = records.fold_found(source, data)
+            if fits is not data:
+                records._fitting[source, position, crc32(data)] = fits
         for _ in records.take_leftovers(left_in_rings(positions), positions):
             pass
         return records
@@ -422,7 +458,7 @@ class ExperimentRecords:
             else:
                 found[key] = value != 0.0 if kind == 98 else value  # "b"
         if extra is not None:
-            found.update(json.loads(extra))
+            found.update(extras(extra))
         return found
 
     def result_of(
@@ -567,7 +603,7 @@ class ExperimentRecords:
         """Whether what is called so is there: a directory (relative to the experiment's or not) or one in memory."""
         key = memory_key(path)
         if key is None:
-            return os.path.isdir(os.path.join(self.path, path))
+            return self._is_directory(os.path.join(self.path, path))
         if path in self.unsaved or self._stored is not None:
             return path in self.unsaved or key in (self._stored or ())
         return self.storage is not None and self.storage.checkpoint(*key) is not None
@@ -579,15 +615,26 @@ class ExperimentRecords:
             return self.absolute(path)
         step, attempt = step_of(key[1]), key[1] >> 32
         home = os.path.join(self.path, self.trial_dirname(key[0]), f"saved_{step:06d}" + (f"_{attempt}" if attempt else ""))
-        return Checkpoint._holding(self.unsaved.get(path) or partial(self.held_checkpoint, path), home)
+        return Checkpoint._holding(self.unsaved.get(path) or partial(self.held_checkpoint, path), home, self._origin())
+
+    def _origin(self) -> str | None:
+        """The file that stored checkpoints are read from; None for a run's own."""
+        return os.path.join(self.path, JOURNAL) if self.rereads and self.storage is not None else None
 
     def contents(self, path: str) -> str | bytes:
         """What a trial is to go on from: the directory, or the bytes of a checkpoint in memory. FileNotFoundError."""
         if memory_key(path):
             return self.held_checkpoint(path)
-        if not os.path.isdir(path):
+        if not self._is_directory(path):
             raise FileNotFoundError(f"the checkpoint {path} is not there any more; was it deleted by hand?")
         return path
+
+    def _is_directory(self, path: str) -> bool:
+        """Whether a directory is there. One of the experiment's that a link leads to is none of its own."""
+        if not os.path.isdir(path):
+            return False
+        own = path.startswith(self.path + os.sep)  # else it is what the user said trials start from
+        return not own or (not os.path.islink(path) and lies_in(path, self.path))
 
     def held_checkpoint(self, name: str) -> bytes:
         """A checkpoint in memory by its name. FileNotFoundError when it is not kept any more."""
@@ -652,6 +699,8 @@ class ExperimentRecords:
         positions: dict[int, int] = {}
         for source, position, data in self.storage.read() if self.storage is not None else ():
             positions[source] = position
+            if self._fitting:
+                data = self._fitting.get((source, position, crc32(data)), data)
             yield source, position, data
         for source, position, data in self.leftovers:
             if positions.get(source, 0) == self._journal_ends.get(source, 0):  # else somebody has taken them over since
@@ -693,18 +742,24 @@ def as_blocks(columns: _core.ReportColumns) -> list[ReportBlock]:
     """ReportBlocks of compiled columns, the JSON of each extra parsed and flattened."""
     return [
         ReportBlock(
-            keys, kinds, trial, step, time, values, {row: flatten(json.loads(text)) for row, text in extras.items()}
+            keys, kinds, trial, step, time, values, {row: flatten(extras(text)) for row, text in texts.items()}
         )
-        for keys, kinds, trial, step, time, values, extras in columns.blocks()
+        for keys, kinds, trial, step, time, values, texts in columns.blocks()
     ]
 
 
 def first_meta(entries: Iterator[tuple[int, int, bytes]], path: str) -> dict[str, Any]:
     """The record that a journal begins with."""
     for _, _, data in entries:
-        for kind, _, _, _, _, _, payload in _core.decode(data):
+        try:
+            decoded = _core.decode(data)
+        except ValueError as error:
+            raise JournalError(f"the journal of {path!r} cannot be read: {error}") from error
+        for kind, _, _, _, _, _, payload in decoded:
             if kind == _core.KIND_META:
-                meta: dict[str, Any] = json.loads(payload.rstrip(b"\0"))
+                meta = parsed(payload.rstrip(b"\0"), f"the description of the experiment at {path!r}")
+                if meta.get("format") == FORMAT:  # another one is refused by name
+                    check_meta(meta, path)
                 return meta
     raise JournalError(f"the journal of {path!r} is empty: the run was killed before it began")
 
@@ -727,6 +782,7 @@ def read_session(payload: str | bytes) -> dict[str, Any]:
         told = json.loads(payload)
         typed = isinstance(told, dict) and isinstance(told.get("asked"), dict)
         if typed and isinstance(told.get("variants"), list if told.get("new_space") else list | None):
+            check_asked(told["asked"], "a record of a later session")
             return dict(told)
     except (ValueError, RecursionError):
         pass

@@ -29,6 +29,7 @@ from .config import (
 )
 from .error import TuneError
 from .folder import JOURNAL as JOURNAL
+from .plain_files import check_before_writing
 
 if TYPE_CHECKING:
     from .callback import Callback
@@ -56,6 +57,7 @@ class Call:
     max_concurrent: int | None = None
     max_suspended: int | None = None
     durability: str = "process"
+    trust: bool = False
     fail_fast: Any = False
     resume: object = None
     resume_config: ResumeConfig | None = None
@@ -87,6 +89,7 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
     failure = FailureConfig(first.max_failures, call.fail_fast)
     executor = check_executor(call.executor)
     durability = check_durability(call.durability)
+    trust = check_trust(call.trust)
     verbose = resolve_verbose(call.verbose)
     max_suspended = check_max_suspended(call.max_suspended)
     trainables = [resolve_trainable(one) for one in experiments]
@@ -95,6 +98,7 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
     if place.resume is not None:
         claims.append(place.claim())  # under its lock: whether there is something to go on with
     earlier = claims[0].earlier if claims else None
+    metas = earlier_metas(earlier) if earlier is not None else []
     seed = resolve_seed(call.seed, earlier)
     stop = resolve_stop_rules(first)
     reporter = resolve_reporter(call.progress_reporter, metric, mode, call.verbose)
@@ -102,9 +106,9 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
     scheduler = resolve_scheduler(call.scheduler, metric, mode, first.public_spec)
     search_alg = call.search_alg
     if isinstance(search_alg, str) and search_alg.lower() == "auto":
-        search_alg = chosen_searcher(first, metric, scheduler, verbose)
+        search_alg = chosen_before(metas) or chosen_searcher(first, metric, scheduler, verbose)
     spaces = [scheduler.complete_space(one.space) for one in trainables]
-    search_seed = seed_of_search(seed, earlier, spaces)
+    search_seed = seed_of_search(seed, metas, spaces)
     if call.on_duplicate != "allow":
         search_alg = without_duplicates(search_alg, call.on_duplicate, experiments, search_seed)
         trainables[0] = replace(trainables[0], num_samples=total_of(search_alg, first))
@@ -133,6 +137,7 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
         max_concurrent=call.max_concurrent or own_limit(searcher),
         max_suspended=max_suspended,
         durability=durability,
+        trust=trust,
         executor=executor,
         gpus=None if call.gpus is None else list(call.gpus),
         callbacks=call.callbacks + result_lines(verbose),
@@ -149,27 +154,19 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
         raise_on_failed_trial=call.raise_on_failed_trial,
         public_spec=first.public_spec,
     )
-    if earlier is not None:
-        check_going_on(spec)
+    if metas:
+        from .going_on import check
+
+        check(metas, spec)  # before anything is written
     return spec
 
 
-def check_going_on(spec: RunSpec) -> None:
-    """Refuses what the experiment that is gone on with cannot be asked, before anything is written; the loop, which has
-    the lock, asks again."""
-    from .going_on import check
-
-    if metas := earlier_metas(spec.path):
-        check(metas, spec)
-
-
-def seed_of_search(seed: int, earlier: str | None, spaces: Sequence[Mapping[str, Any]]) -> int:
+def seed_of_search(seed: int, metas: list[dict[str, Any]], spaces: Sequence[Mapping[str, Any]]) -> int:
     """The seed of a searcher that is made here: in a later search space of the same experiment another one, or it would
     begin as it did before."""
     from .going_on import number_of_space
     from .space import derive_seed
 
-    metas = earlier_metas(earlier) if earlier is not None else []
     number = number_of_space(metas, spaces) if metas else 0
     return derive_seed(seed, number) if number else seed
 
@@ -178,7 +175,7 @@ def earlier_metas(folder: str) -> list[dict[str, Any]]:
     """What an experiment's journal says of its sessions; [] if the run ended before it wrote anything."""
     from .error import JournalError
     from .experiment import read_metas
-    from .storage.sqlite import SqliteReader
+    from .storage.reader import SqliteReader
 
     try:
         return read_metas(SqliteReader(folder), folder)
@@ -349,6 +346,17 @@ def check_searcher_wanted(searcher: object, scheduler: TrialScheduler) -> None:
         )
 
 
+def chosen_before(metas: list[dict[str, Any]]) -> str | None:
+    """The name of the searcher that the experiment which is gone on with was begun with: more samples do not change it."""
+    from .going_on import latest
+    from .search.auto import KINDS
+
+    found: Any = latest(metas)["searcher"] if metas else None
+    while isinstance(found, dict) and found["kind"] not in KINDS:
+        found = found["settings"].get("searcher")
+    return KINDS.get(found["kind"] if isinstance(found, dict) else found)
+
+
 def chosen_searcher(experiment: Experiment, metric: str | None, scheduler: TrialScheduler, verbose: int) -> str:
     """The name of the searcher that suits, and a line that says why."""
     from .schedulers import HyperBandForBOHB
@@ -509,6 +517,13 @@ def steering_metric(
     return None, None
 
 
+def check_trust(trust: object) -> bool:
+    """Whether files of other users may be gone on with."""
+    if not isinstance(trust, bool):
+        raise TypeError(f"trust must be True or False, got {trust!r}")
+    return trust
+
+
 def resolve_stop_rules(experiment: Experiment) -> StopRules:
     """The stop criteria of a run, the time budget among them."""
     from .stopper import resolve_stop
@@ -541,15 +556,12 @@ def earlier_seed(folder: str) -> int | None:
     """The seed in an experiment's journal; None if the run ended before it wrote anything."""
     from .error import JournalError
     from .experiment import read_meta
-    from .storage.sqlite import SqliteStorage
+    from .storage.reader import SqliteReader
 
-    storage = SqliteStorage(folder, create=False)
     try:
-        return int(read_meta(storage, folder)["seed"])
+        return int(read_meta(SqliteReader(folder), folder)["seed"])
     except JournalError:
         return None
-    finally:
-        storage.close()
 
 
 # -------- what people see
@@ -623,6 +635,7 @@ class Place(NamedTuple):
     dated: bool
     restored: str | None = None  # the folder itself, when it was named
     resume: ResumeConfig | None = None
+    trust: bool = False
 
     def claim(self) -> Claim:
         """Take the folder, made if it is a new one. ExperimentLockedError when another process is writing there what
@@ -630,9 +643,10 @@ class Place(NamedTuple):
         if self.restored is not None:
             from .storage.recovery import ExperimentLock
 
+            check_before_writing(self.restored, self.trust)
             return Claim(self.restored, ExperimentLock(self.restored), self.restored)
         if self.resume is not None:
-            return claim_to_go_on(self.root, self.name)
+            return claim_to_go_on(self.root, self.name, self.trust)
         return claim_folder(self.root, self.name, exclusive=self.dated)
 
 
@@ -657,7 +671,7 @@ class Claim(NamedTuple):
 def find_place(experiments: Sequence[Experiment], trainables: Sequence[TrainableSpec], call: Call) -> Place:
     """Where the run is to be stored, and whether it goes on with what is there. Makes nothing yet."""
     if call.restored_path is not None:
-        return Place("", "", False, call.restored_path, call.resume_config)
+        return Place("", "", False, call.restored_path, call.resume_config, call.trust)
     resume = call.resume_config or resolve_resume(call.resume)
     root = call.storage_path or experiments[0].storage_path or default_storage()
     given = call.name or next((one.name for one in experiments if one.name), None)
@@ -674,7 +688,7 @@ def find_place(experiments: Sequence[Experiment], trainables: Sequence[Trainable
             f"nothing to resume: there is no {JOURNAL} in {os.path.join(root, name)}. resume='AUTO' starts a "
             "new experiment in that case"
         )
-    return Place(root, name, False, None, resume)
+    return Place(root, name, False, None, resume, call.trust)
 
 
 def default_storage() -> str:
@@ -722,7 +736,7 @@ def claim_folder(root: str, name: str, *, exclusive: bool) -> Claim:
     raise TuneError(f"{os.path.join(root, name)} and a million numbered folders beside it are taken")
 
 
-def claim_to_go_on(root: str, name: str) -> Claim:
+def claim_to_go_on(root: str, name: str, trust: bool) -> Claim:
     """Takes the folder of the last experiment of that name, or the first one's to be. Of two processes that come at the
     same moment one gets the lock; the other one is refused, or finds what the first one has done."""
     from .storage.recovery import ExperimentLock
@@ -732,6 +746,7 @@ def claim_to_go_on(root: str, name: str) -> Claim:
         made = make_folders(folder)
         if not os.path.isdir(folder):
             raise NotADirectoryError(f"{folder} is to be the folder of an experiment, and is a file")
+        check_before_writing(folder, trust)
         try:
             lock = ExperimentLock(folder)
         except FileNotFoundError:

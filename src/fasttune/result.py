@@ -158,8 +158,8 @@ def make_result(
         "done": done,
         "training_iteration": step,
         "trial_id": trial_id,
-        "date": _date(int(time)),
-        "timestamp": int(time),
+        "date": _date(whole_second(time)),
+        "timestamp": whole_second(time),
         "time_this_iter_s": time - previous,
         "time_total_s": restored_time + elapsed,
         "pid": pid,
@@ -192,11 +192,19 @@ def make_flat_result(metrics: Mapping[str, Any], flat_config: Mapping[str, Any],
     return result
 
 
+def whole_second(time: float) -> int:
+    """The unix second of a time; 0 for what is none, in a journal that somebody has made up."""
+    return int(time) if 0.0 <= time < LATEST else 0
+
+
 def date_text(second: int) -> str:
     """Local date and time of a unix second as Ray Tune writes it: 2026-01-31_23-59-59."""
+    if not 0 <= second < LATEST:
+        second = 0
     return clock.strftime("%Y-%m-%d_%H-%M-%S", clock.localtime(second))
 
 
+LATEST = 253_402_300_800  # the unix second at which the year 10000 begins: no calendar of the system goes further
 _latest_date: tuple[int | None, str] = (None, "")
 
 

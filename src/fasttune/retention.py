@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -16,6 +17,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from fasttune.checkpoint import WRITING, memory_key
+from fasttune.plain_files import is_own_path
 
 if TYPE_CHECKING:
     from fasttune.config import CheckpointConfig
@@ -288,19 +290,28 @@ class Retention:
             del self._waits[owner], self._waits_for[owner]
 
 
-def delete(path: str, experiment: str | None = None) -> None:
+def delete(path: str, experiment: str) -> None:
     """Remove a checkpoint's directory. It is renamed first: what bears a checkpoint's name is whole.
 
-    With the experiment's folder it is moved to where unfinished things are, so that nothing stays if we are killed here.
+    It is moved to where the experiment's unfinished things are, so that nothing stays if we are killed here. Only what
+    really lies in a trial's folder of the experiment is touched: the path comes from the journal, and a folder on the
+    way may have become a link.
     """
     import shutil
 
     folder, name = os.path.split(path)
-    if experiment is None:
-        dropped = os.path.join(folder, f".dropped_{name}")
-    else:
-        dropped = os.path.join(experiment, WRITING, f"dropped_{os.path.basename(folder)}_{name}")
-        os.makedirs(os.path.dirname(dropped), exist_ok=True)
+    staging = os.path.join(experiment, WRITING)
+    if not is_own_path(os.path.relpath(path, experiment)) or os.path.islink(folder) or os.path.islink(staging):
+        warnings.warn(
+            f"the checkpoint {path} is not deleted: it is no directory of a trial in {experiment}",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return
+    dropped = os.path.join(staging, f"dropped_{os.path.basename(folder)}_{name}")
+    os.makedirs(staging, exist_ok=True)
     with suppress(OSError):  # it is gone already, or a killed run was just deleting it
         os.rename(path, dropped)
+    if os.path.islink(dropped):
+        os.unlink(dropped)
     shutil.rmtree(dropped, ignore_errors=True)

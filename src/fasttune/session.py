@@ -470,7 +470,7 @@ def get_checkpoint() -> Checkpoint | None:
     if context is None or context.checkpoint is None:
         return None
     saved = context.checkpoint
-    return Checkpoint._holding(saved) if isinstance(saved, bytes) else Checkpoint(saved)
+    return Checkpoint._of_a_run(saved)
 
 
 def _checkpoint_directory(context: TrialContext) -> str | None:

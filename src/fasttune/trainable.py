@@ -242,7 +242,7 @@ class Trainable:
             with open(dict_file, "rb") as file:
                 self.load_checkpoint(pickle.load(file))
         else:
-            self.load_checkpoint(os.path.join(directory, state.get("saved") or ""))
+            self.load_checkpoint(os.path.join(directory, _relative_in(state, directory)))
         self._set_counters(state)
 
     def save_held(self, scratch: str) -> bytes | None:
@@ -507,6 +507,14 @@ def _state_in(directory: str) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     return state
+
+
+def _relative_in(state: dict[str, Any], directory: str) -> str:
+    """Where in a checkpoint's directory the user's save had written, as its notes say. ValueError for another place."""
+    relative = state.get("saved") or ""
+    if not isinstance(relative, str) or os.path.isabs(relative) or os.pardir in relative.split(os.sep):
+        raise ValueError(f"the checkpoint {directory} says that its files are in {relative!r}, which is not in it")
+    return relative
 
 
 def is_trainable_class(trainable: Any) -> bool:

@@ -17,6 +17,7 @@ from weakref import WeakValueDictionary
 
 from fasttune.error import TrialFailedError
 from fasttune.folder import ERROR_TXT
+from fasttune.plain_files import plain_opener
 from fasttune.result import (
     DEBUG_KEYS,
     Metrics,
@@ -356,10 +357,10 @@ def allowed_folder_name(name: str) -> str:
 
 
 def _write_once(path: str, text: str) -> None:
-    with suppress(FileNotFoundError), open(path, encoding="utf-8") as file:
+    with suppress(FileNotFoundError), open(path, encoding="utf-8", opener=plain_opener) as file:
         if file.read() == text:
             return
-    with open(path, "w", encoding="utf-8") as file:
+    with open(path, "w", encoding="utf-8", opener=plain_opener) as file:
         file.write(text)
 
 

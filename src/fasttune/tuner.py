@@ -25,6 +25,7 @@ from .config import (
     TuneConfig,
     check_cluster_only,
     check_config,
+    check_durability,
     check_max_concurrent,
     check_metric_mode,
     one_storage_path,
@@ -32,6 +33,7 @@ from .config import (
 from .error import TrialFailedError, TuneError
 from .folder import TUNER_FILE, UNFINISHED
 from .nesting import begun
+from .plain_files import check_owner, plain_opener, write_whole
 from .resolve import (
     JOURNAL,
     Call,
@@ -121,6 +123,7 @@ def run(
     max_concurrent_trials: int | None = None,
     max_suspended: int | None = None,
     durability: str = "process",
+    trust: bool = False,
     executor: str | None = None,
     gpus: list[int | str] | None = None,
     seed: int | None = None,
@@ -152,6 +155,7 @@ def run(
         max_suspended: how many paused trials stay in memory where they are (default 1000). Beyond it, those that
             have a checkpoint of where they are, or can save one (classes), are put away and go on from it later; a
             function without one always stays.
+        trust: go on with an experiment whose files belong to another user. Going on unpickles what trials saved as dicts.
         durability: "process": a report that returned survives the death of every process. "full": it survives a power cut
             too; each one waits until the disk has it (a millisecond or so, many at a time).
         executor: "process" (trials run in worker processes) or "inline" (all of them in this process).
@@ -202,6 +206,7 @@ def run(
         max_concurrent=check_max_concurrent(max_concurrent_trials),
         max_suspended=max_suspended,
         durability=durability,
+        trust=trust,
         fail_fast=fail_fast,
         resume=resume,
         resume_config=resume_config,
@@ -284,6 +289,7 @@ class Tuner:
         self._run_config = _instance(run_config, RunConfig, "run_config")
         self._resume: ResumeConfig | None = None
         self._path: str | None = None
+        self._trust = False
         self._state: ExperimentRecords | None = None
         self.restore = self._no_restore  # type: ignore[method-assign]
         self._experiment()  # what is wrong with the settings is said here, not when fit() is called
@@ -328,6 +334,7 @@ class Tuner:
         *,
         tune_config: TuneConfig | None = None,
         run_config: RunConfig | None = None,
+        trust: bool = False,
         new_space: bool = False,
     ) -> Tuner:
         """A Tuner that goes on with the experiment at ``path``; finished trials are not run again.
@@ -335,8 +342,9 @@ class Tuner:
         The trainable must bear the same name, and ``param_space``, if given, be the same as before; with ``new_space``
         another one holds from the next trial on, and ``num_samples`` counts its trials alone.
         ``tune_config`` and ``run_config`` default to those of the first run, which are read from a pickle in
-        the experiment's folder: restore only experiments whose origin you trust. (Looking at results reads
-        no pickle.)
+        the experiment's folder, ``tuner.pkl``. Going on unpickles that, and what trials saved as dicts: restore only
+        experiments whose origin you trust. Files that belong to another user are refused, unless ``trust`` is true.
+        (Looking at results reads no pickle.)
         """
         check_cluster_only(storage_filesystem=storage_filesystem)
         folder = os.path.abspath(os.path.expanduser(os.fspath(path)))
@@ -346,7 +354,7 @@ class Tuner:
             raise ValueError(f"Tuner.restore({folder!r}) needs the trainable that the experiment ran")
         before: dict[str, Any] = {}
         if param_space is None or tune_config is None or run_config is None:
-            before = _read_tuner_file(folder)
+            before = _read_tuner_file(folder, trust)
         space = check_param_space(before["param_space"] if param_space is None else param_space)
         tune_config = tune_config or before["tune_config"]
         check_same_experiment(folder, name_of(trainable), space, tune_config.scheduler, new_space)
@@ -357,6 +365,7 @@ class Tuner:
             run_config=run_config or before["run_config"],
         )
         tuner._path = folder
+        tuner._trust = trust
         tuner._resume = replace(
             restore_config(resume_unfinished, resume_errored, restart_errored), new_space=bool(new_space)
         )
@@ -376,6 +385,7 @@ class Tuner:
     def _experiment(self) -> Experiment:
         run, tune = self._run_config, self._tune_config
         check_metric_mode(tune.metric, tune.mode)
+        check_durability(run.durability)
         checkpoint = run.checkpoint_config or CheckpointConfig()
         if checkpoint.checkpoint_at_end is None and isinstance(self._trainable, type):
             checkpoint = replace(checkpoint, checkpoint_at_end=True)
@@ -421,6 +431,7 @@ class Tuner:
             seed=run.seed,
             max_suspended=run.max_suspended,
             durability=run.durability,
+            trust=self._trust,
             raise_on_failed_trial=False,
         )
 
@@ -522,7 +533,7 @@ def check_same_experiment(
     from .experiment import read_metas
     from .going_on import check_space, latest
     from .schedulers import TrialScheduler
-    from .storage.sqlite import SqliteReader
+    from .storage.reader import SqliteReader
 
     asked = latest(read_metas(SqliteReader(folder), folder))
     ran = asked["trainables"][0]
@@ -538,17 +549,16 @@ def check_same_experiment(
 def _write_tuner_file(folder: str, kept: bytes | None) -> None:
     if kept is None:
         return
-    path = os.path.join(folder, TUNER_FILE)
-    with open(path + UNFINISHED, "wb") as file:
-        file.write(kept)
-    os.replace(path + UNFINISHED, path)
+    write_whole(os.path.join(folder, TUNER_FILE), kept, UNFINISHED)
 
 
-def _read_tuner_file(folder: str) -> dict[str, Any]:
+def _read_tuner_file(folder: str, trust: bool) -> dict[str, Any]:
     import pickle
 
     try:
-        with open(os.path.join(folder, TUNER_FILE), "rb") as file:
+        with open(os.path.join(folder, TUNER_FILE), "rb", opener=plain_opener) as file:
+            if not trust:
+                check_owner(file.name, os.fstat(file.fileno()), "unpickled")
             kept = pickle.load(file)
     except (OSError, pickle.UnpicklingError, EOFError, ImportError, AttributeError) as error:
         raise ValueError(

@@ -18,7 +18,7 @@ import pytest
 import fasttune
 from fasttune.experiment import ExperimentState
 from fasttune.records import ExperimentRecords
-from fasttune.storage.sqlite import SqliteReader
+from fasttune.storage.reader import SqliteReader
 
 SCRIPT = Path(__file__).with_name("crash_script.py")
 SOURCE = Path(fasttune.__file__).parents[1]

@@ -21,7 +21,7 @@ from laboratory import Lab, check_acks, numbers_of, wait_until
 
 import fasttune as tune
 from fasttune import loop
-from fasttune.error import FolderGoneError, JournalLockedError
+from fasttune.error import FolderGoneError, JournalError, JournalLockedError
 from fasttune.experiment import ExperimentState
 from fasttune.storage.sqlite import FILE_NAME, SqliteStorage
 
@@ -184,6 +184,36 @@ def test_an_experiment_that_has_begun_is_on_the_disk(lab: Lab, disk: Disk, execu
     assert ExperimentState.load(str(disk.image)).meta["metric"] == "loss"
 
 
+@pytest.mark.parametrize("left", ["nothing", "zeros", "no table"])
+def test_a_run_that_died_while_its_database_was_made_can_be_begun(tmp_path: Path, executor: str, left: str) -> None:
+    """Killed, or without power, before the first record: nobody had been told anything."""
+    folder = tmp_path / "e"
+    folder.mkdir()
+    if left == "no table":
+        connection = sqlite3.connect(folder / FILE_NAME)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.close()
+    else:
+        (folder / FILE_NAME).write_bytes(bytes(8192 if left == "zeros" else 0))
+    analysis = tune.run(
+        lambda config: {"loss": 1.0}, name="e", storage_path=tmp_path, num_samples=2, metric="loss", mode="min",
+        executor=executor, verbose=0, resume="AUTO",
+    )  # fmt: skip
+    assert analysis.experiment_path == str(folder)
+    assert [trial.status for trial in analysis.trials] == ["TERMINATED"] * 2
+
+
+def test_a_database_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "e").mkdir()
+    connection = sqlite3.connect(tmp_path / "e" / FILE_NAME)
+    connection.execute("CREATE TABLE mine (x)")
+    connection.close()
+    before = (tmp_path / "e" / FILE_NAME).read_bytes()
+    with pytest.raises(JournalError, match="not one of fasttune's"):
+        tune.run(lambda config: {"loss": 1.0}, name="e", storage_path=tmp_path, resume="AUTO", executor="inline", verbose=0)
+    assert (tmp_path / "e" / FILE_NAME).read_bytes() == before
+
+
 def test_a_lost_log_costs_little(lab: Lab, disk: Disk, executor: str) -> None:
     """What the log has is brought into the database every few seconds, not only when it is large."""
     process = lab.start(lab.told("endless", executor, samples=2, workers=2))
@@ -282,7 +312,7 @@ def test_durability_is_checked_at_every_door(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=said):
         tune.open_experiment({}, name="e", storage_path=tmp_path, durability="power")
     with pytest.raises(ValueError, match=said):
-        tune.Tuner(lambda config: None, run_config=tune.RunConfig(storage_path=tmp_path, durability="power")).fit()
+        tune.Tuner(lambda config: None, run_config=tune.RunConfig(storage_path=tmp_path, durability="power"))
     assert not list(tmp_path.iterdir())
 
 

@@ -21,7 +21,8 @@ from fasttune.error import ResumeError
 from fasttune.experiment import read_metas
 from fasttune.schedulers import ASHAScheduler, PopulationBasedTraining
 from fasttune.search import BasicVariantGenerator, ConcurrencyLimiter, TPESearch
-from fasttune.storage.sqlite import SqliteReader, checksum
+from fasttune.storage.reader import SqliteReader
+from fasttune.storage.sqlite import checksum
 
 
 class Kind(enum.Enum):
@@ -190,6 +191,14 @@ def test_more_samples_of_a_grid_are_the_next_ones(tmp_path: Path) -> None:
     more = go(tmp_path, config=space, num_samples=3)
     assert as_trained(more) == 9
     assert [trial.config["a"] for trial in more.trials] == [1, 2, 3] * 3
+
+
+def test_what_was_chosen_for_a_few_samples_goes_on_with_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fasttune.search.auto.FEW", 4)
+    first = go(tmp_path, search_alg="auto", num_samples=3)
+    assert len(go(tmp_path, search_alg="auto", num_samples=6).trials) == 6
+    metas = read_metas(SqliteReader(first.experiment_path), "")
+    assert [meta["asked"]["searcher"]["kind"] for meta in metas] == ["GPSearch", "GPSearch"]
 
 
 @pytest.mark.parametrize("search_alg", [None, "tpe"])

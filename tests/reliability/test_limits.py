@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -101,9 +102,26 @@ def test_C2_9_the_name_of_a_killed_owner_is_never_told(tmp_path: Path) -> None:
     lock = ExperimentLock(str(tmp_path))
     with pytest.raises(ExperimentLockedError, match=f"process {os.getpid()}: "):
         ExperimentLock(str(tmp_path))
+    assert writer_of(str(tmp_path)) == os.getpid()
     lock.release()
     assert writer_of(str(tmp_path)) is None
     ExperimentLock(str(tmp_path)).release()
+
+
+def test_who_looks_whether_somebody_writes_is_in_nobodys_way(tmp_path: Path) -> None:
+    """The number in the file is that of a living process, which wrote the experiment before: it is not blamed for the
+    reader that holds the lock for a moment."""
+    import fcntl
+
+    from fasttune.storage.recovery import LOCK_FILE, ExperimentLock
+
+    (tmp_path / LOCK_FILE).write_text(f"{os.getpid()}\n")
+    with (tmp_path / LOCK_FILE).open("rb") as looked_at:
+        fcntl.flock(looked_at, fcntl.LOCK_SH)
+        release = threading.Timer(0.05, fcntl.flock, (looked_at, fcntl.LOCK_UN))
+        release.start()
+        ExperimentLock(str(tmp_path)).release()
+        release.join()
 
 
 # -- a full disk ---------------------------------------------------------------------------------------------

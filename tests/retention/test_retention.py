@@ -114,15 +114,48 @@ def test_K4_trials_do_not_share_their_number() -> None:
 
 
 def test_K4_deleting_twice_and_what_a_killed_run_left(tmp_path: Path) -> None:
-    made = tmp_path / "checkpoint_000001"
-    made.mkdir()
+    made = tmp_path / "trial" / "checkpoint_000001"
+    made.mkdir(parents=True)
     (made / "file").write_text("x")
-    delete(str(made))
-    assert os.listdir(tmp_path) == []
-    delete(str(made))
-    (tmp_path / ".dropped_checkpoint_000001").mkdir()
-    delete(str(made))
-    assert os.listdir(tmp_path) == []
+    for _ in range(2):
+        delete(str(made), str(tmp_path))
+        assert os.listdir(tmp_path / "trial") == []
+        assert os.listdir(tmp_path / ".writing") == []
+    (tmp_path / ".writing" / "dropped_trial_checkpoint_000001").mkdir()
+    delete(str(made), str(tmp_path))
+    assert os.listdir(tmp_path / ".writing") == []
+
+
+@pytest.mark.parametrize("kind", ["above", "absolute", "itself", "folder is a link", "is a link", "staging is a link"])
+def test_only_what_lies_in_a_trials_folder_is_deleted(tmp_path: Path, kind: str) -> None:
+    mine, folder = tmp_path / "mine", tmp_path / "experiment"
+    (mine / "checkpoint_000001").mkdir(parents=True)
+    (mine / "checkpoint_000001" / "work").write_text("years of it")
+    (folder / "trial" / "checkpoint_000001").mkdir(parents=True)
+    path = str(folder / "trial" / "checkpoint_000001")
+    if kind == "above":
+        path = str(folder / ".." / "mine")
+    elif kind == "absolute":
+        path = str(mine / "checkpoint_000001")
+    elif kind == "itself":
+        path = str(folder / "trial")
+    elif kind == "folder is a link":
+        (folder / "linked").symlink_to(mine)
+        path = str(folder / "linked" / "checkpoint_000001")
+    elif kind == "is a link":
+        (folder / "trial" / "checkpoint_000002").symlink_to(mine)
+        path = str(folder / "trial" / "checkpoint_000002")
+    else:
+        (folder / ".writing").symlink_to(mine)
+    if kind == "is a link":
+        delete(path, str(folder))
+        assert not os.path.lexists(path)
+    else:
+        with pytest.warns(RuntimeWarning, match="is not deleted"):
+            delete(path, str(folder))
+    assert os.listdir(mine) == ["checkpoint_000001"]
+    assert (mine / "checkpoint_000001" / "work").read_text() == "years of it"
+    assert (folder / "trial").is_dir()
 
 
 # ---- runs

@@ -18,7 +18,8 @@ import pytest
 
 from fasttune.error import JournalError
 from fasttune.storage import STORAGES, MemoryStorage, SqliteStorage, Storage
-from fasttune.storage.sqlite import FILE_NAME, SqliteReader
+from fasttune.storage.reader import SqliteReader
+from fasttune.storage.sqlite import FILE_NAME
 
 ENTRIES = [(0, 0, b"meta"), (1, 8, b"a" * 100), (2, 16, b"b" * 5000), (1, 24, b""), (0, 0, b"c")]
 
@@ -99,7 +100,7 @@ def test_closing_twice_is_safe(storage: Storage) -> None:
 def test_what_was_appended_is_there_after_reopening(tmp_path: Path) -> None:
     with_closing(SqliteStorage(str(tmp_path)), lambda storage: storage.append(ENTRIES))
     assert (
-        with_closing(SqliteStorage(str(tmp_path), create=False), lambda storage: list(storage.read()))
+        with_closing(SqliteReader(str(tmp_path)), lambda storage: list(storage.read()))
         == ENTRIES
     )
     reader = SqliteReader(str(tmp_path))
@@ -108,7 +109,7 @@ def test_what_was_appended_is_there_after_reopening(tmp_path: Path) -> None:
         reader.append(ENTRIES)
 
 
-def with_closing(storage: SqliteStorage, work: Callable[[SqliteStorage], Any]) -> Any:
+def with_closing(storage: SqliteStorage | SqliteReader, work: Callable[[Any], Any]) -> Any:
     try:
         return work(storage)
     finally:
@@ -116,7 +117,7 @@ def with_closing(storage: SqliteStorage, work: Callable[[SqliteStorage], Any]) -
 
 
 def test_a_second_connection_reads_while_the_first_writes(tmp_path: Path) -> None:
-    writer, reader = SqliteStorage(str(tmp_path)), SqliteStorage(str(tmp_path), create=False)
+    writer, reader = SqliteStorage(str(tmp_path)), SqliteReader(str(tmp_path))
     try:
         writer.append([(1, 8, b"0")])
         for k in range(1, 50):
@@ -235,7 +236,7 @@ def read_whatever(folder: Path) -> list[tuple[int, int, bytes]] | None:
         warnings.simplefilter("ignore", RuntimeWarning)
         try:
             return with_closing(
-                SqliteStorage(str(folder), create=False), lambda storage: list(storage.read())
+                SqliteReader(str(folder)), lambda storage: list(storage.read())
             )
         except JournalError:
             return None
@@ -268,19 +269,19 @@ def test_a_truncated_file_gives_what_lies_before(tmp_path: Path) -> None:
 def test_another_file_of_that_name_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / FILE_NAME).write_bytes(content)
     with pytest.raises(JournalError):
-        SqliteStorage(str(tmp_path), create=False)
+        list(SqliteReader(str(tmp_path)).read())
     assert (tmp_path / FILE_NAME).read_bytes() == content
 
 
 def test_where_there_is_no_experiment_none_is_made(tmp_path: Path) -> None:
     with pytest.raises(JournalError, match="there is no experiment at"):
-        SqliteStorage(str(tmp_path), create=False)
+        list(SqliteReader(str(tmp_path)).read())
     with pytest.raises(JournalError, match="cannot open"):
         SqliteStorage(str(tmp_path / "missing"))
     assert list(tmp_path.iterdir()) == []
     change(tmp_path, "CREATE TABLE other (x)")
     with pytest.raises(JournalError, match="not one of fasttune's"):
-        SqliteStorage(str(tmp_path), create=False)
+        list(SqliteReader(str(tmp_path)).read())
 
 
 # -- SQLite: the folder and the disk -----------------------------------------------------------------------

@@ -62,7 +62,7 @@ def tuned(args: argparse.Namespace, trainable: Any, executor: str, **keywords: A
 def stored_reports(analysis: Any) -> int:
     """Reports in the journal on disk, read piece by piece: memory is measured too."""
     from fasttune import _core
-    from fasttune.storage.sqlite import SqliteReader
+    from fasttune.storage.reader import SqliteReader
 
     pieces = SqliteReader(str(analysis.experiment_path)).read()
     return sum(record[0] == _core.KIND_REPORT for _, _, data in pieces for record in _core.decode(data))

@@ -64,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_note(commands)
     _add_bench(commands)
     _add_doctor(commands)
+    _add_table(commands)
     return parser
 
 
@@ -148,8 +149,15 @@ def _add_bench(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def _add_doctor(commands: Commands[argparse.ArgumentParser]) -> None:
-    doctor = _command(commands, "machine:doctor", "doctor", "check what fasttune finds here, and whether trials run")
+    doctor = _command(commands, "machine:doctor", "doctor", "check this machine, or what is whole of an experiment")
+    doctor.add_argument("path", metavar="PATH", nargs="?", help="folder of an experiment; default: this machine")
+    doctor.add_argument("--repair", action="store_true", help="make a copy beside it of all that is whole")
     doctor.add_argument("--json", action="store_true", help="print it as JSON")
+
+
+def _add_table(commands: Commands[argparse.ArgumentParser]) -> None:
+    table = _command(commands, "experiments:table", "table", "write an experiment's table for SQL, 'trials'")
+    table.add_argument("path", metavar="PATH", help="folder of the experiment")
 
 
 def _names(text: str) -> list[str]:

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from fasttune.cli import CommandError
 from fasttune.cli.listing import Row, Wanted, cell, give, print_json
+from fasttune.error import JournalError
 from fasttune.folder import JOURNAL, is_ours, is_plain
+from fasttune.plain_files import plain_opener
 
 if TYPE_CHECKING:
     from fasttune.analysis import ExperimentAnalysis
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 FIRST = ("trial_id", "status", "training_iteration")
 NOTE = "note.txt"
+LONGEST_NOTE = 1 << 16  # characters of it that are shown
 
 
 def ls(asked: Namespace) -> int:
@@ -89,23 +92,25 @@ def lsx(asked: Namespace) -> int:
 
 def experiments_in(folder: str) -> list[str]:
     """Paths of the experiments right below a folder, in the order of their names."""
-    found = [entry.path for entry in os.scandir(folder) if os.path.isfile(os.path.join(entry.path, JOURNAL))]
+    found = [entry.path for entry in os.scandir(folder) if os.path.lexists(os.path.join(entry.path, JOURNAL))]
     return sorted(found)
 
 
 def experiment_row(path: str) -> Row:
     """What lsx knows of one experiment. One that cannot be read is a row that says so."""
-    from fasttune.error import TuneError
-
     row: Row = {"name": os.path.basename(path)}
     try:
-        source = opened(path)
-    except (TuneError, OSError) as error:
-        return {**row, "status": f"unreadable: {error}", "last_updated": updated(path)}
+        return {**row, **facts_of_row(path)}
+    except Exception as error:  # whatever is in one folder, the others are listed
+        return {**row, "status": f"unreadable: {' '.join(str(error).split())[:200]}", "last_updated": updated(path)}
+
+
+def facts_of_row(path: str) -> Row:
+    """What lsx shows of an experiment that can be read."""
+    source = opened(path)
     counts = source.table.counts()
     best = source.table.best(source.mode != "min") if source.metric is not None else -1
     return {
-        **row,
         "status": state_of(source),
         "total_trials": len(source),
         **{status.lower(): n for status, n in counts.items()},
@@ -126,19 +131,19 @@ def state_of(source: ExperimentRecords) -> str:
 
 
 def writer_of(path: str) -> str | None:
-    """What is known of the process that writes an experiment; None when there is none."""
-    from fasttune.storage.recovery import writer_of as pid_of
+    """What is known of the process that writes an experiment; None when there is none, or it is not known."""
+    from fasttune.storage.recovery import writer_of as found
 
-    pid = pid_of(path)
-    return None if pid is None else f"process {pid or 'unknown'}"
+    number = found(path)
+    return None if number is None else f"process {number or 'unknown'}"
 
 
 def updated(path: str) -> str:
     """When the journal was last written."""
     times = [
-        os.path.getmtime(file)
+        os.lstat(file).st_mtime
         for name in (JOURNAL, f"{JOURNAL}-wal")
-        if os.path.exists(file := os.path.join(path, name))
+        if os.path.lexists(file := os.path.join(path, name))
     ]
     return date(max(times)) if times else ""
 
@@ -184,7 +189,7 @@ def facts_of(source: ExperimentRecords, analysis: ExperimentAnalysis) -> dict[st
         "last_updated": updated(source.path),
         "metric": analysis.default_metric,
         "mode": analysis.default_mode,
-        "best": best and best_facts(best, str(analysis.default_metric)),
+        "best": best and best_facts(best, str(analysis.default_metric), source),
         "notes": notes_of(source.path),
     }
 
@@ -201,9 +206,10 @@ def best_trial(source: ExperimentRecords, analysis: ExperimentAnalysis) -> Trial
     return analysis.best_trial
 
 
-def best_facts(best: Trial, metric: str) -> dict[str, Any]:
+def best_facts(best: Trial, metric: str, source: ExperimentRecords) -> dict[str, Any]:
     """What is told of the best trial."""
     from fasttune.result import flatten
+    from fasttune.trial import trial_folder
 
     last = flatten(best.last_result)
     return {
@@ -211,15 +217,15 @@ def best_facts(best: Trial, metric: str) -> dict[str, Any]:
         "value": last.get(metric),
         "training_iteration": last.get("training_iteration"),
         "config": best.config,
-        "path": best.local_path,
+        "path": trial_folder(source, best.index),
     }
 
 
 def notes_of(path: str) -> str:
     try:
-        with open(os.path.join(path, NOTE), encoding="utf-8") as file:
-            return file.read().strip()
-    except (OSError, UnicodeDecodeError):
+        with open(os.path.join(path, NOTE), encoding="utf-8", opener=plain_opener) as file:
+            return file.read(LONGEST_NOTE).strip()
+    except (OSError, UnicodeDecodeError, JournalError):
         return ""
 
 
@@ -258,13 +264,35 @@ def print_facts(facts: dict[str, Any], source: ExperimentRecords) -> None:
         print(f"{name.ljust(width)}  {text}")
 
 
+# ---- the table for SQL
+
+
+def table(asked: Namespace) -> int:
+    """Write the table ``trials`` as the journal is now."""
+    from fasttune.plain_files import check_before_writing
+    from fasttune.storage.recovery import ExperimentLock
+    from fasttune.storage.sqlite import SqliteStorage
+
+    source = opened(asked.path)  # first: where there is no experiment, none is made
+    check_before_writing(source.path)
+    lock = ExperimentLock(source.path)
+    try:
+        storage = SqliteStorage(source.path)
+        try:
+            storage.write_table(*source.table_rows())
+        finally:
+            storage.close()
+    finally:
+        lock.release()
+    print(f"wrote {len(source):,} trials into the table 'trials' of {storage.path}", file=sys.stderr)
+    return 0
+
+
 # ---- notes
 
 
 def add_note(asked: Namespace) -> int:
     """Add to the experiment's file of notes; an empty note changes nothing."""
-    from fasttune.error import JournalError
-
     folder = os.path.abspath(asked.path)
     if not os.path.isfile(os.path.join(folder, JOURNAL)):
         raise JournalError(f"there is no experiment at {folder!r}: experiment.db does not exist")
@@ -279,7 +307,7 @@ def add_note(asked: Namespace) -> int:
     text = " ".join(asked.text) if asked.text else sys.stdin.read().rstrip("\n")
     if not text.strip():
         raise CommandError("the note is empty: nothing was added")
-    with open(path, "a", encoding="utf-8") as file:
+    with open(path, "a", encoding="utf-8", opener=plain_opener) as file:
         file.write(text + "\n")
     print(f"added to {path}", file=sys.stderr)
     return 0

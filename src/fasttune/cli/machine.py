@@ -85,17 +85,27 @@ def show(report: Any) -> None:
 
 def doctor(asked: Namespace) -> int:
     """What fasttune finds here, line by line, and whether trials run. 1 when something that is needed does not work."""
-    checks = [*system(), *devices(), *places(), *executors()]
-    if asked.json:
+    if asked.path is not None:
+        from fasttune.cli.examination import examine
+
+        return examine(asked.path, asked.repair, asked.json)
+    if asked.repair:
+        raise CommandError("--repair needs the folder of an experiment: fasttune doctor PATH --repair")
+    return tell([*system(), *devices(), *places(), *executors()], asked.json)
+
+
+Check = tuple[str, bool, str]
+
+
+def tell(checks: list[Check], as_json: bool) -> int:
+    """Print what was found; the exit code."""
+    if as_json:
         print_json({name: {"ok": ok, "text": text} for name, ok, text in checks})
     else:
         width = max(len(name) for name, _, _ in checks)
         for name, ok, text in checks:
             print(f"{name.ljust(width)}  {'' if ok else BAD + ': '}{text}")
     return int(not all(ok for _, ok, _ in checks))
-
-
-Check = tuple[str, bool, str]
 
 
 def system() -> list[Check]:

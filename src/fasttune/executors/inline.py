@@ -353,7 +353,7 @@ def remove_ring(path: str, whole: bool) -> None:
 def map_file(path: str, size: int) -> mmap.mmap:
     """A file of zeros of this size, mapped for writing; its blocks are reserved, so that a full disk is an OSError here
     and not a signal in the middle of a report."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     try:
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(fd, 0, size)

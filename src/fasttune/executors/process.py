@@ -24,9 +24,10 @@ from fasttune.cgroups import MemoryKills, process_limits
 from fasttune.error import TuneError
 from fasttune.executors.base import Batch, Death, Executor, Job, Program
 from fasttune.executors.inline import map_file, remove_ring
+from fasttune.executors.program_file import ProgramFile
 from fasttune.executors.server import MARK, PAUSES_S, Server, ServerGoneError
 from fasttune.executors.wire import CANNOT_LOAD, FILE_BYTES, Wire, by_value, pack
-from fasttune.folder import PROGRAM, RINGS
+from fasttune.folder import RINGS
 
 LONGEST_SPAN = 8192
 SPAN_S = 0.01  # how long a span should last
@@ -114,6 +115,7 @@ class ProcessExecutor(Executor):
         self._slots: dict[int, Slot] = {}
         self._deaths: list[Death] = []
         self._server = Server.take()
+        self._program_file: ProgramFile | None = None
         self._setup: dict[str, Any] = {}
         self._servers_lost = 0  # in a row, before a trial began
         self._left_over: list[Slot] = []
@@ -135,11 +137,9 @@ class ProcessExecutor(Executor):
         self._program = program
         self._epoch = epoch
         self._varied = any(one.resources != self._request for one in program.trainables)
-        path = os.path.join(self._folder, PROGRAM)
-        with open(path, "wb") as file:
-            file.write(pickled_program(program))
+        self._program_file = ProgramFile(pickled_program(program))
         os.makedirs(os.path.join(self._folder, RINGS), exist_ok=True)
-        self._setup = {"path": sys.path, "cwd": os.getcwd(), "program": path, "driver": os.getpid()}
+        self._setup = {"path": sys.path, "cwd": os.getcwd(), "program": self._program_file.path, "driver": os.getpid()}
         try:
             self._server.tell(self._setup)
         except ServerGoneError:
@@ -636,9 +636,8 @@ class ProcessExecutor(Executor):
             self._remove(slot)
         self._left_over.clear()
         self._server.close()
-        if not self._leaves_files:
-            with suppress(FileNotFoundError):
-                os.unlink(os.path.join(self._folder, PROGRAM))
+        if self._program_file is not None:
+            self._program_file.close()
 
     def _wait_for_idle_workers(self, seconds: float = 1.0) -> None:
         """Workers that have nothing to do clean up and end by themselves."""

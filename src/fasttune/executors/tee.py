@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TextIO
 
+from fasttune.plain_files import plain_opener
+
 
 class Tee:
     """A text stream that writes to two; everything else is the first one's."""
@@ -32,9 +34,9 @@ class Tee:
 def tee(folder: str, out_name: str, err_name: str) -> Iterator[None]:
     """While the block runs, what is printed also goes to these files of ``folder``, appended."""
     with ExitStack() as stack:
-        out = stack.enter_context(open(os.path.join(folder, out_name), "a", buffering=1, encoding="utf-8"))
+        out = stack.enter_context(open(os.path.join(folder, out_name), "a", buffering=1, encoding="utf-8", opener=plain_opener))
         err = out if err_name == out_name else stack.enter_context(
-            open(os.path.join(folder, err_name), "a", buffering=1, encoding="utf-8")
+            open(os.path.join(folder, err_name), "a", buffering=1, encoding="utf-8", opener=plain_opener)
         )
         before = sys.stdout, sys.stderr
         sys.stdout, sys.stderr = Tee(before[0], out), Tee(before[1], err)

@@ -9,6 +9,7 @@ from typing import IO, Any
 
 from fasttune.folder import PROGRESS_CSV
 from fasttune.logger.base import LoggerCallback
+from fasttune.plain_files import plain_opener
 
 
 class _Table:
@@ -17,7 +18,7 @@ class _Table:
     def __init__(self, path: str) -> None:
         self.path = path
         self.columns = _read_header(path)
-        self.file: IO[str] = open(path, "a", newline="", encoding="utf-8")  # noqa: SIM115 - open while the trial runs
+        self.file: IO[str] = open(path, "a", newline="", encoding="utf-8", opener=plain_opener)  # noqa: SIM115 - stays open
 
     def add(self, row: dict[str, Any]) -> None:
         new = [column for column in row if column not in self.columns]
@@ -29,15 +30,15 @@ class _Table:
     def _widen(self, new: list[str]) -> None:
         """Write the file anew with more columns; a reader sees the old file or the new one."""
         self.file.close()
-        with open(self.path, newline="", encoding="utf-8") as old:
+        with open(self.path, newline="", encoding="utf-8", opener=plain_opener) as old:
             rows = list(csv.reader(old))[1:]
         self.columns = [*self.columns, *new]
-        with open(self.path + ".new", "w", newline="", encoding="utf-8") as file:
+        with open(self.path + ".new", "w", newline="", encoding="utf-8", opener=plain_opener) as file:
             writer = csv.writer(file)
             writer.writerow(self.columns)
             writer.writerows(row + [""] * (len(self.columns) - len(row)) for row in rows)
         os.replace(self.path + ".new", self.path)
-        self.file = open(self.path, "a", newline="", encoding="utf-8")  # noqa: SIM115 - as above
+        self.file = open(self.path, "a", newline="", encoding="utf-8", opener=plain_opener)  # noqa: SIM115 - as above
 
 
 class CSVLoggerCallback(LoggerCallback):
@@ -79,7 +80,7 @@ def _flat(result: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, Any]]:
 
 def _read_header(path: str) -> list[str]:
     try:
-        with open(path, newline="", encoding="utf-8") as file:
+        with open(path, newline="", encoding="utf-8", opener=plain_opener) as file:
             return next(csv.reader(file), [])
     except FileNotFoundError:
         return []

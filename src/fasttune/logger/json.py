@@ -8,6 +8,7 @@ from typing import IO, Any
 
 from fasttune.folder import PARAMS_JSON, RESULT_JSON
 from fasttune.logger.base import LoggerCallback
+from fasttune.plain_files import plain_opener
 
 
 class JsonLoggerCallback(LoggerCallback):
@@ -24,10 +25,10 @@ class JsonLoggerCallback(LoggerCallback):
         if trial.trial_id in self._files:
             return
         folder = trial.local_path
-        with open(os.path.join(folder, PARAMS_JSON), "w", encoding="utf-8") as file:
+        with open(os.path.join(folder, PARAMS_JSON), "w", encoding="utf-8", opener=plain_opener) as file:
             json.dump(trial.config, file, indent=2, sort_keys=True, default=_plain, skipkeys=True)
         path = os.path.join(folder, RESULT_JSON)
-        self._files[trial.trial_id] = open(path, "a", encoding="utf-8")  # noqa: SIM115 - open while the trial runs
+        self._files[trial.trial_id] = open(path, "a", encoding="utf-8", opener=plain_opener)  # noqa: SIM115 - stays open
 
     def log_trial_result(self, iteration: int, trial: Any, result: dict[str, Any]) -> None:
         self.log_trial_start(trial)

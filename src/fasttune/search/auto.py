@@ -15,6 +15,14 @@ from fasttune.space import SearchSpaceError
 MOST_LEARNT = 50_000  # trials; with more, blocks of random configs find as much, for nothing
 FEW = 200  # trials, for which a Gaussian process takes some seconds in all
 MOST_DIMENSIONS = 20  # of a Gaussian process
+# The names that are chosen, by the kind of searcher that they give.
+KINDS = {
+    "BasicVariantGenerator": "random",
+    "RandomSearch": "random",
+    "GPSearch": "gp",
+    "TPESearch": "tpe",
+    "TuneBOHB": "bohb",
+}
 
 
 class Choice(NamedTuple):

@@ -12,17 +12,22 @@ import os
 import time
 import warnings
 from contextlib import suppress
+from struct import Struct
+from typing import NamedTuple
 
 from fasttune import _core
-from fasttune.error import ExperimentLockedError
+from fasttune.error import ExperimentLockedError, JournalError
 from fasttune.folder import LOCK_FILE as LOCK_FILE
 from fasttune.folder import RINGS as RINGS
+from fasttune.plain_files import check_folder, open_plain
 from fasttune.storage.base import Entry, Key, Storage
 
 DYING_S = 3.0  # a worker ends with its driver; this much later it is not waited for any more
 PATIENCE_S = 1.0  # for a process that has the lock and has not said who it is
 HEADER = 4096  # bytes before a ring's records
-LARGEST_FILE = 1 << 26  # bytes of a ring's file that are looked at; ours are a tenth of that
+LARGEST_RING = 1 << 26  # bytes of records that one may have room for; ours are a tenth of that
+SPARE = 1 << 24  # bytes of rings that are held in memory beyond what they take on the disk
+PLACES = Struct("<8x Q 48x Q 120x Q")  # capacity, head and released in a ring's header
 
 
 _held: set[int] = set()  # locks of this process
@@ -46,10 +51,12 @@ class ExperimentLock:
 
     def __init__(self, folder: str) -> None:
         self._path = os.path.join(folder, LOCK_FILE)
-        self._file: int | None = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._file: int | None = open_plain(self._path, os.O_RDWR | os.O_CREAT)
         deadline = time.monotonic() + PATIENCE_S
         while not self._take():
-            owner = _number_in(self._file)
+            owner = 0 if self._is_looked_at() else _number_in(self._file)
+            if owner == os.getpid() and not self._is_ours():
+                owner = 0  # we had it, and a process that was forked just now has it for a moment more
             if owner or time.monotonic() >= deadline:
                 self.release()
                 raise ExperimentLockedError(
@@ -73,6 +80,23 @@ class ExperimentLock:
         except OSError:
             return False
         return True
+
+    def _is_looked_at(self) -> bool:
+        """Whether those who have it only look: then there is room for one more of them."""
+        import fcntl
+
+        assert self._file is not None
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return True
+
+    def _is_ours(self) -> bool:
+        """Whether another lock of this process is on the same file."""
+        file = self._file
+        assert file is not None
+        return any(os.path.sameopenfile(fd, file) for fd in _held)
 
     def _is_named(self) -> bool:
         """The file that is locked is the one that others will lock."""
@@ -128,24 +152,130 @@ def read_rings(folder: str, positions: dict[int, int], *, quiet: bool = False, w
     """
     entries: list[Entry] = []
     for source in ring_sources(folder):
+        found, why = _left_in_file(ring_path(folder, source), positions.get(source, 0), wait)
+        entries += [(source, behind, records) for behind, records in found]
+        if why and not quiet:
+            _warn_of(ring_path(folder, source), why)
+    return entries
+
+
+def _left_in_file(path: str, position: int, wait: bool = False) -> tuple[list[tuple[int, bytes]], str]:
+    """([(position behind, records)], what is wrong or "") of a ring's file behind this position."""
+    try:
+        fd = open_plain(path)
+    except FileNotFoundError:
+        return [], ""
+    except (JournalError, OSError) as error:
+        return [], str(error)
+    try:
+        if wait:
+            _wait_for_writer(fd)
+        data = _contents(fd, everything=True)
+    except OSError as error:
+        return [], str(error)
+    finally:
+        os.close(fd)
+    return ([], "") if data is None else _core.read_ring(data, position)
+
+
+class RingCopy(NamedTuple):
+    """What a ring held when it was looked at, behind what was released."""
+
+    source: int
+    released: int
+    head: int
+    data: bytearray
+
+
+def copied_rings(folder: str) -> list[RingCopy]:
+    """What the rings of an experiment hold now, those left out that hold nothing. For whoever reads the journal next: what
+    leaves a ring meanwhile is in the journal before."""
+    try:
+        check_folder(os.path.join(folder, RINGS))
+    except JournalError as error:
+        _warn_of(os.path.join(folder, RINGS), str(error))
+        return []
+    copies: list[RingCopy] = []
+    room = SPARE
+    for source in ring_sources(folder):
         path = ring_path(folder, source)
         try:
-            with open(path, "rb") as file:
-                if wait:
-                    _wait_for_writer(file.fileno())
-                memory = file.read(LARGEST_FILE + 1)
-        except FileNotFoundError:
+            fd = open_plain(path)
+        except FileNotFoundError:  # it went into the journal
             continue
-        except OSError as error:
+        except (JournalError, OSError) as error:
             _warn_of(path, str(error))
+            continue
+        try:
+            data = _contents(fd)
+            room += min(os.fstat(fd).st_blocks * 512, LARGEST_RING)
+        finally:
+            os.close(fd)
+        if data is None:
+            continue
+        _, head, released = PLACES.unpack_from(data.ljust(PLACES.size, b"\0"))
+        if head == released and len(data) > HEADER:
+            continue
+        room -= min(max(0, head - released), len(data))
+        if room < 0:
+            _warn_of(path, "the rings say that they hold more than is in their files")
+            break
+        copies.append(RingCopy(source, released, head, data))
+    return copies
+
+
+def left_in(folder: str, copies: list[RingCopy], positions: dict[int, int], *, quiet: bool = False) -> list[Entry]:
+    """What copied rings hold behind these positions of a journal that was read after them."""
+    entries: list[Entry] = []
+    for copy in copies:
+        position = positions.get(copy.source, 0)
+        if position >= copy.head > 0:  # the journal has all of it by now
+            continue
+        if position < copy.released and not quiet:  # the journal was cut off: perhaps the ring has it still
+            found, why = _left_in_file(ring_path(folder, copy.source), position)
         else:
-            if not any(memory[:HEADER]):
-                continue  # killed before the ring was made
-            found, why = _core.read_ring(memory, positions.get(source, 0))
-            entries += [(source, behind, data) for behind, data in found]
-            if why and not quiet:
-                _warn_of(path, why)
+            found, why = _core.read_ring(copy.data, position)
+        entries += [(copy.source, behind, records) for behind, records in found]
+        if why and not quiet:
+            _warn_of(ring_path(folder, copy.source), why)
     return entries
+
+
+def _contents(fd: int, everything: bool = False) -> bytearray | None:
+    """A ring's file as far as it holds something: from what was released on, or (``everything``) all that may not be
+    overwritten yet. Bytes in between take no memory. None: it was never made. A header that cannot be comes alone."""
+    head_bytes = os.pread(fd, HEADER, 0)
+    if not any(head_bytes):
+        return None  # killed before the ring was made
+    if len(head_bytes) < HEADER:
+        return bytearray(head_bytes)
+    capacity, head, released = PLACES.unpack_from(head_bytes)
+    size = HEADER + capacity + capacity // 4  # records, and a seal of 4 bytes for every 16
+    if not 4096 <= capacity <= LARGEST_RING or capacity & (capacity - 1) or size > os.fstat(fd).st_size:
+        return bytearray(head_bytes)
+    data = bytearray(size)
+    data[:HEADER] = head_bytes
+    if everything or released > head or head - released > capacity:
+        released = max(0, head - capacity)
+    while released < head:
+        at = released & (capacity - 1)
+        n = min(head - released, capacity - at)
+        _copy_into(data, fd, HEADER + at, n)
+        first, behind = at >> 4, (at + n + 15) >> 4
+        _copy_into(data, fd, HEADER + capacity + 4 * first, 4 * (behind - first))
+        released += n
+    return data
+
+
+def _copy_into(data: bytearray, fd: int, at: int, n: int) -> None:
+    """Bytes of the file to the same place."""
+    view = memoryview(data)
+    while n > 0:
+        got = os.preadv(fd, [view[at : at + n]], at)
+        if not got:
+            return
+        at += got
+        n -= got
 
 
 def recover_rings(folder: str, storage: Storage) -> int:
@@ -165,20 +295,20 @@ def recover_rings(folder: str, storage: Storage) -> int:
 
 
 def remove_rings(folder: str) -> None:
-    """Everything in the rings is in the journal: take them away."""
+    """Everything in the rings is in the journal: take them away. A link of that name is not followed."""
     import shutil
 
     shutil.rmtree(os.path.join(folder, RINGS), ignore_errors=True)
 
 
 def writer_of(folder: str) -> int | None:
-    """The process that writes the experiment at this moment, 0 if it has not said who it is; None when there is none.
-    Writes nothing."""
+    """The process that writes the experiment at this moment, 0 if it has not said who it is; None when there is none, or
+    that cannot be found out. Writes nothing."""
     import fcntl
 
     try:
-        fd = os.open(os.path.join(folder, LOCK_FILE), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
+        fd = open_plain(os.path.join(folder, LOCK_FILE))
+    except (OSError, JournalError):
         return None
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -31,7 +31,9 @@ from fasttune.checkpoint import step_of
 from fasttune.error import JournalError
 from fasttune.folder import JOURNAL as FILE_NAME
 from fasttune.folder import UNFINISHED
+from fasttune.plain_files import check_database, write_whole
 from fasttune.storage.base import Aside, Entry, Held, Key, Storage
+from fasttune.storage.database import written
 
 if TYPE_CHECKING:
     import sqlite3
@@ -63,7 +65,7 @@ LOST_WRITES = ("SQLITE_IOERR_FSYNC", "SQLITE_IOERR_DIR_FSYNC")  # what was writt
 
 
 class SqliteStorage(Storage):
-    """The journal of the experiment in ``folder``. With ``create=False`` JournalError when there is none.
+    """The journal of the experiment in ``folder``, for the process that writes it; readers have ``SqliteReader``.
 
     ``durable``: what :meth:`append` has stored is on the disk when it returns. ``while_locked`` is called again and
     again while another process holds a write transaction, and ends the wait by raising.
@@ -73,12 +75,11 @@ class SqliteStorage(Storage):
         self,
         folder: str,
         *,
-        create: bool = True,
         durable: bool = False,
         while_locked: Callable[[], None] | None = None,
     ) -> None:
         self.path = os.path.join(folder, FILE_NAME)
-        self._connection: sqlite3.Connection | None = self._connect(create)
+        self._connection: sqlite3.Connection | None = self._connect()
         self._damaged_behind: int | None = (
             None  # id of the last good entry, once a reading came upon a damaged one
         )
@@ -90,18 +91,16 @@ class SqliteStorage(Storage):
         self._flush_at = time.monotonic() + FLUSH_S
         self._places: list[tuple[str, tuple[int, int]]] = []  # what has to stay where it is: path, device and inode
         self._wal_fd = -1
-        if create:
-            self._places = [(path, place_of(path)) for path in (folder, self.path, self.path + "-wal")]
-            self._wal_fd = os.open(self.path + "-wal", os.O_RDONLY | os.O_CLOEXEC)  # no lock of SQLite's is on this file
-            self._connection.execute(f"PRAGMA busy_timeout = {LOCKED_MS}")
+        self._places = [(path, place_of(path)) for path in (folder, self.path, self.path + "-wal")]
+        self._wal_fd = os.open(self.path + "-wal", os.O_RDONLY | os.O_CLOEXEC)  # no lock of SQLite's is on this file
+        self._connection.execute(f"PRAGMA busy_timeout = {LOCKED_MS}")
 
-    def _connect(self, create: bool) -> sqlite3.Connection:
+    def _connect(self) -> sqlite3.Connection:
         import sqlite3
 
-        if not create and not os.path.exists(self.path):
-            raise JournalError(
-                f"there is no experiment at {os.path.dirname(self.path)!r}: {FILE_NAME} does not exist"
-            )
+        check_database(self.path)
+        if is_blank(self.path):
+            os.truncate(self.path, 0)  # the power went before anything of it was on the disk
         try:
             connection = sqlite3.connect(
                 self.path, isolation_level=None, check_same_thread=False, timeout=10.0
@@ -109,24 +108,33 @@ class SqliteStorage(Storage):
         except sqlite3.OperationalError as error:
             raise JournalError(f"cannot open {self.path}: {error}") from error
         try:
-            if create:
-                for statement in (*SETTINGS, *TABLES, MADE):
-                    connection.execute(statement)
-                self._check_log(connection)
-            elif not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'journal'").fetchone():
-                connection.close()
-                raise JournalError(
-                    f"{self.path} is a database, but not one of fasttune's: it has no table 'journal'"
-                )
+            connection.execute("PRAGMA trusted_schema = OFF")  # what the file says is not to call functions
+            self._check_tables(connection)
+            for statement in (*SETTINGS, *TABLES, MADE):
+                connection.execute(statement)
+            self._check_log(connection)
         except (
             sqlite3.DatabaseError,
             UnicodeDecodeError,
         ) as error:  # the latter comes from damaged names of tables
             connection.close()
-            if isinstance(error, sqlite3.OperationalError) and not create:
-                return self._connect_read_only()
             raise JournalError(f"cannot open {self.path}: {error}") from error
+        except BaseException:
+            connection.close()
+            raise
+        self._written = written(self.path)
         return connection
+
+    def _check_tables(self, connection: sqlite3.Connection) -> None:
+        """JournalError when what bears the name of one of our tables is another thing, or does something of its own."""
+        ours = {words.split()[5]: " ".join(words.replace("IF NOT EXISTS ", "").split()) for words in TABLES}
+        for kind, name, table, sql in connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall():
+            plain = kind == "table" and sql is not None and " ".join(sql.split()) == ours.get(name)
+            if table in ours and not plain and not (kind == "index" and sql is None):
+                raise JournalError(
+                    f"{self.path} has a {kind} {name!r} that fasttune does not make: what it does when something is "
+                    "written is not known. ExperimentAnalysis reads it all the same"
+                )
 
     def _check_log(self, connection: sqlite3.Connection) -> None:
         (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
@@ -136,13 +144,6 @@ class SqliteStorage(Storage):
                 f"SQLite cannot keep a write-ahead log in {os.path.dirname(self.path)} (it answers {mode!r}): is it on a "
                 "network file system? Experiments need a local disk"
             )
-
-    def _connect_read_only(self) -> sqlite3.Connection:
-        """For folders that we may not write to; sees what was checkpointed."""
-        import sqlite3
-        from urllib.parse import quote
-
-        return sqlite3.connect(f"file:{quote(self.path)}?immutable=1", uri=True, isolation_level=None)
 
     @property
     def connection(self) -> sqlite3.Connection:
@@ -252,6 +253,9 @@ class SqliteStorage(Storage):
             if row is None:
                 return
             number, source, position, crc, data = row
+            if number != last + 1 and (last or not after):  # entries are numbered without a gap
+                self._report_damage(last, f"entry {last + 1} is missing")
+                return
             if not is_whole(source, position, crc, data):
                 self._report_damage(number - 1, "its checksum is wrong")
                 return
@@ -335,19 +339,11 @@ class SqliteStorage(Storage):
     def write_file(self, name: str, text: str) -> None:
         path = os.path.join(os.path.dirname(self.path), name)
         try:
-            with open(path + UNFINISHED, "w", encoding="utf-8") as file:
-                file.write(text)
-            os.replace(path + UNFINISHED, path)
+            write_whole(path, text.encode(), UNFINISHED)
         except OSError:
             with suppress(OSError):
                 os.unlink(path + UNFINISHED)
             raise
-
-    def has_table(self) -> bool:
-        return (
-            self.connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'trials'").fetchone()
-            is not None
-        )
 
     def flush_to_disk(self) -> None:
         """Bring the write-ahead log into the database, and both to the disk; the first time their names, too.
@@ -410,6 +406,7 @@ class SqliteStorage(Storage):
                 self._close_as_it_is()
             self._connection.close()
             self._connection = None
+            self._written.close()
             if self._wal_fd >= 0:
                 os.close(self._wal_fd)
 
@@ -430,6 +427,15 @@ class SqliteStorage(Storage):
                 last.close()
         except sqlite3.DatabaseError:  # the file cannot even be read
             return
+
+
+def is_blank(path: str) -> bool:
+    """The file is there and holds nothing, or zeros where a database begins."""
+    try:
+        with open(path, "rb") as file:
+            return not any(file.read(100))
+    except OSError:
+        return False
 
 
 def place_of(path: str) -> tuple[int, int]:
@@ -488,44 +494,3 @@ def unique_names(columns: Sequence[str]) -> list[str]:
         taken.add(name.lower())
         names.append(name)
     return names
-
-
-class SqliteReader(Storage):
-    """The journal of a folder, opened for each reading and closed behind it: for a long-lived analysis."""
-
-    def __init__(self, folder: str) -> None:
-        self.folder = folder
-
-    def append(self, entries: Sequence[Entry], checkpoints: Sequence[Held] = (), dropped: Sequence[Key] = ()) -> None:
-        raise ValueError(f"the journal in {self.folder} was opened for reading")
-
-    def read(self, after: int = 0) -> Iterator[tuple[int, int, bytes]]:
-        storage = SqliteStorage(self.folder, create=False)
-        try:
-            yield from storage.read(after)
-        finally:
-            storage.close()
-
-    def positions(self) -> dict[int, int]:
-        storage = SqliteStorage(self.folder, create=False)
-        try:
-            return storage.positions()
-        finally:
-            storage.close()
-
-    def checkpoint(self, trial: int, step: int) -> bytes | None:
-        storage = SqliteStorage(self.folder, create=False)
-        try:
-            return storage.checkpoint(trial, step)
-        finally:
-            storage.close()
-
-    def checkpoint_keys(self) -> set[Key]:
-        storage = SqliteStorage(self.folder, create=False)
-        try:
-            return storage.checkpoint_keys()
-        finally:
-            storage.close()
-
-    def close(self) -> None:
-        pass
