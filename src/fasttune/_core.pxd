@@ -479,6 +479,7 @@ cdef class TrialTable:
     cdef dict schema_numbers            # (keys, kinds) -> number
     cdef dict maps                      # source -> list of the table's numbers by the writer's
     cdef dict extras                    # trial -> JSON bytes of the last report's values that are no numbers
+    cdef set astray                     # (source, trial): what a ring holds of it goes on from what is not known
     cdef dict before                    # trial that has begun again and not reported yet -> see `reported`
     cdef readonly str metric
     cdef int64_t counts_[5]

@@ -213,6 +213,8 @@ class TuneLoop:
             self._entries.append((0, 0, self._meta_record(told)))
         self._keep_own()
         self._commit()
+        if ring_sources(spec.path):
+            self.storage.flush_to_disk()  # the disk may have had what they hold for long
         remove_rings(spec.path)
         state.leftovers.clear()
         return state

@@ -171,19 +171,17 @@ class ExperimentRecords:
 
         ``recovered``: they come from a ring whose journal may have lost its end.
         """
+        events, fits = self._fold_fitting(source, data, watch, recovered)
+        self._note_found(source, events)
+        return events, fits
+
+    def _fold_fitting(self, source: int, data: Any, watch: int, recovered: bool) -> tuple[list[tuple[Any, ...]], Any]:
         waiting = self.table.pending
         for trial, n, size in _core.announced(data):
             check_announced(trial, n, size, self.variants, waiting)
             waiting += n
         unfit: list[tuple[int, int, int, str]] = []
         events = self.table.apply(data, source, watch | TOLD, unfit, recovered)
-        for event in events:
-            try:
-                self._note([event])
-            except JournalError as error:  # what is not known of a trial but its config, it can be shown without
-                if event[0] in (_core.KIND_CONFIGS, _core.KIND_CONFIG):
-                    raise
-                self.unfit.append(Unfit(source, event[1], str(error), b""))
         if not unfit:
             return events, data
         kept, behind = [], 0
@@ -192,6 +190,15 @@ class ExperimentRecords:
             kept.append(bytes(data[behind:offset]))
             behind = offset + size
         return events, b"".join([*kept, bytes(data[behind:])])
+
+    def _note_found(self, source: int, events: list[tuple[Any, ...]]) -> None:
+        for event in events:
+            try:
+                self._note([event])
+            except JournalError as error:  # what is not known of a trial but its config, it can be shown without
+                if event[0] in (_core.KIND_CONFIGS, _core.KIND_CONFIG):
+                    raise
+                self.unfit.append(Unfit(source, event[1], str(error), b""))
 
     def _note(self, events: list[tuple[Any, ...]]) -> None:
         for event in events:
@@ -332,14 +339,16 @@ class ExperimentRecords:
         kept in ``leftovers``, without the checkpoints that it holds, which are in ``unsaved``."""
         self._journal_ends = positions
         for source, position, data in entries:
-            rest, held = _core.without_held(data)
+            events, fits = self._fold_fitting(source, data, watch, True)
+            rest: Any
+            rest, held = _core.without_held(fits)  # one that does not fit would take the place of one that does
             for trial, step, checkpoint in held:
                 self.unsaved[memory_name(trial, step)] = checkpoint
                 if self._stored is not None:
                     self._stored.add((trial, step))
-            events, fits = self.fold_found(source, rest, watch, recovered=True)
-            if len(fits):
-                self.leftovers.append((source, position, fits))
+            self._note_found(source, events)
+            if len(rest):
+                self.leftovers.append((source, position, rest))
             yield from events
 
     def story(self, trial: int) -> str:

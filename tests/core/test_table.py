@@ -179,6 +179,45 @@ def test_what_began_on_lost_records_does_not_fit_when_it_is_recovered() -> None:
     assert table.status(0) == "RUNNING"
 
 
+def test_what_goes_on_from_a_record_that_does_not_fit_is_left_out_with_it() -> None:
+    """In one ring: an attempt of which the journal knows, then one that began on what it has lost, then another trial."""
+
+    def begun(trial: int, changes: int, step: int = 0) -> bytes:
+        return encode(_core.KIND_START, trial, step, struct.pack("<IId", 1, changes, 0.0))
+
+    table = TrialTable("m")
+    table.apply(encode(_core.KIND_CONFIGS, 0, 2), 0)
+    table.apply(schema_record(0, ("m",), "f") + begun(0, 0) + report_record(0, 0, 1, [1.0]), 1)
+    lost = [begun(0, 1, 6), report_record(0, 0, 7, [7.0]), encode(_core.KIND_PAUSED, 0, 7), encode(_core.KIND_END, 0, 7)]
+    unfit: list[tuple[int, int, int, str]] = []
+    more = begun(1, 0) + report_record(0, 1, 1, [2.0])
+    data = report_record(0, 0, 2, [1.0]) + b"".join(lost) + more
+    table.apply(data, 1, 0, unfit, True)
+    assert [data[at : at + size] for at, size, _, _ in unfit] == lost
+    assert [(table.status(i), table.iteration(i)) for i in (0, 1)] == [("RUNNING", 2), ("RUNNING", 1)]
+
+    # Where it begins again on what is known, it is shown again.
+    table.apply(encode(_core.KIND_REQUEUED, 0), 0)
+    table.apply(begun(0, 1, 2) + report_record(0, 0, 3, [3.0]), 1, 0, None, True)
+    assert (table.status(0), table.iteration(0)) == ("RUNNING", 3)
+
+
+def test_a_paused_trial_does_not_begin_behind_what_is_known_of_it() -> None:
+    table = TrialTable("m")
+    table.apply(encode(_core.KIND_CONFIGS, 0, 1), 0)
+    begun = encode(_core.KIND_START, 0, 0, struct.pack("<IId", 1, 0, 0.0))
+    table.apply(schema_record(0, ("m",), "f") + begun + report_record(0, 0, 1, [1.0]) + encode(_core.KIND_PAUSED, 0, 1), 1)
+    unfit: list[tuple[int, int, int, str]] = []
+    ahead = encode(_core.KIND_START, 0, 4, struct.pack("<IId", 1, 0, 0.0))
+    table.apply(schema_record(0, ("m",), "f") + ahead + report_record(0, 0, 5, [5.0]), 2, 0, unfit, True)
+    assert [why for *_, why in unfit] == [
+        "trial 0 began at step 4, but only 1 are known",
+        "it goes on from a record of trial 0 that does not fit",
+    ]
+    table.apply(encode(_core.KIND_START, 0, 1, struct.pack("<IId", 1, 0, 0.0)), 2, 0, None, True)
+    assert table.status(0) == "RUNNING"
+
+
 def test_names_that_alternate_need_no_more_room() -> None:
     """A trial that reports two sets of names in turn keeps one place for its last values."""
 

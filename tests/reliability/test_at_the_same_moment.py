@@ -139,7 +139,8 @@ def test_a_run_that_is_about_to_begin_has_the_folder(
 ) -> None:
     """The first one holds the lock and has written nothing yet: the second one is refused, or takes another folder."""
     answers: list[Any] = []
-    real = resolve.resolve_searcher if resume else resolve.steering_metric
+    where = "resolve_searcher" if resume else "result_lines"  # a new run takes its folder when all is known to be well
+    real = getattr(resolve, where)
 
     def meanwhile(*given: Any) -> Any:
         if threading.current_thread() is threading.main_thread():
@@ -154,7 +155,7 @@ def test_a_run_that_is_about_to_begin_has_the_folder(
         except ExperimentLockedError as error:
             answers.append(str(error))
 
-    monkeypatch.setattr(resolve, "resolve_searcher" if resume else "steering_metric", meanwhile)
+    monkeypatch.setattr(resolve, where, meanwhile)
     assert a_run(tmp_path, resume=resume).experiment_path == str(tmp_path / "e")
     if resume is None:
         assert answers == [str(tmp_path / "e_2")]

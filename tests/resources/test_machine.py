@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fasttune.machine import Machine, detect
+from fasttune.machine import Gpu, Machine, detect, visible_gpus
 
 CG = "sys/fs/cgroup"
 EIGHT = tuple(range(8))
@@ -134,3 +134,33 @@ def test_this_machine_has_a_cpu_and_memory() -> None:
 
 def test_memory_without_proc_comes_from_psutil(tmp_path: Path) -> None:
     assert detect({"CUDA_VISIBLE_DEVICES": ""}, str(tmp_path), affinity=[0]).memory_bytes > 2**20
+
+
+@pytest.mark.parametrize("text", ["0-99999999999", "0-" + "9" * 5000, "9" * 5000, "²", "1-²", "5-3", "-", "0,,1", "٣"])
+def test_lists_of_cpus_that_no_system_writes(text: str) -> None:
+    from fasttune.machine import _cpu_list
+
+    assert _cpu_list(text) == set()
+
+
+def test_numbers_that_no_system_writes(tmp_path: Path) -> None:
+    """Limits of a control group that are no limits, and a division by nothing."""
+    group = tmp_path / "sys" / "fs" / "cgroup"
+    group.mkdir(parents=True)
+    (tmp_path / "proc" / "self").mkdir(parents=True)
+    (tmp_path / "proc" / "self" / "cgroup").write_text("0::/\n")
+    for meminfo in ("MemTotal:", "MemTotal: x kB", "MemTotal: " + "9" * 5000 + " kB"):
+        for limit in ("", "max", "100 0", "0 0", "9" * 5000 + " 1", "1 " + "9" * 400, "² ²", "1 2 3"):
+            (tmp_path / "proc" / "meminfo").write_text(meminfo)
+            (group / "cpu.max").write_text(limit)
+            (group / "memory.max").write_text(limit.partition(" ")[0])
+            machine = detect({"CUDA_VISIBLE_DEVICES": ""}, str(tmp_path), affinity=range(4))
+            assert len(machine.cpus) == 4
+            assert machine.memory_bytes >= 0
+
+
+def test_numbers_in_cuda_visible_devices_that_no_driver_knows() -> None:
+    gpus = (Gpu("GPU-a", index=0), Gpu("GPU-b", index=1))
+    for text in ("9" * 5000, "²", "٣", "-1", "1" + "0" * 30, "", ",", "GPU-", "\0"):
+        assert visible_gpus(gpus, text) == ()
+    assert visible_gpus(gpus, "1," + "9" * 5000 + ",0") == gpus[1:]

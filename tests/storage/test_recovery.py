@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from fasttune import _core
+from fasttune.checkpoint import memory_name
 from fasttune.error import ExperimentLockedError
+from fasttune.records import ExperimentRecords
 from fasttune.storage import MemoryStorage, SqliteStorage
 from fasttune.storage.base import Entry
 from fasttune.storage.recovery import (
@@ -308,3 +310,24 @@ def test_a_forked_process_does_not_keep_the_lock(tmp_path: Path) -> None:
         os.waitpid(child, 0)
         os.close(waits)
         os.close(goes)
+
+
+def test_a_checkpoint_whose_record_does_not_fit_takes_no_other_ones_place() -> None:
+    """Two attempts in a ring, of the second of which the journal knows nothing any more; both have saved at step 1."""
+
+    def begun(changes: int) -> bytes:
+        return _core.encode(_core.KIND_START, 0, payload=struct.pack("<IId", 1, changes, 0.0))
+
+    def saved(contents: bytes) -> bytes:
+        return _core.encode(_core.KIND_CHECKPOINT, 0, 1, contents, _core.HELD)
+
+    meta = {"format": 1, "name": "n", "metric": None, "mode": None, "prefix": "p"}
+    records = ExperimentRecords(meta, None, "folder")
+    records.fold_found(0, _core.encode(_core.KIND_CONFIG, payload=b'{"experiment": 0, "config": {}, "params": {}}'))
+    left = begun(0) + saved(b"the first") + begun(1) + saved(b"the second")
+    list(records.take_leftovers([(1, len(left), left)], {}))
+    assert records.unsaved == {memory_name(0, 1): b"the first"}
+    ((source, position, stored),) = records.leftovers
+    assert (source, position) == (1, len(left))
+    assert [kind for kind, *_ in _core.decode(stored)] == [_core.KIND_START, _core.KIND_CHECKPOINT]
+    assert len(records.take_unfit()) == 2

@@ -320,7 +320,7 @@ def test_the_log_comes_into_the_database_in_time(tmp_path: Path, monkeypatch: py
         real(storage, fd, path, *call)
         if path.endswith("-wal"):
             flushed.append(now[0])
-            now[0] += 0.5  # so long it takes
+            now[0] += 0.2  # so long it takes
 
     monkeypatch.setattr("fasttune.storage.sqlite.time.monotonic", lambda: now[0])
     monkeypatch.setattr(SqliteStorage, "_sync", sync)
@@ -333,12 +333,12 @@ def test_the_log_comes_into_the_database_in_time(tmp_path: Path, monkeypatch: py
     storage.flush_if_due()
     assert flushed == [102.0]
     storage.append(ENTRIES)
-    now[0] = 152.0  # half a second is one per cent of fifty
+    now[0] = 122.1  # 0.2 s is one per cent of twenty
     storage.flush_if_due()
     assert flushed == [102.0]
-    now[0] = 152.5
+    now[0] = 122.3
     storage.flush_if_due()
-    assert flushed == [102.0, 152.5]
+    assert flushed == [102.0, 122.3]
     storage.append([(1, 1 << 30, bytes(1 << 25))])
     storage.flush_if_due()
     assert len(flushed) == 3

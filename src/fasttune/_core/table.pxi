@@ -97,6 +97,7 @@ cdef class TrialTable:
         self.schema_numbers = {}
         self.maps = {}
         self.extras = {}
+        self.astray = set()
         self.before = {}
 
     def __dealloc__(self):
@@ -211,7 +212,9 @@ cdef class TrialTable:
         A record that does not fit changes nothing. Without ``unfit`` it raises IllegalTransition, or ValueError with the
         offset of a damaged record; everything before it has been folded. With it, the record is left out and
         (offset, size, trial or -1, why) is appended; the rest is folded. ``recovered`` records come from a ring whose
-        journal may have lost its end: a trial that began on what the journal does not hold does not fit.
+        journal may have lost its end: a trial that began on what the journal does not hold does not fit, and with a
+        record all that its ring holds of that trial is left out, until it begins again on what is known: no report is
+        shown without those before it.
         """
         cdef const unsigned char[::1] view = data
         cdef Cursor place
@@ -231,6 +234,8 @@ cdef class TrialTable:
                     unfit.append((place.begin, place.at - place.begin, -1, str(error)))
                 else:
                     unfit.append((place.begin, place.at - place.begin, <int64_t>r.trial if is_of_trial(r) else -1, str(error)))
+                    if recovered and is_of_trial(r):
+                        self.astray.add((source, r.trial))
 
     cdef int fold_records(self, const unsigned char[::1] view, Cursor *place, int source, uint64_t told, uint64_t watch,
                           bint recovered, list out) except -1:
@@ -252,6 +257,8 @@ cdef class TrialTable:
                 raise ValueError(f"damaged record before byte {place.at}: there is no kind {r.kind}")
             if <Py_ssize_t>r.trial >= self.n and is_of_trial(r):
                 raise ValueError(f"damaged record before byte {place.at}: trial {r.trial} of {self.n}")
+            if recovered and self.astray and r.kind != K_START and is_of_trial(r) and (source, r.trial) in self.astray:
+                raise ValueError(f"it goes on from a record of trial {r.trial} that does not fit")
             if r.kind == K_REPORT:
                 if r.schema != local_of_s:
                     if r.schema >= len(numbers):
@@ -310,7 +317,11 @@ cdef class TrialTable:
             row = self.row(r.trial)
             if recovered and r.size >= RECORD_HEADER + 16 and (<const uint32_t *>payload)[1] & 0xFFFF != row.changes:
                 raise ValueError(f"trial {r.trial} began on what is not in the journal")
+            if recovered and row.status == S_PAUSED and r.step > row.iteration:   # at its own checkpoint of that step
+                raise ValueError(f"trial {r.trial} began at step {r.step}, but only {row.iteration} are known")
             self.move(row, r.trial, r.kind)
+            if self.astray:
+                self.astray.discard((source, r.trial))
             if row.schema >= 0 and r.trial not in self.before:
                 self.before[r.trial] = last_of(row)
             row.source = source

@@ -222,7 +222,7 @@ def copy_journal(found: Examination, storage: object) -> None:
         if len(batch) >= AT_ONCE:
             storage.append(batch)
             batch = []
-    for _ in records.take_leftovers(read_rings(folder, positions), positions):
+    for _ in records.take_leftovers(read_rings(folder, positions, quiet=True), positions):
         pass
     storage.append([*batch, *records.leftovers], held_in(records))
     copy_checkpoints(reader, storage)

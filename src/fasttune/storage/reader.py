@@ -61,8 +61,13 @@ class SqliteReader(Storage):
     def salvaged(self, damage: list[str]) -> Iterator[tuple[int, int, bytes]]:
         """Every whole entry, also behind damaged ones; what is wrong with those is added to ``damage``."""
         database = self._open()
+        last = 0
         try:
             for cell in database.cells(self._root or 0, damage=damage):
+                if cell.key != last + 1:
+                    missing = f"entries {last + 1} to {cell.key - 1} are" if cell.key > last + 2 else f"entry {last + 1} is"
+                    damage.append(f"{missing} missing")
+                last = cell.key
                 try:
                     if cell.size > LARGEST_ENTRY:
                         raise DamagedPage(f"it has {cell.size} bytes")

@@ -290,6 +290,7 @@ def recover_rings(folder: str, storage: Storage) -> int:
         checkpoints.update({(trial, place): saved for trial, place, saved in held})
     if entries:
         storage.append(entries, [(*key, saved) for key, saved in checkpoints.items()])
+        storage.flush_to_disk()
     remove_rings(folder)
     return sum(len(data) for _, _, data in entries)
 

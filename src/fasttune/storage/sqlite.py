@@ -55,7 +55,8 @@ MADE = "PRAGMA synchronous = NORMAL"  # a commit is in the kernel: it survives u
 
 FLUSH_BYTES = 1 << 25  # the write-ahead log is brought into the database when it has grown by this much,
 FLUSH_S = 2.0  # or when this long ago something was appended that is only in it,
-FLUSH_SHARE = 0.01  # but no more than this share of the time is spent on that
+FLUSH_SHARE = 0.01  # but no more than this share of the time is spent on that,
+FLUSH_MOST_S = 30.0  # as long as it is not later than this
 LOCKED_MS = 20  # one try to get the right to write; while others have it, `while_locked` is called after each
 LOCKED_S = 10.0  # so long they are waited for where nobody has said what to do meanwhile
 PAGE = 4096
@@ -365,7 +366,7 @@ class SqliteStorage(Storage):
             self._sync_names()
         now = time.monotonic()
         self._unflushed = 0
-        self._flush_at = now + max(FLUSH_S, (now - began) / FLUSH_SHARE)
+        self._flush_at = now + min(FLUSH_MOST_S, max(FLUSH_S, (now - began) / FLUSH_SHARE))
 
     def _sync_names(self) -> None:
         """The folder's entries, and its own entry in the folder above: a file without a name is lost."""
