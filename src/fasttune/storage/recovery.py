@@ -178,7 +178,7 @@ class RingCopy(NamedTuple):
 
 
 def copied_rings(folder: str) -> list[RingCopy]:
-    """What the rings of an experiment hold now, those left out that hold nothing. For whoever reads the journal next: what
+    """What the rings of an experiment hold now. For whoever reads the journal next: what
     leaves a ring meanwhile is in the journal before."""
     try:
         check_folder(os.path.join(folder, RINGS))
@@ -205,7 +205,7 @@ def copied_rings(folder: str) -> list[RingCopy]:
             continue
         _, head, released = PLACES.unpack_from(data.ljust(PLACES.size, b"\0"))
         if head == released and len(data) > HEADER:
-            continue
+            data = data[:HEADER]  # the journal has all of it, unless a power cut took its end: see left_in
         room -= min(max(0, head - released), len(data))
         if room < 0:
             _warn_of(path, "the rings say that they hold more than is in their files")
