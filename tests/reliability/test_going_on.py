@@ -449,3 +449,43 @@ def test_finished_trials_that_run_again_survive_kills(tmp_path: Path, wish: str)
     assert [(t.status, t.last_result["n"], t.last_result["training_iteration"]) for t in trials] == [
         ("TERMINATED", expected, expected)
     ] * 4
+
+
+PRINTS_OTHERWISE = """
+import dataclasses, sys, types
+import numpy as np, pandas as pd
+import fasttune as tune
+
+@dataclasses.dataclass
+class Settings:
+    names: set
+
+names = {"alpha", "beta", "gamma", "delta", "epsilon"}
+frame = pd.DataFrame(np.arange(3000.0).reshape(100, 30), columns=[f"a_rather_long_name_{i}" for i in range(30)])
+frame.iloc[50, 15] = float(sys.argv[2])
+space = {
+    "settings": Settings(names),
+    "either": tune.choice([Settings(names), types.SimpleNamespace(names=names)]),
+    "objects": np.array([Settings(names), names], dtype=object),
+    "frame": frame,
+    "column": frame["a_rather_long_name_3"],
+}
+tune.run(lambda config: {"loss": 1.0}, config=space, name="exp", storage_path=sys.argv[1], resume="AUTO",
+         executor="inline", verbose=0)
+"""
+
+
+def test_objects_that_print_otherwise_in_each_process_are_what_they_were(tmp_path: Path) -> None:
+    """Sets have another order in each process, and data frames print as wide as the terminal is."""
+
+    def session(seed: str, columns: str, value: str) -> subprocess.CompletedProcess[str]:
+        surroundings = {**os.environ, "PYTHONHASHSEED": seed, "COLUMNS": columns}
+        arguments = [sys.executable, "-c", PRINTS_OTHERWISE, str(tmp_path), value]
+        return subprocess.run(arguments, env=surroundings, capture_output=True, text=True, timeout=120, check=False)
+
+    for seed, columns in (("1", "80"), ("2", "200"), ("3", "60")):
+        ended = session(seed, columns, "1")
+        assert ended.returncode == 0, ended.stderr
+    ended = session("1", "80", "2")  # a value in the middle, which is not printed
+    assert "ResumeError" in ended.stderr
+    assert "frame: " in ended.stderr

@@ -238,3 +238,42 @@ def test_a_thread_looks_the_same_as_without_us(tmp_path: Path) -> None:
     outside.join()
     assert seen == [True, True]
     assert "run" not in outside.__dict__
+
+
+@pytest.mark.parametrize("scheduler", ["asked", "pbt"])
+def test_trials_that_are_left_inside_asyncio_run(tmp_path: Path, executor: str, scheduler: str) -> None:
+    """The event loop that a trial runs is its own, also while another trial runs in the same thread."""
+
+    def train(config: dict[str, Any]) -> None:
+        import asyncio
+
+        async def work() -> None:
+            for _ in range(3):
+                tune.report(loss=1.0)
+                await asyncio.to_thread(lambda: tune.report(loss=1.0))
+                await asyncio.sleep(0)
+
+        asyncio.run(work())
+        tune.report(loss=1.0)
+
+    trials = run(
+        train, tmp_path, executor, num_samples=6, scheduler=SCHEDULERS[scheduler](), config={"x": tune.uniform(0, 1)}
+    ).trials
+    assert [(one.status, one.last_result["training_iteration"]) for one in trials] == [("TERMINATED", 7)] * 6
+
+
+def test_a_run_inside_a_coroutine_leaves_its_event_loop_running(tmp_path: Path) -> None:
+    """As in a notebook: trials that are left and entered do not take the loop of whoever runs them."""
+    import asyncio
+
+    def train(config: dict[str, Any]) -> None:
+        for _ in range(3):
+            tune.report(loss=1.0)
+
+    async def notebook() -> bool:
+        mine = asyncio.get_running_loop()
+        run(train, tmp_path, "inline", scheduler=AsksAlways())
+        await asyncio.sleep(0)
+        return asyncio.get_running_loop() is mine
+
+    assert asyncio.run(notebook())

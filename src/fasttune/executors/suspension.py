@@ -6,8 +6,10 @@ dropped; on the trial's side a report that waits leaves, and carries out the ans
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fasttune import _core
@@ -52,7 +54,8 @@ class Suspension:
 
         host = self._host
         self._reporter.context = host.context = HostContext(host)
-        self._greenlet(host.run).switch(job)
+        with _own_event_loop():
+            self._greenlet(host.run).switch(job)
 
     def enter(self, trial: int, answer: Answer) -> None:
         """Let a trial that was left have its answer, and run until it is left again or over."""
@@ -65,7 +68,8 @@ class Suspension:
             started += time.monotonic() - left.at
             left = left._replace(counters=(number, iteration, started, base_total, rung, strikes, best, life))
         self._become(left, answer.ask_from)
-        left.green.switch(answer)
+        with _own_event_loop():
+            left.green.switch(answer)
 
     def pause(self, trial: int) -> None:
         """A trial that waits for its answer is paused where it is."""
@@ -84,7 +88,8 @@ class Suspension:
         self._host.leaving = True
         self._reporter.mute(True)
         try:
-            left.green.throw(StopTrial)
+            with _own_event_loop():
+                left.green.throw(StopTrial)
         finally:
             self._reporter.mute(False)
             self._host.leaving = False
@@ -136,5 +141,31 @@ class Suspension:
     def _leave(self, place: dict[int, Left]) -> Answer:
         trial, context = self._reporter.trial, self._host.context
         place[trial] = Left(self._current(), self._reporter.suspend(), context, time.monotonic())
-        answer: Answer = self._hub.switch()
+        inner = _running_loop()
+        try:
+            answer: Answer = self._hub.switch()
+        finally:
+            _set_running_loop(inner)
         return answer
+
+
+@contextmanager
+def _own_event_loop() -> Iterator[None]:
+    """A trial that reports inside ``asyncio.run`` leaves its event loop running in this thread. It is not for the next
+    trial here, nor for whoever runs trials: they have the one that they had."""
+    outer = _running_loop()
+    try:
+        yield
+    finally:
+        _set_running_loop(outer)
+
+
+def _running_loop() -> Any:
+    asyncio = sys.modules.get("asyncio")  # not imported: then none runs
+    return None if asyncio is None else asyncio._get_running_loop()
+
+
+def _set_running_loop(loop: Any) -> None:
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is not None:
+        asyncio._set_running_loop(loop)
