@@ -47,7 +47,7 @@ test-ax: $(VENV)/.ax
 fuzz: $(VENV)/.test
 	$(PIP) install -e '.[fuzz]'
 	for target in journal database ring cuda cpuset; do \
-		(cd $(VENV) && bin/python ../tests/fuzz/fuzz_readers.py $$target -max_total_time=60 $(ARGS)); done
+		(cd $(VENV) && bin/python ../tests/fuzz/fuzz_readers.py $$target -max_total_time=60 -len_control=0 $(ARGS)); done
 
 bench: $(VENV)/.test
 	$(PY) -m pytest benchmarks --benchmark-only --benchmark-autosave --benchmark-columns=min,median,rounds $(ARGS)

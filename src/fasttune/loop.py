@@ -44,7 +44,7 @@ from fasttune.result import AUTO_RESULT_KEYS
 from fasttune.retention import delete
 from fasttune.rule import NO_RULE
 from fasttune.storage.memory import MemoryStorage
-from fasttune.storage.reader import SqliteReader
+from fasttune.storage.reader import LARGEST_ENTRY, SqliteReader
 from fasttune.storage.recovery import ExperimentLock, read_rings, recover_rings, remove_rings, ring_sources
 from fasttune.storage.sqlite import SqliteStorage, who_writes
 from fasttune.trainable import call_form, counted_in
@@ -226,7 +226,13 @@ class TuneLoop:
     def _meta_record(self, meta: dict[str, Any]) -> bytes:
         import json
 
-        return _core.encode(_core.KIND_META, payload=json.dumps(meta, default=str).encode(), time=self._now())
+        data = json.dumps(meta, default=str).encode()
+        if len(data) >= LARGEST_ENTRY // 2:
+            raise ValueError(
+                f"the search space and the settings of this run take {len(data)} bytes in the journal, which takes less than "
+                f"{LARGEST_ENTRY // 2}: is there data in the search space? Give it to the trainable by tune.with_parameters"
+            )
+        return _core.encode(_core.KIND_META, payload=data, time=self._now())
 
     def _program(self) -> Program:
         spec, state = self.spec, self.state

@@ -290,9 +290,13 @@ def test_who_writes_can_be_asked_without_a_trace(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     lock = ExperimentLock(str(tmp_path))
     assert writer_of(str(tmp_path)) == os.getpid()
-    lock.release()
-    assert writer_of(str(tmp_path)) is None
     assert (tmp_path / ".lock").read_text() == f"{os.getpid()}\n"
+    lock.release()
+    (tmp_path / ".lock").write_text("12345\n")
+    before = (tmp_path / ".lock").stat()
+    assert writer_of(str(tmp_path)) is None
+    assert (tmp_path / ".lock").read_text() == "12345\n"
+    assert (tmp_path / ".lock").stat().st_mtime_ns == before.st_mtime_ns
 
 
 def test_a_forked_process_does_not_keep_the_lock(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from fasttune.cli import CommandError
 from fasttune.cli.listing import Row, Wanted, cell, give, print_json
 from fasttune.error import JournalError
 from fasttune.folder import JOURNAL, is_ours, is_plain
-from fasttune.plain_files import plain_opener
+from fasttune.plain_files import open_plain, plain_opener
 
 if TYPE_CHECKING:
     from fasttune.analysis import ExperimentAnalysis
@@ -303,6 +303,8 @@ def add_note(asked: Namespace) -> int:
         )
     path = os.path.join(folder, asked.filename)
     if not asked.text and sys.stdin.isatty():
+        if os.path.lexists(path):
+            os.close(open_plain(path, os.O_RDWR))  # the editor would follow a link
         return edit(path)
     text = " ".join(asked.text) if asked.text else sys.stdin.read().rstrip("\n")
     if not text.strip():

@@ -143,7 +143,13 @@ class Database:
         if self._log_head() != self._head:
             return False
         if self._salts is not None:
-            self._newer.update(page for page, _ in self._next_frames())
+            waiting: list[int] = []
+            for page, pages in self._next_frames():
+                waiting.append(page)
+                if pages:  # a commit
+                    self._newer.update(waiting)
+                    waiting.clear()
+            self._go_back(len(waiting))
         held = not (self._newer & self._read)
         self._read.clear()
         return held
@@ -168,7 +174,7 @@ class Database:
             return
         self._log_page, self._salts, self._sums, self._log_end = size, (salt0, salt1), sums, LOG_HEADER
         waiting: dict[int, int] = {}
-        at = LOG_HEADER
+        at = behind = LOG_HEADER
         for page, pages in self._next_frames():
             waiting[page] = at + FRAME_HEADER
             at += FRAME_HEADER + size
@@ -176,7 +182,8 @@ class Database:
                 self._frames.update(waiting)
                 waiting.clear()
                 self.pages = pages
-        self._newer.update(waiting)
+                behind = at
+        self._go_back((self._log_end - behind) // (FRAME_HEADER + size))
         if self._frames:
             self.page_size = size
 
@@ -194,6 +201,17 @@ class Database:
             yield from found
             if len(found) * frame < at_once:
                 return
+
+    def _go_back(self, frames: int) -> None:
+        """The last frames belong to no whole transaction, and say nothing: they will be looked at again. A dead writer has
+        left them for good; the next one writes others over them."""
+        if not frames:
+            return
+        assert self._log is not None
+        self._log_end -= frames * (FRAME_HEADER + self._log_page)
+        last = self._log_end - FRAME_HEADER - self._log_page
+        at = last + 16 if last >= LOG_HEADER else 24  # a frame's header ends with the sums so far, as the log's does
+        self._sums = struct.unpack(">2I", os.pread(self._log, 8, at))
 
     def _page(self, number: int) -> bytes:
         if not 0 < number <= self.pages:
@@ -325,15 +343,15 @@ def _page_size(told: int) -> int:
 def varint(data: bytes, at: int) -> tuple[int, int]:
     """(number, place behind it) of an SQLite integer of one to nine bytes."""
     value = 0
-    for k in range(at, at + 8):
-        if k >= len(data):
-            raise DamagedPage("a number is cut off")
-        value = value << 7 | data[k] & 0x7F
-        if data[k] < 0x80:
-            return value, k + 1
-    if at + 8 >= len(data):
-        raise DamagedPage("a number is cut off")
-    return value << 8 | data[at + 8], at + 9
+    try:
+        for k in range(at, at + 8):
+            byte = data[k]
+            if byte < 0x80:
+                return value << 7 | byte, k + 1
+            value = value << 7 | byte & 0x7F
+        return value << 8 | data[at + 8], at + 9
+    except IndexError:
+        raise DamagedPage("a number is cut off") from None
 
 
 INTEGERS = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}  # serial type -> bytes
@@ -348,7 +366,10 @@ def columns(record: bytes, most: int = 16) -> list[Any]:
     out: list[Any] = []
     place = end
     while at < end and len(out) < most:
-        kind, at = varint(record, at)
+        kind = record[at]
+        at += 1
+        if kind >= 0x80:  # rare: a long text or blob
+            kind, at = varint(record, at - 1)
         if kind >= 12:
             n = (kind - 12) // 2
             out.append(record[place : place + n])

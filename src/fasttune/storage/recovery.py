@@ -55,8 +55,6 @@ class ExperimentLock:
         deadline = time.monotonic() + PATIENCE_S
         while not self._take():
             owner = 0 if self._is_looked_at() else _number_in(self._file)
-            if owner == os.getpid() and not self._is_ours():
-                owner = 0  # we had it, and a process that was forked just now has it for a moment more
             if owner or time.monotonic() >= deadline:
                 self.release()
                 raise ExperimentLockedError(
@@ -92,12 +90,6 @@ class ExperimentLock:
             return False
         return True
 
-    def _is_ours(self) -> bool:
-        """Whether another lock of this process is on the same file."""
-        file = self._file
-        assert file is not None
-        return any(os.path.sameopenfile(fd, file) for fd in _held)
-
     def _is_named(self) -> bool:
         """The file that is locked is the one that others will lock."""
         assert self._file is not None
@@ -119,8 +111,6 @@ class ExperimentLock:
 
     def release(self) -> None:
         if self._file is not None:
-            if self.held:  # whoever comes next does not read our number while a forked child is still closing its copy
-                os.ftruncate(self._file, 0)
             _held.discard(self._file)
             os.close(self._file)
             self._file = None
@@ -188,7 +178,7 @@ class RingCopy(NamedTuple):
 
 
 def copied_rings(folder: str) -> list[RingCopy]:
-    """What the rings of an experiment hold now, those left out that hold nothing. For whoever reads the journal next: what
+    """What the rings of an experiment hold now. For whoever reads the journal next: what
     leaves a ring meanwhile is in the journal before."""
     try:
         check_folder(os.path.join(folder, RINGS))
@@ -215,7 +205,7 @@ def copied_rings(folder: str) -> list[RingCopy]:
             continue
         _, head, released = PLACES.unpack_from(data.ljust(PLACES.size, b"\0"))
         if head == released and len(data) > HEADER:
-            continue
+            data = data[:HEADER]  # the journal has all of it, unless a power cut took its end: see left_in
         room -= min(max(0, head - released), len(data))
         if room < 0:
             _warn_of(path, "the rings say that they hold more than is in their files")

@@ -129,7 +129,10 @@ class SqliteStorage(Storage):
     def _check_tables(self, connection: sqlite3.Connection) -> None:
         """JournalError when what bears the name of one of our tables is another thing, or does something of its own."""
         ours = {words.split()[5]: " ".join(words.replace("IF NOT EXISTS ", "").split()) for words in TABLES}
-        for kind, name, table, sql in connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall():
+        found = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall()
+        if found and not any(name == "journal" for _, name, _, _ in found):
+            raise JournalError(f"{self.path} is a database, but not one of fasttune's: it has no table 'journal'")
+        for kind, name, table, sql in found:
             plain = kind == "table" and sql is not None and " ".join(sql.split()) == ours.get(name)
             if table in ours and not plain and not (kind == "index" and sql is None):
                 raise JournalError(
