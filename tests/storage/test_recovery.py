@@ -325,7 +325,7 @@ def test_a_checkpoint_whose_record_does_not_fit_takes_no_other_ones_place() -> N
     def saved(contents: bytes) -> bytes:
         return _core.encode(_core.KIND_CHECKPOINT, 0, 1, contents, _core.HELD)
 
-    meta = {"format": 1, "name": "n", "metric": None, "mode": None, "prefix": "p"}
+    meta = {"format": 1, "name": "n", "metric": None, "mode": None, "prefix": "p", "trainables": [{"name": "t"}]}
     records = ExperimentRecords(meta, None, "folder")
     records.fold_found(0, _core.encode(_core.KIND_CONFIG, payload=b'{"experiment": 0, "config": {}, "params": {}}'))
     left = begun(0) + saved(b"the first") + begun(1) + saved(b"the second")
