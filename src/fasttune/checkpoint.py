@@ -21,7 +21,7 @@ STATE_FILE = ".trainable.json"  # in a directory: iteration and totals of a clas
 LARGEST_HELD = 1 << 16  # bytes of a checkpoint that is passed on in memory; a larger one becomes a directory
 
 _MEMORY = "memory:"
-_MEMORY_NAME = re.compile(r"memory:[0-9]{1,10}/[0-9]{1,10}(/[0-9]{1,10})?")
+_MEMORY_NAME = re.compile(r"memory:[0-9]{1,10}/[0-9]{1,20}(?:/[0-9]{1,10})?")
 _HEAD = 4  # bytes that give the length of the notes
 
 

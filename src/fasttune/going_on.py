@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fasttune.error import ResumeError
-from fasttune.identity import described, differences, same, without_addresses
+from fasttune.identity import GONE, NEW, described, differences, same, without_addresses
 from fasttune.result import flatten
 from fasttune.schedulers.base import TrialScheduler
 from fasttune.search.base import Searcher
@@ -203,9 +203,7 @@ def _space(was: Mapping[str, Any], space: Mapping[str, Any], form: Any) -> list[
     if was["space"] is not None:
         return differences(without_addresses(was["space"]), without_addresses(to_json_value(dict(space))[0]))
     old, new = set(was["names"]), set(flatten(dict(space)))
-    return [f"{name}: it is gone" for name in sorted(old - new)] + [
-        f"{name}: it was not there" for name in sorted(new - old)
-    ]
+    return [f"{name}: {GONE}" for name in sorted(old - new)] + [f"{name}: {NEW}" for name in sorted(new - old)]
 
 
 def number_of_space(metas: Sequence[Mapping[str, Any]], spaces: Sequence[Mapping[str, Any]]) -> int:
@@ -238,9 +236,11 @@ def check_space(path: str, meta: Mapping[str, Any], space: Mapping[str, Any]) ->
 
 def another_space(path: str, found: Sequence[str]) -> ResumeError:
     """The error that says what is another in the search space."""
+    keys = any(text.endswith(GONE) or NEW in text for text in found)
     return ResumeError(
         f"the search space of the experiment in {path} is another one now:\n"
         + "".join(f"    {text}\n" for text in found)
+        + ("A space must have the keys it had before. " if keys else "")
         + "Its trials keep the configs that they were trained with. Give the space that was, or this run another "
         "name; or let the new space hold from the next trial on: resume='AUTO+NEW_SPACE', "
         "ResumeConfig(new_space=True) or Tuner.restore(..., new_space=True)"

@@ -33,6 +33,7 @@ from fasttune.space_json import to_json_value
 DEEPEST = 8  # objects within objects; further down only their class counts
 LONGEST = 2000  # characters of an object's own text; of a longer one the rest counts by its digest
 MANY = 1000  # values of a list; of a longer one only the digest is kept
+GONE, NEW = "it is gone", "it was not there"
 SHOWN = 120  # characters of a value in a message
 
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
@@ -214,9 +215,9 @@ def differences(before: Any, now: Any, name: str = "", loosely: bool = False) ->
         for key in [*before, *(key for key in now if key not in before)]:
             place = f"{name}/{key}" if name else str(key)
             if key not in now:
-                found.append(f"{place}: {words(before[key])} was, it is gone")
+                found.append(f"{place}: {words(before[key])} was, {GONE}")
             elif key not in before:
-                found.append(f"{place}: it was not there, {words(now[key])} is")
+                found.append(f"{place}: {NEW}, {words(now[key])} is")
             else:
                 found += differences(before[key], now[key], place, loosely)
         return found

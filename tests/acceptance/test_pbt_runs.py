@@ -193,6 +193,7 @@ class Killer(Learner):
             os.kill(os.getpid(), signal.SIGKILL)
         return super().step()
 
+Killer.__name__ = Learner.__name__
 tune.run(Killer, scheduler=pbt(), name="killed", executor="inline", storage_path={folder!r}, verbose=0, seed=1,
          max_concurrent_trials=1, **settings())
 """

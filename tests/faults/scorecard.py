@@ -58,6 +58,12 @@ BLOCKS = (
                 ("finished trials run again 0",),
             ),
             Row(
+                3,
+                "the power goes: every prefix of the writes, torn tails, writes that never came",
+                "it opens and goes on; no wrong value, no hole; full durability loses nothing",
+                of(FAULTS + "test_power_cuts.py"),
+            ),
+            Row(
                 4,
                 "a file that is cut",
                 "it opens with what lies before the cut",
@@ -69,7 +75,8 @@ BLOCKS = (
                 "no crash and no wrong value; damage is told",
                 of(FAULTS + "test_damaged_files.py", "test_C2_5_bytes_that_were_flipped_or_zeroed")
                 + of("tests/storage/test_recovery.py")
-                + of("tests/storage/test_storage_contract.py"),
+                + of("tests/storage/test_storage_contract.py")
+                + of("tests/storage/test_database.py"),
             ),
             Row(
                 6,
@@ -352,13 +359,16 @@ BLOCKS = (
             Row(
                 32,
                 "a stranger's folder",
-                "nothing in it is executed by looking",
+                "nothing in it is executed by looking, nothing outside is touched, little memory is taken",
                 of(
                     RELIABILITY + "test_errors.py",
                     "test_C2_32_opening_a_folder_executes_nothing_that_lies_in_it",
                     "test_C2_32_a_journal_that_is_no_journal_says_so",
-                ),
-                ("code executions 0",),
+                )
+                + of(RELIABILITY + "test_strangers_folder.py")
+                + of(RELIABILITY + "test_hostile_records.py")
+                + of(RELIABILITY + "test_readers_write_nothing.py"),
+                ("code executions 0", "files outside that were touched 0"),
             ),
             Row(
                 33,

@@ -18,7 +18,7 @@ import pytest
 
 import fasttune as tune
 from fasttune import _core
-from fasttune.checkpoint import is_checkpoint_name
+from fasttune.checkpoint import is_checkpoint_name, memory_name
 from fasttune.cli import main
 from fasttune.error import ForeignFileError, JournalError, TuneError
 from fasttune.storage import SqliteStorage
@@ -207,6 +207,8 @@ OUTSIDE = ("../mine", "../mine/checkpoint_000000", "/etc", "saves/../../mine", "
 
 def test_paths_that_fasttune_does_not_give() -> None:
     assert is_checkpoint_name("saves_abc_00001_1_x=0.5/checkpoint_000001")
+    for step, attempt in ((7, 0), (2**31, 0), (7, 1), (7, 2**20)):
+        assert is_checkpoint_name(memory_name(3, attempt << 32 | step))
     for path in OUTSIDE:
         assert not is_checkpoint_name(path), path
 
