@@ -192,6 +192,31 @@ def test_a_reader_in_the_writers_process_leaves_it_its_locks(tmp_path: Path) -> 
         storage.close()
 
 
+def test_a_transaction_that_never_ended_keeps_nobody_from_reading(tmp_path: Path) -> None:
+    """Frames at the log's end without the one that ends their transaction, of pages that are read: a power cut leaves them."""
+    made, torn = tmp_path / "made", tmp_path / "torn"
+    made.mkdir()
+    torn.mkdir()
+    storage = SqliteStorage(str(made))
+    small = entries_of(3)
+    storage.append(small)
+    storage.append([(1, 1000, b"x" * 30_000)])  # several frames, the tables' own pages among them
+    for name in (FILE_NAME, FILE_NAME + "-wal"):
+        shutil.copy(made / name, torn / name)
+    storage.close()
+    log = torn / (FILE_NAME + "-wal")
+    os.truncate(log, log.stat().st_size - 4096 - 24)
+    reader = SqliteReader(str(torn))
+    assert list(reader.read()) == small
+    assert reader.positions() == {1: small[-1][1]}
+    database = Database(str(torn / FILE_NAME))
+    try:
+        assert database.root_of("journal") is not None
+        assert database.still_holds()
+    finally:
+        database.close()
+
+
 # -- hostile files -----------------------------------------------------------------------------------------
 
 

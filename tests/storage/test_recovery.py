@@ -20,6 +20,8 @@ from fasttune.storage import MemoryStorage, SqliteStorage
 from fasttune.storage.base import Entry
 from fasttune.storage.recovery import (
     ExperimentLock,
+    copied_rings,
+    left_in,
     read_rings,
     recover_rings,
     ring_path,
@@ -335,3 +337,19 @@ def test_a_checkpoint_whose_record_does_not_fit_takes_no_other_ones_place() -> N
     assert (source, position) == (1, len(left))
     assert [kind for kind, *_ in _core.decode(stored)] == [_core.KIND_START, _core.KIND_CHECKPOINT]
     assert len(records.take_unfit()) == 2
+
+
+def test_a_journal_that_lost_its_end_finds_it_in_a_ring_that_was_released(tmp_path: Path) -> None:
+    """For a reader as for a run that goes on: what the journal had is in the ring until it is written over."""
+    ring = new_ring(tmp_path, 3)
+    for trial in range(3):
+        ring.write(_core.KIND_END, trial)
+    while ring.take() is not None:
+        pass
+    ring.release()
+    copies = copied_rings(str(tmp_path))
+    first = ring.head // 3
+    ((source, position, records),) = left_in(str(tmp_path), copies, {3: first})
+    assert (source, position) == (3, ring.head)
+    assert [record[3] for record in _core.decode(records)] == [1, 2]
+    assert left_in(str(tmp_path), copies, {3: ring.head}) == []
