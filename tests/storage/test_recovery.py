@@ -304,18 +304,21 @@ def test_who_writes_can_be_asked_without_a_trace(tmp_path: Path) -> None:
 def test_a_forked_process_does_not_keep_the_lock(tmp_path: Path) -> None:
     lock = ExperimentLock(str(tmp_path))
     waits, goes = os.pipe()
+    hears, begins = os.pipe()
     child = os.fork()
     if child == 0:
+        os.write(begins, b".")
         os.read(waits, 1)
         os._exit(0)
     try:
+        os.read(hears, 1)  # it has begun, and so has let go
         lock.release()
         ExperimentLock(str(tmp_path)).release()
     finally:
         os.write(goes, b".")
         os.waitpid(child, 0)
-        os.close(waits)
-        os.close(goes)
+        for end in (waits, goes, hears, begins):
+            os.close(end)
 
 
 def test_a_checkpoint_whose_record_does_not_fit_takes_no_other_ones_place() -> None:
