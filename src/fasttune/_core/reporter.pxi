@@ -260,10 +260,13 @@ cdef class Reporter:
         self.next_t = self.rule.milestones[k] if k < self.rule.rungs else INFINITY
 
     def end(self, int flags=0, bint urgent=False):
-        """The trial ended by itself or was stopped (``flags`` STOP). False when the ring is full."""
+        """The trial ended by itself or was stopped (``flags`` STOP). False when the ring is full. One that is only being
+        left (:meth:`mute`) leaves no word of that."""
         cdef int rung = -1
         cdef uint32_t size = RECORD_HEADER
         cdef double v
+        if self.muted:
+            return True
         if self.forks != ft_get_forks():
             self.leave_child()
         if self.rule is not None and self.has_last and self.ask_from == NEVER:

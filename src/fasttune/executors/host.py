@@ -193,8 +193,6 @@ class Host:
                     return
                 self.failed(error)
                 continue
-            if self.leaving:
-                return
             if asks and reporter.unasked:
                 self._say_unasked()
             while not end(flags):
