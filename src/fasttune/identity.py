@@ -9,7 +9,7 @@ what is another. Nothing is pickled, and no address of this process gets into a 
                             name of their own (lambdas, those made inside functions) and those that a value is sampled
                             from: also code, constants, defaults and what they enclose, on the same version of Python
     members of an enum      class and name
-    arrays                  type, shape and contents
+    arrays, data frames     type, shape and contents
     other objects           class and text, if the class says how it prints; else class and attributes
 """
 
@@ -36,6 +36,7 @@ GONE, NEW = "it is gone", "it was not there"
 SHOWN = 120  # characters of a value in a message
 
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+_SET = re.compile(r"\{([^{}:]+)\}")  # as sets print: in an order that is another one in each process
 _MAIN = ("__main__", "__mp_main__")
 _VERSION = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
@@ -112,18 +113,28 @@ def _code_or_object(value: Any, depth: int) -> Any:
     if type(value).__module__.partition(".")[0] == "numpy" and hasattr(value, "tobytes"):
         if value.ndim == 0:
             return _describe(value.item(), depth)
-        contents = _digest(value.tobytes() if value.dtype != object else repr(value.tolist()).encode())
+        if value.dtype == object:
+            contents = _digest(json.dumps(_several(value.ravel().tolist(), depth)).encode())
+        else:
+            contents = _digest(value.tobytes())
         return {"~": "array", "kind": str(value.dtype), "shape": list(value.shape), "digest": contents}
     form = {"~": "object", "kind": _class_name(type(value))}
+    if type(value).__module__.partition(".")[0] == "pandas" and hasattr(value, "to_numpy"):
+        axes = [_describe(axis.to_numpy(), depth + 1) for axis in getattr(value, "axes", ())]
+        return {**form, "parts": [_describe(value.to_numpy(), depth + 1), *axes]}  # it prints as wide as the terminal is
     if "__repr__" not in {name for kind in type(value).__mro__[:-1] for name in vars(kind)}:
         return {**form, "parts": _parts(value, depth)} if hasattr(value, "__dict__") else form
     try:
-        text = _ADDRESS.sub("", repr(value))
+        text = _SET.sub(_sorted_set, _ADDRESS.sub("", repr(value)))
     except Exception:  # a user's __repr__ must not end the run
         return form
     if len(text) > LONGEST:
         text = f"{text[:LONGEST]}... {_digest(text.encode())}"
     return {**form, "text": text}
+
+
+def _sorted_set(found: re.Match[str]) -> str:
+    return "{" + ", ".join(sorted(found[1].split(", "))) + "}"
 
 
 def _parts(value: Any, depth: int) -> dict[str, Any]:

@@ -13,12 +13,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas
 import pytest
 
 import fasttune as tune
 from fasttune import _core
 from fasttune.error import ResumeError
 from fasttune.experiment import read_metas
+from fasttune.identity import described
 from fasttune.schedulers import ASHAScheduler, PopulationBasedTraining
 from fasttune.search import BasicVariantGenerator, ConcurrencyLimiter, TPESearch
 from fasttune.storage.reader import SqliteReader
@@ -449,3 +451,32 @@ def test_finished_trials_that_run_again_survive_kills(tmp_path: Path, wish: str)
     assert [(t.status, t.last_result["n"], t.last_result["training_iteration"]) for t in trials] == [
         ("TERMINATED", expected, expected)
     ] * 4
+
+
+def test_what_a_thing_is_does_not_depend_on_the_process_that_says_it() -> None:
+    """Sets print in another order in each process, frames as wide as the terminal is: the same program is no other one."""
+    script = (
+        "import json, sys\n"
+        "import numpy as np, pandas as pd\n"
+        "from dataclasses import dataclass, field\n"
+        "from fasttune.identity import described\n"
+        "@dataclass\n"
+        "class Data:\n"
+        "    names: frozenset = frozenset('abcdefgh')\n"
+        "    tags: set = field(default_factory=lambda: set('ijklmno'))\n"
+        "frame = pd.DataFrame(np.arange(400.0).reshape(4, 100))\n"
+        "objects = np.array(['a', {'x', 'y', 'z'}, None], dtype=object)\n"
+        "print(json.dumps(described({'s': set('pqrstuv'), 'd': Data(), 'f': frame, 'o': objects}), sort_keys=True))\n"
+    )
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", script],
+            env={**os.environ, "PYTHONHASHSEED": seed, "COLUMNS": columns},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed, columns in (("1", "40"), ("2", "300"), ("3", "80"))
+    }
+    assert len(told) == 1
+    assert described(pandas.Series([1, 2])) != described(pandas.Series([1, 3]))

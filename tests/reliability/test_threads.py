@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -238,3 +239,22 @@ def test_a_thread_looks_the_same_as_without_us(tmp_path: Path) -> None:
     outside.join()
     assert seen == [True, True]
     assert "run" not in outside.__dict__
+
+
+def test_a_trial_that_reports_within_asyncio_leaves_its_loop_to_nobody_else(tmp_path: Path, executor: str) -> None:
+    """Each is left inside its report, in the thread that runs the next one."""
+
+    async def inner(config: dict[str, Any]) -> None:
+        for i in range(3):
+            await asyncio.sleep(0)
+            tune.report(loss=float(i))
+            await asyncio.to_thread(tune.report, loss=float(i))
+
+    def train(config: dict[str, Any]) -> None:
+        asyncio.run(inner(config))
+
+    analysis = run(train, tmp_path, executor, scheduler=SCHEDULERS["asked"](), num_samples=5)
+    assert [trial.status for trial in analysis.trials] == ["TERMINATED"] * 5
+    assert [trial.last_result["training_iteration"] for trial in analysis.trials] == [6] * 5
+    with pytest.raises(RuntimeError, match="no running event loop"):
+        asyncio.get_running_loop()
