@@ -2,6 +2,7 @@
 # make test      set up .venv and run the tests; test-all adds the slow ones
 # make test-ax   the adapter to Ax, in an environment of its own: some gigabytes, because Ax brings PyTorch
 # make bench     timings of the core and the rooms; peers: the same work beside other tuners
+# make faults    what breaks is broken, and the table of docs/reliability.md printed; ARGS=--all: all rounds
 # make fuzz      what reads bytes of others under atheris, a minute for each target (ARGS=... for libFuzzer)
 # make lint      ruff, mypy --strict, and the stub of the compiled core against the core itself
 # make debug     the core with bounds checks, C assertions and allocation counters, and its tests
@@ -12,7 +13,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: tune test test-all test-ax fuzz bench peers lint debug clean
+.PHONY: tune test test-all test-ax faults fuzz bench peers lint debug clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -51,6 +52,9 @@ fuzz: $(VENV)/.test
 
 bench: $(VENV)/.test
 	$(PY) -m pytest benchmarks --benchmark-only --benchmark-autosave --benchmark-columns=min,median,rounds $(ARGS)
+
+faults: $(VENV)/.test
+	$(PY) -m tests.faults $(ARGS)
 
 peers: $(VENV)/.test
 	$(PY) -m benchmarks.peers $(ARGS)

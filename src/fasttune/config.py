@@ -547,7 +547,7 @@ _WHY = {
 }
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class TrainableSpec:
     """One experiment of a run, resolved: what runs, on what, over which space and how often."""
 
@@ -559,7 +559,7 @@ class TrainableSpec:
     experiment: str
 
 
-@dataclass
+@dataclass(eq=False, repr=False)  # nobody compares or prints one, and each method is compiled at every start
 class RunSpec:
     """All that the machine needs to know to carry a run out: every name resolved, every value checked."""
 

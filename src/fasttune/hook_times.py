@@ -6,7 +6,6 @@ which one it was, once for each hook.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
@@ -38,6 +37,8 @@ class HookTimes:
         if name in self._named:
             return
         self._named.add(name)
+        import logging  # 2 ms that most runs do without
+
         logging.getLogger("fasttune").warning(
             "%s took %.1f s, and the run waited for it: running trials go on and their reports are kept, but nothing is "
             "decided, started or stored meanwhile. Do slow work in a thread of your own, or less often (said once for "

@@ -16,7 +16,6 @@ what is another. Nothing is pickled, and no address of this process gets into a 
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 import math
 import os
@@ -194,6 +193,8 @@ def _of_code(code: CodeType, doc: str | None = None) -> list[Any]:
 
 
 def _digest(data: bytes) -> str:
+    import hashlib  # most spaces hold nothing that needs it
+
     return hashlib.blake2b(data, digest_size=8).hexdigest()
 
 

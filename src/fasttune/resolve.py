@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 DEFAULT_VERBOSE = 1
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Call:
     """How a run is steered: the arguments of ``run`` that are not about one experiment."""
 

@@ -415,7 +415,7 @@ class Trials(Sequence[Trial]):
         return Trials, (Snapshot.of(self._source, indices), indices)
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class TrialRow:
     """What a snapshot keeps of one trial."""
 
@@ -434,7 +434,7 @@ class TrialRow:
     folder: str
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Snapshot:
     """A TrialSource of plain values: what is left of an experiment when its trials are pickled."""
 

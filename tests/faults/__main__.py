@@ -1,4 +1,4 @@
-"""Prints the scorecard: ``python -m tests.faults`` (quick rounds), ``--all`` (all rounds), numbers of rows to run only these.
+"""Prints the scorecard: ``make faults`` (quick rounds), with ``--all`` all rounds, with numbers of rows only these.
 
 Run from the root of the repository. The exit code is pytest's.
 """
@@ -107,7 +107,7 @@ def machine() -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
+    parser = argparse.ArgumentParser(prog="make faults", description=__doc__)
     parser.add_argument("rows", nargs="*", type=int, help="numbers of rows; none: all of them")
     parser.add_argument("--all", action="store_true", help="all rounds, which takes an hour or two")
     asked = parser.parse_args()
@@ -120,8 +120,8 @@ def main() -> int:
     code = pytest.main(["-q", "-p", "no:cacheprovider", "-m", marks, *chosen], plugins=[collector])
     took = time.monotonic() - began
     rounds = "all rounds" if asked.all else "quick rounds"
-    print(f"\nPrinted by `python -m tests.faults{' --all' if asked.all else ''}` on {time.strftime('%Y-%m-%d')}: {rounds} in")
-    print(f"{took:.0f} s; {machine()}.")
+    print(f"\nPrinted by `make faults{' ARGS=--all' if asked.all else ''}` on {time.strftime('%Y-%m-%d')}: {rounds} in {took:.0f} s;")
+    print(f"{machine()}.")
     print("\n".join(table(collector)))
     return int(code)
 

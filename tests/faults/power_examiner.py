@@ -223,7 +223,7 @@ class Examiner:
                 raise Fault("unreadable", f"{rows} entries, but {error}") from error
             shown = None
         except BaseException as error:
-            raise Fault("unreadable", "".join(traceback.format_exception(error)[-int(os.environ.get("FRAMES","3")):])) from error
+            raise Fault("unreadable", "".join(traceback.format_exception(error)[-3:])) from error
         found = {} if shown is None else shown
         self._check_values(found, self.recording.made)
         for trial, one in found.items():
@@ -285,7 +285,7 @@ class Examiner:
         try:
             power_script.run(told)
         except BaseException as error:
-            raise Fault("not resumed", "".join(traceback.format_exception(error)[-int(os.environ.get("FRAMES","3")):])) from error
+            raise Fault("not resumed", "".join(traceback.format_exception(error)[-3:])) from error
         finally:
             os.environ.pop(power_script.TRUTH)
             if kept is not None:
@@ -294,7 +294,7 @@ class Examiner:
         try:
             after = show(path)
         except BaseException as error:
-            raise Fault("unreadable after", "".join(traceback.format_exception(error)[-int(os.environ.get("FRAMES","3")):])) from error
+            raise Fault("unreadable after", "".join(traceback.format_exception(error)[-3:])) from error
         self._check_values(after, [*self.recording.made, *made])
         self._check_whole(before or {}, after, made)
         if show(path) != after:
@@ -329,7 +329,9 @@ class Examiner:
         last = power_script.STEPS[kind]
         if kind == "asha":
             last = min(last, max(steps, default=0))
-        if not steps or steps[-1] != last or (kind != "population" and steps != list(range(1, last + 1))):
+        if kind == "population" and steps:  # one that copies what has come to its end reports nothing any more
+            return
+        if not steps or steps != list(range(1, last + 1)):
             raise Fault("hole", f"trial {trial} ended with steps {steps} of {last}")
 
     def _check_chain(self, made: Sequence[Report]) -> None:

@@ -176,6 +176,7 @@ BLOCKS = (
                 "os._exit, sys.exit, threads and forks that live on",
                 "never a success; reports of threads belong to their trial",
                 of(RELIABILITY + "test_threads.py") + of(RELIABILITY + "test_forks.py"),
+                ("reports lost 0", "reports in another trial 0"),
             ),
             Row(
                 14,
@@ -193,6 +194,7 @@ BLOCKS = (
                 "a trial that ignores SIGTERM, or swallows every exception",
                 "as 14",
                 of(RELIABILITY + "test_kill_worker.py", "test_C2_14_15_16_a_trial_that_does_not_listen_ends_with_the_run"),
+                ("left running 0", "others that failed 0"),
             ),
             Row(
                 16,
@@ -338,6 +340,7 @@ BLOCKS = (
                 "closures, configs and exceptions that cannot be sent, or are huge",
                 "the culprit is named before any worker starts",
                 of(RELIABILITY + "test_errors.py"),
+                ("culprits not named 0", "hangs 0"),
             ),
             Row(
                 30,
@@ -375,6 +378,7 @@ BLOCKS = (
                 "hooks that raise or are slow",
                 "as documented: dropped or raised; named with their time",
                 of("tests/callback/test_slow_hooks.py") + of("tests/callback/test_callback.py"),
+                ("slow hooks not named 0", "runs lost 0"),
             ),
             Row(
                 34,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -240,31 +241,27 @@ def test_a_thread_looks_the_same_as_without_us(tmp_path: Path) -> None:
     assert "run" not in outside.__dict__
 
 
-@pytest.mark.parametrize("scheduler", ["asked", "pbt"])
-def test_trials_that_are_left_inside_asyncio_run(tmp_path: Path, executor: str, scheduler: str) -> None:
-    """The event loop that a trial runs is its own, also while another trial runs in the same thread."""
+def test_a_trial_that_reports_within_asyncio_leaves_its_loop_to_nobody_else(tmp_path: Path, executor: str) -> None:
+    """Each is left inside its report, in the thread that runs the next one."""
+
+    async def inner(config: dict[str, Any]) -> None:
+        for i in range(3):
+            await asyncio.sleep(0)
+            tune.report(loss=float(i))
+            await asyncio.to_thread(tune.report, loss=float(i))
 
     def train(config: dict[str, Any]) -> None:
-        import asyncio
+        asyncio.run(inner(config))
 
-        async def work() -> None:
-            for _ in range(3):
-                tune.report(loss=1.0)
-                await asyncio.to_thread(lambda: tune.report(loss=1.0))
-                await asyncio.sleep(0)
-
-        asyncio.run(work())
-        tune.report(loss=1.0)
-
-    trials = run(
-        train, tmp_path, executor, num_samples=6, scheduler=SCHEDULERS[scheduler](), config={"x": tune.uniform(0, 1)}
-    ).trials
-    assert [(one.status, one.last_result["training_iteration"]) for one in trials] == [("TERMINATED", 7)] * 6
+    analysis = run(train, tmp_path, executor, scheduler=SCHEDULERS["asked"](), num_samples=5)
+    assert [trial.status for trial in analysis.trials] == ["TERMINATED"] * 5
+    assert [trial.last_result["training_iteration"] for trial in analysis.trials] == [6] * 5
+    with pytest.raises(RuntimeError, match="no running event loop"):
+        asyncio.get_running_loop()
 
 
 def test_a_run_inside_a_coroutine_leaves_its_event_loop_running(tmp_path: Path) -> None:
     """As in a notebook: trials that are left and entered do not take the loop of whoever runs them."""
-    import asyncio
 
     def train(config: dict[str, Any]) -> None:
         for _ in range(3):

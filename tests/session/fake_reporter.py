@@ -43,6 +43,9 @@ class FakeReporter:
     def iteration(self) -> int:
         return self.context.iteration0 + len(self.rows)
 
+    def leave_child(self) -> None:
+        """Nobody forks here."""
+
     def report(self, metrics: dict[str, Any], /) -> int:
         if any(type(key) is not str for key in metrics):
             return NOT_PLAIN

@@ -20,6 +20,8 @@ from fasttune.storage import MemoryStorage, SqliteStorage
 from fasttune.storage.base import Entry
 from fasttune.storage.recovery import (
     ExperimentLock,
+    copied_rings,
+    left_in,
     read_rings,
     recover_rings,
     ring_path,
@@ -302,18 +304,21 @@ def test_who_writes_can_be_asked_without_a_trace(tmp_path: Path) -> None:
 def test_a_forked_process_does_not_keep_the_lock(tmp_path: Path) -> None:
     lock = ExperimentLock(str(tmp_path))
     waits, goes = os.pipe()
+    hears, begins = os.pipe()
     child = os.fork()
     if child == 0:
+        os.write(begins, b".")
         os.read(waits, 1)
         os._exit(0)
     try:
+        os.read(hears, 1)  # it has begun, and so has let go
         lock.release()
         ExperimentLock(str(tmp_path)).release()
     finally:
         os.write(goes, b".")
         os.waitpid(child, 0)
-        os.close(waits)
-        os.close(goes)
+        for end in (waits, goes, hears, begins):
+            os.close(end)
 
 
 def test_a_checkpoint_whose_record_does_not_fit_takes_no_other_ones_place() -> None:
@@ -325,7 +330,7 @@ def test_a_checkpoint_whose_record_does_not_fit_takes_no_other_ones_place() -> N
     def saved(contents: bytes) -> bytes:
         return _core.encode(_core.KIND_CHECKPOINT, 0, 1, contents, _core.HELD)
 
-    meta = {"format": 1, "name": "n", "metric": None, "mode": None, "prefix": "p"}
+    meta = {"format": 1, "name": "n", "metric": None, "mode": None, "prefix": "p", "trainables": [{"name": "t"}]}
     records = ExperimentRecords(meta, None, "folder")
     records.fold_found(0, _core.encode(_core.KIND_CONFIG, payload=b'{"experiment": 0, "config": {}, "params": {}}'))
     left = begun(0) + saved(b"the first") + begun(1) + saved(b"the second")
@@ -335,3 +340,19 @@ def test_a_checkpoint_whose_record_does_not_fit_takes_no_other_ones_place() -> N
     assert (source, position) == (1, len(left))
     assert [kind for kind, *_ in _core.decode(stored)] == [_core.KIND_START, _core.KIND_CHECKPOINT]
     assert len(records.take_unfit()) == 2
+
+
+def test_a_journal_that_lost_its_end_finds_it_in_a_ring_that_was_released(tmp_path: Path) -> None:
+    """For a reader as for a run that goes on: what the journal had is in the ring until it is written over."""
+    ring = new_ring(tmp_path, 3)
+    for trial in range(3):
+        ring.write(_core.KIND_END, trial)
+    while ring.take() is not None:
+        pass
+    ring.release()
+    copies = copied_rings(str(tmp_path))
+    first = ring.head // 3
+    ((source, position, records),) = left_in(str(tmp_path), copies, {3: first})
+    assert (source, position) == (3, ring.head)
+    assert [record[3] for record in _core.decode(records)] == [1, 2]
+    assert left_in(str(tmp_path), copies, {3: ring.head}) == []

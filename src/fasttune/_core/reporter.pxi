@@ -222,7 +222,8 @@ cdef class Reporter:
         """A trial starts; ``rung``, ``strikes`` and ``best`` are where its earlier attempts left it, ``changes`` is how
         often the journal had changed or requeued it (`TrialTable.changes`) when it was handed out. False when the ring is
         full."""
-        self.leave_child()
+        if self.forks != ft_get_forks():
+            self.leave_child()
         cdef Record *r = self.ring.reserve(RECORD_HEADER + 16)
         if r == NULL:
             return False
@@ -259,11 +260,15 @@ cdef class Reporter:
         self.next_t = self.rule.milestones[k] if k < self.rule.rungs else INFINITY
 
     def end(self, int flags=0, bint urgent=False):
-        """The trial ended by itself or was stopped (``flags`` STOP). False when the ring is full."""
+        """The trial ended by itself or was stopped (``flags`` STOP). False when the ring is full. One that is only being
+        left (:meth:`mute`) leaves no word of that."""
         cdef int rung = -1
         cdef uint32_t size = RECORD_HEADER
         cdef double v
-        self.leave_child()
+        if self.muted:
+            return True
+        if self.forks != ft_get_forks():
+            self.leave_child()
         if self.rule is not None and self.has_last and self.ask_from == NEVER:
             rung = self.rule.reached(self.bracket, self.standing.rung, self.last_t)
             if rung >= 0:
@@ -297,7 +302,8 @@ cdef class Reporter:
 
     def note(self, int kind, bytes payload=b"", bint urgent=False, int flags=0):
         """A record of another kind about the trial that runs. False when the ring is full."""
-        self.leave_child()
+        if self.forks != ft_get_forks():
+            self.leave_child()
         if not self.ring.write(kind, self.trial, self.iteration, payload, flags, urgent):
             return False
         if kind == K_ERROR:
@@ -330,7 +336,8 @@ cdef class Reporter:
     def suspend(self):
         """(trial, iteration, started, base_total, rung, strikes, best, life): what :meth:`resume` needs to make it run
         again."""
-        self.leave_child()
+        if self.forks != ft_get_forks():
+            self.leave_child()
         ft_store(&self.ring.h.busy_trial, 0)
         cdef double sign = 1.0 if self.rule is None else self.rule.sign
         told = (self.trial, self.iteration, self.started, self.base_total, self.standing.rung, self.standing.strikes,

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from fasttune.rule import NO_RULE, CompiledRule
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class ProgramTrainable:
     """One trainable of the run, as a worker needs to know it."""
 
@@ -30,7 +30,7 @@ class ProgramTrainable:
     variants: Any  # configs by number; None when each start brings its own
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Program:
     """Everything that is the same for all trials of a run; travels to the workers once."""
 

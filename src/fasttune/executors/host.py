@@ -168,6 +168,7 @@ class Host:
             return
         reporter, context, function, config_of = self.reporter, self.context, one.trainable, one.variants.config
         begin, end, ask_from, pid = reporter.begin, reporter.end, self.ask_from, self.pid
+        asks = ask_from != _core.NEVER_ASK
         context.renew(False, None, 0)
         context.set_span(experiment, shift)
         while (trial := next_trial()) >= 0:
@@ -192,9 +193,7 @@ class Host:
                     return
                 self.failed(error)
                 continue
-            if self.leaving:
-                return
-            if reporter.unasked:
+            if asks and reporter.unasked:
                 self._say_unasked()
             while not end(flags):
                 self.flush()

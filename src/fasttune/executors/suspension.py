@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fasttune import _core
@@ -54,8 +53,7 @@ class Suspension:
 
         host = self._host
         self._reporter.context = host.context = HostContext(host)
-        with _own_event_loop():
-            self._greenlet(host.run).switch(job)
+        self._switch(self._greenlet(host.run).switch, job)
 
     def enter(self, trial: int, answer: Answer) -> None:
         """Let a trial that was left have its answer, and run until it is left again or over."""
@@ -68,8 +66,7 @@ class Suspension:
             started += time.monotonic() - left.at
             left = left._replace(counters=(number, iteration, started, base_total, rung, strikes, best, life))
         self._become(left, answer.ask_from)
-        with _own_event_loop():
-            left.green.switch(answer)
+        self._switch(left.green.switch, answer)
 
     def pause(self, trial: int) -> None:
         """A trial that waits for its answer is paused where it is."""
@@ -88,8 +85,7 @@ class Suspension:
         self._host.leaving = True
         self._reporter.mute(True)
         try:
-            with _own_event_loop():
-                left.green.throw(StopTrial)
+            self._switch(left.green.throw, StopTrial)
         finally:
             self._reporter.mute(False)
             self._host.leaving = False
@@ -100,6 +96,16 @@ class Suspension:
         self.waiting.clear()
         for trial in list(self.paused):
             self.drop(trial)
+
+    @staticmethod
+    def _switch(enter: Any, what: Any) -> None:
+        """Into a trial, until it is left or over. One that reports inside ``asyncio.run`` leaves its event loop running in
+        this thread, where it is not for the next trial, nor for whoever runs trials."""
+        outer = running_loop()
+        try:
+            enter(what)
+        finally:
+            run_loop(outer)
 
     def __contains__(self, trial: int) -> bool:
         return trial in self.paused
@@ -141,31 +147,22 @@ class Suspension:
     def _leave(self, place: dict[int, Left]) -> Answer:
         trial, context = self._reporter.trial, self._host.context
         place[trial] = Left(self._current(), self._reporter.suspend(), context, time.monotonic())
-        inner = _running_loop()
+        inner = running_loop()
         try:
             answer: Answer = self._hub.switch()
         finally:
-            _set_running_loop(inner)
+            run_loop(inner)
         return answer
 
 
-@contextmanager
-def _own_event_loop() -> Iterator[None]:
-    """A trial that reports inside ``asyncio.run`` leaves its event loop running in this thread. It is not for the next
-    trial here, nor for whoever runs trials: they have the one that they had."""
-    outer = _running_loop()
-    try:
-        yield
-    finally:
-        _set_running_loop(outer)
-
-
-def _running_loop() -> Any:
-    asyncio = sys.modules.get("asyncio")  # not imported: then none runs
+def running_loop() -> Any:
+    """The event loop that runs in this thread, None if there is none."""
+    asyncio = sys.modules.get("asyncio")  # not loaded: then none runs
     return None if asyncio is None else asyncio._get_running_loop()
 
 
-def _set_running_loop(loop: Any) -> None:
+def run_loop(loop: Any) -> None:
+    """From now on it is this event loop, or none, that runs in this thread."""
     asyncio = sys.modules.get("asyncio")
     if asyncio is not None:
         asyncio._set_running_loop(loop)

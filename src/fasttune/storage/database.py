@@ -211,7 +211,8 @@ class Database:
         self._log_end -= frames * (FRAME_HEADER + self._log_page)
         last = self._log_end - FRAME_HEADER - self._log_page
         at = last + 16 if last >= LOG_HEADER else 24  # a frame's header ends with the sums so far, as the log's does
-        self._sums = struct.unpack(">2I", os.pread(self._log, 8, at))
+        sums = os.pread(self._log, 8, at)
+        self._sums = struct.unpack(">2I", sums) if len(sums) == 8 else (0, 0)  # else it was cut off, and has another head
 
     def _page(self, number: int) -> bytes:
         if not 0 < number <= self.pages:

@@ -6,6 +6,7 @@ Nothing is written, made or locked there. What is still in rings is read by ``re
 from __future__ import annotations
 
 import os
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
@@ -18,7 +19,7 @@ from fasttune.storage.sqlite import is_whole
 
 BATCH = 1 << 20  # bytes of entries that are read before it is looked whether they belong together
 LARGEST_ENTRY = 1 << 26  # bytes; the largest that fasttune writes is the description of a search space
-PATIENCE = 1000  # times that a journal may change under a reading before it gets anywhere
+PATIENCE_S = 20.0  # so long a journal may change under a reading before it gets anywhere
 
 _T = TypeVar("_T")
 
@@ -142,7 +143,8 @@ class SqliteReader(Storage):
 
     def _held_together(self, database: Database, ask: Callable[[], _T]) -> _T:
         """An answer from pages that belong together, asked again as long as they changed meanwhile."""
-        for _ in range(PATIENCE):
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
             try:
                 answer = ask()
             except DamagedPage:
