@@ -6,8 +6,11 @@ which one it was, once for each hook.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
+
+from fasttune.nesting import end_process
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -16,21 +19,33 @@ SLOW_S = 1.0  # a hook that took longer is named
 
 
 class HookTimes:
-    """Calls hooks and takes their time. Costs half a microsecond a call."""
+    """Calls hooks and takes their time. Costs half a microsecond a call.
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    A process that a hook forks, and that comes back from it, ends there: the run is that of the process ``pid`` (0: of
+    whichever calls).
+    """
+
+    def __init__(self, clock: Callable[[], float], pid: int = 0) -> None:
         self._clock = clock
         self._named: set[str] = set()
+        self._pid = pid
 
     def call(self, hook: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
         """``hook(*arguments, **named)``; a hook that was slow is named, also when it raised."""
         began = self._clock()
         try:
-            return hook(*arguments, **named)
+            result = hook(*arguments, **named)
+        except BaseException as error:
+            if self._pid and os.getpid() != self._pid:
+                end_process(error)
+            raise
         finally:
             took = self._clock() - began
             if took >= SLOW_S:
                 self._name(hook, took)
+        if self._pid and os.getpid() != self._pid:
+            end_process(None)
+        return result
 
     def _name(self, hook: Callable[..., object], took: float) -> None:
         name = hook_name(hook)

@@ -92,7 +92,7 @@ class TuneLoop:
         self.spec = spec
         self._began = time.monotonic()
         self._epoch = clock() - self._began  # unix time that never jumps: epoch + monotonic
-        self.times = HookTimes(time.monotonic)
+        self.times = HookTimes(time.monotonic, os.getpid())
         self.callbacks = CallbackList(spec.callbacks)
         self.callbacks.times = self.times
         self.interrupts = 0  # signals that asked the run to end

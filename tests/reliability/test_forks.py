@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import fasttune as tune
+from fasttune.schedulers import TrialScheduler
 
 
 def run(trainable: Any, folder: Path, executor: str, **more: Any) -> Any:
@@ -130,3 +131,49 @@ def test_a_child_that_lives_on_keeps_nothing_locked(tmp_path: Path) -> None:
         for pid in pids:
             os.waitpid(pid, 0)
         os.close(waits)
+
+
+class ForksInHook(tune.Callback):
+    """Forks once, at the first result; the child leaves the hook as it is told to."""
+
+    def __init__(self, leave: Any) -> None:
+        self.leave = leave
+        self.status: int | None = None
+
+    def on_trial_result(self, *arguments: Any, **named: Any) -> None:
+        if self.status is not None:
+            return
+        pid = os.fork()
+        if pid == 0:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # its traceback
+            self.leave()
+            return
+        self.status = status_of(pid)
+
+
+class AsksAndForks(TrialScheduler):
+    def __init__(self, forks: ForksInHook) -> None:
+        super().__init__()
+        self.forks = forks
+
+    def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        self.forks.on_trial_result()
+        return self.CONTINUE
+
+
+@pytest.mark.parametrize("where", ["callback", "scheduler"])
+@pytest.mark.parametrize("how", HOW)
+def test_the_child_of_a_hook_ends_when_it_comes_back(tmp_path: Path, executor: str, how: str, where: str) -> None:
+    leave, status = HOW[how]
+    forks = ForksInHook(leave)
+
+    def train(config: dict[str, Any]) -> None:
+        for i in range(5):
+            tune.report(loss=float(i))
+
+    given: dict[str, Any] = {"callbacks": [forks]} if where == "callback" else {"scheduler": AsksAndForks(forks)}
+    analysis = run(train, tmp_path, executor, **given)
+    assert forks.status == status
+    for found in (analysis, tune.ExperimentAnalysis(str(tmp_path / "e"))):
+        assert [trial.status for trial in found.trials] == ["TERMINATED"] * 3
+        assert [trial.last_result["training_iteration"] for trial in found.trials] == [5] * 3

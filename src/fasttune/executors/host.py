@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from fasttune import _core, session
+from fasttune import _core, nesting, session
 from fasttune.checkpoint import WRITING, flush_directory, rename_over
 from fasttune.error import StopTrial
 from fasttune.executors.base import Job, Program, ProgramTrainable
@@ -401,7 +401,7 @@ class Host:
     def failed(self, error: BaseException) -> None:
         """Record that the trial failed with ``error``: its traceback as text, and the exception if it can travel."""
         if self.reporter.is_foreign:
-            end_child(self.reporter, error)
+            nesting.end_process(error)
         text = failure_text(error).encode("utf-8", "backslashreplace")
         if len(text) > LONGEST_TEXT:
             text = text[: LONGEST_TEXT // 2] + b"\n[...]\n" + text[-LONGEST_TEXT // 2 :]
@@ -410,16 +410,6 @@ class Host:
             self.flush()
         while not self.reporter.note(_core.KIND_ERROR, text, True):
             self.flush()
-
-
-def end_child(reporter: _core.Reporter, error: BaseException) -> None:
-    """End this process, which a trial has forked, as Python ends one with that exception."""
-    import traceback
-
-    if isinstance(error, SystemExit):
-        reporter.leave_child(error.code if isinstance(error.code, int) else int(error.code is not None))
-    traceback.print_exception(error)
-    reporter.leave_child(1)
 
 
 def failure_text(error: BaseException) -> str:
