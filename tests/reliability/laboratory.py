@@ -50,6 +50,7 @@ class Lab:
         self.acks_file = folder / "acks"
         self.mark = uuid.uuid4().hex
         self.started: list[subprocess.Popen[str]] = []
+        self.read_behind: tuple[Any, str] = (None, "")  # what reopen() read last, and what was acknowledged before
         self.experiment = str(folder / "crash")
 
     def told(self, trainable: str, executor: str, **more: Any) -> dict[str, Any]:
@@ -78,8 +79,11 @@ class Lab:
 
     def acks(self) -> list[int]:
         """Numbers of the reports that were acknowledged."""
-        text = self.acks_file.read_text() if self.acks_file.exists() else ""
-        return [int(line) for line in text.split()]
+        return [int(line) for line in self.notes().split()]
+
+    def notes(self) -> str:
+        """The file of acknowledged reports as it is."""
+        return self.acks_file.read_text() if self.acks_file.exists() else ""
 
     def wait_for_acks(self, n: int, process: subprocess.Popen[str]) -> bool:
         """Until n more reports than now were acknowledged; False if the run ended before that."""
@@ -124,7 +128,11 @@ class Lab:
         wait_until(lambda: not self.marked(), f"processes are left: {self.marked()}", seconds)
 
     def reopen(self) -> ExperimentState:
+        """The experiment as it is read now. What is acknowledged later, by workers that live on for a moment behind their
+        driver, need not be in it."""
+        notes = self.notes()
         state: Any = ExperimentState.load(self.experiment)
+        self.read_behind = (state, notes)
         return state
 
     def reopen_as_it_is(self) -> ExperimentRecords:
@@ -146,12 +154,12 @@ def numbers_of(state: Any) -> list[int]:
     return found
 
 
-def check_acks(lab: Lab, state: Any, acks: list[int] | None = None) -> int:
-    """Every acknowledged report is there exactly once; how many there are. ``acks``: those from before the state was read,
-    where workers may have gone on for a moment behind their driver; None: all."""
+def check_acks(lab: Lab, state: Any) -> int:
+    """Every report that was acknowledged before the state was read is there exactly once; how many there are."""
     found = numbers_of(state)
     assert len(set(found)) == len(found), "a report is there twice"
-    acks = lab.acks() if acks is None else acks
+    read, notes = lab.read_behind
+    acks = [int(line) for line in notes.split()] if read is state else lab.acks()
     lost = set(acks) - set(found)
     assert not lost, f"{len(lost)} of {len(acks)} acknowledged reports are lost"
     return len(found)
