@@ -65,6 +65,7 @@ GRACE_S = 1.0  # a trial that was told to stop and does not report is killed aft
 TABLE_SHARE = 0.1  # of the run's time may go into writing the SQL table for people at its end
 # trials that a shared rule has room for when their number is open; untouched pages cost nothing
 OPEN_END_CAPACITY = 1 << 24
+_caught: list[Interrupts] = []  # the runs of this process that hold its signals, the innermost last
 LOG_HOOKS = (
     "on_trial_start",
     "on_trial_result",
@@ -906,6 +907,14 @@ class TuneLoop:
                 raise failure.exception
 
 
+def _restore_in_child() -> None:
+    while _caught:
+        _caught[-1].restore()
+
+
+os.register_at_fork(after_in_child=_restore_in_child)
+
+
 class Interrupts:
     """Ctrl-C ends the run and keeps its results; a second one is a KeyboardInterrupt for the caller, too. SIGTERM ends
     the run in the same way and then the process, as it would have without us. Only in the main thread.
@@ -913,7 +922,8 @@ class Interrupts:
     The loop is never torn out of its own work: the first signal is only noted, unless a trial runs in this process;
     the second one gets the loop out of a callback or searcher that does not come back; the third out of everything. A
     trial in this process that swallows KeyboardInterrupt for ever is ended with the process, by the fifth (its reports
-    survive).
+    survive). A child that a trial or a hook forks has the handlers of before the run: a pool ends its processes by
+    SIGTERM, and the run is the parent's.
     """
 
     def __init__(self, loop: TuneLoop) -> None:
@@ -928,6 +938,7 @@ class Interrupts:
             self._before[signal.SIGINT] = signal.signal(signal.SIGINT, self._on_signal)
         if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
             self._before[signal.SIGTERM] = signal.signal(signal.SIGTERM, self._on_signal)
+        _caught.append(self)
 
     def _on_signal(self, number: int, frame: Any) -> None:
         loop = self._loop
@@ -943,6 +954,8 @@ class Interrupts:
 
     def restore(self) -> None:
         """The handlers as they were."""
+        if self in _caught:
+            _caught.remove(self)
         while self._before:
             signal.signal(*self._before.popitem())
 

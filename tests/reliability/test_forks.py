@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +107,38 @@ def test_multiprocessing_by_fork_goes_on_as_ever(tmp_path: Path, executor: str) 
     assert [trial.last_result["code"] for trial in analysis.trials] == [0] * 3
     for trial in analysis.trials:
         assert len(list((tmp_path / trial.trial_id).iterdir())) == 1
+
+
+@pytest.mark.parametrize("where", ["trial", "hook"])
+def test_a_child_ends_by_the_signal_that_it_is_sent(tmp_path: Path, executor: str, where: str) -> None:
+    """A pool ends its processes by SIGTERM; the run's own handlers are no business of theirs."""
+    statuses = []
+
+    def end_a_child() -> int:
+        heard, told = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.write(told, b"up")  # what comes during the fork itself is lost on every Python process with a handler
+            time.sleep(10)
+            os._exit(3)
+        os.read(heard, 2)
+        os.close(heard)
+        os.close(told)
+        os.kill(pid, signal.SIGTERM)
+        return status_of(pid)
+
+    class Hook(tune.Callback):
+        def on_trial_start(self, **info: Any) -> None:
+            statuses.append(end_a_child())
+
+    def train(config: dict[str, Any]) -> None:
+        tune.report(loss=1.0, status=end_a_child() if where == "trial" else -signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    analysis = run(train, tmp_path, executor, callbacks=[Hook()] if where == "hook" else [])
+    assert [trial.last_result["status"] for trial in analysis.trials] == [-signal.SIGTERM] * 3
+    assert statuses == ([-signal.SIGTERM] * 3 if where == "hook" else [])
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_a_child_that_lives_on_keeps_nothing_locked(tmp_path: Path) -> None:
