@@ -16,6 +16,7 @@ import pytest
 
 import fasttune as tune
 from fasttune.experiment import ExperimentState
+from fasttune.search import Searcher
 
 BAD = 3  # the trial that misbehaves
 
@@ -152,6 +153,39 @@ def test_C2_11_a_death_in_a_long_span_loses_none_of_it(tmp_path: Path) -> None:
     statuses = [one.status for one in analysis.trials]
     assert [i for i, status in enumerate(statuses) if status == "ERROR"] == list(range(50, 2000, 100))
     assert statuses.count("TERMINATED") == 1980
+
+
+def refuse() -> None:
+    raise OSError("no such device in this process")
+
+
+class Unreadable:
+    """A value that a process other than the one that made it cannot have."""
+
+    def __init__(self, why: Callable[[], Any]) -> None:
+        self.why = why
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.why, ()
+
+
+@pytest.mark.parametrize("why", [refuse, abort])
+def test_C2_11_a_config_that_cannot_be_unpacked_costs_its_trial_only(tmp_path: Path, why: Callable[[], Any]) -> None:
+    class Suggestions(Searcher):
+        def suggest(self, trial_id: str) -> dict[str, Any]:
+            n = int(trial_id.rsplit("_", 1)[1])
+            return {"n": n, "x": Unreadable(why) if n == BAD else 0}
+
+        def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
+            pass
+
+    def trial(config: dict[str, Any]) -> None:
+        tune.report({"loss": config["n"]})
+
+    analysis = a_run(trial, tmp_path, search_alg=Suggestions(), num_samples=8, config={}, max_failures=1)
+    assert [one.status for one in analysis.trials] == ["TERMINATED"] * BAD + ["ERROR"] + ["TERMINATED"] * 4
+    assert ("no such device in this process" if why is refuse else "SIGABRT") in text_of(analysis, BAD)
+    assert analysis.trials[BAD].num_failures == 2
 
 
 def test_C2_11_a_worker_that_cannot_begin_ends_the_run(tmp_path: Path) -> None:

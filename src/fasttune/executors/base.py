@@ -73,6 +73,7 @@ class Job(NamedTuple):
     ask_from: int | None = None  # report from which the loop must be asked; None: as ``Program.asks`` says
     resources: Any = None  # what this trial needs; None: what its trainable asks for
     standing: tuple[int, float] = (0, math.nan)  # strikes and best value that earlier attempts have left
+    packed: bytes | None = None  # the config, on its way to a worker
 
 
 class Answer(NamedTuple):

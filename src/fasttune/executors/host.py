@@ -8,6 +8,7 @@ inside its ``report()`` and continued there.
 from __future__ import annotations
 
 import os
+import pickle
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -138,7 +139,10 @@ class Host:
     # -- whose trial ------------------------------------------------------------------------------------------------
 
     def config(self, job: Job) -> dict[str, Any]:
-        """The trial's config, its own copy."""
+        """The trial's config, its own copy. What cannot be unpacked here is the trial's failure, as it has begun."""
+        if job.packed is not None:
+            with nesting.loading():  # it may hold objects of modules that are not loaded yet
+                return pickle.loads(job.packed)  # type: ignore[no-any-return]
         if job.config is not None:
             return job.config
         config: dict[str, Any] = self.program.trainables[job.experiment].variants.config(job.local)

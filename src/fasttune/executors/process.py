@@ -400,7 +400,7 @@ class ProcessExecutor(Executor):
         slot = self._idle_slot(request)
         if slot is None:
             return False
-        payload = pack(job)
+        payload = pack(job if job.config is None else job._replace(config=None, packed=pack(job.config)))
         for other in self._slots.values():
             if other.job == job.trial:  # an earlier attempt failed there; that worker still clears up behind it
                 other.job = -1

@@ -327,9 +327,7 @@ class Worker:
             self.wire.up.set_span(trial, trial + step)
             self._run_span(experiment, trial - local)
         elif kind == _core.KIND_RUN_ONE:
-            with nesting.loading():  # a config may hold objects of modules that are not loaded yet
-                job = pickle.loads(payload)
-            self._run(job)
+            self._run(pickle.loads(payload))
         elif self._left is not None and trial in self._left.paused:
             if kind == _core.KIND_DISCARD:
                 self._left.drop(trial)
