@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Never
 
@@ -138,7 +138,4 @@ def end_process(error: BaseException | None) -> Never:
         import traceback
 
         traceback.print_exception(error)
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(Exception):
-            stream.flush()
-    os._exit(status)
+    _core.leave_process(status)

@@ -11,7 +11,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import GeneratorType
 from typing import Any, NamedTuple, Protocol
 
@@ -40,7 +40,7 @@ GONE = -4
 DEFAULT_METRIC = "_metric"  # what a bare number is called
 
 _EXACT_INT = 2**53  # integers up to here are float64 values without loss
-_saving = threading.RLock()  # two threads of a trial never save a checkpoint under the same name
+_NOBODY_ELSE = nullcontext()
 _AWAY_S = 0.002  # how often a thread looks whether its trial, which is paused, goes on
 
 os.register_at_fork(after_in_child=_core.forget_in_child)
@@ -88,6 +88,9 @@ class TrialContext:
     turn             lets the loop that shares this thread have a turn, when a report was answered with TURN
     iteration0       reports the trial had made before it was restored here
     quick            a report of plain numbers may go straight to the reporter: no class, no checkpoint
+    fresh            the trial has left nothing here: the next one may have it as it is
+    held             threads of the trial may look here when it is over: the next one has a context of its own
+    saving           lock of a trial that has threads: no two of them save a checkpoint under the same name
     pending          checkpoint that waits for the next report: of a ``checkpoint_dir`` block or a class's save
     next_checkpoint  index of the next checkpoint, None while the folder has not been looked at
     attempt          how often the trial had begun before: a checkpoint in memory bears it
@@ -100,6 +103,8 @@ class TrialContext:
         "experiment_name",
         "experiment_path",
         "flush",
+        "fresh",
+        "held",
         "index",
         "is_class",
         "iteration0",
@@ -107,6 +112,7 @@ class TrialContext:
         "pending",
         "quick",
         "resources",
+        "saving",
         "trial_dirname",
         "trial_id",
         "trial_name",
@@ -146,9 +152,17 @@ class TrialContext:
         self.is_class = is_class
         self.iteration0 = iteration0
         self.quick = not is_class
+        self.fresh = True
+        self.held = False
+        self.saving: threading.RLock | None = None
         self.pending: str | bytes | None = None
         self.next_checkpoint: int | None = None
         self.attempt = 0
+
+    def hold(self) -> None:
+        """The trial that runs here starts a thread."""
+        if not self.held:
+            self.held, self.fresh, self.saving = True, False, threading.RLock()
 
     @property
     def trial_path(self) -> str:
@@ -210,7 +224,11 @@ def report(
             "tune.report() does nothing inside a class Trainable: return the metrics from step() instead",
         )
     else:
-        deliver(reporter, _gather(metrics, keywords), checkpoint)
+        context = reporter.context
+        if _core.current() is None:  # a thread whose trial has ended since the first line: it was the next one's
+            report(metrics, checkpoint=checkpoint, **keywords)
+        else:
+            deliver(reporter, _gather(metrics, keywords), checkpoint, context)
 
 
 def handle_return(reporter: Reporter, value: Any) -> None:
@@ -321,17 +339,23 @@ def _gather(metrics: Mapping[str, Any] | float | None, keywords: dict[str, Any])
 
 
 def deliver(
-    reporter: Reporter, metrics: dict[str, Any], checkpoint: Checkpoint | str | os.PathLike[str] | None
+    reporter: Reporter,
+    metrics: dict[str, Any],
+    checkpoint: Checkpoint | str | os.PathLike[str] | None,
+    context: TrialContext | None = None,
 ) -> None:
-    """Write one report, whatever is in it, and obey the answer."""
+    """Write one report, whatever is in it, and obey the answer. A thread hands in the context of its trial: while it
+    copies, the trial may end and the next one have its turn."""
     reporter.leave_child()  # a process that the trial has forked and that came back from its code
+    if context is None:
+        context = reporter.context
     numbers, extra = split_metrics(metrics)  # before the copy: a wrong metric leaves no checkpoint behind
-    with _saving:
-        name = _keep_checkpoint(reporter.context, checkpoint)
+    with context.saving or _NOBODY_ELSE:
+        name = _keep_checkpoint(context, checkpoint)
     text = _to_json(extra) if extra else b""
-    until_stored = reporter.context.until_stored
+    until_stored = context.until_stored
     if until_stored is not None and isinstance(name, str):
-        folder = reporter.context.experiment_path
+        folder = context.experiment_path
         flush_directory(os.path.join(folder, name), folder)
     while True:
         plain = name is None and not extra
@@ -342,14 +366,12 @@ def deliver(
         if code not in (FULL, GONE):
             break
         if code == FULL:
-            reporter.context.flush()
+            context.flush()
     if name is not None:
-        reporter.context.checkpoint = (
-            name if isinstance(name, bytes) else os.path.join(reporter.context.experiment_path, name)
-        )
+        context.checkpoint = name if isinstance(name, bytes) else os.path.join(context.experiment_path, name)
     if until_stored is not None and code >= CONTINUE:
         if code == WAIT:
-            code = reporter.context.wait()
+            code = context.wait()
         until_stored()
     _obey(reporter, code, {**numbers, **extra})
 
@@ -497,7 +519,7 @@ def checkpoint_dir(step: int) -> Iterator[str]:
     with whole_directory(os.path.join(context.trial_dir(), name), _staging(context)) as directory:
         yield directory
     context.pending = os.path.join(context.trial_dirname, name)
-    context.quick = False
+    context.quick = context.fresh = False
     context.next_checkpoint = None
 
 
@@ -512,6 +534,7 @@ def _keep_checkpoint(
     context.quick = not context.is_class and context.until_stored is None
     if checkpoint is None:
         return pending
+    context.fresh = False
     if not isinstance(checkpoint, (str, os.PathLike)):
         raise TypeError(
             f"checkpoint must be a Checkpoint or the path of a directory, got {_type_name(checkpoint)}; "
@@ -655,7 +678,8 @@ def current_context() -> TrialContext | None:
     reporter: Reporter | None = _core.current()
     if reporter is None and _back_from_absence():
         reporter = _core.current()
-    return None if reporter is None else reporter.context
+    context = None if reporter is None else reporter.context
+    return context if _core.current() is not None else None  # else the trial has ended in between: it is the next one's
 
 
 def _back_from_absence() -> bool:

@@ -235,11 +235,14 @@ def run_experiments(
     raise_on_failed_trial: bool = True,
     concurrent: bool = True,
     callbacks: Sequence[Callback] | None = None,
+    durability: str = "process",
+    trust: bool = False,
     **unknown: Never,
 ) -> list[Trial]:
     """Runs experiments given as ``{name: spec}``, as an Experiment or as a list, and returns their trials.
 
-    All of them run at the same time, or with ``concurrent=False`` one after another.
+    All of them run at the same time, or with ``concurrent=False`` one after another. ``durability`` and ``trust`` are
+    those of :func:`run`.
     """
     check_keywords("run_experiments", unknown)
     groups = [named_experiments(experiments)]
@@ -257,6 +260,8 @@ def run_experiments(
             reuse_actors=bool(reuse_actors),
             callbacks=check_callbacks(callbacks),
             raise_on_failed_trial=raise_on_failed_trial,
+            durability=durability,
+            trust=trust,
         )
         with begun("tune.run_experiments"):
             spec = resolve(group, call)

@@ -311,6 +311,8 @@ def test_durability_is_checked_at_every_door(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=said):
         tune.run(lambda config: None, storage_path=tmp_path, durability="power")
     with pytest.raises(ValueError, match=said):
+        tune.run_experiments({"e": {"run": print, "storage_path": tmp_path}}, durability="power")
+    with pytest.raises(ValueError, match=said):
         tune.open_experiment({}, name="e", storage_path=tmp_path, durability="power")
     with pytest.raises(ValueError, match=said):
         tune.Tuner(lambda config: None, run_config=tune.RunConfig(storage_path=tmp_path, durability="power"))

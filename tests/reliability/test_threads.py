@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
+import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -172,6 +174,67 @@ def test_threads_save_checkpoints_each_its_own(tmp_path: Path, executor: str) ->
         assert trial.status == "TERMINATED"
         saved = analysis.get_trial_checkpoints_paths(trial, "i")
         assert len({path for path, _ in saved}) == 15
+
+
+class SlowPath(os.PathLike[str]):
+    """A checkpoint whose copying begins, and goes on when it may."""
+
+    def __init__(self, path: Path, begun: Path, go_on: Path) -> None:
+        self._path, self._begun, self._go_on = path, begun, go_on
+
+    def __fspath__(self) -> str:
+        self._begun.touch()
+        wait_for(self._go_on)
+        return str(self._path)
+
+
+def wait_for(path: Path) -> None:
+    while not path.exists():
+        time.sleep(0.001)
+
+
+@pytest.mark.filterwarnings("ignore:tune.report:RuntimeWarning")  # inline: what the thread is told
+def test_a_checkpoint_that_is_copied_while_its_trial_ends_touches_no_other(tmp_path: Path, executor: str) -> None:
+    begun, go_on, over = tmp_path / "begun", tmp_path / "go_on", tmp_path / "over"
+
+    def saved(n: int) -> Path:
+        folder = tmp_path / f"source{n}"
+        folder.mkdir(exist_ok=True)
+        (folder / "of").write_text(str(n))
+        return folder
+
+    def train(config: dict[str, Any]) -> None:
+        n = config["n"]
+
+        def late() -> None:
+            tune.report({"loss": -1.0}, checkpoint=SlowPath(saved(0), begun, go_on))
+            over.touch()
+
+        if n == 0:
+            for _ in range(6):
+                tune.report({"loss": 0.0}, checkpoint=saved(0))
+            threading.Thread(target=late).start()
+            wait_for(begun)
+            return
+        assert tune.get_checkpoint() is None
+        for _ in range(3):
+            tune.report({"loss": 1.0}, checkpoint=saved(n))
+        if n == 1:
+            go_on.touch()
+            wait_for(over)
+        tune.report({"loss": 1.0}, checkpoint=saved(n))
+
+    settings = {"config": {"n": tune.grid_search([0, 1, 2])}, "num_samples": 1, "max_concurrent_trials": 1}
+    analysis = run(train, tmp_path, executor, **settings)
+    assert [trial.status for trial in analysis.trials] == ["TERMINATED"] * 3
+    assert [trial.last_result["loss"] for trial in analysis.trials] == [0.0, 1.0, 1.0]
+    for n, trial in enumerate(analysis.trials):
+        paths = sorted(Path(trial.local_path).glob("checkpoint_*"))
+        reported = [f"checkpoint_{k:06d}" for k in range(6 if n == 0 else 4)]
+        # the seventh of the first trial was copied, and belongs to no report
+        assert [path.name for path in paths] == reported + (["checkpoint_000006"] if n == 0 else [])
+        assert {(path / "of").read_text() for path in paths} == {str(n)}
+        assert Path(analysis.get_trial_checkpoints_paths(trial, "loss")[-1][0]).name == reported[-1]
 
 
 def test_a_thread_that_finds_the_ring_full_waits_for_nobody_who_waits_for_it(tmp_path: Path, executor: str) -> None:

@@ -199,16 +199,8 @@ cdef class Reporter:
 
     def leave_child(self, int status=0):
         """End this process if a trial has forked it: it has come back from the trial's code."""
-        if self.forks == ft_get_forks():
-            return
-        import os
-        import sys
-        for stream in (sys.stdout, sys.stderr):
-            try:
-                stream.flush()
-            except Exception:
-                pass
-        os._exit(status)
+        if self.forks != ft_get_forks():
+            leave_process(status)
 
     def retire(self):
         """No trial runs any more: what threads of trials report from here on is dropped."""

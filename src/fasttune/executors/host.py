@@ -44,6 +44,9 @@ class HostContext(TrialContext):
         """Become the context of another trial."""
         self.is_class = is_class
         self.quick = not is_class and self.until_stored is None
+        self.fresh = True
+        self.held = False
+        self.saving = None
         self.checkpoint = checkpoint
         self.iteration0 = iteration
         self.pending = None
@@ -63,6 +66,10 @@ class HostContext(TrialContext):
     @job.setter
     def job(self, job: Job) -> None:
         self._job = job
+
+    def hold(self) -> None:
+        super().hold()
+        self._job = self.job  # of a span the next trial is another
 
     def set_span(self, experiment: int, shift: int) -> None:
         """From now on be the context of whichever trial of a span runs."""
@@ -93,11 +100,20 @@ class HostContext(TrialContext):
 
     @property
     def trial_dirname(self) -> str:  # type: ignore[override]
-        return self.job.dirname or self.host.dirname(self.job)
+        from fasttune.trial import folder_name
+
+        job = self.job
+        variants = self.host.program.trainables[job.experiment].variants
+        return job.dirname or folder_name(self.trial_name, variants.tag(job.local))
 
     @property
     def resources(self) -> Any:
-        return self.host.resources(self.job)
+        from fasttune.resources import resolve_resources
+
+        job = self.job
+        if job.resources is not None:
+            return job.resources
+        return resolve_resources(self.host.program.trainables[job.experiment].resources, self.config)
 
 
 def _nothing() -> None:
@@ -148,19 +164,6 @@ class Host:
         config: dict[str, Any] = self.program.trainables[job.experiment].variants.config(job.local)
         return config
 
-    def dirname(self, job: Job) -> str:
-        """The usual name of the trial's folder, as ``Trial.dirname`` has it."""
-        from fasttune.trial import folder_name
-
-        return folder_name(self.context.trial_name, self.program.trainables[job.experiment].variants.tag(job.local))
-
-    def resources(self, job: Job) -> Any:
-        from fasttune.resources import resolve_resources
-
-        if job.resources is not None:
-            return job.resources
-        return resolve_resources(self.program.trainables[job.experiment].resources, self.context.config)
-
     # -- running ------------------------------------------------------------------------------------------------------
 
     def run_span(self, experiment: int, shift: int, next_trial: Callable[[], int]) -> None:
@@ -173,11 +176,12 @@ class Host:
         reporter, context, function, config_of = self.reporter, self.context, one.trainable, one.variants.config
         begin, end, ask_from, pid = reporter.begin, reporter.end, self.ask_from, self.pid
         asks = ask_from != _core.NEVER_ASK
-        context.renew(False, None, 0)
-        context.set_span(experiment, shift)
+        context.fresh = False
         while (trial := next_trial()) >= 0:
-            if not context.quick or context.checkpoint is not None:  # the last trial left a checkpoint
+            if not context.fresh:
+                context = self._next_context()
                 context.renew(False, None, 0)
+                context.set_span(experiment, shift)
             while not begin(trial, 0, 0.0, -1, ask_from, pid):
                 self.flush()
             flags = 0
@@ -202,6 +206,12 @@ class Host:
             while not end(flags):
                 self.flush()
 
+    def _next_context(self) -> HostContext:
+        """For the trial that begins: that of the last one, unless threads may still look at it."""
+        if self.context.held:
+            self.reporter.context = self.context = HostContext(self)
+        return self.context
+
     def _returned(self, value: Any) -> None:
         from types import GeneratorType
 
@@ -217,7 +227,7 @@ class Host:
     def run(self, job: Job, urgent: bool = True) -> None:
         """Run one trial from its start (or checkpoint) to its end; its own errors are recorded, not raised."""
         one = self.program.trainables[job.experiment]
-        context, reporter = self.context, self.reporter
+        context, reporter = self._next_context(), self.reporter
         context.job = job
         context.renew(one.is_class, job.checkpoint, job.iteration)
         context.attempt = job.attempt

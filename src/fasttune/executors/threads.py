@@ -24,6 +24,7 @@ def follow_threads() -> None:
     def start_in_trial(thread: threading.Thread) -> None:
         loan = _core.loan()
         if loan is not None:
+            loan[0].context.hold()
             _lend(thread, loan)
         start(thread)
 

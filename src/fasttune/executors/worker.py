@@ -17,7 +17,7 @@ import socket
 import sys
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from fasttune import _core, nesting
 from fasttune.executors.base import Answer, Job
@@ -210,18 +210,7 @@ def _fork(sock: socket.socket, order: tuple[Any, ...], setup: dict[str, Any], be
     except BaseException:
         _leave_word(path)
     finally:
-        _leave(status)
-
-
-def _leave(status: int) -> NoReturn:
-    """End this process. A trial may have closed its streams, or put something in their place that raises: that is no
-    reason to come back into the server's code, which would end the other workers."""
-    try:
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(BaseException):
-                stream.flush()
-    finally:
-        os._exit(status)
+        _core.leave_process(status)  # whatever it was: coming back into the server's code would end the other workers
 
 
 def _leave_word(path: str) -> None:
