@@ -7,7 +7,7 @@
 # make lint      ruff, mypy --strict, and the stub of the compiled core against the core itself
 # make debug     the core with bounds checks, C assertions and allocation counters, and its tests
 # make clean     remove everything that was built (not .venv-peers, not results)
-# Another interpreter: make test PYTHON=/path/to/python3.13
+# Another interpreter: make test PYTHON=/path/to/python3.13; more tests at a time: make test JOBS=8
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -18,10 +18,13 @@ SHELL := /bin/bash
 VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet
+JOBS := 2
 
 # What would make an interpreter or pip look at, or write to, another place than the environment made here.
 unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PIP_USER PIP_TARGET PIP_PREFIX PIP_REQUIRE_VIRTUALENV
 unexport FASTTUNE_DEBUG FASTTUNE_ANNOTATE
+# The tests start thousands of interpreters, each of which would compile all of fasttune again.
+unexport PYTHONDONTWRITEBYTECODE
 
 ifndef PYTHON
 PYTHON := $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
@@ -35,11 +38,11 @@ tune: $(VENV)/.examples
 	$(PY) examples/digits_asha.py $(ARGS)
 
 test: $(VENV)/.test $(VENV)/.nevergrad
-	$(PY) -m pytest -q -m "not slow and not gpu and not nevergrad and not ax" $(ARGS)
+	$(PY) -m pytest -q -n $(JOBS) --dist worksteal -m "not slow and not gpu and not nevergrad and not ax" $(ARGS)
 	PYTHONPATH=$(VENV)/nevergrad $(PY) -m pytest -q -m nevergrad tests/search
 
 test-all: $(VENV)/.test $(VENV)/.nevergrad
-	$(PY) -m pytest -m "not gpu and not nevergrad and not ax" $(ARGS)
+	FASTTUNE_ALL_ROUNDS=1 $(PY) -m pytest -n $(JOBS) --dist worksteal -m "not gpu and not nevergrad and not ax" $(ARGS)
 	PYTHONPATH=$(VENV)/nevergrad $(PY) -m pytest -q -m nevergrad tests/search
 
 test-ax: $(VENV)/.ax

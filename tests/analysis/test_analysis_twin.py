@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from fasttune.analysis import ExperimentAnalysis
 from fasttune.analysis.frames import SCOPES
 from fasttune.result import flatten
+from rounds import rounds
 
 # small whole numbers, so that sums are exact and ties happen
 values = st.one_of(
@@ -81,7 +82,7 @@ def slow_best(source: FakeSource, metric: str, mode: str, scope: str, filtered: 
     return best and best[0]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=rounds(300), deadline=None)
 @given(
     sources,
     st.sampled_from(["score", "in/x", "training_iteration"]),
@@ -96,7 +97,7 @@ def test_N3_N4_best_trial_equals_the_slow_one(
     assert (trial.index if trial else None) == slow_best(source, metric, mode, scope, filtered)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=rounds(100), deadline=None)
 @given(sources, st.sampled_from(["min", "max"]))
 def test_N2_dataframe_equals_the_slow_one(source: FakeSource, mode: str) -> None:
     expected = []
@@ -116,7 +117,7 @@ def test_N2_dataframe_equals_the_slow_one(source: FakeSource, mode: str) -> None
     assert [(i, step, float(value)) for i, step, value in shown] == expected
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=rounds(100), deadline=None)
 @given(sources)
 def test_N2_tables_equal_the_results(source: FakeSource) -> None:
     analysis = ExperimentAnalysis(source)

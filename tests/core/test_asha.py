@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fasttune._core import Asha
+from rounds import rounds
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from model import SlowAsha
@@ -59,7 +60,7 @@ traces = st.lists(st.tuples(st.integers(0, 11), st.floats(0.0, 120.0), values, s
     stop_last=st.booleans(),
     seed=st.integers(0, 2**64 - 1),
 )
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=rounds(400), deadline=None)
 def test_C2_every_decision_is_that_of_the_slow_rule(
     trace: list[tuple[int, float, float, bool]],
     max_t: float,

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fasttune._core import Asha, Reporter, Ring, judgements
+from rounds import rounds
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from model_asha_rank import SlowRanked
@@ -61,7 +62,7 @@ a_setting = st.fixed_dictionaries(
 
 
 @given(setting=a_setting, seed=st.integers(0, 2**32))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=rounds(400), deadline=None)
 def test_C2_Q1_every_decision_is_that_of_the_slow_rule(setting: dict[str, Any], seed: int) -> None:
     draw = random.Random(seed)
     for _ in range(TRACES):

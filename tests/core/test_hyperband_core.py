@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fasttune._core import CONTINUE, PAUSE, STOP, HyperBand
+from rounds import rounds
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from model_hyperband import SlowHyperBand, Stage
@@ -56,7 +57,7 @@ def compare(core: HyperBand, slow: SlowHyperBand, added: list[int]) -> None:
     fair=st.booleans(),
     moves=st.lists(MOVES, max_size=45),
 )
-@settings(max_examples=7000, deadline=None)
+@settings(max_examples=rounds(7000), deadline=None)
 def test_C5_the_core_decides_as_its_slow_twin(
     plan: list[list[Stage]],
     maximise: bool,
@@ -106,7 +107,7 @@ def test_C5_the_core_decides_as_its_slow_twin(
     maximise=st.booleans(),
     reports=st.lists(st.tuples(st.integers(0, 20), st.sampled_from([1.0, 2.0, 3.0, 9.0]), SCORES), max_size=80),
 )
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=rounds(3000), deadline=None)
 def test_many_reports_at_once_are_decided_as_one_by_one(
     plan: list[list[Stage]], maximise: bool, reports: list[tuple[int, float, float]]
 ) -> None:

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fasttune._core import MedianRule
+from rounds import rounds
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from model_median import CONTINUE, STOP, TOO_FEW, SlowMedian, mean
@@ -41,7 +42,7 @@ both = pytest.mark.parametrize("time", [times, steps], ids=["any times", "common
 
 @both
 @given(data=st.data())
-@settings(max_examples=1200, deadline=None)
+@settings(max_examples=rounds(1200), deadline=None)
 def test_C6_every_decision_is_that_of_the_slow_rule(time: Any, data: st.DataObject) -> None:
     arguments = {
         "min_samples": data.draw(st.integers(0, 4)),

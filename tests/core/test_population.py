@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fasttune._core import LOWER, MIDDLE, NOT_DUE, UPPER, Population
+from rounds import rounds
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from model_population import SlowPopulation
@@ -32,7 +33,7 @@ fractions = st.sampled_from([0.0, 0.1, 0.2, 0.25, 1 / 3, 0.49, 0.5])
     burn_in=st.sampled_from([0.0, 0.0, 3.0]),
     maximise=st.booleans(),
 )
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=rounds(1500), deadline=None)
 def test_C7_every_decision_is_that_of_the_slow_rule(trace, fraction, interval, burn_in, maximise):
     fast = Population(fraction, interval, burn_in, maximise)
     slow = SlowPopulation(fraction, interval, burn_in, maximise)
@@ -55,8 +56,9 @@ def test_C7_every_decision_is_that_of_the_slow_rule(trace, fraction, interval, b
 
 
 def test_C7_ten_thousand_random_populations_are_ranked_as_the_slow_rule_ranks_them():
-    """Longer lives than the ones above: reports, copies, and trials that leave and come again, in one stream each."""
-    for seed in range(10_000):
+    """A third of them in `make test`. Longer lives than the ones above: reports, copies, and trials that leave and come
+    again, in one stream each."""
+    for seed in range(rounds(10_000)):
         draw = random.Random(seed)
         n, steps = draw.randint(1, 24), draw.randint(1, 60)
         settings = draw.choice([0.0, 0.1, 0.2, 0.25, 1 / 3, 0.5]), draw.choice([0.5, 1.0, 2.5]), draw.choice([0.0, 3.0])

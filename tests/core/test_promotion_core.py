@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fasttune._core import Pasha, Promotion
+from rounds import rounds
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from model_promotion import CONTINUE, PAUSE, STOP, SlowPasha, SlowPromotion
@@ -48,7 +49,7 @@ def same(a: float, b: float) -> bool:
 
 @pytest.mark.parametrize(("fast", "slow"), KINDS, ids=["promotion", "pasha"])
 @given(events=events, arguments=settings_of)
-@settings(max_examples=1200, deadline=None)
+@settings(max_examples=rounds(1200), deadline=None)
 def test_every_decision_is_that_of_the_slow_rule(fast: Any, slow: Any, events: Any, arguments: Any) -> None:
     """Trials report step by step, jump, go back, are promoted when they are due, and end early."""
     rule, twin = fast(*arguments), slow(*arguments)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from fasttune import _core
 from fasttune._core import IllegalTransition, TrialTable, encode
+from rounds import rounds
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from model import HEADER, JUDGED, LEGAL, SlowTable, report_record, schema_record
@@ -71,7 +72,7 @@ def records(draw: st.DrawFn) -> bytes:
 
 
 @given(trace=st.lists(records(), max_size=60))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=rounds(300), deadline=None)
 def test_folding_is_what_the_slow_table_does(trace: list[bytes]) -> None:
     table, slow = TrialTable("m"), SlowTable("m")
     table.apply(told(), 3)

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 import fasttune as tune
 from fasttune import schedulers
 from fasttune.schedulers import TrialScheduler, create_scheduler
+from rounds import rounds
 
 SETTINGS: dict[str, Any] = {
     "time_attr": "t",
@@ -109,7 +110,7 @@ def check(name: str, plan: list[Any], workers: int, max_failures: int) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in names() if name != "pb2"])
-@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=rounds(150), suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(plan=populations, workers=st.integers(1, 4), max_failures=st.integers(0, 1))
 def test_every_scheduler_ends_every_trial_and_decides_alike_again(
     name: str, plan: list[Any], workers: int, max_failures: int

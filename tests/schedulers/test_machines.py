@@ -24,6 +24,7 @@ from stage import Stage
 from test_hard_traces import MOST, names, small
 
 from fasttune.resources import PlacementGroupFactory
+from rounds import rounds
 
 STEPS = 12  # reports after which a trial is at the end of its training
 PAUSES = ("asha_promotion", "pasha")  # what nobody promotes stays paused
@@ -136,7 +137,7 @@ def test_whatever_happens_every_trial_ends(name: str) -> None:
         run_state_machine_as_test(
             machine,
             settings=settings(
-                max_examples=3 if few else 300,
+                max_examples=3 if few else rounds(300),
                 stateful_step_count=40,
                 deadline=None,
                 suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import fasttune as tune
 from fasttune.schedulers import MedianStoppingRule, create_scheduler
+from rounds import rounds
 
 sys.path.insert(0, str(Path(__file__).parents[0]))
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -140,7 +141,7 @@ events = st.lists(
 
 
 @given(events=events, hard=st.booleans(), patience=st.integers(1, 2))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=rounds(300), deadline=None)
 def test_C6_traces_with_ends_failures_jumps_and_gaps(events: Any, hard: bool, patience: int) -> None:
     """The scheduler and the slow rule hear the same; whoever is paused goes on at once."""
     asked: dict[str, Any] = {"grace_period": 1, "min_samples_required": 2, "patience": patience}

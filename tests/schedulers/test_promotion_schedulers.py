@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import fasttune as tune
 from fasttune.schedulers import ASHAPromotionScheduler, PASHAScheduler, TrialScheduler, create_scheduler
+from rounds import rounds
 
 sys.path.insert(0, str(Path(__file__).parents[0]))
 from stage import Stage
@@ -135,7 +136,7 @@ happenings = st.lists(
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(happenings=happenings, time_attr=st.sampled_from(["training_iteration", "t"]))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=rounds(300), deadline=None)
 def test_whatever_happens_what_is_chosen_may_run(kind: Any, happenings: Any, time_attr: str) -> None:
     """The stage checks that answers are legal, and that only trials that wait are chosen; no rung promotes more than
     its share, and nobody is promoted who has ended."""

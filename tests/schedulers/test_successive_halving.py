@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fasttune.schedulers import SuccessiveHalvingScheduler
+from rounds import rounds
 
 sys.path.insert(0, str(Path(__file__).parent))
 from stage import Stage
@@ -40,7 +41,7 @@ def test_the_schedule_and_its_budget(arguments: dict[str, Any], schedule: list[A
     max_t=st.integers(1, 30),
     scores=st.lists(st.integers(-5, 5), min_size=40, max_size=40),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=rounds(150), deadline=None)
 def test_a_run_spends_its_budget_to_the_last_iteration(n: int, eta: float, max_t: int, scores: list[int]) -> None:
     """One trial after the other, each reporting every iteration; whole milestones are met exactly."""
     scheduler = SuccessiveHalvingScheduler(n, max_t=max_t, reduction_factor=eta)

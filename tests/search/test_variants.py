@@ -32,6 +32,7 @@ from fasttune.space import (
     sample_from,
     uniform,
 )
+from rounds import rounds
 
 
 def configs(space, num_samples=1, **options):
@@ -590,7 +591,7 @@ def lies_in(value, space):
 
 
 @given(space=roots, seed=st.integers(0, 2**64 - 1), num_samples=st.integers(1, 3), constant=st.booleans())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=rounds(150), deadline=None)
 def test_every_config_lies_in_its_space_and_is_read_back_from_the_journal(space, seed, num_samples, constant):
     variants, again = (
         Variants(space, num_samples, seed=seed, constant_grid_search=constant) for _ in range(2)
