@@ -1,5 +1,6 @@
 # Fields of the core's classes: type, meaning, and the invariant that they keep together.
 
+cimport cython
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 
@@ -35,6 +36,7 @@ cdef struct Record:           # see the head of _core/ring.pxi
     double time
 
 
+@cython.final
 cdef class Ring:
     cdef Py_buffer view
     cdef bint has_view
@@ -65,6 +67,7 @@ cdef struct RungState:        # left == floor(q * (n - 1)) + 1, or n - max(1, fl
     double *heap
 
 
+@cython.final
 cdef class Rung:
     cdef RungState s
     cdef readonly uint64_t seen
@@ -81,6 +84,7 @@ cdef struct Standing:         # where a trial is among the rungs
 cdef struct SharedRung        # see asha.pxi
 
 
+@cython.final
 cdef class Asha:
     cdef Py_buffer view
     cdef bint has_view
@@ -127,6 +131,7 @@ cdef struct PopulationRow:    # of a trial; the tree is ordered by (score, -orde
     uint32_t was_upper        # at its last decision
 
 
+@cython.final
 cdef class Population:
     cdef PopulationRow *rows  # by trial + 1; row 0 is nothing, and never changed
     cdef uint32_t room        # rows
@@ -179,6 +184,7 @@ cdef struct HyperBracket:
     uint8_t done              # it takes no trial any more
 
 
+@cython.final
 cdef class HyperBand:         # live == members that are not -1; arrived, choosable: how many of them are
     cdef int32_t *first       # per bracket of the plan: where its stages begin in `sizes` and `milestones`
     cdef int64_t *sizes
@@ -285,6 +291,7 @@ cdef struct MedianTrial:      # reports are in the order of their times
     double mean               # of those; NaN when there is none on the timeline at the newest one
 
 
+@cython.final
 cdef class MedianRule:
     cdef Timeline means       # of all trials; each from its first counted report to its last
     cdef MedianTrial *trials
@@ -356,6 +363,7 @@ cdef class Promotion:
     cdef int judge_one(self, uint32_t trial, double t, double value) noexcept nogil
 
 
+@cython.final
 cdef class Pasha(Promotion):
     cdef readonly double epsilon
     cdef uint32_t member[128]     # newest trials of the highest rung, in a ring
@@ -372,6 +380,7 @@ cdef class Pasha(Promotion):
     cdef bint stable(self) noexcept nogil
 
 
+@cython.final
 cdef class Schema:            # a set of metric names with the kind of each value; pointers are kept alive by `keys`
     cdef readonly tuple keys
     cdef readonly bytes kinds
@@ -384,6 +393,7 @@ cdef class Schema:            # a set of metric names with the kind of each valu
     cdef int *limits          # column per stop threshold; -1 absent
 
 
+@cython.final
 cdef class Reporter:
     cdef readonly Ring ring
     cdef readonly Asha rule
@@ -469,6 +479,7 @@ cdef struct BitTree:          # a set of whole numbers; bit k of a level's word 
     int depth
 
 
+@cython.final
 cdef class TrialTable:
     cdef TrialRow *rows
     cdef readonly Py_ssize_t n
@@ -493,7 +504,7 @@ cdef class TrialTable:
     cdef int move(self, TrialRow *row, uint32_t trial, int kind, int flags=*) except -1
     cdef int keep_values(self, TrialRow *row, int schema, const double *values) except -1
     cdef int fold_records(self, const unsigned char[::1] view, Cursor *place, int source, uint64_t told, uint64_t watch,
-                          bint recovered, list out) except -1
+                          bint recovered, object announced, list out) except -1
     cdef int fold_report(self, const Record *r, Schema s, int source, Py_ssize_t end) except -1
     cdef int fold_other(self, const Record *r, int source, Py_ssize_t end, bint recovered) except -1
 
@@ -508,6 +519,7 @@ cdef struct Columns:
     int width
 
 
+@cython.final
 cdef class ReportColumns:
     cdef list schemas
     cdef dict schema_numbers
@@ -579,6 +591,7 @@ cdef struct TpeStream:        # random numbers of one suggestion
     uint32_t drawn
 
 
+@cython.final
 cdef class Tpe:               # rows 0 to n - 1 of n_dims units each
     cdef readonly Py_ssize_t n
     cdef Py_ssize_t room

@@ -1,7 +1,7 @@
 """The compiled core; see docs/architecture.md for what each room is for, and the .pxi files for how."""
 
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Final, Literal, Never, Self, final
 
 from typing_extensions import Buffer, disjoint_base
@@ -60,7 +60,7 @@ UPPER: Final = 3
 
 STATUSES: Final[tuple[str, str, str, str, str]]
 
-@disjoint_base
+@final
 class EventQueue:
     def push(self, item: int) -> None: ...
     def push_front(self, item: int) -> None: ...
@@ -94,7 +94,7 @@ class Grant:  # made by Ledger.acquire() only
     @property
     def custom(self) -> dict[str, float]: ...
 
-@disjoint_base
+@final
 class Ledger:
     def __new__(
         cls,
@@ -118,7 +118,7 @@ class Ledger:
 
 def philox4x32(counter: tuple[int, int, int, int], key: tuple[int, int]) -> tuple[int, int, int, int]: ...
 
-@disjoint_base
+@final
 class SpaceNode:
     CONST: ClassVar[int]
     DRAW: ClassVar[int]
@@ -150,7 +150,7 @@ class SpaceNode:
         conditional: bool = False,
     ) -> Self: ...
 
-@disjoint_base
+@final
 class Sampler:
     def __new__(
         cls,
@@ -168,7 +168,7 @@ class Sampler:
     def values(self, trial: int) -> tuple[Any, ...]: ...
     def block(self, first: int, n: int) -> bytes: ...
 
-@disjoint_base
+@final
 class Ring:
     epoch: Final[float]
     bell_fd: int
@@ -214,7 +214,7 @@ class Ring:
     @property
     def orders(self) -> int: ...
 
-@disjoint_base
+@final
 class Rung:
     seen: Final[int]
     def __new__(cls, percentile: float, capacity: int = 1024) -> Self: ...
@@ -223,7 +223,7 @@ class Rung:
     def cutoff(self) -> float | None: ...
     def truncate(self, n: int) -> None: ...
 
-@disjoint_base
+@final
 class Asha:
     capacity: Final[int]
     max_t: Final[float]
@@ -272,7 +272,7 @@ class Asha:
     def cutoffs(self) -> list[list[tuple[float, float | None]]]: ...
     def die_inside_lock(self, rung: int, value: float) -> None: ...
 
-@disjoint_base
+@final
 class Population:
     quantile_fraction: Final[float]
     perturbation_interval: Final[float]
@@ -300,7 +300,7 @@ class Population:
     def trained(self, trial: int) -> float: ...
     def due(self, trial: int) -> float: ...
 
-@disjoint_base
+@final
 class HyperBand:
     stop_last_trials: Final[bool]
     closed: Final[bool]
@@ -329,7 +329,7 @@ class HyperBand:
     def running(self) -> list[int]: ...
     def bracket(self, number: int) -> tuple[int, int, int, float, float, list[int]]: ...
 
-@disjoint_base
+@final
 class MedianRule:
     grace_period: Final[float]
     patience: Final[int]
@@ -343,7 +343,7 @@ class MedianRule:
     def decide(self, trials: Buffer, times: Buffer, values: Buffer, decisions: Buffer) -> None: ...
     def others(self, t: float) -> int: ...
 
-@disjoint_base
+@final
 class Tpe:
     FLOAT: ClassVar[int]
     INTEGER: ClassVar[int]
@@ -403,18 +403,18 @@ class Promotion:
     def rung_milestones(self) -> list[float]: ...
     def rung_sizes(self) -> list[int]: ...
 
-@disjoint_base
+@final
 class Pasha(Promotion):
     epsilon: Final[float]
 
-@disjoint_base
+@final
 class Schema:
     keys: Final[tuple[str, ...]]
     kinds: Final[bytes]
     number: Final[int]
     def __new__(cls, keys: tuple[str, ...], kinds: bytes, number: int) -> Self: ...
 
-@disjoint_base
+@final
 class Reporter:
     ring: Final[Ring]
     rule: Final[Asha | None]
@@ -490,7 +490,7 @@ class IllegalTransition(ValueError):
     kind: int
     def __init__(self, trial: int, status: str, kind: int) -> None: ...
 
-@disjoint_base
+@final
 class TrialTable:
     n: Final[int]
     schemas: Final[list[Schema]]
@@ -506,6 +506,7 @@ class TrialTable:
         watch: int = 0,
         unfit: list[tuple[int, int, int, str]] | None = None,
         recovered: bool = False,
+        announced: Callable[[int, int, int], object] | None = None,
     ) -> list[tuple[Any, ...]]: ...
     def counts(self) -> dict[str, int]: ...
     @property
@@ -541,7 +542,7 @@ class TrialTable:
         n: int = -1,
     ) -> array[Any]: ...
 
-@disjoint_base
+@final
 class ReportColumns:
     def add(self, data: Buffer, source: int, only_trial: int = -1) -> None: ...
     def blocks(
@@ -583,4 +584,3 @@ def wal_checksum(data: Buffer, big: bool, s0: int = 0, s1: int = 0) -> tuple[int
 def wal_frames(
     data: Buffer, page_size: int, big: bool, salt0: int, salt1: int, s0: int, s1: int
 ) -> tuple[list[tuple[int, int]], int, int]: ...
-def announced(data: Buffer) -> list[tuple[int, int, int]]: ...

@@ -4,6 +4,7 @@
 Knows nothing above it: no files, no callbacks into user code, no random state that it was not given.
 """
 
+cimport cython
 from cpython.buffer cimport PyBUF_READ, PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bool cimport PyBool_Check
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
@@ -34,4 +35,4 @@ include "_core/tpe.pxi"        # Tpe: suggestions from densities of good and of 
 include "_core/reporter.pxi"   # Reporter: what report() writes, and the decision it brings back
 include "_core/bits.pxi"       # BitTree: a set of trials that knows its next one at once
 include "_core/table.pxi"      # TrialTable: trials as rows, folded from records
-include "_core/foreign.pxi"    # frames of SQLite's log, trials that records announce: for readers of any file
+include "_core/foreign.pxi"    # frames of SQLite's log, for readers of any file

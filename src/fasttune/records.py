@@ -176,12 +176,8 @@ class ExperimentRecords:
         return events, fits
 
     def _fold_fitting(self, source: int, data: Any, watch: int, recovered: bool) -> tuple[list[tuple[Any, ...]], Any]:
-        waiting = self.table.pending
-        for trial, n, size in _core.announced(data):
-            check_announced(trial, n, size, self.variants, waiting)
-            waiting += n
         unfit: list[tuple[int, int, int, str]] = []
-        events = self.table.apply(data, source, watch | TOLD, unfit, recovered)
+        events = self.table.apply(data, source, watch | TOLD, unfit, recovered, self._check_announced)
         if not unfit:
             return events, data
         kept, behind = [], 0
@@ -190,6 +186,9 @@ class ExperimentRecords:
             kept.append(bytes(data[behind:offset]))
             behind = offset + size
         return events, b"".join([*kept, bytes(data[behind:])])
+
+    def _check_announced(self, trial: int, n: int, size: int) -> None:
+        check_announced(trial, n, size, self.variants, self.table.pending)
 
     def _note_found(self, source: int, events: list[tuple[Any, ...]]) -> None:
         for event in events:

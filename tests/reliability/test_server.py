@@ -17,7 +17,8 @@ from box import control_group, run_boxed
 from laboratory import MARK, SOURCE, Lab, check_acks, wait_until
 
 import fasttune as tune
-from fasttune.executors import process, worker
+from fasttune import _core
+from fasttune.executors import process
 from fasttune.executors.server import MARK as SERVER_MARK
 from fasttune.executors.server import end_marked, is_running, marked
 from fasttune.experiment import ExperimentState
@@ -539,7 +540,7 @@ def test_a_worker_leaves_with_its_status_whatever_its_streams_are(way: Callable[
         try:
             print("something to flush")
             way()
-            worker._leave(status)
+            _core.leave_process(status)
         finally:
             os._exit(99)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == status

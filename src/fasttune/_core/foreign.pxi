@@ -1,5 +1,5 @@
-# What readers need of files that they may not write or should not trust: the whole frames of SQLite's write-ahead log
-# (SQLite itself would make an index beside it), and how many trials records announce before memory is taken for them.
+# What readers need of files that they may not write: the whole frames of SQLite's write-ahead log (SQLite itself would
+# make an index beside it).
 #
 # A frame is 24 bytes of header, all big-endian (page, pages of the database after a commit or 0, two salts, two
 # checksums), and a page. The checksums run on from frame to frame, over the first 8 bytes of the header and the page,
@@ -64,19 +64,3 @@ def wal_frames(data, Py_ssize_t page_size, bint big, uint32_t salt0, uint32_t sa
         out.append((ft_big32(p), ft_big32(p + 4)))
         at += frame
     return out, s[0], s[1]
-
-
-def announced(data):
-    """[(trial, n, bytes of the payload)] of the CONFIGS records in ``data``, up to the first damaged record."""
-    cdef const unsigned char[::1] view = data
-    cdef Py_ssize_t at = 0, n = view.shape[0]
-    cdef const Record *r
-    cdef list out = []
-    while at < n:
-        r = <const Record *>&view[at]
-        if not is_whole(r, n - at):
-            break
-        if r.kind == K_CONFIGS:
-            out.append((r.trial, r.step, r.size - RECORD_HEADER))
-        at += r.size
-    return out

@@ -10,7 +10,6 @@
 # share may lie on several CPUs, and a request is granted exactly when the total suffices. GPU shares are
 # where the memory is: 1 or more are wholly free devices, a fraction lies on one device.
 
-cimport cython
 from libc.math cimport llround
 from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
@@ -295,6 +294,7 @@ cdef class Grant:
         return f"<Grant cpus={self.cpus} gpus={self.gpus} {other}{state}>"
 
 
+@cython.final
 cdef class Ledger:
     """The CPUs, GPUs, memory and custom resources of one machine, and who has them.
 

@@ -75,6 +75,7 @@ cdef void timed_sift_down(TimedEntry *heap, Py_ssize_t size, Py_ssize_t at) noex
     heap[at] = moving
 
 
+@cython.final
 cdef class EventQueue:
     """Whole numbers (trial indices, event codes) that wait for their turn or for their time.
 

@@ -142,6 +142,7 @@ def philox4x32(tuple counter, tuple key):
     return (c[0], c[1], c[2], c[3])
 
 
+@cython.final
 cdef class SpaceNode:
     """One node of a compiled search space: how one part of a config is made. See NODE_* for the kinds."""
     cdef readonly int kind
@@ -173,6 +174,7 @@ cdef class SpaceNode:
         self.conditional = conditional
 
 
+@cython.final
 cdef class Sampler:
     """Draws the configs of one compiled search space.
 

@@ -202,7 +202,7 @@ cdef class TrialTable:
         memcpy(self.pool + row.at, values, n * sizeof(double))
         return 0
 
-    def apply(self, data, int source, uint64_t watch=0, list unfit=None, bint recovered=False):
+    def apply(self, data, int source, uint64_t watch=0, list unfit=None, bint recovered=False, announced=None):
         """Fold records in. Returns those whose kind is a bit of ``watch``, and all that need somebody's answer.
 
         As tuples (kind, trial, flags, step, time, detail): for reports detail is (schema number, values, extra JSON
@@ -214,7 +214,8 @@ cdef class TrialTable:
         (offset, size, trial or -1, why) is appended; the rest is folded. ``recovered`` records come from a ring whose
         journal may have lost its end: a trial that began on what the journal does not hold does not fit, and with a
         record all that its ring holds of that trial is left out, until it begins again on what is known: no report is
-        shown without those before it.
+        shown without those before it. ``announced(trial, n, bytes)`` is called before room is made for n trials from
+        ``trial`` on whose configs come in so many bytes, and may refuse by an error of its own.
         """
         cdef const unsigned char[::1] view = data
         cdef Cursor place
@@ -223,7 +224,7 @@ cdef class TrialTable:
         place.begin = place.at = 0
         while True:
             try:
-                self.fold_records(view, &place, source, watch | ALWAYS_TOLD, watch, recovered, out)
+                self.fold_records(view, &place, source, watch | ALWAYS_TOLD, watch, recovered, announced, out)
                 return out
             except (ValueError, IndexError) as error:
                 if unfit is None:
@@ -238,7 +239,7 @@ cdef class TrialTable:
                         self.astray.add((source, r.trial))
 
     cdef int fold_records(self, const unsigned char[::1] view, Cursor *place, int source, uint64_t told, uint64_t watch,
-                          bint recovered, list out) except -1:
+                          bint recovered, object announced, list out) except -1:
         """Fold the records from ``place`` on; at an error ``place.begin`` is the record that does not fit, and has changed
         nothing."""
         cdef Py_ssize_t n = view.shape[0]
@@ -271,6 +272,8 @@ cdef class TrialTable:
                     values = tuple([(<const double *>(<const char *>r + RECORD_HEADER))[j] for j in range(s.n)])
                     out.append((K_REPORT, r.trial, r.flags, r.step, r.time, (s.number, values, extra_of(r, s.n))))
                 continue
+            if r.kind == K_CONFIGS and announced is not None:
+                announced(r.trial, r.step, r.size - RECORD_HEADER)
             self.fold_other(r, source, place.at, recovered)
             if told >> r.kind & 1:
                 out.append((r.kind, r.trial, r.flags, r.step, r.time, detail_of(r)))
