@@ -21,7 +21,7 @@ STATE_FILE = ".trainable.json"  # in a directory: iteration and totals of a clas
 LARGEST_HELD = 1 << 16  # bytes of a checkpoint that is passed on in memory; a larger one becomes a directory
 
 _MEMORY = "memory:"
-_MEMORY_NAME = re.compile(r"memory:[0-9]{1,10}/[0-9]{1,20}(?:/[0-9]{1,10})?")
+_MEMORY_NAME = r"memory:[0-9]{1,10}/[0-9]{1,20}(?:/[0-9]{1,10})?"
 _HEAD = 4  # bytes that give the length of the notes
 
 
@@ -348,7 +348,7 @@ def step_of(place: int) -> int:
 def is_checkpoint_name(name: object) -> bool:
     """Whether a journal may call a checkpoint so: a directory of the experiment's, or a name in memory."""
     if isinstance(name, str) and name.startswith(_MEMORY):
-        return _MEMORY_NAME.fullmatch(name) is not None
+        return re.fullmatch(_MEMORY_NAME, name) is not None
     return is_own_path(name)
 
 

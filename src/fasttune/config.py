@@ -39,8 +39,14 @@ MAX_SUSPENDED = 1000  # paused trials whose code lives on
 MODES = ("min", "max")
 
 
-class _ShowsChanges:
-    """Gives a dataclass a repr that lists only the fields that differ from their default."""
+class _Settings:
+    """What a dataclass of settings has in common with the others, made once and not at every start for each: equality of
+    all fields, and a repr that lists only those that differ from their default."""
+
+    def __eq__(self, other: object) -> bool:
+        return vars(self) == vars(other) if type(other) is type(self) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
         shown = []
@@ -58,8 +64,8 @@ def _is_default(setting: Field[Any], value: object) -> bool:
     return value is default or (type(value) is type(default) and bool(value == default))
 
 
-@dataclass(repr=False)
-class CheckpointConfig(_ShowsChanges):
+@dataclass(eq=False, repr=False)
+class CheckpointConfig(_Settings):
     """Which checkpoints of a trial are made and which are kept.
 
     Args:
@@ -98,8 +104,8 @@ class CheckpointConfig(_ShowsChanges):
         self.checkpoint_frequency = checked_count("checkpoint_frequency", self.checkpoint_frequency, rule=rule)
 
 
-@dataclass(repr=False)
-class FailureConfig(_ShowsChanges):
+@dataclass(eq=False, repr=False)
+class FailureConfig(_Settings):
     """What happens when a trial fails.
 
     Args:
@@ -122,8 +128,8 @@ class FailureConfig(_ShowsChanges):
             )
 
 
-@dataclass(repr=False)
-class SyncConfig(_ShowsChanges):
+@dataclass(eq=False, repr=False)
+class SyncConfig(_Settings):
     """Accepted so that programs written for a cluster run unchanged. On one machine nothing is copied
     elsewhere.
 
@@ -160,8 +166,8 @@ class ResumeType(StrEnum):
 _Choice = ResumeType | str
 
 
-@dataclass(repr=False)
-class ResumeConfig(_ShowsChanges):
+@dataclass(eq=False, repr=False)
+class ResumeConfig(_Settings):
     """Which trials of an earlier run go on (RESUME), start over (RESTART) or stay as they are (SKIP).
 
     Args:
@@ -191,8 +197,8 @@ class ResumeConfig(_ShowsChanges):
             raise TypeError(f"ResumeConfig(new_space=...) must be True or False, got {self.new_space!r}")
 
 
-@dataclass(repr=False)
-class TuneConfig(_ShowsChanges):
+@dataclass(eq=False, repr=False)
+class TuneConfig(_Settings):
     """How a ``Tuner`` searches. Every field means what the argument of that name means in ``run``."""
 
     metric: str | None = None
@@ -209,8 +215,8 @@ class TuneConfig(_ShowsChanges):
     chdir_to_trial_dir: bool | None = None
 
 
-@dataclass(repr=False)
-class RunConfig(_ShowsChanges):
+@dataclass(eq=False, repr=False)
+class RunConfig(_Settings):
     """How a ``Tuner`` runs and stores. Every field means what the argument of that name means in ``run``."""
 
     name: str | None = None

@@ -24,34 +24,35 @@ UNFINISHED = ".writing"  # ending of a file that gets its name when it is whole
 
 # ---- in a trial's folder
 
-CHECKPOINT_NAME = re.compile(r"checkpoint_(\d{6,})")
+# Patterns are compiled by `re` when they are used first, not at every start.
+CHECKPOINT_NAME = r"checkpoint_(\d{6,})"
 RESULT_JSON = "result.json"
 PARAMS_JSON = "params.json"
 PROGRESS_CSV = "progress.csv"
 ERROR_TXT = "error.txt"
 
 _OF_THE_RUN = frozenset([JOURNAL, LOCK_FILE, RINGS, WRITING, PROGRAM, TUNER_FILE])
-_BESIDE = re.compile(rf"(?:{'|'.join(map(re.escape, [JOURNAL, LOCK_FILE, PROGRAM, TUNER_FILE]))})[-.].*", re.DOTALL)
-_POLICY = re.compile(re.escape(PBT_POLICY).replace(re.escape("{trial_id}"), ".*"), re.DOTALL)
+_BESIDE = rf"(?s:(?:{'|'.join(map(re.escape, [JOURNAL, LOCK_FILE, PROGRAM, TUNER_FILE]))})[-.].*)"
+_POLICY = rf"(?s:{re.escape(PBT_POLICY).replace(re.escape('{trial_id}'), '.*')})"
 _OF_TRIALS = frozenset([RESULT_JSON, PARAMS_JSON, PROGRESS_CSV, ERROR_TXT])
 
 
 def is_ours(name: str) -> bool:
     """Whether fasttune makes, or may make, a file or a folder of this name in an experiment's folder."""
     folded = name.casefold()
-    return is_of_the_run(name) or folded == PBT_GLOBAL or _POLICY.fullmatch(folded) is not None
+    return is_of_the_run(name) or folded == PBT_GLOBAL or re.fullmatch(_POLICY, folded) is not None
 
 
 def is_of_the_run(name: str) -> bool:
     """The same without the texts of our schedulers: names that no scheduler may give to a text of its own."""
     folded = name.casefold()
-    return folded in _OF_THE_RUN or folded.endswith(UNFINISHED) or _BESIDE.fullmatch(folded) is not None
+    return folded in _OF_THE_RUN or folded.endswith(UNFINISHED) or re.fullmatch(_BESIDE, folded) is not None
 
 
 def is_ours_in_trial(name: str) -> bool:
     """The same of a name in a trial's folder."""
     folded = name.casefold()
-    return folded in _OF_TRIALS or folded == WRITING or CHECKPOINT_NAME.fullmatch(folded) is not None
+    return folded in _OF_TRIALS or folded == WRITING or re.fullmatch(CHECKPOINT_NAME, folded) is not None
 
 
 def is_plain(name: str) -> bool:

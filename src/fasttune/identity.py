@@ -35,8 +35,8 @@ MANY = 1000  # values of a list; of a longer one only the digest is kept
 GONE, NEW = "it is gone", "it was not there"
 SHOWN = 120  # characters of a value in a message
 
-_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
-_SET = re.compile(r"\{([^{}:]+)\}")  # as sets print: in an order that is another one in each process
+_ADDRESS = r" at 0x[0-9a-fA-F]+"
+_SET = r"\{([^{}:]+)\}"  # as sets print: in an order that is another one in each process
 _MAIN = ("__main__", "__mp_main__")
 _VERSION = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
@@ -125,7 +125,7 @@ def _code_or_object(value: Any, depth: int) -> Any:
     if "__repr__" not in {name for kind in type(value).__mro__[:-1] for name in vars(kind)}:
         return {**form, "parts": _parts(value, depth)} if hasattr(value, "__dict__") else form
     try:
-        text = _SET.sub(_sorted_set, _ADDRESS.sub("", repr(value)))
+        text = re.sub(_SET, _sorted_set, re.sub(_ADDRESS, "", repr(value)))
     except Exception:  # a user's __repr__ must not end the run
         return form
     if len(text) > LONGEST:
@@ -314,4 +314,4 @@ def without_addresses(form: Any) -> Any:
         return {key: without_addresses(part) for key, part in form.items()}
     if isinstance(form, list):
         return [without_addresses(part) for part in form]
-    return _ADDRESS.sub("", form) if isinstance(form, str) else form
+    return re.sub(_ADDRESS, "", form) if isinstance(form, str) else form

@@ -18,7 +18,7 @@ from fasttune.search.variants import Variants
 
 DEEPEST = 100  # lists and dicts within each other in a record's JSON
 FREE_TRIALS = 600_000  # that may be announced, and not begun yet, with no bytes that say what they are: 65 MB
-PREFIX = re.compile(r"[0-9A-Za-z_-]{1,64}")
+PREFIX = r"[0-9A-Za-z_-]{1,64}"
 WRONG = (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError, TuneError)
 
 Wanted = type | tuple[type, ...] | Callable[[Any], bool]
@@ -108,7 +108,7 @@ TRAINABLE: dict[str, Wanted] = {
 }
 META: dict[str, Wanted] = {
     "name": str,
-    "prefix": lambda prefix: isinstance(prefix, str) and PREFIX.fullmatch(prefix) is not None,
+    "prefix": lambda prefix: isinstance(prefix, str) and re.fullmatch(PREFIX, prefix) is not None,
     "metric": TEXTS,
     "mode": lambda mode: mode in (None, "min", "max"),
     "seed": int,

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from fasttune._core import Grant, Ledger
 from fasttune.argument import as_count, as_number, shown
@@ -76,8 +76,7 @@ def _bundle(amounts: Mapping[str, Any]) -> dict[str, float]:
     return {name: amount for name, amount in bundle.items() if amount > 0}
 
 
-@dataclass(frozen=True, slots=True)
-class _Demand:
+class _Demand(NamedTuple):
     """A request as the ledger takes it: sums, but each GPU fraction for itself: each lies on one device."""
 
     cpu: float

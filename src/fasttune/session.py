@@ -7,6 +7,7 @@ everything else (nested metrics, numpy scalars, text, checkpoints) goes the long
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 import warnings
@@ -564,7 +565,7 @@ def next_index(context: TrialContext) -> int:
 
 def index_of(name: str, otherwise: int) -> int:
     """The number in the name of a checkpoint's directory; ``otherwise`` if it is another name."""
-    match = CHECKPOINT_NAME.fullmatch(name)
+    match = re.fullmatch(CHECKPOINT_NAME, name)
     return int(match[1]) if match else otherwise
 
 
