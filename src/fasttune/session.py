@@ -226,6 +226,8 @@ def report(
         )
     else:
         context = reporter.context
+        if checkpoint is not None and not context.held and _of_another_thread():
+            context.hold()
         if _core.current() is None:  # a thread whose trial has ended since the first line: it was the next one's
             report(metrics, checkpoint=checkpoint, **keywords)
         else:
@@ -681,6 +683,12 @@ def current_context() -> TrialContext | None:
         reporter = _core.current()
     context = None if reporter is None else reporter.context
     return context if _core.current() is not None else None  # else the trial has ended in between: it is the next one's
+
+
+def _of_another_thread() -> bool:
+    """Whether this thread is not the one that runs trials: also one whose start nobody has seen (`_thread`, C code)."""
+    bound = _core.binding()
+    return bound is not None and bound[1] != 0
 
 
 def _back_from_absence() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import os
 import threading
@@ -193,8 +194,11 @@ def wait_for(path: Path) -> None:
         time.sleep(0.001)
 
 
-@pytest.mark.filterwarnings("ignore:tune.report:RuntimeWarning")  # inline: what the thread is told
-def test_a_checkpoint_that_is_copied_while_its_trial_ends_touches_no_other(tmp_path: Path, executor: str) -> None:
+# Inline only threads that `threading` starts can report.
+@pytest.mark.parametrize(("executor", "start"), [("inline", "threading"), ("process", "threading"), ("process", "_thread")])
+def test_a_checkpoint_that_is_copied_while_its_trial_ends_touches_no_other(
+    tmp_path: Path, executor: str, start: str
+) -> None:
     begun, go_on, over = tmp_path / "begun", tmp_path / "go_on", tmp_path / "over"
 
     def saved(n: int) -> Path:
@@ -213,7 +217,10 @@ def test_a_checkpoint_that_is_copied_while_its_trial_ends_touches_no_other(tmp_p
         if n == 0:
             for _ in range(6):
                 tune.report({"loss": 0.0}, checkpoint=saved(0))
-            threading.Thread(target=late).start()
+            if start == "threading":
+                threading.Thread(target=late).start()
+            else:
+                _thread.start_new_thread(late, ())
             wait_for(begun)
             return
         assert tune.get_checkpoint() is None
