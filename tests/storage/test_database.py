@@ -174,6 +174,35 @@ def test_what_is_read_while_it_is_written_belongs_together(tmp_path: Path) -> No
     assert list(SqliteReader(str(tmp_path)).read())[: seen[-1]] == entries_of(seen[-1])
 
 
+@pytest.mark.parametrize("close", [False, True])
+def test_a_log_that_came_and_went_while_nobody_looked_is_noticed(tmp_path: Path, close: bool) -> None:
+    """Its first bytes look as before: there are none. Pages of the database were written over meanwhile."""
+    storage = SqliteStorage(str(tmp_path))
+    storage.append(entries_of(20))
+    storage.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    database = Database(str(tmp_path / FILE_NAME))
+    try:
+        root = database.root_of("journal")
+        assert root is not None
+        before = len(list(database.cells(root)))
+        assert database.still_holds()
+        os.utime(tmp_path / FILE_NAME, ns=(0, 0))  # clocks of files tick slowly on older systems
+        database.look()
+        assert len(list(database.cells(root))) == before
+        storage.append(entries_of(40)[20:])
+        if close:
+            storage.close()
+        else:
+            storage.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        assert not database.still_holds()
+        database.look()
+        assert len(list(database.cells(root))) == 40
+        assert database.still_holds()
+    finally:
+        database.close()
+        storage.close()
+
+
 def test_a_reader_in_the_writers_process_leaves_it_its_locks(tmp_path: Path) -> None:
     """Closing any descriptor of the database would take SQLite's locks away: another process that closes it would then
     remove the log under the writer."""

@@ -3,7 +3,8 @@
 SQLite opens a database in WAL mode only where it may make its index (``-shm``) beside it. Here the pages come from the
 database and from the whole transactions of its write-ahead log, of which a later frame of a page replaces an earlier one
 (https://www.sqlite.org/fileformat2.html). While somebody writes, a page of the database may be overwritten by a
-checkpoint: ``still_holds`` finds out whether what was read belongs together, by looking at what the log got meanwhile.
+checkpoint: ``still_holds`` finds out whether what was read belongs together, by looking at what the log got meanwhile, or,
+where there is no log, at when the database was written last.
 
 Work and memory are bounded by the bytes that are really there: keys have to grow, a chain of pages may not come back to
 itself, and all rows together may not hold more than the file.
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import os
 import struct
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -26,7 +28,7 @@ LOG_MAGIC = 0x377F0682  # with the lowest bit: its checksums are over big-endian
 CHUNK = 1 << 20  # bytes of the log that are read at once
 DEEPEST = 20  # levels that a tree of SQLite can have
 SMALLEST_PAGE, LARGEST_PAGE = 512, 65536
-PATIENCE = 100  # times that the log may begin anew while it is looked at
+PATIENCE_S = 20.0  # so long the log may begin anew while it is looked at
 TABLE_LEAF, TABLE_INTERIOR = 0x0D, 0x05
 
 
@@ -102,14 +104,14 @@ class Database:
 
     def look(self) -> None:
         """Take in the log's transactions as they are now: what is read from here on is as of this moment."""
-        for _ in range(PATIENCE):
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
             try:
                 self._look()
-            except DamagedPage:
-                if self.still_holds():
-                    raise
-            else:
                 return
+            except DamagedPage:
+                if self.still_holds() or time.monotonic() > deadline:
+                    raise
 
     def _look(self) -> None:
         self._frames: dict[int, int] = {}  # page -> where the log has it
@@ -119,6 +121,7 @@ class Database:
         self._taken = 0  # bytes of rows that were read
         self.pages = 0
         self._head = self._log_head()
+        self._written = self._when_written()
         self.page_size = 0
         self._take_log()
         size = os.fstat(self._file).st_size
@@ -142,6 +145,8 @@ class Database:
         """Whether all that was read since ``look`` was as of that moment."""
         if self._log_head() != self._head:
             return False
+        if not self._head:  # a log that came and went meanwhile looks as if there had been none
+            return self._when_written() == self._written
         if self._salts is not None:
             waiting: list[int] = []
             for page, pages in self._next_frames():
@@ -154,7 +159,15 @@ class Database:
         self._read.clear()
         return held
 
+    def _when_written(self) -> tuple[int, int]:
+        """Time of the last write to the database, and its size."""
+        found = os.fstat(self._file)
+        return found.st_mtime_ns, found.st_size
+
     def _log_head(self) -> bytes:
+        if self._log is not None and os.fstat(self._log).st_nlink == 0:  # removed by whoever closed the database
+            os.close(self._log)
+            self._log = None
         if self._log is None:
             with suppress(FileNotFoundError):
                 self._log = open_plain(self._log_path)

@@ -153,6 +153,7 @@ class SqliteReader(Storage):
             else:
                 if database.still_holds():
                     return answer
+            time.sleep(0.001)
             database.look()
         raise JournalError(f"{self.path} is rewritten faster than it can be read")
 
