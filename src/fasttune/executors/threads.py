@@ -24,7 +24,8 @@ def follow_threads() -> None:
     def start_in_trial(thread: threading.Thread) -> None:
         loan = _core.loan()
         if loan is not None:
-            loan[0].context.hold()
+            if loan[0].context is not None:  # None: no host runs trials with this reporter
+                loan[0].context.hold()
             _lend(thread, loan)
         start(thread)
 
