@@ -13,7 +13,7 @@ from typing import Any
 import power_script
 import pytest
 from power_examiner import Examiner, Figures
-from power_images import Image, changed_bytes, cuts, prefixes, survivors
+from power_images import Image, changed_bytes, cuts, survivors
 from power_laboratory import a_round, images_of
 from power_recording import (
     DATABASE,
@@ -214,7 +214,7 @@ def test_the_examiner_sees_what_is_wrong(recording: Recording, tmp_path: Path) -
     assert examiner.examine(iter([Image("whole", "", last, whole)])).faults == {"wrong value": 1, "hole": 1}
     recording.made[:] = made
 
-    early = next(iter(prefixes(recording, [recording.writes()[-20]]))).disk
+    early = disk_at(recording, recording.acknowledged[len(recording.acknowledged) // 2][0])
     found = examiner.examine(iter([Image("early", "", last, early, honest=True, whole=True)])).faults
     assert found == {"wrong value": 1, "hole": 1, "promise": 1}
 
