@@ -356,14 +356,17 @@ def is_checkpoint_name(name: object) -> bool:
 
 
 @contextmanager
-def whole_directory(target: str, staging: str | None = None) -> Iterator[str]:
+def whole_directory(
+    target: str, staging: str | None = None, own: str = "", publish: Callable[[str, str], None] | None = None
+) -> Iterator[str]:
     """A new directory of the same name to write in; it becomes ``target`` when the block ends well.
 
     If the block raises, nothing stays behind. A directory that stands at ``target`` is replaced in the end. ``staging``:
-    a folder of the same file system for unfinished ones, which stays; None: one beside the target, which does not.
+    a folder of the same file system for unfinished ones, which stays; None: one beside the target, which does not. ``own``
+    tells there who else may write one of that name; ``publish(unfinished, target)`` renames it, or raises.
     """
     parent, name = os.path.split(target)
-    own = WRITING if staging is None else f"{os.getpid()}_{os.path.basename(parent)}"
+    own = WRITING if staging is None else f"{os.getpid()}_{os.path.basename(parent)}{own}"
     folder = os.path.join(parent if staging is None else staging, own)
     unfinished = os.path.join(folder, name)
     os.makedirs(folder, exist_ok=True)
@@ -371,7 +374,7 @@ def whole_directory(target: str, staging: str | None = None) -> Iterator[str]:
     os.mkdir(unfinished)
     try:
         yield unfinished
-        rename_over(unfinished, target)
+        (publish or rename_over)(unfinished, target)
     except BaseException:
         _remove(unfinished)
         raise
@@ -379,8 +382,10 @@ def whole_directory(target: str, staging: str | None = None) -> Iterator[str]:
         _leave(os.rmdir, folder)
 
 
-def copy_whole(source: str, target: str, staging: str | None = None) -> None:
-    """Copy a directory so that ``target`` is either all there or not at all. Links are followed."""
+def copy_whole(
+    source: str, target: str, staging: str | None = None, own: str = "", publish: Callable[[str, str], None] | None = None
+) -> None:
+    """Copy a directory so that ``target`` is either all there or not at all (see `whole_directory`). Links are followed."""
     import shutil
 
     if not os.path.isdir(source):
@@ -388,7 +393,7 @@ def copy_whole(source: str, target: str, staging: str | None = None) -> None:
             f"the reported checkpoint {source} is not a directory; "
             "report it before the temporary directory that holds it is deleted"
         )
-    with whole_directory(target, staging) as unfinished:
+    with whole_directory(target, staging, own, publish) as unfinished:
         shutil.copytree(source, unfinished, dirs_exist_ok=True)
 
 

@@ -6,6 +6,7 @@ everything else (nested metrics, numpy scalars, text, checkpoints) goes the long
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import threading
@@ -23,6 +24,7 @@ from fasttune.checkpoint import (
     Checkpoint,
     copy_whole,
     flush_directory,
+    rename_over,
     whole_directory,
     write_files,
 )
@@ -76,6 +78,28 @@ class Reporter(Protocol):
     ) -> int: ...
 
 
+class Threads:
+    """What the threads of one trial share when they save checkpoints.
+
+    saving  held by the one that saves: no two save under the same name, and names come in the order of the reports
+    ending  held by the trial's own thread while it ends, and by another while its checkpoint gets its name: never behind the
+            end, when a next attempt may use that name
+    own     distinguishes their unfinished checkpoints from those of other attempts
+    """
+
+    __slots__ = ("ending", "own", "saving")
+    _count = itertools.count()
+
+    def __init__(self) -> None:
+        self.saving = threading.RLock()
+        self.ending = threading.RLock()
+        self.own = f"_{next(self._count)}"
+
+
+class _TrialOverError(Exception):
+    """The trial of a thread has ended while the thread was saving."""
+
+
 class TrialContext:
     """Who the trial is that runs here. Made by executors; a trial's folder is made when it is asked for.
 
@@ -90,8 +114,8 @@ class TrialContext:
     iteration0       reports the trial had made before it was restored here
     quick            a report of plain numbers may go straight to the reporter: no class, no checkpoint
     fresh            the trial has left nothing here: the next one may have it as it is
-    held             threads of the trial may look here when it is over: the next one has a context of its own
-    saving           lock of a trial that has threads: no two of them save a checkpoint under the same name
+    threads          what the threads of the trial share; None: it has started none. They may look here when it is over, so
+                     the next one has a context of its own
     pending          checkpoint that waits for the next report: of a ``checkpoint_dir`` block or a class's save
     next_checkpoint  index of the next checkpoint, None while the folder has not been looked at
     attempt          how often the trial had begun before: a checkpoint in memory bears it
@@ -105,7 +129,6 @@ class TrialContext:
         "experiment_path",
         "flush",
         "fresh",
-        "held",
         "index",
         "is_class",
         "iteration0",
@@ -113,7 +136,7 @@ class TrialContext:
         "pending",
         "quick",
         "resources",
-        "saving",
+        "threads",
         "trial_dirname",
         "trial_id",
         "trial_name",
@@ -154,16 +177,31 @@ class TrialContext:
         self.iteration0 = iteration0
         self.quick = not is_class
         self.fresh = True
-        self.held = False
-        self.saving: threading.RLock | None = None
+        self.threads: Threads | None = None
         self.pending: str | bytes | None = None
         self.next_checkpoint: int | None = None
         self.attempt = 0
 
     def hold(self) -> None:
-        """The trial that runs here starts a thread."""
-        if not self.held:
-            self.held, self.fresh, self.saving = True, False, threading.RLock()
+        """The trial that runs here starts a thread: this is its context from now on, and no other trial's."""
+        if self.threads is None:
+            self.threads, self.fresh = Threads(), False
+        self.pin(self.who())
+
+    def hold_unseen(self) -> None:
+        """As :meth:`hold`, from a thread whose start nobody has seen. Its trial may be over by now, and this another's: who
+        is meant is read first, and counts if the trial is still there afterwards."""
+        who = self.who()
+        if self.threads is None:
+            self.threads, self.fresh = Threads(), False
+        if _core.current() is not None:
+            self.pin(who)
+
+    def who(self) -> Any:
+        """Which trial this is the context of, for :meth:`pin`."""
+
+    def pin(self, who: Any) -> None:
+        """Be the context of this trial, whichever runs."""
 
     @property
     def trial_path(self) -> str:
@@ -226,8 +264,8 @@ def report(
         )
     else:
         context = reporter.context
-        if checkpoint is not None and not context.held and _of_another_thread():
-            context.hold()
+        if checkpoint is not None and context.threads is None and _of_another_thread():
+            context.hold_unseen()
         if _core.current() is None:  # a thread whose trial has ended since the first line: it was the next one's
             report(metrics, checkpoint=checkpoint, **keywords)
         else:
@@ -353,8 +391,12 @@ def deliver(
     if context is None:
         context = reporter.context
     numbers, extra = split_metrics(metrics)  # before the copy: a wrong metric leaves no checkpoint behind
-    with context.saving or _NOBODY_ELSE:
-        name = _keep_checkpoint(context, checkpoint)
+    try:
+        with _NOBODY_ELSE if context.threads is None else context.threads.saving:
+            name = _keep_checkpoint(context, checkpoint)
+    except _TrialOverError:
+        _warn_once("report", f"tune.report() does nothing here: {_why_absent()}")
+        return
     text = _to_json(extra) if extra else b""
     until_stored = context.until_stored
     if until_stored is not None and isinstance(name, str):
@@ -519,8 +561,14 @@ def checkpoint_dir(step: int) -> Iterator[str]:
         yield os.getcwd()
         return
     name = f"checkpoint_{step:06d}"
-    with whole_directory(os.path.join(context.trial_dir(), name), _staging(context)) as directory:
-        yield directory
+    if context.threads is None and _of_another_thread():
+        context.hold_unseen()
+    try:
+        with whole_directory(os.path.join(context.trial_dir(), name), *_staging(context)) as directory:
+            yield directory
+    except _TrialOverError:
+        _warn_once("checkpoint_dir", f"tune.checkpoint_dir() keeps nothing here: {_why_absent()}")
+        return
     context.pending = os.path.join(context.trial_dirname, name)
     context.quick = context.fresh = False
     context.next_checkpoint = None
@@ -550,9 +598,9 @@ def _keep_checkpoint(
     name = f"checkpoint_{index:06d}"
     target = os.path.join(context.trial_dir(), name)
     if held is None:
-        copy_whole(os.fspath(checkpoint), target, _staging(context))
+        copy_whole(os.fspath(checkpoint), target, *_staging(context))
     else:
-        with whole_directory(target, _staging(context)) as directory:
+        with whole_directory(target, *_staging(context)) as directory:
             write_files(held, directory)
     context.next_checkpoint = index + 1
     return os.path.join(context.trial_dirname, name)
@@ -571,9 +619,23 @@ def index_of(name: str, otherwise: int) -> int:
     return int(match[1]) if match else otherwise
 
 
-def _staging(context: TrialContext) -> str:
-    """Where the experiment's unfinished checkpoints are: whoever opens it next finds there what was not finished."""
-    return os.path.join(context.experiment_path, WRITING)
+def _staging(context: TrialContext) -> tuple[str, str, Callable[[str, str], None]]:
+    """For `whole_directory`: where the experiment's unfinished checkpoints are (whoever opens it next finds there what was
+    not finished), whose this is, and how it gets its name."""
+    folder, threads = os.path.join(context.experiment_path, WRITING), context.threads
+    if threads is None:
+        return folder, "", rename_over
+
+    def publish(unfinished: str, target: str) -> None:
+        while True:
+            with threads.ending:
+                if _core.current() is not None:
+                    rename_over(unfinished, target)
+                    return
+            if not _back_from_absence():
+                raise _TrialOverError
+
+    return folder, threads.own, publish
 
 
 # ---- who am I ----------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import sqlite3
 import threading
 from pathlib import Path
@@ -99,18 +100,30 @@ def test_C2_29_a_big_closure_arrives_whole(tmp_path: Path) -> None:
     assert sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) < 1 << 24
 
 
-def test_C2_29_a_config_that_is_too_big_is_refused_with_its_size(tmp_path: Path) -> None:
-    """A searcher's configs travel with each trial; the message says how large it was and what to do."""
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        ({"ok": 1, "big": "x" * (1 << 20)}, r"takes \d+ bytes.*with_parameters"),
+        ({"ok": 1, "lock": threading.Lock()}, r"config of trial 1 cannot be sent to a worker process: 'lock' \(cannot pickle"),
+    ],
+    ids=["big", "lock"],
+)
+def test_C2_29_a_config_that_cannot_be_sent_costs_its_trial_only(tmp_path: Path, bad: dict[str, Any], said: str) -> None:
+    """A searcher's configs travel with each trial; the message says which value it was, or how large, and what to do."""
 
-    class Big(tune.search.Searcher):
+    class Suggestions(tune.search.Searcher):
         def suggest(self, trial_id: str) -> dict[str, Any]:
-            return {"big": "x" * (1 << 20)}
+            return bad if trial_id.endswith("1") else {"ok": 0}
+
+        def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
+            pass
 
     def trial(config: dict[str, Any]) -> None:
         tune.report({"loss": 1.0})
 
-    with pytest.raises(tune.TuneError, match=r"takes \d+ bytes.*with_parameters"):
-        a_run(trial, tmp_path, config={}, search_alg=Big())
+    analysis = a_run(trial, tmp_path, config={}, num_samples=3, search_alg=Suggestions(), executor="process")
+    assert [one.status for one in analysis.trials] == ["TERMINATED", "ERROR", "TERMINATED"]
+    assert re.search(said, str(analysis.trials[1].get_error()))
 
 
 def test_C2_29_a_report_that_is_too_big_costs_its_trial_only(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import fasttune as tune
-from fasttune.schedulers import TrialScheduler
+from fasttune.schedulers import HyperBandScheduler, TrialScheduler
 
 
 def run(trainable: Any, folder: Path, executor: str, **more: Any) -> Any:
@@ -35,7 +35,12 @@ def status_of(pid: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
 HOW = {
+    "is interrupted": (interrupt, 1),
     "returns": (lambda: {"loss": -1e9}, 0),
     "exits": (lambda: sys.exit(7), 7),
     "raises": (lambda: 1 / 0, 1),
@@ -107,6 +112,33 @@ def test_multiprocessing_by_fork_goes_on_as_ever(tmp_path: Path, executor: str) 
     assert [trial.last_result["code"] for trial in analysis.trials] == [0] * 3
     for trial in analysis.trials:
         assert len(list((tmp_path / trial.trial_id).iterdir())) == 1
+
+
+def test_the_child_of_a_trial_that_is_being_left_ends(tmp_path: Path, executor: str) -> None:
+    """Forked in a `finally` block, when the trial is told to stop, or a paused one is left for good."""
+    forked = tmp_path / "forked"
+    forked.mkdir()
+
+    def train(config: dict[str, Any]) -> None:
+        try:
+            for step in range(30):
+                tune.report(loss=config["x"] - step)
+        finally:
+            pid = os.fork()
+            if pid:
+                (forked / f"{pid} {status_of(pid)}").touch()
+
+    analysis = run(
+        train,
+        tmp_path,
+        executor,
+        config={"x": tune.grid_search([1.0, 2.0, 3.0])},
+        scheduler=HyperBandScheduler(max_t=9),
+    )
+    assert [trial.status for trial in analysis.trials] == ["TERMINATED"] * 9
+    assert analysis.experiment_path is not None
+    assert len(tune.ExperimentAnalysis(analysis.experiment_path).trials) == 9
+    assert {name.name.split()[1] for name in forked.iterdir()} == {"0"}
 
 
 @pytest.mark.parametrize("where", ["trial", "hook"])

@@ -141,9 +141,9 @@ while True:
     k += 1
     if k % 7 == 0:
         storage.flush_to_disk()
-        # a thousand times as often as a run does it, and a busy machine's reader still has its turns; in the end it shall
+        # a hundred times as often as a run does it, and a busy machine's reader still has its turns; in the end it shall
         # not be that the journal grows faster than it is read
-        time.sleep(0.001 if k < 1500 else 0.05)
+        time.sleep(0.01 if k < 1500 else 0.1)
     if k % 30 == 0:
         storage.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 """

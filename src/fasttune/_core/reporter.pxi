@@ -257,10 +257,10 @@ cdef class Reporter:
         cdef int rung = -1
         cdef uint32_t size = RECORD_HEADER
         cdef double v
-        if self.muted:
-            return True
         if self.forks != ft_get_forks():
             self.leave_child()
+        if self.muted:
+            return True
         if self.rule is not None and self.has_last and self.ask_from == NEVER:
             rung = self.rule.reached(self.bracket, self.standing.rung, self.last_t)
             if rung >= 0:

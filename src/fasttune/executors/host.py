@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 import pickle
+import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from fasttune import _core, nesting, session
@@ -45,8 +47,7 @@ class HostContext(TrialContext):
         self.is_class = is_class
         self.quick = not is_class and self.until_stored is None
         self.fresh = True
-        self.held = False
-        self.saving = None
+        self.threads = None
         self.checkpoint = checkpoint
         self.iteration0 = iteration
         self.pending = None
@@ -67,9 +68,11 @@ class HostContext(TrialContext):
     def job(self, job: Job) -> None:
         self._job = job
 
-    def hold(self) -> None:
-        super().hold()
-        self._job = self.job  # of a span the next trial is another
+    def who(self) -> Job:
+        return self.job
+
+    def pin(self, who: Job) -> None:
+        self._job = who  # within a span it is whichever trial runs
 
     def set_span(self, experiment: int, shift: int) -> None:
         """From now on be the context of whichever trial of a span runs."""
@@ -203,12 +206,15 @@ class Host:
                 continue
             if asks and reporter.unasked:
                 self._say_unasked()
-            while not end(flags):
-                self.flush()
+            if context.fresh:
+                while not end(flags):
+                    self.flush()
+            else:
+                self._end(flags, False)
 
     def _next_context(self) -> HostContext:
         """For the trial that begins: that of the last one, unless threads may still look at it."""
-        if self.context.held:
+        if self.context.threads is not None:
             self.reporter.context = self.context = HostContext(self)
         return self.context
 
@@ -254,12 +260,27 @@ class Host:
             if not self.leaving:
                 self.failed(error)
             return
+        self._come_back()
         if self.leaving:
             return
         if reporter.unasked:
             self._say_unasked()
-        while not reporter.end(flags, urgent):
-            self.flush()
+        self._end(flags, urgent)
+
+    def _end(self, flags: int, urgent: bool) -> None:
+        with self._ending():
+            while not self.reporter.end(flags, urgent):
+                self.flush()
+
+    def _ending(self) -> Any:
+        """Held while the trial ends: none of its threads is just giving a checkpoint its name."""
+        threads = self.context.threads
+        return nullcontext() if threads is None else threads.ending
+
+    def _come_back(self, error: BaseException | None = None) -> None:
+        """The trial's code has come back, in whatever way. A process that it has forked ends here."""
+        if self.reporter.is_foreign:
+            nesting.end_process(error)
 
     def _index_after(self, checkpoint: str | bytes | None) -> int | None:
         """Number of the next checkpoint of a trial that begins again. A directory that the attempt before wrote, and did
@@ -285,6 +306,7 @@ class Host:
             keep = True
             raise
         finally:
+            self._come_back(sys.exception())
             context.trainable = None
             if keep and self.program.reuse_actors and job.experiment not in self._reused:
                 self._reused[job.experiment] = trainable
@@ -386,8 +408,6 @@ class Host:
         del self.reporter, self.context, self.wait, self.flush
 
     def _logged(self) -> Any:
-        from contextlib import nullcontext
-
         if self.program.log_to_file is None:
             return nullcontext()
         from fasttune.executors.tee import tee
@@ -398,6 +418,7 @@ class Host:
 
     def is_interrupt(self, error: BaseException) -> bool:
         """A Ctrl-C of whoever runs the experiment. Workers get none: one raised there is the trial's own failure."""
+        self._come_back(error)
         return isinstance(error, KeyboardInterrupt) and not self.alone
 
     @staticmethod
@@ -414,16 +435,15 @@ class Host:
 
     def failed(self, error: BaseException) -> None:
         """Record that the trial failed with ``error``: its traceback as text, and the exception if it can travel."""
-        if self.reporter.is_foreign:
-            nesting.end_process(error)
         text = failure_text(error).encode("utf-8", "backslashreplace")
         if len(text) > LONGEST_TEXT:
             text = text[: LONGEST_TEXT // 2] + b"\n[...]\n" + text[-LONGEST_TEXT // 2 :]
         pickled = _pickled(error)
-        while pickled and not self.reporter.note(_core.KIND_EXCEPTION, pickled):
-            self.flush()
-        while not self.reporter.note(_core.KIND_ERROR, text, True):
-            self.flush()
+        with self._ending():
+            while pickled and not self.reporter.note(_core.KIND_EXCEPTION, pickled):
+                self.flush()
+            while not self.reporter.note(_core.KIND_ERROR, text, True):
+                self.flush()
 
 
 def failure_text(error: BaseException) -> str:

@@ -26,9 +26,10 @@ from fasttune.executors.base import Batch, Death, Executor, Job, Program
 from fasttune.executors.inline import map_file, remove_ring
 from fasttune.executors.program_file import ProgramFile
 from fasttune.executors.server import MARK, PAUSES_S, Server, ServerGoneError
-from fasttune.executors.wire import CANNOT_LOAD, FILE_BYTES, Wire, by_value, pack
+from fasttune.executors.wire import CANNOT_LOAD, DOWN_BYTES, FILE_BYTES, Wire, by_value, pack, pack_config
 from fasttune.folder import RINGS
 
+LARGEST_CONFIG = DOWN_BYTES // 2 - 80_000  # bytes; an order also has room for a checkpoint in memory
 LONGEST_SPAN = 8192
 SPAN_S = 0.01  # how long a span should last
 SPARE_FILES = 24  # open files that the journal, the server's start and callbacks may need
@@ -400,17 +401,13 @@ class ProcessExecutor(Executor):
         slot = self._idle_slot(request)
         if slot is None:
             return False
-        payload = pack(job if job.config is None else job._replace(config=None, packed=pack(job.config)))
+        if job.config is not None:
+            job = job._replace(config=None, packed=pack_config(job.config, job.trial, LARGEST_CONFIG))
+        payload = pack(job)
         for other in self._slots.values():
             if other.job == job.trial:  # an earlier attempt failed there; that worker still clears up behind it
                 other.job = -1
-        try:
-            slot.order(_core.KIND_RUN_ONE, job.trial, 0, payload)
-        except ValueError as error:
-            raise TuneError(
-                f"the config of trial {job.trial} takes {len(payload)} bytes, too many to hand over with each trial; "
-                "give large objects to all trials at once with tune.with_parameters"
-            ) from error
+        slot.order(_core.KIND_RUN_ONE, job.trial, 0, payload)
         slot.job = job.trial
         return True
 

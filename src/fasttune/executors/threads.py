@@ -24,13 +24,20 @@ def follow_threads() -> None:
     def start_in_trial(thread: threading.Thread) -> None:
         loan = _core.loan()
         if loan is not None:
-            if loan[0].context is not None:  # None: no host runs trials with this reporter
+            if _is_trials_own() and loan[0].context is not None:  # None: no host runs trials with this reporter
                 loan[0].context.hold()
             _lend(thread, loan)
         start(thread)
 
     start_in_trial.follows_trials = True  # type: ignore[attr-defined]
     threading.Thread.start = start_in_trial  # type: ignore[method-assign, assignment]
+
+
+def _is_trials_own() -> bool:
+    """This is the thread that calls the trainable. What another one starts finds its trial's context held already, or the
+    trial is over and the reporter has another's."""
+    bound = _core.binding()
+    return bound is not None and bound[1] == 0
 
 
 def _lend(thread: threading.Thread, loan: tuple[_core.Reporter, int]) -> None:

@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 from fasttune import _core
+from fasttune.error import TuneError
 
 UP_BYTES = 1 << 22
 DOWN_BYTES = 1 << 19
@@ -40,6 +41,44 @@ def pack(value: Any) -> bytes:
         return by_value(value)
     # what the script defines is not to be had in a worker by its name
     return by_value(value) if any(name in data for name in SCRIPTS) else data
+
+
+def pack_config(config: dict[str, Any], trial: int, most: int) -> bytes:
+    """A config on its way to a worker. One that cannot be sent, or takes more than ``most`` bytes, arrives as the error that
+    says so: it is its trial's failure."""
+    try:
+        data = pack(config)
+    except Exception as error:
+        keys = ", ".join(repr(key) for key, value in config.items() if not _can_be_packed(value)) or "its values together"
+        return pickle.dumps(_Refused(f"the config of trial {trial} cannot be sent to a worker process: {keys} ({error})"))
+    if len(data) <= most:
+        return data
+    return pickle.dumps(_Refused(
+        f"the config of trial {trial} takes {len(data)} bytes, too many to hand over with each trial; give large objects to "
+        "all trials at once with tune.with_parameters"
+    ))
+
+
+def _can_be_packed(value: Any) -> bool:
+    try:
+        pack(value)
+    except Exception:
+        return False
+    return True
+
+
+class _Refused:
+    """Raises a TuneError where it is unpacked."""
+
+    def __init__(self, why: str) -> None:
+        self._why = why
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _refuse, (self._why,)
+
+
+def _refuse(why: str) -> None:
+    raise TuneError(why)
 
 
 def by_value(value: Any) -> bytes:
