@@ -21,7 +21,7 @@ SOURCE = ROOT / "src" / "fasttune"
 FLOORS = {
     0: ("_core",),
     1: ("argument", "error", "extras", "folder", "plain_files", "result", "trial", "space", "space_json", "identity",
-        "cgroups", "machine", "resources", "nesting", "rule", "config"),
+        "cgroups", "machine", "metric_values", "resources", "nesting", "rule", "config"),
     2: ("session", "trainable", "checkpoint", "callback", "hook_times", "stopper", "registry"),
     3: ("schedulers", "search", "executors", "storage", "logger", "reporter"),
     4: ("going_on", "records", "record_checks", "retention", "orders", "experiment", "echo", "loop", "virtual"),

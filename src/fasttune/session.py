@@ -30,6 +30,7 @@ from fasttune.checkpoint import (
 )
 from fasttune.error import MissingMetricError, StopTrial
 from fasttune.folder import CHECKPOINT_NAME
+from fasttune.metric_values import is_number, plain_value, split_metrics, to_json, type_name
 
 CONTINUE = 0
 STOP = 1
@@ -42,7 +43,6 @@ GONE = -4
 
 DEFAULT_METRIC = "_metric"  # what a bare number is called
 
-_EXACT_INT = 2**53  # integers up to here are float64 values without loss
 _NOBODY_ELSE = nullcontext()
 _AWAY_S = 0.002  # how often a thread looks whether its trial, which is paused, goes on
 
@@ -232,11 +232,12 @@ def report(
     """Report metrics, and a checkpoint if there is one. Each call is one training iteration.
 
     Metrics come as a dict, as keywords, or as a bare number (then called ``_metric``). They may be numbers,
-    text, None, lists and nested dicts ("a/b"); numpy scalars and arrays become numbers and lists. The
+    text, None, lists and nested dicts ("a/b"); numpy scalars and arrays become numbers and lists. Anything else is kept
+    as the nearest that JSON has (a set as a list, a duration as seconds), or as text, and a warning says so once. The
     checkpoint's directory is copied into the trial's folder before the report counts, so it may be deleted
-    afterwards; one in memory (``Checkpoint.from_dict``) of up to 64 KB goes along with the report. When
-    ``report`` returns, both survive the death of every process (and, with ``durability="full"``, a power cut).
-    If the trial has been stopped, StopTrial (a SystemExit) is raised here, so that ``finally`` blocks run.
+    afterwards; one in memory (``Checkpoint.from_dict``) of up to 64 KB goes along with the report. When ``report``
+    returns, both survive the death of every process (and, with ``durability="full"``, a power cut). If the trial has
+    been stopped, StopTrial (a SystemExit) is raised here, so that ``finally`` blocks run.
 
     Every thread of a trial may report. A thread belongs to the trial in which it was started: when that is over its
     reports are dropped, with a warning; while it is paused they wait. Schedulers that are asked in the driver's process
@@ -283,11 +284,11 @@ def handle_return(reporter: Reporter, value: Any) -> None:
         if value:
             deliver(reporter, dict(value), None)
         return
-    number = _json_value(DEFAULT_METRIC, value) if _is_number(value) else None
+    number = plain_value(DEFAULT_METRIC, value) if is_number(value) else None
     if number is None:
         raise ValueError(
             "a trainable function must return or yield a dict of metrics, a number or None, got "
-            f"{_type_name(value)}; report what you measured, and save models in a checkpoint"
+            f"{type_name(value)}; report what you measured, and save models in a checkpoint"
         )
     deliver(reporter, {DEFAULT_METRIC: number}, None)
 
@@ -368,10 +369,10 @@ def _gather(metrics: Mapping[str, Any] | float | None, keywords: dict[str, Any])
         return dict(inner) if len(keywords) == 1 and isinstance(inner, Mapping) else keywords
     if isinstance(metrics, Mapping):
         gathered = dict(metrics)
-    elif _is_number(metrics):
+    elif is_number(metrics):
         gathered = {DEFAULT_METRIC: metrics}
     else:
-        raise TypeError(f"report() takes a dict of metrics, a number or keywords, got {_type_name(metrics)}")
+        raise TypeError(f"report() takes a dict of metrics, a number or keywords, got {type_name(metrics)}")
     for name, value in keywords.items():
         if name in gathered:
             raise ValueError(f"metric {name!r} is given twice to report(): in the dict and as a keyword")
@@ -397,7 +398,7 @@ def deliver(
     except _TrialOverError:
         _warn_once("report", f"tune.report() does nothing here: {_why_absent()}")
         return
-    text = _to_json(extra) if extra else b""
+    text = to_json(extra) if extra else b""
     until_stored = context.until_stored
     if until_stored is not None and isinstance(name, str):
         folder = context.experiment_path
@@ -419,113 +420,6 @@ def deliver(
             code = context.wait()
         until_stored()
     _obey(reporter, code, {**numbers, **extra})
-
-
-# ---- metrics that are not plain numbers --------------------------------------------------------------------
-
-
-def split_metrics(metrics: Mapping[str, Any]) -> tuple[dict[str, float | int | bool], dict[str, Any]]:
-    """Flattened metrics ("a/b") as numbers that a float64 holds, and as JSON values for all the rest."""
-    numbers: dict[str, float | int | bool] = {}
-    extra: dict[str, Any] = {}
-    for name, value in _leaves(metrics, ""):
-        plain = value if type(value) is float else _json_value(name, value)
-        if name in numbers or name in extra:
-            raise ValueError(f"metric {name!r} is reported twice: once nested and once as a name with '/'")
-        if isinstance(plain, float) or (isinstance(plain, int) and -_EXACT_INT <= plain <= _EXACT_INT):
-            numbers[name] = plain
-        else:
-            extra[name] = plain
-    return numbers, extra
-
-
-def _leaves(metrics: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-    for key, value in metrics.items():
-        name = prefix + str(key)
-        if isinstance(value, Mapping) and value:
-            yield from _leaves(value, name + "/")
-        else:
-            yield name, value
-
-
-def _json_value(name: str, value: Any) -> Any:
-    """The value as JSON can hold it, equal to what is read back. TypeError names the metric and its type."""
-    if value is None or isinstance(value, bool):
-        return value
-    for base in (int, float, str):  # subclasses (enums, numpy.float64) lose their class: JSON has none
-        if isinstance(value, base):
-            return base(value) if base is not str else str.__str__(value)
-    if isinstance(value, (list, tuple)):
-        return [_json_value(name, part) for part in value]
-    if isinstance(value, Mapping):
-        return {str(key): _json_value(f"{name}/{key}", part) for key, part in value.items()}
-    return _foreign_value(name, value)
-
-
-def _foreign_value(name: str, value: Any) -> Any:
-    """Values of libraries, known by what they offer so that none of them has to be imported."""
-    if _is_torch(value):
-        raise ValueError(
-            f"metric {name!r} is a torch tensor, which would keep its graph and device memory alive; "
-            "convert it with .item() or .tolist()"
-        )
-    if hasattr(value, "tolist") and hasattr(
-        value, "dtype"
-    ):  # numpy, jax, cupy: arrays, scalars and 0-d arrays
-        return _json_value(name, _untyped(name, value))
-    if hasattr(value, "isoformat"):
-        return value.isoformat()
-    if isinstance(value, (bytes, bytearray)):
-        import base64
-
-        return base64.b64encode(value).decode("ascii")
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    raise TypeError(
-        f"metric {name!r} has the type {_type_name(value)}, which cannot be stored as a metric: report "
-        "numbers, text, "
-        "None, lists or dicts of them, and save anything else in a checkpoint"
-    )
-
-
-def _untyped(name: str, value: Any) -> Any:
-    plain = value.tolist()
-    if type(plain) is type(value):  # numpy.longdouble gives itself
-        plain = float(plain)
-    return plain
-
-
-def _is_number(value: Any) -> bool:
-    """A number, or what a library uses as one (numpy scalar, 0-d array).
-
-    A torch tensor counts: it gets an error of its own.
-    """
-    if isinstance(value, (int, float)):
-        return True
-    if _is_torch(value):
-        return True
-    return (
-        hasattr(value, "dtype")
-        and getattr(value, "ndim", None) == 0
-        and getattr(value.dtype, "kind", "f") in "biuf"
-    )
-
-
-def _is_torch(value: Any) -> bool:
-    return hasattr(value, "detach") and any(
-        base.__module__.split(".")[0] == "torch" for base in type(value).__mro__
-    )
-
-
-def _type_name(value: Any) -> str:
-    kind = type(value)
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-
-
-def _to_json(extra: dict[str, Any]) -> bytes:
-    import json
-
-    return json.dumps(extra, separators=(",", ":")).encode("ascii")
 
 
 # ---- checkpoints -------------------------------------------------------------------------------------------
@@ -588,7 +482,7 @@ def _keep_checkpoint(
     context.fresh = False
     if not isinstance(checkpoint, (str, os.PathLike)):
         raise TypeError(
-            f"checkpoint must be a Checkpoint or the path of a directory, got {_type_name(checkpoint)}; "
+            f"checkpoint must be a Checkpoint or the path of a directory, got {type_name(checkpoint)}; "
             "use Checkpoint.from_dict(..), or write files and use Checkpoint.from_directory(folder)"
         )
     held = checkpoint.held() if isinstance(checkpoint, Checkpoint) and checkpoint.in_memory else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import signal
 import sys
@@ -338,13 +339,24 @@ def test_F4_nan_and_infinity_are_values(run):
     assert analysis.best_config == {"x": 1.0}
 
 
-def test_F4_metrics_that_cannot_be_stored_fail_their_trial(run):
+def test_F4_a_value_that_nobody_steers_by_fails_no_trial(run):
+    def reports_objects(config):
+        tune.report(score=1.0, seen={3, 1}, took=datetime.timedelta(seconds=90), model=object())
+
+    analysis = run(reports_objects, metric="score", mode="max")
+    last = analysis.trials[0].last_result
+    assert (analysis.trials[0].status, last["seen"], last["took"]) == ("TERMINATED", [1, 3], 90.0)
+    assert last["model"].startswith("<object object at")
+
+
+def test_F4_a_metric_that_is_no_number_fails_its_trial_by_name(run):
     def reports_object(config):
         tune.report(score=object() if config["x"] == 1 else 1)
 
-    analysis = run(reports_object, config={"x": tune.grid_search([1, 2])}, raise_on_failed_trial=False)
+    space = {"x": tune.grid_search([1, 2])}
+    analysis = run(reports_object, config=space, metric="score", mode="max", raise_on_failed_trial=False)
     assert [trial.status for trial in analysis.trials] == ["ERROR", "TERMINATED"]
-    assert "'score'" in str(analysis.trials[0].get_error())
+    assert "it is there, but not a number" in str(analysis.trials[0].get_error())
 
 
 def test_F4_an_unpicklable_closure_is_named_before_any_worker_starts(tmp_path):

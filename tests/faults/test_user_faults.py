@@ -31,9 +31,12 @@ STORED: dict[str, Any] = {
     "list": [1, 2.5, "three"],
     "empty": {},
     "bytes": b"abc",
+    "object": object(),
+    "set": {1, 2},
+    "complex": 1j,
     "ten thousand keys": {f"k{i}": i for i in range(10_000)},
 }
-REFUSED: dict[str, Any] = {"object": object(), "set": {1, 2}, "complex": 1j, "ten MB of text": "x" * (10 << 20)}
+REFUSED: dict[str, Any] = {"ten MB of text": "x" * (10 << 20)}
 
 
 @pytest.mark.parametrize("scheduler", [None, "asha"])
@@ -63,7 +66,7 @@ def test_C2_30_hostile_values_are_stored_or_refused_by_name(
     assert [name for name, status in statuses.items() if status == "ERROR"] == list(REFUSED)
     for name, trial in zip(names, analysis.trials, strict=True):
         if name in REFUSED:
-            assert ("too large" if name == "ten MB of text" else "odd") in str(trial.get_error())
+            assert "too large" in str(trial.get_error())
     record_property("values stored", len(STORED))
     record_property("values refused by name", len(REFUSED))
     assert tune.ExperimentAnalysis(analysis.experiment_path).best_config["which"] in STORED | {"nothing odd": 0}

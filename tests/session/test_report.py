@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
+import decimal
 import enum
+import fractions
 import math
 import warnings
 from collections.abc import Callable
@@ -16,9 +19,10 @@ from fake_reporter import FakeReporter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fasttune import session
+from fasttune import metric_values, session
 from fasttune.error import StopTrial
-from fasttune.session import STOP, WAIT, handle_return, report, run_function, split_metrics
+from fasttune.metric_values import split_metrics
+from fasttune.session import STOP, WAIT, handle_return, report, run_function
 
 Enter = Callable[..., FakeReporter]
 
@@ -88,6 +92,10 @@ class Level(enum.IntEnum):
     HIGH = 3
 
 
+class Plain(enum.Enum):
+    ONE = 1
+
+
 @pytest.mark.parametrize(
     ("value", "stored"),
     [
@@ -146,12 +154,71 @@ def test_nan_and_infinity_are_numbers(enter: Enter) -> None:
     assert reporter.rows[0]["b"] == [math.inf]
 
 
-def test_an_object_is_refused_by_key_and_type_and_nothing_is_written(enter: Enter, tmp_path: Path) -> None:
+class Unprintable:
+    def __repr__(self) -> str:
+        raise RuntimeError("no text")
+
+
+@dataclasses.dataclass
+class Score:
+    mean: float
+    labels: set[str]
+
+
+@pytest.mark.parametrize(
+    ("value", "kept", "said"),
+    [
+        ({3, 1, 2}, [1, 2, 3], "as a list"),
+        (frozenset({"b", 1}), ["b", 1], "as a list"),
+        (datetime.timedelta(minutes=1, milliseconds=500), 60.5, "as seconds"),
+        (decimal.Decimal("0.1"), 0.1, "as a number"),
+        (fractions.Fraction(1, 4), 0.25, "as a number"),
+        (1 + 2j, "(1+2j)", "as text"),
+        (Plain.ONE, "Plain.ONE", "as text"),
+        (Score(0.5, {"x"}), {"mean": 0.5, "labels": ["x"]}, "as a dict"),
+        (Path, "<class 'pathlib.Path'>", "as text"),
+        (range(10**6).__iter__, None, "as text"),
+        ("".join, None, "as text"),
+        (type("Wide", (), {"__str__": lambda self: "w" * 5000})(), "w" * 1000 + "...", "as text"),
+    ],
+)
+def test_a_value_that_json_does_not_have_is_kept_as_the_nearest_and_said_once(
+    enter: Enter, monkeypatch: pytest.MonkeyPatch, value: Any, kept: Any, said: str
+) -> None:
+    monkeypatch.setattr(metric_values, "_told", set())
     reporter = enter()
-    with pytest.raises(TypeError, match="'a/model' has the type object"):
-        report({"a": {"model": object()}}, checkpoint=tmp_path)
-    assert reporter.rows == []
-    assert not Path(reporter.context.trial_path).exists()
+    with pytest.warns(UserWarning, match=rf"metric 'a/m' has the type .* it is kept {said}"):
+        report({"a": {"m": value}, "loss": 1.0})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        report({"a": {"m": value}, "loss": 2.0})
+    assert [row["loss"] for row in reporter.rows] == [1.0, 2.0]
+    for row in reporter.rows:
+        assert row["a/m"] == (kept if kept is not None else str(value))
+
+
+def test_what_has_not_even_text_is_named_by_its_type(enter: Enter) -> None:
+    reporter = enter()
+    with pytest.warns(UserWarning, match="Unprintable"):
+        report({"m": [Unprintable()], "loss": 1.0})
+    assert "Unprintable object at" in reporter.rows[0]["m"][0]
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        (np.array([1, 2], dtype="datetime64[ns]"), ["1970-01-01T00:00:00.000000001", "1970-01-01T00:00:00.000000002"]),
+        (np.datetime64("2024-01-02"), "2024-01-02"),
+        (np.timedelta64(3, "s"), 3.0),
+        (np.array([0.25, 0.5], dtype=np.longdouble), [0.25, 0.5]),
+        (np.array([[1 + 1j]]), [["(1+1j)"]]),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:metric 'm' has the type:UserWarning")
+def test_arrays_of_every_type_are_kept(enter: Enter, value: Any, kept: Any) -> None:
+    reporter = enter()
+    report({"m": value, "loss": 1.0})
+    assert reporter.rows == [{"loss": 1.0, "m": kept}]
 
 
 def test_a_torch_tensor_is_refused_wherever_it_is(enter: Enter) -> None:

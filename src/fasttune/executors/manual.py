@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from fasttune import _core
 from fasttune.executors.base import Batch, Death, Executor, Job, Program, Suspended
-from fasttune.session import split_metrics
+from fasttune.metric_values import split_metrics
 
 RING_BYTES = 1 << 20
 
