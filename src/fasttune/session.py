@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from types import GeneratorType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TextIO
 
 from fasttune import _core
 from fasttune.checkpoint import (
@@ -116,6 +116,7 @@ class TrialContext:
     fresh            the trial has left nothing here: the next one may have it as it is
     threads          what the threads of the trial share; None: it has started none. They may look here when it is over, so
                      the next one has a context of its own
+    logs             files that its standard output and errors also go to, if they go to files
     pending          checkpoint that waits for the next report: of a ``checkpoint_dir`` block or a class's save
     next_checkpoint  index of the next checkpoint, None while the folder has not been looked at
     attempt          how often the trial had begun before: a checkpoint in memory bears it
@@ -132,6 +133,7 @@ class TrialContext:
         "index",
         "is_class",
         "iteration0",
+        "logs",
         "next_checkpoint",
         "pending",
         "quick",
@@ -178,6 +180,7 @@ class TrialContext:
         self.quick = not is_class
         self.fresh = True
         self.threads: Threads | None = None
+        self.logs: tuple[TextIO, TextIO] | None = None
         self.pending: str | bytes | None = None
         self.next_checkpoint: int | None = None
         self.attempt = 0

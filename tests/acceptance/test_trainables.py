@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from functools import partial
@@ -14,6 +16,7 @@ import pytest
 
 import fasttune as tune
 from fasttune.logger import JsonLoggerCallback
+from fasttune.schedulers import HyperBandScheduler
 
 AUTO_FILLED = {
     "done",
@@ -641,6 +644,47 @@ def test_T14_log_to_file(run, capfd, log_to_file, names):
     shown = capfd.readouterr()
     assert "to stdout" in shown.out
     assert "to stderr" in shown.err
+
+
+def test_T14_a_stream_that_is_kept_logs_for_whichever_trial_prints(run):
+    """As a handler of logging keeps it, which the first trial of a process has made."""
+    kept = []
+
+    def train(config):
+        if not kept:
+            kept.append((sys.stdout, sys.stderr))
+        for stream in kept[0]:
+            stream.write(f"trial {config['i']}\n")
+            stream.flush()
+        print("printed")
+        thread = threading.Thread(target=print, args=("in a thread",))
+        thread.start()
+        thread.join()
+        tune.report(loss=1.0)
+
+    space = {"i": tune.grid_search([0, 1, 2, 3])}
+    analysis = run(train, config=space, log_to_file=True, max_concurrent_trials=1)
+    for i, trial in enumerate(analysis.trials):
+        assert trial.status == "TERMINATED"
+        assert Path(trial.logdir, "stdout").read_text() == f"trial {i}\nprinted\nin a thread\n"
+        assert Path(trial.logdir, "stderr").read_text() == f"trial {i}\n"
+
+
+def test_T14_trials_that_are_left_inside_their_reports_log_each_to_its_own_file(run):
+    def train(config):
+        for step in range(4):
+            print(f"{config['i']} {step}")
+            tune.report(loss=config["i"] + step)
+
+    pauses = HyperBandScheduler(metric="loss", mode="min", max_t=9, time_attr="training_iteration")
+    space = {"i": tune.grid_search([0, 1, 2, 3, 4, 5])}
+    before = sys.stdout, sys.stderr
+    analysis = run(train, config=space, log_to_file=True, scheduler=pauses)
+    assert (sys.stdout, sys.stderr) == before
+    for i, trial in enumerate(analysis.trials):
+        steps = trial.last_result["training_iteration"]
+        logged = Path(trial.logdir, "stdout").read_text().splitlines()
+        assert logged in ([f"{i} {step}" for step in range(n)] for n in (steps, steps + 1))
 
 
 def test_T14_log_to_file_of_a_class_and_wrong_values(run):

@@ -48,6 +48,7 @@ class HostContext(TrialContext):
         self.quick = not is_class and self.until_stored is None
         self.fresh = True
         self.threads = None
+        self.logs = None
         self.checkpoint = checkpoint
         self.iteration0 = iteration
         self.pending = None
@@ -412,7 +413,7 @@ class Host:
             return nullcontext()
         from fasttune.executors.tee import tee
 
-        return tee(self.context.trial_dir(), *self.program.log_to_file)
+        return tee(self.context, *self.program.log_to_file)
 
     # -- failures -----------------------------------------------------------------------------------------------------
 

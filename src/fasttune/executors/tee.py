@@ -5,42 +5,70 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TextIO
 
+from fasttune import _core
 from fasttune.plain_files import plain_opener
+from fasttune.session import TrialContext
+
+_STREAMS = ("stdout", "stderr")
+_open: set[int] = set()  # trials of this process that are logged now; some may be left inside their report
 
 
 class Tee:
-    """A text stream that writes to two; everything else is the first one's."""
+    """A text stream that also writes to the file of whichever trial prints; everything else is the first stream's.
 
-    def __init__(self, shown: TextIO, kept: TextIO) -> None:
+    A trial may keep it beyond its end, as a handler of ``logging`` does: then it goes on for the trials that follow.
+    """
+
+    def __init__(self, shown: TextIO, number: int) -> None:
         self._shown = shown
-        self._kept = kept
+        self._number = number  # 0: standard output, 1: errors
 
     def write(self, text: str) -> int:
-        self._kept.write(text)
+        kept = self._kept()
+        if kept is not None:
+            with suppress(ValueError):  # closed: the trial of this thread ends just now
+                kept.write(text)
         return self._shown.write(text)
 
     def flush(self) -> None:
-        self._kept.flush()
+        kept = self._kept()
+        if kept is not None:
+            with suppress(ValueError):
+                kept.flush()
         self._shown.flush()
+
+    def _kept(self) -> TextIO | None:
+        reporter = _core.current()  # of the trial that this thread belongs to
+        logs = None if reporter is None else reporter.context.logs
+        return None if logs is None else logs[self._number]
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._shown, name)
 
 
 @contextmanager
-def tee(folder: str, out_name: str, err_name: str) -> Iterator[None]:
-    """While the block runs, what is printed also goes to these files of ``folder``, appended."""
+def tee(context: TrialContext, out_name: str, err_name: str) -> Iterator[None]:
+    """While the block runs, what the trial of ``context`` prints also goes to these files of its folder, appended."""
+    folder = context.trial_dir()
     with ExitStack() as stack:
         out = stack.enter_context(open(os.path.join(folder, out_name), "a", buffering=1, encoding="utf-8", opener=plain_opener))
         err = out if err_name == out_name else stack.enter_context(
             open(os.path.join(folder, err_name), "a", buffering=1, encoding="utf-8", opener=plain_opener)
         )
-        before = sys.stdout, sys.stderr
-        sys.stdout, sys.stderr = Tee(before[0], out), Tee(before[1], err)
+        for number, name in enumerate(_STREAMS):
+            shown = getattr(sys, name)
+            if not isinstance(shown, Tee):
+                setattr(sys, name, Tee(shown, number))
+        context.logs = out, err
+        _open.add(id(context))
         try:
             yield
         finally:
-            sys.stdout, sys.stderr = before
+            context.logs = None
+            _open.discard(id(context))
+            for name in () if _open else _STREAMS:
+                if isinstance(found := getattr(sys, name), Tee):
+                    setattr(sys, name, found._shown)
