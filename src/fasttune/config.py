@@ -528,6 +528,9 @@ def one_storage_path(
         path = path.removeprefix("file://")
     if "://" in path:
         raise ValueError(f"storage_path must be a folder of this machine, got {path!r}: nothing is uploaded")
+    path = os.path.expandvars(path)
+    if path.startswith("$"):
+        raise ValueError(f"storage_path begins with an environment variable that is not set: {path!r}")
     return os.path.abspath(os.path.expanduser(path))
 
 

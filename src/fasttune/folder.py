@@ -8,6 +8,7 @@ that makes no difference.
 
 from __future__ import annotations
 
+import os
 import re
 
 # ---- in an experiment's folder
@@ -23,6 +24,8 @@ PBT_POLICY = "pbt_policy_{trial_id}.txt"
 UNFINISHED = ".writing"  # ending of a file that gets its name when it is whole
 
 # ---- in a trial's folder
+
+LONGEST_NAME = 200  # bytes of an experiment's name; file systems allow 255, and a date or a number may come behind it
 
 # Patterns are compiled by `re` when they are used first, not at every start.
 CHECKPOINT_NAME = r"checkpoint_(\d{6,})"
@@ -58,3 +61,8 @@ def is_ours_in_trial(name: str) -> bool:
 def is_plain(name: str) -> bool:
     """Whether a name stays in its folder: no path, and neither the folder nor the one above."""
     return bool(name) and "/" not in name and "\0" not in name and name not in (".", "..")
+
+
+def cut(name: str, nbytes: int) -> str:
+    """The first characters of a name that take no more bytes than that."""
+    return os.fsencode(name)[:nbytes].decode(errors="ignore") if len(os.fsencode(name)) > nbytes else name

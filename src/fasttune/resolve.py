@@ -29,6 +29,7 @@ from .config import (
 )
 from .error import TuneError
 from .folder import JOURNAL as JOURNAL
+from .folder import LONGEST_NAME, cut
 from .plain_files import check_before_writing
 
 if TYPE_CHECKING:
@@ -703,7 +704,10 @@ def experiment_name(
     if given is not None:
         if not given or os.path.isabs(given) or ".." in given.split("/") or "\0" in given:
             raise ValueError(f"name must be a folder name below storage_path, got {given!r}")
+        if any(len(os.fsencode(part)) > LONGEST_NAME for part in given.split("/")):
+            raise ValueError(f"name must be at most {LONGEST_NAME} bytes long, which is what folders leave to it, got {given!r}")
         return given, False
+    trainable_name = cut(trainable_name, LONGEST_NAME)
     if environ.get("TUNE_DISABLE_DATED_SUBDIR", "0") not in ("", "0"):
         return trainable_name, False
     return f"{trainable_name}_{time.strftime('%Y-%m-%d_%H-%M-%S', now)}", True

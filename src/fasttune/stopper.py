@@ -254,19 +254,23 @@ def resolve_stop(stop: Any = None, time_budget_s: float | timedelta | None = Non
     """The rules that a user's ``stop=`` and ``time_budget_s=`` mean. Mistakes are ValueErrors, before any
     trial starts.
 
-    ``stop``: a dict of thresholds, a function(trial_id, result) -> bool, a Stopper, a list of those, or None.
+    ``stop``: a dict of thresholds, a function(trial_id, result) -> bool, a Stopper, a list of those, or None. A list ends
+    a trial as soon as one of its parts does.
     """
     thresholds: dict[str, float] = {}
     stoppers: list[Stopper] = []
     if isinstance(stop, StopRules):
         thresholds = stop.thresholds
         stoppers = [stop.stopper] if stop.stopper is not None else []
-    elif isinstance(stop, Mapping):
-        thresholds = {_metric_name(key): _threshold(key, value) for key, value in stop.items()}
-    elif isinstance(stop, (list, tuple)):
-        stoppers = [_stopper(part) for part in stop]
     elif stop is not None:
-        stoppers = [_stopper(stop)]
+        for part in stop if isinstance(stop, (list, tuple)) else [stop]:
+            if not isinstance(part, Mapping):
+                stoppers.append(_stopper(part))
+                continue
+            for key, value in part.items():
+                if _metric_name(key) in thresholds:
+                    raise ValueError(f"stop: {key!r} is given twice: {thresholds[key]!r} and {value!r}")
+                thresholds[key] = _threshold(key, value)
     if time_budget_s is not None:
         stoppers.append(TimeoutStopper(_seconds("time_budget_s", time_budget_s)))
     if not stoppers:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, overload
 from weakref import WeakValueDictionary
 
 from fasttune.error import TrialFailedError
-from fasttune.folder import ERROR_TXT
+from fasttune.folder import ERROR_TXT, LONGEST_NAME, cut
 from fasttune.plain_files import plain_opener
 from fasttune.result import (
     DEBUG_KEYS,
@@ -41,6 +41,7 @@ ERROR = "ERROR"
 STATUSES = (PENDING, RUNNING, PAUSED, TERMINATED, ERROR)
 
 MAX_FOLDER_NAME = 130  # characters, as in Ray Tune; file systems allow 255 bytes
+LONGEST_TRIAL_NAME = 100  # bytes of it that are the trial's name
 
 
 @dataclass(frozen=True)
@@ -347,8 +348,10 @@ def trial_folder(source: TrialSource, i: int) -> str:
 
 
 def folder_name(name: str, tag: str) -> str:
-    """The usual name of a trial's folder."""
-    return allowed_folder_name(f"{name}_{tag}"[:MAX_FOLDER_NAME])
+    """The usual name of a trial's folder. Of a long name the end stays, which tells trials apart."""
+    if len(os.fsencode(name)) > LONGEST_TRIAL_NAME:
+        name = cut(name, LONGEST_TRIAL_NAME - 20) + name[-20:]
+    return allowed_folder_name(cut(f"{name}_{tag}"[:MAX_FOLDER_NAME], LONGEST_NAME))
 
 
 def allowed_folder_name(name: str) -> str:

@@ -242,6 +242,14 @@ def test_R3_stopper_and_list_of_them() -> None:
     assert stopped_at(combined, [1, 2, 3, 4]) == 3
 
 
+def test_R4_a_list_may_hold_dicts() -> None:
+    rules = resolve_stop([{"a": 3}, MaximumIterationStopper(9), {"b/c": 0.5, "done": True}])
+    assert rules.thresholds == {"a": 3.0, "b/c": 0.5, "done": 1.0}
+    assert isinstance(rules.stopper, MaximumIterationStopper)
+    with pytest.raises(ValueError, match=r"stop: 'a' is given twice: 3\.0 and 4"):
+        resolve_stop([{"a": 3}, {"a": 4}])
+
+
 def test_R5_time_budget_joins_whatever_there_is() -> None:
     budget = resolve_stop({"a": 1}, 60)
     assert budget.thresholds == {"a": 1.0}
@@ -276,7 +284,7 @@ class NotAStopper:
         (NotAStopper, "NotAStopper has a stop_all"),
         (MaximumIterationStopper, r"write MaximumIterationStopper\(\.\.\.\)"),
         (5, "a dict of thresholds, a function"),
-        ([{"a": 1}], "a dict of thresholds, a function"),
+        ([{"a": 1}, 5], "a dict of thresholds, a function"),
     ],
 )
 def test_R3_mistakes_are_told_at_once(stop: Any, text: str) -> None:

@@ -146,3 +146,37 @@ def test_names_of_a_trials_files() -> None:
     assert not any(map(is_ours_in_trial, ["stdout", "stderr", "log.txt", "checkpoint", "checkpoint_best"]))
     assert is_of_the_run("rings")
     assert not is_of_the_run("pbt_global.txt")
+
+
+@pytest.mark.parametrize("name", ["f" * 300, "ü" * 200], ids=["long", "two bytes each"])
+def test_a_function_of_any_name_has_folders(tmp_path: Path, name: str) -> None:
+    def function(config: dict[str, Any]) -> None:
+        tune.report({"loss": config["x"]}, checkpoint=tune.Checkpoint.from_directory(source))
+
+    source = tmp_path / "source"
+    source.mkdir()
+    function.__name__ = function.__qualname__ = name
+    space = {"x": tune.grid_search([1, 2, 3]), "ä" * 90: "ö" * 90}
+    analysis = tune.run(function, config=space, storage_path=str(tmp_path / "results"), executor="inline", verbose=0)
+    folders = {trial.local_path for trial in analysis.trials}
+    assert len(folders) == 3  # not one for all of them, cut to the same length
+    for trial in analysis.trials:
+        assert trial.trial_id in str(trial.local_path)
+        assert trial.checkpoint is not None
+        assert os.path.isdir(str(trial.checkpoint.path))
+    assert len(tune.ExperimentAnalysis(analysis.experiment_path).trials) == 3
+
+
+def test_a_name_that_no_folder_can_have_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="name must be at most 200 bytes long"):
+        tune.run(train, storage_path=str(tmp_path / "results"), name="a/" + "n" * 201, verbose=0)
+    assert not (tmp_path / "results").exists()
+
+
+def test_environment_variables_in_the_storage_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_SCRATCH", str(tmp_path))
+    analysis = tune.run(train, storage_path="$MY_SCRATCH/here", executor="inline", verbose=0)
+    assert analysis.experiment_path.startswith(str(tmp_path / "here"))
+    monkeypatch.delenv("MY_SCRATCH")
+    with pytest.raises(ValueError, match=r"variable that is not set: '\$MY_SCRATCH/here'"):
+        tune.run(train, storage_path="$MY_SCRATCH/here", verbose=0)

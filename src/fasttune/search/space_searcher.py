@@ -127,7 +127,7 @@ class SpaceSearcher(Searcher):
         if len(self.dimensions) == 0:
             raise SearchSpaceError(
                 f"{name} has nothing to search: the space holds no domain. Usual cause: config={{'lr': "
-                "tune.loguniform(1e-4, 1e-1)}} was meant, and plain values were given."
+                "tune.loguniform(1e-4, 1e-1)} was meant, and plain values were given."
             )
         self._points = [self._checked_point(point) for point in self._points]
 
