@@ -66,6 +66,8 @@ class Reporter(Protocol):
 
     def leave_child(self) -> None: ...
 
+    def note(self, kind: int, payload: bytes, urgent: bool, /) -> bool: ...
+
     def report(self, metrics: dict[str, Any], /) -> int: ...
 
     def report_extra(
@@ -329,15 +331,16 @@ def start_function(
 
 
 def end_function(reporter: Reporter) -> None:
-    """Say so if the function left a checkpoint that no report followed: no result refers to it."""
-    pending = reporter.context.pending
-    if pending is not None:
-        reporter.context.pending = None
-        warnings.warn(
-            f"the checkpoint {pending!r} was written after the last report of trial "
-            f"{reporter.context.trial_id}: it belongs to no result; write it before the report",
-            stacklevel=2,
-        )
+    """A checkpoint that no report followed belongs to the last one; to none, if the function has never reported."""
+    context = reporter.context
+    pending, context.pending = context.pending, None
+    if pending is None:
+        return
+    if context.until_stored is not None and isinstance(pending, str):
+        flush_directory(os.path.join(context.experiment_path, pending), context.experiment_path)
+    payload = pending.encode() if isinstance(pending, str) else pending
+    while not reporter.note(_core.KIND_CHECKPOINT, payload, True):
+        context.flush()
 
 
 def _obey(reporter: Reporter, code: int, metrics: Mapping[str, Any] = {}) -> None:

@@ -184,3 +184,45 @@ def test_K4_a_trial_that_failed_keeps_what_it_would_go_on_from(run: Run, tmp_pat
     assert second.trials[0].last_result["iterations_since_restore"] == 1
     assert saved_steps(second) == [[], [4]]
     assert on_disk(second) == 1
+
+
+@pytest.mark.parametrize("reports", [0, 1, 3])
+@pytest.mark.parametrize("durability", ["process", "full"])
+def test_K2_a_checkpoint_written_behind_the_last_report_is_the_trials(
+    tmp_path: Path, executor: str, reports: int, durability: str
+) -> None:
+    """Also of a function that has never reported; live, reopened, and for a trial that goes on from it."""
+
+    def train(config: dict[str, Any], checkpoint_dir: str | None = None) -> None:
+        for step in range(reports):
+            tune.report(loss=float(step))
+        with tune.checkpoint_dir(step=10) as folder:
+            Path(folder, "model").write_text(f"trained {checkpoint_dir is not None}")
+
+    again: Any = tune.run(
+        train, name="e", storage_path=str(tmp_path), num_samples=2, verbose=0, executor=executor, durability=durability
+    )
+    for analysis in (again, tune.ExperimentAnalysis(str(tmp_path / "e"))):
+        for trial in analysis.trials:
+            assert trial.status == "TERMINATED"
+            assert trial.checkpoint is not None
+            assert Path(str(trial.checkpoint.path), "model").read_text() == "trained False"
+            ((path, value),) = analysis.get_trial_checkpoints_paths(trial, "training_iteration")
+            assert (Path(path).name, value) == ("checkpoint_000010", reports if reports else None)
+
+
+def test_K2_what_is_written_behind_the_last_report_counts_as_one_to_keep(tmp_path: Path, executor: str) -> None:
+    def train(config: dict[str, Any]) -> None:
+        for step in range(3):
+            with tune.checkpoint_dir(step=step) as folder:
+                Path(folder, "model").write_text(str(step))
+            if step < 2:
+                tune.report(loss=float(step))
+
+    config = tune.CheckpointConfig(num_to_keep=1)
+    analysis = tune.run(
+        train, name="e", storage_path=str(tmp_path), verbose=0, executor=executor, checkpoint_config=config
+    )
+    (trial,) = analysis.trials
+    assert [path.name for path in Path(trial.local_path).glob("checkpoint_*")] == ["checkpoint_000002"]
+    assert Path(str(trial.checkpoint.path)).name == "checkpoint_000002"

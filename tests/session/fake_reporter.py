@@ -36,6 +36,7 @@ class FakeReporter:
         self.context = context
         self.rows: list[dict[str, Any]] = []
         self.checkpoints: list[str | bytes | None] = []
+        self.notes: list[tuple[int, bytes]] = []
         self.quick_calls = 0
         self._answers = list(answers)
 
@@ -45,6 +46,10 @@ class FakeReporter:
 
     def leave_child(self) -> None:
         """Nobody forks here."""
+
+    def note(self, kind: int, payload: bytes, urgent: bool, /) -> bool:
+        self.notes.append((kind, payload))
+        return True
 
     def report(self, metrics: dict[str, Any], /) -> int:
         if any(type(key) is not str for key in metrics):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from fake_reporter import FakeReporter, make_context
 
-from fasttune import session
+from fasttune import _core, session
 from fasttune.checkpoint import Checkpoint, remove_unfinished
 from fasttune.session import checkpoint_dir, get_checkpoint, get_context, report, run_function
 
@@ -166,14 +166,18 @@ def test_K2_a_block_that_raises_leaves_nothing(enter: Enter) -> None:
     assert os.listdir(reporter.context.trial_path) == []
 
 
-def test_K2_written_after_the_last_report_is_told(enter: Enter) -> None:
+def test_K2_written_after_the_last_report_it_is_recorded_when_the_function_ends(enter: Enter) -> None:
     def train(config: dict[str, object]) -> None:
         report(loss=1.0)
         with checkpoint_dir(step=3) as folder:
             Path(folder, "model.txt").write_text("3")
+        assert reporter.notes == []
 
-    with pytest.warns(UserWarning, match="after the last report of trial ab12c_00007"):
-        run_function(train, {}, enter())
+    reporter = enter()
+    run_function(train, {}, reporter)
+    name = os.path.join(reporter.context.trial_dirname, "checkpoint_000003")
+    assert reporter.notes == [(_core.KIND_CHECKPOINT, name.encode())]
+    assert reporter.checkpoints == [None]
 
 
 @pytest.mark.parametrize("step", [None, -1, 1.5, True])
