@@ -13,7 +13,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from types import GeneratorType
 from typing import Any, NamedTuple, Protocol, TextIO
 
@@ -398,6 +398,10 @@ def deliver(
     if context is None:
         context = reporter.context
     numbers, extra = split_metrics(metrics)  # before the copy: a wrong metric leaves no checkpoint behind
+    metric = reporter.metric
+    if metric is not None and isinstance(extra.get(metric), int):  # kept exactly, and steered by as what float64 makes of it
+        with suppress(OverflowError):
+            numbers[metric] = float(extra[metric])
     try:
         with _NOBODY_ELSE if context.threads is None else context.threads.saving:
             name = _keep_checkpoint(context, checkpoint)

@@ -349,6 +349,19 @@ def test_F4_a_value_that_nobody_steers_by_fails_no_trial(run):
     assert last["model"].startswith("<object object at")
 
 
+@pytest.mark.parametrize("scheduler", [None, "asha", "median_stopping_rule"])
+def test_F4_a_metric_that_float64_does_not_hold_is_kept_and_steered_by(run, scheduler):
+    def reports_large(config):
+        for step in range(3):
+            tune.report(score=2**60 + config["x"] + step)
+
+    space = {"x": tune.grid_search([1, 2])}
+    analysis = run(reports_large, config=space, metric="score", mode="max", scheduler=scheduler)
+    for found in (analysis, tune.ExperimentAnalysis(analysis.experiment_path, default_metric="score", default_mode="max")):
+        assert [trial.last_result["score"] for trial in found.trials] == [2**60 + 3, 2**60 + 4]
+        assert found.best_result["score"] in (2**60 + 3, 2**60 + 4)
+
+
 def test_F4_a_metric_that_is_no_number_fails_its_trial_by_name(run):
     def reports_object(config):
         tune.report(score=object() if config["x"] == 1 else 1)

@@ -36,6 +36,7 @@ class FakeReporter:
         self.context = context
         self.rows: list[dict[str, Any]] = []
         self.checkpoints: list[str | bytes | None] = []
+        self.metric: str | None = None
         self.notes: list[tuple[int, bytes]] = []
         self.quick_calls = 0
         self._answers = list(answers)
