@@ -61,6 +61,7 @@ WATCH_S = 1.0  # so often it is looked whether the experiment's folder is still 
 LAST_WAIT_S = 1.0  # behind a Ctrl-C, for a process that holds the database
 PATIENCE = 1000  # such turns in a row are taken for a searcher that will never suggest again
 LAST_INTERRUPT = 5  # this many Ctrl-C end a process whose trial swallows them
+ONE_SIGNAL_S = 1.0  # the same signal again so soon is the first one: `timeout` sends it to the process and to its group
 GRACE_S = 1.0  # a trial that was told to stop and does not report is killed after this
 TABLE_SHARE = 0.1  # of the run's time may go into writing the SQL table for people at its end
 # trials that a shared rule has room for when their number is open; untouched pages cost nothing
@@ -930,6 +931,7 @@ class Interrupts:
         self._loop = loop
         self._before: dict[int, Any] = {}
         self._terminated = False
+        self._first = 0, 0.0  # the first signal, and when it came
 
     def catch(self) -> None:
         if threading.current_thread() is not threading.main_thread():
@@ -942,6 +944,11 @@ class Interrupts:
 
     def _on_signal(self, number: int, frame: Any) -> None:
         loop = self._loop
+        now = time.monotonic()
+        if number == self._first[0] and now - self._first[1] < ONE_SIGNAL_S:
+            return
+        if not loop.interrupts:
+            self._first = number, now
         loop.interrupts += 1
         in_trial = getattr(loop._executor, "in_trial", False)
         if in_trial and (loop.interrupts >= LAST_INTERRUPT or (self._terminated and number == signal.SIGTERM)):

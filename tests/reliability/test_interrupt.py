@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,19 @@ def test_C2_17_interrupted_again_and_again(lab: Lab, executor: str) -> None:
             check_journal(lab)
     crash_script.run(told)
     assert check_journal(lab).table.counts()["TERMINATED"] == 120
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_C2_17_the_same_signal_twice_at_once_is_one(lab: Lab, executor: str, number: signal.Signals) -> None:
+    """As GNU timeout sends it: to the process, and to the group that it is in."""
+    process = lab.start(lab.told("endless", executor, samples=3, workers=2))
+    assert lab.wait_for_acks(20, process)
+    for _ in range(2):
+        press(process, number)
+        time.sleep(0.001)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == (0 if number == signal.SIGINT else -number), err
+    check_journal(lab)
 
 
 def test_C2_17_two_interrupts_end_the_program(lab: Lab, executor: str) -> None:
