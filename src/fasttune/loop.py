@@ -38,6 +38,7 @@ from fasttune.folder import is_of_the_run, is_plain
 from fasttune.going_on import check, session_record
 from fasttune.hook_times import HookTimes
 from fasttune.machine import detect
+from fasttune.nesting import end_process
 from fasttune.plain_files import check_before_writing
 from fasttune.resources import Supply, check_possible, resolve_resources, trial_environ
 from fasttune.result import AUTO_RESULT_KEYS
@@ -94,7 +95,8 @@ class TuneLoop:
         self.spec = spec
         self._began = time.monotonic()
         self._epoch = clock() - self._began  # unix time that never jumps: epoch + monotonic
-        self.times = HookTimes(time.monotonic, os.getpid())
+        self._pid = os.getpid()
+        self.times = HookTimes(time.monotonic, self._pid)
         self.callbacks = CallbackList(spec.callbacks)
         self.callbacks.times = self.times
         self.interrupts = 0  # signals that asked the run to end
@@ -126,7 +128,8 @@ class TuneLoop:
                 self._prepare()
                 signals.catch()
                 self._to_the_end(self._turn_until_finished, self._finish)
-            except BaseException:
+            except BaseException as error:
+                self._stay(error)
                 self._abandon()
                 raise
             finally:
@@ -345,6 +348,7 @@ class TuneLoop:
             for step in steps:
                 step()
         except (FolderGoneError, JournalLockedError, OSError) as error:
+            self._stay(error)
             why = str(error) if isinstance(error, TuneError) else self.storage.gone()
             if why is None:
                 raise
@@ -356,7 +360,8 @@ class TuneLoop:
         while True:
             try:
                 progressed = self._turn(timeout)
-            except KeyboardInterrupt:
+            except KeyboardInterrupt as error:
+                self._stay(error)
                 if self.interrupts != 1:
                     raise
             if self.interrupts:
@@ -367,7 +372,14 @@ class TuneLoop:
             timeout = self._rest(progressed)
         self.turning = False
 
+    def _stay(self, error: BaseException | None = None) -> None:
+        """A process that a function of the user's has forked here, of a space or of names, ends here: the run is its
+        parent's."""
+        if os.getpid() != self._pid:
+            end_process(error)
+
     def _turn(self, timeout: float) -> bool:
+        self._stay()
         state, executor = self.state, self.executor
         state.at(self._now())
         self._turns += 1
@@ -449,6 +461,7 @@ class TuneLoop:
 
     def _commit(self) -> None:
         """Store what has been folded, then let the rings reuse its space."""
+        self._stay()
         surplus = self.state.take_surplus() if hasattr(self, "state") else []
         directories, dropped = self._sorted_out(surplus) if surplus else ([], [])
         if self._aside:

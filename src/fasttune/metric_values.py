@@ -13,7 +13,14 @@ from typing import Any
 
 _EXACT_INT = 2**53  # integers up to here are float64 values without loss
 _LONGEST_TEXT = 1000  # characters that are kept of what is kept as text
+_LONGEST_INT = 13_000  # bits; Python writes 4,300 decimal digits
+_DEEPEST = 90  # lists and dicts in each other; those who read take 100
+_MOST_PARTS = 1_000_000
 _told: set[type] = set()  # types that it was said of that they are not kept as they are
+
+
+class _TensorError(ValueError):
+    """A value that is refused."""
 
 
 def split_metrics(metrics: Mapping[str, Any]) -> tuple[dict[str, float | int | bool], dict[str, Any]]:
@@ -31,47 +38,110 @@ def split_metrics(metrics: Mapping[str, Any]) -> tuple[dict[str, float | int | b
     return numbers, extra
 
 
-def _leaves(metrics: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+def _leaves(metrics: Mapping[Any, Any], prefix: str, within: tuple[int, ...] = ()) -> Iterator[tuple[str, Any]]:
     for key, value in metrics.items():
-        name = prefix + str(key)
-        if isinstance(value, Mapping) and value:
-            yield from _leaves(value, name + "/")
+        name = prefix + _key(key)
+        if isinstance(value, Mapping) and value and id(value) not in within and len(within) < _DEEPEST:
+            yield from _leaves(value, name + "/", (*within, id(value)))
         else:
             yield name, value
 
 
 def plain_value(name: str, value: Any) -> Any:
-    """The value as JSON can hold it, equal to what is read back. ValueError for a torch tensor."""
-    if value is None or isinstance(value, bool):
-        return value
-    for base in (int, float, str):  # subclasses (enums, numpy.float64) lose their class: JSON has none
-        if isinstance(value, base):
-            return base(value) if base is not str else str.__str__(value)
-    if isinstance(value, (list, tuple)):
-        return [plain_value(name, part) for part in value]
-    if isinstance(value, Mapping):
-        return {str(key): plain_value(f"{name}/{key}", part) for key, part in value.items()}
-    return _of_a_library(name, value)
+    """The value as JSON can hold it, equal to what is read back. ValueError for a torch tensor; for nothing else."""
+    return _Plain().value(name, value)
 
 
-def _of_a_library(name: str, value: Any) -> Any:
-    """Known by what they offer, so that none of them has to be imported."""
-    if _is_torch(value):
-        raise ValueError(
-            f"metric {name!r} is a torch tensor, which would keep its graph and device memory alive; "
-            "convert it with .item() or .tolist()"
-        )
-    if hasattr(value, "tolist") and hasattr(value, "dtype"):  # numpy, jax, cupy: arrays, scalars and 0-d arrays
-        return plain_value(name, _untyped(value))
-    if hasattr(value, "isoformat"):
-        return value.isoformat()
-    if isinstance(value, (bytes, bytearray)):
-        import base64
+class _Plain:
+    """One value on its way to JSON: how deep it is in lists and dicts, which of them it is in, how many parts it has had."""
 
-        return base64.b64encode(value).decode("ascii")
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    return _nearest(name, value)
+    def __init__(self) -> None:
+        self._within: set[int] = set()
+        self._parts = 0
+
+    def value(self, name: str, value: Any) -> Any:
+        if value is None or isinstance(value, bool):
+            return value
+        try:
+            for base in (int, float, str):  # subclasses (enums, numpy.float64) lose their class: JSON has none
+                if isinstance(value, base):
+                    return _scalar(base(value) if base is not str else str.__str__(value))
+            if isinstance(value, (list, tuple, Mapping)):
+                return self._container(name, value)
+            if not isinstance(value, type):
+                return self._of_a_library(name, value)
+        except _TensorError:
+            raise
+        except Exception:  # whatever a method of the user's raises: nobody steers by this
+            pass
+        return _said(name, value, _text_of(value), "as text")
+
+    def _container(self, name: str, value: Any) -> Any:
+        self._parts += len(value)
+        if id(value) in self._within or len(self._within) >= _DEEPEST or self._parts > _MOST_PARTS:
+            why = "in itself" if id(value) in self._within else "too deep or too large for a report"
+            return _said(name, value, _text_of(value), f"as text: it is {why}")
+        self._within.add(id(value))
+        try:
+            if not isinstance(value, Mapping):
+                return [self.value(name, part) for part in value]
+            return {_key(key): self.value(f"{name}/{_key(key)}", part) for key, part in value.items()}
+        finally:
+            self._within.discard(id(value))
+
+    def _of_a_library(self, name: str, value: Any) -> Any:
+        """Known by what they offer, so that none of them has to be imported."""
+        if _is_torch(value):
+            raise _TensorError(
+                f"metric {name!r} is a torch tensor, which would keep its graph and device memory alive; "
+                "convert it with .item() or .tolist()"
+            )
+        if hasattr(value, "tolist") and hasattr(value, "dtype"):  # numpy, jax, cupy: arrays, scalars and 0-d arrays
+            plain = _untyped(value)
+            return self._nearest(name, value) if type(plain) is type(value) else self.value(name, plain)
+        if hasattr(value, "isoformat") and isinstance(text := value.isoformat(), str):
+            return _scalar(text)
+        if isinstance(value, (bytes, bytearray)):
+            import base64
+
+            return base64.b64encode(value).decode("ascii")
+        if isinstance(value, os.PathLike) and isinstance(text := os.fspath(value), str):
+            return _scalar(text)
+        return self._nearest(name, value)
+
+    def _nearest(self, name: str, value: Any) -> Any:
+        """Of a type that JSON does not have: a number for a duration or a decimal fraction, a list for a set, a dict for a
+        dataclass, else text."""
+        if hasattr(value, "total_seconds"):
+            return _said(name, value, float(value.total_seconds()), "as seconds")
+        if isinstance(value, (set, frozenset)):
+            return _said(name, value, self._container(name, _in_order(value)), "as a list")
+        if isinstance(getattr(value, "__dataclass_fields__", None), dict):
+            if id(value) in self._within:
+                return _text_of(value)
+            self._within.add(id(value))
+            parts = {field: getattr(value, field) for field in value.__dataclass_fields__ if hasattr(value, field)}
+            try:
+                return _said(name, value, self._container(name, parts), "as a dict")
+            finally:
+                self._within.discard(id(value))
+        if hasattr(value, "__float__") and hasattr(value, "as_integer_ratio"):  # decimal.Decimal, fractions.Fraction
+            return _said(name, value, float(value), "as a number of 64 bits")
+        return _said(name, value, _text_of(value), "as text")
+
+
+def _scalar(value: Any) -> Any:
+    """A number or a text as JSON gives it back."""
+    if isinstance(value, int) and value.bit_length() > _LONGEST_INT:
+        return _shortened(hex(value))  # JSON's decimal digits are limited, by `sys.set_int_max_str_digits`
+    return value
+
+
+def _key(key: Any) -> str:
+    try:
+        return str(key)
+    except Exception:
+        return _text_of(key)
 
 
 def _untyped(value: Any) -> Any:
@@ -88,25 +158,12 @@ def _untyped(value: Any) -> Any:
     return plain
 
 
-def _nearest(name: str, value: Any) -> Any:
-    """Of a type that JSON does not have: a number for a duration or a decimal fraction, a list for a set, a dict for a
-    dataclass, else text."""
-    kept: Any
-    if hasattr(value, "total_seconds"):
-        kept, said = float(value.total_seconds()), "as seconds"
-    elif isinstance(value, (set, frozenset)):
-        kept, said = [plain_value(name, part) for part in _in_order(value)], "as a list"
-    elif hasattr(value, "__dataclass_fields__") and not isinstance(value, type):
-        parts = {field: getattr(value, field) for field in value.__dataclass_fields__ if hasattr(value, field)}
-        kept, said = plain_value(name, parts), "as a dict"
-    elif hasattr(value, "__float__") and hasattr(value, "as_integer_ratio"):  # decimal.Decimal, fractions.Fraction
-        kept, said = float(value), "as a number of 64 bits"
-    else:
-        kept, said = _text_of(value), "as text"
+def _said(name: str, value: Any, kept: Any, how: str) -> Any:
+    """What is kept of a value; said once for each type."""
     if type(value) not in _told:
         _told.add(type(value))
         warnings.warn(
-            f"metric {name!r} has the type {type_name(value)}, which is not stored as it is: it is kept {said}",
+            f"metric {name!r} has the type {type_name(value)}, which is not stored as it is: it is kept {how}",
             stacklevel=2,
         )
     return kept
@@ -116,7 +173,7 @@ def _in_order(values: Any) -> list[Any]:
     try:
         return sorted(values)
     except TypeError:
-        return sorted(values, key=repr)
+        return sorted(values, key=_text_of)
 
 
 def _text_of(value: Any) -> str:
@@ -124,6 +181,10 @@ def _text_of(value: Any) -> str:
         text = str(value)
     except Exception:
         text = object.__repr__(value)
+    return _shortened(text)
+
+
+def _shortened(text: str) -> str:
     return text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + "..."
 
 
@@ -144,8 +205,8 @@ def is_number(value: Any) -> bool:
 
 
 def _is_torch(value: Any) -> bool:
-    return hasattr(value, "detach") and any(
-        base.__module__.split(".")[0] == "torch" for base in type(value).__mro__
+    return hasattr(type(value), "detach") and any(
+        str(base.__module__).split(".")[0] == "torch" for base in type(value).__mro__
     )
 
 

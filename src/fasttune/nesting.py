@@ -51,8 +51,10 @@ def loading() -> Iterator[None]:
 @contextmanager
 def begun(call: str) -> Iterator[None]:
     """A run that ``call`` ("tune.run") begins lasts as long as the block. RuntimeError if it must not begin here: in a
-    process that is still being loaded, or too deep within trials."""
+    process that is still being loaded, or too deep within trials. A process that something of the user's has forked within
+    the block does not come out of it: the run is its parent's."""
     check_loaded(call)
+    pid = os.getpid()
     if depth() > most():
         raise RuntimeError(
             f"{call} was called at depth {depth()} ({_caller()}), within {depth()} other run{'s' * (depth() > 1)}, and at "
@@ -62,8 +64,14 @@ def begun(call: str) -> Iterator[None]:
     _here.runs += 1
     try:
         yield
+    except BaseException as error:
+        if os.getpid() != pid:
+            end_process(error)
+        raise
     finally:
         _here.runs -= 1
+    if os.getpid() != pid:
+        end_process(None)
 
 
 def check_loaded(call: str) -> None:

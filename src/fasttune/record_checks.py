@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -42,7 +43,8 @@ def extras(text: bytes) -> dict[str, Any]:
         told = json.loads(text)
         if text.count(b"{") + text.count(b"[") > DEEPEST:
             check_depth(told, "a report")
-    except (ValueError, RecursionError, JournalError):
+    except (ValueError, RecursionError, JournalError) as error:
+        warnings.warn(f"values of a report that are no numbers cannot be read: {error}", RuntimeWarning, stacklevel=2)
         return {}
     return told if isinstance(told, dict) else {}
 

@@ -486,7 +486,7 @@ def number(value: Any) -> float | None:
     try:
         return float(value)
     except OverflowError:  # an int beyond 10^308
-        return math.copysign(math.inf, value)
+        return math.inf if value > 0 else -math.inf
 
 
 def best_position(scores: Sequence[float], mode: str) -> int:

@@ -44,6 +44,7 @@ GONE = -4
 DEFAULT_METRIC = "_metric"  # what a bare number is called
 
 _NOBODY_ELSE = nullcontext()
+_savings = itertools.count()
 _AWAY_S = 0.002  # how often a thread looks whether its trial, which is paused, goes on
 
 os.register_at_fork(after_in_child=_core.forget_in_child)
@@ -86,16 +87,13 @@ class Threads:
     saving  held by the one that saves: no two save under the same name, and names come in the order of the reports
     ending  held by the trial's own thread while it ends, and by another while its checkpoint gets its name: never behind the
             end, when a next attempt may use that name
-    own     distinguishes their unfinished checkpoints from those of other attempts
     """
 
-    __slots__ = ("ending", "own", "saving")
-    _count = itertools.count()
+    __slots__ = ("ending", "saving")
 
     def __init__(self) -> None:
         self.saving = threading.RLock()
         self.ending = threading.RLock()
-        self.own = f"_{next(self._count)}"
 
 
 class _TrialOverError(Exception):
@@ -539,7 +537,7 @@ def _staging(context: TrialContext) -> tuple[str, str, Callable[[str, str], None
             if not _back_from_absence():
                 raise _TrialOverError
 
-    return folder, threads.own, publish
+    return folder, f"_{next(_savings)}", publish  # no other thread or attempt writes there
 
 
 # ---- who am I ----------------------------------------------------------------------------------------------

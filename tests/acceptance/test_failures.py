@@ -599,3 +599,14 @@ def test_A2_a_searcher_that_raises_ends_the_run_with_its_error(run):
         run(fails_on_two, search_alg=Broken("raises"))
     with pytest.raises(tune.TuneError, match=r"Broken\.suggest\(\) must return a dict"):
         run(fails_on_two, search_alg=Broken("wrong"))
+
+
+def test_F4_a_number_that_no_float_holds_is_a_number_all_the_same(run):
+    def train(config):
+        tune.report(loss=1.0, n=config["n"])
+
+    analysis = run(train, config={"n": tune.grid_search([10**400, -(10**400), 3])})
+    for found in (analysis, tune.ExperimentAnalysis(analysis.experiment_path)):
+        assert found.dataframe()["n"].tolist() == [10**400, -(10**400), 3]
+        assert found.results_df["n"].tolist() == [10**400, -(10**400), 3]
+        assert found.get_best_config("n", "max") == found.get_best_config("n", "min") == {"n": 3}  # the others are infinite

@@ -670,6 +670,25 @@ def test_T14_a_stream_that_is_kept_logs_for_whichever_trial_prints(run):
         assert Path(trial.logdir, "stderr").read_text() == f"trial {i}\n"
 
 
+def test_T14_a_thread_that_prints_when_its_trial_ends(run):
+    """Streams are not freed under a thread that is just writing to one."""
+
+    def train(config):
+        def chat():
+            for _ in range(400):
+                print("x" * 50)
+
+        for _ in range(2):
+            threading.Thread(target=chat, daemon=True).start()
+        tune.report(loss=1.0)
+
+    analysis = run(train, config={"i": tune.grid_search(list(range(20)))}, log_to_file=True)
+    assert {trial.status for trial in analysis.trials} == {"TERMINATED"}
+    for thread in threading.enumerate():
+        if thread.daemon and "chat" in thread.name:
+            thread.join()
+
+
 def test_T14_trials_that_are_left_inside_their_reports_log_each_to_its_own_file(run):
     def train(config):
         for step in range(4):

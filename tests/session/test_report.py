@@ -7,6 +7,7 @@ import datetime
 import decimal
 import enum
 import fractions
+import json
 import math
 import warnings
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from hypothesis import strategies as st
 from fasttune import metric_values, session
 from fasttune.error import StopTrial
 from fasttune.metric_values import split_metrics
+from fasttune.record_checks import extras
 from fasttune.session import STOP, WAIT, handle_return, report, run_function
 
 Enter = Callable[..., FakeReporter]
@@ -169,7 +171,7 @@ class Score:
     ("value", "kept", "said"),
     [
         ({3, 1, 2}, [1, 2, 3], "as a list"),
-        (frozenset({"b", 1}), ["b", 1], "as a list"),
+        (frozenset({"b", 1}), [1, "b"], "as a list"),
         (datetime.timedelta(minutes=1, milliseconds=500), 60.5, "as seconds"),
         (decimal.Decimal("0.1"), 0.1, "as a number"),
         (fractions.Fraction(1, 4), 0.25, "as a number"),
@@ -197,7 +199,66 @@ def test_a_value_that_json_does_not_have_is_kept_as_the_nearest_and_said_once(
         assert row["a/m"] == (kept if kept is not None else str(value))
 
 
-def test_what_has_not_even_text_is_named_by_its_type(enter: Enter) -> None:
+def in_itself() -> dict[str, Any]:
+    value: dict[str, Any] = {"n": 1}
+    value["a"] = value["b"] = [value]
+    return value
+
+
+def nested(levels: int) -> list[Any]:
+    value: list[Any] = [1]
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+def raising(method: str) -> Any:
+    def refuse(*_: Any) -> Any:
+        raise LookupError("not today")
+
+    return type("Awkward", (), {method: refuse, "__str__": lambda self: "awkward"})()
+
+
+@pytest.mark.filterwarnings("ignore:metric .* has the type:UserWarning")
+@pytest.mark.parametrize(
+    "value",
+    [
+        in_itself(),
+        [in_itself(), {"again": in_itself()}],
+        nested(99),
+        nested(400),
+        nested(20_000),
+        10**400,
+        -(10**5000),
+        [10**5000],
+        decimal.Decimal("sNaN"),
+        fractions.Fraction(10**400),
+        np.array([1 + 1j], dtype=np.clongdouble)[0],
+        *(raising(name) for name in ("isoformat", "total_seconds", "__float__", "__iter__", "__fspath__", "tolist", "__getattr__")),
+        *(int, decimal.Decimal, datetime.date, datetime.timedelta, np.float64, np.ndarray, Score),
+        type("Odd", (), {"isoformat": 3, "total_seconds": 4, "__dataclass_fields__": 5})(),
+        {Unprintable(): 1, "fine": 2},
+        {Unprintable(), Unprintable()},
+        "\ud800 alone",
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_no_value_beside_the_metric_fails_a_report_or_takes_others_with_it(enter: Enter, value: Any) -> None:
+    reporter = enter()
+    report({"loss": 1.0, "odd": value, "note": "a text", "list": [1, 2]})
+    report({"loss": 1.0, "deep": {"odd": value}, "note": "a text"})
+    first, second = reporter.rows
+    assert (first["loss"], first["note"], first["list"]) == (1.0, "a text", [1, 2])
+    assert (second["loss"], second["note"]) == (1.0, "a text")
+    assert any(name.startswith("odd") for name in first)
+    assert any(name.startswith("deep/odd") for name in second)
+    for row in reporter.rows:  # what is written can be read: no deeper, and no longer numbers, than readers take
+        told = {key: part for key, part in row.items() if not isinstance(part, (int, float))}
+        assert repr(extras(json.dumps(told).encode())) == repr(told)
+
+
+def test_what_has_not_even_text_is_named_by_its_type(enter: Enter, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metric_values, "_told", set())
     reporter = enter()
     with pytest.warns(UserWarning, match="Unprintable"):
         report({"m": [Unprintable()], "loss": 1.0})

@@ -43,7 +43,10 @@ class _Kept:
         except OSError:
             os.dup2(self._copy, self._fd)
         try:
-            getattr(sys, self._name).flush()
+            found = getattr(sys, self._name)
+            if getattr(found, "closed", False):  # io.StringIO flushes all the same
+                raise ValueError("closed")
+            found.flush()
         except BaseException:  # whatever a stream of the user's raises
             if self._stream.closed:
                 kept = self._stream

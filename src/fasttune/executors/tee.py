@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TextIO
@@ -14,6 +15,9 @@ from fasttune.session import TrialContext
 
 _STREAMS = ("stdout", "stderr")
 _open: set[int] = set()  # trials of this process that are logged now; some may be left inside their report
+# Never let go of while somebody may print: `print` of CPython holds the stream that it writes to by no reference of its own,
+# so one that a thread is just writing to would be freed under it (seen as a segmentation fault with 3.11).
+_made: deque[Tee] = deque(maxlen=64)
 
 
 class Tee:
@@ -49,6 +53,14 @@ class Tee:
         return getattr(self._shown, name)
 
 
+def _tee_of(shown: TextIO, number: int) -> Tee:
+    for one in _made:
+        if one._shown is shown and one._number == number:
+            return one
+    _made.append(Tee(shown, number))
+    return _made[-1]
+
+
 @contextmanager
 def tee(context: TrialContext, out_name: str, err_name: str) -> Iterator[None]:
     """While the block runs, what the trial of ``context`` prints also goes to these files of its folder, appended."""
@@ -61,7 +73,7 @@ def tee(context: TrialContext, out_name: str, err_name: str) -> Iterator[None]:
         for number, name in enumerate(_STREAMS):
             shown = getattr(sys, name)
             if not isinstance(shown, Tee):
-                setattr(sys, name, Tee(shown, number))
+                setattr(sys, name, _tee_of(shown, number))
         context.logs = out, err
         _open.add(id(context))
         try:
