@@ -6,11 +6,10 @@ which one it was, once for each hook.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
-from fasttune.nesting import end_process
+from fasttune.nesting import stay_in
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -36,15 +35,15 @@ class HookTimes:
         try:
             result = hook(*arguments, **named)
         except BaseException as error:
-            if self._pid and os.getpid() != self._pid:
-                end_process(error)
+            if self._pid:
+                stay_in(self._pid, error)
             raise
         finally:
             took = self._clock() - began
             if took >= SLOW_S:
                 self._name(hook, took)
-        if self._pid and os.getpid() != self._pid:
-            end_process(None)
+        if self._pid:
+            stay_in(self._pid)
         return result
 
     def _name(self, hook: Callable[..., object], took: float) -> None:

@@ -38,7 +38,7 @@ from fasttune.folder import is_of_the_run, is_plain
 from fasttune.going_on import check, session_record
 from fasttune.hook_times import HookTimes
 from fasttune.machine import detect
-from fasttune.nesting import end_process
+from fasttune.nesting import stay_in
 from fasttune.plain_files import check_before_writing
 from fasttune.resources import Supply, check_possible, resolve_resources, trial_environ
 from fasttune.result import AUTO_RESULT_KEYS
@@ -129,7 +129,7 @@ class TuneLoop:
                 signals.catch()
                 self._to_the_end(self._turn_until_finished, self._finish)
             except BaseException as error:
-                self._stay(error)
+                stay_in(self._pid, error)
                 self._abandon()
                 raise
             finally:
@@ -348,7 +348,7 @@ class TuneLoop:
             for step in steps:
                 step()
         except (FolderGoneError, JournalLockedError, OSError) as error:
-            self._stay(error)
+            stay_in(self._pid, error)
             why = str(error) if isinstance(error, TuneError) else self.storage.gone()
             if why is None:
                 raise
@@ -361,7 +361,7 @@ class TuneLoop:
             try:
                 progressed = self._turn(timeout)
             except KeyboardInterrupt as error:
-                self._stay(error)
+                stay_in(self._pid, error)
                 if self.interrupts != 1:
                     raise
             if self.interrupts:
@@ -372,14 +372,8 @@ class TuneLoop:
             timeout = self._rest(progressed)
         self.turning = False
 
-    def _stay(self, error: BaseException | None = None) -> None:
-        """A process that a function of the user's has forked here, of a space or of names, ends here: the run is its
-        parent's."""
-        if os.getpid() != self._pid:
-            end_process(error)
-
     def _turn(self, timeout: float) -> bool:
-        self._stay()
+        stay_in(self._pid)  # functions of a space, or of names, are not called through HookTimes
         state, executor = self.state, self.executor
         state.at(self._now())
         self._turns += 1
@@ -461,7 +455,7 @@ class TuneLoop:
 
     def _commit(self) -> None:
         """Store what has been folded, then let the rings reuse its space."""
-        self._stay()
+        stay_in(self._pid)
         surplus = self.state.take_surplus() if hasattr(self, "state") else []
         directories, dropped = self._sorted_out(surplus) if surplus else ([], [])
         if self._aside:

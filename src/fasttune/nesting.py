@@ -65,13 +65,11 @@ def begun(call: str) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if os.getpid() != pid:
-            end_process(error)
+        stay_in(pid, error)
         raise
     finally:
         _here.runs -= 1
-    if os.getpid() != pid:
-        end_process(None)
+    stay_in(pid)
 
 
 def check_loaded(call: str) -> None:
@@ -134,6 +132,12 @@ def _importing(frame: FrameType | None) -> bool:
             return True
         frame = frame.f_back
     return False
+
+
+def stay_in(pid: int, error: BaseException | None = None) -> None:
+    """Code of the user's has come back, with that exception or without: in another process than this one it ends here."""
+    if os.getpid() != pid:
+        end_process(error)
 
 
 def end_process(error: BaseException | None) -> Never:

@@ -28,7 +28,7 @@ LOG_MAGIC = 0x377F0682  # with the lowest bit: its checksums are over big-endian
 CHUNK = 1 << 20  # bytes of the log that are read at once
 DEEPEST = 20  # levels that a tree of SQLite can have
 SMALLEST_PAGE, LARGEST_PAGE = 512, 65536
-PATIENCE_S = 20.0  # so long the log may begin anew while it is looked at
+PATIENCE_S = 20.0  # so long the files may change under a reading before it gets anywhere
 TABLE_LEAF, TABLE_INTERIOR = 0x0D, 0x05
 
 

@@ -14,12 +14,11 @@ from typing import Any, TypeVar
 from fasttune.error import JournalError
 from fasttune.folder import JOURNAL
 from fasttune.storage.base import Entry, Held, Key, Storage
-from fasttune.storage.database import Cell, DamagedPage, Database, columns
+from fasttune.storage.database import PATIENCE_S, Cell, DamagedPage, Database, columns
 from fasttune.storage.sqlite import is_whole
 
 BATCH = 1 << 20  # bytes of entries that are read before it is looked whether they belong together
 LARGEST_ENTRY = 1 << 26  # bytes; the largest that fasttune writes is the description of a search space
-PATIENCE_S = 20.0  # so long a journal may change under a reading before it gets anywhere
 
 _T = TypeVar("_T")
 
