@@ -379,6 +379,27 @@ def check_metric_mode(metric: object, mode: object) -> tuple[str | None, str | N
     return metric, None if mode is None else str(mode)
 
 
+_SMALLER = ("loss", "err", "cost", "mse", "mae", "rmse", "perplexity", "latency", "time", "regret")
+_LARGER = ("acc", "auc", "f1", "reward", "score", "r2", "precision", "recall", "return", "bleu", "iou")
+
+
+def no_mode(metric: object) -> ValueError:
+    """What a metric without a mode is told: nobody but its user knows which way is better. A name may hint at it."""
+    name = str(metric).lower()
+    hint = next(
+        (
+            f" (a name like {metric!r} usually means mode={mode!r})"
+            for mode, parts in (("min", _SMALLER), ("max", _LARGER))
+            if any(part in name for part in parts)
+        ),
+        "",
+    )
+    return ValueError(
+        f"metric={metric!r} was given without a mode: say mode='min' if smaller values are better, or mode='max' if "
+        f"larger ones are{hint}"
+    )
+
+
 def check_max_concurrent(number: object) -> int | None:
     """How many trials may run at once; None: as many as fit."""
     if number is None:

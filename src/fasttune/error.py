@@ -25,6 +25,8 @@ class TuneError(Exception):
 class MissingMetricError(TuneError, KeyError):
     """A report does not contain a metric that the run, its scheduler or its searcher needs."""
 
+    reported: tuple[str, ...] = ()  # what it contains
+
     def __str__(self) -> str:  # KeyError would show the repr of the text
         return str(self.args[0]) if self.args else ""
 

@@ -37,6 +37,7 @@ from fasttune.space import derive_seed, unflatten_dict
 from fasttune.storage.reader import SqliteReader
 from fasttune.storage.recovery import copied_rings, left_in, writer_of
 from fasttune.trial import Trial, allowed_folder_name
+from fasttune.wanted_names import WantedNames
 
 if TYPE_CHECKING:
     from fasttune.config import ResumeConfig, RunSpec
@@ -152,6 +153,7 @@ class ExperimentState(ExperimentRecords):
         self._undone: dict[int, int] = {}  # replayed decisions that no record has followed yet
         self._errored: set[int] = set()  # replayed failures that no record has followed yet
         self.stopping: str | None = None  # why no trial is started any more
+        self.lacking = ""  # what the run was ended for: its metric, which no report has
         self.failed_fast: int | None = None
         self._now = 0.0
         self.restored = (0, 0.0)  # iterations and seconds in the checkpoint that every trial starts from
@@ -181,6 +183,7 @@ class ExperimentState(ExperimentRecords):
             generator = self._generator()
             self.variants = [generator.variants(one.num_samples, one.space) for one in spec.trainables]
         self.watch = self._watch()
+        self.wanted = WantedNames(self)
 
     def _generator(self) -> BasicVariantGenerator:
         generator = self.spec.searcher
@@ -850,6 +853,11 @@ class ExperimentState(ExperimentRecords):
         self.stopping = why
         self._record(_core.KIND_DECISION, 0, 0, why.encode(), flags=_core.STOP)  # what ends from here on, no scheduler ended
         self.instructions.extend(Stop(i) for i in self.table.of_status("RUNNING"))
+
+    def end_lacking(self, why: str) -> None:
+        """No trial of this run can be compared with another one: what is reported has another name than its metric."""
+        self.lacking = why
+        self.stop_all(why)
 
     def end_running(self) -> None:
         """Trials that began while the run was being ended have ended with it."""

@@ -53,6 +53,7 @@ from fasttune.trainable import call_form, counted_in
 if TYPE_CHECKING:
     from fasttune.config import RunSpec
     from fasttune.records import Unfit
+    from fasttune.search.variants import Variants
     from fasttune.storage.base import Entry, Held, Key
 
 COMMIT_S = 0.02  # a report is in the database at most this much later (in its ring it is at once)
@@ -189,6 +190,8 @@ class TuneLoop:
         state.times = self.times
         meta["variants"] = [one.meta() for one in state.variants]
         self._store_meta(meta)
+        if self.spec.verbose > 0:
+            tell_repeats(state.variants)
         return state
 
     def _restore(self, hooks: frozenset[str]) -> ExperimentState:
@@ -384,6 +387,8 @@ class TuneLoop:
             self._take_in(source, position, data)
         for death in executor.deaths():
             self._bury(death)
+        if state.wanted.open:
+            state.wanted.look()
         self._keep_own()
         state.poll_stoppers()
         self._check_budget()
@@ -744,6 +749,8 @@ class TuneLoop:
         executor.halt()
         for source, position, data in executor.drain_now():
             self._take_in(source, position, data)
+        if not self.interrupts:
+            self.state.wanted.close()
         if self.state.stopping is not None:
             self.state.end_running()
         self._keep_own()
@@ -913,6 +920,16 @@ class TuneLoop:
             failure = self.state.failure(self.state.failed_fast)
             if failure is not None and failure.exception is not None:
                 raise failure.exception
+
+
+def tell_repeats(variants: list[Variants]) -> None:
+    """Say that a grid is run over and over, which ``num_samples`` means, and not everybody who writes it."""
+    for one in variants:
+        if one.repeats:
+            print(
+                f"fasttune: num_samples={one.num_samples} runs each of the {one.grid_size} configs of the grid "
+                f"{one.num_samples} times: {len(one)} trials"
+            )
 
 
 def _restore_in_child() -> None:

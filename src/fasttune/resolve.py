@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .argument import checked_count, shown
 from .config import (
+    MODES,
     Experiment,
     FailureConfig,
     ResumeConfig,
@@ -25,6 +26,7 @@ from .config import (
     check_executor,
     check_max_suspended,
     check_metric_mode,
+    no_mode,
     resolve_resume,
 )
 from .error import TuneError
@@ -333,6 +335,9 @@ def resolve_scheduler(
             "already made "
             "with its own: give them in one place"
         )
+    if metric is not None and mode is None and scheduler.compares and scheduler.mode is None:
+        raise no_mode(metric)
+    scheduler.check_metric()
     return scheduler
 
 
@@ -508,13 +513,20 @@ def check_own_limit(search_alg: Searcher | SearchAlgorithm, max_concurrent: int 
 def steering_metric(
     metric: str | None, mode: str | None, scheduler: object, searcher: object
 ) -> tuple[str | None, str | None]:
-    """The metric that the run is steered by: its own, else the scheduler's, else the searcher's."""
-    if metric is not None:
+    """The metric that the run is steered by: its own, else the scheduler's, else the searcher's. ValueError if nobody says
+    which way it is better."""
+    if metric is not None and mode is not None:
         return metric, mode
-    for one in (scheduler, searcher):
-        own, how = getattr(one, "metric", None), getattr(one, "mode", None) or getattr(one, "_mode", None)
-        if isinstance(own, str) and how in ("min", "max"):
-            return own, str(how)
+    found = [
+        (getattr(one, "metric", None), getattr(one, "mode", None) or getattr(one, "_mode", None))
+        for one in (scheduler, searcher)
+    ]
+    for own, how in found:
+        if how in MODES and (isinstance(own, str) or metric is not None):
+            return (own if metric is None else metric), str(how)
+    lone = metric if metric is not None else next((own for own, _ in found if isinstance(own, str)), None)
+    if lone is not None:
+        raise no_mode(lone)
     return None, None
 
 

@@ -158,7 +158,7 @@ class Retention:
 
     Without ``num_to_keep`` every directory stays, and of a trial's checkpoints in memory the newest and the best, by
     the run's metric. A checkpoint that a trial goes on from (its own or another's) stays until that trial has one of
-    its own, or is over.
+    its own, or is over. Until the first score comes all stay: the attribute may be misspelt, and then the best would go.
     """
 
     def __init__(self, config: CheckpointConfig, metric: str | None = None, mode: str | None = None) -> None:
@@ -175,6 +175,9 @@ class Retention:
         self._of: dict[int, set[str]] = {}  # the same by trial
         self._waits: dict[int, Kept] = {}  # trial -> its newest, whose report has not come
         self._waits_for: dict[int, int] = {}  # trial -> the step of that report
+        self._unranked: dict[str, int] = {}  # path -> trial of those whose report has come while no score has yet
+        self._over_unranked: set[int] = set()  # trials of theirs that are over
+        self._scores_come = self._order is None
         self._in_use: dict[int, str] = {}  # trial -> checkpoint that it was started from
         self._users: Counter[str] = Counter()
 
@@ -228,6 +231,8 @@ class Retention:
         if over:
             gone += self._release(trial)
             gone += self._free(self._run.over(trial)) if self._run is not None else []
+            if not self._scores_come:
+                self._over_unranked.add(trial)
         return gone
 
     def forget(self, trial: int) -> list[str]:
@@ -236,6 +241,7 @@ class Retention:
         self._waits_for.pop(trial, None)
         mine = sorted(self._of.get(trial, ()))
         for path in mine:
+            self._unranked.pop(path, None)
             self._group(trial).remove(trial, path)
         return self._release(trial) + self._free(mine)
 
@@ -255,7 +261,23 @@ class Retention:
         if waiting is None:
             return []
         del self._waits_for[trial]
-        return self._free(self._group(trial).add(trial, Kept(waiting.path, score)))
+        if score is None and not self._scores_come:
+            self._unranked[waiting.path] = trial
+            return []
+        gone = [] if self._scores_come else self._rank_all()
+        return gone + self._free(self._group(trial).add(trial, Kept(waiting.path, score)))
+
+    def _rank_all(self) -> list[str]:
+        """The first score has come: what was kept without one is ranked below it."""
+        self._scores_come = True
+        gone = []
+        unranked, self._unranked = self._unranked, {}
+        for path, trial in unranked.items():
+            gone += self._group(trial).add(trial, Kept(path))
+        if self._run is not None:
+            gone += [path for trial in self._over_unranked for path in self._run.over(trial)]
+        self._over_unranked.clear()
+        return self._free(gone)
 
     def _release(self, trial: int) -> list[str]:
         """The trial does not need any more what it was started from."""
@@ -279,11 +301,14 @@ class Retention:
 
     def _is_wanted(self, owner: int, path: str) -> bool:
         waiting = self._waits.get(owner)
-        return (waiting is not None and waiting.path == path) or self._group(owner).wants(path)
+        if path in self._unranked or (waiting is not None and waiting.path == path):
+            return True
+        return self._group(owner).wants(path)
 
     def _forget(self, path: str) -> None:
         owner = self._owner.pop(path)
         self._of[owner].discard(path)
+        self._unranked.pop(path, None)
         self._group(owner).remove(owner, path)
         waiting = self._waits.get(owner)
         if waiting is not None and waiting.path == path:

@@ -31,6 +31,7 @@ from fasttune.checkpoint import (
 from fasttune.error import MissingMetricError, StopTrial
 from fasttune.folder import CHECKPOINT_NAME
 from fasttune.metric_values import is_number, plain_value, split_metrics, to_json, type_name
+from fasttune.result import AUTO_RESULT_KEYS
 
 CONTINUE = 0
 STOP = 1
@@ -41,7 +42,7 @@ FULL = -2
 MISSING = -3
 GONE = -4
 
-DEFAULT_METRIC = "_metric"  # what a bare number is called
+DEFAULT_METRIC = "_metric"  # what a bare number is called in a run without a metric
 
 _NOBODY_ELSE = nullcontext()
 _savings = itertools.count()
@@ -234,7 +235,7 @@ def report(
 ) -> None:
     """Report metrics, and a checkpoint if there is one. Each call is one training iteration.
 
-    Metrics come as a dict, as keywords, or as a bare number (then called ``_metric``). They may be numbers,
+    Metrics come as a dict, as keywords, or as a bare number (the run's metric, or ``_metric`` if it has none). They may be numbers,
     text, None, lists and nested dicts ("a/b"); numpy scalars and arrays become numbers and lists. Anything else is kept
     as the nearest that JSON has (a set as a list, a duration as seconds), or as text, and a warning says so once. The
     checkpoint's directory is copied into the trial's folder before the report counts, so it may be deleted
@@ -273,11 +274,11 @@ def report(
         if _core.current() is None:  # a thread whose trial has ended since the first line: it was the next one's
             report(metrics, checkpoint=checkpoint, **keywords)
         else:
-            deliver(reporter, _gather(metrics, keywords), checkpoint, context)
+            deliver(reporter, _gather(metrics, keywords, reporter), checkpoint, context)
 
 
 def handle_return(reporter: Reporter, value: Any) -> None:
-    """Report what a trainable function returned or yielded: a dict, or a number as ``_metric`` (0.0 too).
+    """Report what a trainable function returned or yielded: a dict, or a number as the run's metric (0.0 too).
 
     None and an empty dict report nothing. Anything else is a ValueError.
     """
@@ -287,13 +288,20 @@ def handle_return(reporter: Reporter, value: Any) -> None:
         if value:
             deliver(reporter, dict(value), None)
         return
-    number = plain_value(DEFAULT_METRIC, value) if is_number(value) else None
+    name = _bare_name(reporter)
+    number = plain_value(name, value) if is_number(value) else None
     if number is None:
         raise ValueError(
             "a trainable function must return or yield a dict of metrics, a number or None, got "
             f"{type_name(value)}; report what you measured, and save models in a checkpoint"
         )
-    deliver(reporter, {DEFAULT_METRIC: number}, None)
+    deliver(reporter, {name: number}, None)
+
+
+def _bare_name(reporter: Reporter) -> str:
+    """What a number without a name is: the run's metric, unless that is one that results have anyway."""
+    metric = reporter.metric
+    return DEFAULT_METRIC if metric is None or metric in AUTO_RESULT_KEYS else metric
 
 
 def run_function(
@@ -359,13 +367,17 @@ def _obey(reporter: Reporter, code: int, metrics: Mapping[str, Any] = {}) -> Non
 def _missing_metric(reporter: Reporter, metrics: Mapping[str, Any]) -> MissingMetricError:
     found = ", ".join(repr(name) for name in metrics) or "nothing"
     why = "it is there, but not a number" if reporter.metric in metrics else "is it misspelt, or reported elsewhere?"
-    return MissingMetricError(
+    error = MissingMetricError(
         f"the run steers by metric {reporter.metric!r}, and this report does not have it as a number ({why}); "
         f"it reported {found}"
     )
+    error.reported = tuple(metrics)
+    return error
 
 
-def _gather(metrics: Mapping[str, Any] | float | None, keywords: dict[str, Any]) -> dict[str, Any]:
+def _gather(
+    metrics: Mapping[str, Any] | float | None, keywords: dict[str, Any], reporter: Reporter
+) -> dict[str, Any]:
     """One dict of the three ways to give metrics."""
     if metrics is None:
         inner = keywords.get("metrics")
@@ -374,7 +386,7 @@ def _gather(metrics: Mapping[str, Any] | float | None, keywords: dict[str, Any])
     if isinstance(metrics, Mapping):
         gathered = dict(metrics)
     elif is_number(metrics):
-        gathered = {DEFAULT_METRIC: metrics}
+        gathered = {_bare_name(reporter): metrics}
     else:
         raise TypeError(f"report() takes a dict of metrics, a number or keywords, got {type_name(metrics)}")
     for name, value in keywords.items():

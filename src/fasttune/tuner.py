@@ -44,6 +44,7 @@ from .resolve import (
     name_of,
     named_experiments,
     resolve,
+    steering_metric,
 )
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ _T = TypeVar("_T")
 
 
 class IncompleteTrialsError(TuneError):
-    """Some trials did not end TERMINATED. The text ends with the first one's own traceback."""
+    """Some trials did not end TERMINATED, or no trial reported the run's metric, which ended it. The text ends with the
+    traceback of the first one that failed."""
 
     def __init__(self, message: str, trials: list[Trial], first_traceback: str = "") -> None:
         super().__init__(message, trials)
@@ -72,6 +74,8 @@ class IncompleteTrialsError(TuneError):
         self.first_traceback = first_traceback
 
     def __str__(self) -> str:
+        if not self.trials:
+            return str(self.args[0])
         names = ", ".join(str(trial) for trial in self.trials[:5])
         more = f" and {len(self.trials) - 5} more" if len(self.trials) > 5 else ""
         text = f"{self.args[0]}: {len(self.trials)} of them ({names}{more})"
@@ -390,6 +394,8 @@ class Tuner:
     def _experiment(self) -> Experiment:
         run, tune = self._run_config, self._tune_config
         check_metric_mode(tune.metric, tune.mode)
+        if tune.metric is not None and tune.mode is None:
+            steering_metric(tune.metric, None, tune.scheduler, tune.search_alg)
         check_durability(run.durability)
         checkpoint = run.checkpoint_config or CheckpointConfig()
         if checkpoint.checkpoint_at_end is None and isinstance(self._trainable, type):
@@ -479,24 +485,28 @@ def execute(spec: RunSpec) -> ExperimentState:
     state = carry_out(spec)
     if spec.raise_on_failed_trial and not state.interrupted:
         raise_if_incomplete(state)
+    elif state.lacking:
+        import warnings
+
+        warnings.warn(f"the run was ended: {state.lacking}", RuntimeWarning, stacklevel=3)
     return state
 
 
 def raise_if_incomplete(state: ExperimentState) -> None:
-    """Raises IncompleteTrialsError, chained to the first failure, if any trial failed.
+    """Raises IncompleteTrialsError, chained to the first failure, if any trial failed or the metric never came.
 
     Trials that were still waiting when the run was over, out of time for instance, are no failure.
     """
     failed = state.trials_of("ERROR")
-    if not failed:
+    if not failed and not state.lacking:
         return
-    failure = state.failure(failed[0].index)
+    failure = state.failure(failed[0].index) if failed else None
     text = failure.text.rstrip("\n") if failure is not None else ""
     # The trial's own exception, if it has come here as an object; another one would only repeat the text.
     cause = failure.exception if failure is not None else None
     if isinstance(cause, TrialFailedError):
         cause = None
-    raise IncompleteTrialsError("Trials did not complete", failed, text) from cause
+    raise IncompleteTrialsError(state.lacking or "Trials did not complete", failed, text) from cause
 
 
 def analysis_of(state: ExperimentState, spec: RunSpec) -> ExperimentAnalysis:

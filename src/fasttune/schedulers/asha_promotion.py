@@ -7,6 +7,7 @@ Tuning, MLSys 2020, section 3.2 and Algorithm 2.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, TypeGuard
 
 from fasttune import _core
@@ -39,6 +40,8 @@ class ASHAPromotionScheduler(TrialScheduler):
     rungs is recorded once, at the highest rung it reached. A trial that failed and is tried again runs to the rung that
     it was promoted to.
     """
+
+    compares = True
 
     def __init__(
         self,
@@ -73,12 +76,11 @@ class ASHAPromotionScheduler(TrialScheduler):
         """Times of the rungs, lowest first."""
         return self._make(True).rung_milestones
 
+    def reads(self) -> Sequence[str]:
+        return (self._time_attr,)
+
     def on_trial_add(self, state: Any, trial: Trial) -> None:
-        if self.metric is None or self.mode is None:
-            raise ValueError(
-                f"{type(self).__name__} was run without a metric and mode: "
-                "give them to the scheduler or to the run, e.g. tune.run(..., metric='loss', mode='min')"
-            )
+        self.check_metric()
 
     def ask_from(self, trial: Trial) -> int:
         if self._time_attr != "training_iteration":

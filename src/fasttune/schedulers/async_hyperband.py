@@ -7,6 +7,7 @@ Tuning, MLSys 2020, section 3. A trial is judged when it reaches a rung, against
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from fasttune import _core
@@ -57,6 +58,8 @@ class AsyncHyperBandScheduler(TrialScheduler):
     ``time_this_iter_s``: then every report waits for the loop.
     """
 
+    compares = True
+
     def __init__(
         self,
         time_attr: str = "training_iteration",
@@ -106,6 +109,9 @@ class AsyncHyperBandScheduler(TrialScheduler):
         _refuse_text(metric, "metric")
         return super().set_search_properties(metric, mode, **spec)
 
+    def reads(self) -> Sequence[str]:
+        return (self._time_attr,)
+
     def core_rule(self) -> CompiledRule | None:
         clock_is_compiled = self._time_attr in _COMPILED_CLOCKS or not _filled_in(self._time_attr)
         if not clock_is_compiled or _filled_in(self.metric):
@@ -126,11 +132,7 @@ class AsyncHyperBandScheduler(TrialScheduler):
         return self._asked
 
     def on_trial_add(self, state: Any, trial: Trial) -> None:
-        if self.metric is None or self.mode is None:
-            raise ValueError(
-                f"{type(self).__name__} was run without a metric and mode: "
-                "give them to the scheduler or to the run, e.g. tune.run(..., metric='loss', mode='min')"
-            )
+        self.check_metric()
 
     def on_trial_result(self, state: Any, trial: Trial, result: dict[str, Any]) -> str:
         time, value = self._time_and_value(result)

@@ -61,6 +61,7 @@ class TrialScheduler:
 
     supports_buffered_results = True
     takes_searcher = True  # whether a searcher may suggest the configs
+    compares = False  # whether it holds trials against each other, and so must know by what, and which way is better
 
     _made_with: tuple[tuple[Any, ...], dict[str, Any]] = (), {}
 
@@ -94,6 +95,20 @@ class TrialScheduler:
         if mode is not None:
             self._mode = mode
         return True
+
+    def check_metric(self) -> None:
+        """ValueError if it compares trials, and neither it nor the run has said by what, and which way is better. Asked
+        before the run begins."""
+        if self.compares and (self.metric is None or self.mode is None):
+            raise ValueError(
+                f"{type(self).__name__} was run without a metric and mode, and so would stop nothing: "
+                "give them to the scheduler or to the run, e.g. tune.run(..., metric='loss', mode='min')"
+            )
+
+    def reads(self) -> Sequence[str]:
+        """Names of metrics that it decides by, besides ``metric``. One that reports never bring is said once, when the
+        first trials have ended without it."""
+        return ()
 
     def complete_space(self, space: Mapping[str, Any]) -> Mapping[str, Any]:
         """The search space with what the scheduler needs in it. Asked once per experiment, before anything is

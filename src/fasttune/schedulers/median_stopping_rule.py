@@ -7,6 +7,7 @@ section 3.2.1. A trial stops when the best it has reached is worse than what hal
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, TypeGuard
 
 from fasttune import _core
@@ -38,6 +39,8 @@ class MedianStoppingRule(TrialScheduler):
     The scheduler is asked on every report: each one counts. A decision costs O(log n) in the number of trials when they
     report at the same times, and O(log^2 n) in the number of reports when they do not.
     """
+
+    compares = True
 
     def __init__(
         self,
@@ -72,12 +75,11 @@ class MedianStoppingRule(TrialScheduler):
             self._asked = _core.MedianRule(self._grace_period, self._min_samples, maximise, self._patience, last)
         return self._asked
 
+    def reads(self) -> Sequence[str]:
+        return (self._time_attr,)
+
     def on_trial_add(self, state: Any, trial: Trial) -> None:
-        if self.metric is None or self.mode is None:
-            raise ValueError(
-                "MedianStoppingRule was run without a metric and mode: "
-                "give them to the scheduler or to the run, e.g. tune.run(..., metric='loss', mode='min')"
-            )
+        self.check_metric()
         self._seen.pop(trial.index, None)
 
     def on_trial_result(self, state: Any, trial: Trial, result: dict[str, Any]) -> str:

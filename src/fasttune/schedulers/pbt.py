@@ -65,6 +65,7 @@ class PopulationBasedTraining(TrialScheduler):
     """
 
     takes_searcher = False
+    compares = True
 
     def __init__(
         self,
@@ -131,12 +132,11 @@ class PopulationBasedTraining(TrialScheduler):
 
     # -- trials come and go -------------------------------------------------------------------------------------------
 
+    def reads(self) -> Sequence[str]:
+        return (self._time_attr,)
+
     def on_trial_add(self, state: Any, trial: Trial) -> None:
-        if self.metric is None or self.mode is None:
-            raise ValueError(
-                f"{type(self).__name__} was run without a metric and mode: "
-                "give them to the scheduler or to the run, e.g. tune.run(..., metric='loss', mode='min')"
-            )
+        self.check_metric()
         i = trial.index
         self.population.forget(i)
         self._live[i] = trial

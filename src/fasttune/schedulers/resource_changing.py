@@ -235,6 +235,12 @@ class ResourceChangingScheduler(TrialScheduler):
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
         return self._base.set_search_properties(metric, mode, **spec)
 
+    def check_metric(self) -> None:
+        self._base.check_metric()
+
+    def reads(self) -> Sequence[str]:
+        return self._base.reads()
+
     @property
     def base_trial_resources(self) -> PlacementGroupFactory | None:
         """What every trial asks for at first; None before there is one."""

@@ -28,6 +28,8 @@ class SynchronousScheduler(TrialScheduler):
     supports_buffered_results = False
     fair = True  # serve the least complete bracket of the oldest round first, otherwise the oldest bracket
 
+    compares = True
+
     def __init__(
         self,
         plan: list[list[Stage]],
@@ -53,12 +55,11 @@ class SynchronousScheduler(TrialScheduler):
 
     # -- what happens -------------------------------------------------------------------------------------------------
 
+    def reads(self) -> Sequence[str]:
+        return (self._time_attr,)
+
     def on_trial_add(self, state: Any, trial: Trial) -> None:
-        if self.metric is None or self.mode is None:
-            raise ValueError(
-                f"{type(self).__name__} was run without a metric and mode: "
-                "give them to the scheduler or to the run, e.g. tune.run(..., metric='loss', mode='min')"
-            )
+        self.check_metric()
         self._rule.add(trial.index)
         total = getattr(state, "total", None)
         if total is not None and trial.index + 1 >= total:

@@ -95,8 +95,7 @@ class AxSearch(SpaceSearcher):
             super()._compile()
 
     def _begin_own(self) -> None:
-        if self._metric is not None:
-            self._mode = self._mode or "max"
+        if self._knows_goal:
             self._begun = True
 
     def _begin(self, dimensions: Dimensions) -> None:

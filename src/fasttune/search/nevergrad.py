@@ -87,8 +87,7 @@ class NevergradSearch(SpaceSearcher):
             super()._compile()
 
     def _begin_own(self) -> None:
-        if not self._begun and self._metric is not None:
-            self._mode = self._mode or "max"
+        if not self._begun and self._knows_goal:
             self._begun = True
             self._open(self._own)
 

@@ -109,9 +109,8 @@ class OptunaSearch(SpaceSearcher):
             super()._compile()
 
     def _begin_by_run(self) -> None:
-        if self._begun or self._metric is None:
+        if self._begun or not self._knows_goal:
             return
-        self._mode = self._mode or ("max" if isinstance(self._metric, str) else ["max"] * len(self._metric))
         self._begun = True
         self._make_study()
         for point, reward in zip(self._points, self._rewards or [], strict=False):

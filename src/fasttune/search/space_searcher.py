@@ -139,11 +139,14 @@ class SpaceSearcher(Searcher):
             raise ValueError(f"points_to_evaluate: {error}") from None
         return point
 
+    @property
+    def _knows_goal(self) -> bool:
+        """What to optimise, and which way: nothing here guesses the latter."""
+        return self._metric is not None and self._mode is not None
+
     def _begin_if_ready(self) -> None:
-        if self.dimensions is None or self._metric is None or self._begun:
+        if self.dimensions is None or not self._knows_goal or self._begun:
             return
-        if self._mode is None:
-            self._mode = "max" if isinstance(self._metric, str) else ["max"] * len(self._metric)
         self._begun = True
         self._begin(self.dimensions)
         if self._rewards is not None:
@@ -172,8 +175,9 @@ class SpaceSearcher(Searcher):
 
     def _next(self, trial_id: str) -> Numbers | str | None:
         if self.dimensions is None or not self._begun:
+            lacks = "space" if not self.dimensions else "metric" if self._metric is None else "mode ('min' or 'max')"
             raise RuntimeError(
-                f"{type(self).__name__} does not know its {'metric' if self.dimensions else 'space'} yet: give it to "
+                f"{type(self).__name__} does not know its {lacks} yet: give it to "
                 "the searcher or to the run, e.g. tune.run(..., metric='loss', mode='min')"
             )
         if self._points:

@@ -106,6 +106,11 @@ class Variants:
         return self._body.grid
 
     @property
+    def repeats(self) -> bool:
+        """Whether every sample is the same grid again, because nothing else in the space is drawn."""
+        return self._body.grid > 1 and self.num_samples > 1 and all(leaf.rule[0] == "g" for leaf in self._body.leaves)
+
+    @property
     def columns(self) -> list[str]:
         """The names "a/b" of what is sampled, one per column of a block; options of a choice may share a
         name."""

@@ -1,0 +1,306 @@
+"""The first ten lines that somebody writes: what they leave out, or misspell, is said before or soon after the start."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import fasttune as tune
+from fasttune.config import CheckpointConfig
+from fasttune.error import MissingMetricError, TuneError
+from fasttune.retention import Retention
+from fasttune.schedulers import ASHAScheduler, MedianStoppingRule, PopulationBasedTraining, ResourceChangingScheduler
+from fasttune.schedulers import create_scheduler
+from fasttune.search import create_searcher
+from fasttune.tuner import IncompleteTrialsError
+
+SPACE = {"lr": tune.uniform(0.0, 1.0)}
+EXECUTORS = pytest.mark.parametrize("executor", ["inline", "process"])
+COMPARING = (
+    "asha",
+    "async_hyperband",
+    "hyperband",
+    "median_stopping_rule",
+    "hb_bohb",
+    "asha_promotion",
+    "pasha",
+)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Any:
+    def run(trainable: Any, **more: Any) -> Any:
+        return tune.run(trainable, **{"config": SPACE, "storage_path": tmp_path, "verbose": 0, "seed": 1, **more})
+
+    return run
+
+
+def returns_a_number(config: dict[str, Any]) -> float:
+    return float(config["lr"])
+
+
+def reports_loss(config: dict[str, Any]) -> None:
+    for i in range(3):
+        tune.report(loss=config["lr"] + i)
+
+
+# ---- metric and mode
+
+
+@pytest.mark.parametrize("search", [None, "tpe", "random", "gp", "cmaes", "evolution"])
+def test_a_loss_was_maximised_because_nobody_had_said_which_way_is_better(run: Any, search: str | None) -> None:
+    """A user gave metric="loss" alone, and got the worst config as the best one."""
+    with pytest.raises(ValueError, match=r"metric='loss' was given without a mode: say mode='min' .* mode='max'.*'min'"):
+        run(reports_loss, metric="loss", search_alg=search)
+    with pytest.raises(ValueError, match="without a mode"):
+        tune.Tuner(reports_loss, tune_config=tune.TuneConfig(metric="loss"))
+
+
+def test_a_name_that_says_nothing_gets_no_guess(run: Any) -> None:
+    """A user read a proposal for a metric of which nobody else can know which way is better."""
+    with pytest.raises(ValueError, match="or mode='max' if larger ones are$"):
+        run(reports_loss, metric="q17")
+
+
+@pytest.mark.parametrize("kind", ["tpe", "gp", "cmaes", "evolution"])
+def test_a_searcher_made_with_a_metric_alone_is_refused(run: Any, kind: str) -> None:
+    """A user made the searcher with a metric, the run without one, and the searcher maximised a loss."""
+    with pytest.raises(ValueError, match="metric='loss' was given without a mode"):
+        run(reports_loss, search_alg=create_searcher(kind, metric="loss"))
+    searcher = create_searcher(kind, space=SPACE, metric="loss")
+    with pytest.raises(RuntimeError, match=r"does not know its mode \('min' or 'max'\)"):
+        searcher.suggest("a")
+
+
+@pytest.mark.parametrize("kind", COMPARING)
+def test_a_scheduler_without_a_metric_stopped_nothing(run: Any, kind: str) -> None:
+    """A user gave a scheduler and no metric: every trial was trained to its end."""
+    with pytest.raises(ValueError, match="without a metric and mode"):
+        run(reports_loss, scheduler=create_scheduler(kind))
+    with pytest.raises(ValueError, match="without a m"):
+        run(reports_loss, scheduler=create_scheduler(kind), metric="loss")
+    with pytest.raises(ValueError, match="without a metric and mode"):
+        run(reports_loss, scheduler=create_scheduler(kind, metric="loss"))
+
+
+def test_populations_and_wrapped_schedulers_need_a_metric_too(run: Any) -> None:
+    """A user tuned with a population, or a scheduler inside another one, and nothing was ever compared."""
+    for scheduler in (
+        PopulationBasedTraining(hyperparam_mutations={"lr": [0.1, 0.2]}),
+        ResourceChangingScheduler(ASHAScheduler()),
+    ):
+        with pytest.raises(ValueError, match="without a metric and mode"):
+            run(reports_loss, scheduler=scheduler)
+
+
+def test_what_the_scheduler_or_the_searcher_was_made_with_is_enough(run: Any) -> None:
+    """A user gave metric and mode where they belong, and was asked for them again."""
+    found = run(reports_loss, scheduler=ASHAScheduler(metric="loss", mode="min", max_t=3), num_samples=4, executor="inline")
+    assert found.best_config["lr"] == min(trial.config["lr"] for trial in found.trials)
+    found = run(reports_loss, search_alg=create_searcher("tpe", metric="loss", mode="min"), num_samples=4, executor="inline")
+    assert found.best_config["lr"] == min(trial.config["lr"] for trial in found.trials)
+
+
+# ---- a bare number
+
+
+@EXECUTORS
+def test_a_returned_number_is_the_runs_metric(run: Any, executor: str) -> None:
+    """A user returned the score, named it in the run, and all trials failed at their end because it had another name."""
+
+    def yields(config: dict[str, Any]) -> Any:
+        yield 0.0
+        yield config["lr"]
+
+    def reports(config: dict[str, Any]) -> None:
+        tune.report(config["lr"])
+
+    for trainable in (returns_a_number, yields, reports):
+        found = run(trainable, metric="score", mode="max", num_samples=4, executor=executor)
+        assert [trial.last_result["score"] for trial in found.trials] == [trial.config["lr"] for trial in found.trials]
+        assert "_metric" not in found.trials[0].last_result
+        assert found.best_config["lr"] == max(trial.config["lr"] for trial in found.trials)
+
+
+def test_without_a_metric_it_has_the_name_that_it_always_had(run: Any) -> None:
+    """A user's program for runs without a metric looked for "_metric"."""
+    for more in ({}, {"mode": "min"}, {"metric": "training_iteration", "mode": "max"}):
+        found = run(returns_a_number, executor="inline", **more)
+        assert found.trials[0].last_result["_metric"] == found.trials[0].config["lr"]
+
+
+# ---- names that reports never bring
+
+
+@EXECUTORS
+def test_a_misspelt_metric_cost_every_trial(run: Any, executor: str) -> None:
+    """A user misspelt the metric, and 100 trials were trained and failed, one after the other."""
+
+    def train(config: dict[str, Any]) -> dict[str, float]:
+        return {"accuracy": config["lr"], "time": 1.0}
+
+    with pytest.raises(IncompleteTrialsError, match=r"reported the metric 'acuracy'.*'accuracy', 'time'. Did you mean 'acc"):
+        run(train, metric="acuracy", mode="max", num_samples=100_000, executor=executor)
+
+
+def test_the_trials_that_were_not_run_are_left_for_a_corrected_run(run: Any) -> None:
+    """A user wants to correct the name, and finds that everything was marked as done."""
+
+    def train(config: dict[str, Any]) -> dict[str, float]:
+        assert config["lr"] < 2
+        return {"accuracy": config["lr"]}
+
+    with pytest.warns(RuntimeWarning, match="the run was ended: none of the .* has reported the metric 'acuracy'"):
+        found = run(train, metric="acuracy", mode="max", num_samples=100_000, raise_on_failed_trial=False, executor="inline")
+    assert 3 <= len([trial for trial in found.trials if trial.status == "ERROR"]) < 50_000
+    assert "acuracy" in found.trials[0].get_error().args[0] or isinstance(found.trials[0].get_error(), MissingMetricError)
+
+
+@EXECUTORS
+def test_a_function_that_reports_nothing_has_no_metric_either(run: Any, executor: str) -> None:
+    """A user forgot the return, and 100 trials ended well without a result."""
+
+    def forgets(config: dict[str, Any]) -> None:
+        config["lr"] * 2
+
+    with pytest.raises(TuneError, match="reported the metric 'score': they reported nothing"):
+        run(forgets, metric="score", mode="max", num_samples=1000, executor=executor)
+    with pytest.warns(RuntimeWarning, match="reported anything, so nothing is known") as said:
+        run(forgets, num_samples=20, executor=executor)
+    assert len(said) == 1
+
+
+def test_trials_that_fail_by_themselves_say_nothing_about_the_metric(run: Any) -> None:
+    """A user's first trials crashed, and the message spoke of the metric."""
+
+    def train(config: dict[str, Any]) -> dict[str, float]:
+        if config["i"] < 10:
+            raise RuntimeError("out of luck")
+        return {"loss": 1.0}
+
+    config = {"i": tune.grid_search(list(range(12)))}
+    found = run(train, config=config, metric="loss", mode="min", raise_on_failed_trial=False, executor="inline")
+    assert [trial.status for trial in found.trials] == ["ERROR"] * 10 + ["TERMINATED"] * 2
+
+
+def test_a_metric_that_one_trial_has_is_no_misspelt_one(run: Any) -> None:
+    """A user's first trials diverged before their first report, and the run was ended for it."""
+
+    def train(config: dict[str, Any]) -> dict[str, float]:
+        return {} if 0 < config["i"] < 10 else {"loss": 1.0}
+
+    found = run(train, config={"i": tune.grid_search(list(range(12)))}, metric="loss", mode="min", executor="inline")
+    assert {trial.status for trial in found.trials} == {"TERMINATED"}
+
+
+@EXECUTORS
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"stop": {"lss": 0.5}}, "stop={'lss': 0.5} ends no trial: .* reported 'lss'. Did you mean 'loss'?"),
+        ({"stop": {"timesteps_total": 5}}, "stop={'timesteps_total': 5} ends no trial"),
+        (
+            {"scheduler": ASHAScheduler(time_attr="epoch"), "metric": "loss", "mode": "min"},
+            r"\(time_attr='epoch'\) decides nothing",
+        ),
+        (
+            {"scheduler": MedianStoppingRule(time_attr="epoch"), "metric": "loss", "mode": "min"},
+            r"MedianStoppingRule\(time_attr='epoch'\) decides nothing",
+        ),
+        (
+            {"keep_checkpoints_num": 1, "checkpoint_score_attr": "los"},
+            "checkpoint_score_attribute='los' ranks no checkpoint, and all of them are kept: .* Did you mean 'loss'?",
+        ),
+    ],
+)
+def test_a_misspelt_name_had_no_effect_and_nobody_said_so(run: Any, executor: str, more: Any, said: str) -> None:
+    """A user misspelt a stop key, a time or a score: it had no effect at all, until the end of a long run."""
+    from copy import deepcopy
+
+    with pytest.warns(RuntimeWarning, match=said) as found:
+        run(reports_loss, num_samples=8, executor=executor, **deepcopy(more))
+    assert len(found) == 1
+
+
+def test_names_that_come_are_not_spoken_of(run: Any) -> None:
+    """A user who made no mistake was warned."""
+
+    def train(config: dict[str, Any]) -> None:
+        for i in range(3):
+            tune.report({"nested": {"loss": i}, "epoch": i, "timesteps_this_iter": 1})
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run(
+            train,
+            num_samples=8,
+            executor="inline",
+            metric="nested/loss",
+            mode="min",
+            stop={"nested/loss": 100, "training_iteration": 100, "time_total_s": 100},
+            scheduler=ASHAScheduler(time_attr="epoch"),
+            checkpoint_config=CheckpointConfig(num_to_keep=1, checkpoint_score_attribute="nested/loss"),
+        )
+
+
+@EXECUTORS
+def test_a_misspelt_score_deleted_the_best_checkpoints(run: Any, executor: str) -> None:
+    """A user misspelt the checkpoint score, and the best checkpoints of a long run were deleted."""
+
+    def saves(config: dict[str, Any]) -> None:
+        import tempfile
+
+        for loss in (1.0, 5.0, 2.0):
+            with tempfile.TemporaryDirectory() as folder:
+                Path(folder, "loss").write_text(str(loss))
+                tune.report({"loss": loss}, checkpoint=tune.Checkpoint.from_directory(folder))
+
+    with pytest.warns(RuntimeWarning, match="all of them are kept"):
+        found = run(saves, keep_checkpoints_num=1, checkpoint_score_attr="min-los", num_samples=2, executor=executor)
+    for trial in found.trials:
+        assert sum("checkpoint" in name for name in os.listdir(trial.logdir)) == 3
+
+
+@pytest.mark.parametrize("scope", ["trial", "experiment"])
+def test_scores_that_come_late_rank_what_was_kept_until_then(scope: Any) -> None:
+    """A user validates every fifth epoch: checkpoints before the first score were ranked by their age."""
+    rule = Retention(CheckpointConfig(num_to_keep=1, checkpoint_score_attribute="val", scope=scope))
+    for step in range(1, 4):
+        assert rule.saved(0, step, f"a{step}") == []
+        assert rule.reported(0, step, None) == []
+    assert rule.ended(0) == []
+    assert rule.saved(1, 1, "b1") == []
+    gone = rule.reported(1, 1, 5.0)
+    assert sorted(gone) == (["a1", "a2"] if scope == "trial" else ["a1", "a2", "a3"])
+    assert rule.saved(1, 2, "b2") == []
+    assert rule.reported(1, 2, None) == []  # worse than any, and the latest
+    assert sorted(rule.kept) == (["a3"] if scope == "trial" else []) + ["b1", "b2"]
+
+
+def test_what_is_kept_until_a_score_comes_goes_with_its_trials_fresh_start() -> None:
+    """A user restarted failed trials, and their old checkpoints came back."""
+    rule = Retention(CheckpointConfig(num_to_keep=1, checkpoint_score_attribute="val"))
+    rule.saved(0, 1, "a1")
+    rule.reported(0, 1, None)
+    assert rule.forget(0) == ["a1"]
+    rule.saved(0, 1, "c1")
+    assert rule.reported(0, 1, 1.0) == []
+    assert list(rule.kept) == ["c1"]
+
+
+# ---- a grid that is run again and again
+
+
+def test_num_samples_multiplied_a_grid_and_nobody_said_so(run: Any, capsys: Any) -> None:
+    """A user wrote num_samples=10 beside a grid of 3, expecting 10 trials, and got 30."""
+    config = {"a": tune.grid_search([1, 2, 3]), "b": 4}
+    run(lambda config: config["a"], config=config, num_samples=10, verbose=1, executor="inline")
+    assert "num_samples=10 runs each of the 3 configs of the grid 10 times: 30 trials" in capsys.readouterr().out
+    run(lambda config: config["a"], config={**config, **SPACE}, num_samples=10, verbose=1, executor="inline")
+    run(lambda config: config["a"], config=config, verbose=1, executor="inline")
+    run(lambda config: config["a"], config=config, num_samples=10, verbose=0, executor="inline")
+    assert "runs each" not in capsys.readouterr().out
