@@ -219,7 +219,12 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version(__name__)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name.startswith("_"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from .other_words import no_such_name
+
+    rooms = [importlib.import_module(f".{room}", __name__) for room in ("schedulers", "search", "stopper", "logger")]
+    raise no_such_name(__name__, name, rooms, __all__)
 
 
 def __dir__() -> list[str]:

@@ -15,7 +15,7 @@ from fasttune.storage.reader import SqliteReader
 
 if TYPE_CHECKING:
     from fasttune.analysis import ExperimentAnalysis
-    from fasttune.config import RunSpec
+    from fasttune.config import Mode, RunSpec
     from fasttune.schedulers import TrialScheduler
     from fasttune.search import SearchAlgorithm, Searcher
 
@@ -29,7 +29,7 @@ def open_experiment(
     *,
     name: str | None = None,
     metric: str | None = None,
-    mode: str | None = None,
+    mode: Mode | None = None,
     search_alg: Searcher | SearchAlgorithm | str | None = None,
     scheduler: TrialScheduler | str | None = None,
     num_samples: int = -1,

@@ -12,11 +12,11 @@ the doors, before any trial starts.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from datetime import timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Never, Self, TypedDict
 
 from .argument import as_count, checked_count, checked_number, shown
 from .error import TuneError
@@ -36,12 +36,23 @@ MOST_TRIALS = 2**32 - 1  # a record has 32 bits for the number of its trial
 EXECUTORS = ("process", "inline")
 DURABILITIES = ("process", "full")
 MAX_SUSPENDED = 1000  # paused trials whose code lives on
+Mode = Literal["min", "max"]
 MODES = ("min", "max")
 
 
 class _Settings:
     """What a dataclass of settings has in common with the others, made once and not at every start for each: equality of
     all fields, and a repr that lists only those that differ from their default."""
+
+    def __new__(cls, *args: Any, **keywords: Any) -> Self:
+        known = cls.__dataclass_fields__  # type: ignore[attr-defined]
+        for name in keywords:
+            if name not in known:
+                from .other_words import unexpected
+
+                elsewhere = {**settings_places(cls), "Tuner({})": ("param_space", "trainable")}
+                raise unexpected(cls.__name__, name, known, elsewhere)
+        return super().__new__(cls)
 
     def __eq__(self, other: object) -> bool:
         return vars(self) == vars(other) if type(other) is type(self) else NotImplemented
@@ -55,6 +66,20 @@ class _Settings:
             if not _is_default(setting, value):
                 shown.append(f"{setting.name}={value!r}")
         return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def settings_places(without: type | None = None) -> dict[str, Collection[str]]:
+    """Where the settings of a Tuner are said, as it is written, and their names."""
+    return {
+        place: [setting.name for setting in fields(kind)]
+        for place, kind in {
+            "tune_config=TuneConfig({})": TuneConfig,
+            "run_config=RunConfig({})": RunConfig,
+            "checkpoint_config=CheckpointConfig({}), in RunConfig": CheckpointConfig,
+            "failure_config=FailureConfig({}), in RunConfig": FailureConfig,
+        }.items()
+        if kind is not without
+    }
 
 
 def _is_default(setting: Field[Any], value: object) -> bool:
@@ -202,7 +227,7 @@ class TuneConfig(_Settings):
     """How a ``Tuner`` searches. Every field means what the argument of that name means in ``run``."""
 
     metric: str | None = None
-    mode: str | None = None
+    mode: Mode | None = None
     search_alg: Searcher | SearchAlgorithm | str | None = None
     scheduler: TrialScheduler | str | None = None
     num_samples: int = 1
@@ -366,17 +391,23 @@ def _own_dicts(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: _own_dicts(value) if type(value) is dict else value for key, value in config.items()}
 
 
-def check_metric_mode(metric: object, mode: object) -> tuple[str | None, str | None]:
+def check_metric_mode(metric: object, mode: object) -> tuple[str | None, Mode | None]:
     """Metric and mode as the run steers by them. A mode alone is about ``_metric``, a returned number."""
     if metric is not None and not isinstance(metric, str):
         raise TypeError(
             f"metric must be the name of a reported value, got {type(metric).__name__}: {metric!r}"
         )
-    if mode is not None and mode not in MODES:
-        raise ValueError(f"mode must be 'min' or 'max', got {mode!r}")
-    if mode is not None and metric is None:
-        return "_metric", str(mode)
-    return metric, None if mode is None else str(mode)
+    known = as_mode(mode)
+    return ("_metric" if metric is None and known is not None else metric), known
+
+
+def as_mode(mode: object) -> Mode | None:
+    """The mode, if it is one. ValueError otherwise."""
+    if mode is None:
+        return None
+    if mode in MODES:
+        return "min" if mode == "min" else "max"
+    raise ValueError(f"mode must be 'min' or 'max', got {mode!r}")
 
 
 _SMALLER = ("loss", "err", "cost", "mse", "mae", "rmse", "perplexity", "latency", "time", "regret")
@@ -467,7 +498,14 @@ class Experiment:
         checkpoint_score_attr: str | None = None,
         checkpoint_freq: int = 0,
         checkpoint_at_end: bool | None = None,
+        **unknown: Never,
     ) -> None:
+        for wrong in unknown:
+            from inspect import signature
+
+            from .other_words import unexpected
+
+            raise unexpected("Experiment", wrong, signature(type(self)).parameters)
         check_cluster_only(
             storage_filesystem=storage_filesystem, export_formats=export_formats, sync_config=sync_config
         )
@@ -553,6 +591,20 @@ def one_storage_path(
     if path.startswith("$"):
         raise ValueError(f"storage_path begins with an environment variable that is not set: {path!r}")
     return os.path.abspath(os.path.expanduser(path))
+
+
+class ClusterOnly(TypedDict, total=False):
+    """Arguments of ``run`` that mean something on a cluster only. They are taken, so that programs run unchanged, as
+    long as they ask for nothing."""
+
+    storage_filesystem: object
+    sync_config: SyncConfig | None
+    export_formats: Sequence[str] | None
+    chdir_to_trial_dir: bool | None
+    server_port: int | None
+    trial_executor: object
+    loggers: object
+    _remote: bool | None
 
 
 def check_cluster_only(**arguments: object) -> None:

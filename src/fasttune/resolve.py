@@ -19,9 +19,11 @@ from .config import (
     MODES,
     Experiment,
     FailureConfig,
+    Mode,
     ResumeConfig,
     RunSpec,
     TrainableSpec,
+    as_mode,
     check_durability,
     check_executor,
     check_max_suspended,
@@ -512,18 +514,18 @@ def check_own_limit(search_alg: Searcher | SearchAlgorithm, max_concurrent: int 
 
 def steering_metric(
     metric: str | None, mode: str | None, scheduler: object, searcher: object
-) -> tuple[str | None, str | None]:
+) -> tuple[str | None, Mode | None]:
     """The metric that the run is steered by: its own, else the scheduler's, else the searcher's. ValueError if nobody says
     which way it is better."""
     if metric is not None and mode is not None:
-        return metric, mode
+        return metric, as_mode(mode)
     found = [
         (getattr(one, "metric", None), getattr(one, "mode", None) or getattr(one, "_mode", None))
         for one in (scheduler, searcher)
     ]
     for own, how in found:
         if how in MODES and (isinstance(own, str) or metric is not None):
-            return (own if metric is None else metric), str(how)
+            return (own if metric is None else metric), as_mode(how)
     lone = metric if metric is not None else next((own for own, _ in found if isinstance(own, str)), None)
     if lone is not None:
         raise no_mode(lone)

@@ -7,21 +7,22 @@ makes one RunSpec of them, ``loop.execute`` carries it out, and the door gives t
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Never, TypeVar
+from typing import TYPE_CHECKING, Any, Never, TypeVar, Unpack
 
 from .config import (
     CheckpointConfig,
+    ClusterOnly,
     Experiment,
     FailureConfig,
+    Mode,
     ResumeConfig,
     ResumeType,
     RunConfig,
     RunSpec,
-    SyncConfig,
     TuneConfig,
     check_cluster_only,
     check_config,
@@ -29,6 +30,7 @@ from .config import (
     check_max_concurrent,
     check_metric_mode,
     one_storage_path,
+    settings_places,
 )
 from .error import TrialFailedError, TuneError
 from .folder import TUNER_FILE, UNFINISHED
@@ -92,7 +94,7 @@ def run(
     *,
     name: str | None = None,
     metric: str | None = None,
-    mode: str | None = None,
+    mode: Mode | None = None,
     stop: Any = None,
     time_budget_s: float | timedelta | None = None,
     config: Mapping[str, Any] | None = None,
@@ -100,7 +102,6 @@ def run(
     num_samples: int = 1,
     storage_path: Path | None = None,
     local_dir: Path | None = None,
-    storage_filesystem: object = None,
     search_alg: Searcher | SearchAlgorithm | str | None = None,
     scheduler: TrialScheduler | str | None = None,
     on_duplicate: str = "allow",
@@ -114,8 +115,6 @@ def run(
     log_to_file: bool | str | Sequence[str] = False,
     trial_name_creator: Callable[[Trial], str] | None = None,
     trial_dirname_creator: Callable[[Trial], str] | None = None,
-    sync_config: SyncConfig | None = None,
-    export_formats: Sequence[str] | None = None,
     max_failures: int = 0,
     fail_fast: Any = False,
     restore: Path | None = None,
@@ -131,53 +130,74 @@ def run(
     executor: str | None = None,
     gpus: list[int | str] | None = None,
     seed: int | None = None,
-    chdir_to_trial_dir: bool | None = None,
-    server_port: int | None = None,
-    trial_executor: object = None,
-    loggers: object = None,
-    _remote: bool | None = None,
-    **unknown: Never,
+    **cluster_only: Unpack[ClusterOnly],
 ) -> ExperimentAnalysis:
     """Runs trials of ``run_or_experiment`` and returns their analysis.
 
-    Args:
+    What runs:
         run_or_experiment: a function ``f(config)``, a Trainable class, a registered name, an Experiment, or
             a list of those. Several share one searcher and one scheduler; the limits of the first one hold
             for all.
-        name: the experiment's folder below ``storage_path``. Default: the trainable's name and the date.
-        metric, mode: what "best" means, for the searcher, the scheduler and what is printed.
-        stop: ``{"metric": value}``, a function ``(trial_id, result) -> bool``, a Stopper or a list of those.
         config: the search space, a dict of values and domains.
-        num_samples: how often to sample the space; -1: until something else stops the run.
+        num_samples: how often to sample the space (a grid is run as often); -1: until something else stops the run.
+        search_alg: what suggests configs: a Searcher, or its name ("tpe", "gp", "auto", ...). None: random and grid search.
         on_duplicate: what happens when a config comes twice. "allow": it is run again. "skip": another one is taken, and the
             search ends when a finite space is used up. "reuse": a config that another trial has been trained with gets
             that trial's result without being run.
-        storage_path: where experiments are stored; default ``$FASTTUNE_RESULTS_DIR`` or
-            ``~/fasttune_results``. ``local_dir`` is its old name.
-        resume: "AUTO" goes on with the experiment of that name if there is one; True insists on one.
-        raise_on_failed_trial: a failed trial makes ``run`` raise TuneError, after all others have ended.
+        seed: the same seed gives the same configs for any number of workers.
+
+    What is better, and what ends:
+        metric, mode: the reported value by which trials are compared, and whether "min" or "max" is better. One without the
+            other is an error, unless the scheduler or the searcher was made with its own.
+        scheduler: what stops, pauses and changes trials: a TrialScheduler, or its name ("asha", "hyperband", ...). None: nobody.
+        stop: ``{"metric": value}``, a function ``(trial_id, result) -> bool``, a Stopper or a list of those.
+        time_budget_s: seconds (or a timedelta) after which the run ends, and trials with it.
+
+    Where trials run:
+        resources_per_trial: ``{"cpu": 2, "gpu": 0.5}``, a PlacementGroupFactory, or a function of the config.
+        gpus: which GPUs may be used, by index or UUID; default: all that this process may see.
+        max_concurrent_trials: at most so many at once; None: as many as fit.
+        executor: "process" (trials run in worker processes) or "inline" (all of them in this process).
+        reuse_actors: objects of a Trainable class are kept for other trials, if their ``reset_config`` says yes.
         max_suspended: how many paused trials stay in memory where they are (default 1000). Beyond it, those that
             have a checkpoint of where they are, or can save one (classes), are put away and go on from it later; a
             function without one always stays.
-        trust: go on with an experiment whose files belong to another user. Going on unpickles what trials saved as dicts.
+
+    What is stored:
+        name: the experiment's folder below ``storage_path``. Default: the trainable's name and the date.
+        storage_path: where experiments are stored; default ``$FASTTUNE_RESULTS_DIR`` or
+            ``~/fasttune_results``. ``local_dir`` is its old name.
+        trial_name_creator, trial_dirname_creator: functions of a Trial that name it, and its folder.
+        log_to_file: what trials print goes to files in their folders, too: True, a name, or two names.
         durability: "process": a report that returned survives the death of every process. "full": it survives a power cut
             too; each one waits until the disk has it (a millisecond or so, many at a time).
-        executor: "process" (trials run in worker processes) or "inline" (all of them in this process).
-        gpus: which GPUs may be used, by index or UUID; default: all that this process may see.
-        seed: the same seed gives the same configs for any number of workers.
+
+    Checkpoints:
+        checkpoint_config: a CheckpointConfig. ``keep_checkpoints_num``, ``checkpoint_score_attr`` ("min-loss" for a loss),
+            ``checkpoint_freq`` and ``checkpoint_at_end`` say the same in the old way; the last two are for classes.
+        restore: a checkpoint's folder from which every trial starts.
+
+    Failures, and going on:
+        max_failures: how often one trial is tried again, from its last checkpoint; -1: without limit.
+        fail_fast: True ends the run at the first failure; "raise" also raises the trial's own exception.
+        raise_on_failed_trial: a failed trial makes ``run`` raise TuneError, after all others have ended.
+        resume: "AUTO" goes on with the experiment of that name if there is one; True insists on one. ``resume_config``, a
+            ResumeConfig, says it for each kind of trial.
+        trust: go on with an experiment whose files belong to another user. Going on unpickles what trials saved as dicts.
+
+    What is seen:
+        verbose: 0 (nothing), 1 (status), 2 (and a line for each result) or 3 (and every result in full).
+        progress_reporter: a ProgressReporter; None: one that suits the terminal or notebook.
+        callbacks: a list of Callbacks, told of everything that happens.
+
+    Options that mean something on a cluster only (ClusterOnly) are taken as long as they ask for nothing.
 
     Raises:
         ValueError, TypeError: something asked for cannot be, said before any trial starts.
-        TuneError: a trial failed and ``raise_on_failed_trial`` is true.
+        TuneError: a trial failed and ``raise_on_failed_trial`` is true; or no trial has reported the metric.
     """
-    check_keywords("run", unknown)
-    check_cluster_only(
-        server_port=server_port,
-        trial_executor=trial_executor,
-        loggers=loggers,
-        chdir_to_trial_dir=chdir_to_trial_dir,
-        _remote=_remote,
-    )
+    check_keywords(run, cluster_only.keys() - ClusterOnly.__annotations__.keys())
+    check_cluster_only(**cluster_only)
     FailureConfig(max_failures, fail_fast)  # both together, before either is taken apart
     for_one_experiment = {
         "stop": stop,
@@ -185,8 +205,6 @@ def run(
         "config": config,
         "resources_per_trial": resources_per_trial,
         "num_samples": num_samples,
-        "storage_filesystem": storage_filesystem,
-        "sync_config": sync_config,
         "checkpoint_config": checkpoint_config,
         "keep_checkpoints_num": keep_checkpoints_num,
         "checkpoint_score_attr": checkpoint_score_attr,
@@ -195,7 +213,6 @@ def run(
         "trial_name_creator": trial_name_creator,
         "trial_dirname_creator": trial_dirname_creator,
         "log_to_file": log_to_file,
-        "export_formats": export_formats,
         "max_failures": max_failures,
         "restore": restore,
     }
@@ -248,7 +265,7 @@ def run_experiments(
     All of them run at the same time, or with ``concurrent=False`` one after another. ``durability`` and ``trust`` are
     those of :func:`run`.
     """
-    check_keywords("run_experiments", unknown)
+    check_keywords(run_experiments, unknown)
     groups = [named_experiments(experiments)]
     if not concurrent:
         groups = [[one] for one in groups[0]]
@@ -287,7 +304,12 @@ class Tuner:
         param_space: Mapping[str, Any] | None = None,
         tune_config: TuneConfig | None = None,
         run_config: RunConfig | None = None,
+        **unknown: Never,
     ) -> None:
+        for wrong in unknown:
+            from .other_words import unexpected
+
+            raise unexpected("Tuner", wrong, ("trainable", "param_space", "tune_config", "run_config"), settings_places())
         if trainable is None:
             raise TuneError(
                 "a Tuner needs something to run: a function, a Trainable class or a registered name"
@@ -584,18 +606,16 @@ def _read_tuner_file(folder: str, trust: bool) -> dict[str, Any]:
     return dict(kept)
 
 
-def check_keywords(function: str, unknown: Mapping[str, object]) -> None:
+def check_keywords(function: Callable[..., Any], unknown: Collection[str]) -> None:
     """Refuses keyword arguments that do not exist, and names the one that was probably meant."""
-    if not unknown:
-        return
-    import difflib
-    import inspect
+    for wrong in unknown:
+        import inspect
 
-    wrong = next(iter(unknown))
-    known = [name for name in inspect.signature(globals()[function]).parameters if name != "unknown"]
-    close = difflib.get_close_matches(wrong, known, n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
-    raise TypeError(f"{function}() got an unexpected keyword argument {wrong!r}.{hint}")
+        from .other_words import unexpected
+
+        known = [name for name in inspect.signature(function).parameters if name not in ("unknown", "cluster_only")]
+        elsewhere = {"Tuner({})": ("param_space", "tune_config", "run_config")} if wrong != "param_space" else {}
+        raise unexpected(function.__name__, wrong, known, elsewhere)
 
 
 def _instance(value: _T | None, kind: type[_T], name: str) -> _T:

@@ -13,8 +13,13 @@ import fasttune as tune
 from fasttune.config import CheckpointConfig
 from fasttune.error import MissingMetricError, TuneError
 from fasttune.retention import Retention
-from fasttune.schedulers import ASHAScheduler, MedianStoppingRule, PopulationBasedTraining, ResourceChangingScheduler
-from fasttune.schedulers import create_scheduler
+from fasttune.schedulers import (
+    ASHAScheduler,
+    MedianStoppingRule,
+    PopulationBasedTraining,
+    ResourceChangingScheduler,
+    create_scheduler,
+)
 from fasttune.search import create_searcher
 from fasttune.tuner import IncompleteTrialsError
 
@@ -62,7 +67,7 @@ def test_a_loss_was_maximised_because_nobody_had_said_which_way_is_better(run: A
 
 def test_a_name_that_says_nothing_gets_no_guess(run: Any) -> None:
     """A user read a proposal for a metric of which nobody else can know which way is better."""
-    with pytest.raises(ValueError, match="or mode='max' if larger ones are$"):
+    with pytest.raises(ValueError, match=r"or mode='max' if larger ones are$"):
         run(reports_loss, metric="q17")
 
 
@@ -304,3 +309,68 @@ def test_num_samples_multiplied_a_grid_and_nobody_said_so(run: Any, capsys: Any)
     run(lambda config: config["a"], config=config, verbose=1, executor="inline")
     run(lambda config: config["a"], config=config, num_samples=10, verbose=0, executor="inline")
     assert "runs each" not in capsys.readouterr().out
+
+
+# ---- words of other tuners
+
+
+@pytest.mark.parametrize(
+    ("call", "hint"),
+    [
+        (lambda f: tune.run(f, n_trials=3), "'n_trials'. Here it is called 'num_samples'"),
+        (lambda f: tune.run(f, direction="minimize"), "'direction'. Here it is called 'mode'"),
+        (lambda f: tune.run(f, n_jobs=3), "'n_jobs'. Here it is called 'max_concurrent_trials'"),
+        (lambda f: tune.run(f, param_space={}), "'param_space'. Here it is called 'config'"),
+        (lambda f: tune.run(f, cpus=2), r"'cpus'. Here it is called 'resources_per_trial': .*{'cpu': 2"),
+        (lambda f: tune.run(f, num_sample=3), "Did you mean 'num_samples'"),
+        (lambda f: tune.run(f, tune_config=None), r"It belongs to Tuner\(tune_config=...\)"),
+        (lambda f: tune.Tuner(f, config={}), "Here it is called 'param_space'"),
+        (lambda f: tune.Tuner(f, metric="x"), r"It belongs to tune_config=TuneConfig\(metric=...\)"),
+        (lambda f: tune.Tuner(f, n_trials=3), r"It belongs to tune_config=TuneConfig\(num_samples=...\)"),
+        (lambda f: tune.TuneConfig(n_trials=3), "Here it is called 'num_samples'"),
+        (lambda f: tune.TuneConfig(name="x"), r"It belongs to run_config=RunConfig\(name=...\)"),
+        (lambda f: tune.RunConfig(mode="min"), r"It belongs to tune_config=TuneConfig\(mode=...\)"),
+        (lambda f: tune.RunConfig(num_to_keep=1), r"checkpoint_config=CheckpointConfig\(num_to_keep=...\), in RunConfig"),
+        (lambda f: tune.CheckpointConfig(num_keep=1), "Did you mean 'num_to_keep'"),
+        (lambda f: tune.Experiment("a", f, n_trials=3), "Here it is called 'num_samples'"),
+        (lambda f: tune.run_experiments({"a": {"run": f, "n_trials": 3}}), "Here it is called 'num_samples'"),
+        (lambda f: tune.run_experiments({"a": {"run": f}}, verbosity=3), "Here it is called 'verbose'"),
+    ],
+)
+def test_an_argument_of_another_tuner_is_answered_with_its_name_here(call: Any, hint: str) -> None:
+    """A user came from another tuner, and was told that its words do not exist, and nothing more."""
+    with pytest.raises(TypeError, match=hint):
+        call(returns_a_number)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("ASHAScheduler", "from fasttune.schedulers import ASHAScheduler$"),
+        ("OptunaSearch", "from fasttune.search.optuna import OptunaSearch$"),
+        ("TPESearch", "from fasttune.search import TPESearch$"),
+        ("TrialPlateauStopper", "from fasttune.stopper import TrialPlateauStopper$"),
+        ("CSVLoggerCallback", "from fasttune.logger import CSVLoggerCallback$"),
+        ("create_study", "here it is tune.run"),
+        ("loguniforn", "Did you mean 'loguniform'"),
+        ("zzz", "has no attribute 'zzz'$"),
+        ("_zzz", "has no attribute '_zzz'$"),
+    ],
+)
+def test_a_name_that_is_elsewhere_is_answered_with_where(name: str, hint: str) -> None:
+    """A user wrote tune.ASHAScheduler, and had to search for where it is."""
+    with pytest.raises(AttributeError, match=hint):
+        getattr(tune, name)
+
+
+def test_the_docstring_tells_every_option_and_nothing_else_is_in_the_signature() -> None:
+    """A user looked for an option with help(tune.run), and found half of them."""
+    import inspect
+
+    from fasttune.config import ClusterOnly
+
+    told = inspect.getdoc(tune.run) or ""
+    names = [name for name in inspect.signature(tune.run).parameters if name != "cluster_only"]
+    assert [name for name in names if name not in told] == []
+    assert not set(names) & set(ClusterOnly.__annotations__)
+    assert "ClusterOnly" in told

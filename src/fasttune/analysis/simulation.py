@@ -14,7 +14,7 @@ from fasttune.space import seed_from
 if TYPE_CHECKING:
     import pandas as pd
 
-    from fasttune.config import Experiment
+    from fasttune.config import Experiment, Mode
     from fasttune.schedulers import TrialScheduler
     from fasttune.search.base import SearchAlgorithm, Searcher
     from fasttune.virtual import VirtualLoop
@@ -72,7 +72,7 @@ def simulate(
     steps: int | None = None,
     num_samples: int | None = None,
     metric: str | None = None,
-    mode: str | None = None,
+    mode: Mode | None = None,
     scheduler: TrialScheduler | str | None = None,
     search_alg: Searcher | SearchAlgorithm | str | None = None,
     stop: Any = None,

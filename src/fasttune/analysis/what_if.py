@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fasttune.analysis.simulation import Simulation, simulate
+from fasttune.config import as_mode
 
 if TYPE_CHECKING:
     from fasttune.analysis.curves import Cost
@@ -60,7 +61,7 @@ def what_if(
     made = simulate(
         analysis,
         metric=None if own else metric,
-        mode=None if own else mode,
+        mode=None if own else as_mode(mode),
         scheduler=scheduler,
         workers=was.workers if workers is None else workers,
         stop=recorded_stop(analysis) if stop is None else stop,

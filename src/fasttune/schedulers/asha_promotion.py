@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from fasttune import _core
 from fasttune.argument import checked_number
 from fasttune.schedulers.base import TrialScheduler
 from fasttune.trial import Trial
+
+if TYPE_CHECKING:
+    from fasttune.config import Mode
 
 
 class ASHAPromotionScheduler(TrialScheduler):
@@ -47,7 +50,7 @@ class ASHAPromotionScheduler(TrialScheduler):
         self,
         time_attr: str = "training_iteration",
         metric: str | None = None,
-        mode: str | None = None,
+        mode: Mode | None = None,
         max_t: float = 100,
         grace_period: float = 1,
         reduction_factor: float = 4,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fasttune import _core
 from fasttune.argument import checked_count, checked_number
@@ -16,6 +16,9 @@ from fasttune.result import AUTO_KEYS, number
 from fasttune.rule import CompiledRule
 from fasttune.schedulers.base import TrialScheduler
 from fasttune.trial import Trial
+
+if TYPE_CHECKING:
+    from fasttune.config import Mode
 
 _TEXTS = frozenset(("trial_id", "date", "hostname", "node_ip", "config"))  # keys that are filled in and are no numbers
 _COMPILED_CLOCKS = ("training_iteration", "time_total_s")
@@ -64,7 +67,7 @@ class AsyncHyperBandScheduler(TrialScheduler):
         self,
         time_attr: str = "training_iteration",
         metric: str | None = None,
-        mode: str | None = None,
+        mode: Mode | None = None,
         max_t: float = 100,
         grace_period: float = 1,
         reduction_factor: float = 4,

@@ -13,10 +13,13 @@ that exception.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from fasttune.rule import NO_RULE, CompiledRule
 from fasttune.trial import Trial
+
+if TYPE_CHECKING:
+    from fasttune.config import Mode
 
 
 class Save(NamedTuple):
@@ -70,11 +73,11 @@ class TrialScheduler:
         made._made_with = args, keywords  # what a later session that goes on with the run compares
         return made
 
-    def __init__(self, *, metric: str | None = None, mode: str | None = None) -> None:
+    def __init__(self, *, metric: str | None = None, mode: Mode | None = None) -> None:
         if mode is not None and mode not in ("min", "max"):
             raise ValueError(f"mode must be 'min' or 'max', got {mode!r}")
         self._metric = metric if metric is not None or mode is None else "_metric"
-        self._mode = mode
+        self._mode: str | None = mode
 
     @property
     def metric(self) -> str | None:

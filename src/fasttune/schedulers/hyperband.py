@@ -6,11 +6,14 @@ Journal of Machine Learning Research 18(185), 2018, section 3 and Algorithm 1.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fasttune.argument import checked_number
 from fasttune.schedulers.brackets import FORMS, Stage
 from fasttune.schedulers.synchronous import SynchronousScheduler
+
+if TYPE_CHECKING:
+    from fasttune.config import Mode
 
 
 class HyperBandScheduler(SynchronousScheduler):
@@ -45,7 +48,7 @@ class HyperBandScheduler(SynchronousScheduler):
         self,
         time_attr: str = "training_iteration",
         metric: str | None = None,
-        mode: str | None = None,
+        mode: Mode | None = None,
         max_t: float = 81,
         reduction_factor: float = 3,
         stop_last_trials: bool = True,

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from fasttune import _core
 from fasttune.argument import checked_count, checked_number
 from fasttune.schedulers.base import TrialScheduler
 from fasttune.trial import Trial
+
+if TYPE_CHECKING:
+    from fasttune.config import Mode
 
 
 class MedianStoppingRule(TrialScheduler):
@@ -46,7 +49,7 @@ class MedianStoppingRule(TrialScheduler):
         self,
         time_attr: str = "time_total_s",
         metric: str | None = None,
-        mode: str | None = None,
+        mode: Mode | None = None,
         grace_period: float = 60.0,
         min_samples_required: int = 3,
         min_time_slice: float = 0,

@@ -10,12 +10,15 @@ import importlib.util
 import math
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fasttune.error import TuneError
 from fasttune.schedulers.pbt import PopulationBasedTraining
 from fasttune.space import Float, fresh
 from fasttune.trial import Trial
+
+if TYPE_CHECKING:
+    from fasttune.config import Mode
 
 Place = tuple[str, ...]
 
@@ -46,7 +49,7 @@ class PB2(PopulationBasedTraining):
         self,
         time_attr: str = "time_total_s",
         metric: str | None = None,
-        mode: str | None = None,
+        mode: Mode | None = None,
         perturbation_interval: float = 60.0,
         hyperparam_bounds: Mapping[str, Any] | None = None,
         quantile_fraction: float = 0.25,

@@ -13,7 +13,7 @@ import random
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fasttune import _core
 from fasttune.argument import checked_count, checked_number, shown
@@ -22,6 +22,9 @@ from fasttune.folder import PBT_GLOBAL, PBT_POLICY
 from fasttune.schedulers.base import Change, Order, Save, TrialScheduler
 from fasttune.schedulers.explore import Explorer, completed, original_tag, perturbed_tag
 from fasttune.trial import Trial
+
+if TYPE_CHECKING:
+    from fasttune.config import Mode
 
 WAITING = ("PENDING", "PAUSED")
 FARTHEST = 2.0**53  # perturbation intervals; times may be infinite
@@ -71,7 +74,7 @@ class PopulationBasedTraining(TrialScheduler):
         self,
         time_attr: str = "time_total_s",
         metric: str | None = None,
-        mode: str | None = None,
+        mode: Mode | None = None,
         perturbation_interval: float = 60.0,
         burn_in_period: float = 0.0,
         hyperparam_mutations: Mapping[str, Any] | None = None,

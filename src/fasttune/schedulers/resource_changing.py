@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fasttune.argument import checked_count, checked_number, shown
 from fasttune.machine import detect
 from fasttune.resources import PlacementGroupFactory, resolve_resources
 from fasttune.schedulers.base import Change, FIFOScheduler, Order, Save, TrialScheduler
 from fasttune.trial import Trial
+
+if TYPE_CHECKING:
+    from fasttune.config import Mode
 
 EPSILON = 1e-9
 
@@ -131,7 +134,7 @@ class DistributeResourcesToTopJob(DistributeResources):
         increase_by_times: int = -1,
         reserve_resources: Mapping[str, float] | None = None,
         metric: str | None = None,
-        mode: str | None = None,
+        mode: Mode | None = None,
     ) -> None:
         super().__init__(add_bundles, increase_by, increase_by_times, reserve_resources)
         if mode not in (None, "min", "max"):

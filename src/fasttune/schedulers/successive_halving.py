@@ -6,9 +6,14 @@ Jamieson, Talwalkar: Non-stochastic Best Arm Identification and Hyperparameter O
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from fasttune.argument import checked_count, checked_number
 from fasttune.schedulers.brackets import Stage, budget_of, halving_stages
 from fasttune.schedulers.synchronous import SynchronousScheduler
+
+if TYPE_CHECKING:
+    from fasttune.config import Mode
 
 
 class SuccessiveHalvingScheduler(SynchronousScheduler):
@@ -30,7 +35,7 @@ class SuccessiveHalvingScheduler(SynchronousScheduler):
         self,
         n: int,
         metric: str | None = None,
-        mode: str | None = None,
+        mode: Mode | None = None,
         *,
         min_t: float = 1,
         max_t: float = 81,

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, SupportsFloat
+from typing import TYPE_CHECKING, Any, SupportsFloat
 
 from fasttune import _core
 from fasttune.error import MissingMetricError
 from fasttune.schedulers.base import End, Order, TrialScheduler
 from fasttune.schedulers.brackets import Stage
 from fasttune.trial import Trial
+
+if TYPE_CHECKING:
+    from fasttune.config import Mode
 
 DECISIONS = {_core.CONTINUE: "CONTINUE", _core.STOP: "STOP", _core.PAUSE: "PAUSE"}
 CAN_RUN = ("PENDING", "PAUSED")
@@ -35,7 +38,7 @@ class SynchronousScheduler(TrialScheduler):
         plan: list[list[Stage]],
         time_attr: str,
         metric: str | None,
-        mode: str | None,
+        mode: Mode | None,
         stop_last_trials: bool,
     ) -> None:
         super().__init__(metric=metric, mode=mode)

@@ -61,6 +61,8 @@ _NAMES = {
     "tpe": "TPESearch",
     "variant_generator": "BasicVariantGenerator",
 }
+# The adapters, each in the module of its library's name: loading one asks for the library.
+ADAPTERS = {kind: module for module, _, kind in (name.partition(":") for name in _NAMES.values()) if kind}
 # Names that Ray Tune knows, whose libraries have no adapter here.
 _WITHOUT_ADAPTER = frozenset(
     [
@@ -148,7 +150,8 @@ def _from_entry_point(name: str) -> Any:
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        hint = f": from {__name__}.{ADAPTERS[name]} import {name}" if name in ADAPTERS else ""
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
     import importlib
 
     value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
