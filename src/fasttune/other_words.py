@@ -85,8 +85,8 @@ def no_such_name(module: str, name: str, rooms: Iterable[ModuleType], known: Col
     for room in rooms:
         if name in getattr(room, "__all__", ()) or getattr(vars(room).get(name), "__module__", "") == room.__name__:
             return AttributeError(f"{text}: from {room.__name__} import {name}")
-        if name in getattr(room, "ADAPTERS", {}):
-            return AttributeError(f"{text}: from {room.__name__}.{room.ADAPTERS[name]} import {name}")
+        if name in getattr(room, "_ADAPTERS", {}):
+            return AttributeError(f"{text}: from {room.__name__}.{room._ADAPTERS[name]} import {name}")
     if name in NAMES:
         return AttributeError(f"{text}; here it is {NAMES[name]}")
     close = get_close_matches(name, known, n=1)

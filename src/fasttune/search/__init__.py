@@ -62,7 +62,7 @@ _NAMES = {
     "variant_generator": "BasicVariantGenerator",
 }
 # The adapters, each in the module of its library's name: loading one asks for the library.
-ADAPTERS = {kind: module for module, _, kind in (name.partition(":") for name in _NAMES.values()) if kind}
+_ADAPTERS = {kind: module for module, _, kind in (name.partition(":") for name in _NAMES.values()) if kind}
 # Names that Ray Tune knows, whose libraries have no adapter here.
 _WITHOUT_ADAPTER = frozenset(
     [
@@ -150,7 +150,7 @@ def _from_entry_point(name: str) -> Any:
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
-        hint = f": from {__name__}.{ADAPTERS[name]} import {name}" if name in ADAPTERS else ""
+        hint = f": from {__name__}.{_ADAPTERS[name]} import {name}" if name in _ADAPTERS else ""
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
     import importlib
 
