@@ -41,7 +41,10 @@ def wanted_by(spec: RunSpec) -> list[Wanted]:
     """The names that a run was asked to go by, besides its metric."""
     found = [Wanted(name, f"stop={{{name!r}: {value:g}}}", "ends no trial") for name, value in spec.stop.thresholds.items()]
     scheduler = type(spec.scheduler).__name__
-    found += [Wanted(name, f"{scheduler}(time_attr={name!r})", "decides nothing") for name in spec.scheduler.reads()]
+    found += [Wanted(name, f"{scheduler}({how}={name!r})", "decides nothing") for name, how in spec.scheduler.reads().items()]
+    several = getattr(spec.searcher, "metric", None)
+    if isinstance(several, list | tuple):
+        found += [Wanted(name, f"{type(spec.searcher).__name__}(metric={several})", "learns nothing") for name in several]
     score = spec.checkpoint.checkpoint_score_attribute
     if score is not None and spec.checkpoint.num_to_keep is not None:
         found.append(Wanted(score, f"checkpoint_score_attribute={score!r}", "ranks no checkpoint, and all of them are kept"))

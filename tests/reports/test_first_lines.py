@@ -15,6 +15,7 @@ from fasttune.error import MissingMetricError, TuneError
 from fasttune.retention import Retention
 from fasttune.schedulers import (
     ASHAScheduler,
+    DistributeResourcesToTopJob,
     MedianStoppingRule,
     PopulationBasedTraining,
     ResourceChangingScheduler,
@@ -215,6 +216,14 @@ def test_a_metric_that_one_trial_has_is_no_misspelt_one(run: Any) -> None:
         (
             {"scheduler": MedianStoppingRule(time_attr="epoch"), "metric": "loss", "mode": "min"},
             r"MedianStoppingRule\(time_attr='epoch'\) decides nothing",
+        ),
+        (
+            {"scheduler": ResourceChangingScheduler(None, DistributeResourcesToTopJob(metric="los", mode="min"))},
+            r"ResourceChangingScheduler\(metric='los'\) decides nothing",
+        ),
+        (
+            {"search_alg": create_searcher("evolution", metric=["loss", "size"], mode=["min", "min"])},
+            r"EvolutionSearch\(metric=\['loss', 'size'\]\) learns nothing: .* reported 'size'",
         ),
         (
             {"keep_checkpoints_num": 1, "checkpoint_score_attr": "los"},

@@ -7,7 +7,7 @@ Tuning, MLSys 2020, section 3.2 and Algorithm 2.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from fasttune import _core
@@ -79,8 +79,8 @@ class ASHAPromotionScheduler(TrialScheduler):
         """Times of the rungs, lowest first."""
         return self._make(True).rung_milestones
 
-    def reads(self) -> Sequence[str]:
-        return (self._time_attr,)
+    def reads(self) -> Mapping[str, str]:
+        return {self._time_attr: "time_attr"}
 
     def on_trial_add(self, state: Any, trial: Trial) -> None:
         self.check_metric()

@@ -7,7 +7,7 @@ Tuning, MLSys 2020, section 3. A trial is judged when it reaches a rung, against
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from fasttune import _core
@@ -112,8 +112,8 @@ class AsyncHyperBandScheduler(TrialScheduler):
         _refuse_text(metric, "metric")
         return super().set_search_properties(metric, mode, **spec)
 
-    def reads(self) -> Sequence[str]:
-        return (self._time_attr,)
+    def reads(self) -> Mapping[str, str]:
+        return {self._time_attr: "time_attr"}
 
     def core_rule(self) -> CompiledRule | None:
         clock_is_compiled = self._time_attr in _COMPILED_CLOCKS or not _filled_in(self._time_attr)

@@ -108,10 +108,10 @@ class TrialScheduler:
                 "give them to the scheduler or to the run, e.g. tune.run(..., metric='loss', mode='min')"
             )
 
-    def reads(self) -> Sequence[str]:
-        """Names of metrics that it decides by, besides ``metric``. One that reports never bring is said once, when the
-        first trials have ended without it."""
-        return ()
+    def reads(self) -> Mapping[str, str]:
+        """Names of metrics that it decides by, besides ``metric``, and the argument that each was given as. One that
+        reports never bring is said once, when the first trials have ended without it."""
+        return {}
 
     def complete_space(self, space: Mapping[str, Any]) -> Mapping[str, Any]:
         """The search space with what the scheduler needs in it. Asked once per experiment, before anything is

@@ -7,7 +7,7 @@ section 3.2.1. A trial stops when the best it has reached is worse than what hal
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from fasttune import _core
@@ -78,8 +78,8 @@ class MedianStoppingRule(TrialScheduler):
             self._asked = _core.MedianRule(self._grace_period, self._min_samples, maximise, self._patience, last)
         return self._asked
 
-    def reads(self) -> Sequence[str]:
-        return (self._time_attr,)
+    def reads(self) -> Mapping[str, str]:
+        return {self._time_attr: "time_attr"}
 
     def on_trial_add(self, state: Any, trial: Trial) -> None:
         self.check_metric()

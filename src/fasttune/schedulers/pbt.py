@@ -135,8 +135,8 @@ class PopulationBasedTraining(TrialScheduler):
 
     # -- trials come and go -------------------------------------------------------------------------------------------
 
-    def reads(self) -> Sequence[str]:
-        return (self._time_attr,)
+    def reads(self) -> Mapping[str, str]:
+        return {self._time_attr: "time_attr"}
 
     def on_trial_add(self, state: Any, trial: Trial) -> None:
         self.check_metric()

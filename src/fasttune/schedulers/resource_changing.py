@@ -241,8 +241,9 @@ class ResourceChangingScheduler(TrialScheduler):
     def check_metric(self) -> None:
         self._base.check_metric()
 
-    def reads(self) -> Sequence[str]:
-        return self._base.reads()
+    def reads(self) -> Mapping[str, str]:
+        own = getattr(self._allocate, "metric", None)
+        return {**self._base.reads(), **({own: "metric"} if isinstance(own, str) else {})}
 
     @property
     def base_trial_resources(self) -> PlacementGroupFactory | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
 from fasttune import _core
@@ -58,8 +58,8 @@ class SynchronousScheduler(TrialScheduler):
 
     # -- what happens -------------------------------------------------------------------------------------------------
 
-    def reads(self) -> Sequence[str]:
-        return (self._time_attr,)
+    def reads(self) -> Mapping[str, str]:
+        return {self._time_attr: "time_attr"}
 
     def on_trial_add(self, state: Any, trial: Trial) -> None:
         self.check_metric()
