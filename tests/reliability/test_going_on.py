@@ -480,3 +480,12 @@ def test_what_a_thing_is_does_not_depend_on_the_process_that_says_it() -> None:
     }
     assert len(told) == 1
     assert described(pandas.Series([1, 2])) != described(pandas.Series([1, 3]))
+
+
+@pytest.mark.parametrize("executor", ["inline", "process"])
+def test_a_run_that_has_nothing_left_to_do_leaves_no_rings(tmp_path: Path, executor: str) -> None:
+    """Killed behind its last trial, and gone on with: no worker is started, and no folder stays for one."""
+    for _ in range(2):
+        found = go(tmp_path, executor=executor)
+        assert {trial.status for trial in found.trials} == {"TERMINATED"}
+        assert not (tmp_path / "exp" / "rings").exists()

@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -356,3 +357,17 @@ def test_a_journal_that_lost_its_end_finds_it_in_a_ring_that_was_released(tmp_pa
     assert (source, position) == (3, ring.head)
     assert [record[3] for record in _core.decode(records)] == [1, 2]
     assert left_in(str(tmp_path), copies, {3: ring.head}) == []
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_a_ring_that_holds_nothing_is_not_said_to_be_damaged(tmp_path: Path, taken: bool, recwarn: Any) -> None:
+    """A worker was killed before its first record, or behind the last one that the journal has."""
+    ring = new_ring(tmp_path, 3)
+    if taken:
+        ring.write(_core.KIND_META, 1)
+        while ring.take() is not None:
+            pass
+        ring.release()
+    assert left_in(str(tmp_path), copied_rings(str(tmp_path)), {3: ring.head}) == []
+    assert read_rings(str(tmp_path), {3: ring.head}) == []
+    assert [str(one.message) for one in recwarn] == []

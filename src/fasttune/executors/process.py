@@ -632,6 +632,9 @@ class ProcessExecutor(Executor):
         for slot in self._left_over:
             self._remove(slot)
         self._left_over.clear()
+        if not self._leaves_files:
+            with suppress(OSError):  # it holds something; without a worker there was no ring to go with
+                os.rmdir(os.path.join(self._folder, RINGS))
         self._server.close()
         if self._program_file is not None:
             self._program_file.close()

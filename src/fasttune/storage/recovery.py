@@ -204,7 +204,7 @@ def copied_rings(folder: str) -> list[RingCopy]:
         if data is None:
             continue
         _, head, released = PLACES.unpack_from(data.ljust(PLACES.size, b"\0"))
-        if head == released and len(data) > HEADER:
+        if head == released > 0 and len(data) > HEADER:
             data = data[:HEADER]  # the journal has all of it, unless a power cut took its end: see left_in
         room -= min(max(0, head - released), len(data))
         if room < 0:
