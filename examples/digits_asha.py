@@ -140,9 +140,8 @@ def draw_learning_curves(analysis: tune.ExperimentAnalysis, best_id: str, pictur
 def show_results(
     analysis: tune.ExperimentAnalysis, data: Digits, args: argparse.Namespace, seconds: float
 ) -> None:
-    best = analysis.get_best_trial("accuracy", "max", scope="all")
-    curve = analysis.trial_dataframes[best.trial_id]
-    epochs = int(curve.loc[curve["accuracy"].idxmax(), "training_iteration"])
+    best, top = analysis.best_trial, analysis.best_result
+    epochs = top["training_iteration"]
     spent = sum(trial.last_result.get("training_iteration", 0) for trial in analysis.trials)
     to_the_end = len(analysis.trials) * args.max_t
     picture = Path(analysis.experiment_path) / "learning_curves.png"
@@ -151,7 +150,7 @@ def show_results(
     print(f"\nBest of {len(analysis.trials):,} configurations (trial {best.trial_id}, epoch {epochs}):")
     for key, value in sorted(best.evaluated_params.items()):
         print(f"    {key:<24} {value:.6g}" if isinstance(value, float) else f"    {key:<24} {value}")
-    print(f"    accuracy, validation     {curve['accuracy'].max():.4f}")
+    print(f"    accuracy, validation     {top['accuracy']:.4f}")
     tested = test_accuracy(best.config, data, epochs)
     print(f"    accuracy, test           {tested:.4f}   (data that no trial has seen)")
     print(
@@ -192,6 +191,7 @@ def main() -> None:
         scheduler=ASHAScheduler(max_t=args.max_t, grace_period=1, reduction_factor=3),
         metric="accuracy",
         mode="max",
+        scope="all",  # the winner is trained again for as many epochs as were best, so its best moment counts
         storage_path=args.storage_path,
         resume="AUTO" if args.resume else None,
         seed=args.seed,

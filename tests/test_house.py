@@ -20,11 +20,13 @@ SOURCE = ROOT / "src" / "fasttune"
 
 FLOORS = {
     0: ("_core",),
-    1: ("argument", "error", "extras", "other_words", "folder", "plain_files", "result", "trial", "space", "space_json", "identity",
-        "cgroups", "machine", "metric_values", "resources", "nesting", "rule", "config"),
+    1: ("argument", "error", "extras", "other_words", "folder", "plain_files", "result", "trial", "space",
+        "space_json", "identity", "cgroups", "machine", "metric_values", "resources", "nesting", "rule", "config",
+        "scope"),
     2: ("session", "trainable", "checkpoint", "callback", "hook_times", "stopper", "registry"),
     3: ("schedulers", "search", "executors", "storage", "logger", "reporter"),
-    4: ("going_on", "records", "record_checks", "retention", "wanted_names", "orders", "experiment", "echo", "loop", "virtual"),
+    4: ("going_on", "records", "record_checks", "retention", "wanted_names", "orders", "experiment", "echo", "loop",
+        "virtual", "columns", "best"),
     5: ("resolve", "tuner", "ask_tell", "analysis", "bench", "cli", "testing", "__init__", "__main__"),
 }
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Never, Self, TypedDict
 from .argument import as_count, checked_count, checked_number, shown
 from .error import TuneError
 from .folder import is_ours_in_trial, is_plain
+from .scope import DEFAULT_SCOPE, Scope, check_scope
 
 if TYPE_CHECKING:
     from .callback import Callback
@@ -238,6 +239,11 @@ class TuneConfig(_Settings):
     trial_name_creator: Callable[[Trial], str] | None = None
     trial_dirname_creator: Callable[[Trial], str] | None = None
     chdir_to_trial_dir: bool | None = None
+    scope: Scope | None = None
+
+    def __post_init__(self) -> None:
+        if self.scope is not None:
+            check_scope(self.scope)
 
 
 @dataclass(eq=False, repr=False)
@@ -653,6 +659,7 @@ class RunSpec:
     searcher: Searcher | SearchAlgorithm | None
     scheduler: TrialScheduler
     stop: StopRules
+    scope: Scope = DEFAULT_SCOPE
     on_duplicate: str = "allow"
     time_budget_s: float | None = None
     failure: FailureConfig = field(default_factory=FailureConfig)

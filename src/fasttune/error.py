@@ -2,6 +2,7 @@
 
     TuneError                     what users catch
       MissingMetricError          a report lacks the metric that the run is steered by (also a KeyError)
+      NoBestTrialError            asked for the best trial, and there is none (also a ValueError)
       TrialFailedError            one trial's own failure, carrying its traceback text
         WorkerDiedError           the process of a trial died (signal, exit, out of memory)
       ExperimentLockedError       another live process is writing this experiment
@@ -29,6 +30,10 @@ class MissingMetricError(TuneError, KeyError):
 
     def __str__(self) -> str:  # KeyError would show the repr of the text
         return str(self.args[0]) if self.args else ""
+
+
+class NoBestTrialError(TuneError, ValueError):
+    """There is no best trial; the text says why: no metric or mode is known, or no trial has a usable value of it."""
 
 
 class TrialFailedError(TuneError):

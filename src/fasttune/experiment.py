@@ -176,6 +176,7 @@ class ExperimentState(ExperimentRecords):
             or any(callable(one.resources) for one in spec.trainables)
         )
         self.rereads = False
+        self.scope = spec.scope
         self.space_since = 0  # the record of a session in the journal from which on its space is that of this run
         self._told_whole: list[bool] = []  # per experiment: the journal can say every config of its last space
         self._unheard: set[int] = set()  # trials that begin again after they had ended: the searcher knows what it knows

@@ -40,6 +40,7 @@ def asked_of(spec: RunSpec) -> dict[str, Any]:
     return {
         "metric": spec.metric,
         "mode": spec.mode,
+        "scope": spec.scope,
         "on_duplicate": spec.on_duplicate,
         "scheduler": settings_of(spec.scheduler),
         "searcher": settings_of(_searcher_of(spec)),

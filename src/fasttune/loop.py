@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fasttune import _core
+from fasttune.best import Leader
 from fasttune.callback import CallbackList
 from fasttune.checkpoint import Checkpoint, memory_key, memory_name, remove_unfinished
 from fasttune.echo import Echo
@@ -160,6 +161,7 @@ class TuneLoop:
         first_source = max([0, *sources, *ring_sources(spec.path)]) + 1
         self._echo = Echo(first_source)
         self.state = self._restore(hooks) if sources else self._begin(hooks)
+        self._leader = Leader(self.state, self.spec.scope)
         self._executor = executor = self._make_executor(requests[0], first_source + 1)
         self.state.at(self._now())
         if spec.restore is not None:
@@ -890,11 +892,18 @@ class TuneLoop:
         self.times.call(reporter.report, self.state.trials, done, self._snapshot(done))
 
     def _snapshot(self, done: bool) -> Any:
-        from fasttune.reporter.base import StatusSnapshot
+        from fasttune.reporter.base import Standing, StatusSnapshot
 
         state, table = self.state, self.state.table
         elapsed = time.monotonic() - self._began
-        best = table.best(state.mode == "max") if state.metric is not None else -1
+
+        def leader(metric: str | None, mode: str | None) -> Standing | None:
+            best = self._leader(metric, mode, done)
+            if best is None:
+                return None
+            trial, value, step = best
+            return Standing(state.trial_id(trial), value, state.evaluated_params(trial), step)
+
         return StatusSnapshot(
             time=self._now(),
             elapsed=elapsed,
@@ -903,7 +912,10 @@ class TuneLoop:
             path=state.path,
             counts=table.counts(),
             total=state.total,
-            best=None if best < 0 else (state.trial_id(best), table.value(best), state.evaluated_params(best)),
+            best=leader(state.metric, state.mode),
+            best_by=leader,
+            scope=state.scope,
+            over=done,
             trials_per_s=table.finished / elapsed if elapsed else 0.0,
             reports_per_s=table.reports / elapsed if elapsed else 0.0,
             message=self._gone or state.stopping or ("interrupted" if self.interrupts else ""),

@@ -15,6 +15,7 @@ from fasttune.checkpoint import is_checkpoint_name
 from fasttune.error import JournalError, TuneError
 from fasttune.plain_files import is_folder_name
 from fasttune.result import LATEST
+from fasttune.scope import DEFAULT_SCOPE, SCOPES
 from fasttune.search.variants import Variants
 
 DEEPEST = 100  # lists and dicts within each other in a record's JSON
@@ -152,6 +153,8 @@ def check_asked(asked: Any, what: str) -> None:
     named = isinstance(asked, dict) and isinstance(asked.get("trainables"), list) and asked["trainables"]
     if not named or not all(isinstance(one, dict) and isinstance(one.get("name"), str) for one in asked["trainables"]):
         raise JournalError(f"{what} says asked = {short(asked)}")
+    if asked.get("scope", DEFAULT_SCOPE) not in SCOPES:
+        raise JournalError(f"{what} says scope = {short(asked['scope'])}")
 
 
 def variants_of(spaces: list[Any], path: str) -> list[Variants]:

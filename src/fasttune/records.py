@@ -45,11 +45,13 @@ from fasttune.result import (
     reports_by_trial,
     results_of,
 )
+from fasttune.scope import DEFAULT_SCOPE
 from fasttune.search.plan import tag_name, tag_value
 from fasttune.trial import Trial, TrialFailure, Trials, folder_name
 
 if TYPE_CHECKING:
     from fasttune.resources import PlacementGroupFactory
+    from fasttune.scope import Scope
     from fasttune.search.variants import Variants
     from fasttune.storage.base import Entry, Storage
 
@@ -115,6 +117,7 @@ class ExperimentRecords:
         self.name: str = meta["name"]
         self.metric: str | None = meta["metric"]
         self.mode: str | None = meta["mode"]
+        self.scope: Scope = (meta.get("asked") or {}).get("scope", DEFAULT_SCOPE)  # which reports say who is best
         self.machine: dict[str, float] = meta.get("machine", {})  # what the run has to give out: cpu, gpu, ...
         self.table = _core.TrialTable(self.metric)
         self.variants: list[Any] = []  # the Variants of each experiment; empty when a searcher suggests
@@ -229,6 +232,8 @@ class ExperimentRecords:
         """A later session was asked something else: from here on, perhaps over another space."""
         told = read_session(event[5])
         self.sessions += 1
+        if self.rereads:  # a run that goes on has one of its own
+            self.scope = told["asked"].get("scope", self.scope)
         if told.get("new_space"):
             self.variants = self._variants_of(told["variants"])
             self.space_from = len(self)
@@ -699,7 +704,10 @@ class ExperimentRecords:
             columns = _core.ReportColumns()
             for source, _, data in self._entries():
                 columns.add(data, source)
-            self._blocks = reports, as_blocks(columns)
+            blocks = as_blocks(columns)
+            if sum(memoryview(block.time).nbytes for block in blocks) != 8 * reports:  # what is folded is not all stored yet
+                return blocks
+            self._blocks = reports, blocks
         return self._blocks[1]
 
     def _entries(self) -> Iterator[tuple[int, int, bytes]]:

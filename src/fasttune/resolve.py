@@ -35,12 +35,14 @@ from .error import TuneError
 from .folder import JOURNAL as JOURNAL
 from .folder import LONGEST_NAME, cut
 from .plain_files import check_before_writing
+from .scope import DEFAULT_SCOPE, check_scope
 
 if TYPE_CHECKING:
     from .callback import Callback
     from .reporter.base import ProgressReporter
     from .resources import PlacementGroupFactory
     from .schedulers.base import TrialScheduler
+    from .scope import Scope
     from .search.base import SearchAlgorithm, Searcher
     from .stopper import StopRules
     from .storage.recovery import ExperimentLock
@@ -56,6 +58,7 @@ class Call:
     storage_path: str | None = None
     metric: str | None = None
     mode: str | None = None
+    scope: Scope | None = None
     search_alg: Searcher | SearchAlgorithm | str | None = None
     scheduler: TrialScheduler | str | None = None
     on_duplicate: str = "allow"
@@ -91,6 +94,7 @@ def resolve(experiments: list[Experiment], call: Call) -> RunSpec:
 def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) -> RunSpec:
     first = experiments[0]
     metric, mode = check_metric_mode(call.metric, call.mode)
+    scope = None if call.scope is None else check_scope(call.scope)
     failure = FailureConfig(first.max_failures, call.fail_fast)
     executor = check_executor(call.executor)
     durability = check_durability(call.durability)
@@ -135,6 +139,7 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
         searcher=searcher,
         scheduler=scheduler,
         stop=stop,
+        scope=scope or scope_before(metas),
         on_duplicate=call.on_duplicate,
         time_budget_s=first.time_budget_s,
         failure=failure,
@@ -363,6 +368,14 @@ def chosen_before(metas: list[dict[str, Any]]) -> str | None:
     while isinstance(found, dict) and found["kind"] not in KINDS:
         found = found["settings"].get("searcher")
     return KINDS.get(found["kind"] if isinstance(found, dict) else found)
+
+
+def scope_before(metas: list[dict[str, Any]]) -> Scope:
+    """What says who is best: in an experiment that is gone on with what it was asked, else the usual."""
+    from .going_on import latest
+
+    found: Scope = latest(metas).get("scope", DEFAULT_SCOPE) if metas else DEFAULT_SCOPE
+    return found
 
 
 def chosen_searcher(experiment: Experiment, metric: str | None, scheduler: TrialScheduler, verbose: int) -> str:

@@ -28,10 +28,12 @@ from fasttune.result import (
     reports_by_trial,
     results_of,
 )
+from fasttune.scope import DEFAULT_SCOPE
 
 if TYPE_CHECKING:
     from fasttune.checkpoint import Checkpoint
     from fasttune.resources import PlacementGroupFactory
+    from fasttune.scope import Scope
 
 PENDING = "PENDING"
 RUNNING = "RUNNING"
@@ -56,8 +58,8 @@ class TrialFailure:
 class TrialSource(Protocol):
     """Answers for trials by index, 0 to len-1, in the order in which they were suggested.
 
-    A source may also have ``trial_name(i)``, ``trial_dirname(i)`` (a user's own names), ``max_failures`` and
-    ``stopping_criterion``; without them Trial uses its own.
+    A source may also have ``trial_name(i)``, ``trial_dirname(i)`` (a user's own names), ``max_failures``,
+    ``stopping_criterion`` and ``scope``; without them Trial uses its own.
     """
 
     @property
@@ -445,6 +447,7 @@ class Snapshot:
     path: str
     metric: str | None
     mode: str | None
+    scope: Scope
     rows: dict[int, TrialRow] = field(repr=False)  # by trial index
     blocks: list[ReportBlock] = field(repr=False)  # empty for a few trials: their results are kept instead
     kept_results: dict[int, list[dict[str, Any]]] = field(repr=False)
@@ -459,6 +462,7 @@ class Snapshot:
             source.path,
             source.metric,
             source.mode,
+            getattr(source, "scope", DEFAULT_SCOPE),
             {i: _row(source, i) for i in indices},
             [] if few else list(source.report_blocks()),
             {i: source.results(i) for i in indices} if few else {},

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from .records import ExperimentRecords
     from .reporter.base import ProgressReporter
     from .schedulers.base import TrialScheduler
+    from .scope import Scope
     from .search.base import SearchAlgorithm, Searcher
     from .trial import Trial
 
@@ -95,6 +96,7 @@ def run(
     name: str | None = None,
     metric: str | None = None,
     mode: Mode | None = None,
+    scope: Scope | None = None,
     stop: Any = None,
     time_budget_s: float | timedelta | None = None,
     config: Mapping[str, Any] | None = None,
@@ -149,6 +151,9 @@ def run(
     What is better, and what ends:
         metric, mode: the reported value by which trials are compared, and whether "min" or "max" is better. One without the
             other is an error, unless the scheduler or the searcher was made with its own.
+        scope: which value of a trial says how good it is, on the screen, in the analysis and for the command line, also
+            later: "last" (the default), "all" (the best of all its reports), "avg", "last-5-avg" or "last-10-avg". It
+            changes no decision of a scheduler.
         scheduler: what stops, pauses and changes trials: a TrialScheduler, or its name ("asha", "hyperband", ...). None: nobody.
         stop: ``{"metric": value}``, a function ``(trial_id, result) -> bool``, a Stopper or a list of those.
         time_budget_s: seconds (or a timedelta) after which the run ends, and trials with it.
@@ -221,6 +226,7 @@ def run(
         storage_path=one_storage_path(storage_path, local_dir),
         metric=metric,
         mode=mode,
+        scope=scope,
         search_alg=search_alg,
         on_duplicate=on_duplicate,
         scheduler=scheduler,
@@ -448,6 +454,7 @@ class Tuner:
             storage_path=one_storage_path(run.storage_path, run.local_dir),
             metric=tune.metric,
             mode=tune.mode,
+            scope=tune.scope,
             search_alg=tune.search_alg,
             on_duplicate=tune.on_duplicate,
             scheduler=tune.scheduler,

@@ -15,7 +15,7 @@ import pytest
 from fake_source import FakeCheckpoint, FakeSource, FakeTrial, of_scores
 
 from fasttune.analysis import ExperimentAnalysis, ResultGrid
-from fasttune.error import TuneError
+from fasttune.error import NoBestTrialError, TuneError
 from fasttune.result import Result
 from fasttune.trial import ERROR, RUNNING, Trial, TrialFailure, trial_folder
 
@@ -253,10 +253,11 @@ def test_N4_no_usable_value_is_none_and_a_warning(caplog: pytest.LogCaptureFixtu
     analysis = ExperimentAnalysis(of_scores([NAN], [INF]), default_metric="scores", default_mode="max")
     with caplog.at_level(logging.WARNING):
         assert analysis.get_best_trial("score", "max") is None
-        assert analysis.best_config is None
+        assert analysis.get_best_config() is None
     assert "no trial has a usable value of metric 'scores'; reported were: score" in caplog.text
-    with pytest.raises(ValueError, match="no best trial found"):
-        _ = analysis.best_result
+    for name in ("best_trial", "best_config", "best_logdir", "best_checkpoint", "best_result", "best_dataframe"):
+        with pytest.raises(NoBestTrialError, match="no best trial found: no trial has a usable value of metric 'scores'"):
+            getattr(analysis, name)
 
 
 def test_N4_trials_of_every_status_count() -> None:

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fasttune.analysis import ExperimentAnalysis
-from fasttune.analysis.frames import SCOPES
 from fasttune.result import flatten
+from fasttune.scope import SCOPES
 from rounds import rounds
 
 # small whole numbers, so that sums are exact and ties happen

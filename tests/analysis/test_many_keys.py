@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from fake_source import FakeSource, FakeTrial
 
-from fasttune.analysis.frames import Columns, TrialFrames, trial_frame, trials_frame
+from fasttune.analysis.frames import TrialFrames, trial_frame, trials_frame
+from fasttune.columns import Columns
 from fasttune.result import ReportBlock, flatten
 from fasttune.storage.sqlite import SqliteStorage, unique_names
 

@@ -262,7 +262,7 @@ def test_I1_lsx_lists_the_experiments(fasttune: Printed, folder: Path, monkeypat
         assert head[:3] == ["name", "status", "total_trials"]
         assert plain[:3] == ["plain", "finished", "1"]
         assert small[:6] == ["small", "finished", "4", "3", "1", "0"]
-        assert small[6:8] == ["loss", "0.383333"]
+        assert small[6:9] == ["loss", "last", "0.383333"]
 
 
 def test_I1_lsx_has_the_options_of_ls(fasttune: Printed, folder: Path) -> None:
@@ -287,7 +287,7 @@ def test_show_tells_the_state_and_the_best_trial(fasttune: Printed, folder: Path
     code, out, _ = fasttune("show", folder / "small")
     assert code == 0
     assert "4 (3 TERMINATED, 1 ERROR)" in out
-    assert "loss = 0.383333 (min), after 3 iterations" in out
+    assert "best last loss = 0.383333 (min), after 3 iterations" in out
     assert "  lr          0.05\n  opt/name    sgd" in out
     facts = json.loads(fasttune("show", folder / "small", "--json")[1])
     assert facts["best"]["config"] == {"lr": 0.05, "opt": {"name": "sgd"}}

@@ -63,7 +63,7 @@ def test_P3_what_the_log_says() -> None:
         "fasttune: 5 trials, stored in /results/exp",
         "20s: 1/5 trials done, 3 running, 1m 20s left",
         "fasttune: 1 trials ended in 21s, 4 did not end",
-        "best score=0.5 by trial 00001 with {'a': 1}",
+        "best last score 0.5 by trial 00001 with {'a': 1}",
     ]
 
 

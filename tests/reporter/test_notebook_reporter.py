@@ -78,7 +78,8 @@ def test_P4_the_page_is_well_formed_and_escapes_what_users_say() -> None:
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
     for text in (
-        "metric_1=2.0 by 00004",
+        "Best last metric_1",
+        "2.0 by 00004",
         "6/10",
         "a &amp; b",
         "Number of errored trials: 1",

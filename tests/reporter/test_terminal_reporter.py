@@ -52,7 +52,7 @@ def test_P1_the_block_shows_counts_best_speed_and_what_is_left() -> None:
     assert lines[0].endswith("1,234 / 2,000   62 %  1m 24s  52s left")
     assert "● 2 running   ✓ 1,230 done   ✗ 4 failed" in lines[1]
     assert "1.5 trials/s   412 reports/s" in lines[1]
-    assert lines[2] == "best accuracy 0.9744  ab12c_00731  lr=0.0031  activation=relu"
+    assert lines[2] == "best last accuracy 0.9744  ab12c_00731  lr=0.0031  activation=relu"
     assert lines[-2:] == ["2.0/2 CPUs, 0/0 GPUs  ·  Using FIFO scheduling algorithm.", "/results/exp"]
 
 

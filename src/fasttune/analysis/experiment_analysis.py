@@ -9,8 +9,12 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from fasttune.analysis.frames import SCOPES, Columns, TrialFrames, reports_frame, trial_frame, trials_frame
+from fasttune.analysis.frames import TrialFrames, reports_frame, trial_frame, trials_frame
+from fasttune.best import Best, best_of
+from fasttune.columns import Columns
+from fasttune.error import NoBestTrialError
 from fasttune.result import AUTO_RESULT_KEYS, DELIMITER, best_position, check_mode, flatten, number
+from fasttune.scope import DEFAULT_SCOPE, check_scope, measured, where
 from fasttune.trial import ERROR, Snapshot, Trial, Trials, TrialSource, trial_folder
 
 if TYPE_CHECKING:
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
     from fasttune.analysis.what_if import WhatIf
     from fasttune.checkpoint import Checkpoint
     from fasttune.schedulers import TrialScheduler
+    from fasttune.scope import Scope
 
 
 HTML_ROWS = 10
@@ -43,6 +48,7 @@ class ExperimentAnalysis:
         trials: Sequence[Trial] | None = None,
         default_metric: str | None = None,
         default_mode: str | None = None,
+        default_scope: Scope | None = None,
     ) -> None:
         """Opens an experiment's folder (or a file in it), or takes the state of one that is in memory.
 
@@ -50,6 +56,8 @@ class ExperimentAnalysis:
             trials: the analysis is of these trials of the experiment only, in this order.
             default_metric: used where a method's ``metric`` is not given; else the experiment's own.
             default_mode: "min" or "max", likewise.
+            default_scope: which value of a trial says how good it is, likewise: "last", "all", "avg", "last-5-avg" or
+                "last-10-avg".
         """
         if storage_filesystem is not None:
             raise ValueError(
@@ -64,6 +72,8 @@ class ExperimentAnalysis:
         self.default_mode = default_mode if default_mode is not None else self._source.mode
         if self.default_metric is not None and self.default_mode is None:
             self.default_mode = "max"
+        own = getattr(self._source, "scope", DEFAULT_SCOPE)
+        self.default_scope: Scope = own if default_scope is None else check_scope(default_scope)
 
     # ---- trials
 
@@ -132,7 +142,7 @@ class ExperimentAnalysis:
         self,
         metric: str | None = None,
         mode: str | None = None,
-        scope: str = "last",
+        scope: str | None = None,
         filter_nan_and_inf: bool = True,
     ) -> Trial | None:
         """The trial with the best score of a metric, the first of equals; None (with a warning) if none has.
@@ -141,30 +151,25 @@ class ExperimentAnalysis:
 
         Args:
             scope: what a trial's score is: "last" its last value, "all" its best one, "avg", "last-5-avg" or
-                "last-10-avg" the mean of all or its last values. Only reports that have the metric count.
+                "last-10-avg" the mean of all or its last values. Only reports that have the metric count. None: as the
+                run was asked, "last" if it was not.
             filter_nan_and_inf: trials whose score is NaN or infinite are left out. Otherwise infinities count
                 and NaN is worse than any number.
         """
         if len(self._indices) == 1:
             return Trial(self._source, self._indices[0])
         metric, mode = self._metric(metric), self._mode(mode)
-        if scope not in SCOPES:
-            raise ValueError(f"scope must be one of {', '.join(SCOPES)}, got {scope!r}")
-        index = self._best_index(metric, mode, scope, filter_nan_and_inf)
-        if index is None:
-            _logger().warning(
-                "No best trial found: no trial has a usable value of metric %r%s",
-                metric,
-                self._reported_names(),
-            )
+        best = self._find_best(metric, mode, self._scope(scope), filter_nan_and_inf)
+        if best is None:
+            _logger().warning("No best trial found: %s", self._why_none(metric))
             return None
-        return Trial(self._source, index)
+        return Trial(self._source, best.trial)
 
     def get_best_config(
         self,
         metric: str | None = None,
         mode: str | None = None,
-        scope: str = "last",
+        scope: str | None = None,
         filter_nan_and_inf: bool = True,
     ) -> dict[str, Any] | None:
         """The config of ``get_best_trial``."""
@@ -175,14 +180,14 @@ class ExperimentAnalysis:
         self,
         metric: str | None = None,
         mode: str | None = None,
-        scope: str = "last",
+        scope: str | None = None,
         filter_nan_and_inf: bool = True,
     ) -> str | None:
         """The folder of ``get_best_trial``."""
         best = self.get_best_trial(metric, mode, scope, filter_nan_and_inf)
         return best.logdir if best else None
 
-    def pareto_front(self, metrics: Mapping[str, str] | None = None, scope: str = "last") -> list[Trial]:
+    def pareto_front(self, metrics: Mapping[str, str] | None = None, scope: str | None = None) -> list[Trial]:
         """The trials that no other trial beats: none is at least as good in every metric and better in one.
 
         They come by the first metric, best first; trials without a finite value of each metric are left out.
@@ -204,8 +209,7 @@ class ExperimentAnalysis:
             raise ValueError('pareto_front needs metrics, e.g. {"loss": "min", "seconds": "min"}')
         for mode in wanted.values():
             check_mode(mode)
-        if scope not in SCOPES:
-            raise ValueError(f"scope must be one of {', '.join(SCOPES)}, got {scope!r}")
+        scope = self._scope(scope)
         chosen = np.array(self._indices, dtype=np.int64)
         columns = []
         for metric, mode in wanted.items():
@@ -220,49 +224,61 @@ class ExperimentAnalysis:
         return [Trial(self._source, int(i)) for i in chosen[usable][pareto_front(losses[usable])]]
 
     @property
-    def best_trial(self) -> Trial | None:
-        """The best trial by the default metric and mode, judged by its last value of it.
+    def best_trial(self) -> Trial:
+        """The best trial by the default metric, mode and scope.
 
         Raises:
-            ValueError: there is no default metric; use ``get_best_trial(metric, mode)``.
+            NoBestTrialError: there is none, and why: no metric or mode is known, or no trial has a usable value of it.
+                ``get_best_trial`` gives None instead where no trial has a value.
         """
-        if not self.default_metric or not self.default_mode:
-            raise ValueError(
-                "best_... needs a metric and a mode: give them to tune.run or ExperimentAnalysis, "
-                'or use get_best_trial(metric, mode="min" or "max")'
-            )
-        return self.get_best_trial(self.default_metric, self.default_mode)
+        return Trial(self._source, self._best().trial)
 
     @property
-    def best_config(self) -> dict[str, Any] | None:
+    def best_config(self) -> dict[str, Any]:
         """The config of ``best_trial``."""
-        best = self.best_trial
-        return best.config if best else None
+        return self.best_trial.config
 
     @property
     def best_logdir(self) -> str:
         """The folder of ``best_trial``."""
-        return self._best().logdir
+        return self.best_trial.logdir
 
     @property
     def best_checkpoint(self) -> Checkpoint | None:
-        """The checkpoint of ``best_trial`` with the best value of the default metric."""
-        return self.get_best_checkpoint(self._best(), self.default_metric, self.default_mode)
+        """The checkpoint of ``best_trial`` with the best value of the default metric; None if it has kept none."""
+        return self.get_best_checkpoint(self.best_trial, self.default_metric, self.default_mode)
 
     @property
     def best_result(self) -> dict[str, Any]:
-        """The last result of ``best_trial``."""
-        return self._best().last_result
+        """The result of ``best_trial`` that made it the best: its last one, or with the scope "all" that of its best value."""
+        best = self._best()
+        if best.step is not None:
+            for result in self._source.results(best.trial):
+                if result.get("training_iteration") == best.step:
+                    return result
+        return self._source.last_result(best.trial)
 
     @property
     def best_result_df(self) -> pd.DataFrame:
         """``best_result`` as a frame of one line, flattened, with index trial_id."""
-        return trials_frame(self._columns, [self._best().index])
+        best = self._best()
+        if best.step is None:
+            return trials_frame(self._columns, [best.trial])
+        frame = trial_frame(self._columns, best.trial)
+        return frame[frame["training_iteration"] == best.step].set_index("trial_id")
 
     @property
     def best_dataframe(self) -> pd.DataFrame:
         """Every report of ``best_trial``, one line each."""
-        return trial_frame(self._columns, self._best().index)
+        return trial_frame(self._columns, self.best_trial.index)
+
+    @property
+    def best_said(self) -> str:
+        """What is best and how it was measured, in words: 'best last loss 0.1 (min) by trial ab12c_00003'."""
+        best = self._best()
+        said = measured(str(self.default_metric), self.default_scope)
+        by = f"by trial {self._source.trial_id(best.trial)}"
+        return f"best {said} {best.value:.6g} ({self.default_mode}){where(best.step)} {by}"
 
     # ---- tables
 
@@ -420,6 +436,9 @@ class ExperimentAnalysis:
             raise ValueError("no metric was given and the experiment has no default metric: pass metric=...")
         return chosen
 
+    def _scope(self, scope: str | None) -> Scope:
+        return self.default_scope if scope is None else check_scope(scope)
+
     def _mode(self, mode: str | None) -> str:
         chosen = mode or self.default_mode
         if not chosen:
@@ -427,33 +446,29 @@ class ExperimentAnalysis:
         check_mode(chosen)
         return chosen
 
-    def _best(self) -> Trial:
-        best = self.best_trial
-        if best is None:
-            raise ValueError(
-                f"no best trial found: no trial has a usable value of metric {self.default_metric!r}"
-                f"{self._reported_names()}"
+    def _best(self) -> Best:
+        """By the defaults; NoBestTrialError."""
+        metric, mode = self.default_metric, self.default_mode
+        if not metric or not mode:
+            missing = "metric" if not metric else "mode"
+            raise NoBestTrialError(
+                f"no {missing} says which trial is best: best_... needs a metric and a mode. Give them to tune.run or "
+                'ExperimentAnalysis, or use get_best_trial(metric, mode="min" or "max")'
             )
+        best = self._find_best(metric, mode, self.default_scope)
+        if best is None and len(self._indices) == 1:
+            best = Best(self._indices[0], math.nan, None)
+        if best is None:
+            raise NoBestTrialError(f"no best trial found: {self._why_none(metric)}")
         return best
 
-    def _best_index(self, metric: str, mode: str, scope: str, filter_nan_and_inf: bool) -> int | None:
-        import numpy as np
+    def _why_none(self, metric: str) -> str:
+        return f"no trial has a usable value of metric {metric!r}{self._reported_names()}"
 
-        trials, score = self._columns.scores(metric, mode, scope)
-        if self._chosen is not None:
-            where = {trial: position for position, trial in enumerate(trials.tolist())}
-            at = np.array([where[i] for i in self._chosen if i in where], dtype=np.int64)
-            trials, score = trials[at], score[at]
-        if filter_nan_and_inf:
-            usable = np.isfinite(score)
-            trials, score = trials[usable], score[usable]
-        if not len(score):
-            return None
-        known = np.flatnonzero(~np.isnan(score))  # nanargmax would take a NaN for an infinity of the worst sign
-        if not len(known):
-            return int(trials[0])
-        pick = np.argmax if mode == "max" else np.argmin
-        return int(trials[known[pick(score[known])]])
+    def _find_best(self, metric: str, mode: str, scope: str, finite: bool = True) -> Best | None:
+        # made once and kept, unless the table of a run knows the answer without the reports
+        columns = self.__dict__.get("_columns") or (self._columns if scope != DEFAULT_SCOPE else None)
+        return best_of(self._source, metric, mode, scope, finite=finite, chosen=self._chosen, columns=columns)
 
     def _in_order(self, rows: Any) -> Any:
         """Rows, at most one per trial, of the chosen trials in their order."""
@@ -475,6 +490,7 @@ class ExperimentAnalysis:
             "_chosen": self._chosen,
             "default_metric": self.default_metric,
             "default_mode": self.default_mode,
+            "default_scope": self.default_scope,
         }
 
     def __repr__(self) -> str:

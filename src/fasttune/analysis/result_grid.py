@@ -54,10 +54,12 @@ class ResultGrid(Sequence[Result]):
         self,
         metric: str | None = None,
         mode: str | None = None,
-        scope: str = "last",
+        scope: str | None = None,
         filter_nan_and_inf: bool = True,
     ) -> Result:
         """The result of the best trial; the arguments are those of ``ExperimentAnalysis.get_best_trial``.
+
+        It tells of the trial: its ``metrics`` are those of the last report, whatever the scope.
 
         Raises:
             ValueError: there are several trials, and metric or mode is neither given here nor in TuneConfig.

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fasttune.analysis.simulation import Simulation, simulate
 from fasttune.config import as_mode
+from fasttune.best import best_of
+from fasttune.scope import measured
 
 if TYPE_CHECKING:
     from fasttune.analysis.curves import Cost
@@ -21,7 +23,7 @@ class Account(NamedTuple):
     epochs: int  # reports of all trials
     seconds: float  # from the first start to the last report
     busy_seconds: float  # that trials trained, all together
-    best: float | None  # the best value of the metric in any report
+    best: float | None  # the value of the metric that makes best_trial the best, by the scope of the experiment
     best_trial: str | None
 
 
@@ -37,11 +39,13 @@ class WhatIf:
         self.would = would
         self.analysis = analysis
         self.truncated = analysis.truncated
+        metric, scope = analysis.default_metric, analysis.default_scope
+        self._said = {"best": "best" if metric is None else f"best {measured(metric, scope)}"}
 
     def __str__(self) -> str:
         rows = [("", "as it was", "what if")]
         for name, was, would in zip(Account._fields, self.was, self.would, strict=True):
-            rows.append((name.replace("_", " "), _shown(was), _shown(would)))
+            rows.append((self._said.get(name, name.replace("_", " ")), _shown(was), _shown(would)))
         rows.append(("truncated", "0", str(len(self.truncated))))
         widths = [max(len(row[k]) for row in rows) for k in range(3)]
         return "\n".join(
@@ -68,6 +72,7 @@ def what_if(
         cost=cost,
         max_failures=getattr(analysis._source, "meta", {}).get("max_failures", 0),
     )
+    made.default_scope = analysis.default_scope
     would = account(made, type(made.scheduler).__name__, made.workers)
     return WhatIf(was, would._replace(seconds=made.seconds, busy_seconds=made.busy_seconds), made)
 
@@ -91,19 +96,12 @@ def account(analysis: ExperimentAnalysis, scheduler: str, workers: int) -> Accou
 
 
 def best_report(analysis: ExperimentAnalysis) -> tuple[float, str] | None:
-    """The best value of the metric in any report, and its trial; None when none has a finite one."""
-    import numpy as np
-
+    """The best value of the metric, as ``analysis.best_trial`` understands it, and its trial; None when there is none."""
     metric, mode = analysis.default_metric, analysis.default_mode
-    if metric is None:
+    if metric is None or mode is None:
         return None
-    values, present = analysis._columns.metric(metric)
-    usable = present & np.isfinite(values)
-    if not usable.any():
-        return None
-    score = np.where(usable, values if mode == "max" else -values, -np.inf)
-    row = int(score.argmax())
-    return float(values[row]), analysis._source.trial_id(int(analysis._columns.trial[row]))
+    best = best_of(analysis._source, metric, mode, analysis.default_scope, columns=analysis._columns)
+    return None if best is None else (best.value, analysis._source.trial_id(best.trial))
 
 
 def most_at_once(analysis: ExperimentAnalysis) -> int:

@@ -119,10 +119,13 @@ def _add_listing(parser: argparse.ArgumentParser, columns: str) -> None:
 
 
 def _add_show(commands: Commands[argparse.ArgumentParser]) -> None:
+    from fasttune.scope import SCOPES
+
     show = _command(commands, "experiments:show", "show", "show an experiment: its state, its best trial, its notes")
     show.add_argument("path", metavar="PATH", help="folder of the experiment")
     show.add_argument("--metric", help="what the best trial is best at; default: the experiment's")
     show.add_argument("--mode", choices=("min", "max"), help="likewise")
+    show.add_argument("--scope", choices=SCOPES, help="which value of a trial says how good it is; likewise")
     show.add_argument("--json", action="store_true", help="print it as JSON")
 
 

@@ -15,11 +15,12 @@ from fasttune.cli.listing import Row, Wanted, cell, give, print_json
 from fasttune.error import JournalError
 from fasttune.folder import JOURNAL, is_ours, is_plain
 from fasttune.plain_files import open_plain, plain_opener
+from fasttune.scope import measured, where
 
 if TYPE_CHECKING:
     from fasttune.analysis import ExperimentAnalysis
+    from fasttune.best import Best
     from fasttune.records import ExperimentRecords
-    from fasttune.trial import Trial
 
 FIRST = ("trial_id", "status", "training_iteration")
 NOTE = "note.txt"
@@ -86,7 +87,7 @@ def lsx(asked: Namespace) -> int:
     rows = [experiment_row(path) for path in experiments_in(folder)]
     if not rows:
         raise CommandError(f"there is no experiment in {folder!r}; an experiment is a folder with experiment.db")
-    shown = ["name", "status", "total_trials", "terminated", "error", "pending", "metric", "best", "last_updated"]
+    shown = ["name", "status", "total_trials", "terminated", "error", "pending", "metric", "scope", "best", "last_updated"]
     return give(rows, shown, Wanted.of(asked), "experiments")
 
 
@@ -107,16 +108,20 @@ def experiment_row(path: str) -> Row:
 
 def facts_of_row(path: str) -> Row:
     """What lsx shows of an experiment that can be read."""
+    from fasttune.best import best_of
+
     source = opened(path)
     counts = source.table.counts()
-    best = source.table.best(source.mode != "min") if source.metric is not None else -1
+    metric, mode = source.metric, source.mode
+    best = None if metric is None or mode is None else best_of(source, metric, mode, source.scope)
     return {
         "status": state_of(source),
         "total_trials": len(source),
         **{status.lower(): n for status, n in counts.items()},
         "metric": source.metric,
         "mode": source.mode,
-        "best": source.table.value(best) if best >= 0 else None,
+        "scope": source.scope,
+        "best": None if best is None else best.value,
         "reports": source.table.reports,
         "last_updated": updated(path),
         "path": path,
@@ -161,7 +166,9 @@ def show(asked: Namespace) -> int:
     from fasttune.analysis import ExperimentAnalysis
 
     source = opened(asked.path)
-    analysis = ExperimentAnalysis(source, default_metric=asked.metric, default_mode=asked.mode)
+    analysis = ExperimentAnalysis(
+        source, default_metric=asked.metric, default_mode=asked.mode, default_scope=asked.scope
+    )
     facts = facts_of(source, analysis)
     if asked.json:
         print_json(facts)
@@ -189,35 +196,37 @@ def facts_of(source: ExperimentRecords, analysis: ExperimentAnalysis) -> dict[st
         "last_updated": updated(source.path),
         "metric": analysis.default_metric,
         "mode": analysis.default_mode,
-        "best": best and best_facts(best, str(analysis.default_metric), source),
+        "scope": analysis.default_scope,
+        "best": best and best_facts(best, source),
         "notes": notes_of(source.path),
     }
 
 
-def best_trial(source: ExperimentRecords, analysis: ExperimentAnalysis) -> Trial | None:
+def best_trial(source: ExperimentRecords, analysis: ExperimentAnalysis) -> Best | None:
     """None where no trial has a number there. A metric that nobody reported is a CommandError."""
-    metric = analysis.default_metric
-    if metric is None or not source.table.reports:
+    from fasttune.best import best_of
+
+    metric, mode = analysis.default_metric, analysis.default_mode
+    if metric is None or mode is None or not source.table.reports:
         return None
     names = {name for block in source.report_blocks() for name in block.keys}
     derived = ("training_iteration", "time_this_iter_s", "time_total_s")
     if metric not in names and metric not in derived:
         raise CommandError(f"no trial reported {metric!r}; reported were {', '.join(sorted(names))}")
-    return analysis.best_trial
+    return best_of(source, metric, mode, analysis.default_scope)
 
 
-def best_facts(best: Trial, metric: str, source: ExperimentRecords) -> dict[str, Any]:
+def best_facts(best: Best, source: ExperimentRecords) -> dict[str, Any]:
     """What is told of the best trial."""
-    from fasttune.result import flatten
     from fasttune.trial import trial_folder
 
-    last = flatten(best.last_result)
     return {
-        "trial_id": best.trial_id,
-        "value": last.get(metric),
-        "training_iteration": last.get("training_iteration"),
-        "config": best.config,
-        "path": trial_folder(source, best.index),
+        "trial_id": source.trial_id(best.trial),
+        "value": best.value,
+        "at_iteration": best.step,
+        "training_iteration": source.last_result(best.trial).get("training_iteration"),
+        "config": source.config(best.trial),
+        "path": trial_folder(source, best.trial),
     }
 
 
@@ -254,8 +263,10 @@ def print_facts(facts: dict[str, Any], source: ExperimentRecords) -> None:
     elif best is None:
         lines.append(("best trial", f"none has a number for {facts['metric']} yet"))
     else:
-        value = f"{facts['metric']} = {cell(best['value'])} ({facts['mode']})"
-        lines.append(("best trial", f"{best['trial_id']}, {value}, after {best['training_iteration']} iterations"))
+        words = measured(facts["metric"], facts["scope"])
+        value = f"best {words} = {cell(best['value'])} ({facts['mode']}){where(best['at_iteration'])}"
+        ran = ", after" if best["at_iteration"] is None else " of"
+        lines.append(("best trial", f"{best['trial_id']}, {value}{ran} {best['training_iteration']} iterations"))
         lines += [(f"  {name}", cell(value)) for name, value in flatten(best["config"]).items()]
     if facts["notes"]:
         lines.append(("notes", facts["notes"].replace("\n", "\n" + " " * 14)))

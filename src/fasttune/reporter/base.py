@@ -16,6 +16,8 @@ from dataclasses import dataclass, field, replace
 from numbers import Real
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from fasttune.scope import DEFAULT_SCOPE, measured, where
+
 from .table import cut_cell, wrap_title
 
 if TYPE_CHECKING:
@@ -66,12 +68,13 @@ SCAN_LIMIT = 10_000  # trials that a reporter looks at one by one when the snaps
 DRAWING_SHARE = 20  # drawing takes at most one part in so many of the run
 
 
-class Best(NamedTuple):
-    """The best trial so far."""
+class Standing(NamedTuple):
+    """The best trial so far. ``step``: the iteration of the value, where the scope is "all"."""
 
     trial_id: str
     value: float
     params: Mapping[str, Any]
+    step: int | None = None
 
 
 def _no_rows(status: str, number: int) -> Sequence[Trial]:
@@ -83,8 +86,9 @@ class StatusSnapshot:
     """How the experiment stands at one moment, as the machine sees it; making one costs the same for any
     size.
 
-    ``rows(status, n)`` gives the first n trials of a status; ``best`` is (trial_id, value of the metric,
-    params).
+    ``rows(status, n)`` gives the first n trials of a status; ``best`` is a Standing (trial_id, value of the metric, params,
+    step), ``best_by(metric, mode)`` that by another metric, and ``scope`` says which values of a trial count for both.
+    ``over``: the run has ended.
     """
 
     time: float = 0.0
@@ -94,11 +98,23 @@ class StatusSnapshot:
     path: str = ""
     counts: Mapping[str, int] = field(default_factory=dict)
     total: int | None = None
-    best: tuple[str, float, Mapping[str, Any]] | None = None
+    best: Standing | tuple[str, float, Mapping[str, Any]] | None = None
+    best_by: Callable[[str, str], Standing | None] | None = None
+    scope: str = DEFAULT_SCOPE
+    over: bool = False
     reports_per_s: float = 0.0
     trials_per_s: float = 0.0
     message: str = ""
     rows: Callable[[str, int], Sequence[Trial]] = _no_rows
+
+    @property
+    def leader(self) -> Standing | None:
+        """``best``, with its step."""
+        return None if self.best is None else Standing(*self.best)
+
+    def best_words(self, metric: str) -> str:
+        """What is best, in words: "last accuracy", or "accuracy so far"."""
+        return measured(metric, self.scope, self.over)
 
     @property
     def started(self) -> int:
@@ -276,8 +292,9 @@ class TableReporter(ProgressReporter):
             status = snapshot_of(trials, "\n".join(str(line) for line in sys_info), self._start_time)
         if status.best is None and self.mode is not None and 0 < len(trials) <= SCAN_LIMIT:
             metric = self.metric or self._only_metric(trials)
-            best = best_of(trials, metric, self.mode) if metric else None
-            return replace(status, best=best)
+            if metric is not None:
+                by = status.best_by or (lambda metric, mode: best_of(trials, metric, mode))
+                return replace(status, best=by(metric, self.mode))
         return status
 
     def shows_table(self, done: bool) -> bool:
@@ -324,13 +341,17 @@ class TableReporter(ProgressReporter):
 
     def best_line(self, snapshot: StatusSnapshot) -> str:
         """One line about the best trial; "" when there is none."""
-        if snapshot.best is None:
+        best = snapshot.leader
+        if best is None:
             return ""
-        trial_id, value, params = snapshot.best
+        params = best.params
         if self.parameter_columns:
             params = {name: look_up(params, name) for name in self.parameter_columns}
         metric = self.metric or self._guessed
-        return f"Current best trial: {trial_id} with {metric}={_plain(value)} and parameters={dict(params)}"
+        # Ray Tune's line, byte for byte: it is about the last value
+        said = "" if snapshot.scope == DEFAULT_SCOPE else f" (best {snapshot.best_words(metric)}{where(best.step)})"
+        value = f"{metric}={_plain(best.value)}{said}"
+        return f"Current best trial: {best.trial_id} with {value} and parameters={dict(params)}"
 
     def _only_metric(self, trials: Sequence[Trial]) -> str | None:
         """The one number that trials report, when they report one only; else nobody knows what is meant."""
@@ -395,7 +416,7 @@ def snapshot_of(trials: Sequence[Trial], scheduler: str, start_time: float | Non
     )
 
 
-def best_of(trials: Iterable[Trial], metric: str, mode: str) -> Best | None:
+def best_of(trials: Iterable[Trial], metric: str, mode: str) -> Standing | None:
     """The trial with the best last value of the metric, the first of equals; NaN is never best."""
     sign = -1.0 if mode == "min" else 1.0
     best: tuple[float, Trial] | None = None
@@ -407,7 +428,7 @@ def best_of(trials: Iterable[Trial], metric: str, mode: str) -> Best | None:
         return None
     result = best[1].last_result
     config = result.get("config", best[1].config)
-    return Best(best[1].trial_id, look_up(result, metric), config)
+    return Standing(best[1].trial_id, look_up(result, metric), config)
 
 
 def time_line(now: float, elapsed: float) -> str:

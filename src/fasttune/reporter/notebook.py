@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from fasttune.scope import where
+
 from .base import StatusSnapshot, Table, TableReporter, duration, number_line
 
 _COLOURS = {
@@ -73,9 +75,11 @@ class JupyterNotebookReporter(TableReporter):
     def _fact_rows(self, snapshot: StatusSnapshot) -> list[tuple[str, str]]:
         rows = [("Running for", duration(snapshot.elapsed))]
         rows.append(("Trials", number_line(snapshot, self.total_samples)))
-        if snapshot.best is not None:
-            trial_id, value, params = snapshot.best
-            rows.append(("Best", f"{self.metric or self._guessed}={value} by {trial_id} with {dict(params)}"))
+        best = snapshot.leader
+        if best is not None:
+            words = snapshot.best_words(self.metric or self._guessed)
+            by = f"by {best.trial_id} with {dict(best.params)}"
+            rows.append((f"Best {words}", f"{best.value}{where(best.step)} {by}"))
         if snapshot.eta_s:
             rows.append(("Left", duration(snapshot.eta_s)))
         rows += [

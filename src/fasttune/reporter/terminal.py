@@ -12,10 +12,13 @@ from collections.abc import Callable, Sequence
 from numbers import Real
 from typing import TYPE_CHECKING, Any, TextIO
 
+from fasttune.scope import where
+
 from .base import (
     AUTO_KEYS,
     DRAWING_SHARE,
     ProgressReporter,
+    Standing,
     StatusSnapshot,
     duration,
     is_number,
@@ -106,8 +109,9 @@ class TerminalReporter(ProgressReporter):
         from rich.console import Group
 
         lines: list[RenderableType] = [self._bar(snapshot, done), _counts(snapshot, done)]
-        if snapshot.best is not None:
-            lines.append(self._best(snapshot))
+        best = snapshot.leader
+        if best is not None:
+            lines.append(self._best(snapshot, best))
         if not done:
             lines += self._at_work(snapshot)
         if snapshot.message:
@@ -144,14 +148,12 @@ class TerminalReporter(ProgressReporter):
         grid.add_row(bar, count, _time_text(snapshot, done))
         return grid
 
-    def _best(self, snapshot: StatusSnapshot) -> RenderableType:
-        assert snapshot.best is not None
-        trial_id, value, params = snapshot.best
+    def _best(self, snapshot: StatusSnapshot, best: Standing) -> RenderableType:
         line = _text("best ", "bright_black")
-        line.append(f"{self.metric or 'value'} ", "default")
-        line.append(_measured(value), "bold green")
-        line.append(f"  {trial_id}", "bright_black")
-        for name, parameter in params.items():
+        line.append(f"{snapshot.best_words(self.metric or 'value')} ", "default")
+        line.append(_measured(best.value), "bold green")
+        line.append(f"{where(best.step)}  {best.trial_id}", "bright_black")
+        for name, parameter in best.params.items():
             line.append(f"  {name}=", "bright_black")
             line.append(_short(parameter), "default")
         line.no_wrap, line.overflow = True, "ellipsis"

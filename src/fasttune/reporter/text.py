@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from fasttune.callback import Callback
+from fasttune.scope import where
 
 from .base import (
     AUTO_KEYS,
@@ -115,8 +116,10 @@ class LogReporter(ProgressReporter):
             parts.append(f"{snapshot.counts['PAUSED']:,} paused")
         if snapshot.counts.get("ERROR", 0):
             parts.append(f"{snapshot.counts['ERROR']:,} failed")
-        if snapshot.best is not None:
-            parts.append(f"best {self.metric}={snapshot.best[1]:.6g} ({snapshot.best[0]})")
+        best = snapshot.leader
+        if best is not None:
+            words = snapshot.best_words(self.metric or "value")
+            parts.append(f"best {words} {best.value:.6g}{where(best.step)} ({best.trial_id})")
         if snapshot.eta_s is not None:
             parts.append(f"{duration(snapshot.eta_s)} left")
         line = ", ".join(parts)
@@ -130,10 +133,12 @@ class LogReporter(ProgressReporter):
         parts += [f"{failed:,} failed"] if failed else []
         parts += [f"{open_ones:,} did not end"] if open_ones else []
         lines = ", ".join(parts) + (f". {snapshot.message}" if snapshot.message else "")
-        if snapshot.best is None:
+        best = snapshot.leader
+        if best is None:
             return lines
-        trial_id, value, params = snapshot.best
-        return f"{lines}\nbest {self.metric}={value:.6g} by trial {trial_id} with {dict(params)}"
+        words = snapshot.best_words(self.metric or "value")
+        by = f"by trial {best.trial_id} with {dict(best.params)}"
+        return f"{lines}\nbest {words} {best.value:.6g}{where(best.step)} {by}"
 
     def _write(self, text: str) -> None:
         print(text, file=self._stream or sys.stdout, flush=True)

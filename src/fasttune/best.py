@@ -1,0 +1,112 @@
+"""Which trial is best: the one function that decides it, for the screen, the analysis, the grid and the command line."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from fasttune.columns import DERIVED, Columns
+
+if TYPE_CHECKING:
+    from fasttune.trial import TrialSource
+
+SHARE = 20  # looking for the best takes at most one part in so many of a run
+
+
+class Best(NamedTuple):
+    """The best trial by a metric, a mode and a scope."""
+
+    trial: int
+    value: float
+    step: int | None  # iteration of the one report with this value, where the scope is "all"
+
+
+def best_of(
+    source: TrialSource,
+    metric: str,
+    mode: str,
+    scope: str,
+    *,
+    finite: bool = True,
+    chosen: Sequence[int] | None = None,
+    columns: Columns | None = None,
+) -> Best | None:
+    """The trial with the best score, the first of equals; None if none has a score.
+
+    Args:
+        scope: what a trial's score is: its last value of the metric, the best one of all, or a mean (``fasttune.scope``).
+        finite: trials whose score is NaN or infinite do not count. Otherwise infinities do, and NaN is worse than any.
+        chosen: these trials only, of equals the first in their order.
+        columns: the reports, if somebody has them at hand.
+    """
+    if scope == "last" and finite and chosen is None:
+        table: Any = getattr(source, "table", None)  # it keeps the last value of the experiment's own metric
+        if table is not None and source.metric == metric:
+            found: int = table.best(mode == "max")
+            if found >= 0:
+                return Best(found, table.value(found), None)
+            if metric not in DERIVED or not table.reports:
+                return None
+    return _best_score(columns or Columns(source), metric, mode, scope, finite, chosen)
+
+
+def _best_score(
+    columns: Columns, metric: str, mode: str, scope: str, finite: bool, chosen: Sequence[int] | None
+) -> Best | None:
+    import numpy as np
+
+    trials, score = columns.scores(metric, mode, scope)
+    if chosen is not None:
+        place = {trial: position for position, trial in enumerate(trials.tolist())}
+        at = np.array([place[i] for i in chosen if i in place], dtype=np.int64)
+        trials, score = trials[at], score[at]
+    if finite:
+        usable = np.isfinite(score)
+        trials, score = trials[usable], score[usable]
+    if not len(score):
+        return None
+    known = np.flatnonzero(~np.isnan(score))  # nanargmax would take a NaN for an infinity of the worst sign
+    pick = np.argmax if mode == "max" else np.argmin
+    at_best = int(known[pick(score[known])]) if len(known) else 0
+    trial, value = int(trials[at_best]), float(score[at_best])
+    return Best(trial, value, _first_step(columns, metric, trial, value) if scope == "all" else None)
+
+
+def _first_step(columns: Columns, metric: str, trial: int, value: float) -> int | None:
+    """The iteration at which a trial first reported a value."""
+    import numpy as np
+
+    rows = columns.rows_of(trial)
+    values, present = columns.metric(metric)
+    at = np.flatnonzero(present[rows] & (values[rows] == value))
+    return int(columns.step[rows][at[0]]) if len(at) else None
+
+
+class Leader:
+    """The best trial of an experiment that runs.
+
+    With the scope "last" the table of trials knows it. For any other one the reports are read again, for at most one part
+    in twenty of the run's time: between two readings the answer is that of the last one.
+    """
+
+    def __init__(self, source: TrialSource, scope: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._source = source
+        self._scope = scope
+        self._clock = clock
+        self._next_time = 0.0
+        self._found: dict[tuple[str, str], Best | None] = {}
+
+    def __call__(self, metric: str | None, mode: str | None, over: bool = False) -> Best | None:
+        """The best one now; ``over``: the last time, however long it takes."""
+        if metric is None or mode is None:
+            return None
+        cheap = self._scope == "last" and metric == self._source.metric
+        if not (cheap or over) and (metric, mode) in self._found and self._clock() < self._next_time:
+            return self._found[metric, mode]
+        began = self._clock()
+        best = best_of(self._source, metric, mode, self._scope)
+        if not cheap:
+            self._found[metric, mode] = best
+            self._next_time = self._clock() + SHARE * (self._clock() - began)
+        return best
