@@ -683,3 +683,4 @@ class RunSpec:
     trial_dirname_creator: Callable[[Trial], str] | None = None
     raise_on_failed_trial: bool = True
     public_spec: dict[str, Any] = field(default_factory=dict)
+    how_to_go_on: str = ""  # the call that does, for people

@@ -19,6 +19,7 @@ from zlib import crc32
 from fasttune import _core
 from fasttune.checkpoint import DICT_FILE, Checkpoint, memory_key, memory_name
 from fasttune.error import JournalError, TuneError
+from fasttune.failure import Reasons
 from fasttune.folder import is_ours, is_plain
 from fasttune.going_on import asked_of, latest
 from fasttune.hook_times import UNTIMED
@@ -167,6 +168,7 @@ class ExperimentState(ExperimentRecords):
         self.retention = Retention(spec.checkpoint) if spec.checkpoint.num_to_keep is not None else None
         self._surplus: dict[str, None] = {}  # checkpoints to be deleted once the journal holds what has been folded
         self._saved_by: dict[str, int] = {}  # trial of each checkpoint that the retention knows
+        self.reasons = Reasons()  # of the failures of this session
         self.live = True  # False: an earlier session is replayed
         self.times = UNTIMED  # of the hooks; the loop has a clock, and brings its own
         self._folders: set[str] = set()  # that users' functions named
@@ -781,6 +783,10 @@ class ExperimentState(ExperimentRecords):
             self.orders.hear()
         if not self.chooses:
             self.waiting.append(i)
+
+    def _hear_failure(self, trial: int, text: str) -> None:
+        if self.live:
+            self.reasons.add(text, self.trial_id(trial))
 
     def fail(self, i: int, text: str) -> None:
         """Trial i failed without being able to say so: its process died, or could not be given work."""

@@ -21,7 +21,6 @@ from fasttune.checkpoint import Checkpoint, memory_key, memory_name, remove_unfi
 from fasttune.echo import Echo
 from fasttune.error import FolderGoneError, ForeignFileError, JournalError, JournalLockedError, TuneError
 from fasttune.executors.base import Death, Executor, Job, Program, ProgramTrainable
-from fasttune.executors.host import failure_text
 from fasttune.experiment import (
     Answer,
     Discard,
@@ -35,6 +34,7 @@ from fasttune.experiment import (
     read_metas,
     warn_of_unfit,
 )
+from fasttune.failure import failure_text, with_traceback
 from fasttune.folder import is_of_the_run, is_plain
 from fasttune.going_on import check, session_record
 from fasttune.hook_times import HookTimes
@@ -916,11 +916,18 @@ class TuneLoop:
             best_by=leader,
             scope=state.scope,
             over=done,
+            reasons=state.reasons.kinds(),
             trials_per_s=table.finished / elapsed if elapsed else 0.0,
             reports_per_s=table.reports / elapsed if elapsed else 0.0,
-            message=self._gone or state.stopping or ("interrupted" if self.interrupts else ""),
+            message=self._gone or state.stopping or self._interruption(),
             rows=lambda status, n: state.trials_of(status, n),
         )
+
+    def _interruption(self) -> str:
+        if not self.interrupts:
+            return ""
+        how = self.spec.how_to_go_on
+        return f"interrupted; to go on: {how}" if how and not self.state.finished else "interrupted"
 
     def _say_goodbye(self) -> None:
         self._last_usage = self._usage()
@@ -931,7 +938,9 @@ class TuneLoop:
         if self.spec.failure.fail_fast == "raise" and self.state.failed_fast is not None:
             failure = self.state.failure(self.state.failed_fast)
             if failure is not None and failure.exception is not None:
-                raise failure.exception
+                error = with_traceback(failure.exception, failure.text)
+                error.add_note(f"The results of the run are in {self.spec.path}: ExperimentAnalysis(...) shows them")
+                raise error
 
 
 def tell_repeats(variants: list[Variants]) -> None:

@@ -252,6 +252,10 @@ class ExperimentRecords:
 
     def _note_error(self, event: tuple[Any, ...]) -> None:
         self._errors[event[1]] = event[5]
+        self._hear_failure(event[1], event[5])
+
+    def _hear_failure(self, trial: int, text: str) -> None:
+        """A trial failed; for who tells that at once."""
 
     def _note_exception(self, event: tuple[Any, ...]) -> None:
         if not self.rereads:  # only what came from this run's own workers is ever unpickled

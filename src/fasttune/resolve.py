@@ -78,6 +78,7 @@ class Call:
     gpus: list[int | str] | None = None
     seed: int | None = None
     raise_on_failed_trial: bool = True
+    door: str = "run"  # what the user has called
 
 
 def resolve(experiments: list[Experiment], call: Call) -> RunSpec:
@@ -163,6 +164,7 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
         trial_dirname_creator=first.trial_dirname_creator,
         raise_on_failed_trial=call.raise_on_failed_trial,
         public_spec=first.public_spec,
+        how_to_go_on=how_to_go_on(folder, call.door),
     )
     if metas:
         from .going_on import check
@@ -717,6 +719,17 @@ def find_place(experiments: Sequence[Experiment], trainables: Sequence[Trainable
             "new experiment in that case"
         )
     return Place(root, name, False, None, resume, call.trust)
+
+
+def how_to_go_on(folder: str, door: str) -> str:
+    """The call that goes on with this experiment, for people."""
+    if door == "Tuner":
+        return f"Tuner.restore({folder!r}, trainable).fit()"
+    if door == "run_experiments":
+        return "run_experiments(..., resume='AUTO')"
+    root, name = os.path.split(folder)
+    place = "" if root == default_storage() else f", storage_path={root!r}"
+    return f"tune.run(..., name={name!r}{place}, resume='AUTO')"
 
 
 def default_storage() -> str:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, overload
 from weakref import WeakValueDictionary
 
 from fasttune.error import TrialFailedError
+from fasttune.failure import read_reason, with_traceback
 from fasttune.folder import ERROR_TXT, LONGEST_NAME, cut
 from fasttune.plain_files import plain_opener
 from fasttune.result import (
@@ -221,14 +222,14 @@ class Trial:
         return self._source.num_failures(self._index)
 
     def get_error(self) -> BaseException | None:
-        """The latest failure: the trial's own exception, or a TrialFailedError with its traceback text."""
+        """The latest failure: the trial's own exception, whose cause shows the trial's traceback, or a TrialFailedError with
+        its text."""
         failure = self._source.failure(self._index)
         if failure is None:
             return None
         if failure.exception is not None:
-            return failure.exception
-        reason = failure.text.strip().rpartition("\n")[2] or "no traceback was left"
-        return TrialFailedError(f"trial {self.trial_id} failed: {reason}", failure.text)
+            return with_traceback(failure.exception, failure.text)
+        return TrialFailedError(f"trial {self.trial_id} failed: {read_reason(failure.text).what}", failure.text)
 
     def get_pickled_error(self) -> BaseException | None:
         """The trial's own exception object, or None where only its text is left."""
@@ -451,6 +452,7 @@ class Snapshot:
     rows: dict[int, TrialRow] = field(repr=False)  # by trial index
     blocks: list[ReportBlock] = field(repr=False)  # empty for a few trials: their results are kept instead
     kept_results: dict[int, list[dict[str, Any]]] = field(repr=False)
+    interrupted: bool = False
     _reports: dict[int, list[Report]] | None = field(default=None, init=False, repr=False, compare=False)
 
     @classmethod

@@ -68,26 +68,30 @@ _T = TypeVar("_T")
 
 
 class IncompleteTrialsError(TuneError):
-    """Some trials did not end TERMINATED, or no trial reported the run's metric, which ended it. The text ends with the
-    traceback of the first one that failed."""
+    """Some trials failed, or no trial reported the run's metric, which ended it. ``analysis`` has the results of all of them;
+    the text ends with the traceback of the first one that failed."""
 
-    def __init__(self, message: str, trials: list[Trial], first_traceback: str = "") -> None:
+    def __init__(
+        self, message: str, trials: list[Trial], analysis: ExperimentAnalysis, first_traceback: str = ""
+    ) -> None:
         super().__init__(message, trials)
         self.trials = trials
+        self.analysis = analysis
         self.first_traceback = first_traceback
 
     def __str__(self) -> str:
-        if not self.trials:
-            return str(self.args[0])
         names = ", ".join(str(trial) for trial in self.trials[:5])
         more = f" and {len(self.trials) - 5} more" if len(self.trials) > 5 else ""
-        text = f"{self.args[0]}: {len(self.trials)} of them ({names}{more})"
-        return (
-            f"{text}. The first one's own error:\n\n{self.first_traceback}" if self.first_traceback else text
+        failed = f": {len(self.trials)} of {len(self.analysis.trials)} failed ({names}{more})" if self.trials else ""
+        text = (
+            f"{self.args[0]}{failed}.\n"
+            f"All results are in {self.analysis.experiment_path}, and in the .analysis of this exception; "
+            "raise_on_failed_trial=False returns them without one."
         )
+        return f"{text}\nThe first one's own error:\n\n{self.first_traceback}" if self.first_traceback else text
 
-    def __reduce__(self) -> tuple[type, tuple[str, list[Trial], str]]:
-        return type(self), (self.args[0], self.trials, self.first_traceback)
+    def __reduce__(self) -> tuple[type, tuple[str, list[Trial], ExperimentAnalysis, str]]:
+        return type(self), (self.args[0], self.trials, self.analysis, self.first_traceback)
 
 
 def run(
@@ -199,7 +203,8 @@ def run(
 
     Raises:
         ValueError, TypeError: something asked for cannot be, said before any trial starts.
-        TuneError: a trial failed and ``raise_on_failed_trial`` is true; or no trial has reported the metric.
+        IncompleteTrialsError: a trial failed and ``raise_on_failed_trial`` is true, or no trial has reported the metric. A
+            TuneError; its ``analysis`` is what would have been returned.
     """
     check_keywords(run, cluster_only.keys() - ClusterOnly.__annotations__.keys())
     check_cluster_only(**cluster_only)
@@ -289,6 +294,7 @@ def run_experiments(
             raise_on_failed_trial=raise_on_failed_trial,
             durability=durability,
             trust=trust,
+            door="run_experiments",
         )
         with begun("tune.run_experiments"):
             spec = resolve(group, call)
@@ -473,6 +479,7 @@ class Tuner:
             durability=run.durability,
             trust=self._trust,
             raise_on_failed_trial=False,
+            door="Tuner",
         )
 
     def _pickled(self) -> bytes | None:
@@ -513,7 +520,7 @@ def execute(spec: RunSpec) -> ExperimentState:
 
     state = carry_out(spec)
     if spec.raise_on_failed_trial and not state.interrupted:
-        raise_if_incomplete(state)
+        raise_if_incomplete(state, spec)
     elif state.lacking:
         import warnings
 
@@ -521,7 +528,7 @@ def execute(spec: RunSpec) -> ExperimentState:
     return state
 
 
-def raise_if_incomplete(state: ExperimentState) -> None:
+def raise_if_incomplete(state: ExperimentState, spec: RunSpec) -> None:
     """Raises IncompleteTrialsError, chained to the first failure, if any trial failed or the metric never came.
 
     Trials that were still waiting when the run was over, out of time for instance, are no failure.
@@ -535,7 +542,8 @@ def raise_if_incomplete(state: ExperimentState) -> None:
     cause = failure.exception if failure is not None else None
     if isinstance(cause, TrialFailedError):
         cause = None
-    raise IncompleteTrialsError(state.lacking or "Trials did not complete", failed, text) from cause
+    why = state.lacking or "Trials did not complete"
+    raise IncompleteTrialsError(why, failed, analysis_of(state, spec), text) from cause
 
 
 def analysis_of(state: ExperimentState, spec: RunSpec) -> ExperimentAnalysis:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from fasttune import _core
 from fasttune.error import TuneError
 from fasttune.executors.base import Batch, Death, Executor, Job, Program, Suspended
-from fasttune.executors.host import failure_text
 from fasttune.experiment import ExperimentState, make_meta
+from fasttune.failure import failure_text
 from fasttune.loop import TuneLoop
 from fasttune.machine import Machine
 from fasttune.resources import Supply

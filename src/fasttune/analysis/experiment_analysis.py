@@ -93,6 +93,19 @@ class ExperimentAnalysis:
         failed = (trial.get_error() for trial in self.trials if trial.status == ERROR)
         return [error for error in failed if error is not None]
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether the run was over before its trials were: by Ctrl-C or SIGTERM, or because its folder went.
+
+        Of an experiment opened from its folder: whether trials are not over although no process runs it.
+        """
+        source: Any = self._source
+        if getattr(source, "interrupted", False) or not getattr(source, "rereads", False):
+            return bool(getattr(source, "interrupted", False))
+        from fasttune.storage.recovery import writer_of
+
+        return bool(source.table.finished < len(source) and writer_of(source.path) is None)
+
     def get_all_configs(self, prefix: bool = False) -> dict[str, dict[str, Any]]:
         """Trial id -> config; with ``prefix`` its keys are "config/<key>"."""
         configs = {trial.trial_id: trial.config for trial in self.trials}
@@ -485,6 +498,7 @@ class ExperimentAnalysis:
 
     def __getstate__(self) -> dict[str, Any]:
         source = Snapshot.of(self._source, range(len(self._source)))
+        source.interrupted = self.interrupted
         return {
             "_source": source,
             "_chosen": self._chosen,

@@ -18,6 +18,7 @@ from fasttune import _core, nesting, session
 from fasttune.checkpoint import WRITING, flush_directory, rename_over
 from fasttune.error import StopTrial
 from fasttune.executors.base import Job, Program, ProgramTrainable
+from fasttune.failure import failure_text
 from fasttune.session import TrialContext, end_function, handle_return, run_function
 
 if TYPE_CHECKING:
@@ -445,22 +446,6 @@ class Host:
                 self.flush()
             while not self.reporter.note(_core.KIND_ERROR, text, True):
                 self.flush()
-
-
-def failure_text(error: BaseException) -> str:
-    """The trial's own traceback: frames of fasttune that only called the trial are left out."""
-    import traceback
-
-    ours = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    frames = error.__traceback__
-    while frames is not None and frames.tb_frame.f_code.co_filename.startswith(ours) and frames.tb_next is not None:
-        frames = frames.tb_next
-    text = "".join(traceback.format_exception(type(error), error, frames))
-    if isinstance(error, SystemExit):
-        text += (
-            f"\nThe trial called sys.exit({error.code!r}), which ends it as a failure; use return to end a trial early."
-        )
-    return text
 
 
 def _pickled(error: BaseException) -> bytes:

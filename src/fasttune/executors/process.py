@@ -674,7 +674,7 @@ def workers_by_open_files() -> int:
 def pickled_program(program: Program) -> bytes:
     """The program by cloudpickle; a TypeError names what cannot travel."""
     try:
-        return by_value(program)
+        return by_value(program, sources=True)
     except Exception as error:
         culprit = find_unpicklable(program)
         raise TypeError(

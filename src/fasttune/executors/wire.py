@@ -9,6 +9,7 @@ from typing import Any
 
 from fasttune import _core
 from fasttune.error import TuneError
+from fasttune.executors.code import dumps
 
 UP_BYTES = 1 << 22
 DOWN_BYTES = 1 << 19
@@ -81,21 +82,19 @@ def _refuse(why: str) -> None:
     raise TuneError(why)
 
 
-def by_value(value: Any) -> bytes:
+def by_value(value: Any, sources: bool = False) -> bytes:
     """By cloudpickle. What the main script defines goes by value, also where multiprocessing has imported the script
-    under another name, in a process that it has spawned."""
+    under another name, in a process that it has spawned. ``sources``: with the text of the files that it was written in."""
     import cloudpickle
 
     script = sys.modules.get("__mp_main__")
     if script is None or script.__name__ != "__mp_main__":
-        data: bytes = cloudpickle.dumps(value, protocol=5)
-        return data
+        return dumps(value, sources)
     known = script.__name__ in cloudpickle.list_registry_pickle_by_value()
     if not known:
         cloudpickle.register_pickle_by_value(script)
     try:
-        data = cloudpickle.dumps(value, protocol=5)
-        return data
+        return dumps(value, sources)
     finally:
         if not known:
             cloudpickle.unregister_pickle_by_value(script)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from numbers import Real
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from fasttune.failure import Reason
 from fasttune.scope import DEFAULT_SCOPE, measured, where
 
 from .table import cut_cell, wrap_title
@@ -88,7 +89,7 @@ class StatusSnapshot:
 
     ``rows(status, n)`` gives the first n trials of a status; ``best`` is a Standing (trial_id, value of the metric, params,
     step), ``best_by(metric, mode)`` that by another metric, and ``scope`` says which values of a trial count for both.
-    ``over``: the run has ended.
+    ``over``: the run has ended; ``reasons``: why trials have failed, each kind once.
     """
 
     time: float = 0.0
@@ -102,6 +103,7 @@ class StatusSnapshot:
     best_by: Callable[[str, str], Standing | None] | None = None
     scope: str = DEFAULT_SCOPE
     over: bool = False
+    reasons: Sequence[Reason] = ()
     reports_per_s: float = 0.0
     trials_per_s: float = 0.0
     message: str = ""

@@ -70,6 +70,7 @@ class JupyterNotebookReporter(TableReporter):
         if snapshot.counts.get("ERROR", 0):
             parts.append(f"<b>Number of errored trials: {snapshot.counts['ERROR']}</b>")
             parts.append(_table(self.error_table(snapshot)))
+        parts += [f"<pre>{escape(str(reason))}</pre>" for reason in snapshot.reasons]
         return f'<div class="fasttune-status" style="font-size:90%">{"".join(parts)}</div>'
 
     def _fact_rows(self, snapshot: StatusSnapshot) -> list[tuple[str, str]]:

@@ -38,6 +38,7 @@ INTERVAL_S = 0.25
 ROWS = 8
 PARAMETERS = 5
 METRICS = 3
+REASONS = 3
 
 _MARKS = (
     ("RUNNING", "●", "cyan", "running"),
@@ -112,6 +113,7 @@ class TerminalReporter(ProgressReporter):
         best = snapshot.leader
         if best is not None:
             lines.append(self._best(snapshot, best))
+        lines += _failures(snapshot)
         if not done:
             lines += self._at_work(snapshot)
         if snapshot.message:
@@ -226,6 +228,21 @@ def _counts(snapshot: StatusSnapshot, done: bool) -> RenderableType:
     grid.add_column(justify="right", no_wrap=True)
     grid.add_row(line, _text(speed, "bright_black"))
     return grid
+
+
+def _failures(snapshot: StatusSnapshot) -> list[RenderableType]:
+    """Why trials have failed: each kind of reason in two lines."""
+    lines: list[RenderableType] = []
+    for reason in snapshot.reasons[:REASONS]:
+        line = _text("✗ ", "red")
+        line.append("" if reason.count == 1 else f"{reason.count:,} times ", "bold red")
+        line.append(reason.what, "default")
+        line.append(f"  {reason.trial_id}", "bright_black")
+        lines.append(line)
+        if reason.where:
+            lines.append(_text(f"    {reason.where}", "bright_black"))
+    more = len(snapshot.reasons) - REASONS
+    return [*lines, _text(f"  and {more} more kinds of failures", "bright_black")] if more > 0 else lines
 
 
 def _time_text(snapshot: StatusSnapshot, done: bool) -> Text:

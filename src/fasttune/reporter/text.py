@@ -48,6 +48,7 @@ class CLIReporter(TableReporter):
         if snapshot.counts.get("ERROR", 0):
             lines.append(f"Number of errored trials: {snapshot.counts['ERROR']}")
             lines.append(_drawn(self.error_table(snapshot)))
+        lines += [str(reason) for reason in snapshot.reasons]
         return "\n".join(lines)
 
     def progress_text(self, snapshot: StatusSnapshot, done: bool) -> str:
@@ -72,6 +73,7 @@ class LogReporter(ProgressReporter):
         self._clock = clock
         self._next_time = -math.inf
         self._began = False
+        self._said = 0  # kinds of reasons
         self._total: int | None = None
 
     def setup(
@@ -84,7 +86,7 @@ class LogReporter(ProgressReporter):
     ) -> None:
         self._total = total_samples
         self.metric, self.mode = metric, mode
-        self._next_time, self._began = -math.inf, False
+        self._next_time, self._began, self._said = -math.inf, False, 0
 
     def should_report(self, trials: Sequence[Trial], done: bool = False) -> bool:
         return done or self._clock() >= self._next_time
@@ -95,6 +97,9 @@ class LogReporter(ProgressReporter):
             self._write(self.first_line(snapshot))
         elif not done:
             self._write(self.status_line(snapshot))
+        for reason in snapshot.reasons[self._said :]:
+            self._write(f"failed: {reason}")
+        self._said = len(snapshot.reasons)
         if done:
             self._write(self.last_lines(snapshot))
         self._began = True

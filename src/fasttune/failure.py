@@ -1,0 +1,143 @@
+"""Why trials failed, for people: the traceback with what they wrote, and its kinds, each told once.
+
+The text of a failure is what a trial leaves for good (the journal, error.txt, the exceptions of an analysis). Everything
+else is read out of it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from traceback import TracebackException
+
+OURS = os.path.dirname(os.path.abspath(__file__))
+MOST_KINDS = 20  # of reasons that are told apart
+LONGEST_REASON = 300  # characters
+_FRAME = re.compile(r'[ |+]*File "(.+)", line (\d+)(?:,? in (.+))?')
+
+
+def failure_text(error: BaseException) -> str:
+    """The trial's own traceback, without frames of fasttune, unless there are no others."""
+    from traceback import TracebackException
+
+    told = TracebackException.from_exception(error, compact=True)
+    _leave_out_ours(told)
+    text = "".join(told.format())
+    if isinstance(error, SystemExit):
+        text += (
+            f"\nThe trial called sys.exit({error.code!r}), which ends it as a failure; use return to end a trial early."
+        )
+    return text
+
+
+def _leave_out_ours(told: TracebackException) -> None:
+    todo: list[TracebackException | None] = [told]
+    seen: set[int] = set()
+    while todo:
+        one = todo.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        theirs = [frame for frame in one.stack if not _is_ours(frame.filename)]
+        if theirs:
+            one.stack[:] = theirs
+        todo += [one.__cause__, one.__context__, *(getattr(one, "exceptions", None) or ())]
+
+
+def _is_ours(filename: str) -> bool:
+    # frames of the compiled core are named by where it was compiled
+    return filename.startswith(OURS + os.sep) or filename.startswith(("src/fasttune/_core", "fasttune/_core"))
+
+
+# ---- the kinds of reasons
+
+
+class Reason(NamedTuple):
+    """Why trials failed: the exception, and the line of the user's at which it happened."""
+
+    what: str  # "ZeroDivisionError: division by zero"
+    where: str  # "train.py, line 12, in train: return 1 / x"; "" when it is not known
+    trial_id: str  # the first one
+    count: int
+
+    def __str__(self) -> str:
+        times = "" if self.count == 1 else f"{self.count:,} times: "
+        at = f"\n    {self.where}" if self.where else ""
+        return f"{times}{self.what} (trial {self.trial_id}){at}"
+
+
+def read_reason(text: str, trial_id: str = "") -> Reason:
+    """The reason in the text of a failure: a traceback, or what is known of a process that died."""
+    lines = text.strip().splitlines() or ["no traceback was left"]
+    frames = [(k, found) for k, line in enumerate(lines) if (found := _FRAME.match(line))]
+    where, source = "", ""
+    traced = any(line.lstrip(" +|").startswith(_TRACEBACK) for line in lines)
+    for k, found in reversed(frames) if traced else frames:  # of a crash the newest comes first
+        source = lines[k + 1].strip() if k + 1 < len(lines) and lines[k + 1].startswith("    ") else ""
+        if not _is_a_librarys(found[1], bool(source)):
+            inside = f", in {found[3]}" if found[3] else ""
+            where = f"{found[1]}, line {found[2]}{inside}" + (f": {source}" if source else "")
+            break
+    behind = lines[frames[-1][0] + 1 :] if traced and frames else lines
+    what = next((line for line in behind if line and not line[0].isspace()), lines[-1].strip())
+    return Reason(_short(what), _short(where), trial_id, 1)
+
+
+def _is_a_librarys(filename: str, has_source: bool) -> bool:
+    if filename.startswith("<") and not has_source:  # code without a file; a notebook's cell has its text
+        return True
+    return filename.startswith(_LIBRARY) or _is_ours(filename) or f"{os.sep}site-packages{os.sep}" in filename
+
+
+_LIBRARY = os.path.dirname(os.__file__) + os.sep
+_TRACEBACK = ("Traceback (most recent call last)", "Exception Group Traceback")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST_REASON else text[: LONGEST_REASON - 3] + "..."
+
+
+class Reasons:
+    """The kinds of reasons of a run, in the order of first sight: an exception's class and its line are a kind."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[tuple[str, str], Reason] = {}
+        self.others = 0  # failures of further kinds
+
+    def add(self, text: str, trial_id: str) -> None:
+        """One more failure."""
+        reason = read_reason(text, trial_id)
+        line, _, _ = reason.where.partition(":")
+        kind = reason.what.partition(":")[0], line
+        known = self._kinds.get(kind)
+        if known is not None:
+            self._kinds[kind] = known._replace(count=known.count + 1)
+        elif len(self._kinds) < MOST_KINDS:
+            self._kinds[kind] = reason
+        else:
+            self.others += 1
+
+    def kinds(self) -> list[Reason]:
+        """All of them so far."""
+        return list(self._kinds.values())
+
+
+class TrialTraceback(Exception):
+    """The traceback of an exception that came from a trial, as its cause: an exception travels without its own."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    def __str__(self) -> str:
+        return f"\n{self.text}"
+
+
+def with_traceback(error: BaseException, text: str) -> BaseException:
+    """The exception of a trial, with its traceback as its cause."""
+    if error.__cause__ is None and not hasattr(error, "traceback_text"):
+        error.__cause__ = TrialTraceback(text.rstrip())
+    return error

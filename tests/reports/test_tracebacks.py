@@ -1,0 +1,259 @@
+"""Why a trial failed: the user's own file, line and source text, wherever it is read."""
+
+from __future__ import annotations
+
+import ctypes
+import linecache
+import subprocess
+import sys
+import traceback
+from pathlib import Path
+from types import CodeType
+from typing import Any
+
+import pytest
+
+import fasttune as tune
+from fasttune.executors.code import code_at, source_of
+from fasttune.executors.wire import pack
+from fasttune.failure import MOST_KINDS, Reasons, TrialTraceback, failure_text, read_reason
+from fasttune.reporter import CLIReporter, JupyterNotebookReporter, LogReporter, StatusSnapshot, TerminalReporter
+
+SCRIPT = """
+import sys
+import fasttune as tune
+
+def divided(x):
+    return 1 / x  # the line that fails
+
+def train(config):
+    tune.report(score=divided(config["x"]))
+
+class Train(tune.Trainable):
+    def step(self):
+        return {"score": divided(self.config["x"])}
+
+if __name__ == "__main__":
+    trainable = {"function": train, "class": Train, "lambda": lambda config: divided(config["x"])}[sys.argv[1]]
+    analysis = tune.run(trainable, config={"x": 0}, raise_on_failed_trial=False, verbose=1, executor=sys.argv[2])
+    print(open(analysis.trials[0].error_file).read())
+"""
+
+
+@pytest.mark.parametrize("kind", ["function", "class", "lambda"])
+def test_a_script_shows_its_own_lines(tmp_path: Path, kind: str) -> None:
+    """A function of a script failed in '<dynamic-code>', line 5, without a word of source."""
+    script = tmp_path / "train.py"
+    script.write_text(SCRIPT)
+    done = subprocess.run([sys.executable, script, kind, "process"], capture_output=True, text=True, check=True)
+    place = f'File "{script}", line 6, in divided\n    return 1 / x  # the line that fails'
+    assert place in done.stdout
+    assert (
+        f"{script}, line 6, in divided: return 1 / x  # the line that fails" in done.stdout.partition("trials ended")[0]
+    )
+    assert "dynamic-code" not in done.stdout + done.stderr
+    assert "fasttune/" not in done.stdout.partition("Traceback")[2]
+
+
+def of_a_cell() -> Any:
+    """A function of a notebook's cell: in no file, its text is known to linecache alone."""
+    text = 'def train(config):\n    rate = config["x"]\n    return 1 / rate  # of a cell\n'
+    name = "/tmp/ipykernel_77/1234567.py"
+    linecache.cache[name] = len(text), None, text.splitlines(True), name
+    space: dict[str, Any] = {"__name__": "__main__"}
+    exec(compile(text, name, "exec"), space)
+    return space["train"]
+
+
+@pytest.mark.parametrize("executor", ["inline", "process"])
+def test_a_cell_of_a_notebook_shows_its_lines(tmp_path: Path, executor: str) -> None:
+    """In a notebook the traceback named a file that is nowhere, and no source."""
+    run: dict[str, Any] = {"storage_path": tmp_path, "executor": executor, "verbose": 0}
+    analysis = tune.run(of_a_cell(), config={"x": 0}, raise_on_failed_trial=False, **run)
+    (error,) = analysis.errors
+    shown = "".join(traceback.format_exception(error))
+    assert isinstance(error, ZeroDivisionError)
+    assert '1234567.py", line 3, in train\n    return 1 / rate  # of a cell' in shown
+    assert isinstance(error.__cause__, TrialTraceback)
+    again = tune.ExperimentAnalysis(analysis.experiment_path).errors[0]
+    assert "line 3, in train\n    return 1 / rate  # of a cell" in str(again)
+
+
+def test_the_text_is_that_of_the_start(tmp_path: Path) -> None:
+    """The script was edited while its run went on, and the traceback showed lines of the new one."""
+    script = tmp_path / "train.py"
+    script.write_text("def train(config):\n    raise ValueError('old')  # old\n")
+    space: dict[str, Any] = {"__name__": "__main__"}
+    exec(compile(script.read_text(), str(script), "exec"), space)
+    train = space["train"]
+
+    def edited(config: dict[str, Any]) -> None:
+        script.write_text("# new\n" * 5)
+        train(config)
+
+    run: dict[str, Any] = {"storage_path": tmp_path, "executor": "process", "verbose": 0}
+    analysis = tune.run(edited, raise_on_failed_trial=False, **run)
+    assert "line 2, in train\n    raise ValueError('old')  # old" in str(analysis.trials[0]._source.failure(0).text)  # type: ignore[union-attr]
+
+
+def test_configs_do_not_carry_the_script() -> None:
+    """A function in each config must not bring the text of its file along with each trial."""
+    chosen = pack({"activation": lambda x: x + 1})
+    assert source_of(__file__)
+    assert len(chosen) < 2_000
+    code = (lambda x: x).__code__
+    assert code_at(("a.py", ""), lambda: code, ()).co_filename == "a.py"
+    assert isinstance(code_at(("a.py", ""), lambda: code, ()), CodeType)
+
+
+def test_frames_of_fasttune_are_left_out(tmp_path: Path) -> None:
+    """The last thing on the screen was a line of somebody else's package, not of one's own."""
+
+    def saves_nothing(config: dict[str, Any]) -> None:
+        tune.report({"a": 1}, checkpoint="nowhere")  # type: ignore[arg-type]
+
+    for executor in ("inline", "process"):
+        run: dict[str, Any] = {"storage_path": tmp_path, "executor": executor, "verbose": 0}
+        analysis = tune.run(saves_nothing, raise_on_failed_trial=False, **run)
+        text = Path(str(analysis.trials[0].error_file)).read_text()
+        assert 'tune.report({"a": 1}, checkpoint="nowhere")' in text
+        assert "src/fasttune" not in text
+        assert text.splitlines()[-1].startswith("FileNotFoundError")
+
+
+def test_a_crash_names_the_users_line(tmp_path: Path) -> None:
+    """A segmentation fault was told with the frames of the server and no line of one's own."""
+
+    def crashes(config: dict[str, Any]) -> None:
+        ctypes.string_at(0)
+
+    analysis = tune.run(crashes, raise_on_failed_trial=False, storage_path=tmp_path, verbose=0)
+    failure = analysis.trials[0]._source.failure(0)
+    assert failure is not None
+    reason = read_reason(failure.text)
+    assert reason.what.startswith("The worker process of this trial died of SIGSEGV")
+    assert reason.where.startswith(f"{__file__}, line ")
+    assert "in crashes" in reason.where
+
+
+class Kept(LogReporter):
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[StatusSnapshot] = []
+
+    def should_report(self, trials: Any, done: bool = False) -> bool:
+        return True
+
+    def report(self, trials: Any, done: bool, *sys_info: Any) -> None:
+        self.seen.append(sys_info[0])
+        super().report(trials, done, *sys_info)
+
+
+def fails_in_two_ways(config: dict[str, Any]) -> None:
+    tune.report(score=1.0)
+    if config["x"] % 3 == 0:
+        raise ValueError(f"bad rate {config['x']}")
+    if config["x"] % 3 == 1:
+        raise KeyError("rate")
+
+
+def test_each_reason_is_said_once_while_the_run_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """All trials failed for one misspelt name, and one learnt of it when the night was over."""
+    reporter = Kept()
+    analysis = tune.run(
+        fails_in_two_ways, config={"x": tune.grid_search(list(range(9)))}, progress_reporter=reporter,
+        raise_on_failed_trial=False, storage_path=tmp_path, executor="inline",
+    )  # fmt: skip
+    said = capsys.readouterr().out
+    assert said.count("ValueError: bad rate") == said.count("KeyError: 'rate'") == 1
+    assert said.index("ValueError: bad rate") < said.index("trials ended in")
+    assert any(one.reasons for one in reporter.seen[:-1])
+    last = reporter.seen[-1].reasons
+    assert [one.count for one in last] == [3, 3]
+    assert last[0].trial_id == analysis.trials[0].trial_id
+    assert last[0].where.startswith(f"{__file__}, line ")
+    assert last[0].where.endswith("""in fails_in_two_ways: raise ValueError(f"bad rate {config['x']}")""")
+
+
+def test_every_reporter_shows_the_reasons(tmp_path: Path) -> None:
+    """The terminal counted failures and did not say why."""
+    from rich.console import Console
+
+    reporter = Kept()
+    tune.run(
+        fails_in_two_ways, config={"x": tune.grid_search(list(range(9)))}, progress_reporter=reporter,
+        raise_on_failed_trial=False, storage_path=tmp_path, executor="inline",
+    )  # fmt: skip
+    status = reporter.seen[-1]
+    console = Console(width=200, record=True, quiet=False, file=open("/dev/null", "w"))  # noqa: SIM115
+    with console.file:
+        console.print(TerminalReporter(console=console).block(status, True))
+        drawn = console.export_text()
+    for text in (drawn, CLIReporter().status_block(status, True), JupyterNotebookReporter().html(status, True)):
+        assert text.count("3 times") == 2
+        assert "ValueError: bad rate 0" in text
+        assert "in fails_in_two_ways" in text
+
+
+def test_retried_failures_are_told_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With max_failures a trial failed again and again, and nothing said so."""
+    tune.run(
+        fails_in_two_ways, config={"x": 3}, max_failures=2, raise_on_failed_trial=False, storage_path=tmp_path,
+        executor="inline", verbose=1,
+    )  # fmt: skip
+    assert "failed: 3 times: ValueError: bad rate 3" in capsys.readouterr().out
+
+
+def test_kinds_are_told_apart_and_counted() -> None:
+    """A thousand failures with a thousand numbers in their texts are one kind, not a thousand lines."""
+    reasons = Reasons()
+
+    def text(line: int, value: float) -> str:
+        return (
+            f'Traceback (most recent call last):\n  File "a.py", line {line}, in f\n    g()\nValueError: rate {value}\n'
+        )
+
+    for value in range(1000):
+        reasons.add(text(3, value), f"t_{value}")
+    reasons.add(text(4, 0), "t_x")
+    assert [(one.count, one.trial_id, one.what) for one in reasons.kinds()] == [
+        (1000, "t_0", "ValueError: rate 0"),
+        (1, "t_x", "ValueError: rate 0"),
+    ]
+    for line in range(2 * MOST_KINDS):
+        reasons.add(text(100 + line, 0), "t")
+    assert len(reasons.kinds()) == MOST_KINDS
+    assert reasons.others == MOST_KINDS + 2
+
+
+@pytest.mark.parametrize(
+    ("text", "what", "where"),
+    [
+        ("", "no traceback was left", ""),
+        ("ValueError: of no frame\nsecond line", "ValueError: of no frame", ""),
+        ('Traceback (most recent call last):\n  File "<string>", line 1, in f\nE: x', "E: x", ""),
+        ("x" * 1000, "x" * 297 + "...", ""),
+    ],
+)
+def test_texts_of_every_form_have_a_reason(text: str, what: str, where: str) -> None:
+    """A failure without a traceback must not end the report about it."""
+    reason = read_reason(text)
+    assert (reason.what, reason.where) == (what, where)
+
+
+def test_groups_and_causes_keep_their_own_lines() -> None:
+    """Errors that hold others were cut to the outermost one."""
+
+    def inner() -> None:
+        raise KeyError("inner")
+
+    try:
+        try:
+            inner()
+        except KeyError as error:
+            raise ExceptionGroup("several", [error, ValueError("second")]) from error
+    except ExceptionGroup as group:
+        text = failure_text(group)
+    assert text.count("KeyError: 'inner'") == 2
+    assert "ValueError: second" in text
+    assert read_reason(text).where.startswith(f"{__file__}, line ")
