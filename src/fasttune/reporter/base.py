@@ -465,10 +465,10 @@ def duration(seconds: float) -> str:
 
 def number_line(snapshot: StatusSnapshot, total: int | None) -> str:
     """ "Number of trials: 2/5 (1 RUNNING, 1 TERMINATED)"."""
-    counts = ", ".join(f"{snapshot.counts[status]} {status}" for status in sorted(snapshot.counts))
+    counts = ", ".join(f"{number} {status}" for status, number in sorted(snapshot.counts.items()) if number)
     known = snapshot.total if snapshot.total is not None else total
     of = "" if known is None else "/infinite" if known < 0 or known >= 2**62 else f"/{known}"
-    return f"Number of trials: {snapshot.started}{of} ({counts})"
+    return f"Number of trials: {snapshot.started}{of}" + (f" ({counts})" if counts else "")
 
 
 def fair_shares(counts: Mapping[str, int], limit: int) -> dict[str, int]:
