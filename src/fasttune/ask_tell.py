@@ -266,4 +266,4 @@ class ManualLoop(TuneLoop):
             self.storage.close()
             self._lock.release()
         if not self._gone:
-            self.state.storage = SqliteReader(self.spec.path)
+            self.state.storage = SqliteReader(self.spec.path, keep=True)

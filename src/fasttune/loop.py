@@ -140,7 +140,7 @@ class TuneLoop:
             lock.release()
             signals.restore()
         if not self._gone:
-            self.state.storage = SqliteReader(spec.path)
+            self.state.storage = SqliteReader(spec.path, keep=True)
         self._say_goodbye()
         signals.pass_on()
         return self.state

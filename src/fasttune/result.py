@@ -413,7 +413,7 @@ class Result:
     @property
     def path(self) -> str | None:
         """The trial's folder."""
-        if self._make_folder and self._path is not None:
+        if self._make_folder and self._path is not None and os.path.isdir(os.path.dirname(self._path)):
             with suppress(OSError):  # somebody else's read-only experiment can still be looked at
                 os.makedirs(self._path, exist_ok=True)
         return self._path

@@ -274,10 +274,11 @@ class Trial:
 
     @property
     def path(self) -> str:
-        """The trial's folder, made if it is not there."""
+        """The trial's folder, made if it is not there and the experiment's is."""
         folder = trial_folder(self._source, self._index)
-        with suppress(OSError):  # somebody else's read-only experiment can still be looked at
-            os.makedirs(folder, exist_ok=True)
+        if os.path.isdir(self._source.path):
+            with suppress(OSError):  # somebody else's read-only experiment can still be looked at
+                os.makedirs(folder, exist_ok=True)
         return folder
 
     @property

@@ -57,7 +57,8 @@ def _opened(path: str) -> int:
     return waiting.pop() if waiting else open_plain(path)
 
 
-def _close(fd: int) -> None:
+def close_file(fd: int) -> None:
+    """Close a descriptor of a database, now or when SQLite has closed it too."""
     found = os.fstat(fd)
     waiting = _in_use.get((found.st_dev, found.st_ino))
     if waiting is None:
@@ -84,6 +85,7 @@ class Database:
 
     def __init__(self, path: str) -> None:
         self._log: int | None = None
+        self._changes = True  # others may write it
         self._file = _opened(path)
         try:
             with suppress(FileNotFoundError):
@@ -94,8 +96,20 @@ class Database:
             self.close()
             raise
 
+    @classmethod
+    def kept(cls, file: int, log: int | None) -> Database:
+        """Of descriptors, which are closed with it, of files that nobody writes or removes."""
+        made = cls.__new__(cls)
+        made._file, made._log, made._log_path, made._changes = file, log, "", False
+        try:
+            made.look()
+        except BaseException:
+            made.close()
+            raise
+        return made
+
     def close(self) -> None:
-        _close(self._file)
+        close_file(self._file)
         if self._log is not None:
             os.close(self._log)
             self._log = None
@@ -165,6 +179,8 @@ class Database:
         return found.st_mtime_ns, found.st_size
 
     def _log_head(self) -> bytes:
+        if not self._changes:
+            return b"" if self._log is None else os.pread(self._log, LOG_HEADER, 0)
         if self._log is not None and os.fstat(self._log).st_nlink == 0:  # removed by whoever closed the database
             os.close(self._log)
             self._log = None

@@ -9,12 +9,14 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from fasttune.error import JournalError
 from fasttune.folder import JOURNAL
 from fasttune.storage.base import Entry, Held, Key, Storage
 from fasttune.storage.database import PATIENCE_S, Cell, DamagedPage, Database, columns
+from fasttune.storage.kept import KeptDatabase
 from fasttune.storage.sqlite import is_whole
 
 BATCH = 1 << 20  # bytes of entries that are read before it is looked whether they belong together
@@ -26,14 +28,19 @@ _T = TypeVar("_T")
 class SqliteReader(Storage):
     """The journal in ``experiment.db``, opened for each reading and closed behind it.
 
-    ``fixed``: every later reading gives what the first whole one gave, although the experiment goes on.
+    ``fixed``: every later reading gives what the first whole one gave, although the experiment goes on. ``keep``: nobody
+    writes it now, and it is still read when the folder is gone.
     """
 
-    def __init__(self, folder: str, *, fixed: bool = False) -> None:
+    def __init__(self, folder: str, *, fixed: bool = False, keep: bool = False) -> None:
         self.folder = folder
         self.path = os.path.join(folder, JOURNAL)
         self._fixed = fixed
         self._last: int | None = None  # the last entry of the first whole reading, if all give the same
+        self._kept: KeptDatabase | None = None
+        if keep:
+            with suppress(OSError, JournalError):  # it is gone, or no file may be opened: then what is in memory is all
+                self._kept = KeptDatabase(self.path)
         self._cells: dict[Key, Cell] | None = None  # where the stored checkpoints are; None: not looked up
 
     def append(self, entries: Sequence[Entry], checkpoints: Sequence[Held] = (), dropped: Sequence[Key] = ()) -> None:
@@ -122,7 +129,8 @@ class SqliteReader(Storage):
 
     def _open(self) -> Database:
         try:
-            database = Database(self.path)
+            lost = self._kept is not None and not self._kept.in_place
+            database = self._kept.opened() if self._kept is not None and lost else Database(self.path)
         except FileNotFoundError:
             raise JournalError(f"there is no experiment at {self.folder!r}: {JOURNAL} does not exist") from None
         except (DamagedPage, OSError) as error:
