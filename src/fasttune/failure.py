@@ -61,12 +61,12 @@ class Reason(NamedTuple):
     what: str  # "ZeroDivisionError: division by zero"
     where: str  # "train.py, line 12, in train: return 1 / x"; "" when it is not known
     trial_id: str  # the first one
-    count: int
+    times: int
 
     def __str__(self) -> str:
-        times = "" if self.count == 1 else f"{self.count:,} times: "
+        more = "" if self.times == 1 else f", and {self.times - 1:,} times more"
         at = f"\n    {self.where}" if self.where else ""
-        return f"{times}{self.what} (trial {self.trial_id}){at}"
+        return f"{self.what} (trial {self.trial_id}{more}){at}"
 
 
 def read_reason(text: str, trial_id: str = "") -> Reason:
@@ -74,7 +74,7 @@ def read_reason(text: str, trial_id: str = "") -> Reason:
     lines = text.strip().splitlines() or ["no traceback was left"]
     frames = [(k, found) for k, line in enumerate(lines) if (found := _FRAME.match(line))]
     where, source = "", ""
-    traced = any(line.lstrip(" +|").startswith(_TRACEBACK) for line in lines)
+    traced = any(line.lstrip(" +|").startswith((*_TRACEBACKS, "Exception Group Traceback")) for line in lines)
     for k, found in reversed(frames) if traced else frames:  # of a crash the newest comes first
         source = lines[k + 1].strip() if k + 1 < len(lines) and lines[k + 1].startswith("    ") else ""
         if not _is_a_librarys(found[1], bool(source)):
@@ -82,7 +82,10 @@ def read_reason(text: str, trial_id: str = "") -> Reason:
             where = f"{found[1]}, line {found[2]}{inside}" + (f": {source}" if source else "")
             break
     behind = lines[frames[-1][0] + 1 :] if traced and frames else lines
-    what = next((line for line in behind if line and not line[0].isspace()), lines[-1].strip())
+    if any(line.startswith(_GROUP) for line in lines):  # of a group the outermost one, within its frame of | and +
+        behind = [line.removeprefix("  | ") for line in lines if line.startswith("  | ")]
+    said = (line for line in behind if line and not line[0].isspace() and not line.startswith(_TRACEBACKS))
+    what = next(said, lines[-1].strip())
     return Reason(_short(what), _short(where), trial_id, 1)
 
 
@@ -93,7 +96,8 @@ def _is_a_librarys(filename: str, has_source: bool) -> bool:
 
 
 _LIBRARY = os.path.dirname(os.__file__) + os.sep
-_TRACEBACK = ("Traceback (most recent call last)", "Exception Group Traceback")
+_GROUP = "  + Exception Group Traceback"
+_TRACEBACKS = ("Traceback", "During handling of", "The above exception was")
 
 
 def _short(text: str) -> str:
@@ -114,7 +118,7 @@ class Reasons:
         kind = reason.what.partition(":")[0], line
         known = self._kinds.get(kind)
         if known is not None:
-            self._kinds[kind] = known._replace(count=known.count + 1)
+            self._kinds[kind] = known._replace(times=known.times + 1)
         elif len(self._kinds) < MOST_KINDS:
             self._kinds[kind] = reason
         else:

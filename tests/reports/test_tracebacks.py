@@ -169,7 +169,7 @@ def test_each_reason_is_said_once_while_the_run_goes_on(tmp_path: Path, capsys: 
     assert said.index("ValueError: bad rate") < said.index("trials ended in")
     assert any(one.reasons for one in reporter.seen[:-1])
     last = reporter.seen[-1].reasons
-    assert [one.count for one in last] == [3, 3]
+    assert [one.times for one in last] == [3, 3]
     assert last[0].trial_id == analysis.trials[0].trial_id
     assert last[0].where.startswith(f"{__file__}, line ")
     assert last[0].where.endswith("""in fails_in_two_ways: raise ValueError(f"bad rate {config['x']}")""")
@@ -190,7 +190,7 @@ def test_every_reporter_shows_the_reasons(tmp_path: Path) -> None:
         console.print(TerminalReporter(console=console).block(status, True))
         drawn = console.export_text()
     for text in (drawn, CLIReporter().status_block(status, True), JupyterNotebookReporter().html(status, True)):
-        assert text.count("3 times") == 2
+        assert text.count("3 times") + text.count(", and 2 times more)") == 2
         assert "ValueError: bad rate 0" in text
         assert "in fails_in_two_ways" in text
 
@@ -201,7 +201,9 @@ def test_retried_failures_are_told_too(tmp_path: Path, capsys: pytest.CaptureFix
         fails_in_two_ways, config={"x": 3}, max_failures=2, raise_on_failed_trial=False, storage_path=tmp_path,
         executor="inline", verbose=1,
     )  # fmt: skip
-    assert "failed: 3 times: ValueError: bad rate 3" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "failed: ValueError: bad rate 3 (trial " in said
+    assert ", and 2 times more)" in said
 
 
 def test_kinds_are_told_apart_and_counted() -> None:
@@ -216,7 +218,7 @@ def test_kinds_are_told_apart_and_counted() -> None:
     for value in range(1000):
         reasons.add(text(3, value), f"t_{value}")
     reasons.add(text(4, 0), "t_x")
-    assert [(one.count, one.trial_id, one.what) for one in reasons.kinds()] == [
+    assert [(one.times, one.trial_id, one.what) for one in reasons.kinds()] == [
         (1000, "t_0", "ValueError: rate 0"),
         (1, "t_x", "ValueError: rate 0"),
     ]
@@ -233,6 +235,7 @@ def test_kinds_are_told_apart_and_counted() -> None:
         ("ValueError: of no frame\nsecond line", "ValueError: of no frame", ""),
         ('Traceback (most recent call last):\n  File "<string>", line 1, in f\nE: x', "E: x", ""),
         ("x" * 1000, "x" * 297 + "...", ""),
+        ("Traceback\nStubbornError: 1 2", "StubbornError: 1 2", ""),
     ],
 )
 def test_texts_of_every_form_have_a_reason(text: str, what: str, where: str) -> None:
@@ -256,4 +259,5 @@ def test_groups_and_causes_keep_their_own_lines() -> None:
         text = failure_text(group)
     assert text.count("KeyError: 'inner'") == 2
     assert "ValueError: second" in text
+    assert read_reason(text).what == "ExceptionGroup: several (2 sub-exceptions)"
     assert read_reason(text).where.startswith(f"{__file__}, line ")

@@ -235,7 +235,7 @@ def _failures(snapshot: StatusSnapshot) -> list[RenderableType]:
     lines: list[RenderableType] = []
     for reason in snapshot.reasons[:REASONS]:
         line = _text("✗ ", "red")
-        line.append("" if reason.count == 1 else f"{reason.count:,} times ", "bold red")
+        line.append("" if reason.times == 1 else f"{reason.times:,} times ", "bold red")
         line.append(reason.what, "default")
         line.append(f"  {reason.trial_id}", "bright_black")
         lines.append(line)
