@@ -140,6 +140,14 @@ class TrialTraceback(Exception):
         return f"\n{self.text}"
 
 
+def reason_of(error: BaseException) -> str:
+    """The reason in an exception of ``analysis.errors``: what happened, and on the next line where."""
+    cause = error.__cause__
+    text = cause.text if isinstance(cause, TrialTraceback) else str(getattr(error, "traceback_text", ""))
+    reason = read_reason(text or f"{type(error).__name__}: {error}")
+    return f"{reason.what}\n    {reason.where}" if reason.where else reason.what
+
+
 def with_traceback(error: BaseException, text: str) -> BaseException:
     """The exception of a trial, with its traceback as its cause."""
     if error.__cause__ is None and not hasattr(error, "traceback_text"):

@@ -121,7 +121,7 @@ def test_P3_verbose_3_shows_every_value() -> None:
 def test_P3_a_failure_is_told_by_its_last_line() -> None:
     stream = io.StringIO()
     hear(ResultLines(stream=stream), "on_trial_error", FakeTrial("t1", "ERROR"))
-    assert stream.getvalue() == "Trial t1 failed: lr is 0\n"
+    assert stream.getvalue() == "Trial t1 failed: ValueError: lr is 0\n"
 
 
 def test_P3_durations_at_a_glance() -> None:

@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 import fasttune as tune
+from fasttune.cli import main
 from fasttune.executors.code import code_at, source_of
 from fasttune.executors.wire import pack
-from fasttune.failure import MOST_KINDS, Reasons, TrialTraceback, failure_text, read_reason
+from fasttune.failure import MOST_KINDS, Reasons, TrialTraceback, failure_text, read_reason, reason_of
 from fasttune.reporter import CLIReporter, JupyterNotebookReporter, LogReporter, StatusSnapshot, TerminalReporter
 
 SCRIPT = """
@@ -204,6 +205,22 @@ def test_retried_failures_are_told_too(tmp_path: Path, capsys: pytest.CaptureFix
     said = capsys.readouterr().out
     assert "failed: ValueError: bad rate 3 (trial " in said
     assert ", and 2 times more)" in said
+
+
+def test_the_line_of_a_failed_trial_says_what_and_where(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """'Trial t_3 failed: rate' was all; of a text of two lines there was only the second one."""
+
+    def two_lines(config: dict[str, Any]) -> None:
+        tune.report(score=1.0)
+        raise ValueError("first line\nsecond line")
+
+    analysis = tune.run(
+        two_lines, raise_on_failed_trial=False, storage_path=tmp_path, executor="inline", verbose=2, config={"x": 1}
+    )
+    assert f"failed: ValueError: first line\n    {__file__}, line " in capsys.readouterr().out
+    assert main(["ls", analysis.experiment_path, "--columns", "error"]) == 0
+    assert "ValueError: first line" in capsys.readouterr().out
+    assert reason_of(tune.ExperimentAnalysis(analysis.experiment_path).errors[0]).startswith("ValueError: first line\n")
 
 
 def test_kinds_are_told_apart_and_counted() -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from fasttune.cli import CommandError
 from fasttune.cli.listing import Row, Wanted, cell, give, print_json
 from fasttune.error import JournalError
+from fasttune.failure import read_reason
 from fasttune.folder import JOURNAL, is_ours, is_plain
 from fasttune.plain_files import open_plain, plain_opener
 from fasttune.scope import measured, where
@@ -57,14 +58,8 @@ def trial_rows(source: ExperimentRecords) -> Iterator[Row]:
             row |= flatten({"config": source.config(i)})
         if row["status"] == "ERROR":
             failure = source.failure(i)
-            row["error"] = last_line(failure.text) if failure is not None else ""
+            row["error"] = read_reason(failure.text).what if failure is not None else ""
         yield row
-
-
-def last_line(text: str) -> str:
-    """What a traceback ends with: the exception."""
-    lines = [line for line in text.splitlines() if line and not line[0].isspace()]
-    return lines[-1] if lines else ""
 
 
 def own_metrics(rows: list[Row], steered: str | None) -> list[str]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from fasttune.callback import Callback
+from fasttune.failure import reason_of
 from fasttune.scope import where
 
 from .base import (
@@ -183,8 +184,8 @@ class ResultLines(Callback):
     def on_trial_error(self, iteration: int, trials: Sequence[Trial], trial: Trial, **more: Any) -> None:
         self._next_time.pop(trial.trial_id, None)
         error = trial.get_error()
-        last = str(error).strip().splitlines()[-1:] if error is not None else []
-        self._write(f"Trial {trial} failed: {last[0] if last else 'no report of why'}")
+        why = "no report of why" if error is None else reason_of(error)
+        self._write(f"Trial {trial} failed: {why}")
 
     def _write(self, text: str) -> None:
         print(text, file=self._stream or sys.stdout, flush=True)
