@@ -82,9 +82,11 @@ class IncompleteTrialsError(TuneError):
     def __str__(self) -> str:
         names = ", ".join(str(trial) for trial in self.trials[:5])
         more = f" and {len(self.trials) - 5} more" if len(self.trials) > 5 else ""
-        failed = f": {len(self.trials)} of {len(self.analysis.trials)} failed ({names}{more})" if self.trials else ""
+        why = self.args[0].rstrip(".")
+        if self.trials:
+            why += f"{' ' if why.endswith('?') else ': '}{len(self.trials)} of {len(self.analysis.trials)} failed ({names}{more})"
         text = (
-            f"{self.args[0]}{failed}.\n"
+            f"{why}.\n"
             f"All results are in {self.analysis.experiment_path}, and in the .analysis of this exception; "
             "raise_on_failed_trial=False returns them without one."
         )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fasttune.analysis.simulation import Simulation, simulate
-from fasttune.config import as_mode
 from fasttune.best import best_of
+from fasttune.config import as_mode
 from fasttune.scope import measured
 
 if TYPE_CHECKING:
