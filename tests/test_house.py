@@ -26,7 +26,7 @@ FLOORS = {
     2: ("session", "trainable", "checkpoint", "callback", "hook_times", "stopper", "registry"),
     3: ("schedulers", "search", "executors", "storage", "logger", "reporter"),
     4: ("going_on", "records", "record_checks", "retention", "wanted_names", "orders", "experiment", "echo", "loop",
-        "virtual", "columns", "best"),
+        "virtual", "columns", "best", "search_history"),
     5: ("resolve", "tuner", "ask_tell", "analysis", "bench", "cli", "testing", "__init__", "__main__"),
 }
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
@@ -36,6 +36,7 @@ ALLOWED_UPWARDS = {
     ("trial", "checkpoint"): "trial.checkpoint hands out a Checkpoint, made when somebody looks",
     ("result", "checkpoint"): "Result.checkpoint hands out a Checkpoint, made when somebody looks",
     ("result", "analysis"): "Result.from_path folds an experiment from its folder",
+    ("search", "search_history"): "Searcher.restore_from_dir goes on from an experiment's folder",
 }
 
 # Not at module level on floors 0-4: `import fasttune` and the way to the first trial stay light.

@@ -1,4 +1,4 @@
-"""Numbers that users give as arguments: one check, one wording, wherever they are given.
+"""What users give as arguments, and what their own methods take: one check, one wording, wherever it is given.
 
 A number is what says that it is one: Python's and numpy's scalars, fractions and decimals. Text is none ("5" would be a
 typo that counts), nor is a bool, nor NaN. What does not fit is a ValueError that names the argument, the rule and the value.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Callable, Mapping
 from typing import Any
 
 LONGEST = 80  # characters of a value that an error shows
@@ -91,3 +92,20 @@ def shown(value: object) -> str:
             return f"an integer of {value.bit_length()} bits"
         return f"a {type(value).__name__} whose repr() raises {type(error).__name__}"
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 20]}... ({len(text)} characters)"
+
+
+def taken_by(method: Callable[..., Any], keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the keywords that the method takes: a user's class may have been written without the newer ones.
+
+    Of a method that does not say what it takes (a compiled one) it is all.
+    """
+    import inspect
+
+    try:
+        parameters = inspect.signature(method).parameters
+    except (TypeError, ValueError):
+        return dict(keywords)
+    if any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
+        return dict(keywords)
+    by_name = {name for name, one in parameters.items() if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)}
+    return {name: value for name, value in keywords.items() if name in by_name}

@@ -330,6 +330,7 @@ def resolve_scheduler(
 ) -> TrialScheduler:
     """The scheduler, told the run's metric and mode; FIFO if there is none."""
     from .schedulers import TrialScheduler, create_scheduler
+    from .schedulers.base import tell_goal
 
     if scheduler is None or isinstance(scheduler, str):
         scheduler = create_scheduler(scheduler or "fifo")
@@ -338,7 +339,7 @@ def resolve_scheduler(
             f"scheduler must be a TrialScheduler, got {kind_of(scheduler)}: give an object such as "
             "ASHAScheduler()"
         )
-    if not scheduler.set_search_properties(metric, mode, **public_spec):
+    if not tell_goal(scheduler, metric, mode, public_spec):
         raise ValueError(
             f"metric={metric!r}, mode={mode!r} were given to the run, but {type(scheduler).__name__} was "
             "already made "
@@ -464,6 +465,8 @@ def total_of(searcher: object, experiment: Experiment) -> int:
 
 def tell_space(searcher: Searcher, metric: str | None, mode: str | None, experiment: Experiment) -> None:
     """Hands metric, mode and space to the searcher; a space that it does not take must hold no domains."""
+    from .search.base import tell_properties
+
     own = getattr(searcher, "metric", None)
     if metric is not None and isinstance(own, str) and own != metric:
         raise ValueError(
@@ -471,7 +474,7 @@ def tell_space(searcher: Searcher, metric: str | None, mode: str | None, experim
             f"metric={own!r}: "
             "give it in one place"
         )
-    taken = searcher.set_search_properties(metric, mode, dict(experiment.config), **experiment.public_spec)
+    taken = tell_properties(searcher, metric, mode, dict(experiment.config), experiment.public_spec)
     if taken:
         return
     left = unresolved(experiment.config)

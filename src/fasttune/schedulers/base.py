@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from fasttune.argument import taken_by
 from fasttune.rule import NO_RULE, CompiledRule
 from fasttune.trial import Trial
 
@@ -169,6 +170,12 @@ class TrialScheduler:
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing to restore: see :meth:`save`."""
+
+
+def tell_goal(scheduler: TrialScheduler, metric: str | None, mode: str | None, spec: Mapping[str, Any]) -> bool:
+    """``set_search_properties`` of any scheduler, also of one whose method takes no ``**spec``, or only a part of it."""
+    method = scheduler.set_search_properties
+    return method(metric, mode, **taken_by(method, spec))
 
 
 class FIFOScheduler(TrialScheduler):

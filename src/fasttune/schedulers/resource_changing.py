@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from fasttune.argument import checked_count, checked_number, shown
 from fasttune.machine import detect
 from fasttune.resources import PlacementGroupFactory, resolve_resources
-from fasttune.schedulers.base import Change, FIFOScheduler, Order, Save, TrialScheduler
+from fasttune.schedulers.base import Change, FIFOScheduler, Order, Save, TrialScheduler, tell_goal
 from fasttune.trial import Trial
 
 if TYPE_CHECKING:
@@ -236,7 +236,7 @@ class ResourceChangingScheduler(TrialScheduler):
         return self._base.mode
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
-        return self._base.set_search_properties(metric, mode, **spec)
+        return tell_goal(self._base, metric, mode, spec)
 
     def check_metric(self) -> None:
         self._base.check_metric()

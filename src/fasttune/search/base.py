@@ -12,6 +12,8 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, Self
 
+from fasttune.argument import taken_by
+
 Metric = str | Sequence[str] | None
 Mode = str | Sequence[str] | None
 
@@ -45,11 +47,31 @@ class SearchAlgorithm:
         return False
 
 
+def tell_properties(
+    algorithm: SearchAlgorithm | Searcher, metric: Metric, mode: Mode, config: Mapping[str, Any], spec: Mapping[str, Any]
+) -> bool:
+    """``set_search_properties`` of any searcher, also of one whose method takes no ``**spec``, or only a part of it."""
+    method = algorithm.set_search_properties
+    taken = method(metric, mode, config, **taken_by(method, spec))
+    if isinstance(algorithm, Searcher):
+        algorithm.take_up((), now=True)
+    return taken
+
+
 class Suggestion(NamedTuple):
     """What ``Searcher.ask`` gives out."""
 
     trial_id: str
     config: dict[str, Any]
+
+
+class Heard(NamedTuple):
+    """What a searcher was told of one trial of an earlier run, from its suggestion to its end."""
+
+    trial_id: str
+    suggestion: dict[str, Any]
+    results: Sequence[Mapping[str, Any]]  # flattened, in their order; the last one came with its end
+    error: bool
 
 
 class Searcher:
@@ -68,6 +90,9 @@ class Searcher:
     CKPT_FILE_TMPL: ClassVar[str] = "searcher-state-{}.pkl"
 
     _made_with: tuple[tuple[Any, ...], dict[str, Any]] = (), {}
+    _metric: Metric = None  # of one whose __init__ does not call this class's
+    _mode: Mode = None
+    _to_take_up: Sequence[Heard] = ()  # of another run, until it is ready
 
     def __new__(cls, *args: Any, **keywords: Any) -> Self:
         made = super().__new__(cls)
@@ -227,17 +252,43 @@ class Searcher:
         """``save`` under the searcher's file name in a directory."""
         self.save(os.path.join(checkpoint_dir, self.CKPT_FILE_TMPL.format(session_str)))
 
-    def restore_from_dir(self, checkpoint_dir: str) -> None:
-        """``restore`` from the newest searcher file in a directory."""
+    def restore_from_dir(self, checkpoint_dir: str | os.PathLike[str]) -> None:
+        """``restore`` from the newest searcher file in a directory; or, of an experiment's folder, go on where its run
+        ended: its journal says what was suggested, and what came of it. Nothing is unpickled then.
+        """
         from pathlib import Path
 
+        folder = Path(checkpoint_dir).expanduser()
         pattern = self.CKPT_FILE_TMPL.format("*")
-        found = sorted(
-            Path(checkpoint_dir).glob(pattern), key=lambda path: (path.stat().st_mtime_ns, path.name)
-        )
-        if not found:
-            raise RuntimeError(f"no searcher state ({pattern}) in {checkpoint_dir}")
-        self.restore(str(found[-1]))
+        found = sorted(folder.glob(pattern), key=lambda path: (path.stat().st_mtime_ns, path.name))
+        if found:
+            self.restore(str(found[-1]))
+            return
+        from fasttune.search_history import heard_in
+
+        heard = heard_in(str(folder))
+        if heard is None:
+            raise RuntimeError(f"no searcher state ({pattern}) and no experiment in {folder}")
+        self.take_up(heard)
+
+    @property
+    def ready(self) -> bool:
+        """Whether ``suggest`` can be called: what it wants to know of the run is known."""
+        asks_the_run = type(self).set_search_properties is not Searcher.set_search_properties
+        return self.metric is not None or not asks_the_run
+
+    def take_up(self, heard: Sequence[Heard], now: bool = False) -> None:
+        """Go on from what happened in another run: what was suggested there is suggested again, and told. That is done
+        once this searcher is ``ready``, or ``now``."""
+        self._to_take_up = [*self._to_take_up, *heard]
+        if not self._to_take_up or not (now or self.ready):
+            return
+        told, self._to_take_up = self._to_take_up, ()
+        for one in told:
+            self.replay(one.trial_id, one.suggestion)
+            for result in one.results[:-1]:
+                self.on_trial_result(one.trial_id, result)
+            self.on_trial_complete(one.trial_id, result=one.results[-1] if one.results else None, error=one.error)
 
 
 def check_metric_and_mode(metric: Metric, mode: Mode) -> None:

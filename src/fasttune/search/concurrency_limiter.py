@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fasttune.argument import checked_count
-from fasttune.search.base import Metric, Mode, Searcher
+from fasttune.search.base import Metric, Mode, Searcher, tell_properties
 from fasttune.search.delegating import DelegatingSearcher
 
 
@@ -47,7 +47,7 @@ class ConcurrencyLimiter(DelegatingSearcher):
         self, metric: Metric, mode: Mode, config: Mapping[str, Any], **spec: Any
     ) -> bool:
         self._is_limiting = not self.searcher.set_max_concurrency(self.max_concurrent)
-        return self.searcher.set_search_properties(metric, mode, config, **spec)
+        return tell_properties(self.searcher, metric, mode, config, spec)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         if not self._is_limiting:

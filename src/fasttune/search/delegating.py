@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fasttune.search.base import Metric, Mode, Searcher
+from fasttune.search.base import Metric, Mode, Searcher, tell_properties
 
 
 class DelegatingSearcher(Searcher):
@@ -32,7 +32,11 @@ class DelegatingSearcher(Searcher):
     def set_search_properties(
         self, metric: Metric, mode: Mode, config: Mapping[str, Any], **spec: Any
     ) -> bool:
-        return self.searcher.set_search_properties(metric, mode, config, **spec)
+        return tell_properties(self.searcher, metric, mode, config, spec)
+
+    @property
+    def ready(self) -> bool:
+        return self.searcher.ready
 
     def set_max_concurrency(self, max_concurrent: int) -> bool:
         return self.searcher.set_max_concurrency(max_concurrent)

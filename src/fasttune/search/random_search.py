@@ -81,6 +81,10 @@ class RandomSearch(Searcher):
             self._compile(config)
         return True
 
+    @property
+    def ready(self) -> bool:
+        return self._variants is not None
+
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         variants = self._variants
         if variants is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fasttune.search.base import Metric, Mode, SearchAlgorithm, Searcher
+from fasttune.search.base import Metric, Mode, SearchAlgorithm, Searcher, tell_properties
 
 
 class SearchGenerator(SearchAlgorithm):
@@ -19,7 +19,7 @@ class SearchGenerator(SearchAlgorithm):
     def set_search_properties(
         self, metric: Metric, mode: Mode, config: Mapping[str, Any], **spec: Any
     ) -> bool:
-        return self.searcher.set_search_properties(metric, mode, config, **spec)
+        return tell_properties(self.searcher, metric, mode, config, spec)
 
     def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
         self.searcher.on_trial_result(trial_id, result)

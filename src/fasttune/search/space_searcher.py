@@ -157,6 +157,10 @@ class SpaceSearcher(Searcher):
             self._learn(point, value, outcome)
         self._earlier = []
 
+    @property
+    def ready(self) -> bool:
+        return self._begun
+
     # -- the searcher's contract ---------------------------------------------------------------------------------------
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:

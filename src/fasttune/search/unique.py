@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from fasttune.search.base import Metric, Mode, Searcher
+from fasttune.search.base import Metric, Mode, Searcher, tell_properties
 from fasttune.search.delegating import DelegatingSearcher
 from fasttune.search.search_space import SearchSpace
 from fasttune.search.space_searcher import SpaceSearcher
@@ -40,7 +40,7 @@ class UniqueSearch(DelegatingSearcher):
     def set_search_properties(
         self, metric: Metric, mode: Mode, config: Mapping[str, Any], **spec: Any
     ) -> bool:
-        taken = self.searcher.set_search_properties(metric, mode, config, **spec)
+        taken = tell_properties(self.searcher, metric, mode, config, spec)
         if taken and self._space is None:
             self._space = SearchSpace(config)
         return taken

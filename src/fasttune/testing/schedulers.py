@@ -10,7 +10,7 @@ from typing import Any
 
 from fasttune.analysis import ExperimentAnalysis
 from fasttune.rule import CompiledRule
-from fasttune.schedulers.base import Order, TrialScheduler, compiled_rule
+from fasttune.schedulers.base import Order, TrialScheduler, compiled_rule, tell_goal
 from fasttune.session import report
 from fasttune.space import uniform
 from fasttune.trial import Trial
@@ -58,7 +58,7 @@ class Watched(TrialScheduler):
         return self.inner.mode
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
-        return self.inner.set_search_properties(metric, mode, **spec)
+        return tell_goal(self.inner, metric, mode, spec)
 
     def _note(self, hook: str, trial: Trial, answer: Any = None) -> Any:
         self.calls.append((hook, trial.trial_id, trial.status, answer))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fasttune.analysis import ExperimentAnalysis
-from fasttune.search.base import Metric, Mode, Searcher
+from fasttune.search.base import Metric, Mode, Searcher, tell_properties
 from fasttune.session import report
 from fasttune.space import choice, uniform
 from fasttune.tuner import run
@@ -53,7 +53,7 @@ class WatchedSearcher(Searcher):
     def set_search_properties(
         self, metric: Metric, mode: Mode, config: Mapping[str, Any], **spec: Any
     ) -> bool:
-        return self.inner.set_search_properties(metric, mode, config, **spec)
+        return tell_properties(self.inner, metric, mode, config, spec)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         suggestion = self.inner.suggest(trial_id)
