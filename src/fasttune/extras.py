@@ -2,24 +2,60 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from types import ModuleType
 from typing import Any
 
+# Module -> the package that it comes in, and the first version that works; the same as in pyproject.toml.
+PACKAGES = {
+    "ax": ("ax-platform", "1.0"),
+    "bayes_opt": ("bayesian-optimization", "1.4"),
+    "cmaes": ("cmaes", "0.11"),
+    "hyperopt": ("hyperopt", "0.2.7"),
+    "matplotlib": ("matplotlib", "3.8"),
+    "nevergrad": ("nevergrad", "1.0"),
+    "optuna": ("optuna", "4.0"),
+    "scipy": ("scipy", "1.15"),
+}
+
 
 def optional(module: str, extra: str, who: str) -> ModuleType:
-    """The module, imported now. ImportError says what ``who`` needs and how to install it."""
+    """The module, imported now. ImportError says what ``who`` needs, which version is there, and how to install it."""
+    library = module.split(".")[0]
+    package, least = PACKAGES.get(library, (library, "0"))
+    there = installed(package)
+    if there is not None and _numbers(there) < _numbers(least):
+        raise ImportError(
+            f"{who} needs {package} {least} or newer, and {there} is installed: pip install -U 'fasttune[{extra}]'",
+            name=library,
+        )
     try:
         return import_module(module)
     except ImportError as error:
-        library = module.split(".")[0]
         if error.name is not None and error.name.split(".")[0] != library:
             raise  # the library is there; what it needs itself is not
         raise ImportError(
             f"{who} needs the library {library!r}, which is not installed: pip install 'fasttune[{extra}]'",
             name=error.name,
         ) from error
+
+
+def installed(package: str) -> str | None:
+    """The version of a package that is installed; None if none is, or it does not say."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """1.15.0rc1 as (1, 15, 0): enough to tell an old version from a new one."""
+    found = re.match(r"[\d.]*", version)
+    return tuple(int(part) for part in (found.group() if found else "").split(".") if part)
 
 
 _threads: Any = None  # threadpoolctl's controller of the libraries that are loaded, made when it is first needed

@@ -102,3 +102,46 @@ def test_wrong_arguments_and_nothing_global() -> None:
         searcher_of("nope")
     with pytest.raises(TypeError, match="optimizer must be a name, a class or an optimizer"):
         searcher_of(3)
+
+
+@pytest.mark.parametrize(
+    ("space", "names"),
+    [
+        (lambda p: p.Dict(x=p.Scalar(lower=0, upper=1), n=p.Choice([1, 2])), None),
+        (lambda p: p.Instrumentation(x=p.Scalar(lower=0, upper=1), n=p.Choice([1, 2])), None),
+        (lambda p: p.Instrumentation(p.Dict(x=p.Scalar(lower=0, upper=1), n=p.Choice([1, 2]))), None),
+        (lambda p: p.Tuple(p.Scalar(lower=0, upper=1), p.Choice([1, 2])), ["x", "n"]),
+        (lambda p: p.Array(shape=(2,)).set_bounds(0, 2), ["x", "n"]),
+        (lambda p: p.Instrumentation(p.Array(shape=(2,)).set_bounds(0, 2)), ["x", "n"]),
+    ],
+)
+def test_A6_an_optimizer_that_was_made_runs_with_any_parametrization(tmp_path: Path, space: Any, names: Any) -> None:
+    import nevergrad as ng
+
+    optimizer = ng.optimizers.OnePlusOne(parametrization=space(ng.p), budget=6)
+    analysis = tune.run(
+        lambda config: tune.report({"loss": config["x"] + config["n"]}),
+        search_alg=searcher_of(optimizer, space=names),
+        num_samples=6,
+        metric="loss",
+        mode="min",
+        executor="inline",
+        storage_path=str(tmp_path),
+        verbose=0,
+    )
+    assert all(set(trial.config) == {"x", "n"} for trial in analysis.trials)
+    assert optimizer.num_tell == 6
+
+
+def test_A6_a_made_optimizer_whose_values_have_no_names_is_refused_at_once() -> None:
+    import nevergrad as ng
+
+    optimizer = ng.optimizers.OnePlusOne(parametrization=2, budget=6)
+    with pytest.raises(ValueError, match="gives 2 values without names, and space must name each"):
+        searcher_of(optimizer)
+    with pytest.raises(ValueError, match="gives 2 values without names"):
+        searcher_of(optimizer, space=["x"])
+    with pytest.raises(ValueError, match="already has its space and its arguments"):
+        searcher_of(optimizer, space={"x": tune.uniform(0, 1)})
+    with pytest.raises(TypeError, match="space must be a dict or a parametrization"):
+        searcher_of("OnePlusOne", space=["x"])

@@ -63,18 +63,16 @@ _NAMES = {
 }
 # The adapters, each in the module of its library's name: loading one asks for the library.
 _ADAPTERS = {kind: module for module, _, kind in (name.partition(":") for name in _NAMES.values()) if kind}
-# Names that Ray Tune knows, whose libraries have no adapter here.
-_WITHOUT_ADAPTER = frozenset(
-    [
-        "blendsearch",
-        "cfo",
-        "dragonfly",
-        "hebo",
-        "sigopt",
-        "skopt",
-        "zoopt",
-    ]
-)
+# Names that Ray Tune knows, whose libraries have no adapter here, and what does the same work.
+_INSTEAD = {
+    "blendsearch": "'evolution', 'cmaes' or 'nevergrad'",
+    "cfo": "'evolution', 'cmaes' or 'nevergrad'",
+    "dragonfly": "'gp' or 'optuna'",
+    "hebo": "'gp' or 'ax'",
+    "sigopt": "'tpe' or 'gp'",
+    "skopt": "'gp' or 'optuna'",
+    "zoopt": "'evolution', 'cmaes' or 'nevergrad'",
+}
 
 __all__ = [
     "BasicVariantGenerator",
@@ -112,10 +110,10 @@ def create_searcher(search_alg: str, **kwargs: Any) -> Any:
     if made is not None:
         return made(**kwargs)
     known = ", ".join(sorted(_NAMES))
-    if wanted in _WITHOUT_ADAPTER:
+    if wanted in _INSTEAD:
         raise ValueError(
-            f"the adapter for the search library {search_alg!r} is not in this version of fasttune. "
-            f"Names that work: {known}; or pass a subclass of Searcher."
+            f"there is no adapter to the search library {search_alg!r} here (docs/search.md says why). "
+            f"What to take instead: {_INSTEAD[wanted]}. Names that work: {known}; or pass a subclass of Searcher."
         )
     raise ValueError(f"search_alg must be one of {known}, got {search_alg!r}")
 

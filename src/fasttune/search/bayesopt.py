@@ -18,7 +18,7 @@ UTILITY = {"kind": "ucb", "kappa": 2.576, "xi": 0.0}
 class BayesOptSearch(SpaceSearcher):
     """Gaussian-process search of number spaces, good for up to a few hundred trials.
 
-    Needs bayesian-optimization 2 or newer (``pip install 'fasttune[bayesopt]'``). Log-uniform domains are searched on
+    Needs bayesian-optimization 1.4 or newer (``pip install 'fasttune[bayesopt]'``). Log-uniform domains are searched on
     their logarithm, integers and steps by rounding; a choice, a normal or a conditional domain is refused. Trials that
     are out are taken for as bad as the worst so far (constant liar), so several at once differ; so are failed ones, and
     nobody waits for them.
@@ -81,14 +81,18 @@ class BayesOptSearch(SpaceSearcher):
 
     def _begin(self, dimensions: Dimensions) -> None:
         seed = self._seed % 2**32
-        self._optimizer = self._library.BayesianOptimization(
-            f=None,
-            pbounds={str(k): (0.0, 1.0) for k in range(len(dimensions))},
-            acquisition_function=self._acquisition(),
-            random_state=seed,
-            verbose=0,
-            allow_duplicate_points=True,
-        )
+        bounds = {str(k): (0.0, 1.0) for k in range(len(dimensions))}
+        if hasattr(self._library, "acquisition"):
+            self._optimizer = self._library.BayesianOptimization(
+                f=None,
+                pbounds=bounds,
+                acquisition_function=self._acquisition(),
+                random_state=seed,
+                verbose=0,
+                allow_duplicate_points=True,
+            )
+        else:
+            self._optimizer = FirstGeneration(self._library, bounds, self._utility, seed)
         self._learn_from_analysis()
 
     def _learn_from_analysis(self) -> None:
@@ -112,6 +116,8 @@ class BayesOptSearch(SpaceSearcher):
         if not self._skip_duplicate or key not in self._seen:
             self._repeats = 0
             self._seen.add(key)
+            if isinstance(self._optimizer, FirstGeneration):
+                self._optimizer.begin(self._params(numbers))
             return numbers
         self._repeats += 1
         return Searcher.FINISHED if self._repeats > self._patience else None
@@ -133,8 +139,76 @@ class BayesOptSearch(SpaceSearcher):
         if told.outcome == FAILED and len(space) == 0:
             return
         target = float(space.target.min()) if told.outcome == FAILED else -told.loss
-        units = self.dimensions.to_units(numbers)
-        self._optimizer.register(params={str(k): unit for k, unit in enumerate(units)}, target=target)
+        self._optimizer.register(params=self._params(numbers), target=target)
+
+    def _params(self, numbers: Numbers) -> dict[str, float]:
+        assert self.dimensions is not None
+        return {str(k): unit for k, unit in enumerate(self.dimensions.to_units(numbers))}
+
+
+class FirstGeneration:
+    """An optimizer of bayesian-optimization 1.4, which Nevergrad 1.0 insists on, in the form of those since 2: it knows
+    its utility function, and takes points that are out for as bad as the worst so far.
+
+    Args:
+        library: the module.
+        bounds: of the parameters, by name.
+        utility: ``kind``, ``kappa`` and ``xi``.
+        seed: of what it draws.
+    """
+
+    def __init__(self, library: Any, bounds: dict[str, tuple[float, float]], utility: dict[str, Any], seed: int) -> None:
+        import numpy as np
+
+        self._library = library
+        self._bounds = bounds
+        self._utility = library.UtilityFunction(**utility)
+        self._random = np.random.RandomState(seed)
+        self._known = self._empty()
+        self._out: list[dict[str, float]] = []
+
+    def _empty(self) -> Any:
+        """An optimizer that knows nothing."""
+        return self._library.BayesianOptimization(
+            f=None, pbounds=self._bounds, random_state=self._random, verbose=0, allow_duplicate_points=True
+        )
+
+    @property
+    def space(self) -> Any:
+        """What was registered, as the library keeps it: ``len()`` and ``target``."""
+        return self._known.space
+
+    def suggest(self) -> dict[str, float]:
+        """The most promising point, told apart from those that are out."""
+        supposed = self._known
+        if self._out:
+            supposed = self._empty()
+            for known in self._known.space.res():
+                _register(supposed, known["params"], known["target"])
+            worst = float(self._known.space.target.min())
+            for point in self._out:
+                _register(supposed, point, worst)
+        return {name: float(value) for name, value in supposed.suggest(self._utility).items()}
+
+    def begin(self, params: dict[str, float]) -> None:
+        """A point is being evaluated."""
+        self._out.append(params)
+
+    def register(self, params: dict[str, float], target: float) -> None:
+        """A point was evaluated."""
+        if params in self._out:
+            self._out.remove(params)
+        _register(self._known, params, target)
+
+
+def _register(optimizer: Any, params: dict[str, float], target: float) -> None:
+    """A point that comes twice is moved by the least that there is: the library would print a line about it."""
+    import numpy as np
+
+    point = optimizer.space.params_to_array(params)
+    while point in optimizer.space:
+        point = np.nextafter(point, 0.5)
+    optimizer.register(params=point, target=target)
 
 
 def checked_utility(utility: dict[str, Any]) -> dict[str, Any]:

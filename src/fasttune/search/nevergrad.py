@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fasttune.argument import shown
 from fasttune.extras import optional
 from fasttune.search.base import Metric, Mode
 from fasttune.search.dimensions import CATEGORICAL, Dimensions, Numbers
@@ -14,17 +15,18 @@ from fasttune.search.space_searcher import FAILED, SpaceSearcher, Told
 class NevergradSearch(SpaceSearcher):
     """Asks one of Nevergrad's optimizers for configs.
 
-    Needs nevergrad (``pip install 'fasttune[nevergrad]'``; its 1.0 holds bayesian-optimization at 1.4, so
-    BayesOptSearch wants another environment). Numbers are searched in [0, 1] under the space's own law, so logarithms and
+    Needs nevergrad (``pip install 'fasttune[nevergrad]'``; its 1.0 holds bayesian-optimization at 1.4, with which
+    BayesOptSearch works too: ``pip install 'fasttune[bayesopt,nevergrad]'`` is one environment). Numbers are searched in [0, 1] under the space's own law, so logarithms and
     steps mean what they mean everywhere; a failed trial counts as the worst so far. Nevergrad 1.0's NGOpt fails inside
     the library with numpy 2.4 on small spaces; "OnePlusOne", "TwoPointsDE" and "CMA" are sound choices there.
 
     Args:
         optimizer: an optimizer's name ("NGOpt"), class or factory, or an optimizer that was made already: then its
-            parametrization, an ``ng.p.Dict``, is the space.
+            parametrization is the space.
         optimizer_kwargs: for a class or name: ``budget`` (trials, 100 unless told; NGOpt chooses by
             it) and ``num_workers``.
-        space: a search space, or an ``ng.p.Dict`` of Nevergrad's. None: that of the run.
+        space: a search space, or one of Nevergrad's (an ``ng.p.Dict``, or an ``ng.p.Instrumentation`` of keywords); for an
+            optimizer whose parametrization has no names (an array, a tuple), the list of them. None: that of the run.
         metric, mode, points_to_evaluate: see ``SpaceSearcher``.
         seed: of the optimizer.
     """
@@ -33,7 +35,7 @@ class NevergradSearch(SpaceSearcher):
         self,
         optimizer: Any = "NGOpt",
         optimizer_kwargs: Mapping[str, Any] | None = None,
-        space: Mapping[str, Any] | None = None,
+        space: Mapping[str, Any] | Sequence[str] | None = None,
         metric: Metric = None,
         mode: Mode = None,
         points_to_evaluate: Sequence[Mapping[str, Any]] | None = None,
@@ -47,12 +49,21 @@ class NevergradSearch(SpaceSearcher):
         self._candidates: dict[str, tuple[Any, Numbers]] = {}
         self._worst: float | None = None
         self._own: Any = None
+        self._names: list[str] | None = None  # of the values of a parametrization that has none
         if isinstance(optimizer, self._library.optimizers.base.Optimizer):
-            if optimizer_kwargs or space is not None:
-                raise ValueError("an optimizer that was made already has its space and its arguments; give only it")
+            if optimizer_kwargs or isinstance(space, (Mapping, self._library.p.Parameter)):
+                raise ValueError(
+                    "an optimizer that was made already has its space and its arguments: give only it, or with "
+                    "space=[...] the names of its values"
+                )
             self._optimizer, self._own = optimizer, optimizer.parametrization
+            self._names, space = None if space is None else list(space), None
         elif isinstance(space, self._library.p.Parameter):
             self._own, space = space, None
+        if space is not None and not isinstance(space, Mapping):
+            raise TypeError(f"space must be a dict or a parametrization of Nevergrad, got {shown(space)}")
+        if self._own is not None:
+            self._named(self._own.spawn_child().value)  # what cannot become a config is said before a trial starts
         if self._own is not None and points_to_evaluate:
             raise ValueError("points_to_evaluate go with a space of fasttune's domains, not with Nevergrad's own")
         super().__init__(space, metric, mode, points_to_evaluate, seed=seed)
@@ -115,8 +126,26 @@ class NevergradSearch(SpaceSearcher):
         self._candidates[trial_id] = candidate, []
         self._live[trial_id] = []
         self._asked += 1
-        config: dict[str, Any] = dict(candidate.value)
-        return config
+        return self._named(candidate.value)
+
+    def _named(self, value: Any) -> dict[str, Any]:
+        """What one of Nevergrad's own parametrizations gives, as a config."""
+        if isinstance(self._own, self._library.p.Instrumentation):
+            positional, by_name = value
+            if not positional:
+                return dict(by_name)
+            value = positional[0] if len(positional) == 1 and not by_name else positional
+        if isinstance(value, Mapping):
+            return dict(value)
+        values = value.tolist() if hasattr(value, "tolist") else value
+        if not isinstance(values, (list, tuple)):
+            values = [values]
+        if self._names is None or len(self._names) != len(values):
+            raise ValueError(
+                f"the parametrization of this optimizer gives {len(values)} values without names, and space must name each: "
+                f"space=[...], got {self._names!r}; or make it of ng.p.Dict(lr=...), whose values have names"
+            )
+        return dict(zip(self._names, values, strict=True))
 
     def replay(self, trial_id: str, suggestion: dict[str, Any]) -> dict[str, Any]:
         if self._own is None:

@@ -87,6 +87,16 @@ class SpaceSearcher(Searcher):
             self._compile()
         self._begin_if_ready()
 
+    @classmethod
+    def convert_search_space(cls, space: Mapping[str, Any]) -> dict[str, Any]:
+        """The space, checked for this searcher, which takes it as it is: there is no other form to convert it to.
+
+        Raises:
+            SearchSpaceError: this searcher cannot search it; the text says which part, and what to write instead.
+        """
+        Dimensions(dict(space), cls.__name__, cls.kinds, cls.conditional)
+        return dict(space)
+
     # -- what a searcher writes ----------------------------------------------------------------------------------------
 
     def _begin(self, dimensions: Dimensions) -> None:
