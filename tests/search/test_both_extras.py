@@ -15,7 +15,9 @@ from fasttune.search.bayesopt import BayesOptSearch, FirstGeneration
 pytestmark = pytest.mark.nevergrad
 
 
-@pytest.mark.parametrize(("name", "settings"), [("bayesopt", {"random_state": 1}), ("nevergrad", {"optimizer": "OnePlusOne", "seed": 1})])
+@pytest.mark.parametrize(
+    ("name", "settings"), [("bayesopt", {"random_state": 1}), ("nevergrad", {"optimizer": "OnePlusOne", "seed": 1})]
+)
 def test_A6_both_searchers_work_beside_each_other(tmp_path: Path, name: str, settings: dict[str, Any]) -> None:
     analysis = tune.run(
         lambda config: tune.report({"loss": (config["x"] - 2) ** 2}),

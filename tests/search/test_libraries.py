@@ -25,7 +25,13 @@ def an_old_one(folder: Path, package: str, module: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "module"),
-    [("bayesopt", "bayes_opt"), ("hyperopt", "hyperopt"), ("optuna", "optuna"), ("ax", "ax"), ("nevergrad", "nevergrad")],
+    [
+        ("bayesopt", "bayes_opt"),
+        ("hyperopt", "hyperopt"),
+        ("optuna", "optuna"),
+        ("ax", "ax"),
+        ("nevergrad", "nevergrad"),
+    ],
 )
 def test_A6_a_library_that_is_too_old_is_named_with_its_version(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, module: str

@@ -16,9 +16,10 @@ class NevergradSearch(SpaceSearcher):
     """Asks one of Nevergrad's optimizers for configs.
 
     Needs nevergrad (``pip install 'fasttune[nevergrad]'``; its 1.0 holds bayesian-optimization at 1.4, with which
-    BayesOptSearch works too: ``pip install 'fasttune[bayesopt,nevergrad]'`` is one environment). Numbers are searched in [0, 1] under the space's own law, so logarithms and
-    steps mean what they mean everywhere; a failed trial counts as the worst so far. Nevergrad 1.0's NGOpt fails inside
-    the library with numpy 2.4 on small spaces; "OnePlusOne", "TwoPointsDE" and "CMA" are sound choices there.
+    BayesOptSearch works too: ``pip install 'fasttune[bayesopt,nevergrad]'`` is one environment). Numbers are searched in
+    [0, 1] under the space's own law, so logarithms and steps mean what they mean everywhere; a failed trial counts as the
+    worst so far. Nevergrad 1.0's NGOpt fails inside the library with numpy 2.4 on small spaces; "OnePlusOne",
+    "TwoPointsDE" and "CMA" are sound choices there.
 
     Args:
         optimizer: an optimizer's name ("NGOpt"), class or factory, or an optimizer that was made already: then its
