@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the same names once more, for type checkers and editors
+    from .analysis import Analysis as Analysis
     from .analysis import ExperimentAnalysis as ExperimentAnalysis
     from .analysis import ResultGrid as ResultGrid
     from .analysis import simulate as simulate
@@ -69,6 +70,7 @@ if TYPE_CHECKING:  # the same names once more, for type checkers and editors
 # Where each public name lives.
 _HOME = {
     "analysis": (
+        "Analysis",
         "ExperimentAnalysis",
         "ResultGrid",
         "simulate",
@@ -144,9 +146,10 @@ _HOME = {
     ),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
-_ROOMS = frozenset([*_HOME, "executors", "experiment", "logger", "loop", "storage", "trial"])
+_ROOMS = frozenset([*_HOME, "executors", "experiment", "logger", "loop", "storage", "trial", "utils"])
 
 __all__ = [
+    "Analysis",
     "CLIReporter",
     "Callback",
     "Checkpoint",

@@ -18,6 +18,7 @@ from zlib import crc32
 
 from fasttune import _core
 from fasttune.checkpoint import DICT_FILE, Checkpoint, memory_key, memory_name
+from fasttune.config import Experiment as Experiment  # Ray Tune has it, and Trial, in a module of this name
 from fasttune.error import JournalError, TuneError
 from fasttune.failure import Reasons
 from fasttune.folder import is_ours, is_plain
@@ -37,7 +38,8 @@ from fasttune.search.variants import Variants
 from fasttune.space import derive_seed, unflatten_dict
 from fasttune.storage.reader import SqliteReader
 from fasttune.storage.recovery import copied_rings, left_in, writer_of
-from fasttune.trial import Trial, allowed_folder_name
+from fasttune.trial import Trial as Trial
+from fasttune.trial import allowed_folder_name
 from fasttune.wanted_names import WantedNames
 
 if TYPE_CHECKING:

@@ -4,6 +4,7 @@
  *   FAKE_NVML_INIT=9        what initialisation answers (9: driver not loaded)
  *   FAKE_LOST_GPU=1         asking for this device answers 15: GPU is lost
  *   FAKE_MISSING=name,name  these calls answer 13: function not found
+ *   FAKE_USED=90,50,0       percent of a device's memory that are used, one look after the other; the last one stays
  *   FAKE_GPU_PROCS=41,42    process ids that compute on every device
  *
  * With -DOLD_DRIVER the library lacks the entry point that initialises it, as drivers of old do.
@@ -130,6 +131,16 @@ int nvmlDeviceGetMemoryInfo(void *device, memory_t *memory)
     CALL("nvmlDeviceGetMemoryInfo");
     memory->total = (unsigned long long)(index_of(device) + 1) << 30;
     memory->used = 1 << 20;
+    {
+        static int looks;
+        const char *at = getenv("FAKE_USED"), *next;
+        for (int k = 0; at && k < looks && (next = strchr(at, ',')); k++)
+            at = next + 1;
+        if (at) {
+            memory->used = memory->total / 100 * (unsigned long long)atoi(at);
+            looks++;
+        }
+    }
     memory->free = memory->total - memory->used;
     return OK;
 }

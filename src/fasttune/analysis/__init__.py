@@ -2,7 +2,8 @@
 
 from fasttune.analysis.experiment_analysis import ExperimentAnalysis as ExperimentAnalysis
 from fasttune.analysis.result_grid import ResultGrid as ResultGrid
+from fasttune.analysis.several import Analysis as Analysis
 from fasttune.analysis.simulation import Simulation as Simulation
 from fasttune.analysis.simulation import simulate as simulate
 
-__all__ = ["ExperimentAnalysis", "ResultGrid", "Simulation", "simulate"]
+__all__ = ["Analysis", "ExperimentAnalysis", "ResultGrid", "Simulation", "simulate"]

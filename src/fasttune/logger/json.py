@@ -26,14 +26,14 @@ class JsonLoggerCallback(LoggerCallback):
             return
         folder = trial.local_path
         with open(os.path.join(folder, PARAMS_JSON), "w", encoding="utf-8", opener=plain_opener) as file:
-            json.dump(trial.config, file, indent=2, sort_keys=True, default=_plain, skipkeys=True)
+            json.dump(trial.config, file, indent=2, sort_keys=True, default=plain, skipkeys=True)
         path = os.path.join(folder, RESULT_JSON)
         self._files[trial.trial_id] = open(path, "a", encoding="utf-8", opener=plain_opener)  # noqa: SIM115 - stays open
 
     def log_trial_result(self, iteration: int, trial: Any, result: dict[str, Any]) -> None:
         self.log_trial_start(trial)
         file = self._files[trial.trial_id]
-        file.write(json.dumps(result, default=_plain) + "\n")
+        file.write(json.dumps(result, default=plain) + "\n")
         file.flush()
 
     def log_trial_end(self, trial: Any, failed: bool = False) -> None:
@@ -47,7 +47,7 @@ class JsonLoggerCallback(LoggerCallback):
         self._files.clear()
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """What stands in a file for a value that JSON does not know."""
     if hasattr(value, "tolist"):  # arrays and scalars of numpy and its like
         plain = value.tolist()
