@@ -166,6 +166,7 @@ class ExperimentState(ExperimentRecords):
         self._first_with: dict[str, int] = {}  # config -> the first trial that had it; only if results are used again
         self._equal: dict[int, int] = {}  # trial -> that trial
         self._seen_last: set[int] = set()
+        self._told_at: dict[int, float] = {}  # time of the report that was told last, of trials that run
         self._added: set[int] = set()
         self.retention = Retention(spec.checkpoint) if spec.checkpoint.num_to_keep is not None else None
         self._surplus: dict[str, None] = {}  # checkpoints to be deleted once the journal holds what has been folded
@@ -611,7 +612,7 @@ class ExperimentState(ExperimentRecords):
             self._score(i, step, time, (schema, values, extra))
         if not self._hears_reports and decision != _core.WAIT:
             return
-        told = i, self.metrics_of(schema, values, extra), step, time, self.table.times(i)[3], False
+        told = i, self.metrics_of(schema, values, extra), step, time, self._time_before(i, time), False
         result = self.result_of(*told) if self._shows_results else {}
         # the searcher is handed the dict that the scheduler was: HyperBandForBOHB adds the budget to it
         flat = self.flat_result_of(*told) if decision == _core.WAIT or self.searcher is not None else {}
@@ -620,6 +621,13 @@ class ExperimentState(ExperimentRecords):
         if decision != _core.STOP and self.searcher is not None and self._hears(i):
             self.times.call(self.searcher.on_trial_result, self.trial_id(i), flat)
         self._happen("on_trial_result", i, result)
+
+    def _time_before(self, i: int, time: float) -> float:
+        """When trial i had reported before the report of this time. The table knows that of its last one; more of them may
+        have been folded together, and are told one after the other."""
+        started, _, last, previous, *_ = self.table.times(i)
+        told, self._told_at[i] = self._told_at.get(i, started), time
+        return previous if time == last else min(time, max(told, started))
 
     def _answer(self, i: int, result: dict[str, Any], flat: dict[str, Any]) -> int:
         """Decide about a report that waits, do what the scheduler orders, and then answer it."""
@@ -684,6 +692,7 @@ class ExperimentState(ExperimentRecords):
     def _leave(self, i: int, over: bool = True) -> None:
         """Trial i is over, or (``over=False``) this attempt of it."""
         self._handed.discard(i)
+        self._told_at.pop(i, None)
         self.pausing.discard(i)
         self._undone.pop(i, None)
         self._flat.pop(i, None)
