@@ -389,6 +389,9 @@ def check_config(config: object) -> dict[str, Any]:
             f"config must be a dict of names and values or domains, got {type(config).__name__}: "
             f"{config!r:.80}"
         )
+    from .space import refuse_equal_names
+
+    refuse_equal_names(config)
     return _own_dicts(config)
 
 

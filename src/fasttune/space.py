@@ -664,6 +664,33 @@ def merge(constants: Mapping[str, Any], update: Mapping[str, Any]) -> Config:
     return merged
 
 
+def refuse_equal_names(space: Mapping[Any, Any]) -> None:
+    """SearchSpaceError if two values of a space would be told under the same flat name: ``{"a/b": 1, "a": {"b": 2}}``.
+    What lies in lists, or in the options of a choice, is left to itself.
+    """
+    known: dict[str, Path] = {}
+    for path in _places(space, ()):
+        name = path_name(path)
+        other = known.setdefault(name, path)
+        if other is not path:
+            raise SearchSpaceError(
+                f"two values of the search space have the name {name!r}: {_brackets(other)} and {_brackets(path)}. Names with "
+                "/ stand for keys of dicts in dicts, in results, tables and points_to_evaluate: rename one of them"
+            )
+
+
+def _places(space: Mapping[Any, Any], path: Path) -> Iterator[Path]:
+    for key, value in space.items():
+        if isinstance(value, Mapping) and value and grid_of(value) is None:
+            yield from _places(value, (*path, key))
+        else:
+            yield (*path, key)
+
+
+def _brackets(path: Path) -> str:
+    return "config" + "".join(f"[{key!r}]" for key in path)
+
+
 def path_name(path: Path) -> str:
     """The flat name of a place in a config: "a/b/0"."""
     return "/".join([str(part) for part in path])

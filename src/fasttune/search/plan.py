@@ -28,6 +28,7 @@ from fasttune.space import (
     grid_of,
     grid_values,
     path_name,
+    refuse_equal_names,
 )
 
 SpaceNode = _core.SpaceNode
@@ -62,6 +63,7 @@ class Plan:
     """
 
     def __init__(self, space: Mapping[str, Any], seed: int, offset: int = 0, constant: bool = False) -> None:
+        refuse_equal_names(space)
         compiler = _Compiler()
         self.root = compiler.node(dict(space), ())
         self.leaves: list[Leaf] = compiler.leaves
