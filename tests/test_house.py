@@ -23,7 +23,7 @@ FLOORS = {
     1: ("argument", "error", "extras", "other_words", "folder", "plain_files", "result", "trial", "space",
         "space_json", "identity", "cgroups", "machine", "metric_values", "resources", "nesting", "rule", "config",
         "scope", "failure", "free_gpu"),
-    2: ("session", "trainable", "checkpoint", "callback", "hook_times", "stopper", "registry"),
+    2: ("session", "trainable", "checkpoint", "callback", "hook_times", "stopper", "registry", "totals"),
     3: ("schedulers", "search", "executors", "storage", "logger", "reporter"),
     4: ("going_on", "records", "record_checks", "retention", "wanted_names", "orders", "experiment", "echo", "loop",
         "virtual", "columns", "best", "search_history"),

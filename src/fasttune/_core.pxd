@@ -409,6 +409,7 @@ cdef class Reporter:
     cdef double turn_at                 # unix time from which a report is answered with TURN
     cdef double last_value, last_t      # of the last report that had the metric
     cdef bint has_last
+    cdef public bint takes_late         # what the trial reports after it was told from outside to stop counts all the same
     cdef bint muted                     # the trial is being left: nothing is written, reports are answered with STOP
     cdef readonly str metric
     cdef readonly str time_attr
@@ -433,7 +434,7 @@ cdef class Reporter:
     cdef void stand(self, int rung, int strikes, double best) noexcept nogil
     cdef void aim(self) noexcept nogil
     cdef bint matches(self, Schema s, dict metrics) except -1
-    cdef Schema learn(self, dict metrics, int *code)
+    cdef Schema learn(self, dict metrics, int *code, bint whole)
     cdef Schema announce(self, tuple keys, bytes kinds)
     cdef int commit(self, Schema s, const char *extra, Py_ssize_t n_extra, bytes checkpoint, int held) except -9
     cdef int decide(self, Schema s, double now, uint32_t step, bint owner, int *judged_rung, int *failed) noexcept nogil

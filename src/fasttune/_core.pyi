@@ -427,6 +427,7 @@ class Reporter:
     reports: Final[int]
     ask_from: Final[int]
     unasked: Final[bool]
+    takes_late: bool  # what is reported after the trial was told from outside to stop counts all the same
     def __new__(
         cls,
         ring: Ring,
@@ -551,6 +552,9 @@ class ReportColumns:
 
 NO_TRIAL: Final[int]
 GONE: Final[int]
+LATE: Final[int]
+TIMESTEPS: Final[str]
+EPISODES: Final[str]
 OVER: Final[int]
 AWAY: Final[int]
 FORKED: Final[int]

@@ -157,6 +157,7 @@ class ExperimentState(ExperimentRecords):
         self._errored: set[int] = set()  # replayed failures that no record has followed yet
         self.stopping: str | None = None  # why no trial is started any more
         self.lacking = ""  # what the run was ended for: its metric, which no report has
+        self.all_over = False  # and none ever will be: a stopper says that the experiment is done
         self.failed_fast: int | None = None
         self._now = 0.0
         self.restored = (0, 0.0)  # iterations and seconds in the checkpoint that every trial starts from
@@ -870,6 +871,10 @@ class ExperimentState(ExperimentRecords):
             return
         self.stopping = why
         self._record(_core.KIND_DECISION, 0, 0, why.encode(), flags=_core.STOP)  # what ends from here on, no scheduler ended
+        self.instructions = [
+            one._replace(decision=_core.STOP) if isinstance(one, Answer) and one.decision == _core.CONTINUE else one
+            for one in self.instructions
+        ]  # who still waits for an answer does not go on first
         self.instructions.extend(Stop(i) for i in self.table.of_status("RUNNING"))
 
     def end_lacking(self, why: str) -> None:
@@ -888,9 +893,17 @@ class ExperimentState(ExperimentRecords):
             if i not in self._handed:
                 self.remove(i)
 
+    def end_waiting(self) -> None:
+        """Trials that wait are over, if the experiment is: nobody will start them."""
+        if self.all_over:
+            for status in ("PENDING", "PAUSED"):
+                for i in self.table.of_status(status):
+                    self.remove(i)
+
     def poll_stoppers(self) -> None:
         """Ask the stopper about the whole experiment, once a turn."""
         if self.stopping is None and self.stopper is not None and self.times.call(self.stopper.stop_all):
+            self.all_over = True
             self.stop_all(f"{type(self.stopper).__name__} says so")
 
     def take_surplus(self) -> list[str]:

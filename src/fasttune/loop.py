@@ -755,6 +755,7 @@ class TuneLoop:
             self.state.wanted.close()
         if self.state.stopping is not None:
             self.state.end_running()
+        self.state.end_waiting()  # no process is left that might begin one
         self._keep_own()
         self.state.take_instructions()  # there is nobody left to carry them out
         self._watch_folder(True)

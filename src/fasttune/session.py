@@ -32,6 +32,7 @@ from fasttune.error import MissingMetricError, StopTrial
 from fasttune.folder import CHECKPOINT_NAME
 from fasttune.metric_values import is_number, plain_value, split_metrics, to_json, type_name
 from fasttune.result import AUTO_RESULT_KEYS
+from fasttune.totals import TOTALS, added_up, totals_in, with_totals, write_totals
 
 CONTINUE = 0
 STOP = 1
@@ -41,6 +42,7 @@ NOT_PLAIN = -1
 FULL = -2
 MISSING = -3
 GONE = -4
+LATE = -5
 
 DEFAULT_METRIC = "_metric"  # what a bare number is called in a run without a metric
 
@@ -118,6 +120,7 @@ class TrialContext:
     threads          what the threads of the trial share; None: it has started none. They may look here when it is over, so
                      the next one has a context of its own
     logs             files that its standard output and errors also go to, if they go to files
+    totals           steps and episodes of its reports so far; {} until a report has them, or for a class
     pending          checkpoint that waits for the next report: of a ``checkpoint_dir`` block or a class's save
     next_checkpoint  index of the next checkpoint, None while the folder has not been looked at
     attempt          how often the trial had begun before: a checkpoint in memory bears it
@@ -140,6 +143,7 @@ class TrialContext:
         "quick",
         "resources",
         "threads",
+        "totals",
         "trial_dirname",
         "trial_id",
         "trial_name",
@@ -182,9 +186,16 @@ class TrialContext:
         self.fresh = True
         self.threads: Threads | None = None
         self.logs: tuple[TextIO, TextIO] | None = None
+        self.totals: dict[str, Any] = {}
         self.pending: str | bytes | None = None
         self.next_checkpoint: int | None = None
         self.attempt = 0
+
+    def count(self, totals: dict[str, Any]) -> None:
+        """These are the totals from now on, and every report bears them."""
+        self.totals = totals
+        if totals:
+            self.quick = self.fresh = False
 
     def hold(self) -> None:
         """The trial that runs here starts a thread: this is its context from now on, and no other trial's."""
@@ -311,6 +322,8 @@ def run_function(
 
     ``form`` is what ``trainable.call_form(function)`` said. A generator is closed when the trial is stopped.
     """
+    if reporter.context.checkpoint is not None:
+        reporter.context.count(totals_in(reporter.context.checkpoint))
     value = start_function(function, config, reporter, form)
     if isinstance(value, GeneratorType):
         try:
@@ -342,6 +355,7 @@ def end_function(reporter: Reporter) -> None:
     pending, context.pending = context.pending, None
     if pending is None:
         return
+    pending = _bearing(context, pending, context.totals)
     if context.until_stored is not None and isinstance(pending, str):
         flush_directory(os.path.join(context.experiment_path, pending), context.experiment_path)
     payload = pending.encode() if isinstance(pending, str) else pending
@@ -418,21 +432,17 @@ def deliver(
     except _TrialOverError:
         _warn_once("report", f"tune.report() does nothing here: {_why_absent()}")
         return
-    text = to_json(extra) if extra else b""
+    if not context.is_class and (context.totals or not TOTALS.keys().isdisjoint(metrics)):
+        code, name = _write_counted(reporter, context, numbers, extra, name)
+    else:
+        code = _write(reporter, context, numbers, extra, name)
+    if code == GONE:
+        _warn_once("report", f"tune.report() does nothing here: {_why_absent()}")
+        return
+    if code == LATE:
+        _forget(context, name)
+        raise StopTrial
     until_stored = context.until_stored
-    if until_stored is not None and isinstance(name, str):
-        folder = context.experiment_path
-        flush_directory(os.path.join(folder, name), folder)
-    while True:
-        plain = name is None and not extra
-        code = reporter.report(numbers) if plain else reporter.report_extra(numbers, extra, text, name)
-        if code == GONE and not _back_from_absence():
-            _warn_once("report", f"tune.report() does nothing here: {_why_absent()}")
-            return
-        if code not in (FULL, GONE):
-            break
-        if code == FULL:
-            context.flush()
     if name is not None:
         context.checkpoint = name if isinstance(name, bytes) else os.path.join(context.experiment_path, name)
     if until_stored is not None and code >= CONTINUE:
@@ -440,6 +450,59 @@ def deliver(
             code = context.wait()
         until_stored()
     _obey(reporter, code, {**numbers, **extra})
+
+
+def _write(
+    reporter: Reporter, context: TrialContext, numbers: dict[str, Any], extra: dict[str, Any], name: str | bytes | None
+) -> int:
+    """Write a report and its checkpoint, as soon as the ring has room for them. GONE: the trial is over."""
+    text = to_json(extra) if extra else b""
+    if context.until_stored is not None and isinstance(name, str):
+        folder = context.experiment_path
+        flush_directory(os.path.join(folder, name), folder)
+    while True:
+        plain = name is None and not extra and TOTALS.keys().isdisjoint(numbers)
+        code = reporter.report(numbers) if plain else reporter.report_extra(numbers, extra, text, name)
+        if code == FULL:
+            context.flush()
+        elif code != GONE or not _back_from_absence():
+            return code
+
+
+def _write_counted(
+    reporter: Reporter, context: TrialContext, numbers: dict[str, Any], extra: dict[str, Any], name: str | bytes | None
+) -> tuple[int, str | bytes | None]:
+    """As :func:`_write`, with the totals that this report adds to; what was written of the checkpoint bears them."""
+    for key in TOTALS:
+        if extra.get(key) is not None:
+            _warn_once(key, f"{key} is not added up to {TOTALS[key]}: it is {type_name(extra[key])}, no number")
+    with _NOBODY_ELSE if context.threads is None else context.threads.saving:  # no other report comes between
+        totals = added_up(context.totals, numbers)
+        told = {key: numbers.get(key, total) for key, total in totals.items() if key not in extra}  # their own word counts
+        if name is not None:
+            name = _bearing(context, name, told)
+        code = _write(reporter, context, {**numbers, **told}, extra, name)
+        if code >= CONTINUE:
+            context.count(totals)
+    return code, name
+
+
+def _bearing(context: TrialContext, name: str | bytes, totals: dict[str, Any]) -> str | bytes:
+    """A checkpoint of a function, with the totals of its report in it, if there are any."""
+    if not totals or context.is_class:
+        return name
+    if isinstance(name, bytes):
+        return with_totals(name, totals)
+    write_totals(os.path.join(context.experiment_path, name), totals)
+    return name
+
+
+def _forget(context: TrialContext, name: str | bytes | None) -> None:
+    """A report that came too late has no checkpoint either."""
+    if isinstance(name, str):
+        import shutil
+
+        shutil.rmtree(os.path.join(context.experiment_path, name), ignore_errors=True)
 
 
 # ---- checkpoints -------------------------------------------------------------------------------------------
@@ -496,7 +559,7 @@ def _keep_checkpoint(
     A small one in memory is left there: it is its bytes.
     """
     pending, context.pending = context.pending, None
-    context.quick = not context.is_class and context.until_stored is None
+    context.quick = not context.is_class and context.until_stored is None and not context.totals
     if checkpoint is None:
         return pending
     context.fresh = False

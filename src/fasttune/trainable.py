@@ -27,6 +27,7 @@ from fasttune.checkpoint import (
 )
 from fasttune.error import TuneError
 from fasttune.session import TrialContext, current_context
+from fasttune.totals import state_in
 
 _ATOMS = {int, float, str, bool, type(None), bytes, complex}
 
@@ -324,7 +325,7 @@ class Trainable:
 
     def _read_state(self, directory: str) -> dict[str, Any]:
         """Iteration and totals of a checkpoint; none if somebody else wrote it (a function, or by hand)."""
-        return _state_in(directory)
+        return state_in(directory)
 
     def _counters(self) -> dict[str, Any]:
         return {
@@ -494,19 +495,8 @@ def validate_save_restore(
 
 def counted_in(checkpoint: str) -> tuple[int, float]:
     """Iterations and seconds of training in a class trainable's checkpoint; zeros if somebody else wrote it."""
-    state = _state_in(checkpoint)
+    state = state_in(checkpoint)
     return int(state.get("iteration", 0)), float(state.get("time_total", 0.0))
-
-
-def _state_in(directory: str) -> dict[str, Any]:
-    import json
-
-    try:
-        with open(os.path.join(directory, STATE_FILE), encoding="utf-8") as file:
-            state: dict[str, Any] = json.load(file)
-    except FileNotFoundError:
-        return {}
-    return state
 
 
 def _relative_in(state: dict[str, Any], directory: str) -> str:

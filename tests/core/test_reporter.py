@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from fasttune import _core
 from fasttune._core import Asha, Reporter, Ring, TrialTable
 
-CONTINUE, STOP, WAIT, NOT_PLAIN, FULL, MISSING = 0, 1, 2, -1, -2, -3
+CONTINUE, STOP, WAIT, NOT_PLAIN, FULL, MISSING, LATE = 0, 1, 2, -1, -2, -3, -5
 
 
 class Run:
@@ -301,10 +301,37 @@ def test_a_trial_that_is_asked_to_stop_stops_and_no_other() -> None:
     run.ring.ask_stop(1)
     assert run.reporter.report({"m": 1.0}) == CONTINUE
     run.ring.ask_stop(0)
-    assert run.reporter.report({"m": 1.0}) == STOP
+    assert run.reporter.report({"m": 2.0}) == LATE
+    assert run.reporter.report_extra({"m": 2.0}, {"t": 1}, b'{"t":1}', "saved") == LATE
     run.reporter.end(STOP)
     run.reporter.begin(1)
     assert run.reporter.report({"m": 1.0}) == CONTINUE
+    run.drain()
+    assert (run.table.iteration(0), run.table.value(0)) == (1, 1.0)
+
+
+def test_what_saves_at_its_end_may_be_late() -> None:
+    run = Run()
+    run.reporter.takes_late = True
+    run.reporter.begin(0)
+    run.ring.ask_stop(0)
+    assert run.reporter.report({"m": 2.0}) == STOP
+    run.drain()
+    assert (run.table.iteration(0), run.table.value(0)) == (1, 2.0)
+
+
+def test_what_adds_up_is_taken_with_its_totals_only() -> None:
+    run = Run()
+    run.reporter.begin(0)
+    steps = {"m": 1.0, "timesteps_this_iter": 5}
+    assert run.reporter.report({"m": 1.0}) == CONTINUE
+    for _ in range(2):
+        assert run.reporter.report(steps) == NOT_PLAIN
+        assert run.reporter.report_extra(steps, {}, b"") == CONTINUE
+        assert run.reporter.report({"m": 1.0}) == CONTINUE
+    assert run.reporter.report({"episodes_this_iter": 5}) == NOT_PLAIN
+    run.drain()
+    assert run.table.iteration(0) == 5
 
 
 def test_stop_criteria_come_before_the_rule() -> None:

@@ -356,12 +356,12 @@ cdef class Reporter:
     # -- reports ----------------------------------------------------------------------------------------------------
 
     def report(self, dict metrics not None):
-        """Write one report of plain numbers. CONTINUE, STOP, WAIT, TURN, or NOT_PLAIN, FULL, MISSING, GONE (nothing
-        written)."""
+        """Write one report of plain numbers. CONTINUE, STOP, WAIT, TURN, or NOT_PLAIN, FULL, MISSING, GONE, LATE
+        (nothing written)."""
         cdef Schema s = self.schema
         cdef int code = NOT_PLAIN_
         if s is None or not self.matches(s, metrics):
-            s = self.learn(metrics, &code)
+            s = self.learn(metrics, &code, False)
             if s is None:
                 return code
         return self.commit(s, NULL, 0, None, 0)
@@ -376,7 +376,7 @@ cdef class Reporter:
         cdef bytes saved = checkpoint.encode() if type(checkpoint) is str else checkpoint
         cdef int held = held_by(self.context) if type(checkpoint) is bytes else 0
         cdef bint has_extra = bool(extra)
-        cdef Schema s = self.learn(numbers, &code)
+        cdef Schema s = self.learn(numbers, &code, True)
         if s is None:
             return code
         return self.commit(s, PyBytes_AS_STRING(extra_json) if has_extra else NULL, len(extra_json) if has_extra else 0,
@@ -414,9 +414,17 @@ cdef class Reporter:
             j += 1
         return True
 
-    cdef Schema learn(self, dict metrics, int *code):
-        """The schema of ``metrics``, made and announced if it is new; None with a code if they are not plain."""
+    cdef Schema learn(self, dict metrics, int *code, bint whole):
+        """The schema of ``metrics``, made and announced if it is new; None with a code if they are not plain.
+
+        Steps and episodes of an iteration add up to totals, which only ``whole`` reports have beside them: such a schema
+        is never taken for that of the next report, so that all others need not be looked at for them.
+        """
         cdef Schema s
+        cdef bint counts = TIMESTEPS in metrics or EPISODES in metrics
+        if counts and not whole:
+            code[0] = NOT_PLAIN_
+            return None
         kinds = bytearray()
         for key, value in metrics.items():
             if type(key) is not str:
@@ -447,9 +455,9 @@ cdef class Reporter:
                 raise MemoryError()
             self.values = grown
             self.room = s.n
-        self.schema = s
+        self.schema = None if counts else s
         if not self.matches(s, metrics):           # another thread has changed the dict meanwhile
-            return self.learn(metrics, code)
+            return self.learn(metrics, code, whole)
         return s
 
     cdef Schema announce(self, tuple keys, bytes kinds):
@@ -517,6 +525,8 @@ cdef class Reporter:
             return GONE_
         if self.muted:
             return 1
+        if not self.takes_late and ft_load(&self.ring.h.stop_trial) == <uint64_t>self.trial + 1:
+            return LATE_
         if self.forks != ft_get_forks():
             self.leave_child()
         if self.strict and s.metric < 0:
@@ -620,6 +630,8 @@ cdef class Reporter:
         return decision
 
 
+TIMESTEPS = "timesteps_this_iter"
+EPISODES = "episodes_this_iter"
 DEADLINE = "\0deadline"  # the limit on the clock itself: no metric can bear this name
 
 # C constants of the codes that Python sees as module attributes
@@ -628,6 +640,7 @@ cdef enum:
     FULL_ = -2
     MISSING_ = -3
     GONE_ = -4
+    LATE_ = -5
 
 
 cdef int clock_kind(str key):

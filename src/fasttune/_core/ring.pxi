@@ -201,6 +201,7 @@ NOT_PLAIN = -1    # nothing written: a value is not a plain number
 FULL = -2         # nothing written: the ring must be drained first
 MISSING = -3      # nothing written: the metric of the run is not in the report
 GONE = -4         # nothing written: the trial that this thread belongs to does not run (any more)
+LATE = -5         # nothing written: the trial had been told to stop before
 
 KIND_START = K_START
 KIND_REPORT = K_REPORT

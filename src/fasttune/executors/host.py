@@ -50,6 +50,7 @@ class HostContext(TrialContext):
         self.fresh = True
         self.threads = None
         self.logs = None
+        self.totals = {}
         self.checkpoint = checkpoint
         self.iteration0 = iteration
         self.pending = None
@@ -156,6 +157,8 @@ class Host:
         self.alone = False  # in a process that only runs trials
         self.leaving = False  # a trial is only left, so that it cleans up: nothing is recorded of that
         reporter.context = self.context
+        # what a class saves behind its last step is of that step: it counts, also when the run was over before
+        reporter.takes_late = program.checkpoint_at_end
 
     # -- whose trial ------------------------------------------------------------------------------------------------
 
