@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fasttune.error import ResumeError
-from fasttune.identity import GONE, NEW, described, differences, same, without_addresses
+from fasttune.identity import GONE, NEW, arguments_of, described, differences, same, without_addresses
 from fasttune.result import flatten
 from fasttune.schedulers.base import TrialScheduler
 from fasttune.search.base import Searcher
@@ -76,26 +76,9 @@ def settings_of(one: Any) -> dict[str, Any]:
 
 
 def _arguments(one: Any) -> dict[str, Any]:
-    args, keywords = getattr(one, "_made_with", ((), {}))
-    if not isinstance(one, TrialScheduler | Searcher):
-        return dict(keywords)
-    import inspect
-
-    try:
-        bound = inspect.signature(type(one).__init__).bind(one, *args, **keywords)
-    except (TypeError, ValueError):  # made by other means than a call, such as unpickling an old file
-        return {}
-    bound.apply_defaults()
-    return {
-        name: value
-        for found, value in bound.arguments.items()
-        for name, value in (value.items() if _is_var(bound, found) else [(found, value)])
-    }
-
-
-def _is_var(bound: Any, name: str) -> bool:
-    """Whether this parameter takes the keywords that have none of their own."""
-    return bool(bound.signature.parameters[name].kind is bound.signature.parameters[name].VAR_KEYWORD)
+    if isinstance(one, TrialScheduler | Searcher):
+        return arguments_of(one)
+    return dict(getattr(one, "_made_with", ((), {}))[1])
 
 
 def _setting(value: Any) -> Any:

@@ -198,6 +198,30 @@ def _digest(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=8).hexdigest()
 
 
+def arguments_of(one: Any) -> dict[str, Any]:
+    """What a scheduler or a searcher was made with, defaults among it; {} if it was made by other means than a call, such
+    as unpickling an old file."""
+    import inspect
+
+    args, keywords = getattr(one, "_made_with", ((), {}))
+    try:
+        bound = inspect.signature(type(one).__init__).bind(one, *args, **keywords)
+    except (TypeError, ValueError):
+        return {}
+    bound.apply_defaults()
+    return {
+        name: value
+        for found, value in bound.arguments.items()
+        if found != "self"
+        for name, value in (value.items() if _is_var(bound, found) else [(found, value)])
+    }
+
+
+def _is_var(bound: Any, name: str) -> bool:
+    """Whether this parameter takes the keywords that have none of their own."""
+    return bool(bound.signature.parameters[name].kind is bound.signature.parameters[name].VAR_KEYWORD)
+
+
 # ---- comparing -------------------------------------------------------------------------------------------------
 
 

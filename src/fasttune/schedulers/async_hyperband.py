@@ -15,6 +15,7 @@ from fasttune.argument import checked_count, checked_number
 from fasttune.result import AUTO_KEYS, number
 from fasttune.rule import CompiledRule
 from fasttune.schedulers.base import TrialScheduler
+from fasttune.schedulers.saved import SavedState, read_state, unlike, write_state
 from fasttune.trial import Trial
 
 if TYPE_CHECKING:
@@ -105,12 +106,18 @@ class AsyncHyperBandScheduler(TrialScheduler):
         }
         self._milestones = _core.Asha(capacity=1, maximise=True, **self._arguments).milestones_by_bracket
         self._asked: _core.Asha | None = None
-        self._restored = False
+        self._asked_mode: str | None = None
+        self._restored: SavedState | None = None  # what is gone on from
         self.live_rule: _core.Asha | None = None  # set by the loop: the rungs that the workers share
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
         _refuse_text(metric, "metric")
-        return super().set_search_properties(metric, mode, **spec)
+        taken = super().set_search_properties(metric, mode, **spec)
+        if self._restored is not None:
+            found = unlike(self._restored.metric, self._restored.mode, self.metric, self.mode)
+            if found:
+                raise ValueError(f"{type(self).__name__} was restored from a state of another run: {'; '.join(found)}")
+        return taken
 
     def reads(self) -> Mapping[str, str]:
         return {self._time_attr: "time_attr"}
@@ -119,7 +126,7 @@ class AsyncHyperBandScheduler(TrialScheduler):
         clock_is_compiled = self._time_attr in _COMPILED_CLOCKS or not _filled_in(self._time_attr)
         if not clock_is_compiled or _filled_in(self.metric):
             return None  # what a report does not hold is known to the loop only
-        if self._restored:
+        if self._restored is not None:
             return None  # the rungs that are gone on with are here, not where reports are made
         return CompiledRule("asha", self._time_attr, {**self._arguments, "maximise": self.mode == "max"})
 
@@ -130,8 +137,10 @@ class AsyncHyperBandScheduler(TrialScheduler):
 
     def _rule(self) -> _core.Asha:
         """The rule for being asked report by report, when something else in the run has to be asked as well."""
-        if self._asked is None:
-            self._asked = _core.Asha(capacity=1 << 22, maximise=self.mode == "max", **self._arguments)
+        mode = self.mode or (self._restored.mode if self._restored is not None else None)
+        if self._asked is None or (self._asked_mode != mode and not self._asked.sequence):  # it was looked at before the run
+            self._asked_mode = mode
+            self._asked = _core.Asha(capacity=1 << 22, maximise=mode == "max", **self._arguments)
         return self._asked
 
     def on_trial_add(self, state: Any, trial: Trial) -> None:
@@ -155,19 +164,18 @@ class AsyncHyperBandScheduler(TrialScheduler):
 
     def save(self, checkpoint_path: str) -> None:
         """Write what was judged so far to a file. A run that is resumed does not need it: it has the journal."""
-        import json
-
-        with open(checkpoint_path, "w", encoding="utf-8") as file:
-            json.dump((self.live_rule or self._rule()).state(), file)
+        write_state(checkpoint_path, self, (self.live_rule or self._rule()).state())
 
     def restore(self, checkpoint_path: str) -> None:
         """Judge on, for the same trials, where the scheduler was that saved the file; a run under this scheduler is asked
-        about every report then. ValueError if the saved one had other rungs."""
-        import json
-
-        with open(checkpoint_path, encoding="utf-8") as file:
-            self._rule().restore(json.load(file))
-        self._restored = True
+        about every report then. ValueError if the saved one had other settings, another metric or mode."""
+        saved = read_state(checkpoint_path, self)
+        before, self._restored = self._restored, saved
+        try:
+            self._rule().restore(saved.state)
+        except ValueError:
+            self._restored = before
+            raise
 
     def debug_string(self) -> str:
         rule = self.live_rule or self._rule()

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from fasttune.argument import taken_by
 from fasttune.rule import NO_RULE, CompiledRule
+from fasttune.schedulers.saved import read_state, write_state
 from fasttune.trial import Trial
 
 if TYPE_CHECKING:
@@ -166,10 +167,16 @@ class TrialScheduler:
         return f"Using {type(self).__name__}."
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing to save: a scheduler's state is rebuilt from the journal."""
+        """Write what was judged so far to a file, for another run. NotImplementedError from a scheduler that leaves that
+        in the journal only, where a run that is resumed finds it."""
+        raise NotImplementedError(
+            f"{type(self).__name__} writes its state to no file: it is rebuilt from the journal. Go on with the run itself, "
+            "by tune.run(..., name=..., resume='AUTO') or Tuner.restore()"
+        )
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing to restore: see :meth:`save`."""
+        """Go on from what :meth:`save` wrote. ValueError if that was another scheduler, or made otherwise."""
+        raise NotImplementedError(f"{type(self).__name__} writes its state to no file, and takes none: see save()")
 
 
 def tell_goal(scheduler: TrialScheduler, metric: str | None, mode: str | None, spec: Mapping[str, Any]) -> bool:
@@ -186,6 +193,12 @@ class FIFOScheduler(TrialScheduler):
 
     def debug_string(self) -> str:
         return "Using FIFO scheduling algorithm."
+
+    def save(self, checkpoint_path: str) -> None:
+        write_state(checkpoint_path, self, None)
+
+    def restore(self, checkpoint_path: str) -> None:
+        read_state(checkpoint_path, self)
 
 
 _HOOKS = (
