@@ -22,11 +22,11 @@ FLOORS = {
     0: ("_core",),
     1: ("argument", "error", "extras", "other_words", "folder", "plain_files", "result", "trial", "space",
         "space_json", "identity", "cgroups", "machine", "metric_values", "resources", "nesting", "rule", "config",
-        "scope", "failure", "free_gpu"),
+        "scope", "failure", "free_gpu", "result_keys"),
     2: ("session", "trainable", "checkpoint", "callback", "hook_times", "stopper", "registry", "totals"),
     3: ("schedulers", "search", "executors", "storage", "logger", "reporter"),
     4: ("going_on", "records", "record_checks", "retention", "wanted_names", "orders", "experiment", "echo", "loop",
-        "virtual", "columns", "best", "search_history"),
+        "virtual", "columns", "best", "search_history", "callback_states"),
     5: ("resolve", "tuner", "ask_tell", "analysis", "bench", "cli", "testing", "__init__", "__main__", "unpicklable",
         "utils"),
 }

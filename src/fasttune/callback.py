@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from fasttune.hook_times import UNTIMED
+from fasttune.result_keys import SHOULD_CHECKPOINT
 
 HOOKS = (
     "setup",
@@ -33,7 +34,13 @@ class Callback:
     only.
 
     ``trials`` is a lazy sequence of all trials, ``trial`` the one it is about, ``iteration`` the loop's turn.
+
+    ``asks_for_checkpoints``: whether ``on_trial_result`` may set ``result["should_checkpoint"] = True``, on which a class
+    Trainable saves before it goes on. Reports of class Trainables then wait for it. None: whether the callback's code
+    names that key.
     """
+
+    asks_for_checkpoints: bool | None = None
 
     def setup(
         self,
@@ -62,7 +69,8 @@ class Callback:
     def on_trial_result(
         self, iteration: int, trials: Sequence[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        """Called for each report. What is changed in ``result`` is seen by the callbacks that follow."""
+        """Called for each report. What is changed in ``result`` is seen by the callbacks that follow; keys that are added
+        are in the trial's ``last_result``. What the trial reported stays what it reported."""
 
     def on_trial_complete(self, iteration: int, trials: Sequence[Any], trial: Any, **info: Any) -> None:
         """Called when a trial has ended well, or was stopped."""
@@ -82,11 +90,12 @@ class Callback:
         """Called once, after the last trial."""
 
     def get_state(self) -> dict[str, Any] | None:
-        """What ``set_state`` needs after a resume; None for nothing."""
+        """What ``set_state`` needs after a resume, anything that can be pickled; None for nothing. Asked every few seconds
+        and at the end."""
         return None
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Take up the state of an earlier run of this experiment."""
+        """Take up the state of an earlier session of this experiment. Called once, behind ``setup``, if there is one."""
 
 
 class CallbackList:
@@ -105,6 +114,7 @@ class CallbackList:
                 )
         self._callbacks = tuple(callbacks)
         self.times = UNTIMED
+        self._stateless: list[Callback] = []  # whose get_state() has raised
         self._hooks: dict[str, list[tuple[Callback, Callable[..., None]]]] = {}
         for hook in HOOKS:
             overriding = [
@@ -145,26 +155,44 @@ class CallbackList:
 
     def get_state(self) -> dict[str, Any]:
         """State of the callbacks that have one, by place in the list and class name."""
-        states = {
-            _key(place, callback): callback.get_state() for place, callback in enumerate(self._callbacks)
-        }
+        states: dict[str, Any] = {}
+        for place, callback in enumerate(self._callbacks):
+            if not _overrides(callback, "get_state") or callback in self._stateless:
+                continue
+            try:
+                states[_key(place, callback)] = self.times.call(callback.get_state)
+            except Exception:
+                self._stateless.append(callback)
+                _say_raised("get_state", callback)
         return {key: state for key, state in states.items() if state is not None}
 
-    def set_state(self, states: dict[str, Any]) -> None:
-        """Give each callback the state that was taken at the same place from the same class."""
+    def set_state(self, states: dict[str, Any]) -> list[str]:
+        """Give each callback the state that was taken at the same place from the same class; the names of those that
+        nobody took."""
+        homeless = dict(states)
         for place, callback in enumerate(self._callbacks):
-            state = states.get(_key(place, callback))
+            state = homeless.pop(_key(place, callback), None)
             if state is not None:
-                callback.set_state(state)
+                try:
+                    self.times.call(callback.set_state, state)
+                except Exception:
+                    _say_raised("set_state", callback)
+        return list(homeless)
+
+    @property
+    def keeps_state(self) -> bool:
+        """Whether any callback has a state of its own making."""
+        return any(_overrides(callback, "get_state") for callback in self._callbacks)
+
+    @property
+    def asks_for_checkpoints(self) -> bool:
+        """Whether a callback may ask for a checkpoint of the trial whose result it is told."""
+        return any(_asks(callback) for callback in self._callbacks if _overrides(callback, "on_trial_result"))
 
     def _drop(self, hook: str, callback: Callback, say: bool = True) -> None:
         """Call this hook of this callback no more; called where its exception is being handled."""
         if say:
-            import logging
-
-            logging.getLogger("fasttune").exception(
-                "%s.%s() raised an error and is not called again in this run", type(callback).__name__, hook
-            )
+            _say_raised(hook, callback)
         left = [(other, method) for other, method in self._hooks.get(hook, ()) if other is not callback]
         if left:
             self._hooks[hook] = left
@@ -175,6 +203,34 @@ class CallbackList:
 def _overrides(callback: Callback, hook: str) -> bool:
     method = getattr(callback, hook)
     return getattr(method, "__func__", method) is not getattr(Callback, hook)
+
+
+def _say_raised(hook: str, callback: Callback) -> None:
+    """Where its exception is being handled."""
+    import logging
+
+    logging.getLogger("fasttune").exception(
+        "%s.%s() raised an error and is not called again in this run", type(callback).__name__, hook
+    )
+
+
+def _asks(callback: Callback) -> bool:
+    """Whether it says that it may ask for checkpoints, or its own code names the key."""
+    if callback.asks_for_checkpoints is not None:
+        return callback.asks_for_checkpoints
+    own = [kind for kind in type(callback).__mro__ if kind.__module__.partition(".")[0] not in ("fasttune", "builtins")]
+    codes = [found.__code__ for kind in own for found in vars(kind).values() if hasattr(found, "__code__")]
+    while codes:
+        code = codes.pop()
+        if "SHOULD_CHECKPOINT" in code.co_names or any(_names(one) for one in code.co_consts):
+            return True
+        codes += [one for one in code.co_consts if hasattr(one, "co_names")]
+    return False
+
+
+def _names(constant: object) -> bool:
+    """The key itself, or among the keywords of a call or the keys of a dict."""
+    return SHOULD_CHECKPOINT in constant if isinstance(constant, tuple) else constant == SHOULD_CHECKPOINT
 
 
 def _accepted(method: Callable[..., None], arguments: dict[str, Any]) -> dict[str, Any]:

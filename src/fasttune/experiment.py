@@ -53,6 +53,7 @@ SCORED = 1 << _core.KIND_CHECKPOINT  # the reports that checkpoints belong to
 ENDS = 1 << _core.KIND_END
 STARTS = 1 << _core.KIND_START | 1 << _core.KIND_RESUMED
 NEXT_SPACE = 1 << 32  # number of the seed of a later search space in the family of the one before
+WISHES = "should_checkpoint"  # among the hooks: callbacks may ask for a checkpoint of what they are told
 LOOKAHEAD = 200  # trials a scheduler that chooses may choose from
 
 
@@ -122,6 +123,7 @@ class Happening(NamedTuple):
     trial: int
     result: dict[str, Any] | None = None
     checkpoint: str | Checkpoint | None = None
+    step: int = 0  # of the result
 
 
 class ExperimentState(ExperimentRecords):
@@ -142,10 +144,13 @@ class ExperimentState(ExperimentRecords):
         self.rule: CompiledRule | None = compiled_rule(spec.scheduler)
         self.asks = self.rule is None or (self.stopper is not None and self.stopper.asks_every_report)
         self.chooses = self.rule is None
+        self.waits_for_wishes = WISHES in hooks and any(isinstance(one.trainable, type) for one in spec.trainables)
+        self.asks = self.asks or self.waits_for_wishes
         self.entries: list[Entry] = []
         self.instructions: list[Instruction] = []
         self.happened: list[Happening] = []
         self.waiting: deque[int] = deque()  # trials to be run again: retries, and what a resumed run left
+        self._restoring: set[int] = set()  # trials that are to begin from a checkpoint
         self._handed: set[int] = set()  # chosen and handed out, and not known to have begun yet
         self._aside: set[int] = set()  # chosen this turn, and could not be run
         self._choosing = False
@@ -265,7 +270,7 @@ class ExperimentState(ExperimentRecords):
         hears_ends = searcher is not None or bool(self.hooks & {"on_trial_complete", "on_trial_error"})
         if self.asks or hears_ends or self.retention is not None:
             watch |= ENDS
-        if self.chooses or "on_trial_start" in self.hooks:
+        if self.chooses or self.hooks & {"on_trial_start", "on_trial_restore"}:
             watch |= STARTS
         return watch
 
@@ -392,7 +397,7 @@ class ExperimentState(ExperimentRecords):
         """The report of trial i from which on the loop has to be asked."""
         if not self.asks:
             return _core.NEVER_ASK
-        if self.stopper is not None and self.stopper.asks_every_report:
+        if self.waits_for_wishes or (self.stopper is not None and self.stopper.asks_every_report):
             return 0
         step = self.times.call(self.scheduler.ask_from, self.trials[i])
         return _core.NEVER_ASK if step >= _core.NEVER_ASK else max(0, math.ceil(step))
@@ -435,6 +440,8 @@ class ExperimentState(ExperimentRecords):
         begun = self.table.attempt(i), self.table.changes(i), self.ask_from(i)
         most = self.rule is not None and self.rule.smooth > 0
         rung, standing = self.table.rung(i), (self.table.strikes(i), self.table.extremes(i)[most])
+        if "on_trial_restore" in self.hooks and (found is not None or self.spec.restore is not None):
+            self._restoring.add(i)
         if found is None:
             return Start(i, config, *self.restored, rung, self.spec.restore, *begun, standing)
         path, step, seconds = found
@@ -605,6 +612,27 @@ class ExperimentState(ExperimentRecords):
         self.shelf.gone(i)
         self.orders.started(i)
         self._happen("on_trial_start", i)
+        if event[0] == _core.KIND_START and i in self._restoring:
+            self._restoring.discard(i)
+            self._happen("on_trial_restore", i)
+
+    def add_to_result(self, i: int, step: int, added: dict[str, Any]) -> None:
+        """Callbacks have added this to the result of a step of trial i."""
+        self._record(_core.KIND_TOLD, i, step, json.dumps({"added": plain_json(added)}).encode())
+
+    def why_no_wish(self, i: int, step: int) -> str | None:
+        """Why a class Trainable cannot save on the wish of a callback that was told of this step; None: it can."""
+        if not self.is_class(i):
+            return "functions save what they report with a checkpoint"
+        if not self.waits_for_wishes:
+            return (
+                "its trials do not wait for it. Write `asks_for_checkpoints = True` into the callback's class, and their "
+                "reports do"
+            )
+        waits = any(isinstance(one, Answer) and one.trial == i for one in self.instructions)
+        if not waits or self.table.iteration(i) != step:
+            return "the trial had ended with that report: checkpoint_at_end=True saves there"
+        return None
 
     def _on_report(self, event: tuple[Any, ...]) -> None:
         _, i, flags, step, time, (schema, values, extra) = event
@@ -621,7 +649,7 @@ class ExperimentState(ExperimentRecords):
             decision = self._answer(i, result, flat)
         if decision != _core.STOP and self.searcher is not None and self._hears(i):
             self.times.call(self.searcher.on_trial_result, self.trial_id(i), flat)
-        self._happen("on_trial_result", i, result)
+        self._happen("on_trial_result", i, result, step=step)
 
     def _time_before(self, i: int, time: float) -> float:
         """When trial i had reported before the report of this time. The table knows that of its last one; more of them may
@@ -924,10 +952,15 @@ class ExperimentState(ExperimentRecords):
         return happened
 
     def _happen(
-        self, hook: str, i: int, result: dict[str, Any] | None = None, checkpoint: str | Checkpoint | None = None
+        self,
+        hook: str,
+        i: int,
+        result: dict[str, Any] | None = None,
+        checkpoint: str | Checkpoint | None = None,
+        step: int = 0,
     ) -> None:
         if hook in self.hooks and self.live:
-            self.happened.append(Happening(hook, i, result, checkpoint))
+            self.happened.append(Happening(hook, i, result, checkpoint, step))
 
     def _record(self, kind: int, trial: int, step: int, payload: bytes = b"", flags: int = 0) -> None:
         """An entry of the state's own: folded, and kept for the journal."""

@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Any
 from fasttune import _core
 from fasttune.best import Leader
 from fasttune.callback import CallbackList
+from fasttune.callback_states import CallbackStates
 from fasttune.checkpoint import Checkpoint, memory_key, memory_name, remove_unfinished
 from fasttune.echo import Echo
 from fasttune.error import FolderGoneError, ForeignFileError, JournalError, JournalLockedError, TuneError
 from fasttune.executors.base import Death, Executor, Job, Program, ProgramTrainable
 from fasttune.experiment import (
+    WISHES,
     Answer,
     Discard,
     ExperimentState,
@@ -42,7 +44,7 @@ from fasttune.machine import detect
 from fasttune.nesting import stay_in
 from fasttune.plain_files import check_before_writing
 from fasttune.resources import Supply, check_possible, resolve_resources, trial_environ
-from fasttune.result import AUTO_RESULT_KEYS
+from fasttune.result import AUTO_RESULT_KEYS, SHOULD_CHECKPOINT
 from fasttune.retention import delete
 from fasttune.rule import NO_RULE
 from fasttune.storage.memory import MemoryStorage
@@ -72,6 +74,7 @@ OPEN_END_CAPACITY = 1 << 24
 _caught: list[Interrupts] = []  # the runs of this process that hold its signals, the innermost last
 LOG_HOOKS = (
     "on_trial_start",
+    "on_trial_restore",
     "on_trial_result",
     "on_trial_complete",
     "on_trial_error",
@@ -101,6 +104,9 @@ class TuneLoop:
         self.times = HookTimes(time.monotonic, self._pid)
         self.callbacks = CallbackList(spec.callbacks)
         self.callbacks.times = self.times
+        self._states = CallbackStates(self.callbacks, spec.path)
+        self._wishes: set[int] = set()  # trials that wait for an answer, and of which a callback wants a checkpoint
+        self._told_off: set[str] = set()  # what was said of wishes that cannot be met
         self.interrupts = 0  # signals that asked the run to end
         self.turning = False
         self._entries: list[Entry] = []
@@ -158,6 +164,8 @@ class TuneLoop:
         remove_unfinished(spec.path)
         sources = self.storage.positions()
         hooks = frozenset(hook for hook in LOG_HOOKS if self.callbacks.wants(hook))
+        if self.callbacks.asks_for_checkpoints:
+            hooks |= {WISHES}
         first_source = max([0, *sources, *ring_sources(spec.path)]) + 1
         self._echo = Echo(first_source)
         self.state = self._restore(hooks) if sources else self._begin(hooks)
@@ -394,6 +402,8 @@ class TuneLoop:
         self._keep_own()
         state.poll_stoppers()
         self._check_budget()
+        if state.waits_for_wishes:
+            self._tell_callbacks()
         self._carry_out(state.take_instructions())  # answers first: somebody waits for them
         gave = self._hand_out()
         self._carry_out(state.take_instructions())
@@ -405,6 +415,7 @@ class TuneLoop:
         self.storage.flush_if_due()
         self._tell_callbacks()
         self.callbacks_step("on_step_end")
+        self._states.save_if_due()
         self._report(False)
         if not (batches or gave):
             self._end_if_stuck()
@@ -656,7 +667,9 @@ class TuneLoop:
     def _carry_out(self, instructions: list[Instruction]) -> None:
         for one in instructions:
             if isinstance(one, Answer):
-                self.executor.answer(one.trial, one.decision, one.ask_from, one.save)
+                wished = one.trial in self._wishes
+                self._wishes.discard(one.trial)
+                self.executor.answer(one.trial, one.decision, one.ask_from, one.save or wished)
             elif isinstance(one, SaveNow):
                 self.executor.save(one.trial)
             elif isinstance(one, Discard):
@@ -756,6 +769,8 @@ class TuneLoop:
         if self.state.stopping is not None:
             self.state.end_running()
         self.state.end_waiting()  # no process is left that might begin one
+        if self._states.wanted or self.callbacks.wants("on_trial_result"):
+            self._tell_callbacks()  # what they add, and their states, are kept
         self._keep_own()
         self.state.take_instructions()  # there is nobody left to carry them out
         self._watch_folder(True)
@@ -765,6 +780,7 @@ class TuneLoop:
         remove_unfinished(self.spec.path)
         self._write_table()
         self._write_files()
+        self._states.save()
         self.storage.flush_to_disk()
         self._watch_folder(True)  # removed while this was done, nothing of it would be found
 
@@ -866,13 +882,33 @@ class TuneLoop:
 
     def _tell_callbacks(self) -> None:
         trials = self.state.trials
-        for hook, trial, result, checkpoint in self.state.take_happenings():
+        for hook, trial, result, checkpoint, step in self.state.take_happenings():
             more: dict[str, Any] = {}
             if result is not None:
                 more["result"] = result
             if checkpoint is not None:
                 more["checkpoint"] = Checkpoint(checkpoint) if isinstance(checkpoint, str) else checkpoint
+            reported = None if result is None else dict(result)
             self.callbacks.fire(hook, iteration=self._turns, trials=trials, trial=trials[trial], **more)
+            if result is not None and reported is not None and len(result) != len(reported):
+                self._take_additions(trial, step, {key: value for key, value in result.items() if key not in reported})
+
+    def _take_additions(self, trial: int, step: int, added: dict[str, Any]) -> None:
+        """What callbacks have added to the result of a step: kept, and a checkpoint made if they ask for one."""
+        state = self.state
+        if added.get(SHOULD_CHECKPOINT):
+            why = state.why_no_wish(trial, step)
+            if why is None:
+                self._wishes.add(trial)
+            elif why not in self._told_off:
+                import warnings
+
+                self._told_off.add(why)
+                text = f"a callback set result[{SHOULD_CHECKPOINT!r}], and nothing is saved: {why}"
+                warnings.warn(text, RuntimeWarning, stacklevel=2)
+        if added:
+            state.add_to_result(trial, step, added)
+            self._keep_own()
 
     def _start_reporting(self) -> None:
         spec, state = self.spec, self.state
@@ -881,6 +917,8 @@ class TuneLoop:
             num_samples=spec.public_spec.get("num_samples"),
             total_num_samples=state.total,
         )
+        if spec.resume is not None:
+            self._states.restore(spec.trust)
         if spec.progress_reporter is not None:
             spec.progress_reporter.setup(
                 start_time=self._now(), total_samples=state.total, metric=spec.metric, mode=spec.mode

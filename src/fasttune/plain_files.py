@@ -13,9 +13,9 @@ import stat
 from contextlib import suppress
 
 from fasttune.error import ForeignFileError
-from fasttune.folder import JOURNAL, LOCK_FILE, RINGS, TUNER_FILE, WRITING, is_ours, is_plain
+from fasttune.folder import CALLBACKS_FILE, JOURNAL, LOCK_FILE, RINGS, TUNER_FILE, WRITING, is_ours, is_plain
 
-FILES = (LOCK_FILE, JOURNAL, f"{JOURNAL}-wal", f"{JOURNAL}-shm", f"{JOURNAL}-journal", TUNER_FILE)
+FILES = (LOCK_FILE, JOURNAL, f"{JOURNAL}-wal", f"{JOURNAL}-shm", f"{JOURNAL}-journal", TUNER_FILE, CALLBACKS_FILE)
 RESUMED = "written to, and what trials saved in it unpickled"
 SUPER_JOURNAL = bytes.fromhex("d9d505f920a163d7")  # ends an SQLite journal that names another file, to be deleted
 KINDS = ((stat.S_ISLNK, "a symbolic link"), (stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"),

@@ -185,14 +185,15 @@ NAMING: dict[str, Wanted] = {
     "name": TEXTS,
     "dirname": lambda name: name is None or is_folder_name(name),
     "resources": is_request,
+    "added": (dict, NONE),
 }
 
 
 def naming(data: bytes, trial: int) -> dict[str, Any]:
-    """What a user's functions said of a trial: its name, its folder, its request."""
+    """What a user's functions said of a trial: its name, its folder, its request; or what they add to a result of it."""
     what = f"what was told of trial {trial}"
     told = parsed(data.rstrip(b"\0"), what)
-    check_fields({"name": None, "dirname": None, "resources": None, **told}, NAMING, what)
+    check_fields({"name": None, "dirname": None, "resources": None, "added": None, **told}, NAMING, what)
     return told
 
 

@@ -128,6 +128,7 @@ class ExperimentRecords:
         self._chunk_firsts: list[int] = []
         self._suggested: dict[int, dict[str, Any]] = {}  # as the journal has them
         self._told: dict[int, dict[str, Any]] = {}  # name, folder and resources where a user's function gave them
+        self._additions: dict[int, tuple[int, dict[str, Any]]] = {}  # step, and what callbacks added to its result
         self._errors: dict[int, str] = {}
         self._exceptions: dict[int, bytes] = {}
         self._checkpoints: dict[int, list[tuple[int, str]]] = {}  # step, and path or name in memory
@@ -248,7 +249,11 @@ class ExperimentRecords:
     def _note_told(self, event: tuple[Any, ...]) -> None:
         if not 0 <= event[1] < len(self):
             raise JournalError(f"something is told of trial {event[1]}, and there are {len(self)}")
-        self._told[event[1]] = naming(event[5], event[1])
+        told = naming(event[5], event[1])
+        if told.get("added") is not None:
+            self._additions[event[1]] = event[3], told["added"]
+        else:
+            self._told[event[1]] = told
 
     def _note_error(self, event: tuple[Any, ...]) -> None:
         self._errors[event[1]] = event[5]
@@ -532,7 +537,11 @@ class ExperimentRecords:
         if metrics is None:
             ended = self.table.times(i)[1]
             return self.result_of(i, {}, step, ended or time, previous, done) if done else {}
-        return self.result_of(i, metrics, step, time, previous, done)
+        result = self.result_of(i, metrics, step, time, previous, done)
+        added = self._additions.get(i)
+        if added is not None and added[0] == step:
+            result.update((key, value) for key, value in added[1].items() if key not in result)
+        return result
 
     def results(self, i: int) -> list[dict[str, Any]]:
         columns = _core.ReportColumns()

@@ -13,6 +13,32 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from fasttune.result_keys import CHECKPOINT_DIR_NAME as CHECKPOINT_DIR_NAME
+from fasttune.result_keys import DEFAULT_METRIC as DEFAULT_METRIC
+from fasttune.result_keys import DEFAULT_RESULT_KEYS as DEFAULT_RESULT_KEYS
+from fasttune.result_keys import DONE as DONE
+from fasttune.result_keys import EPISODE_REWARD_MEAN as EPISODE_REWARD_MEAN
+from fasttune.result_keys import EPISODES_THIS_ITER as EPISODES_THIS_ITER
+from fasttune.result_keys import EPISODES_TOTAL as EPISODES_TOTAL
+from fasttune.result_keys import EXPERIMENT_TAG as EXPERIMENT_TAG
+from fasttune.result_keys import EXPR_ERROR_FILE as EXPR_ERROR_FILE
+from fasttune.result_keys import EXPR_PARAM_FILE as EXPR_PARAM_FILE
+from fasttune.result_keys import EXPR_PROGRESS_FILE as EXPR_PROGRESS_FILE
+from fasttune.result_keys import EXPR_RESULT_FILE as EXPR_RESULT_FILE
+from fasttune.result_keys import HOSTNAME as HOSTNAME
+from fasttune.result_keys import MEAN_ACCURACY as MEAN_ACCURACY
+from fasttune.result_keys import MEAN_LOSS as MEAN_LOSS
+from fasttune.result_keys import NEG_MEAN_LOSS as NEG_MEAN_LOSS
+from fasttune.result_keys import NODE_IP as NODE_IP
+from fasttune.result_keys import PID as PID
+from fasttune.result_keys import SHOULD_CHECKPOINT as SHOULD_CHECKPOINT
+from fasttune.result_keys import TIME_THIS_ITER_S as TIME_THIS_ITER_S
+from fasttune.result_keys import TIME_TOTAL_S as TIME_TOTAL_S
+from fasttune.result_keys import TIMESTEPS_THIS_ITER as TIMESTEPS_THIS_ITER
+from fasttune.result_keys import TIMESTEPS_TOTAL as TIMESTEPS_TOTAL
+from fasttune.result_keys import TRAINING_ITERATION as TRAINING_ITERATION
+from fasttune.result_keys import TRIAL_ID as TRIAL_ID
+
 if TYPE_CHECKING:
     import pandas as pd
 

@@ -133,6 +133,7 @@ LINKS: dict[str, tuple[str, str]] = {
     "its journal": (FILE_NAME + "-journal", "file"),
     ".writing": (".writing", ""),
     "tuner.pkl": ("tuner.pkl", "file"),
+    "callbacks.pkl": ("callbacks.pkl", "file"),
     "program.pkl": ("program.pkl", "file"),
     "program.pkl.part": ("program.pkl.part", "file"),
     "a folder of a trial": ("saves_files_0", ""),

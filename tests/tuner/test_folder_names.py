@@ -24,6 +24,8 @@ OURS = [
     "program.pkl",
     "tuner.pkl",
     "tuner.pkl.writing",
+    "callbacks.pkl",
+    "callbacks.pkl.writing",
     "pbt_global.txt",
     "pbt_policy_ab12c_00000.txt",
     "pbt_global.txt.writing",

@@ -371,6 +371,8 @@ class Worker:
         answer = self._answers.pop(trial)
         if self._left is not None:
             return self._left.carry_out(answer)
+        if answer.save:
+            self.host.save_now()
         self.reporter.ask_again_from(answer.ask_from)
         return answer.decision
 
