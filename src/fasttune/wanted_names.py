@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from fasttune.error import MissingMetricError
 from fasttune.result import AUTO_RESULT_KEYS
+from fasttune.totals import TOTALS
 
 if TYPE_CHECKING:
     from fasttune.config import RunSpec
@@ -21,12 +22,8 @@ if TYPE_CHECKING:
 
 MOST = 20  # names in a message
 LEAST = 3  # trials that have to end before a name counts as one that never comes
-TOTALS = {  # in a result only if trials report what they are the sums of
-    "timesteps_total": "timesteps_this_iter",
-    "timesteps_since_restore": "timesteps_this_iter",
-    "episodes_total": "episodes_this_iter",
-}
-ALWAYS = AUTO_RESULT_KEYS - TOTALS.keys()  # in every result
+SUMS = {total: key for key, total in TOTALS.items()}  # in a result only if trials report what they are the sums of
+ALWAYS = AUTO_RESULT_KEYS - SUMS.keys()  # in every result
 
 
 class Wanted(NamedTuple):
@@ -84,7 +81,7 @@ class WantedNames:
         elif reported:
             self.open = False
             for one in self._wanted:
-                if one.name not in reported and TOTALS.get(one.name) not in reported:
+                if one.name not in reported and SUMS.get(one.name) not in reported:
                     warn(f"{one.asked} {one.effect}: {self._nobody()} reported {one.name!r}", one.name, reported)
         elif self._looks <= 1 and self._state.table.counts()["TERMINATED"] >= least:
             warn(
