@@ -2,6 +2,7 @@
 
     TuneError                     what users catch
       MissingMetricError          a report lacks the metric that the run is steered by (also a KeyError)
+      IncompleteTrialsError       trials of a run failed; carries the analysis of all
       NoBestTrialError            asked for the best trial, and there is none (also a ValueError)
       TrialFailedError            one trial's own failure, carrying its traceback text
         WorkerDiedError           the process of a trial died (signal, exit, out of memory)
@@ -17,6 +18,12 @@
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fasttune.analysis import ExperimentAnalysis
+    from fasttune.trial import Trial
 
 
 class TuneError(Exception):
@@ -34,6 +41,35 @@ class MissingMetricError(TuneError, KeyError):
 
 class NoBestTrialError(TuneError, ValueError):
     """There is no best trial; the text says why: no metric or mode is known, or no trial has a usable value of it."""
+
+
+class IncompleteTrialsError(TuneError):
+    """Some trials failed, or no trial reported the run's metric, which ended it. ``analysis`` has the results of all of them;
+    the text ends with the traceback of the first one that failed."""
+
+    def __init__(
+        self, message: str, trials: list[Trial], analysis: ExperimentAnalysis, first_traceback: str = ""
+    ) -> None:
+        super().__init__(message, trials)
+        self.trials = trials
+        self.analysis = analysis
+        self.first_traceback = first_traceback
+
+    def __str__(self) -> str:
+        names = ", ".join(str(trial) for trial in self.trials[:5])
+        more = f" and {len(self.trials) - 5} more" if len(self.trials) > 5 else ""
+        why = self.args[0].rstrip(".")
+        if self.trials:
+            why += f"{' ' if why.endswith('?') else ': '}{len(self.trials)} of {len(self.analysis.trials)} failed ({names}{more})"
+        text = (
+            f"{why}.\n"
+            f"All results are in {self.analysis.experiment_path}, and in the .analysis of this exception; "
+            "raise_on_failed_trial=False returns them without one."
+        )
+        return f"{text}\nThe first one's own error:\n\n{self.first_traceback}" if self.first_traceback else text
+
+    def __reduce__(self) -> tuple[type, tuple[str, list[Trial], ExperimentAnalysis, str]]:
+        return type(self), (self.args[0], self.trials, self.analysis, self.first_traceback)
 
 
 class TrialFailedError(TuneError):

@@ -32,7 +32,7 @@ from .config import (
     one_storage_path,
     settings_places,
 )
-from .error import TrialFailedError, TuneError
+from .error import IncompleteTrialsError, TrialFailedError, TuneError
 from .folder import TUNER_FILE, UNFINISHED
 from .nesting import begun
 from .plain_files import check_owner, plain_opener, write_whole
@@ -65,35 +65,6 @@ WORKERS_NEED = ("fasttune.search.variants",)  # they compute their configs thems
 Runnable = Callable[..., Any] | type | str
 Path = str | os.PathLike[str]
 _T = TypeVar("_T")
-
-
-class IncompleteTrialsError(TuneError):
-    """Some trials failed, or no trial reported the run's metric, which ended it. ``analysis`` has the results of all of them;
-    the text ends with the traceback of the first one that failed."""
-
-    def __init__(
-        self, message: str, trials: list[Trial], analysis: ExperimentAnalysis, first_traceback: str = ""
-    ) -> None:
-        super().__init__(message, trials)
-        self.trials = trials
-        self.analysis = analysis
-        self.first_traceback = first_traceback
-
-    def __str__(self) -> str:
-        names = ", ".join(str(trial) for trial in self.trials[:5])
-        more = f" and {len(self.trials) - 5} more" if len(self.trials) > 5 else ""
-        why = self.args[0].rstrip(".")
-        if self.trials:
-            why += f"{' ' if why.endswith('?') else ': '}{len(self.trials)} of {len(self.analysis.trials)} failed ({names}{more})"
-        text = (
-            f"{why}.\n"
-            f"All results are in {self.analysis.experiment_path}, and in the .analysis of this exception; "
-            "raise_on_failed_trial=False returns them without one."
-        )
-        return f"{text}\nThe first one's own error:\n\n{self.first_traceback}" if self.first_traceback else text
-
-    def __reduce__(self) -> tuple[type, tuple[str, list[Trial], ExperimentAnalysis, str]]:
-        return type(self), (self.args[0], self.trials, self.analysis, self.first_traceback)
 
 
 def run(

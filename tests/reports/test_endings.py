@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import fasttune as tune
-from fasttune.tuner import IncompleteTrialsError
+from fasttune.error import IncompleteTrialsError
 
 
 def fails_at_two(config: dict[str, Any]) -> None:
