@@ -64,7 +64,9 @@ class CallbackStates:
             try:
                 kept[name] = dumps(state)
             except Exception as error:
-                self._say(f"the state of callback {name} cannot be pickled, and is not kept ({type(error).__name__}: {error})")
+                self._say(
+                    f"the state of callback {name} cannot be pickled, and is not kept ({type(error).__name__}: {error})"
+                )
         try:
             write_whole(self._path, pickle.dumps(kept), UNFINISHED)
         except OSError as error:  # the journal is whole: the run is not lost for it

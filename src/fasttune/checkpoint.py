@@ -105,6 +105,16 @@ class Checkpoint:
     # ---- what is in it
 
     @property
+    def value(self) -> str:
+        """The same as ``path``."""
+        return self.path
+
+    @property
+    def local_path(self) -> str:
+        """The same as ``path``."""
+        return self.path
+
+    @property
     def in_memory(self) -> bool:
         """Whether it is in memory rather than a directory of files."""
         return self._path is None

@@ -264,6 +264,7 @@ class RunConfig(_Settings):
     local_dir: str | os.PathLike[str] | None = None
     executor: str | None = None
     gpus: list[int | str] | None = None
+    resources: Mapping[str, float] | None = None
     seed: int | None = None
     max_suspended: int | None = None
     durability: str = "process"
@@ -673,6 +674,7 @@ class RunSpec:
     trust: bool = False  # go on in a folder whose files belong to somebody else
     executor: str = EXECUTORS[0]
     gpus: list[int | str] | None = None
+    resources: dict[str, float] = field(default_factory=dict)  # kinds of the run's own, and how much there is
     callbacks: list[Callback] = field(default_factory=list)
     progress_reporter: ProgressReporter | None = None
     verbose: int = 1
@@ -682,6 +684,7 @@ class RunSpec:
     restore: str | None = None
     reuse_actors: bool = False
     log_to_file: tuple[str, str] | None = None
+    strict_metric: bool = True  # a report without the metric fails its trial
     trial_name_creator: Callable[[Trial], str] | None = None
     trial_dirname_creator: Callable[[Trial], str] | None = None
     raise_on_failed_trial: bool = True

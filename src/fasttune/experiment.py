@@ -221,6 +221,11 @@ class ExperimentState(ExperimentRecords):
             for one, asked in zip(told, self.spec.trainables, strict=True)
         ]
 
+    def take_new_requests(self) -> None:
+        """Trials that begin from here on ask for what this run says, which may be another thing than before."""
+        asked: list[Any] = asked_of(self.spec)["trainables"]
+        self._session_requests.append((self._now, [one["resources"] for one in asked]))
+
     def _take_new_space(self) -> None:
         """From the next trial on the space is the one that this run was asked. TuneError if trials are to go on whose
         configs only the program of the earlier space could make."""
@@ -281,6 +286,10 @@ class ExperimentState(ExperimentRecords):
                 with suppress(FileNotFoundError):
                     check_owner(one, os.lstat(one), "unpickled")
         return found
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return options_of(self.spec)
 
     # -- what the loop asks -------------------------------------------------------------------------------------------
 
@@ -931,7 +940,7 @@ class ExperimentState(ExperimentRecords):
     def poll_stoppers(self) -> None:
         """Ask the stopper about the whole experiment, once a turn."""
         if self.stopping is None and self.stopper is not None and self.times.call(self.stopper.stop_all):
-            self.all_over = True
+            self.all_over = self.stopper.ends_for_good()
             self.stop_all(f"{type(self.stopper).__name__} says so")
 
     def take_surplus(self) -> list[str]:
@@ -1187,6 +1196,7 @@ def make_meta(spec: RunSpec, prefix: str, now: float, hostname: str, variants: l
         "searcher": type(spec.searcher).__name__ if spec.searcher is not None else "BasicVariantGenerator",
         "max_failures": spec.failure.max_failures,
         "stop": spec.stop.thresholds,
+        "options": options_of(spec),
         "trainables": [
             {
                 "name": one.name,
@@ -1200,6 +1210,16 @@ def make_meta(spec: RunSpec, prefix: str, now: float, hostname: str, variants: l
         ],
         "variants": [one.meta() for one in variants],
         "asked": asked_of(spec),
+    }
+
+
+def options_of(spec: RunSpec) -> dict[str, Any]:
+    """What was asked that trials show."""
+    return {
+        "checkpoint_freq": spec.checkpoint.checkpoint_frequency,
+        "checkpoint_at_end": bool(spec.checkpoint.checkpoint_at_end),
+        "restore_path": spec.restore,
+        "log_to_file": spec.log_to_file,
     }
 
 

@@ -45,12 +45,14 @@ def asked_of(spec: RunSpec) -> dict[str, Any]:
         "scheduler": settings_of(spec.scheduler),
         "searcher": settings_of(_searcher_of(spec)),
         "stop": described(spec.stop.thresholds),
+        "resources": spec.resources,
         "trainables": [
             {
                 "name": one.name,
                 "is_class": isinstance(one.trainable, type),
                 "num_samples": one.num_samples,
                 "space": described(one.space),
+                "resources": None if callable(one.resources) else list(one.resources.__reduce__()[1]),
             }
             for one in spec.trainables
         ],

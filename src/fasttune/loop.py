@@ -11,7 +11,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from fasttune import _core
@@ -43,7 +44,7 @@ from fasttune.hook_times import HookTimes
 from fasttune.machine import detect
 from fasttune.nesting import stay_in
 from fasttune.plain_files import check_before_writing
-from fasttune.resources import Supply, check_possible, resolve_resources, trial_environ
+from fasttune.resources import Supply, check_possible, resolve_resources, trial_environ, with_declared
 from fasttune.result import AUTO_RESULT_KEYS, SHOULD_CHECKPOINT
 from fasttune.retention import delete
 from fasttune.rule import NO_RULE
@@ -93,6 +94,14 @@ def execute(spec: RunSpec) -> ExperimentState:
     return TuneLoop(spec).run()
 
 
+def working_directory() -> dict[str, str]:
+    """What tells trials written for Ray Tune, which moves them, where the run was started: here they stay there."""
+    try:
+        return {"TUNE_ORIG_WORKING_DIR": os.getcwd()}
+    except FileNotFoundError:  # it has been removed
+        return {}
+
+
 class TuneLoop:
     """One run."""
 
@@ -101,6 +110,7 @@ class TuneLoop:
         self._began = time.monotonic()
         self._epoch = clock() - self._began  # unix time that never jumps: epoch + monotonic
         self._pid = os.getpid()
+        self._where = working_directory()
         self.times = HookTimes(time.monotonic, self._pid)
         self.callbacks = CallbackList(spec.callbacks)
         self.callbacks.times = self.times
@@ -135,7 +145,8 @@ class TuneLoop:
             try:
                 self._prepare()
                 signals.catch()
-                self._to_the_end(self._turn_until_finished, self._finish)
+                with self._told_where():
+                    self._to_the_end(self._turn_until_finished, self._finish)
             except BaseException as error:
                 stay_in(self._pid, error)
                 self._abandon()
@@ -156,7 +167,7 @@ class TuneLoop:
     def _prepare(self) -> None:
         spec = self.spec
         requests = [one.resources for one in spec.trainables]
-        self._machine = detect(gpus=spec.gpus)  # GPUs too: a trial that asks for none shall see none
+        self._machine = with_declared(detect(gpus=spec.gpus), spec.resources)  # GPUs too: a trial that asks for none shall see none
         fixed = [request for request in requests if not callable(request)]
         for request in fixed:
             check_possible(self._machine, request)
@@ -229,6 +240,7 @@ class TuneLoop:
         if changes.space or changes.allowed:
             told = session_record(spec, bool(changes.space), [one.meta() for one in state.variants])
             self._entries.append((0, 0, self._meta_record(told)))
+            state.take_new_requests()
         self._keep_own()
         self._commit()
         if ring_sources(spec.path):
@@ -272,7 +284,7 @@ class TuneLoop:
             prefix=state.meta["prefix"],
             trainables=trainables,
             metric=spec.metric,
-            strict=spec.metric not in AUTO_RESULT_KEYS,
+            strict=spec.strict_metric and spec.metric not in AUTO_RESULT_KEYS,
             limits=self._limits(),
             rule=state.rule if state.rule is not None else NO_RULE,
             capacity=self._capacity(),
@@ -325,7 +337,18 @@ class TuneLoop:
         )
 
     def _environ_of(self, placement: Any) -> dict[str, str]:
-        return {**os.environ, **trial_environ(placement, os.environ)}
+        return {**self._where, **os.environ, **trial_environ(placement, os.environ)}
+
+    @contextmanager
+    def _told_where(self) -> Iterator[None]:
+        """Trials in this process find in its environment what those in a worker find in theirs."""
+        mine = {} if self.spec.executor != "inline" else {k: v for k, v in self._where.items() if k not in os.environ}
+        os.environ.update(mine)
+        try:
+            yield
+        finally:
+            for name in mine:
+                os.environ.pop(name, None)
 
     def _usage(self) -> str:
         free, total = self._supply.available(), self._supply.total()
@@ -992,6 +1015,18 @@ def tell_repeats(variants: list[Variants]) -> None:
             )
 
 
+def has_no_handler(number: int) -> bool:
+    """Whether a signal does what it does by default: no handler of Python's, and none of C code (``faulthandler``)."""
+    if signal.getsignal(number) is not signal.SIG_DFL:
+        return False
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+            caught = next((line for line in file if line.startswith("SigCgt:")), "SigCgt: 0")
+        return not int(caught.partition(":")[2], 16) >> (number - 1) & 1
+    except (OSError, ValueError):  # no such file system here
+        return True
+
+
 def _restore_in_child() -> None:
     while _caught:
         _caught[-1].restore()
@@ -1001,8 +1036,9 @@ os.register_at_fork(after_in_child=_restore_in_child)
 
 
 class Interrupts:
-    """Ctrl-C ends the run and keeps its results; a second one is a KeyboardInterrupt for the caller, too. SIGTERM ends
-    the run in the same way and then the process, as it would have without us. Only in the main thread.
+    """Ctrl-C or SIGUSR1 ends the run and keeps its results; a second one is a KeyboardInterrupt for the caller, too. SIGTERM
+    ends the run in the same way and then the process, as it would have without us. Only in the main thread, and the latter
+    two only where nobody else handles them.
 
     The loop is never torn out of its own work: the first signal is only noted, unless a trial runs in this process;
     the second one gets the loop out of a callback or searcher that does not come back; the third out of everything. A
@@ -1022,8 +1058,9 @@ class Interrupts:
             return
         if not os.environ.get("TUNE_DISABLE_SIGINT_HANDLER"):
             self._before[signal.SIGINT] = signal.signal(signal.SIGINT, self._on_signal)
-        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-            self._before[signal.SIGTERM] = signal.signal(signal.SIGTERM, self._on_signal)
+        for number in (signal.SIGTERM, signal.SIGUSR1):
+            if has_no_handler(number):
+                self._before[number] = signal.signal(number, self._on_signal)
         _caught.append(self)
 
     def _on_signal(self, number: int, frame: Any) -> None:

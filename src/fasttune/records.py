@@ -30,12 +30,16 @@ from fasttune.record_checks import (
     check_meta,
     checkpoint_name,
     extras,
+    is_request,
     naming,
     parsed,
     suggestion,
     variants_of,
 )
+from fasttune.report_index import ReportIndex
 from fasttune.result import (
+    CHECKPOINT_DIR_NAME,
+    SHOULD_CHECKPOINT,
     ReportBlock,
     flatten,
     flattened_config,
@@ -102,6 +106,21 @@ class Unfit(NamedTuple):
     data: bytes
 
 
+class MachineTotals:
+    """What a run has to give out, as allocation functions written for Ray Tune ask for it."""
+
+    def __init__(self, machine: dict[str, float]) -> None:
+        self._machine = machine
+
+    def get_num_cpus(self) -> int:
+        """CPUs of the run, in use or not."""
+        return int(self._machine.get("cpu", 0))
+
+    def get_num_gpus(self) -> int:
+        """GPUs of the run, in use or not."""
+        return int(self._machine.get("gpu", 0))
+
+
 class ExperimentRecords:
     """State of an experiment, folded from its journal.
 
@@ -123,6 +142,7 @@ class ExperimentRecords:
         self.variants: list[Any] = []  # the Variants of each experiment; empty when a searcher suggests
         self.sessions = 0  # records of later sessions that were asked something else
         self.space_from = 0  # the first trial that the space which holds now is for
+        self._session_requests: list[tuple[float, list[Any]]] = []  # when it began, and what trials then asked for
         self.given: dict[int, dict[str, Any]] = {}  # live: configs that a searcher suggested
         self._chunks: list[Chunk] = []
         self._chunk_firsts: list[int] = []
@@ -145,6 +165,8 @@ class ExperimentRecords:
         # of trials that were changed: time of the last report before it, and the config and the tag of that report
         self._before_change: dict[int, tuple[float, dict[str, Any], str]] = {}
         self._blocks: tuple[int, list[ReportBlock]] | None = None
+        self._index: tuple[int, ReportIndex] | None = None
+        self._looked_at = -1  # how many reports there were when one trial's were looked for
         self.unfit: list[Unfit] = []
         self._journal_ends: dict[int, int] = {}  # positions of the sources behind which they were left
         self._fitting: dict[tuple[int, int, int], Any] = {}  # what fits of stored entries that do not fit as a whole
@@ -235,6 +257,9 @@ class ExperimentRecords:
         self.sessions += 1
         if self.rereads:  # a run that goes on has one of its own
             self.scope = told["asked"].get("scope", self.scope)
+        asked = [one.get("resources") for one in told["asked"]["trainables"] if "resources" in one]
+        if all(map(is_request, asked)):
+            self._session_requests.append((event[4], asked))
         if told.get("new_space"):
             self.variants = self._variants_of(told["variants"])
             self.space_from = len(self)
@@ -491,7 +516,19 @@ class ExperimentRecords:
         since, config, tag = self._before_change.get(i, (math.nan, None, ""))
         if config is None or since != time:  # it was not changed, or has reported since
             config, tag = self.config(i), self.experiment_tag(i)
-        return make_result(metrics, config=self._fresh(config), experiment_tag=tag, **told)
+        result = make_result(metrics, config=self._fresh(config), experiment_tag=tag, **told)
+        if i in self._checkpoints:
+            self._tell_checkpoint(i, step, result)
+        return result
+
+    def _tell_checkpoint(self, i: int, step: int, result: dict[str, Any]) -> None:
+        """Say in a result of trial i that it came with a checkpoint, if it did and that is kept."""
+        for saved_at, path in reversed(self._checkpoints[i]):
+            if saved_at == step:
+                result.setdefault(CHECKPOINT_DIR_NAME, None if memory_key(path) else os.path.basename(path))
+                result.setdefault(SHOULD_CHECKPOINT, True)
+            if saved_at <= step:
+                return
 
     def flat_result_of(
         self, i: int, metrics: dict[str, Any], step: int, time: float, previous: float, done: bool
@@ -544,6 +581,9 @@ class ExperimentRecords:
         return result
 
     def results(self, i: int) -> list[dict[str, Any]]:
+        index = self._report_index()
+        if index is not None:
+            return results_of(index.reports(i), self.last_result(i))
         columns = _core.ReportColumns()
         for source, _, data in self._entries():
             columns.add(data, source, i)
@@ -575,9 +615,18 @@ class ExperimentRecords:
     def resources(self, i: int) -> PlacementGroupFactory:
         from fasttune.resources import PlacementGroupFactory
 
-        told = self._requests.get(i) or self._told.get(i, {}).get("resources")
-        told = told or self.meta["trainables"][self.experiment_of(i)].get("resources")
+        told = self._requests.get(i) or self._request_of(i) or self._told.get(i, {}).get("resources")
         return PlacementGroupFactory(*told) if told else PlacementGroupFactory([{"CPU": 1}])
+
+    def _request_of(self, i: int) -> Any:
+        """What trials of its kind asked for in the session in which trial i began last, or will begin."""
+        experiment = self.experiment_of(i)
+        found = self.meta["trainables"][experiment].get("resources")
+        begun = self.table.times(i)[0] if self._session_requests and self.table.status(i) != "PENDING" else math.inf
+        for since, requests in self._session_requests:
+            if since <= begun and experiment < len(requests):
+                found = requests[experiment]
+        return found
 
     def trial_name(self, i: int) -> str:
         """The name that the user's function gave, or "<trainable>_<trial id>"."""
@@ -587,11 +636,25 @@ class ExperimentRecords:
         """The name of the trial's folder in that of the experiment."""
         return self._told.get(i, {}).get("dirname") or folder_name(self.trial_name(i), self._sampled_tag(i))
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the run was asked that its trials show: how they save, where they log."""
+        found = self.meta.get("options")
+        return found if isinstance(found, dict) else {}
+
+    def saved(self, i: int) -> list[str | Checkpoint]:
+        """The checkpoints of trial i that are kept, oldest first, without a look at its reports."""
+        return [self.checkpoint_at(path) for _, path in self._checkpoints.get(i, ()) if self.has_checkpoint(path)]
+
     def checkpoints(self, i: int) -> list[tuple[str | Checkpoint, dict[str, Any]]]:
         kept = [(step, path) for step, path in self._checkpoints.get(i, ()) if self.has_checkpoint(path)]
         if not kept:
             return []
-        results = {result["training_iteration"]: result for result in self.results(i)}
+        index = self._report_index()
+        if index is not None:
+            results = index.results_at(i, [step for step, _ in kept], self.last_result(i))
+        else:
+            results = {result["training_iteration"]: result for result in self.results(i)}
         return [(self.checkpoint_at(path), results.get(step, {})) for step, path in kept]
 
     def latest_checkpoint(self, i: int) -> tuple[str, int] | None:
@@ -702,6 +765,15 @@ class ExperimentRecords:
         """All trials, for schedulers written for Ray Tune, whose first argument has this method."""
         return self.trials
 
+    @property
+    def trial_executor(self) -> ExperimentRecords:
+        """For allocation functions written for Ray Tune 1.x, which ask it how much there is."""
+        return self
+
+    @property
+    def _resource_updater(self) -> MachineTotals:
+        return MachineTotals(self.machine)
+
     def get_live_trials(self) -> list[Trial]:
         """The trials that are not over yet."""
         alive = (self.trials_of(status) for status in ALIVE)
@@ -722,6 +794,17 @@ class ExperimentRecords:
                 return blocks
             self._blocks = reports, blocks
         return self._blocks[1]
+
+    def _report_index(self) -> ReportIndex | None:
+        """Where the reports of each trial are; None while only one trial has been looked at since the last report: its
+        own are found by one reading, which keeps nothing in memory."""
+        reports = self.table.reports
+        if self._index is None or self._index[0] != reports:
+            if self._looked_at != reports:
+                self._looked_at = reports
+                return None
+            self._index = reports, ReportIndex(self.report_blocks())
+        return self._index[1]
 
     def _entries(self) -> Iterator[tuple[int, int, bytes]]:
         """All that was folded, as it is stored and as it was left in rings."""

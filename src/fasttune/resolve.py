@@ -76,6 +76,7 @@ class Call:
     verbose: int | None = None
     executor: str | None = None
     gpus: list[int | str] | None = None
+    resources: Mapping[str, float] | None = None
     seed: int | None = None
     raise_on_failed_trial: bool = True
     door: str = "run"  # what the user has called
@@ -97,18 +98,23 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
     metric, mode = check_metric_mode(call.metric, call.mode)
     scope = None if call.scope is None else check_scope(call.scope)
     failure = FailureConfig(first.max_failures, call.fail_fast)
+    from .resources import check_declared
+
     executor = check_executor(call.executor)
     durability = check_durability(call.durability)
     trust = check_trust(call.trust)
     verbose = resolve_verbose(call.verbose)
     max_suspended = check_max_suspended(call.max_suspended)
     trainables = [resolve_trainable(one) for one in experiments]
-    check_supply(trainables, call.gpus, verbose)
+    resources = None if call.resources is None else check_declared(call.resources)
     place = find_place(experiments, trainables, call)
     if place.resume is not None:
         claims.append(place.claim())  # under its lock: whether there is something to go on with
     earlier = claims[0].earlier if claims else None
     metas = earlier_metas(earlier) if earlier is not None else []
+    if resources is None:
+        resources = declared_before(metas)
+    check_supply(trainables, call.gpus, resources, verbose)
     seed = resolve_seed(call.seed, earlier)
     stop = resolve_stop_rules(first)
     reporter = resolve_reporter(call.progress_reporter, metric, mode, call.verbose)
@@ -151,6 +157,7 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
         trust=trust,
         executor=executor,
         gpus=None if call.gpus is None else list(call.gpus),
+        resources=resources,
         callbacks=call.callbacks + result_lines(verbose),
         progress_reporter=reporter,
         verbose=verbose,
@@ -160,6 +167,7 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
         restore=first.restore,
         reuse_actors=call.reuse_actors,
         log_to_file=first.log_to_file,
+        strict_metric=os.environ.get("TUNE_DISABLE_STRICT_METRIC_CHECKING", "0") in ("", "0"),
         trial_name_creator=first.trial_name_creator,
         trial_dirname_creator=first.trial_dirname_creator,
         raise_on_failed_trial=call.raise_on_failed_trial,
@@ -297,12 +305,22 @@ def class_request(trainable: object) -> Callable[[dict[str, Any]], Any] | None:
         return own
 
 
-def check_supply(trainables: Iterable[TrainableSpec], gpus: list[int | str] | None, verbose: int) -> None:
+def declared_before(metas: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The kinds of resources that the session before had declared."""
+    from .going_on import latest
+    from .resources import check_declared
+
+    return check_declared(latest(metas).get("resources") or {}) if metas else {}
+
+
+def check_supply(
+    trainables: Iterable[TrainableSpec], gpus: list[int | str] | None, resources: Mapping[str, float], verbose: int
+) -> None:
     """Refuses a trial that this machine can never hold, and says so when GPUs would lie idle."""
     from .machine import choose_gpus, detect
-    from .resources import PlacementGroupFactory, check_possible
+    from .resources import PlacementGroupFactory, check_possible, with_declared
 
-    machine = detect()
+    machine = with_declared(detect(), resources)
     if gpus is not None:
         machine = replace(machine, gpus=tuple(choose_gpus(machine.gpus, gpus)))
     unused = bool(machine.gpus)

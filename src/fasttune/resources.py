@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from fasttune._core import Grant, Ledger
@@ -74,6 +74,32 @@ def _bundle(amounts: Mapping[str, Any]) -> dict[str, float]:
             raise ValueError(f"resource {name!r} is given twice, in upper and in lower case")
         bundle[name] = _amount(name, value)
     return {name: amount for name, amount in bundle.items() if amount > 0}
+
+
+DETECTED = ("CPU", "GPU", "memory", "custom_resources")  # no kinds that anybody declares
+
+
+def check_declared(resources: object) -> dict[str, float]:
+    """Kinds of resources that a run says there are, beside those that are found out: licences, say, or slots of a device.
+
+    Raises:
+        TypeError, ValueError: they are no dict of amounts, or name what is found out.
+    """
+    if not isinstance(resources, Mapping):
+        raise TypeError(f"resources must be a dict of amounts such as {{'licence': 4}}, got {shown(resources)}")
+    for name in resources:
+        if isinstance(name, str) and (name in DETECTED or name.upper() in DETECTED[:2]):
+            raise ValueError(
+                f"resources={{...}} declares kinds of your own, and {name!r} is not one: CPUs and memory are what affinity "
+                "and cgroups leave to this process, GPUs what it sees (gpus=[...] chooses among them), and what a trial "
+                "needs is said in resources_per_trial"
+            )
+    return _bundle(resources)
+
+
+def with_declared(machine: Machine, resources: Mapping[str, float]) -> Machine:
+    """The machine, and what a run says there is besides."""
+    return replace(machine, custom={**machine.custom, **resources}) if resources else machine
 
 
 class _Demand(NamedTuple):
@@ -354,7 +380,8 @@ def _refusal(machine: Machine, name: str, asked: float, free: float, total: floa
         if asked <= total:
             reason = "each fraction must lie on one of them"
     else:
-        supply, reason = f"{total:g}", "" if total else "custom resources must be declared by the machine"
+        supply, reason = f"{total:g}", f"declare them, by tune.run(..., resources={{{name!r}: {max(1.0, asked):g}}})"
+        reason = f"{reason} or RunConfig(resources=...)" if not total else "so many are declared by resources=..."
     return f"trial asks {name}={asked:g}, this machine has {supply}" + (f": {reason}" if reason else "")
 
 

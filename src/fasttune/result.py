@@ -338,6 +338,17 @@ def _reports(block: ReportBlock) -> Iterator[tuple[int, Report]]:
         yield trials[row], Report(steps[row], times[row], flat)
 
 
+def report_at(block: ReportBlock, row: int) -> Report:
+    """One row of a block."""
+    flat: dict[str, Any] = {
+        key: _READ[kind](memoryview(column).cast("B").cast("d")[row])
+        for key, kind, column in zip(block.keys, block.kinds, block.values, strict=True)
+    }
+    flat.update(block.extras.get(row, ()))
+    step, time = memoryview(block.step).cast("B").cast("i")[row], memoryview(block.time).cast("B").cast("d")[row]
+    return Report(step, time, flat)
+
+
 def _as_int(value: float) -> int | float:
     return int(value) if math.isfinite(value) else value
 

@@ -344,9 +344,12 @@ def start_function(
         return function(config)
     if form == "checkpoint_dir":
         return function(config, checkpoint_dir=_checkpoint_directory(reporter.context))
+    if form == "own checkpoint_dir":  # its default stands for a fresh start
+        found = _checkpoint_directory(reporter.context)
+        return function(config) if found is None else function(config, checkpoint_dir=found)
     if form == "reporter":
         return function(config, StatusReporter(reporter.context))
-    raise ValueError(f'form must be "config", "checkpoint_dir" or "reporter", got {form!r}')
+    raise ValueError(f'form must be "config", "checkpoint_dir", "own checkpoint_dir" or "reporter", got {form!r}')
 
 
 def end_function(reporter: Reporter) -> None:

@@ -13,7 +13,7 @@ import math
 import time
 from bisect import insort
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -40,6 +40,11 @@ class Stopper:
     def stop_all(self) -> bool:
         """Whether the whole experiment ends now. Called once per turn."""
         raise NotImplementedError(f"{type(self).__name__} must override stop_all()")
+
+    def ends_for_good(self) -> bool:
+        """Whether the experiment is done when ``stop_all`` has said that it ends: trials that wait are over then, too. If
+        not, a later session may go on with them."""
+        return True
 
 
 class NoopStopper(Stopper):
@@ -82,6 +87,7 @@ class CombinedStopper(Stopper):
             if not isinstance(stopper, Stopper):
                 raise ValueError(f"CombinedStopper takes Stopper objects, got {stopper!r}")
         self._stoppers = stoppers
+        self._ending: list[Stopper] = []  # those that have ended the experiment
         self.hook_name = f"one of the stoppers {', '.join(hook_name(stopper) for stopper in stoppers)}"
         self.asks_every_report = any(stopper.asks_every_report for stopper in stoppers)
 
@@ -95,8 +101,11 @@ class CombinedStopper(Stopper):
         return any(answers)
 
     def stop_all(self) -> bool:
-        answers = [stopper.stop_all() for stopper in self._stoppers]
-        return any(answers)
+        self._ending = [stopper for stopper in self._stoppers if stopper.stop_all()]
+        return bool(self._ending)
+
+    def ends_for_good(self) -> bool:
+        return any(stopper.ends_for_good() for stopper in self._ending)
 
 
 class MaximumIterationStopper(Stopper):
@@ -118,7 +127,8 @@ class MaximumIterationStopper(Stopper):
 class TimeoutStopper(Stopper):
     """Ends the experiment after ``timeout`` seconds (or a timedelta), counted from the first turn.
 
-    Only time in which the experiment runs counts: a pickled stopper carries on with what was left.
+    Only time in which the experiment runs counts: a pickled stopper carries on with what was left. Trials that had not
+    begun stay PENDING: a session with more time goes on with them.
     ``clock`` gives seconds that never go back.
     """
 
@@ -136,6 +146,9 @@ class TimeoutStopper(Stopper):
         if self._since is None:
             self._since = self._clock()
         return self.remaining() <= 0
+
+    def ends_for_good(self) -> bool:
+        return False
 
     def remaining(self) -> float:
         """Seconds left, at least 0."""
@@ -267,8 +280,8 @@ def resolve_stop(stop: Any = None, time_budget_s: float | timedelta | None = Non
             if not isinstance(part, Mapping):
                 stoppers.append(_stopper(part))
                 continue
-            for key, value in part.items():
-                if _metric_name(key) in thresholds:
+            for key, value in _flat(part):
+                if key in thresholds:
                     raise ValueError(f"stop: {key!r} is given twice: {thresholds[key]!r} and {value!r}")
                 thresholds[key] = _threshold(key, value)
     if time_budget_s is not None:
@@ -314,6 +327,16 @@ def _check_stop_function(function: Any) -> None:
         ) from None
 
 
+def _flat(criteria: Mapping[Any, Any], within: str = "") -> Iterator[tuple[str, Any]]:
+    """Names "a/b" and values of nested criteria, which may be written as a result is: {"a": {"b": 6}}."""
+    for key, value in criteria.items():
+        name = within + _metric_name(key)
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, name + "/")
+        else:
+            yield name, value
+
+
 def _metric_name(key: Any) -> str:
     if not isinstance(key, str) or not key:
         raise ValueError(f"stop: a metric name must be text, got {key!r}")
@@ -322,11 +345,7 @@ def _metric_name(key: Any) -> str:
 
 def _threshold(key: str, value: Any) -> float:
     if isinstance(value, Mapping):
-        inner = next(iter(value), "name")
-        raise ValueError(
-            f"stop[{key!r}] is a dict, which no metric can reach; name a nested metric with '/': "
-            f'stop={{"{key}/{inner}": ...}}'
-        )
+        raise ValueError(f"stop[{key!r}] is an empty dict: it names no metric, and no value that one is to reach")
     if isinstance(value, bool):  # stop={"converged": True}: a metric that is a bool reaches it
         return float(value)
     return checked_number(f"stop[{key!r}]", value, rule="a number that the metric is to reach")

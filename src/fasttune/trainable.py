@@ -3,7 +3,7 @@
 Trainable         the class to derive from
 with_parameters   hand large or unpicklable-in-a-config objects to every trial
 with_resources    say what one trial needs
-call_form         in which of three forms a function wants to be called
+call_form         in which of its forms a function wants to be called
 trainable_name    what it is called in tables and folders
 """
 
@@ -537,8 +537,8 @@ def check_function(function: Callable[..., Any]) -> None:
 def call_form(function: Callable[..., Any]) -> str:
     """How the function wants to be called.
 
-    "config": f(config); "checkpoint_dir": f(config, checkpoint_dir=None); "reporter": f(config, reporter).
-    ValueError for any other signature.
+    "config": f(config); "checkpoint_dir": f(config, checkpoint_dir=None); "own checkpoint_dir": the same with a default of
+    its own, which it gets where there is no checkpoint; "reporter": f(config, reporter). ValueError for any other signature.
     """
     import inspect
 
@@ -551,7 +551,8 @@ def call_form(function: Callable[..., Any]) -> str:
         return "config"
     names = list(signature.parameters)
     if "checkpoint_dir" in names[1:] and _binds(signature, None, checkpoint_dir=None):
-        return "checkpoint_dir"
+        default = signature.parameters["checkpoint_dir"].default
+        return "checkpoint_dir" if default in (None, signature.empty) else "own checkpoint_dir"
     if _binds(signature, None):
         return "config"
     if names[1:2] == ["reporter"] and _binds(signature, None, None):

@@ -60,7 +60,8 @@ class TrialSource(Protocol):
     """Answers for trials by index, 0 to len-1, in the order in which they were suggested.
 
     A source may also have ``trial_name(i)``, ``trial_dirname(i)`` (a user's own names), ``max_failures``,
-    ``stopping_criterion`` and ``scope``; without them Trial uses its own.
+    ``stopping_criterion``, ``scope``, ``options`` (what the run was asked, for its trials to show) and ``saved(i)`` (the
+    checkpoints alone); without them Trial uses its own.
     """
 
     @property
@@ -167,6 +168,18 @@ class Trial:
         return int(getattr(self._source, "max_failures", 0))
 
     @property
+    def custom_trial_name(self) -> str | None:
+        """The name that the run's ``trial_name_creator`` gave, if there was one."""
+        usual = f"{self.trainable_name}_{self.trial_id}".replace("/", "_")
+        return None if str(self) == usual else str(self)
+
+    @property
+    def log_to_file(self) -> tuple[str | None, str | None]:
+        """Names of the files that its standard output and errors also go to; (None, None) if they do not."""
+        found = self._option("log_to_file")
+        return (str(found[0]), str(found[1])) if isinstance(found, list | tuple) and len(found) == 2 else (None, None)
+
+    @property
     def stopping_criterion(self) -> dict[str, Any]:
         return dict(getattr(self._source, "stopping_criterion", None) or {})
 
@@ -255,10 +268,10 @@ class Trial:
         """The latest checkpoint."""
         from fasttune.checkpoint import Checkpoint
 
-        saved = self._source.checkpoints(self._index)
+        saved = self._saved()
         if not saved:
             return None
-        latest = saved[-1][0]
+        latest = saved[-1]
         return Checkpoint(latest) if isinstance(latest, str) else latest
 
     @property
@@ -268,7 +281,32 @@ class Trial:
         return saved[-1][1] if saved else None
 
     def has_checkpoint(self) -> bool:
-        return bool(self._source.checkpoints(self._index))
+        return bool(self._saved())
+
+    def _saved(self) -> Sequence[str | Checkpoint]:
+        """The checkpoints that are kept, without the results they belong to if the source need not look for those."""
+        saved: Callable[[int], Sequence[str | Checkpoint]] | None = getattr(self._source, "saved", None)
+        return saved(self._index) if saved else [one for one, _ in self._source.checkpoints(self._index)]
+
+    @property
+    def checkpoint_freq(self) -> int:
+        """A class saves every so many iterations; 0: never by count."""
+        return int(self._option("checkpoint_freq") or 0)
+
+    @property
+    def checkpoint_at_end(self) -> bool:
+        """Whether a class saves when it ends."""
+        return bool(self._option("checkpoint_at_end"))
+
+    @property
+    def restore_path(self) -> str | None:
+        """The checkpoint that every trial starts from, if that was asked."""
+        found = self._option("restore_path")
+        return found if isinstance(found, str) else None
+
+    def _option(self, name: str) -> Any:
+        options: dict[str, Any] = getattr(self._source, "options", {})
+        return options.get(name)
 
     # ---- its folder
 
@@ -454,6 +492,7 @@ class Snapshot:
     blocks: list[ReportBlock] = field(repr=False)  # empty for a few trials: their results are kept instead
     kept_results: dict[int, list[dict[str, Any]]] = field(repr=False)
     interrupted: bool = False
+    options: dict[str, Any] = field(default_factory=dict, repr=False)
     _reports: dict[int, list[Report]] | None = field(default=None, init=False, repr=False, compare=False)
 
     @classmethod
@@ -469,6 +508,7 @@ class Snapshot:
             {i: _row(source, i) for i in indices},
             [] if few else list(source.report_blocks()),
             {i: source.results(i) for i in indices} if few else {},
+            dict(getattr(source, "options", {})),
         )
 
     def __len__(self) -> int:

@@ -108,6 +108,7 @@ def run(
     trust: bool = False,
     executor: str | None = None,
     gpus: list[int | str] | None = None,
+    resources: Mapping[str, float] | None = None,
     seed: int | None = None,
     **cluster_only: Unpack[ClusterOnly],
 ) -> ExperimentAnalysis:
@@ -138,6 +139,8 @@ def run(
     Where trials run:
         resources_per_trial: ``{"cpu": 2, "gpu": 0.5}``, a PlacementGroupFactory, or a function of the config.
         gpus: which GPUs may be used, by index or UUID; default: all that this process may see.
+        resources: kinds of resources of your own, and how much of each there is, e.g. ``{"licence": 4}``; trials ask for
+            them in ``resources_per_trial``. A run that goes on has those of before, unless it says others.
         max_concurrent_trials: at most so many at once; None: as many as fit.
         executor: "process" (trials run in worker processes) or "inline" (all of them in this process).
         reuse_actors: objects of a Trainable class are kept for other trials, if their ``reset_config`` says yes.
@@ -221,6 +224,7 @@ def run(
         verbose=verbose,
         executor=executor,
         gpus=gpus,
+        resources=resources,
         seed=seed,
         raise_on_failed_trial=raise_on_failed_trial,
     )
@@ -242,12 +246,13 @@ def run_experiments(
     callbacks: Sequence[Callback] | None = None,
     durability: str = "process",
     trust: bool = False,
+    resources: Mapping[str, float] | None = None,
     **unknown: Never,
 ) -> list[Trial]:
     """Runs experiments given as ``{name: spec}``, as an Experiment or as a list, and returns their trials.
 
-    All of them run at the same time, or with ``concurrent=False`` one after another. ``durability`` and ``trust`` are
-    those of :func:`run`.
+    All of them run at the same time, or with ``concurrent=False`` one after another. ``durability``, ``trust`` and
+    ``resources`` are those of :func:`run`.
     """
     check_keywords(run_experiments, unknown)
     groups = [named_experiments(experiments)]
@@ -268,6 +273,7 @@ def run_experiments(
             durability=durability,
             trust=trust,
             door="run_experiments",
+            resources=resources,
         )
         with begun("tune.run_experiments"):
             spec = resolve(group, call)
@@ -360,12 +366,12 @@ class Tuner:
         ``tune_config`` and ``run_config`` default to those of the first run, which are read from a pickle in
         the experiment's folder, ``tuner.pkl``. Going on unpickles that, and what trials saved as dicts: restore only
         experiments whose origin you trust. Files that belong to another user are refused, unless ``trust`` is true.
-        (Looking at results reads no pickle.)
+        (Looking at results reads no pickle.) FileNotFoundError when there is no experiment.
         """
         check_cluster_only(storage_filesystem=storage_filesystem)
         folder = os.path.abspath(os.path.expanduser(os.fspath(path)))
         if not cls.can_restore(folder):
-            raise ValueError(f"no experiment to restore in {folder}: there is no {JOURNAL}")
+            raise FileNotFoundError(f"no experiment to restore in {folder}: there is no {JOURNAL}")
         if trainable is None:
             raise ValueError(f"Tuner.restore({folder!r}) needs the trainable that the experiment ran")
         before: dict[str, Any] = {}
@@ -447,6 +453,7 @@ class Tuner:
             verbose=run.verbose,
             executor=run.executor,
             gpus=run.gpus,
+            resources=run.resources,
             seed=run.seed,
             max_suspended=run.max_suspended,
             durability=run.durability,

@@ -557,7 +557,7 @@ def test_F5_tuner_restore_refuses_another_experiment(run_config, tmp_path):
         tune.Tuner.restore(tmp_path / "exp", other)
     with pytest.raises(ValueError, match="keys it had before"):
         tune.Tuner.restore(tmp_path / "exp", four, param_space={"y": 1})
-    with pytest.raises(ValueError, match="no experiment to restore"):
+    with pytest.raises(FileNotFoundError, match="no experiment to restore"):
         tune.Tuner.restore(tmp_path / "nothing", four)
     assert not tune.Tuner.can_restore(tmp_path / "nothing")
 

@@ -149,7 +149,7 @@ def test_F5_what_cannot_be_restored(results_dir: Path, tmp_path: Path) -> None:
     )
     tuner.fit()
     folder = results_dir / "exp"
-    with pytest.raises(ValueError, match=r"no experiment to restore in .*: there is no experiment.db"):
+    with pytest.raises(FileNotFoundError, match=r"no experiment to restore in .*: there is no experiment.db"):
         tune.Tuner.restore(tmp_path, objective)
     with pytest.raises(ValueError, match="needs the trainable"):
         tune.Tuner.restore(folder)

@@ -83,6 +83,8 @@ def serve(control_fd: int, bell_fd: int, rules_fd: int, preload: tuple[str, ...]
     signal.signal(signal.SIGCHLD, lambda *_: None)
     for ignored in (signal.SIGINT, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
+    # ends the driver's run softly, which ends us; a handler, because what trials start would inherit that it is ignored
+    signal.signal(signal.SIGUSR1, lambda *_: None)
     gc.collect()
     gc.freeze()
     alive: set[int] = set()
