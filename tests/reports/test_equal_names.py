@@ -18,7 +18,7 @@ TWICE = {"a/b": tune.uniform(0, 1), "a": {"b": tune.uniform(0, 1)}}
 @pytest.mark.parametrize("space", [TWICE, {"a/b": 1, "a": {"b": 2}}, {"x": {1: tune.uniform(0, 1), "1": 2}}])
 def test_two_values_of_one_name_are_refused(tmp_path: Path, space: dict[str, Any], alg: Any) -> None:
     """The table showed one of two parameters, and the searcher learnt from the one what belonged to the other."""
-    with pytest.raises(SearchSpaceError, match="two values of the search space have the name '(a/b|x/1)'"):
+    with pytest.raises(SearchSpaceError, match=r"two values of the search space have the name '(a/b|x/1)'"):
         tune.run(
             lambda config: None, config=space, search_alg=alg, metric="loss", mode="min", storage_path=str(tmp_path)
         )
