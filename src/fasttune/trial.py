@@ -508,7 +508,8 @@ class Snapshot:
             {i: _row(source, i) for i in indices},
             [] if few else list(source.report_blocks()),
             {i: source.results(i) for i in indices} if few else {},
-            dict(getattr(source, "options", {})),
+            interrupted=bool(getattr(source, "interrupted", False)),
+            options=dict(getattr(source, "options", {})),
         )
 
     def __len__(self) -> int:

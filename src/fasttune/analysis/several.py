@@ -83,7 +83,8 @@ class Analysis:
         values = values[values.abs() != float("inf")].dropna()
         if not len(values):
             return None
-        best = frame.loc[values.idxmax() if mode == "max" else values.idxmin(), "trial_id"]
+        at = int(values.argmax() if mode == "max" else values.argmin())
+        best = frame["trial_id"].loc[values.index].iloc[at]
         return next(trial for trial in self.trials if trial.trial_id == best)
 
     def get_best_config(self, metric: str | None = None, mode: str | None = None) -> dict[str, Any] | None:
