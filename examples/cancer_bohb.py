@@ -57,7 +57,7 @@ def main() -> None:
     epochs = [trial.last_result["training_iteration"] for trial in analysis.trials]
     print(f"\ntrials by the epochs they got: {dict(sorted(Counter(epochs).items()))}")
     print(f"results by budget: { {int(budget): n for budget, n in searcher.results.items()} }")
-    print(f"best loss {analysis.best_result['loss']:.4f} with {analysis.best_config}")
+    print(f"{analysis.best_said}, with {analysis.best_config}")
 
 
 if __name__ == "__main__":

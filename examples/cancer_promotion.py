@@ -77,7 +77,7 @@ def main() -> None:
         spent = [trial.last_result["training_iteration"] for trial in analysis.trials]
         best = analysis.best_result
         print(
-            f"{kind.__name__:<23} {sum(spent):5,} epochs, at most {max(spent)} a trial; best loss {best['loss']:.4f}, "
+            f"{kind.__name__:<23} {sum(spent):5,} epochs, at most {max(spent)} a trial; best last loss {best['loss']:.4f}, "
             f"accuracy {best['accuracy']:.3f}"
         )
     assert isinstance(scheduler, PASHAScheduler)

@@ -76,7 +76,7 @@ def main() -> None:
     )
     spent = sum(trial.last_result["training_iteration"] for trial in analysis.trials)
     print(f"{scheduler.debug_string()} Epochs trained: {spent:,} of {args.trials * EPOCHS:,}")
-    print(f"best: r2 {analysis.best_result['r2']:.3f} with {analysis.best_config}")
+    print(f"{analysis.best_said}, with {analysis.best_config}")
 
 
 if __name__ == "__main__":

@@ -85,8 +85,7 @@ def main() -> None:
     cpus = [int(frame["cpus"].iloc[-1]) for frame in frames.values()]
     print(f"{sum(frame['trees'].iloc[-1] for frame in frames.values()):,} trees, {time.perf_counter() - began:.1f} s")
     print(f"trials by the CPUs they ended with: {({n: cpus.count(n) for n in sorted(set(cpus))})}")
-    best = analysis.best_result
-    print(f"best: accuracy {best['accuracy']:.3f} with {best['trees']} trees, {analysis.best_config}")
+    print(f"{analysis.best_said}, with {analysis.best_result['trees']} trees, {analysis.best_config}")
 
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ def main() -> None:
     epochs = [trial.last_result["training_iteration"] for trial in analysis.trials]
     print(f"\ntrials by the epochs they got: {dict(sorted(Counter(epochs).items()))}")
     print(f"{sum(epochs):,} epochs; all trials to the end take {args.max_t * len(epochs):,}")
-    print(f"best accuracy {analysis.best_result['accuracy']:.3f} with {analysis.best_config}")
+    print(f"{analysis.best_said}, with {analysis.best_config}")
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ def main() -> None:
     )
     grown = sum(trial.last_result["training_iteration"] for trial in analysis.trials)
     print(f"\ntrees grown: {grown:,}, planned: {scheduler.budget:,}; the whole grid takes {CANDIDATES * MOST_TREES:,}")
-    print(f"best: {analysis.best_config}, accuracy {analysis.best_result['accuracy']:.3f}")
+    print(f"{analysis.best_said}, accuracy {analysis.best_result['accuracy']:.3f}, with {analysis.best_config}")
 
 
 if __name__ == "__main__":

@@ -88,11 +88,12 @@ class Deaf:
 
 def test_a_tuner_says_it_in_its_own_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What was said about going on was of another door than the one that had been used."""
-    tune.Tuner(
+    grid = tune.Tuner(
         interrupted_at_two,
         param_space=SPACE,
         run_config=tune.RunConfig(name="t", storage_path=tmp_path, executor="inline"),
     ).fit()
+    assert grid.interrupted
     assert f"Tuner.restore('{tmp_path}/t', trainable).fit()" in capsys.readouterr().out
 
 

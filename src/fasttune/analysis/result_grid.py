@@ -31,6 +31,11 @@ class ResultGrid(Sequence[Result]):
         return self._analysis.experiment_path
 
     @property
+    def interrupted(self) -> bool:
+        """Whether the run was over before its trials were, see ``ExperimentAnalysis.interrupted``."""
+        return self._analysis.interrupted
+
+    @property
     def filesystem(self) -> str:
         """Always "local": experiments lie on this machine's disk."""
         return "local"
