@@ -188,13 +188,15 @@ def test_spread_uses_every_gpu_first() -> None:
         (
             machine(2),
             {"cpu": 1, "licence": 1},
-            "trial asks licence=1, this machine has 0: custom resources must be declared by the machine",
+            "trial asks licence=1, this machine has 0: declare them, by "
+            "tune.run(..., resources={'licence': 1}) or RunConfig(resources=...)",
         ),
         (
             machine(2, 1),
             {"cpu": 3, "gpu": 1.0, "licence": 1},
             "trial asks cpu=3, this machine has 2 CPUs; "
-            "trial asks licence=1, this machine has 0: custom resources must be declared by the machine",
+            "trial asks licence=1, this machine has 0: declare them, by "
+            "tune.run(..., resources={'licence': 1}) or RunConfig(resources=...)",
         ),
     ],
 )

@@ -89,7 +89,7 @@ def spec_of(asked: list[RunSpec]) -> Any:
         ({"max_concurrent_trials": 0}, ValueError, "max_concurrent_trials must be None or at least 1, got 0"),
         ({"fail_fast": True, "max_failures": 2}, ValueError, "max_failures must be 0, got 2"),
         ({"fail_fast": "maybe"}, ValueError, "fail_fast must be True, False or 'raise'"),
-        ({"stop": {"a": {"b": 3}}}, ValueError, "a/b"),
+        ({"stop": {"a": {"b": {}}}}, ValueError, "a/b"),
         ({"time_budget_s": -1}, ValueError, "time_budget_s must be a positive number"),
         ({"resume": "LATER"}, ValueError, "resume must be"),
         ({"executor": "thread"}, ValueError, "executor must be 'process' or 'inline', got 'thread'"),
