@@ -111,6 +111,17 @@ def test_what_the_scheduler_or_the_searcher_was_made_with_is_enough(run: Any) ->
     assert found.best_config["lr"] == min(trial.config["lr"] for trial in found.trials)
 
 
+def test_an_analysis_does_not_guess_which_way_is_better_either(run: Any, tmp_path: Path) -> None:
+    """A user opened a run that had no metric, named one, and was given the trial with the largest loss."""
+    found = run(reports_loss, num_samples=3, executor="inline", name="plain")
+    opened = tune.ExperimentAnalysis(found.experiment_path, default_metric="loss")
+    with pytest.raises(ValueError, match="mode"):
+        _ = opened.best_config
+    with pytest.raises(ValueError, match='mode="min" or "max"'):
+        opened.get_best_trial()
+    assert opened.get_best_trial(mode="min").config["lr"] == min(trial.config["lr"] for trial in found.trials)
+
+
 # ---- a bare number
 
 

@@ -70,8 +70,6 @@ class ExperimentAnalysis:
         self._chosen = None if trials is None else [self._index(trial) for trial in trials]
         self.default_metric = default_metric if default_metric is not None else self._source.metric
         self.default_mode = default_mode if default_mode is not None else self._source.mode
-        if self.default_metric is not None and self.default_mode is None:
-            self.default_mode = "max"
         own = getattr(self._source, "scope", DEFAULT_SCOPE)
         self.default_scope: Scope = own if default_scope is None else check_scope(default_scope)
 
