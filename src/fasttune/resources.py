@@ -369,6 +369,13 @@ def check_possible(machine: Machine, request: PlacementGroupFactory) -> None:
         raise ValueError("; ".join(_refusal(machine, name, *lacking[name]) for name in lacking))
 
 
+_MEANT = {
+    "cpu": ("cpus", "num_cpus", "core", "cores", "n_cpus", "threads"),
+    "gpu": ("gpus", "num_gpus", "n_gpus", "cuda", "accelerator", "accelerators"),
+    "memory": ("mem", "ram", "memory_bytes"),
+}
+
+
 def _refusal(machine: Machine, name: str, asked: float, free: float, total: float) -> str:
     if name == "memory":
         asks = f"trial asks memory={asked:.0f} bytes ({_gib(asked)})"
@@ -380,8 +387,11 @@ def _refusal(machine: Machine, name: str, asked: float, free: float, total: floa
         if asked <= total:
             reason = "each fraction must lie on one of them"
     else:
-        supply, reason = f"{total:g}", f"declare them, by tune.run(..., resources={{{name!r}: {max(1.0, asked):g}}})"
-        reason = f"{reason} or RunConfig(resources=...)" if not total else "so many are declared by resources=..."
+        supply, reason = f"{total:g}", "so many are declared by resources=..."
+        if not total:
+            meant = next((ours for ours, words in _MEANT.items() if name.lower() in words), None)
+            reason = f"did you mean {meant!r}? A kind of your own is declared" if meant else "declare them,"
+            reason += f" by tune.run(..., resources={{{name!r}: {max(1.0, asked):g}}}) or RunConfig(resources=...)"
     return f"trial asks {name}={asked:g}, this machine has {supply}" + (f": {reason}" if reason else "")
 
 

@@ -363,6 +363,14 @@ def test_an_argument_of_another_tuner_is_answered_with_its_name_here(call: Any, 
         call(returns_a_number)
 
 
+@pytest.mark.parametrize(("word", "ours"), [("cpus", "cpu"), ("num_gpus", "gpu"), ("ram", "memory"), ("licence", None)])
+def test_a_resource_by_another_word_is_answered_with_ours(run: Any, word: str, ours: str | None) -> None:
+    """A user asked for {"cpus": 2}, and was told to declare them."""
+    said = f"did you mean '{ours}'" if ours else "declare them, by tune.run"
+    with pytest.raises(ValueError, match=said):
+        run(returns_a_number, resources_per_trial={word: 2})
+
+
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
