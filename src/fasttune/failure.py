@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 OURS = os.path.dirname(os.path.abspath(__file__))
 MOST_KINDS = 20  # of reasons that are told apart
 LONGEST_REASON = 300  # characters
-_FRAME = re.compile(r'[ |+]*File "(.+)", line (\d+)(?:,? in (.+))?')
+_FRAME = r'[ |+]*File "(.+)", line (\d+)(?:,? in (.+))?'  # compiled when a trial has failed
 
 
 def failure_text(error: BaseException) -> str:
@@ -72,7 +72,7 @@ class Reason(NamedTuple):
 def read_reason(text: str, trial_id: str = "") -> Reason:
     """The reason in the text of a failure: a traceback, or what is known of a process that died."""
     lines = text.strip().splitlines() or ["no traceback was left"]
-    frames = [(k, found) for k, line in enumerate(lines) if (found := _FRAME.match(line))]
+    frames = [(k, found) for k, line in enumerate(lines) if (found := re.match(_FRAME, line))]
     where, source = "", ""
     traced = any(line.lstrip(" +|").startswith((*_TRACEBACKS, "Exception Group Traceback")) for line in lines)
     for k, found in reversed(frames) if traced else frames:  # of a crash the newest comes first

@@ -36,7 +36,6 @@ from fasttune.record_checks import (
     suggestion,
     variants_of,
 )
-from fasttune.report_index import ReportIndex
 from fasttune.result import (
     CHECKPOINT_DIR_NAME,
     SHOULD_CHECKPOINT,
@@ -54,6 +53,7 @@ from fasttune.search.plan import tag_name, tag_value
 from fasttune.trial import Trial, TrialFailure, Trials, folder_name
 
 if TYPE_CHECKING:
+    from fasttune.report_index import ReportIndex
     from fasttune.resources import PlacementGroupFactory
     from fasttune.scope import Scope
     from fasttune.search.variants import Variants
@@ -803,6 +803,8 @@ class ExperimentRecords:
             if self._looked_at != reports:
                 self._looked_at = reports
                 return None
+            from fasttune.report_index import ReportIndex
+
             self._index = reports, ReportIndex(self.report_blocks())
         return self._index[1]
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Collection
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, NamedTuple
 
 from fasttune.error import MissingMetricError
@@ -115,6 +114,8 @@ class WantedNames:
 
 def nearest(name: str, known: Collection[str]) -> str:
     """A question that offers the known name which is most like this one, if one is."""
+    from difflib import get_close_matches
+
     close = get_close_matches(name, known, n=1)
     return f". Did you mean {close[0]!r}?" if close else ""
 
