@@ -32,6 +32,7 @@ from fasttune.error import MissingMetricError, StopTrial
 from fasttune.folder import CHECKPOINT_NAME
 from fasttune.metric_values import is_number, plain_value, split_metrics, to_json, type_name
 from fasttune.result import AUTO_RESULT_KEYS
+from fasttune.result_keys import DEFAULT_METRIC
 from fasttune.totals import TOTALS, added_up, totals_in, with_totals, write_totals
 
 CONTINUE = 0
@@ -43,8 +44,6 @@ FULL = -2
 MISSING = -3
 GONE = -4
 LATE = -5
-
-DEFAULT_METRIC = "_metric"  # what a bare number is called in a run without a metric
 
 _NOBODY_ELSE = nullcontext()
 _savings = itertools.count()
@@ -443,7 +442,8 @@ def deliver(
         _warn_once("report", f"tune.report() does nothing here: {_why_absent()}")
         return
     if code == LATE:
-        _forget(context, name)
+        if checkpoint is not None or context.is_class:  # one of a block may have the name of an earlier one
+            _forget(context, name)
         raise StopTrial
     until_stored = context.until_stored
     if name is not None:

@@ -15,8 +15,9 @@ from typing import Any
 from fasttune.checkpoint import STATE_FILE, pack, unpack
 from fasttune.metric_values import is_number
 from fasttune.plain_files import plain_opener
+from fasttune.result_keys import EPISODES_THIS_ITER, EPISODES_TOTAL, TIMESTEPS_THIS_ITER, TIMESTEPS_TOTAL
 
-TOTALS = {"timesteps_this_iter": "timesteps_total", "episodes_this_iter": "episodes_total"}
+TOTALS = {TIMESTEPS_THIS_ITER: TIMESTEPS_TOTAL, EPISODES_THIS_ITER: EPISODES_TOTAL}
 
 
 def added_up(totals: Mapping[str, Any], numbers: Mapping[str, Any]) -> dict[str, Any]:

@@ -124,3 +124,20 @@ def test_a_checkpoint_that_came_too_late_is_gone_with_its_report(tmp_path: Path)
     for trial in analysis.trials:
         folders = [one for one in Path(trial.path).iterdir() if one.name.startswith("checkpoint_")]
         assert len(folders) == trial.last_result.get("training_iteration", 0)
+
+
+def test_a_block_that_came_too_late_leaves_the_checkpoint_that_was(tmp_path: Path) -> None:
+    """Checkpoints written again and again under one number were lost when the run ended."""
+
+    def function(config: dict[str, Any]) -> None:
+        while True:
+            with tune.checkpoint_dir(step=0) as folder:
+                Path(folder, "state").write_text("kept")
+            tune.report(x=1)
+
+    analysis = tune.run(
+        function, num_samples=2, stop=Enough(), executor="inline", storage_path=str(tmp_path / "r"), verbose=0
+    )
+    saved = [trial.checkpoint for trial in analysis.trials if trial.last_result]
+    assert saved
+    assert all(Path(one.path, "state").read_text() == "kept" for one in saved)
