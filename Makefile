@@ -1,11 +1,12 @@
 # make tune      set up .venv and run the example (about a minute)
 # make test      set up .venv and run the tests; test-all adds the slow ones
 # make test-ax   the adapter to Ax, in an environment of its own: some gigabytes, because Ax brings PyTorch
+# make test-gpu  what needs a real NVIDIA GPU, where there is one
 # make bench     timings of the core and the rooms; peers: the same work beside other tuners
 # make faults    what breaks is broken, and the table of docs/reliability.md printed; ARGS=--all: all rounds
 # make fuzz      what reads bytes of others under atheris, a minute for each target (ARGS=... for libFuzzer)
 # make lint      ruff, mypy --strict, and the stub of the compiled core against the core itself
-# make debug     the core with bounds checks, C assertions and allocation counters, and its tests
+# make debug     the core with bounds checks and without optimisation, and its tests
 # make clean     remove everything that was built (not .venv-peers, not results)
 # Another interpreter: make test PYTHON=/path/to/python3.13; more tests at a time: make test JOBS=8
 
@@ -13,7 +14,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: tune test test-all test-ax faults fuzz bench peers lint debug clean
+.PHONY: tune test test-all test-ax test-gpu faults fuzz bench peers lint debug clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -48,6 +49,9 @@ test-all: $(VENV)/.test $(VENV)/.nevergrad
 
 test-ax: $(VENV)/.ax
 	$(VENV)/ax/bin/python -m pytest -q -m ax tests/search/test_ax_search.py $(ARGS)
+
+test-gpu: $(VENV)/.test
+	$(PY) -m pytest -q -m gpu tests/resources $(ARGS)
 
 fuzz: $(VENV)/.test
 	$(PIP) install -e '.[fuzz]'

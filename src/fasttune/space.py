@@ -2,8 +2,11 @@
 
 A search space is a dict. Anything in it, at any depth of dicts, lists and tuples, may be a domain:
 
-    space = {"lr": loguniform(1e-4, 1e-1), "layers": [choice([32, 64]), choice([32, 64])], "act":
-    grid_search(["a", "b"])}
+    space = {
+        "lr": loguniform(1e-4, 1e-1),
+        "layers": [choice([32, 64]), choice([32, 64])],
+        "act": grid_search(["a", "b"]),
+    }
 
 Exactly dicts, lists and tuples are searched for domains and made anew for every trial; every other value
 (also an instance of one of their subclasses that holds no domain) reaches the trial as the object it is.

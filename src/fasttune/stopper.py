@@ -1,8 +1,8 @@
 """When a trial, or the whole experiment, has gone on for long enough.
 
-    thresholds            stop={"training_iteration": 10, "a/b": 0.5}: decided inside ``report``, nobody is
-    asked Stopper               asked with every report of a trial, and once per turn for the whole experiment
-    resolve_stop          what users may write as ``stop=`` -> StopRules
+    thresholds      stop={"training_iteration": 10, "a/b": 0.5}: decided inside ``report``, nobody is asked
+    Stopper         asked with every report of a trial, and once per turn for the whole experiment
+    resolve_stop    what users may write as ``stop=`` -> StopRules
 
 A stopper gets results as users see them, with nested dicts; thresholds name nested metrics "a/b".
 """

@@ -370,3 +370,21 @@ def test_a_simulation_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
         workers=8,
     )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_frames_of_an_analysis_one_below_the_other_are_a_table(tmp_path: Path) -> None:
+    """What docs/simulate.md says of a table that is made of an experiment."""
+    import pandas as pd
+
+    def train(config: dict[str, Any]) -> None:
+        for step in range(1, 5):
+            tune.report(loss=config["x"] / step)
+
+    analysis = tune.run(
+        train, config={"x": tune.grid_search([1, 2, 3])}, executor="inline", storage_path=str(tmp_path), verbose=0
+    )
+    table = pd.concat(list(analysis.trial_dataframes.values()))
+    made = tune.simulate(table, cost=1.0, metric="loss", mode="min", workers=1)
+    assert [trial.config for trial in made.trials] == [trial.config for trial in analysis.trials]
+    assert [trial.last_result["loss"] for trial in made.trials] == [1 / 4, 2 / 4, 3 / 4]
+    assert made.seconds == 12

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -79,12 +80,11 @@ class Analysis:
         if metric is None or mode is None:
             raise ValueError('give a metric and a mode: get_best_trial(metric="loss", mode="min")')
         frame = self.dataframe(metric, mode)
-        values = frame[metric].astype(float)
-        values = values[values.abs() != float("inf")].dropna()
-        if not len(values):
+        scores = zip(frame[metric].astype(float).tolist(), frame["trial_id"].tolist(), strict=True)
+        known = [(score, name) for score, name in scores if math.isfinite(score)]
+        if not known:
             return None
-        at = int(values.argmax() if mode == "max" else values.argmin())
-        best = frame["trial_id"].loc[values.index].iloc[at]
+        _, best = (max if mode == "max" else min)(known, key=lambda one: one[0])
         return next(trial for trial in self.trials if trial.trial_id == best)
 
     def get_best_config(self, metric: str | None = None, mode: str | None = None) -> dict[str, Any] | None:

@@ -1,13 +1,15 @@
 """The scheduler contract: trials and results come in, decisions go out.
 
-A scheduler returns values; it holds no handle to act with: it answers for the trial that reported, and what it wants
-done about others it leaves in ``orders()``. ``state`` is a read-only view of the experiment (``trials``,
-``get_trial(trial_id)``, ``trials_of(status, most)``, ``total``: how many trials there will be, None when that is open, and
-``searcher``, None without one). Results are flattened ("a/b"). The order is: ``on_trial_add`` once,
-``on_trial_result`` per report unless a stop criterion ended the trial first, then one of ``on_trial_complete`` (it
-ended or was stopped), ``on_trial_error`` (it failed; ``on_trial_add`` follows if it is tried again) or
-``on_trial_remove`` (it was stopped while it was not running). Called from one thread. An exception ends the run with
-that exception.
+A scheduler returns values: it answers for the trial that reported, and what it wants done about others it leaves in
+``orders()``. ``state`` is the experiment's own state, to be looked at and not to be changed. What a scheduler may count on is
+``trials``, ``get_trial(trial_id)``, ``get_live_trials()``, ``trials_of(status, most)``, ``total``: how many trials there will
+be, None when that is open, and ``searcher``, None without one; all else of it may change from version to version, and what is
+done to it is in no journal, so a resumed run would not know of it.
+
+Results are flattened ("a/b"). The order is: ``on_trial_add`` once, ``on_trial_result`` per report unless a stop criterion ended
+the trial first, then one of ``on_trial_complete`` (it ended or was stopped), ``on_trial_error`` (it failed; ``on_trial_add``
+follows if it is tried again) or ``on_trial_remove`` (it was stopped while it was not running). Called from one thread. An
+exception ends the run with that exception.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """The storage contract: append entries, read them back in the same order.
 
-An entry is ``(source, position, data)``: whole records as bytes, the ring they came from (0: the loop
-itself) and the ring's position behind them; the positions of a source only grow. A storage does not know
-what records mean. One process writes; :meth:`append` is one transaction: after it returns, all of its
-entries survive the death of the process, before it none of them is visible. Errors of the file system are
-raised as OSError and leave the storage unchanged, but for those of bringing it to the disk: then the storage takes
-nothing more, what it has can be read, and whoever opens it next sees what is there. Not thread-safe.
+An entry is ``(source, position, data)``: whole records as bytes, the ring they came from (0: the loop itself) and the ring's
+position behind them; the positions of a source only grow. A storage does not ask what records mean; only recovery, which reads
+the rings that a dead run left, takes the checkpoints out of them. One process writes; :meth:`append` is one transaction: after
+it returns, all of its entries survive the death of the process, before it none of them is visible. Errors of the file system
+are raised as OSError and leave the storage unchanged, but for those of bringing it to the disk: then the storage takes nothing
+more, what it has can be read, and whoever opens it next sees what is there. Not thread-safe.
 """
 
 from __future__ import annotations
