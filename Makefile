@@ -1,7 +1,8 @@
 # make tune      set up .venv and run the example (about a minute)
-# make test      set up .venv and run the tests; test-all adds the slow ones
+# make test      set up .venv and run the tests; test-all adds the slow ones, and Ray Tune's own examples (drop-in)
 # make test-ax   the adapter to Ax, in an environment of its own: some gigabytes, because Ax brings PyTorch
 # make test-gpu  what needs a real NVIDIA GPU, where there is one
+# make drop-in   Ray Tune's own examples with their imports changed, counted
 # make bench     timings of the core and the rooms; peers: the same work beside other tuners
 # make faults    what breaks is broken, and the table of docs/reliability.md printed; ARGS=--all: all rounds
 # make fuzz      what reads bytes of others under atheris, a minute for each target (ARGS=... for libFuzzer)
@@ -14,7 +15,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: tune test test-all test-ax test-gpu faults fuzz bench peers lint debug clean
+.PHONY: tune test test-all test-ax test-gpu faults fuzz bench peers drop-in lint debug clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -44,6 +45,7 @@ test: $(VENV)/.test $(VENV)/.nevergrad
 
 test-all: $(VENV)/.test $(VENV)/.nevergrad
 	FASTTUNE_ALL_ROUNDS=1 $(PY) -m pytest -n $(JOBS) --dist worksteal -m "not gpu and not nevergrad and not ax" $(ARGS)
+	$(PY) -m benchmarks.drop_in
 	PYTHONPATH=$(VENV)/nevergrad $(PY) -m pytest -q -m nevergrad tests/search
 	PYTHONPATH=$(VENV)/nevergrad $(PY) -m pytest -q tests/search/test_bayesopt_search.py
 
@@ -66,6 +68,9 @@ faults: $(VENV)/.test
 
 peers: $(VENV)/.test
 	$(PY) -m benchmarks.peers $(ARGS)
+
+drop-in: $(VENV)/.test
+	$(PY) -m benchmarks.drop_in $(ARGS)
 
 lint: $(VENV)/.test $(VENV)/.lint
 	$(VENV)/bin/ruff check .

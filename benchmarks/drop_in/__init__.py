@@ -1,0 +1,1 @@
+"""Ray Tune's own examples, run with their imports changed."""
