@@ -275,8 +275,19 @@ class Domain:
         return False
 
     def is_valid(self, value: Any) -> bool:
-        """Whether ``value`` lies in this domain."""
+        """Whether ``value`` lies in this domain. Whoever wants to know asks this, through :func:`lies_in`."""
         raise NotImplementedError(f"{type(self).__name__} does not say which values are valid")
+
+    def nearest(self, value: Any) -> Any:
+        """The value of this domain that is nearest to ``value``. ValueError where nothing is near."""
+        if lies_in(self, value):
+            return value
+        raise ValueError(f"nothing in {self!r} is near {shown(value)}")
+
+    @property
+    def step(self) -> float:
+        """All values are multiples of it; 0: they need not be."""
+        return self.sampler.q if isinstance(self.sampler, Quantized) else 0
 
     @property
     def domain_str(self) -> str:
@@ -329,7 +340,18 @@ class Float(Domain):
         return self.with_sampler(quantized)  # type: ignore[no-any-return]
 
     def is_valid(self, value: Any) -> bool:
-        return _is_number(value) and self.lower <= value <= self.upper
+        """A finite number, from ``lower`` to ``upper`` with both, and a multiple of the step if there is one."""
+        number = real_number(value)
+        if number is None or not self.lower <= number <= self.upper or not _is_finite(number):
+            return False
+        return not self.step or _is_near_multiple(number, self.step)
+
+    def nearest(self, value: Any) -> float:
+        number = _asked_number(self, value)
+        kept = float(min(max(number, self.lower, -sys.float_info.max), self.upper, sys.float_info.max))
+        if self.step and math.isfinite(kept / self.step):
+            kept = min(max(round(kept / self.step) * self.step, self.lower), self.upper)
+        return kept
 
     @property
     def domain_str(self) -> str:
@@ -337,7 +359,7 @@ class Float(Domain):
 
 
 class Integer(Domain):
-    """Whole numbers from ``lower`` up to, and without, ``upper``."""
+    """Whole numbers from ``lower`` up to, and without, ``upper``; in steps (:meth:`quantized`) with ``upper``."""
 
     default_sampler = Uniform
 
@@ -374,8 +396,23 @@ class Integer(Domain):
             raise ValueError(f"no integer is >= {self.lower} and < {self.upper}: the upper bound is excluded")
         return rule
 
+    @property
+    def largest(self) -> int:
+        """The largest whole number that may be in this domain."""
+        return self.upper if self.step > 1 else self.upper - 1
+
     def is_valid(self, value: Any) -> bool:
-        return _is_number(value) and self.lower <= value <= self.upper
+        """A whole number (2.0 is one), of which ``upper`` is none but in steps, and a multiple of the step."""
+        number = real_number(value)
+        if number is None or not self.lower <= number <= self.largest:
+            return False
+        return number % (int(self.step) or 1) == 0
+
+    def nearest(self, value: Any) -> int:
+        number, step = _asked_number(self, value), int(self.step) or 1
+        number = min(max(number, self.lower), self.largest)
+        steps = round(number / step) if isinstance(number, float) else (2 * number + step) // (2 * step)
+        return min(max(steps, -(-self.lower // step)), self.largest // step) * step
 
     @property
     def domain_str(self) -> str:
@@ -408,7 +445,8 @@ class Categorical(Domain):
         return self.with_sampler(Grid())  # type: ignore[no-any-return]
 
     def is_valid(self, value: Any) -> bool:
-        return is_among(value, self.categories)
+        """One of the options, or what lies in one that holds domains of its own."""
+        return _lies_in_one(self.categories, value)
 
     @property
     def domain_str(self) -> str:
@@ -506,8 +544,47 @@ def _whole(name: str, value: Any) -> int:
     return number
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) or (hasattr(value, "__float__") and not hasattr(value, "__len__"))
+def real_number(value: Any) -> float | int | None:
+    """The number that a value is, whatever its type; None if it is none. A bool, a text, an array is none."""
+    if type(value) is float or type(value) is int:
+        return value
+    if isinstance(value, (bool, str, bytes)) or not hasattr(value, "__float__"):
+        return None
+    if hasattr(value, "__len__") and getattr(value, "ndim", 1) != 0:
+        return None
+    if getattr(getattr(value, "dtype", None), "kind", "f") not in "iuf":  # numpy's bools and complex numbers
+        return None
+    try:
+        return operator.index(value) if hasattr(value, "__index__") else float(value)
+    except (TypeError, ValueError, OverflowError):
+        return _float_or_none(value)
+
+
+def _float_or_none(value: Any) -> float | None:
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _is_finite(number: float | int) -> bool:
+    return isinstance(number, int) or math.isfinite(number)
+
+
+def _asked_number(domain: Domain, value: Any) -> float | int:
+    """The number whose nearest value is asked for; ValueError if it is none."""
+    number = real_number(value)
+    if number is None or number != number:
+        raise ValueError(f"nothing in {domain!r} is near {shown(value)}, which is no number")
+    return number
+
+
+def _is_near_multiple(value: float, q: float) -> bool:
+    """Whether a value is a multiple of ``q`` but for what rounding it, perhaps to 32 bits, has taken away."""
+    ratio = value / q
+    if not math.isfinite(ratio):
+        return True  # where floats are far apart
+    return abs(ratio - round(ratio)) <= max(1e-6, 4e-16 * abs(ratio))
 
 
 def _is_multiple(value: float, q: float) -> bool:
@@ -527,6 +604,39 @@ def is_among(value: Any, options: Sequence[Any]) -> bool:
         except (TypeError, ValueError):
             continue
     return False
+
+
+def lies_in(space: Any, value: Any) -> bool:
+    """Whether a trial could be given this value, or config, by a space, or by a part of one: the one rule of what lies
+    inside.
+
+    Every key there and no other, numbers within bounds and steps, options and constants equal. A domain that does not say
+    what is valid may give anything, as a function may.
+    """
+    if isinstance(space, Domain):
+        return type(space).is_valid is Domain.is_valid or space.is_valid(value)
+    grid = grid_of(space)
+    if grid is not None:
+        return _lies_in_one(grid, value)
+    if not contains_domains(space):
+        return is_among(value, [space])
+    if isinstance(space, Mapping):
+        return (
+            isinstance(value, Mapping)
+            and space.keys() == value.keys()
+            and all(lies_in(part, value[key]) for key, part in space.items())
+        )
+    return (
+        isinstance(value, (list, tuple))
+        and len(space) == len(value)
+        and all(lies_in(part, one) for part, one in zip(space, value, strict=True))
+    )
+
+
+def _lies_in_one(options: Sequence[Any], value: Any) -> bool:
+    if type(options) is range:
+        return is_among(value, options)
+    return any(lies_in(one, value) if contains_domains(one) else is_among(value, [one]) for one in options)
 
 
 # --- what users write ---------------------------------------------------------------------------------------

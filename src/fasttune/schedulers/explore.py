@@ -5,12 +5,14 @@ Jaderberg et al.: Population Based Training of Neural Networks, 2017, section 4.
 
 from __future__ import annotations
 
+import math
 import random
 import re
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fasttune.argument import shown
 from fasttune.space import (
     Categorical,
     Config,
@@ -18,10 +20,10 @@ from fasttune.space import (
     Float,
     Function,
     Integer,
-    Quantized,
     choice,
     fresh,
-    is_among,
+    grid_of,
+    lies_in,
     sample_from,
 )
 
@@ -32,7 +34,8 @@ class Explorer:
     A dict is gone into. A list, tuple or ``choice`` moves to a neighbour, or to any of its values with
     ``resample_probability`` and when the value is not among them. From any other domain, or a function without
     arguments, a value is drawn with ``resample_probability``; else the old one is multiplied by one of ``factors``:
-    ints are rounded, bools stay bools. ``clip`` keeps what comes out of that inside its domain.
+    ints are rounded, bools stay bools, and what is no number is drawn anew. ``clip`` brings what comes out of that to the
+    nearest value of its domain (``Domain.nearest``).
     """
 
     def __init__(
@@ -54,37 +57,35 @@ class Explorer:
         for key, mutation in mutations.items():
             old, name = new.get(key), f"{at}{key}"
             if isinstance(mutation, Mapping):
-                new[key] = self._explore(old or {}, mutation, rng, f"{name}/")
+                if old is None or isinstance(old, Mapping):  # an option of a choice may have another shape
+                    new[key] = self._explore(old or {}, mutation, rng, f"{name}/")
             elif isinstance(mutation, (list, tuple, Categorical)):
                 new[key] = self._neighbour(old, mutation, rng)
             elif key not in new or rng.random() < self.resample_probability:
-                new[key] = drawn(mutation, rng)
+                new[key] = drawn(name, mutation, rng)
             else:
                 new[key] = self._perturbed(name, old, mutation, rng)
         return new
 
     def _neighbour(self, old: Any, options: Sequence[Any] | Categorical, rng: random.Random) -> Any:
         values = options.categories if isinstance(options, Categorical) else options
-        if rng.random() < self.resample_probability or not is_among(old, values):
-            return fresh(rng.choice(values))
-        at = next(i for i, value in enumerate(values) if is_among(old, [value]))
-        return fresh(values[min(max(at + rng.choice((-1, 1)), 0), len(values) - 1)])
+        at = next((i for i, value in enumerate(values) if lies_in(value, old)), None)
+        if rng.random() < self.resample_probability or at is None:
+            return settled(rng.choice(values), rng)
+        return settled(values[min(max(at + rng.choice((-1, 1)), 0), len(values) - 1)], rng)
 
     def _perturbed(self, name: str, old: Any, mutation: Any, rng: random.Random) -> Any:
         if isinstance(old, bool):
             return old
         if not isinstance(old, (int, float)) and not hasattr(old, "__float__"):
-            raise ValueError(
-                f"{name} is {old!r}, which cannot be multiplied by a perturbation factor; "
-                "give hyperparam_mutations a list of its values instead"
-            )
+            return drawn(name, mutation, rng)
         new = old * rng.choice(self.factors)
-        if isinstance(old, int) or isinstance(mutation, Integer):
+        if (isinstance(old, int) or isinstance(mutation, Integer)) and math.isfinite(new):
             new = round(new)
         if not isinstance(mutation, (Float, Integer)) or mutation.is_valid(new):
             return new
         if self.clip:
-            return nearest(new, mutation)
+            return mutation.nearest(new)
         if not self._warned:
             self._warned = True
             warnings.warn(
@@ -98,29 +99,61 @@ class Explorer:
 def check_mutations(mutations: Mapping[str, Any], at: str = "") -> None:
     """ValueError or TypeError for what cannot be explored."""
     for key, mutation in mutations.items():
+        name = f"hyperparam_mutations[{at}{key!r}]"
         if isinstance(mutation, Function):
             raise ValueError(
-                f"hyperparam_mutations[{at}{key!r}] is a sample_from, which may depend on a config that does not exist "
+                f"{name} is a sample_from, which may depend on a config that does not exist "
                 "here: give the function itself, without arguments"
             )
         if isinstance(mutation, Mapping):
             check_mutations(mutation, f"{at}{key!r}][")
-        elif not isinstance(mutation, (list, tuple, Domain)) and not callable(mutation):
-            raise TypeError(
-                f"hyperparam_mutations[{at}{key!r}] must be a list, a tuple, a domain, a function without arguments or "
-                f"a dict of those, got {type(mutation).__name__}: {mutation!r:.80}"
-            )
+        elif not isinstance(mutation, (list, tuple, Domain)):
+            check_function(name, mutation)
         elif isinstance(mutation, (list, tuple)) and not mutation:
-            raise ValueError(f"hyperparam_mutations[{at}{key!r}] must have at least one value, got {mutation!r}")
+            raise ValueError(f"{name} must have at least one value, got {mutation!r}")
 
 
-def completed(space: Mapping[str, Any], mutations: Mapping[str, Any]) -> Config:
-    """The space with a domain for everything that is explored and has no value in it."""
+def check_function(name: str, mutation: Any) -> None:
+    """TypeError unless it can be called as it will be: without arguments."""
+    if not callable(mutation):
+        raise TypeError(
+            f"{name} must be a list, a tuple, a domain, a function without arguments or "
+            f"a dict of those, got {type(mutation).__name__}: {mutation!r:.80}"
+        )
+    if not takes(mutation, 0):
+        raise TypeError(
+            f"{name} must be a function without arguments, got {shown(mutation)}. Usual cause: it was written for "
+            "sample_from, which hands over the config; here there is none"
+        )
+
+
+def takes(function: Any, n: int) -> bool:
+    """Whether a function can be called with so many arguments; also if it does not tell, as some compiled ones."""
+    import inspect
+
+    try:
+        inspect.signature(function).bind(*[None] * n)
+    except TypeError:
+        return False
+    except ValueError:
+        return True
+    return True
+
+
+def completed(space: Mapping[str, Any], mutations: Mapping[str, Any], at: str = "") -> Config:
+    """The space with a domain for everything that is explored and has no value in it. ValueError for a mutation of what
+    lies in a dict where the space has none."""
     whole = dict(space)
     for key, mutation in mutations.items():
         if isinstance(mutation, Mapping):
             inner = whole.get(key, {})
-            whole[key] = completed(inner, mutation) if isinstance(inner, Mapping) else inner
+            if not isinstance(inner, (Mapping, Domain)):
+                raise ValueError(
+                    f"hyperparam_mutations names {at}{key}/{next(iter(mutation), '')}, but {at}{key} is no dict in the "
+                    f"search space: it is {shown(inner)}"
+                )
+            is_dict = isinstance(inner, Mapping) and grid_of(inner) is None
+            whole[key] = completed(inner, mutation, f"{at}{key}/") if is_dict else inner
         elif key not in whole:
             whole[key] = as_domain(mutation)
     return whole
@@ -133,21 +166,31 @@ def as_domain(mutation: Any) -> Domain:
     return choice(mutation) if isinstance(mutation, (list, tuple)) else sample_from(mutation)
 
 
-def drawn(mutation: Any, rng: random.Random) -> Any:
-    """A value of a domain, or of a function."""
-    return mutation.sample(random_state=rng) if isinstance(mutation, Domain) else mutation()
+def drawn(name: str, mutation: Any, rng: random.Random) -> Any:
+    """A value of a domain, or of a function; what the function raises says which one it was."""
+    if isinstance(mutation, Domain):
+        return settled(mutation, rng)
+    try:
+        value = mutation()
+    except Exception as error:
+        error.add_note(f"while hyperparam_mutations drew {name!r} from {shown(mutation)}")
+        raise
+    return settled(value, rng)
 
 
-def nearest(value: float, domain: Float | Integer) -> float:
-    """The value of a domain that is nearest to this one, as far as bounds and multiples are concerned."""
-    sampler = domain.sampler
-    step = sampler.q if isinstance(sampler, Quantized) else 0
-    if step:
-        value = round(value / step) * step
-    # the upper bound of an Integer is excluded, except in multiples
-    upper = domain.upper - 1 if isinstance(domain, Integer) and step <= 1 else domain.upper
-    kept: float = domain.cast(min(max(value, domain.lower), upper))
-    return kept
+def settled(value: Any, rng: random.Random) -> Any:
+    """The value, with one drawn for each domain and grid in it: none of them is ever given to a trial."""
+    if isinstance(value, Domain) and not value.is_grid():
+        return settled(value.sample(random_state=rng), rng)
+    grid = grid_of(value)
+    if grid is not None:
+        return settled(rng.choice(grid), rng)
+    kind = type(value)
+    if kind is dict:
+        return {key: settled(part, rng) for key, part in value.items()}
+    if kind is list or kind is tuple:
+        return kind([settled(part, rng) for part in value])
+    return value
 
 
 def perturbed_tag(tag: str, config: Mapping[str, Any], mutations: Mapping[str, Any]) -> str:

@@ -12,9 +12,10 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from fasttune.argument import shown
 from fasttune.error import TuneError
 from fasttune.schedulers.pbt import PopulationBasedTraining
-from fasttune.space import Float, fresh
+from fasttune.space import Categorical, Domain, Float, Integer, fresh, grid_of, real_number
 from fasttune.trial import Trial
 
 if TYPE_CHECKING:
@@ -35,8 +36,9 @@ class PB2(PopulationBasedTraining):
     """Population based training whose new configs maximise the upper confidence bound of a Gaussian process.
 
     The process is fitted to how much the score changed per time under which parameters (and at which time and score),
-    with a kernel that forgets: see :mod:`fasttune.schedulers.bandit`. New values always lie within their bounds; ints
-    stay ints. As long as fewer than two such changes are known, values are drawn uniformly.
+    with a kernel that forgets: see :mod:`fasttune.schedulers.bandit`. New values always lie within their bounds, in the steps
+    of their domain in the search space; ints stay ints. As long as fewer than two such changes are known, values are drawn
+    uniformly.
 
     Args:
         hyperparam_bounds: {name: [lowest, highest]}, or a dict of those. What the search space does not name is drawn
@@ -81,9 +83,18 @@ class PB2(PopulationBasedTraining):
             synch=synch,
             seed=seed,
         )
+        self._domains: dict[Place, Float | Integer] = {}  # of places where the search space has a domain of numbers
         self._seen: dict[int, Seen] = {}  # where each trial stood at its last perturbation
         self._changes: list[tuple[float, ...]] = []  # (time, score before, *point, change of the score per time)
         self._round: tuple[float, list[tuple[float, ...]]] = (-math.inf, [])  # points chosen at one time
+
+    def complete_space(self, space: Mapping[str, Any]) -> dict[str, Any]:
+        whole = super().complete_space(space)
+        for place, (low, high) in self._bounds.items():
+            domain = bounded(place, at(whole, place), low, high)
+            if domain is not None:
+                self._domains[place] = domain
+        return whole
 
     def _reached(self, trial: Trial, time: float, value: float) -> None:
         """Learn how the score has changed since the last perturbation, if the parameters are the same."""
@@ -110,7 +121,7 @@ class PB2(PopulationBasedTraining):
         self._round[1].append(point)
         config: dict[str, Any] = fresh(donor.config)
         for (place, (low, high)), value in zip(self._bounds.items(), point, strict=True):
-            put(config, place, value, low, high)
+            put(config, place, value, self._domains.get(place) or Float(low, high))
         config = self._custom(config)
         self._seen[trial.index] = Seen(self._point(config), donor_seen.time, donor_seen.score)
         return config
@@ -155,6 +166,32 @@ def domains_within(bounds: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def bounded(place: Place, node: Any, low: float, high: float) -> Float | Integer | None:
+    """The values from ``low`` to ``high`` of the kind, and in the steps, that a domain of the search space has; None where
+    there is no domain of numbers. ValueError where a trial's value could not be a number."""
+    name = "/".join(place)
+    step = node.step if isinstance(node, (Float, Integer)) else 0
+    if isinstance(node, Integer):
+        last = node.largest if high == node.upper else math.floor(high)  # the same bounds mean the same values
+        multiple = int(step) or 1
+        if math.ceil(low / multiple) <= last // multiple:
+            return Integer(math.ceil(low), last if step > 1 else last + 1).quantized(multiple)
+    elif isinstance(node, Float):
+        first, last_float = (math.ceil(low / step) * step, math.floor(high / step) * step) if step else (low, high)
+        if first <= last_float:
+            made = Float(first, last_float).uniform()
+            return made.quantized(step) if step else made
+    else:
+        options = node.categories if isinstance(node, Categorical) else grid_of(node) or [node]
+        odd = next((one for one in options if real_number(one) is None and not isinstance(one, Domain)), None)
+        if odd is not None or node is None:
+            raise ValueError(
+                f"PB2 explores numbers, and {name!r} of hyperparam_bounds may be {shown(odd)} in the search space"
+            )
+        return None
+    raise ValueError(f"hyperparam_bounds of {name!r}, from {low:g} to {high:g}, hold no value of {node!r}")
+
+
 def at(config: Mapping[str, Any], place: Sequence[str]) -> Any:
     value: Any = config
     for key in place:
@@ -162,10 +199,10 @@ def at(config: Mapping[str, Any], place: Sequence[str]) -> Any:
     return value
 
 
-def put(config: dict[str, Any], place: Place, value: float, low: float, high: float) -> None:
-    """Write a value into a config, in the type of the old one and within its bounds."""
+def put(config: dict[str, Any], place: Place, value: float, domain: Float | Integer) -> None:
+    """Write the value of a domain that is nearest into a config, in the type of the old one."""
     inner = at(config, place[:-1])
     old = inner[place[-1]]
-    kept = min(max(value, low), high)
-    whole = isinstance(old, int) and not isinstance(old, bool)
-    inner[place[-1]] = min(max(round(kept), math.ceil(low)), math.floor(high)) if whole else kept
+    if isinstance(domain, Float) and isinstance(old, int) and not isinstance(old, bool):
+        domain = Integer(math.ceil(domain.lower), math.floor(domain.upper) + 1)
+    inner[place[-1]] = domain.nearest(value)

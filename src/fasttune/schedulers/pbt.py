@@ -20,7 +20,8 @@ from fasttune.argument import checked_count, checked_number, shown
 from fasttune.error import TuneError
 from fasttune.folder import PBT_GLOBAL, PBT_POLICY
 from fasttune.schedulers.base import Change, Order, Save, TrialScheduler
-from fasttune.schedulers.explore import Explorer, completed, original_tag, perturbed_tag
+from fasttune.schedulers.explore import Explorer, completed, original_tag, perturbed_tag, takes
+from fasttune.space import contains_domains, domains_of, path_name
 from fasttune.trial import Trial
 
 if TYPE_CHECKING:
@@ -56,7 +57,8 @@ class PopulationBasedTraining(TrialScheduler):
             trial's file begins with its donor's, so that it tells how its weights were trained.
         require_attrs: a report without time_attr or metric is a RuntimeError at a perturbation; else it is passed over.
         synch: all trials wait at a perturbation for the last one, and are compared then.
-        clip: keep perturbed numbers inside their domain. As in Ray Tune and in the paper they may leave it otherwise.
+        clip: bring perturbed numbers to the nearest value of their domain, bounds and steps included. As in Ray Tune and in
+            the paper they may leave it otherwise.
         seed: of the choice of donors and of what is explored.
 
     A copy goes back to where its donor has saved. When training only makes scores worse, trials could go back to the
@@ -90,6 +92,12 @@ class PopulationBasedTraining(TrialScheduler):
         seed: int = 0,
     ) -> None:
         super().__init__(metric=metric, mode=mode)
+        if hyperparam_mutations is not None and not isinstance(hyperparam_mutations, Mapping):
+            raise TypeError(f"hyperparam_mutations must be a dict, got {shown(hyperparam_mutations)}")
+        if custom_explore_fn is not None and not (callable(custom_explore_fn) and takes(custom_explore_fn, 1)):
+            raise TypeError(
+                f"custom_explore_fn must be a function of the explored config, got {shown(custom_explore_fn)}"
+            )
         mutations = dict(hyperparam_mutations or {})
         if not mutations and custom_explore_fn is None:
             raise TuneError(
@@ -288,6 +296,11 @@ class PopulationBasedTraining(TrialScheduler):
         explored = self._custom_explore_fn(config)
         if not isinstance(explored, dict):
             raise TypeError(f"custom_explore_fn must return the new config, a dict, got {explored!r:.80}")
+        if contains_domains(explored):
+            path, domain = next(domains_of(explored))
+            raise TypeError(
+                f"custom_explore_fn must return values, got {domain!r:.80} as {path_name(path)!r}: write .sample() behind it"
+            )
         return explored
 
     # -- turns --------------------------------------------------------------------------------------------------------

@@ -25,7 +25,9 @@ from fasttune.space import (
     fresh,
     grid_of,
     is_among,
+    lies_in,
     path_name,
+    real_number,
 )
 
 FLOAT = "float"
@@ -313,13 +315,11 @@ class Dimensions:
     def number_in(self, leaf: int, value: Any) -> Any:
         """The number that a value is in its domain."""
         one = self.all[self._number_of[leaf]]
-        if one.kind == INTEGER:
-            inside = _is_real(value) and one.low <= value <= one.high and value % one.q == 0
-            return int(value) if inside else self._outside(one, value)
-        inside = _is_real(value) and (one.low <= value <= one.high or math.isclose(value, one.high))
-        if inside and one.q and not math.isclose(value / one.q, round(value / one.q), abs_tol=1e-6):
-            inside = False
-        return min(float(value), one.high) if inside else self._outside(one, value)
+        number = real_number(value)
+        if number is None or not lies_in(self.plan.domains[leaf], value):
+            return self._outside(one, value)
+        # the upper bound itself counts as inside, and is the number below it to a searcher
+        return int(number) if one.kind == INTEGER else min(float(number), one.high)
 
     def _outside(self, one: Dimension, value: Any) -> Any:
         what = f"one of {list(one.options)[:10]}" if one.kind == CATEGORICAL else f"from {one.low:g} to {one.high:g}"
@@ -329,10 +329,6 @@ class Dimensions:
     def no_option(self, leaf: int, value: Any) -> Any:
         """A value that no option of a choice is."""
         return self._outside(self.all[self._number_of[leaf]], value)
-
-
-def _is_real(value: Any) -> bool:
-    return isinstance(value, (int, float)) or hasattr(value, "__float__")
 
 
 def _walk(

@@ -67,6 +67,7 @@ class Plan:
         compiler = _Compiler()
         self.root = compiler.node(dict(space), ())
         self.leaves: list[Leaf] = compiler.leaves
+        self.domains = compiler.domains
         self.grid = compiler.number_grids()
         self.calls = [(number, leaf) for number, leaf in enumerate(self.leaves) if leaf.is_call]
         self._seed = seed
@@ -163,6 +164,7 @@ class _Compiler:
 
     def __init__(self) -> None:
         self.leaves: list[Leaf] = []
+        self.domains: dict[int, Domain] = {}  # of each leaf that one is
         self.conditional = False
         self._inside_choice = 0
 
@@ -199,6 +201,7 @@ class _Compiler:
         if rule is None:
             return SpaceNode(SpaceNode.CALL, leaf=self._leaf(path, ("f", 0, 0, 0)), value=domain)
         number = self._leaf(path, rule)
+        self.domains[number] = domain
         if not isinstance(domain, Categorical):
             return SpaceNode(SpaceNode.DRAW, leaf=number)
         self._inside_choice += 1

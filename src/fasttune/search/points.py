@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from fasttune.space import Domain, Path, grid_of, is_among, path_name
+from fasttune.space import Domain, Path, grid_of, lies_in, path_name
 
 
 def with_point(space: Any, point: Any, path: Path = ()) -> Any:
@@ -57,13 +57,8 @@ def _positions(space: Sequence[Any], point: Any, path: Path) -> list[tuple[int, 
 
 def _warn_if_outside(space: Any, value: Any, path: Path) -> None:
     grid = grid_of(space)
-    if grid is not None:
-        allowed, is_inside = str(list(grid[:10])), is_among(value, grid)
-    elif isinstance(space, Domain):
-        allowed, is_inside = space.domain_str, space.is_valid(value)
-    else:
-        allowed, is_inside = repr(space), is_among(value, [space])
-    if not is_inside:
+    if not lies_in(space, value):
+        allowed = space.domain_str if isinstance(space, Domain) else repr(space if grid is None else list(grid[:10]))
         warnings.warn(
             f"points_to_evaluate sets {path_name(path)!r} to {value!r}, outside of its domain {allowed}",
             stacklevel=4,

@@ -19,7 +19,7 @@ from fasttune.space import (
     fresh,
     grid_of,
     grid_values,
-    is_among,
+    lies_in,
 )
 from fasttune.space_json import from_json_value, to_json_value
 
@@ -39,7 +39,6 @@ class SearchSpace(Mapping[str, Any]):
     def __init__(self, space: Mapping[str, Any]) -> None:
         self._space = dict(space)
         self._size: float = 0
-        self._dimensions: dict[int, Dimensions] = {}  # of each domain by its id, made when it is first needed
         Variants(self._space, 1, seed=0)  # refuses what is no space, naming the key
 
     def __getitem__(self, key: str) -> Any:
@@ -57,39 +56,7 @@ class SearchSpace(Mapping[str, Any]):
     def contains(self, config: Any) -> bool:
         """Whether a trial could be given this config: every key there and no other, every value in its domain (steps of q
         included), constants equal. What ``sample_from`` computes may be anything."""
-        return self._holds(self._space, config)
-
-    def _holds(self, node: Any, value: Any) -> bool:
-        if isinstance(node, Categorical):
-            return any(self._holds(option, value) for option in node.categories)
-        if isinstance(node, Domain):
-            return node.is_function() or self._is_number_of(node, value)
-        grid = grid_of(node)
-        if grid is not None:
-            return any(self._holds(option, value) for option in grid_values(grid))
-        if not contains_domains(node):
-            return is_among(value, [node])
-        if isinstance(node, Mapping):
-            return (
-                isinstance(value, Mapping)
-                and node.keys() == value.keys()
-                and all(self._holds(part, value[key]) for key, part in node.items())
-            )
-        return (
-            isinstance(value, (list, tuple))
-            and len(node) == len(value)
-            and all(self._holds(part, one) for part, one in zip(node, value, strict=True))
-        )
-
-    def _is_number_of(self, domain: Domain, value: Any) -> bool:
-        if isinstance(value, (bool, str)):
-            return False
-        known = self._dimensions.get(id(domain)) or self._dimensions.setdefault(id(domain), Dimensions({"x": domain}))
-        try:
-            known.numbers({"x": value})
-        except ValueError:
-            return False
-        return True
+        return lies_in(self._space, config)
 
     def size(self) -> int | float:
         """How many configs there are: an int, or ``math.inf`` if a domain is continuous or a function has a say. Options
