@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from zlib import crc32
 
 from fasttune import _core
+from fasttune.argument import shown
 from fasttune.checkpoint import DICT_FILE, Checkpoint, memory_key, memory_name
 from fasttune.config import Experiment as Experiment  # Ray Tune has it, and Trial, in a module of this name
 from fasttune.error import JournalError, TuneError
@@ -36,7 +37,7 @@ from fasttune.schedulers.base import Change, compiled_rule
 from fasttune.search.base import Searcher
 from fasttune.search.basic_variant import BasicVariantGenerator
 from fasttune.search.variants import Variants
-from fasttune.space import derive_seed, unflatten_dict
+from fasttune.space import derive_seed, domains_of, path_name, unflatten_dict
 from fasttune.storage.reader import SqliteReader
 from fasttune.storage.recovery import copied_rings, left_in, writer_of
 from fasttune.trial import Trial as Trial
@@ -543,6 +544,7 @@ class ExperimentState(ExperimentRecords):
             )
         self._given_out[experiment] += 1
         config = merged(self.spec.trainables[experiment].space, suggestion)
+        refuse_domains(config, f"{type(searcher).__name__}.suggest()")
         self.given[i] = config
         told = {"experiment": experiment, "config": plain_json(config), "params": plain_json(flatten(suggestion))}
         self._note_equal(i, told["config"])
@@ -853,6 +855,8 @@ class ExperimentState(ExperimentRecords):
     def change(self, i: int, change: Change, found: tuple[str, int, float] | None) -> None:
         """Trial i goes on with another config or other resources, from the checkpoint ``found``."""
         path, step, seconds = found or (None, 0, 0.0)
+        if change.config is not None:
+            refuse_domains(change.config, f"{type(self.scheduler).__name__} ordered a change that")
         told = {
             "config": None if change.config is None else plain_json(change.config),
             "donor": None if change.donor is None else change.donor.index,
@@ -1250,6 +1254,15 @@ def merged(space: dict[str, Any], suggestion: dict[str, Any]) -> dict[str, Any]:
         else:
             out[key] = value
     return out
+
+
+def refuse_domains(config: dict[str, Any], who: str) -> None:
+    """TuneError if something in a config is still to be sampled: a trial is never given a domain."""
+    for path, left in domains_of(config):
+        raise TuneError(
+            f"{who} left {path_name(path)!r} to be sampled: a trial would be given {shown(left)} in place of a value. "
+            "Usual cause: a domain in config that the searcher does not search, or a .sample() that is missing"
+        )
 
 
 def name_by(creator: Callable[[Trial], str], trial: Trial) -> str:

@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -121,14 +122,16 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
     # What changes something comes last, so that a run that is refused can be corrected and tried again.
     scheduler = resolve_scheduler(call.scheduler, metric, mode, first.public_spec)
     search_alg = call.search_alg
+    spaces = [scheduler.complete_space(one.space) for one in trainables]
+    experiments = [with_space(one, space) for one, space in zip(experiments, spaces, strict=True)]
+    first = experiments[0]
     if isinstance(search_alg, str) and search_alg.lower() == "auto":
         search_alg = chosen_before(metas) or chosen_searcher(first, metric, scheduler, verbose)
-    spaces = [scheduler.complete_space(one.space) for one in trainables]
     search_seed = seed_of_search(seed, metas, spaces)
     if call.on_duplicate != "allow":
         search_alg = without_duplicates(search_alg, call.on_duplicate, experiments, search_seed)
         trainables[0] = replace(trainables[0], num_samples=total_of(search_alg, first))
-    searcher = resolve_searcher(search_alg, metric, mode, first, call.max_concurrent, search_seed)
+    searcher = resolve_searcher(search_alg, metric, mode, experiments, call.max_concurrent, search_seed)
     check_searcher_wanted(searcher, scheduler)
     metric, mode = steering_metric(metric, mode, scheduler, searcher)
     if not claims:
@@ -260,6 +263,13 @@ def resolve_trainable(experiment: Experiment) -> TrainableSpec:
         num_samples=experiment.num_samples,
         experiment=experiment.name or "",
     )
+
+
+def with_space(experiment: Experiment, space: Mapping[str, Any]) -> Experiment:
+    """The same experiment over the space that its scheduler has completed: what a searcher is told."""
+    made = copy(experiment)
+    made.config = dict(space)
+    return made
 
 
 def resolve_request(
@@ -421,7 +431,7 @@ def resolve_searcher(
     search_alg: Searcher | SearchAlgorithm | str | None,
     metric: str | None,
     mode: str | None,
-    experiment: Experiment,
+    experiments: Sequence[Experiment],
     max_concurrent: int | None,
     seed: int,
 ) -> Searcher | SearchAlgorithm:
@@ -437,7 +447,7 @@ def resolve_searcher(
     if not isinstance(search_alg, (Searcher, SearchAlgorithm)):
         raise TypeError(f"search_alg must be a Searcher, its name or None, got {kind_of(search_alg)}")
     if isinstance(search_alg, Searcher):
-        tell_space(search_alg, metric, mode, experiment)
+        tell_space(search_alg, metric, mode, experiments)
         return limit(search_alg, max_concurrent)
     check_own_limit(search_alg, max_concurrent)
     return search_alg
@@ -481,7 +491,7 @@ def total_of(searcher: object, experiment: Experiment) -> int:
     return inner.total(experiment.config, experiment.num_samples)
 
 
-def tell_space(searcher: Searcher, metric: str | None, mode: str | None, experiment: Experiment) -> None:
+def tell_space(searcher: Searcher, metric: str | None, mode: str | None, experiments: Sequence[Experiment]) -> None:
     """Hands metric, mode and space to the searcher; a space that it does not take must hold no domains."""
     from .search.base import tell_properties
 
@@ -492,10 +502,12 @@ def tell_space(searcher: Searcher, metric: str | None, mode: str | None, experim
             f"metric={own!r}: "
             "give it in one place"
         )
-    taken = tell_properties(searcher, metric, mode, dict(experiment.config), experiment.public_spec)
+    check_one_space(searcher, experiments)
+    first = experiments[0]
+    taken = tell_properties(searcher, metric, mode, dict(first.config), first.public_spec)
     if taken:
         return
-    left = unresolved(experiment.config)
+    left = unresolved(first.config)
     if left:
         raise ValueError(
             f"{type(searcher).__name__} was already instantiated with a search space, but config still "
@@ -504,20 +516,29 @@ def tell_space(searcher: Searcher, metric: str | None, mode: str | None, experim
         )
 
 
-def unresolved(config: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """The names "a/b" of everything in a config that is still to be sampled."""
-    from .space import Domain
+def check_one_space(searcher: Searcher, experiments: Sequence[Experiment]) -> None:
+    """Refuses experiments of different spaces beside one searcher: it knows one, and what it suggests is for that."""
+    from .identity import described, differences
+    from .space import domains_of, path_name
 
-    found: list[str] = []
-    for key, value in config.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Domain) or (isinstance(value, Mapping) and set(value) == {"grid_search"}):
-            found.append(name)
-        elif isinstance(value, Mapping):
-            found.extend(unresolved(value, f"{name}/"))
-        elif isinstance(value, (list, tuple)):
-            found.extend(unresolved({str(place): item for place, item in enumerate(value)}, f"{name}/"))
-    return found
+    searched = [
+        {path_name(path): described(domain) for path, domain in domains_of(one.config)} for one in experiments
+    ]
+    for experiment, domains in zip(experiments[1:], searched[1:], strict=True):
+        found = differences(searched[0], domains)
+        if found:
+            raise ValueError(
+                f"{type(searcher).__name__} searches one space, and the experiments "
+                f"{experiments[0].name or name_of(experiments[0].run)!r} and {experiment.name or name_of(experiment.run)!r} "
+                f"have different ones ({'; '.join(found[:3])}): run them one after the other, each with a searcher of its own"
+            )
+
+
+def unresolved(config: Mapping[str, Any]) -> list[str]:
+    """The names "a/b" of everything in a config that is still to be sampled."""
+    from .space import domains_of, path_name
+
+    return [path_name(path) for path, _ in domains_of(config)]
 
 
 def limit(searcher: Searcher, max_concurrent: int | None) -> Searcher:

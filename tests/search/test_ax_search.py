@@ -52,7 +52,7 @@ def test_A7_the_space_is_converted_exactly() -> None:
     space, dims = tune.SearchSpace(RICH), Dimensions(RICH)
     for number in range(12):
         config: Any = searcher.suggest(str(number))
-        assert dims.suggestion(dims.numbers(config)) == config
+        assert dims.config(dims.numbers(config)) == config
         assert space.contains({**config, "fixed": 3})
         searcher.on_trial_complete(str(number), {"loss": float(config["lr"])})
 

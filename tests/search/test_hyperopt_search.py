@@ -53,7 +53,7 @@ def test_A7_the_space_is_converted_exactly() -> None:
     seen: set[Any] = set()
     for number in range(80):
         config: Any = searcher.suggest(str(number))
-        assert dims.suggestion(dims.numbers(config)) == config  # every value lies in its domain
+        assert dims.config(dims.numbers(config)) == config  # every value lies in its domain
         seen.add(config["layers"])
         searcher.on_trial_complete(str(number), {"loss": config["lr"] + config["layers"]})
     assert seen == {1, 2, 3, 4}

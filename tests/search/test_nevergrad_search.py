@@ -56,7 +56,7 @@ def test_A7_the_space_is_converted_exactly() -> None:
     seen = set()
     for number in range(80):
         config: Any = searcher.suggest(str(number))
-        assert dims.suggestion(dims.numbers(config)) == config
+        assert dims.config(dims.numbers(config)) == config
         seen.add(config["layers"])
         searcher.on_trial_complete(str(number), {"loss": math.log(config["lr"])})
     assert seen == {1, 2, 3, 4}
@@ -145,3 +145,11 @@ def test_A6_a_made_optimizer_whose_values_have_no_names_is_refused_at_once() -> 
         searcher_of(optimizer, space={"x": tune.uniform(0, 1)})
     with pytest.raises(TypeError, match="space must be a dict or a parametrization"):
         searcher_of("OnePlusOne", space=["x"])
+
+
+def test_parameters_of_nevergrad_among_domains_are_refused_by_name() -> None:
+    import nevergrad as ng
+
+    space = {"x": tune.uniform(0, 1), "net": {"y": [ng.p.Scalar(lower=0.0, upper=1.0)]}}
+    with pytest.raises(SearchSpaceError, match=r"as space\['net'\]\['y'\]\[0\]: give the whole space as one ng.p.Dict"):
+        searcher_of("OnePlusOne", space=space)

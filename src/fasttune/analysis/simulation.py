@@ -155,7 +155,14 @@ def spec_of(
     seed: int,
 ) -> RunSpec:
     """The RunSpec of a simulation: as ``resolve`` makes it, without a folder and without asking for the machine."""
-    from fasttune.resolve import own_limit, resolve_scheduler, resolve_searcher, resolve_stop_rules, steering_metric
+    from fasttune.resolve import (
+        own_limit,
+        resolve_scheduler,
+        resolve_searcher,
+        resolve_stop_rules,
+        steering_metric,
+        with_space,
+    )
 
     if source.configs is not None:
         if search_alg is not None:
@@ -164,7 +171,8 @@ def spec_of(
     else:
         search_alg = copied(search_alg)
     scheduler = resolve_scheduler(copied(scheduler), metric, mode, experiment.public_spec)
-    searcher = resolve_searcher(search_alg, metric, mode, experiment, None, seed)
+    experiment = with_space(experiment, scheduler.complete_space(experiment.config))
+    searcher = resolve_searcher(search_alg, metric, mode, [experiment], None, seed)
     metric, mode = steering_metric(metric, mode, scheduler, searcher)
     return RunSpec(
         name="simulation",

@@ -9,7 +9,8 @@ from typing import Any
 from fasttune.argument import checked_count, checked_number
 from fasttune.extras import optional
 from fasttune.search.base import Metric, Mode
-from fasttune.search.dimensions import CATEGORICAL, INTEGER, NORMAL, Dimension, Dimensions, Number, Numbers
+from fasttune.search.dimensions import CATEGORICAL, INTEGER, NORMAL, Dimension, Dimensions, Numbers
+from fasttune.search.expressions import OwnSpace, holds_expressions, number_of
 from fasttune.search.space_searcher import FAILED, SpaceSearcher, Told
 
 
@@ -19,7 +20,8 @@ class HyperOptSearch(SpaceSearcher):
     Needs hyperopt (``pip install 'fasttune[hyperopt]'``). A failed trial is told as one.
 
     Args:
-        space: a search space, or one of Hyperopt's own (``{"x": hp.uniform("x", 0, 1)}``). None: that of the run.
+        space: a search space, or one of Hyperopt's own (``{"x": hp.uniform("x", 0, 1)}``), in which fasttune's domains may
+            stand too. None: that of the run.
         metric, mode, points_to_evaluate: see ``SpaceSearcher``.
         n_initial_points: so many random configs come first.
         random_state_seed: seed.
@@ -43,13 +45,12 @@ class HyperOptSearch(SpaceSearcher):
         checked_number("gamma", gamma, above=0, below=1)
         self._n_initial_points = n_initial_points
         self._gamma = gamma
-        self._own: Any = None
+        self._own: OwnSpace | None = None
         self._docs: dict[str, dict[str, Any]] = {}
         self._numbers: dict[str, Numbers] = {}
-        if space is not None and holds_expressions(space, self._hyperopt.pyll.Apply):
-            if points_to_evaluate:
-                raise ValueError("points_to_evaluate go with a space of fasttune's domains, not with Hyperopt's own")
-            self._own, space = space, None
+        if self._is_own(space):
+            self._take_own(space, points_to_evaluate)
+            space = None
         super().__init__(space, metric, mode, points_to_evaluate, seed=random_state_seed)
         if self._own is not None:
             self._given_space = True
@@ -60,19 +61,29 @@ class HyperOptSearch(SpaceSearcher):
     def set_search_properties(
         self, metric: Metric, mode: Mode, config: Mapping[str, Any], **spec: Any
     ) -> bool:
+        if not self._given_space and self._own is None and self._is_own(config):
+            self._take_own(config, self._points)
         taken = super().set_search_properties(metric, mode, config, **spec)
         if taken and self._own is not None:
             self._begin_own()
         return taken
+
+    def _is_own(self, space: Any) -> bool:
+        return space is not None and holds_expressions(space, self._hyperopt.pyll.Apply)
+
+    def _take_own(self, space: Any, points: Any) -> None:
+        if points:
+            raise ValueError("points_to_evaluate go with a space of fasttune's domains, not with Hyperopt's own")
+        self._own = OwnSpace(space, self._hyperopt, self._number_expression)
 
     def _compile(self) -> None:
         if self._own is None:
             super()._compile()
 
     def _begin_own(self) -> None:
-        if not self._begun and self._knows_goal:
+        if self._own is not None and not self._begun and self._knows_goal:
             self._begun = True
-            self._open(self._own)
+            self._open(self._own.expression)
 
     def _begin(self, dimensions: Dimensions) -> None:
         self._open(self._expression(dimensions, -1, -1))
@@ -119,7 +130,7 @@ class HyperOptSearch(SpaceSearcher):
         self._live[trial_id] = []
         self._asked += 1
         chosen = {name: values[0] for name, values in doc["misc"]["vals"].items() if len(values)}
-        config: dict[str, Any] = as_plain(self._hyperopt.space_eval(self._own, chosen))
+        config: dict[str, Any] = self._own.config(chosen)
         return config
 
     def replay(self, trial_id: str, suggestion: dict[str, Any]) -> dict[str, Any]:
@@ -131,7 +142,9 @@ class HyperOptSearch(SpaceSearcher):
     def _ask(self, trial_id: str) -> Numbers:
         assert self.dimensions is not None
         values = self._new_doc(trial_id)["misc"]["vals"]
-        numbers = self.dimensions.active([number_of(one, values[one.name]) for one in self.dimensions])
+        numbers = self.dimensions.active(
+            [number_of(one, values[one.name][0]) if len(values[one.name]) else None for one in self.dimensions]
+        )
         self._numbers[trial_id] = numbers
         return numbers
 
@@ -199,37 +212,8 @@ def logs(low: float, high: float) -> tuple[float, float]:
     return math.log(low), math.log(high)
 
 
-def number_of(one: Dimension, values: Sequence[float]) -> Number:
-    """Hyperopt's value as a number of the dimension."""
-    if not len(values):
-        return None
-    if one.kind == CATEGORICAL:
-        return int(values[0])
-    if one.kind == INTEGER:
-        return int(min(max(math.floor(values[0]), one.low / one.q), one.high / one.q) * one.q)
-    return one.rounded(float(values[0]))
-
-
 def value_of(one: Dimension, number: float) -> float | int:
     """The middle of Hyperopt's values for this number."""
     if one.kind == CATEGORICAL:
         return int(number)
     return number / one.q + 0.5 if one.kind == INTEGER else number
-
-
-def holds_expressions(space: Any, kind: type) -> bool:
-    """Whether a space is one of Hyperopt's."""
-    if isinstance(space, kind):
-        return True
-    if isinstance(space, Mapping):
-        return any(holds_expressions(part, kind) for part in space.values())
-    return isinstance(space, (list, tuple)) and any(holds_expressions(part, kind) for part in space)
-
-
-def as_plain(value: Any) -> Any:
-    """Hyperopt gives tuples for lists, and numpy's numbers."""
-    if isinstance(value, Mapping):
-        return {key: as_plain(part) for key, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)([as_plain(part) for part in value])
-    return value.item() if hasattr(value, "item") else value

@@ -10,6 +10,7 @@ from fasttune.extras import optional
 from fasttune.search.base import Metric, Mode
 from fasttune.search.dimensions import CATEGORICAL, Dimensions, Numbers
 from fasttune.search.space_searcher import FAILED, SpaceSearcher, Told
+from fasttune.space import SearchSpaceError
 
 
 class NevergradSearch(SpaceSearcher):
@@ -65,6 +66,8 @@ class NevergradSearch(SpaceSearcher):
             raise TypeError(f"space must be a dict or a parametrization of Nevergrad, got {shown(space)}")
         if self._own is not None:
             self._named(self._own.spawn_child().value)  # what cannot become a config is said before a trial starts
+        elif space is not None:
+            self._refuse_parameters(space, "space")
         if self._own is not None and points_to_evaluate:
             raise ValueError("points_to_evaluate go with a space of fasttune's domains, not with Nevergrad's own")
         super().__init__(space, metric, mode, points_to_evaluate, seed=seed)
@@ -89,10 +92,22 @@ class NevergradSearch(SpaceSearcher):
     def set_search_properties(
         self, metric: Metric, mode: Mode, config: Mapping[str, Any], **spec: Any
     ) -> bool:
+        self._refuse_parameters(config, "config")
         taken = super().set_search_properties(metric, mode, config, **spec)
         if taken and self._own is not None:
             self._begin_own()
         return taken
+
+    def _refuse_parameters(self, node: Any, name: str) -> None:
+        """A parameter of Nevergrad's in a dict would reach trials as it is."""
+        if isinstance(node, self._library.p.Parameter):
+            raise SearchSpaceError(
+                f"NevergradSearch got the parameter {node!r:.80} as {name}: give the whole space as one ng.p.Dict, or in "
+                "fasttune's domains"
+            )
+        parts = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, (list, tuple)) else ()
+        for key, part in parts:
+            self._refuse_parameters(part, f"{name}[{key!r}]")
 
     def _compile(self) -> None:
         if self._own is None:

@@ -66,14 +66,18 @@ class OptunaSearch(SpaceSearcher):
         if callable(space) and not isinstance(space, Mapping):
             self._define, space = space, None
         elif isinstance(space, Mapping):
-            space = {key: self._domain_of(value) for key, value in space.items()}
+            space = self._domain_of(space)
         super().__init__(space, metric, mode, points_to_evaluate, evaluated_rewards, seed=seed)
         if self._define is not None:
             self._given_space = True
             self._begin_by_run()
 
     def _domain_of(self, value: Any) -> Any:
-        """The domain that an Optuna distribution is."""
+        """The domain that an Optuna distribution is; in dicts, lists and tuples those of the distributions in them."""
+        if isinstance(value, Mapping):
+            return {key: self._domain_of(part) for key, part in value.items()}
+        if type(value) in (list, tuple):
+            return type(value)([self._domain_of(part) for part in value])
         kinds = self._optuna.distributions
         if isinstance(value, kinds.FloatDistribution):
             real = Float(value.low, value.high)
@@ -106,6 +110,7 @@ class OptunaSearch(SpaceSearcher):
 
     def _compile(self) -> None:
         if self._define is None:
+            self._config = self._domain_of(self._config)  # distributions in the config of the run
             super()._compile()
 
     def _begin_by_run(self) -> None:

@@ -179,9 +179,15 @@ class SpaceSearcher(Searcher):
             return numbers
         assert self.dimensions is not None
         self._live[trial_id] = numbers
-        suggestion = self.dimensions.suggestion(numbers, self._asked)
+        return self._suggestion_of(numbers)
+
+    def _suggestion_of(self, numbers: Numbers) -> Config:
+        """What the run is told of a config: with the constants of a space that is this searcher's own, which nobody else
+        knows."""
+        assert self.dimensions is not None
+        made = (self.dimensions.config if self._given_space else self.dimensions.suggestion)(numbers, self._asked)
         self._asked += 1
-        return suggestion
+        return made
 
     def whole_config(self, trial_id: str, suggestion: dict[str, Any]) -> dict[str, Any]:
         assert self.dimensions is not None
@@ -209,9 +215,7 @@ class SpaceSearcher(Searcher):
                 raise
             numbers = asked
         self._live[trial_id] = numbers
-        made = self.dimensions.suggestion(numbers, self._asked)
-        self._asked += 1
-        return made
+        return self._suggestion_of(numbers)
 
     def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
         numbers = self._live.get(trial_id)
