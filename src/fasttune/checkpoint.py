@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from fasttune.folder import WRITING as WRITING
 from fasttune.plain_files import check_owner, is_own_path, may_write_below, plain_opener
+from fasttune.script import dumps
 
 METADATA_FILE = ".metadata.json"
 DICT_FILE = "_dict_checkpoint.pkl"  # in a directory: what from_dict, from_bytes or save_checkpoint() was given
@@ -308,19 +309,6 @@ def unpack(held: bytes) -> tuple[dict[str, Any], bytes]:
 
     notes: dict[str, Any] = json.loads(held[_HEAD : _HEAD + n])
     return notes, held[_HEAD + n :]
-
-
-def dumps(value: Any) -> bytes:
-    """Pickled; with cloudpickle where needed (functions, classes of the main script)."""
-    import pickle
-
-    try:
-        return pickle.dumps(value, protocol=5)
-    except (pickle.PicklingError, AttributeError, TypeError):
-        import cloudpickle
-
-        data: bytes = cloudpickle.dumps(value, protocol=5)
-        return data
 
 
 def write_files(held: bytes, folder: str) -> None:

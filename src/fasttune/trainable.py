@@ -20,12 +20,12 @@ from fasttune.checkpoint import (
     LARGEST_HELD,
     STATE_FILE,
     Checkpoint,
-    dumps,
     pack,
     unpack,
     whole_directory,
 )
 from fasttune.error import TuneError
+from fasttune.script import dumps
 from fasttune.session import TrialContext, current_context
 from fasttune.totals import state_in
 

@@ -15,7 +15,7 @@ import pytest
 
 import fasttune as tune
 from fasttune.cli import main
-from fasttune.executors.code import code_at, source_of
+from fasttune.code_places import code_at, source_of
 from fasttune.executors.wire import pack
 from fasttune.failure import MOST_KINDS, Reasons, TrialTraceback, failure_text, read_reason, reason_of
 from fasttune.reporter import CLIReporter, JupyterNotebookReporter, LogReporter, StatusSnapshot, TerminalReporter

@@ -8,7 +8,6 @@ inside its ``report()`` and continued there.
 from __future__ import annotations
 
 import os
-import pickle
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from fasttune import _core, nesting, session
 from fasttune.checkpoint import WRITING, flush_directory, rename_over
 from fasttune.error import StopTrial
+from fasttune.executors import stand_in
 from fasttune.executors.base import Job, Program, ProgramTrainable
 from fasttune.failure import failure_text
 from fasttune.session import TrialContext, end_function, handle_return, run_function
@@ -166,7 +166,7 @@ class Host:
         """The trial's config, its own copy. What cannot be unpacked here is the trial's failure, as it has begun."""
         if job.packed is not None:
             with nesting.loading():  # it may hold objects of modules that are not loaded yet
-                return pickle.loads(job.packed)  # type: ignore[no-any-return]
+                return stand_in.loads(job.packed)  # type: ignore[no-any-return]
         if job.config is not None:
             return job.config
         config: dict[str, Any] = self.program.trainables[job.experiment].variants.config(job.local)

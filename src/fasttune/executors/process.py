@@ -19,14 +19,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from fasttune import _core, nesting
+from fasttune import _core, nesting, script
 from fasttune.cgroups import MemoryKills, process_limits
 from fasttune.error import TuneError
 from fasttune.executors.base import Batch, Death, Executor, Job, Program
 from fasttune.executors.inline import map_file, remove_ring
 from fasttune.executors.program_file import ProgramFile
 from fasttune.executors.server import MARK, PAUSES_S, Server, ServerGoneError
-from fasttune.executors.wire import CANNOT_LOAD, DOWN_BYTES, FILE_BYTES, Wire, by_value, pack, pack_config
+from fasttune.executors.wire import CANNOT_LOAD, DOWN_BYTES, FILE_BYTES, Wire, pack, pack_config
 from fasttune.folder import RINGS
 
 LARGEST_CONFIG = DOWN_BYTES // 2 - 80_000  # bytes; an order also has room for a checkpoint in memory
@@ -141,6 +141,7 @@ class ProcessExecutor(Executor):
         self._program_file = ProgramFile(pickled_program(program))
         os.makedirs(os.path.join(self._folder, RINGS), exist_ok=True)
         self._setup = {"path": sys.path, "cwd": os.getcwd(), "program": self._program_file.path, "driver": os.getpid()}
+        self._setup["script"] = script.described()
         try:
             self._server.tell(self._setup)
         except ServerGoneError:
@@ -674,7 +675,7 @@ def workers_by_open_files() -> int:
 def pickled_program(program: Program) -> bytes:
     """The program by cloudpickle; a TypeError names what cannot travel."""
     try:
-        return by_value(program, sources=True)
+        return script.by_value(program, sources=True)
     except Exception as error:
         culprit = find_unpicklable(program)
         raise TypeError(

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import mmap
 import pickle
-import sys
 from typing import Any
 
 from fasttune import _core
 from fasttune.error import TuneError
-from fasttune.executors.code import dumps
+from fasttune.script import by_value, is_named_in
 
 UP_BYTES = 1 << 22
 DOWN_BYTES = 1 << 19
@@ -17,7 +16,6 @@ HEADER = 4096
 UP_RING = _core.Ring.nbytes(UP_BYTES)  # sealed: it outlives its processes
 FILE_BYTES = UP_RING + HEADER + DOWN_BYTES
 CANNOT_LOAD = 77  # exit status of a worker that could not load the program
-SCRIPTS = (b"__main__", b"__mp_main__")  # what pickle calls the module of the main script
 
 
 class Wire:
@@ -41,7 +39,7 @@ def pack(value: Any) -> bytes:
     except Exception:
         return by_value(value)
     # what the script defines is not to be had in a worker by its name
-    return by_value(value) if any(name in data for name in SCRIPTS) else data
+    return by_value(value) if is_named_in(data) else data
 
 
 def pack_config(config: dict[str, Any], trial: int, most: int) -> bytes:
@@ -80,21 +78,3 @@ class _Refused:
 
 def _refuse(why: str) -> None:
     raise TuneError(why)
-
-
-def by_value(value: Any, sources: bool = False) -> bytes:
-    """By cloudpickle. What the main script defines goes by value, also where multiprocessing has imported the script
-    under another name, in a process that it has spawned. ``sources``: with the text of the files that it was written in."""
-    import cloudpickle
-
-    script = sys.modules.get("__mp_main__")
-    if script is None or script.__name__ != "__mp_main__":
-        return dumps(value, sources)
-    known = script.__name__ in cloudpickle.list_registry_pickle_by_value()
-    if not known:
-        cloudpickle.register_pickle_by_value(script)
-    try:
-        return dumps(value, sources)
-    finally:
-        if not known:
-            cloudpickle.unregister_pickle_by_value(script)

@@ -20,6 +20,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from fasttune import _core, nesting
+from fasttune.executors import stand_in
 from fasttune.executors.base import Answer, Job
 from fasttune.executors.streams import Streams
 from fasttune.executors.threads import follow_threads
@@ -245,7 +246,8 @@ def work(path: str, environ: dict[str, str], setup: dict[str, Any], bell_fd: int
     _explain_crashes(_notes_of(path))
     try:
         with nesting.loading(), open(setup["program"], "rb") as file:
-            program = pickle.load(file)
+            stand_in.take_place_of(setup["script"])
+            program = stand_in.loads(file.read(), program=True)
     except BaseException:
         _leave_word(path)
         return CANNOT_LOAD

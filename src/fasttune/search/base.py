@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, Self
 
 from fasttune.argument import taken_by
+from fasttune.script import dumps
 
 Metric = str | Sequence[str] | None
 Mode = str | Sequence[str] | None
@@ -240,7 +241,7 @@ class Searcher:
 
         path = Path(checkpoint_path)
         partial = path.with_name(f".{path.name}.partial")
-        partial.write_bytes(_dumps(self.get_state()))
+        partial.write_bytes(dumps(self.get_state()))
         os.replace(partial, path)
 
     def restore(self, checkpoint_path: str) -> None:
@@ -318,17 +319,6 @@ def _point_of(trial: Any, metric: str) -> dict[str, Any] | None:
         "pruned": ended and not result.get("done", False),
         "intermediate_values": None,
     }
-
-
-def _dumps(state: Any) -> bytes:
-    """Functions defined in scripts need cloudpickle; most states do not."""
-    try:
-        return pickle.dumps(state)
-    except (pickle.PicklingError, AttributeError, TypeError):
-        import cloudpickle  # type: ignore[import-untyped, unused-ignore]
-
-        data: bytes = cloudpickle.dumps(state)
-        return data
 
 
 def _id_of(asked: Suggestion | str) -> str:
