@@ -11,6 +11,7 @@ from functools import cached_property
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from fasttune.metric_values import whole_text
 from fasttune.result import AUTO_KEYS, Timing, date_text, number
 
 if TYPE_CHECKING:
@@ -311,5 +312,5 @@ def column_of(values: Sequence[Any]) -> NDArray[Any]:
                 return np.array(values, dtype=dtype)
     column = np.empty(len(values), dtype=object)
     for position, value in enumerate(values):
-        column[position] = value
+        column[position] = whole_text(value) if type(value) is str else value
     return column

@@ -526,6 +526,7 @@ class Experiment:
         self.stop = stop
         self.time_budget_s = resolve_seconds(time_budget_s)
         self.config = check_config(config)
+        self.has_config = config is not None  # else a run that goes on takes the one that was
         self.resources_per_trial = resources_per_trial
         self.num_samples = resolve_num_samples(num_samples)
         self.storage_path = one_storage_path(storage_path, local_dir)

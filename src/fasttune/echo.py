@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from fasttune import _core
+from fasttune.metric_values import split_metrics, steer_by, to_json
 
 if TYPE_CHECKING:
     from fasttune.experiment import Start
@@ -16,10 +16,11 @@ RING_BYTES = 1 << 16
 
 class Echo:
     """Writes what a worker would have written: the trial began, reported once, and ended. ``source`` is its number among
-    those that write records. Rules and limits have no say: nothing was trained."""
+    those that write records, ``metric`` the run's. Rules and limits have no say: nothing was trained."""
 
-    def __init__(self, source: int) -> None:
+    def __init__(self, source: int, metric: str | None = None) -> None:
         self._source = source
+        self._metric = metric
         self._ring: Any = None
         self._reporter: Any = None
 
@@ -31,9 +32,9 @@ class Echo:
         reporter.begin(
             start.trial, iteration - 1, seconds, start.rung, _core.NEVER_ASK, 0, start.changes, *start.standing
         )
-        numbers = {key: value for key, value in metrics.items() if type(value) in (int, float, bool)}
-        extra = {key: value for key, value in metrics.items() if key not in numbers}
-        reporter.report_extra(numbers, extra, json.dumps(extra).encode() if extra else b"")
+        numbers, extra = split_metrics(metrics)
+        steer_by(self._metric, numbers, extra)
+        reporter.report_extra(numbers, extra, to_json(extra) if extra else b"")
         reporter.end(0)
         data = bytes(ring.take())
         ring.release()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -26,7 +27,8 @@ from fasttune.failure import Reasons
 from fasttune.folder import is_ours, is_plain
 from fasttune.going_on import asked_of, latest
 from fasttune.hook_times import UNTIMED
-from fasttune.identity import is_json
+from fasttune.identity import is_json, without_addresses
+from fasttune.metric_values import plain_value
 from fasttune.orders import Orders, Shelf
 from fasttune.plain_files import check_owner
 from fasttune.records import CONFIGS_HEAD, FORMAT, ExperimentRecords, Unfit, first_meta, later_metas
@@ -38,6 +40,7 @@ from fasttune.search.base import Searcher
 from fasttune.search.basic_variant import BasicVariantGenerator
 from fasttune.search.variants import Variants
 from fasttune.space import derive_seed, domains_of, path_name, unflatten_dict
+from fasttune.space_json import config_to_json, to_json_value
 from fasttune.storage.reader import SqliteReader
 from fasttune.storage.recovery import copied_rings, left_in, writer_of
 from fasttune.trial import Trial as Trial
@@ -207,6 +210,7 @@ class ExperimentState(ExperimentRecords):
 
     def goes_on(self, metas: list[dict[str, Any]], new_space: bool = False) -> None:
         """The run goes on with the journal of these records, in the last of its spaces, or in a new one."""
+        self.unpickles = True  # resolve() has looked whose folder it is
         since = [k for k, told in enumerate(metas) if k == 0 or told.get("new_space")]
         self.space_since = len(metas) if new_space else since[-1]
         self._told_whole = [one["space"] is not None and is_json(one["space"]) for one in latest(metas)["trainables"]]
@@ -546,15 +550,15 @@ class ExperimentState(ExperimentRecords):
         config = merged(self.spec.trainables[experiment].space, suggestion)
         refuse_domains(config, f"{type(searcher).__name__}.suggest()")
         self.given[i] = config
-        told = {"experiment": experiment, "config": plain_json(config), "params": plain_json(flatten(suggestion))}
-        self._note_equal(i, told["config"])
+        told = {"experiment": experiment, "config": config_to_json(config), "params": config_to_json(flatten(suggestion))}
+        self._note_equal(i, config)
         self._record(_core.KIND_CONFIG, i, 0, json.dumps(told).encode())
         self._add(range(i, i + 1))
         return True
 
     def _note_equal(self, i: int, config: Any) -> None:
         if self.spec.on_duplicate == "reuse":
-            key = json.dumps(config, sort_keys=True)
+            key = form_of(config)
             first = self._first_with.setdefault(key, i)
             if first != i and self.status(first) == "ERROR":
                 first = self._first_with[key] = i
@@ -630,7 +634,13 @@ class ExperimentState(ExperimentRecords):
 
     def add_to_result(self, i: int, step: int, added: dict[str, Any]) -> None:
         """Callbacks have added this to the result of a step of trial i."""
-        self._record(_core.KIND_TOLD, i, step, json.dumps({"added": plain_json(added)}).encode())
+        told = {}
+        for key, value in added.items():
+            try:
+                told[str(key)] = plain_value(str(key), value)
+            except ValueError:  # what a report refuses
+                told[str(key)] = str(value)
+        self._record(_core.KIND_TOLD, i, step, json.dumps({"added": told}).encode())
 
     def why_no_wish(self, i: int, step: int) -> str | None:
         """Why a class Trainable cannot save on the wish of a callback that was told of this step; None: it can."""
@@ -842,7 +852,7 @@ class ExperimentState(ExperimentRecords):
 
     def fail(self, i: int, text: str) -> None:
         """Trial i failed without being able to say so: its process died, or could not be given work."""
-        self._own(_core.KIND_ERROR, i, 0, text.encode())
+        self._own(_core.KIND_ERROR, i, 0, text.encode("utf-8", "backslashreplace"))
 
     def end(self, i: int) -> None:
         """Trial i is over because the run says so."""
@@ -858,7 +868,7 @@ class ExperimentState(ExperimentRecords):
         if change.config is not None:
             refuse_domains(change.config, f"{type(self.scheduler).__name__} ordered a change that")
         told = {
-            "config": None if change.config is None else plain_json(change.config),
+            "config": None if change.config is None else config_to_json(change.config),
             "donor": None if change.donor is None else change.donor.index,
             "checkpoint": None if path is None else self.relative(path),
             "iteration": step,
@@ -912,7 +922,8 @@ class ExperimentState(ExperimentRecords):
         if self.stopping is not None:
             return
         self.stopping = why
-        self._record(_core.KIND_DECISION, 0, 0, why.encode(), flags=_core.STOP)  # what ends from here on, no scheduler ended
+        told = why.encode("utf-8", "backslashreplace")
+        self._record(_core.KIND_DECISION, 0, 0, told, flags=_core.STOP)  # what ends from here on, no scheduler ended
         self.instructions = [
             one._replace(decision=_core.STOP) if isinstance(one, Answer) and one.decision == _core.CONTINUE else one
             for one in self.instructions
@@ -1101,12 +1112,26 @@ class ExperimentState(ExperimentRecords):
             return told  # or it was made in another space
         again = self.searcher.replay(self.trial_id(i), unflatten_dict(self._suggested[i]["params"]))
         config = merged(self.spec.trainables[self._suggested[i]["experiment"]].space, again)
-        return config if plain_json(config) == told else told
+        if form_of(config) != form_of(told):
+            return told
+        self._in_texts.discard(i)
+        return config
+
+    def _restore_config(self, i: int, lost: dict[str, list[int]]) -> None:
+        """Trial i is to be run again: what its config holds is not in the journal as it was, perhaps. Functions of the space
+        are asked again."""
+        chunk = self.chunk_of(i)
+        if chunk is not None and i not in self._configs and i >= self.space_from:
+            for name in chunk.variants.sample_again(chunk.local + i - chunk.first):
+                lost.setdefault(f"{name!r}, which is sampled again", []).append(i)
+        elif i in self._in_texts:
+            lost.setdefault("an object, of which it gets the text", []).append(i)
 
     def _requeue_unfinished(self, resume: ResumeConfig) -> None:
         from fasttune.config import ResumeType
 
         wishes = {"TERMINATED": resume.finished, "ERROR": resume.errored}
+        lost: dict[str, list[int]] = {}  # what of configs is not in the journal as it was, and whose
         for i in range(len(self)):
             status = self.table.status(i)
             wish = wishes.get(status, resume.unfinished)
@@ -1116,6 +1141,7 @@ class ExperimentState(ExperimentRecords):
                 if self.retention is not None and status != "ERROR":
                     self._drop(self.retention.ended(i))
                 continue
+            self._restore_config(i, lost)
             again = _core.AGAIN if status == "TERMINATED" else 0
             if wish == ResumeType.RESTART and (i in self._checkpoints or i in self._origins):
                 if self.retention is not None:
@@ -1135,6 +1161,13 @@ class ExperimentState(ExperimentRecords):
                 self.waiting.append(i)
         for i in self._on_given:  # what another trial goes on from stays
             self._surplus.pop(self.absolute(self._origins[i].path), None)
+        for what, trials in lost.items():
+            warnings.warn(
+                f"{self.path}: the configs of {len(trials)} trials that go on (the first: {self.trial_id(trials[0])}) hold "
+                f"{what}: the journal does not have it as it was, because it could not be pickled or unpickled, or is too large",
+                RuntimeWarning,
+                stacklevel=2,
+            )
 
     def judgements(self) -> Iterator[tuple[int, int, float, int, bool]]:
         """(trial, rung, value, sequence, whether it was stopped) of each judgement of a compiled rule, in their order."""
@@ -1176,8 +1209,6 @@ def warn_of_unfit(path: str, unfit: list[Unfit], kept: str = "") -> None:
     """Say once how many records were left out, and why the first of them was."""
     if not unfit:
         return
-    import warnings
-
     warnings.warn(
         f"{path}: {len(unfit)} records do not fit what the journal says and were left out{kept}; the first: {unfit[0].why}",
         RuntimeWarning,
@@ -1208,7 +1239,7 @@ def make_meta(spec: RunSpec, prefix: str, now: float, hostname: str, variants: l
                 "experiment": one.experiment,
                 "num_samples": one.num_samples,
                 "is_class": isinstance(one.trainable, type),
-                "space": sorted(flatten(one.space)),
+                "space": sorted(map(str, flatten(one.space))),
                 "resources": None if callable(one.resources) else one.resources.__reduce__()[1],
             }
             for one in spec.trainables
@@ -1290,17 +1321,9 @@ def refuse_our_names(folder: str, said_by: str) -> None:
         )
 
 
-def plain_json(value: Any) -> Any:
-    """The value as JSON can hold it; anything else as its text."""
-    if isinstance(value, dict):
-        return {str(k): plain_json(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain_json(v) for v in value]
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if hasattr(value, "tolist") and hasattr(value, "dtype"):
-        return plain_json(value.tolist())
-    return str(value)
+def form_of(config: dict[str, Any]) -> str:
+    """Equal for configs that are equal; objects are told apart by how they print, but for their addresses."""
+    return json.dumps(without_addresses(to_json_value(config)[0]), sort_keys=True)
 
 
 __all__ = ["Answer", "ExperimentState", "JournalError", "Resume", "Span", "Start", "Stop", "Trial"]

@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fasttune.error import ResumeError
-from fasttune.identity import GONE, NEW, arguments_of, described, differences, same, without_addresses
+from fasttune.identity import GONE, NEW, arguments_of, described, differences, from_description, same, without_addresses
 from fasttune.result import flatten
 from fasttune.schedulers.base import TrialScheduler
 from fasttune.search.base import Searcher
-from fasttune.space_json import to_json_value
+from fasttune.space_json import from_json_value, to_json_value
 
 if TYPE_CHECKING:
     from fasttune.config import RunSpec
@@ -188,8 +188,29 @@ def _space(was: Mapping[str, Any], space: Mapping[str, Any], form: Any) -> list[
         return differences(was["space"], form)
     if was["space"] is not None:
         return differences(without_addresses(was["space"]), without_addresses(to_json_value(dict(space))[0]))
-    old, new = set(was["names"]), set(flatten(dict(space)))
+    old, new = set(was["names"]), set(map(str, flatten(dict(space))))
     return [f"{name}: {GONE}" for name in sorted(old - new)] + [f"{name}: {NEW}" for name in sorted(new - old)]
+
+
+def earlier_space(metas: Sequence[Mapping[str, Any]], k: int, path: str) -> dict[str, Any]:
+    """The space that experiment k was last asked with, made of what the journal says; ResumeError if it holds functions or
+    objects, which only the program has."""
+    trainables = latest(metas)["trainables"]
+    if k >= len(trainables):
+        return {}
+    told = [one["variants"] for one in metas if one.get("variants") and (one is metas[0] or one.get("new_space"))]
+    space = trainables[k].get("space")
+    try:
+        if told and told[-1][k]["exact"]:
+            made = from_json_value(told[-1][k]["space"])
+        else:
+            made = None if space is None else from_description(space)
+    except (LookupError, TypeError, ValueError) as error:
+        raise ResumeError(
+            f"the experiment in {path} was asked with a config that holds {error}, which only the program has: give config= "
+            "again, as it was"
+        ) from None
+    return made if isinstance(made, dict) else {}
 
 
 def number_of_space(metas: Sequence[Mapping[str, Any]], spaces: Sequence[Mapping[str, Any]]) -> int:

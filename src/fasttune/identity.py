@@ -26,8 +26,9 @@ from enum import Enum
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType
 from typing import Any
 
+from fasttune.json_kinds import LONGEST_INT
 from fasttune.space import Categorical, Domain, Function, Grid, grid_of
-from fasttune.space_json import to_json_value
+from fasttune.space_json import from_json_value, to_json_value
 
 DEEPEST = 8  # objects within objects; further down only their class counts
 LONGEST = 2000  # characters of an object's own text; of a longer one the rest counts by its digest
@@ -47,6 +48,8 @@ def described(value: Any) -> Any:
 
 
 def _describe(value: Any, depth: int) -> Any:
+    if type(value) is int and value.bit_length() > LONGEST_INT:
+        return {"~": "int", "text": hex(value)}
     if value is None or type(value) in (bool, int, str):
         return value
     if isinstance(value, Enum):
@@ -111,8 +114,11 @@ def _code_or_object(value: Any, depth: int) -> Any:
     if isinstance(value, FunctionType | BuiltinFunctionType | MethodType):
         return _function(value, depth)
     if type(value).__module__.partition(".")[0] == "numpy" and hasattr(value, "tobytes"):
-        if value.ndim == 0:
-            return _describe(value.item(), depth)
+        plain = value.item() if value.ndim == 0 else value
+        if type(plain) is not type(value):
+            return _describe(plain, depth)
+        if value.ndim == 0:  # numpy.longdouble gives itself
+            return {"~": "object", "kind": _class_name(type(value)), "text": str(value)}
         if value.dtype == object:
             contents = _digest(json.dumps(_several(value.ravel().tolist(), depth)).encode())
         else:
@@ -330,6 +336,30 @@ def is_json(form: Any) -> bool:
         plain = form.get("~") in (None, "Float", "Integer", "choice", "grid", "Categorical")
         return plain and all(is_json(part) for key, part in form.items() if key != "~")
     return True
+
+
+def from_description(form: Any) -> Any:
+    """The space that was described. LookupError names a function, or an object, of which there is only a description."""
+    if isinstance(form, list):
+        return [from_description(part) for part in form]
+    if not isinstance(form, dict):
+        return form
+    kind = form.get("~")
+    if kind is None:
+        return {key: from_description(part) for key, part in form.items()}
+    if kind == "choice":
+        return Categorical(from_description(form["options"])).uniform()
+    if kind == "grid":
+        return {"grid_search": from_description(form["options"])}
+    if kind == "tuple":
+        return tuple(from_description(form["items"]))
+    if kind == "dict":
+        return {from_description(key): from_description(part) for key, part in form["items"]}
+    if kind == "set":
+        return set(from_description(form["items"]))
+    if kind in ("number", "range", "Float", "Integer", "Categorical"):
+        return from_json_value(form)
+    raise LookupError(words(form))
 
 
 def without_addresses(form: Any) -> Any:

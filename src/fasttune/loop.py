@@ -178,7 +178,7 @@ class TuneLoop:
         if self.callbacks.asks_for_checkpoints:
             hooks |= {WISHES}
         first_source = max([0, *sources, *ring_sources(spec.path)]) + 1
-        self._echo = Echo(first_source)
+        self._echo = Echo(first_source, spec.metric)
         self.state = self._restore(hooks) if sources else self._begin(hooks)
         self._leader = Leader(self.state, self.spec.scope)
         self._executor = executor = self._make_executor(requests[0], first_source + 1)

@@ -9,13 +9,16 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 _EXACT_INT = 2**53  # integers up to here are float64 values without loss
 _LONGEST_TEXT = 1000  # characters that are kept of what is kept as text
 _LONGEST_INT = 13_000  # bits; Python writes 4,300 decimal digits
 _DEEPEST = 90  # lists and dicts in each other; those who read take 100
+_DEEPEST_AS_IT_IS = 25  # tuples, and dicts whose keys are no texts, are written as three within each other
 _MOST_PARTS = 1_000_000
+_KEYS = (str, int, float, bool, type(None))
 _told: set[type] = set()  # types that it was said of that they are not kept as they are
 
 
@@ -38,9 +41,17 @@ def split_metrics(metrics: Mapping[str, Any]) -> tuple[dict[str, float | int | b
     return numbers, extra
 
 
+def steer_by(metric: str | None, numbers: dict[str, Any], extra: Mapping[str, Any]) -> None:
+    """An int beyond 2**53 that is the run's metric is kept exactly, and steered by as what float64 makes of it."""
+    value = extra.get(metric) if metric is not None else None
+    if metric is not None and isinstance(value, int):
+        with suppress(OverflowError):
+            numbers[metric] = float(value)
+
+
 def _leaves(metrics: Mapping[Any, Any], prefix: str, within: tuple[int, ...] = ()) -> Iterator[tuple[str, Any]]:
-    for key, value in metrics.items():
-        name = prefix + _key(key)
+    for key, value in _named(prefix, metrics):
+        name = prefix + key
         if isinstance(value, Mapping) and value and id(value) not in within and len(within) < _DEEPEST:
             yield from _leaves(value, name + "/", (*within, id(value)))
         else:
@@ -83,9 +94,13 @@ class _Plain:
             return _said(name, value, _text_of(value), f"as text: it is {why}")
         self._within.add(id(value))
         try:
+            as_it_is = len(self._within) < _DEEPEST_AS_IT_IS
             if not isinstance(value, Mapping):
-                return [self.value(name, part) for part in value]
-            return {_key(key): self.value(f"{name}/{_key(key)}", part) for key, part in value.items()}
+                parts = [self.value(name, part) for part in value]
+                return tuple(parts) if as_it_is and type(value) is tuple else parts
+            if as_it_is and all(type(key) in _KEYS for key in value):
+                return {_part(key): self.value(f"{name}/{_key(key)}", part) for key, part in value.items()}
+            return {key: self.value(f"{name}/{key}", part) for key, part in _named(f"{name}/", value)}
         finally:
             self._within.discard(id(value))
 
@@ -134,12 +149,52 @@ def _scalar(value: Any) -> Any:
     """A number or a text as JSON gives it back."""
     if isinstance(value, int) and value.bit_length() > _LONGEST_INT:
         return _shortened(hex(value))  # JSON's decimal digits are limited, by `sys.set_int_max_str_digits`
-    return value
+    return whole_text(value) if isinstance(value, str) else value
+
+
+def whole_text(text: str) -> str:
+    """The text as UTF-8 can hold it: one half of a pair of surrogates is written as Python writes it, \\ud800. Files, SQL,
+    data frames and screens would fail over it."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
+def with_text_keys(value: Any) -> Any:
+    """The value with texts as the keys of all dicts in it, which is all that JSON has."""
+    if isinstance(value, Mapping):
+        return {str(key): with_text_keys(part) for key, part in value.items()}
+    return [with_text_keys(part) for part in value] if isinstance(value, (list, tuple)) else value
+
+
+def whole_int(value: int) -> str:
+    """Its decimal digits, or those of base 16 where there are more than Python writes."""
+    return hex(value) if isinstance(value, int) and value.bit_length() > _LONGEST_INT else str(value)
+
+
+def _named(prefix: str, values: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
+    """The values of a dict by their keys as texts, which are told apart where they would be the same: 1 and "1"."""
+    taken: set[str] = set()
+    for key, value in values.items():
+        name = _key(key)
+        while name in taken or (type(key) is not str and name in values):
+            name = f"{name} ({type(key).__name__})"
+            _say_renamed(f"{prefix}{name}")
+        taken.add(name)
+        yield name, value
+
+
+def _say_renamed(name: str) -> None:
+    if dict not in _told:
+        _told.add(dict)
+        warnings.warn(f"two keys of a report are the same text; one of them is kept as {name!r} (said once)", stacklevel=2)
+
+
+def _part(key: Any) -> Any:
+    return whole_text(key) if type(key) is str else key
 
 
 def _key(key: Any) -> str:
     try:
-        return str(key)
+        return whole_text(str(key))
     except Exception:
         return _text_of(key)
 
@@ -185,6 +240,7 @@ def _text_of(value: Any) -> str:
 
 
 def _shortened(text: str) -> str:
+    text = whole_text(text)
     return text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + "..."
 
 
@@ -216,6 +272,40 @@ def type_name(value: Any) -> str:
 
 
 def to_json(extra: dict[str, Any]) -> bytes:
+    """What ``split_metrics`` has put aside, as ``from_json`` gives it back."""
     import json
 
-    return json.dumps(extra, separators=(",", ":")).encode("ascii")
+    return json.dumps({name: _form(value) for name, value in extra.items()}, separators=(",", ":")).encode("ascii")
+
+
+def _form(value: Any) -> Any:
+    """A value in JSON: tuples, and dicts whose keys are no texts, have forms of their own."""
+    if type(value) is tuple:
+        return {"~": "tuple", "items": [_form(part) for part in value]}
+    if type(value) is list:
+        return [_form(part) for part in value]
+    if type(value) is not dict:
+        return value
+    if "~" in value or not all(type(key) is str for key in value):
+        return {"~": "dict", "items": [[key, _form(part)] for key, part in value.items()]}
+    return {key: _form(part) for key, part in value.items()}
+
+
+def from_json(text: bytes) -> Any:
+    """What ``to_json`` was given. ValueError, TypeError or KeyError if it is nothing of the kind."""
+    import json
+
+    told = json.loads(text)
+    return {name: _of_form(form) for name, form in told.items()} if b'"~"' in text and type(told) is dict else told
+
+
+def _of_form(form: Any) -> Any:
+    if isinstance(form, list):
+        return [_of_form(part) for part in form]
+    if not isinstance(form, dict):
+        return form
+    if "~" not in form:
+        return {key: _of_form(part) for key, part in form.items()}
+    if form["~"] == "tuple":
+        return tuple([_of_form(part) for part in form["items"]])
+    return {key: _of_form(part) for key, part in form["items"]}

@@ -13,10 +13,12 @@ from typing import Any
 
 from fasttune.checkpoint import is_checkpoint_name
 from fasttune.error import JournalError, TuneError
+from fasttune.metric_values import from_json
 from fasttune.plain_files import is_folder_name
 from fasttune.result import LATEST
 from fasttune.scope import DEFAULT_SCOPE, SCOPES
 from fasttune.search.variants import Variants
+from fasttune.space_json import config_from_json
 
 DEEPEST = 100  # lists and dicts within each other in a record's JSON
 FREE_TRIALS = 600_000  # that may be announced, and not begun yet, with no bytes that say what they are: 65 MB
@@ -41,10 +43,10 @@ def parsed(text: str | bytes, what: str) -> dict[str, Any]:
 def extras(text: bytes) -> dict[str, Any]:
     """A report's values that are no numbers; none where the text is not what ``report`` writes. Its numbers stay."""
     try:
-        told = json.loads(text)
         if text.count(b"{") + text.count(b"[") > DEEPEST:
-            check_depth(told, "a report")
-    except (ValueError, RecursionError, JournalError) as error:
+            check_depth(json.loads(text), "a report")
+        told = from_json(text)
+    except (ValueError, TypeError, KeyError, RecursionError, JournalError) as error:
         warnings.warn(f"values of a report that are no numbers cannot be read: {error}", RuntimeWarning, stacklevel=2)
         return {}
     return told if isinstance(told, dict) else {}
@@ -171,14 +173,26 @@ def variants_of(spaces: list[Any], path: str) -> list[Variants]:
     return made
 
 
-def suggestion(text: str, trial: int, trainables: int) -> dict[str, Any]:
-    """What a searcher suggested for a trial."""
+def suggestion(text: str, trial: int, trainables: int, objects: bool) -> tuple[dict[str, Any], bool]:
+    """What a searcher suggested for a trial, and whether its config is as it was: see ``config_from_json``."""
     what = f"the config of trial {trial}"
     told = parsed(text, what)
     check_fields(told, {"experiment": int, "config": dict, "params": dict}, what)
     if not 0 <= told["experiment"] < trainables:
         raise JournalError(f"{what} is of experiment {told['experiment']}, and there are {trainables}")
-    return told
+    config, whole = values(told["config"], objects, what)
+    return {**told, "config": config, "params": values(told["params"], objects, what)[0]}, whole
+
+
+def values(form: Any, objects: bool, what: str) -> tuple[dict[str, Any], bool]:
+    """The config of a form, and whether it is as it was."""
+    try:
+        config, whole = config_from_json(form, objects)
+    except WRONG as error:
+        raise JournalError(f"{what} cannot be read: {type(error).__name__}: {error}") from error
+    if not isinstance(config, dict):
+        raise JournalError(f"{what} says {short(config)} in place of a config")
+    return config, whole
 
 
 NAMING: dict[str, Wanted] = {
@@ -207,15 +221,16 @@ CHANGE: dict[str, Wanted] = {
 }
 
 
-def change(text: str, trial: int, trials: int) -> dict[str, Any]:
-    """How a trial goes on otherwise."""
+def change(text: str, trial: int, trials: int, objects: bool) -> tuple[dict[str, Any], bool]:
+    """How a trial goes on otherwise, and whether its config is as it was."""
     what = f"the change of trial {trial}"
     told = parsed(text, what)
     check_fields(told, CHANGE, what)
     donor = told.get("donor")
     if donor is not None and (isinstance(donor, bool) or not isinstance(donor, int) or not 0 <= donor < trials):
         raise JournalError(f"{what} says donor = {short(donor)}, and there are {trials} trials")
-    return {**told, "donor": donor}
+    config, whole = (None, True) if told["config"] is None else values(told["config"], objects, what)
+    return {**told, "donor": donor, "config": config}, whole
 
 
 def checkpoint_name(path: str, trial: int) -> str:

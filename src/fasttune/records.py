@@ -21,6 +21,7 @@ from fasttune import _core
 from fasttune.checkpoint import Checkpoint, memory_key, memory_name, step_of
 from fasttune.error import IllegalTransitionError, JournalError, TrialFailedError
 from fasttune.folder import JOURNAL
+from fasttune.metric_values import whole_int, whole_text
 from fasttune.plain_files import lies_in
 from fasttune.record_checks import (
     WRONG,
@@ -173,6 +174,8 @@ class ExperimentRecords:
         self.leftovers: list[Entry] = []  # what is still in rings: it was folded, and the journal does not have it
         self.interrupted = False
         self.rereads = True  # configs come from the journal: what functions of the space gave is taken from there
+        self.unpickles = False  # whether objects in configs are made from what lies beside their texts: a run that goes on
+        self._in_texts: set[int] = set()  # trials whose configs, of a searcher or a change, are texts in places
         self.trials = Trials(self)
 
     # -- folding ----------------------------------------------------------------------------------------------------
@@ -243,7 +246,7 @@ class ExperimentRecords:
             variants = self.variants[experiment]
             variants.cover(local + n)
             if self.rereads:
-                variants.remember(payload[CONFIGS_HEAD.size :], local, n)
+                variants.remember(payload[CONFIGS_HEAD.size :], local, n, self.unpickles)
         except (*WRONG, StructError) as error:
             raise JournalError(
                 f"the configs of trials {first} to {first + n - 1} cannot be read: {type(error).__name__}: {error}"
@@ -269,7 +272,10 @@ class ExperimentRecords:
         return variants_of(told, self.path)
 
     def _note_config(self, event: tuple[Any, ...]) -> None:
-        self._suggested[event[1]] = suggestion(event[5], event[1], len(self.meta["trainables"]))
+        told, whole = suggestion(event[5], event[1], len(self.meta["trainables"]), self.rereads and self.unpickles)
+        self._suggested[event[1]] = told
+        if not whole:
+            self._in_texts.add(event[1])
 
     def _note_told(self, event: tuple[Any, ...]) -> None:
         if not 0 <= event[1] < len(self):
@@ -316,7 +322,7 @@ class ExperimentRecords:
 
     def _note_changed(self, event: tuple[Any, ...]) -> None:
         _, trial, _, step, time, text = event
-        told = change(text, trial, len(self))
+        told, whole = change(text, trial, len(self), self.rereads and self.unpickles)
         before = self.config(trial)
         reported_at = self.table.reported(trial)[2]
         if self._before_change.get(trial, (math.nan,))[0] != reported_at:
@@ -325,6 +331,7 @@ class ExperimentRecords:
         if told["config"] is not None:
             self.given.pop(trial, None)
             self._configs[trial] = told["config"]
+            (self._in_texts.discard if whole else self._in_texts.add)(trial)
         if told["tag"] is not None:
             self._tags[trial] = told["tag"]
         if told["resources"] is not None:
@@ -843,7 +850,7 @@ class ExperimentRecords:
                     *(sql_value(row.get(name)) for name in names),
                 )
 
-        return head + [f"config/{name}" for name in names], rows()
+        return head + [whole_text(f"config/{name}") for name in names], rows()
 
 
 def tag_of(number: int, params: dict[str, Any]) -> str:
@@ -905,9 +912,11 @@ def read_session(payload: str | bytes) -> dict[str, Any]:
 
 def sql_value(value: Any) -> Any:
     """A value as SQL keeps it: numbers, text and None as they are, anything else as JSON or text."""
-    if value is None or isinstance(value, (int, float, str)):
-        return value if not isinstance(value, int) or -(2**63) <= value < 2**63 else str(value)
+    if type(value) is str:
+        return whole_text(value)
+    if value is None or isinstance(value, (int, float)):
+        return value if not isinstance(value, int) or -(2**63) <= value < 2**63 else whole_int(value)
     try:
         return json.dumps(value)
     except (TypeError, ValueError):
-        return str(value)
+        return whole_text(str(value))

@@ -113,6 +113,8 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
         claims.append(place.claim())  # under its lock: whether there is something to go on with
     earlier = claims[0].earlier if claims else None
     metas = earlier_metas(earlier) if earlier is not None else []
+    experiments = [with_earlier_space(one, k, metas, earlier) for k, one in enumerate(experiments)]
+    trainables = [replace(one, space=said.config) for one, said in zip(trainables, experiments, strict=True)]
     if resources is None:
         resources = declared_before(metas)
     check_supply(trainables, call.gpus, resources, verbose)
@@ -270,6 +272,17 @@ def with_space(experiment: Experiment, space: Mapping[str, Any]) -> Experiment:
     made = copy(experiment)
     made.config = dict(space)
     return made
+
+
+def with_earlier_space(
+    experiment: Experiment, k: int, metas: Sequence[Mapping[str, Any]], earlier: str | None
+) -> Experiment:
+    """Experiment number k; one that says no config goes on with the one that was. ResumeError if only the program has it."""
+    if experiment.has_config or not metas:
+        return experiment
+    from .going_on import earlier_space
+
+    return with_space(experiment, earlier_space(metas, k, str(earlier)))
 
 
 def resolve_request(

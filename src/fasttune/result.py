@@ -256,7 +256,7 @@ def _add_leaves(flat: dict[str, Any], nested: Mapping[str, Any], prefix: str) ->
         if isinstance(value, dict) and value:
             _add_leaves(flat, value, f"{prefix}{key}{DELIMITER}")
         else:
-            flat[f"{prefix}{key}" if prefix else key] = value
+            flat[f"{prefix}{key}" if prefix else key if type(key) is str else str(key)] = value
 
 
 def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:

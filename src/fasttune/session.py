@@ -13,7 +13,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from types import GeneratorType
 from typing import Any, NamedTuple, Protocol, TextIO
 
@@ -30,7 +30,7 @@ from fasttune.checkpoint import (
 )
 from fasttune.error import MissingMetricError, StopTrial
 from fasttune.folder import CHECKPOINT_NAME
-from fasttune.metric_values import is_number, plain_value, split_metrics, to_json, type_name
+from fasttune.metric_values import is_number, plain_value, split_metrics, steer_by, to_json, type_name
 from fasttune.result import AUTO_RESULT_KEYS
 from fasttune.result_keys import DEFAULT_METRIC
 from fasttune.totals import TOTALS, added_up, totals_in, with_totals, write_totals
@@ -424,10 +424,7 @@ def deliver(
     if context is None:
         context = reporter.context
     numbers, extra = split_metrics(metrics)  # before the copy: a wrong metric leaves no checkpoint behind
-    metric = reporter.metric
-    if metric is not None and isinstance(extra.get(metric), int):  # kept exactly, and steered by as what float64 makes of it
-        with suppress(OverflowError):
-            numbers[metric] = float(extra[metric])
+    steer_by(reporter.metric, numbers, extra)
     try:
         with _NOBODY_ELSE if context.threads is None else context.threads.saving:
             name = _keep_checkpoint(context, checkpoint)

@@ -1,15 +1,20 @@
 """Search spaces and configs as JSON, for journals.
 
-Plain values are themselves. Everything else is an object with the key "~", which names its kind.
+Plain values are themselves. Everything else is an object with the key "~", which names its kind: domains, containers, the
+values of ``json_kinds``. An object of any other type is the nearest that JSON has, or its text. In a config its pickle lies
+beside that: only a run that goes on opens it (``config_from_json``), and nobody who looks at an experiment.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from fasttune.json_kinds import decoded, encoded, is_kind
+from fasttune.script import dumps
 from fasttune.space import (
     Categorical,
     Config,
@@ -27,17 +32,26 @@ from fasttune.space import (
     grid_of,
 )
 
+LARGEST_PICKLE = 1 << 20  # bytes of an object that are kept with a config
+
 
 class _JsonWriter:
     """Turns spaces and values into JSON-able ones. ``exact`` turns False once something had to become
-    text."""
+    text. ``objects``: with the pickle of what is not exact."""
 
-    def __init__(self) -> None:
+    def __init__(self, objects: bool = False) -> None:
         self.exact = True
+        self._objects = objects
 
     def encode(self, value: Any) -> Any:
-        if value is None or type(value) in (bool, int, str):
+        kind = type(value)
+        if value is None or kind is bool or kind is str:
             return value
+        form = encoded(value, self.encode)
+        if form is not None or kind is int:
+            return value if form is None else form
+        if self._objects and not isinstance(value, Domain) and kind not in (float, dict, list, tuple, range):
+            return self._object(value)
         if isinstance(value, float):
             self.exact &= type(value) is float
             return float(value) if math.isfinite(value) else {"~": "number", "text": repr(float(value))}
@@ -81,11 +95,18 @@ class _JsonWriter:
             form.update(mean=sampler.mean, sd=sampler.sd)
         return {**form, "q": quantized.q} if quantized else form
 
-    def _text(self, value: Any) -> Any:
-        """A number that knows its plain value (numpy's scalars), or how the object prints."""
+    def _object(self, value: Any) -> Any:
         self.exact = False
-        if type(value).__module__ == "numpy" and getattr(value, "ndim", None) == 0:
-            return self.encode(value.item())
+        form = {"~": "object", "plain": _JsonWriter().encode(value)}
+        try:
+            data = dumps(value)
+        except Exception:  # whatever a user's object raises: it is only text then
+            return form
+        return {**form, "pickle": base64.b64encode(data).decode("ascii")} if len(data) <= LARGEST_PICKLE else form
+
+    def _text(self, value: Any) -> Any:
+        """The plain value of a number, or how the object prints."""
+        self.exact = False
         if isinstance(value, int):
             return int(value)
         try:
@@ -116,22 +137,58 @@ def to_json_value(value: Any) -> tuple[Any, bool]:
 
 def from_json_value(form: Any) -> Any:
     """The space or value that ``to_json_value`` made this form of."""
-    if isinstance(form, list):
-        return [from_json_value(part) for part in form]
-    if not isinstance(form, dict):
-        return form
-    if "~" not in form:
-        return {key: from_json_value(part) for key, part in form.items()}
-    kind = form["~"]
-    if kind == "number":
-        return float(form["text"])
-    if kind == "tuple":
-        return tuple([from_json_value(part) for part in form["items"]])
-    if kind == "dict":
-        return {from_json_value(key): from_json_value(part) for key, part in form["items"]}
-    if kind == "range":
-        return range(form["start"], form["stop"], form["step"])
-    return _domain_from_json(kind, form)
+    return _JsonReader(False).decode(form)
+
+
+def config_to_json(config: Any) -> Any:
+    """A JSON-able form of values that a trial was given, from which a run that goes on makes them as they were."""
+    return _JsonWriter(objects=True).encode(config)
+
+
+def config_from_json(form: Any, objects: bool) -> tuple[Any, bool]:
+    """What ``config_to_json`` made this form of, and whether all of it is as it was. Without ``objects`` nothing is
+    unpickled: what is not JSON's is the nearest, or its text."""
+    reader = _JsonReader(objects)
+    return reader.decode(form), reader.whole
+
+
+class _JsonReader:
+    """Turns forms into values. ``whole`` turns False once something is only the nearest to what it was."""
+
+    def __init__(self, objects: bool) -> None:
+        self.whole = True
+        self._objects = objects
+
+    def decode(self, form: Any) -> Any:
+        if isinstance(form, list):
+            return [self.decode(part) for part in form]
+        if not isinstance(form, dict):
+            return form
+        if "~" not in form:
+            return {key: self.decode(part) for key, part in form.items()}
+        kind = form["~"]
+        if kind == "number":
+            return float(form["text"])
+        if kind == "tuple":
+            return tuple([self.decode(part) for part in form["items"]])
+        if kind == "dict":
+            return {self.decode(key): self.decode(part) for key, part in form["items"]}
+        if kind == "range":
+            return range(form["start"], form["stop"], form["step"])
+        if kind == "object":
+            return self._object(form)
+        return decoded(form, self.decode) if is_kind(kind) else _domain_from_json(kind, form)
+
+    def _object(self, form: dict[str, Any]) -> Any:
+        if self._objects and "pickle" in form:
+            import pickle
+
+            try:
+                return pickle.loads(base64.b64decode(form["pickle"]))
+            except Exception:  # of a class that has gone, or is another one now
+                pass
+        self.whole = False
+        return self.decode(form["plain"])
 
 
 def _domain_from_json(kind: str, form: dict[str, Any]) -> Domain:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from fasttune.metric_values import from_json
 from fasttune.session import CONTINUE, NOT_PLAIN, TrialContext
 
 
@@ -71,7 +71,7 @@ class FakeReporter:
         /,
     ) -> int:
         assert all(type(value) in (float, int, bool) for value in numbers.values())
-        stored = json.loads(extra_json) if extra_json else {}
+        stored = from_json(extra_json) if extra_json else {}
         assert repr(stored) == repr(extra), "what a live run sees and what a replay reads must be the same"
         return self._write({**numbers, **extra}, checkpoint)
 

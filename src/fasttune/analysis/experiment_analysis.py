@@ -15,6 +15,7 @@ from fasttune.columns import Columns
 from fasttune.error import NoBestTrialError
 from fasttune.result import AUTO_RESULT_KEYS, DELIMITER, best_position, check_mode, flatten, number
 from fasttune.scope import DEFAULT_SCOPE, check_scope, measured, where
+from fasttune.space_json import config_to_json
 from fasttune.trial import ERROR, Snapshot, Trial, Trials, TrialSource, trial_folder
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ class ExperimentAnalysis:
         chosen = set(self._indices)
         told: list[Any] = getattr(self._source, "lineage", list)()
         rows = [(one, flatten(one.old_config), flatten(one.new_config)) for one in told if one.trial in chosen]
-        names = sorted({n for _, old, new in rows for n in old.keys() | new.keys() if old.get(n) != new.get(n)})
+        names = sorted({n for _, old, new in rows for n in old.keys() | new.keys() if not _is_same(old.get(n), new.get(n))})
         name_of = self._source.trial_id
         columns: dict[str, Any] = {
             "time": [one.time for one, _, _ in rows],
@@ -557,3 +558,11 @@ def trials_table(trials: Trials, title: str) -> str:
 
 def _short(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)[:40]
+
+
+def _is_same(before: Any, now: Any) -> bool:
+    """Whether two values of a config are equal, also arrays."""
+    try:
+        return bool(before == now)
+    except (TypeError, ValueError):
+        return bool(config_to_json(before) == config_to_json(now))

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fasttune.columns import Columns, auto_columns, column_of
+from fasttune.metric_values import whole_text
 from fasttune.result import flatten
 from fasttune.trial import trial_folder
 
@@ -72,7 +73,7 @@ def _metric_columns(columns: Columns, rows: Ints) -> dict[str, Any]:
         if "x" in kinds:
             column = _with_extras(column, columns.extra(name), rows)
         if column is not None:
-            table[name] = column
+            table[whole_text(name)] = column
     return table
 
 
@@ -103,7 +104,7 @@ def _with_extras(column: Any, extras: dict[int, Any], rows: Ints) -> Any:
     if column is not None:
         mixed[:] = column
     for line, value in chosen:
-        mixed[line] = value
+        mixed[line] = whole_text(value) if type(value) is str else value
     return mixed
 
 
@@ -113,7 +114,9 @@ def _config_columns(configs: Sequence[Mapping[str, Any]], which: Ints) -> dict[s
 
     flat = [flatten(config) for config in configs]
     names = dict.fromkeys(name for config in flat for name in config)
-    return {f"config/{name}": column_of([config.get(name, np.nan) for config in flat])[which] for name in names}
+    return {
+        whole_text(f"config/{name}"): column_of([config.get(name, np.nan) for config in flat])[which] for name in names
+    }
 
 
 class TrialFrames(Mapping[str, Any]):

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from fasttune import _core
 from fasttune.analysis.simulation import copied
 from fasttune.config import ResumeConfig, ResumeType, RunSpec, TrainableSpec
-from fasttune.experiment import CODES, ExperimentState, plain_json
+from fasttune.experiment import CODES, ExperimentState, form_of
 from fasttune.records import ExperimentRecords
 from fasttune.resources import resolve_resources
+from fasttune.space_json import from_json_value
 from fasttune.stopper import StopRules, resolve_stop
 
 if TYPE_CHECKING:
@@ -107,13 +108,13 @@ class Replay(ExperimentState):
         names = ("config", "donor", "tag", "resources")
         ordered = self.orders.changes.get(i)
         now = None if ordered is None else {
-            "config": None if ordered.config is None else plain_json(ordered.config),
+            "config": ordered.config,
             "donor": None if ordered.donor is None else ordered.donor.index,
             "tag": ordered.tag,
             "resources": None if ordered.resources is None else as_json(ordered.resources.__reduce__()[1]),
         }  # fmt: skip
-        was = {name: told[name] for name in names}
-        if was != now:
+        was = {name: told[name] for name in names} | {"config": from_json_value(told["config"])}
+        if now is None or form_of(was) != form_of(now):
             self.changed.append(Difference(self.trial_id(i), step, f"change {was}", f"change {now}"))
 
     def asked(self, told: list[Told]) -> list[Difference]:

@@ -22,6 +22,9 @@ class CommandError(Exception):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. Raises SystemExit(2) for a command line that nobody understands."""
     asked = _parser().parse_args(argv)
+    for stream in (sys.stdout, sys.stderr):  # names and values may hold what the terminal's encoding does not
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     module, _, function = asked.command.partition(":")
     try:
         code: int = getattr(import_module(f"fasttune.cli.{module}"), function)(asked)

@@ -212,7 +212,7 @@ def write(path: str, rows: Sequence[Row], columns: Sequence[str]) -> None:
     if ending == ".csv":
         import csv
 
-        with open(path, "w", newline="", encoding="utf-8") as file:
+        with open(path, "w", newline="", encoding="utf-8", errors="backslashreplace") as file:
             lines = csv.writer(file)
             lines.writerow(columns)
             lines.writerows([row.get(name) for name in columns] for row in rows)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from fasttune import _core
 from fasttune.executors.base import Batch, Death, Executor, Job, Program, Suspended
-from fasttune.metric_values import split_metrics
+from fasttune.metric_values import split_metrics, steer_by, to_json
 
 RING_BYTES = 1 << 20
 
@@ -105,10 +104,11 @@ class ManualExecutor(Executor):
         TypeError or ValueError for what cannot be stored, or lacks the run's metric.
         """
         numbers, extra = split_metrics(metrics)
+        steer_by(self._program.metric, numbers, extra)
         if last:
             self._ask_from[trial] = _core.NEVER_ASK
         self._turn_to(trial)
-        text = json.dumps(extra, separators=(",", ":")).encode() if extra else b""
+        text = to_json(extra) if extra else b""
         code = self._reporter.report_extra(numbers, extra, text)
         if code == _core.MISSING:
             raise ValueError(
@@ -149,7 +149,7 @@ class ManualExecutor(Executor):
     def fail(self, trial: int, text: str) -> None:
         """The trial has failed."""
         self._turn_to(trial)
-        self._note(_core.KIND_ERROR, text.encode())
+        self._note(_core.KIND_ERROR, text.encode("utf-8", "backslashreplace"))
         self._forget(trial)
 
     def _turn_to(self, trial: int) -> None:

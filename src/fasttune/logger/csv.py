@@ -9,6 +9,7 @@ from typing import IO, Any
 
 from fasttune.folder import PROGRESS_CSV
 from fasttune.logger.base import LoggerCallback
+from fasttune.metric_values import whole_text
 from fasttune.plain_files import plain_opener
 
 
@@ -24,7 +25,8 @@ class _Table:
         new = [column for column in row if column not in self.columns]
         if new:
             self._widen(new)
-        csv.writer(self.file).writerow([row.get(column, "") for column in self.columns])
+        cells = [row.get(column, "") for column in self.columns]
+        csv.writer(self.file).writerow([whole_text(cell) if isinstance(cell, str) else cell for cell in cells])
         self.file.flush()
 
     def _widen(self, new: list[str]) -> None:
@@ -75,7 +77,7 @@ def _flat(result: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, Any]]:
         if isinstance(value, Mapping) and value:
             yield from _flat(value, f"{prefix}{key}/")
         else:
-            yield f"{prefix}{key}", value
+            yield whole_text(f"{prefix}{key}"), value
 
 
 def _read_header(path: str) -> list[str]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from typing import IO, Any
 
 from fasttune.folder import PARAMS_JSON, RESULT_JSON
 from fasttune.logger.base import LoggerCallback
+from fasttune.metric_values import with_text_keys
 from fasttune.plain_files import plain_opener
 
 
@@ -26,14 +28,14 @@ class JsonLoggerCallback(LoggerCallback):
             return
         folder = trial.local_path
         with open(os.path.join(folder, PARAMS_JSON), "w", encoding="utf-8", opener=plain_opener) as file:
-            json.dump(trial.config, file, indent=2, sort_keys=True, default=plain, skipkeys=True)
+            json.dump(_sorted(trial.config), file, indent=2, default=plain)
         path = os.path.join(folder, RESULT_JSON)
         self._files[trial.trial_id] = open(path, "a", encoding="utf-8", opener=plain_opener)  # noqa: SIM115 - stays open
 
     def log_trial_result(self, iteration: int, trial: Any, result: dict[str, Any]) -> None:
         self.log_trial_start(trial)
         file = self._files[trial.trial_id]
-        file.write(json.dumps(result, default=plain) + "\n")
+        file.write(json.dumps(with_text_keys(result), default=plain) + "\n")
         file.flush()
 
     def log_trial_end(self, trial: Any, failed: bool = False) -> None:
@@ -45,6 +47,20 @@ class JsonLoggerCallback(LoggerCallback):
         for file in self._files.values():  # of trials that an interrupt left unfinished
             file.close()
         self._files.clear()
+
+
+def _sorted(value: Any) -> Any:
+    """Dicts in the order of their keys, which become texts: they may be of types that cannot be compared, or that JSON does
+    not have."""
+    if isinstance(value, Mapping):
+        return {
+            key: _sorted(value_) for key, value_ in sorted(((str(key), one) for key, one in value.items()), key=_first)
+        }
+    return [_sorted(part) for part in value] if isinstance(value, (list, tuple)) else value
+
+
+def _first(pair: tuple[str, Any]) -> str:
+    return pair[0]
 
 
 def plain(value: Any) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from fasttune.metric_values import whole_text
 from fasttune.scope import where
 
 from .base import StatusSnapshot, Table, TableReporter, duration, number_line
@@ -138,6 +139,6 @@ def _table(table: Table) -> str:
 def _cell(cell: object) -> str:
     if isinstance(cell, (int, float)) and not isinstance(cell, bool):
         return f'<td style="{_CELL.format(align="right")};font-variant-numeric:tabular-nums">{cell:.6g}</td>'
-    text = "" if cell is None else str(cell)
+    text = "" if cell is None else whole_text(str(cell))
     colour = f";color:{_COLOURS[text]}" if text in _COLOURS else ""
     return f'<td style="{_CELL.format(align="left")}{colour}">{escape(text)}</td>'

@@ -10,6 +10,8 @@ import math
 import zlib
 from collections.abc import Sequence
 
+from fasttune.metric_values import whole_text
+
 TITLE_PADDING = 2  # a column is at least this much wider than its title
 
 
@@ -37,7 +39,7 @@ def cut_cell(value: object, width: int) -> object:
     """
     if value is None or isinstance(value, (bool, int, float)):
         return value
-    text = str(value)
+    text = whole_text(str(value))
     if len(text) <= width:
         return text
     return f"{text[: max(0, width - 5)]}_{zlib.crc32(text.encode()) & 0xFFFF:04x}"

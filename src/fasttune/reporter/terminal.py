@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from numbers import Real
 from typing import TYPE_CHECKING, Any, TextIO
 
+from fasttune.metric_values import whole_text
 from fasttune.scope import where
 
 from .base import (
@@ -156,7 +157,7 @@ class TerminalReporter(ProgressReporter):
         line.append(_measured(best.value), "bold green")
         line.append(f"{where(best.step)}  {best.trial_id}", "bright_black")
         for name, parameter in best.params.items():
-            line.append(f"  {name}=", "bright_black")
+            line.append(whole_text(f"  {name}="), "bright_black")
             line.append(_short(parameter), "default")
         line.no_wrap, line.overflow = True, "ellipsis"
         return line
@@ -188,9 +189,11 @@ class TerminalReporter(ProgressReporter):
         table.add_column("iter", justify="right", no_wrap=True)
         table.add_column("time", justify="right", no_wrap=True)
         for name in metrics:
-            table.add_column(name, justify="right", no_wrap=True, style="bold" if name == self.metric else "")
+            table.add_column(
+                whole_text(name), justify="right", no_wrap=True, style="bold" if name == self.metric else ""
+            )
         for name in parameters:
-            table.add_column(name, justify="right", no_wrap=True, style="bright_black")
+            table.add_column(whole_text(name), justify="right", no_wrap=True, style="bright_black")
         for trial, result in zip(shown, results, strict=True):
             seconds = result.get("time_total_s")
             table.add_row(
@@ -266,7 +269,7 @@ def _foot(snapshot: StatusSnapshot, done: bool) -> list[RenderableType]:
 def _text(content: str, style: str = "") -> Text:
     from rich.text import Text
 
-    return Text(content, style=style)
+    return Text(whole_text(content), style=style)
 
 
 def _short(value: object) -> str:
@@ -275,7 +278,7 @@ def _short(value: object) -> str:
         return ""
     if isinstance(value, Real) and not isinstance(value, (bool, int)):
         return f"{float(value):.4g}"
-    text = str(value)
+    text = whole_text(str(value))
     return text if len(text) <= 16 else text[:15] + "…"
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from fasttune.callback import Callback
 from fasttune.failure import reason_of
+from fasttune.metric_values import whole_text
 from fasttune.scope import where
 
 from .base import (
@@ -35,7 +36,7 @@ class CLIReporter(TableReporter):
     """Prints the status and the table of trials as text. The arguments are those of TableReporter."""
 
     def show(self, snapshot: StatusSnapshot, done: bool) -> None:
-        print(self.status_block(snapshot, done) + "\n", flush=True)
+        print(whole_text(self.status_block(snapshot, done)) + "\n", flush=True)
 
     def status_block(self, snapshot: StatusSnapshot, done: bool) -> str:
         """The text of one report."""
@@ -147,7 +148,7 @@ class LogReporter(ProgressReporter):
         return f"{lines}\nbest {words} {best.value:.6g}{where(best.step)} {by}"
 
     def _write(self, text: str) -> None:
-        print(text, file=self._stream or sys.stdout, flush=True)
+        print(whole_text(text), file=self._stream or sys.stdout, flush=True)
 
 
 class ResultLines(Callback):
@@ -188,7 +189,7 @@ class ResultLines(Callback):
         self._write(f"Trial {trial} failed: {why}")
 
     def _write(self, text: str) -> None:
-        print(text, file=self._stream or sys.stdout, flush=True)
+        print(whole_text(text), file=self._stream or sys.stdout, flush=True)
 
 
 def result_line(trial: Trial, result: Mapping[str, Any]) -> str:

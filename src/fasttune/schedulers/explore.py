@@ -152,8 +152,8 @@ def completed(space: Mapping[str, Any], mutations: Mapping[str, Any], at: str = 
                     f"hyperparam_mutations names {at}{key}/{next(iter(mutation), '')}, but {at}{key} is no dict in the "
                     f"search space: it is {shown(inner)}"
                 )
-            is_dict = isinstance(inner, Mapping) and grid_of(inner) is None
-            whole[key] = completed(inner, mutation, f"{at}{key}/") if is_dict else inner
+            if isinstance(inner, Mapping) and grid_of(inner) is None:
+                whole[key] = completed(inner, mutation, f"{at}{key}/")
         elif key not in whole:
             whole[key] = as_domain(mutation)
     return whole

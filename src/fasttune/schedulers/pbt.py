@@ -19,6 +19,7 @@ from fasttune import _core
 from fasttune.argument import checked_count, checked_number, shown
 from fasttune.error import TuneError
 from fasttune.folder import PBT_GLOBAL, PBT_POLICY
+from fasttune.metric_values import with_text_keys
 from fasttune.schedulers.base import Change, Order, Save, TrialScheduler
 from fasttune.schedulers.explore import Explorer, completed, original_tag, perturbed_tag, takes
 from fasttune.space import contains_domains, domains_of, path_name
@@ -380,7 +381,7 @@ def policy_files(state: Any) -> dict[str, str]:
         tags = [original_tag(one.experiment_tag) for one in (trial, donor)]
         copy = configs.setdefault(copied.donor, donor.config)
         told = [*tags, copied.trial_iteration, copied.donor_iteration, copy, copied.new_config]
-        line = json.dumps(told, default=str) + "\n"
+        line = json.dumps(with_text_keys(told), default=str) + "\n"
         everything.append(line)
         stories[copied.trial] = (line, stories.get(copied.donor, stories.get(copied.trial)))
         configs[copied.trial] = copied.new_config

@@ -44,6 +44,10 @@ class Call:
         self.path, self._domain, self._view = path, domain, view
         self.is_active = True
 
+    def settle(self, value: Any) -> None:
+        """The value is known: the function is not called."""
+        self._value, self._is_done = value, True
+
     def resolve(self) -> Any:
         """The value; RecursiveDependencyError if it takes itself to compute it."""
         if self._is_done:

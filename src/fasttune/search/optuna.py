@@ -63,11 +63,12 @@ class OptunaSearch(SpaceSearcher):
         self._trials: dict[str, tuple[Any, Numbers]] = {}
         self._reported: dict[str, int] = {}
         self._define: DefineByRun | None = None
-        if callable(space) and not isinstance(space, Mapping):
-            self._define, space = space, None
-        elif isinstance(space, Mapping):
-            space = self._domain_of(space)
-        super().__init__(space, metric, mode, points_to_evaluate, evaluated_rewards, seed=seed)
+        searched: Mapping[str, Any] | None = None
+        if isinstance(space, Mapping):
+            searched = self._domain_of(space)
+        elif callable(space):
+            self._define = space
+        super().__init__(searched, metric, mode, points_to_evaluate, evaluated_rewards, seed=seed)
         if self._define is not None:
             self._given_space = True
             self._begin_by_run()

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from fasttune import _core
+from fasttune.metric_values import whole_int
 from fasttune.search.calls import Calls, view_of
 from fasttune.space import (
     Categorical,
@@ -72,6 +73,7 @@ class Plan:
         self.calls = [(number, leaf) for number, leaf in enumerate(self.leaves) if leaf.is_call]
         self._seed = seed
         self._called: dict[int, dict[int, Any]] = {}
+        self._known: dict[int, dict[int, Any]] = {}  # trial -> values of functions, of which not all are known
         self.sampler = _core.Sampler(
             [leaf.rule for leaf in self.leaves],
             seed,
@@ -120,9 +122,17 @@ class Plan:
         """Take these as the functions' values of this trial instead of calling them."""
         self._called[trial] = calls
 
+    def forget(self, trial: int, numbers: Sequence[int]) -> None:
+        """The values of these functions of the trial are not known after all; the others are."""
+        if numbers:
+            known = self._called.pop(trial, {})
+            self._known[trial] = {number: value for number, value in known.items() if number not in numbers}
+
     def _call(self, trial: int, view: Any) -> dict[int, Any]:
         numbers = self.sampler.values(trial)
         calls = Calls(self.calls, trial, self._seed, draw_inner)
+        for number, value in self._known.pop(trial, {}).items():
+            calls.by_number[number].settle(value)
         seen = view_of(self.sampler.build(numbers, calls.by_number)) if view is None else view
         for path, domain, number in active_calls(self.root, (), numbers):
             calls.by_number[number].prepare(path, domain, seen)
@@ -336,6 +346,8 @@ def tag_name(path: Path) -> str:
 
 def tag_value(value: Any) -> str:
     """Floats with four decimals, everything else as text of letters, digits, "_" and "-"."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return _clean(whole_int(value))
     return f"{value:.4f}" if isinstance(value, float) else _clean(str(value))
 
 

@@ -14,14 +14,14 @@ from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from fasttune.search.plan import Plan
+from fasttune.search.plan import Plan, active_calls
 from fasttune.search.points import with_point
 from fasttune.space import (
     Config,
     SearchSpaceError,
     path_name,
 )
-from fasttune.space_json import from_json_value, to_json_value
+from fasttune.space_json import config_from_json, config_to_json, from_json_value, to_json_value
 
 FORMAT = 1
 _LENGTH = struct.Struct("<Q")  # bytes of JSON rows at the head of a block, a multiple of 8 with its padding
@@ -59,6 +59,7 @@ class Variants:
         self.points = [dict(point) for point in points]
         self.constant_grid_search = constant_grid_search
         self.whole = True  # False: it was read from a file that holds only the texts of its objects and functions
+        self._texts: dict[int, list[int]] = {}  # trial -> functions whose values are not known as they were
         self._plans: list[Plan] = []  # one per point
         self._starts: list[int] = []  # first trial of each
         self._body_start = 0
@@ -172,7 +173,7 @@ class Variants:
         plan = self._plan(i)
         row: list[Any] = list(plan.sampler.values(i))
         for number, value in plan.call_values(i).items():
-            row[number] = to_json_value(value)[0]
+            row[number] = config_to_json(value)
         return row
 
     def meta(self) -> dict[str, Any]:
@@ -224,11 +225,21 @@ class Variants:
             )
         return made
 
-    def remember(self, data: bytes, first: int, n: int) -> None:
-        """Take the values of functions from a block, so that a resumed run does not call them again."""
-        for i, (plan, _, calls) in enumerate(_rows(self, data, first, n), first):
+    def remember(self, data: bytes, first: int, n: int, objects: bool = False) -> None:
+        """Take the values of functions from a block, so that a resumed run does not call them again. ``objects``: those of
+        types that JSON does not have, too, which unpickles them; without it they are the nearest, or their texts."""
+        for i, (plan, _, calls) in enumerate(_rows(self, data, first, n, objects), first):
             if calls:
-                plan.remember(i, calls)
+                plan.remember(i, _values(calls))
+                self._texts[i] = [number for number, (_, whole) in calls.items() if not whole]
+
+    def sample_again(self, i: int) -> list[str]:
+        """Functions whose values for trial i are not known as they were are called again when its config is made. Their
+        names."""
+        numbers = self._texts.pop(i, [])
+        plan = self._plan(i)
+        plan.forget(i, numbers)
+        return [path_name(plan.leaves[number].path) for number in numbers]
 
 
 def _rebuild(
@@ -248,16 +259,21 @@ def _copy_space(space: Any) -> Any:
 
 
 def _rows(
-    variants: Variants, data: bytes, first: int, n: int
-) -> list[tuple[Plan, Sequence[Any], dict[int, Any]]]:
-    """Plan, numbers and values of functions of every trial of a block."""
+    variants: Variants, data: bytes, first: int, n: int, objects: bool = False
+) -> list[tuple[Plan, Sequence[Any], dict[int, tuple[Any, bool]]]]:
+    """Plan, numbers and values of functions of every trial of a block, these with whether they are as they were."""
     (length,) = _LENGTH.unpack_from(data)
     texts = json.loads(data[_LENGTH.size : _LENGTH.size + length]) if length else []
-    made: list[tuple[Plan, Sequence[Any], dict[int, Any]]] = []
+    made: list[tuple[Plan, Sequence[Any], dict[int, tuple[Any, bool]]]] = []
     for i, row in enumerate(texts, first):
         plan = variants._plan(i)
-        calls = {number: from_json_value(row[number]) for number, _ in plan.calls if row[number] is not None}
+        calls = {
+            number: config_from_json(row[number], objects) for number, _ in plan.calls if row[number] is not None
+        }
         numbers = [0 if leaf.is_call else value for leaf, value in zip(plan.leaves, row, strict=True)]
+        if len(calls) < len(plan.calls):  # not in this config, or None is their value
+            active = {number for _, _, number in active_calls(plan.root, (), numbers)}
+            calls.update({number: (None, True) for number in active if number not in calls})
         made.append((plan, numbers, calls))
     count = n - len(made)
     if count:
@@ -280,7 +296,11 @@ def read_block(meta: Mapping[str, Any], data: bytes, first: int, n: int) -> list
     """The evaluated params of the n trials of a block, read without the user's code. Objects are their
     text."""
     rows = _rows(Variants.from_meta(meta), data, first, n)
-    return [plan.params(numbers, plan.build(numbers, calls)) for plan, numbers, calls in rows]
+    return [plan.params(numbers, plan.build(numbers, _values(calls))) for plan, numbers, calls in rows]
+
+
+def _values(calls: dict[int, tuple[Any, bool]]) -> dict[int, Any]:
+    return {number: value for number, (value, _) in calls.items()}
 
 
 def read_config(meta: Mapping[str, Any], data: bytes, first: int, n: int, i: int) -> Config:
@@ -288,4 +308,4 @@ def read_config(meta: Mapping[str, Any], data: bytes, first: int, n: int, i: int
     if not first <= i < first + n:
         raise IndexError(f"trial {i} is not in the block of trials {first}..{first + n - 1}")
     plan, numbers, calls = _rows(Variants.from_meta(meta), data, first, n)[i - first]
-    return plan.build(numbers, calls)
+    return plan.build(numbers, _values(calls))
