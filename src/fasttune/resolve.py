@@ -463,6 +463,8 @@ def resolve_searcher(
         tell_space(search_alg, metric, mode, experiments)
         return limit(search_alg, max_concurrent)
     check_own_limit(search_alg, max_concurrent)
+    if isinstance(search_alg, BasicVariantGenerator):
+        search_alg.check_points([one.config for one in experiments])
     return search_alg
 
 

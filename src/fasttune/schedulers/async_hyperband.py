@@ -44,8 +44,8 @@ class AsyncHyperBandScheduler(TrialScheduler):
 
             - ``"percentile"``, Ray Tune's: its value is strictly worse than the (1 - 1/reduction_factor) percentile,
               linear as numpy's, of what the rung had recorded before it. The first at a rung always passes. NaN never
-              stops and is not counted. Keeps a few percent more than the paper, and what it keeps depends on the scale
-              of the metric, because it interpolates between values.
+              stops, so that a trial that has diverged is trained to the end, and is not counted. Keeps a few percent more
+              than the paper, and what it keeps depends on the scale of the metric, because it interpolates between values.
             - ``"rank"``, the paper's (Algorithm 2, ``top_k`` of size floor(n / reduction_factor)): it goes on if its rank
               is at most max(1, floor(n / reduction_factor)) among the n trials of the rung, itself among them. The
               paper leaves ties open: equal values share the better rank, so equal survives. NaN is the worst value

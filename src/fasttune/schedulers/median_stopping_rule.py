@@ -25,7 +25,8 @@ class MedianStoppingRule(TrialScheduler):
     The others at time t are the trials whose last report was at t or later; those that have ended stay among them. Each
     counts with the mean of what it reported from ``grace_period`` to t, unless that is no finite number. A report
     counts once, and not at all if the trial failed later and reported that step again. The means are rounded once, so
-    that trials with equal curves are not worse than each other.
+    that trials with equal curves are not worse than each other. NaN is compared with nothing: a trial that reports nothing
+    else is trained to the end, unless a stop criterion ends it.
 
     Args:
         time_attr: result key that counts the training resource; must grow. Units of grace_period and min_time_slice.

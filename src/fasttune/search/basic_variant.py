@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fasttune.argument import checked_count
 from fasttune.search.base import Metric, Mode, SearchAlgorithm, Searcher, check_metric_and_mode
+from fasttune.search.points import with_point
 from fasttune.search.variants import Variants as Variants
 from fasttune.search.variants import read_block as read_block
 from fasttune.search.variants import read_config as read_config
@@ -81,6 +83,14 @@ class BasicVariantGenerator(SearchAlgorithm):
         self._calls += 1
         self._total = None if self._total is None or made.len is None else self._total + made.len
         return made
+
+    def check_points(self, spaces: Sequence[Mapping[str, Any]]) -> None:
+        """KeyError for a point that names what a space does not have."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what lies outside is said when the configs are made
+            for space in spaces:
+                for point in self._points:
+                    with_point(dict(space), dict(point))
 
     @property
     def points_to_evaluate(self) -> list[Mapping[str, Any]]:

@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from fasttune.argument import shown
 from fasttune.search.calls import Calls, view_of
 from fasttune.search.plan import Plan, SpaceNode, active_calls, draw_inner
 from fasttune.space import (
@@ -312,6 +313,10 @@ class Dimensions:
                 out.append(one.value(0.5) if number is None else number)
         return out
 
+    def strangers(self, config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        """What a config, nested or flat, names and this space cannot give it, each with the reason."""
+        yield from _strangers(self.plan.root, (), _nested(config))
+
     def number_in(self, leaf: int, value: Any) -> Any:
         """The number that a value is in its domain."""
         one = self.all[self._number_of[leaf]]
@@ -394,6 +399,34 @@ def _match(node: SpaceNode, path: Path, value: Any, found: dict[int, Any], dims:
             part = _part(value, key)
             if part is not _OUTSIDE:
                 _match(child, (*path, key), part, found, dims)
+
+
+def _strangers(node: SpaceNode, path: Path, value: Any) -> Iterator[tuple[str, str]]:
+    if node.kind == SpaceNode.CONST:
+        if not is_among(value, [node.value]):
+            yield path_name(path), f"which is {shown(node.value)} in the space and not searched, got {shown(value)}"
+    elif node.kind == SpaceNode.DICT and isinstance(value, Mapping):
+        parts = {str(key): child for key, child in zip(node.keys or (), node.children or (), strict=True)}
+        for key, part in value.items():
+            if str(key) not in parts:
+                has = ", ".join(sorted(parts)[:10]) or "nothing"
+                yield path_name((*path, key)), f"which the space does not have; it has {has}"
+            else:
+                yield from _strangers(parts[str(key)], (*path, key), part)
+    elif node.kind in (SpaceNode.LIST, SpaceNode.TUPLE):
+        children = node.children or ()
+        if isinstance(value, Mapping):
+            pairs = list(value.items())
+        elif isinstance(value, (list, tuple)) and len(value) == len(children):
+            pairs = list(enumerate(value))
+        else:
+            yield path_name(path), f"which is a list of {len(children)} in the space, got {shown(value)}"
+            return
+        for key, part in pairs:
+            if not str(key).isdigit() or int(key) >= len(children):
+                yield path_name((*path, key)), f"which the space does not have: {path_name(path)!r} has {len(children)} elements"
+            else:
+                yield from _strangers(children[int(key)], (*path, int(key)), part)
 
 
 def _part(value: Any, key: Any) -> Any:

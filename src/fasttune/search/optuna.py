@@ -11,7 +11,7 @@ from fasttune.extras import optional
 from fasttune.search.base import Metric, Mode
 from fasttune.search.dimensions import CATEGORICAL, FLOAT, INTEGER, Dimension, Dimensions, Number, Numbers
 from fasttune.search.space_searcher import DONE, FAILED, PRUNED, SpaceSearcher, Told
-from fasttune.space import Categorical, Float, Integer, choice, unflatten_dict
+from fasttune.space import Categorical, Float, Integer, SearchSpaceError, choice, unflatten_dict
 
 DefineByRun = Callable[[Any], "Mapping[str, Any] | None"]
 PLAIN = (type(None), bool, int, float, str)  # options that an Optuna storage can hold
@@ -123,10 +123,26 @@ class OptunaSearch(SpaceSearcher):
             self._add_by_run(point, reward, DONE)
         if self._rewards is None:
             for point in self._points:
+                self._refuse_strangers(point)
                 self._study.enqueue_trial(point)
         self._points = []
         for point, value, outcome in self._earlier:
             self._add_by_run(point, value, outcome)
+
+    def _refuse_strangers(self, point: Mapping[str, Any]) -> None:
+        """A name that the function never suggests would be dropped: it is tried once, in a study of its own."""
+        assert self._define is not None
+        with without_announcement("optuna.study.study"):
+            study = self._optuna.create_study(sampler=self._optuna.samplers.RandomSampler(seed=0))
+        study.enqueue_trial(dict(point))
+        trial = study.ask()
+        self._define(trial)
+        for name in point:
+            if name not in trial.params:
+                raise SearchSpaceError(
+                    f"points_to_evaluate names {name!r}, which the space function does not suggest for this point; it "
+                    f"suggests {', '.join(sorted(trial.params)) or 'nothing'}"
+                )
 
     def _begin(self, dimensions: Dimensions) -> None:
         self._make_study()

@@ -143,6 +143,8 @@ class SpaceSearcher(Searcher):
 
     def _checked_point(self, point: dict[str, Any]) -> dict[str, Any]:
         assert self.dimensions is not None
+        for name, why in self.dimensions.strangers(point):
+            raise SearchSpaceError(f"points_to_evaluate names {name!r}, {why}")
         try:
             self.dimensions.numbers(point, missing=0)
         except ValueError as error:
