@@ -15,9 +15,9 @@ from contextlib import suppress
 from typing import Any
 
 from fasttune.callback import CallbackList
-from fasttune.checkpoint import dumps
 from fasttune.folder import CALLBACKS_FILE, UNFINISHED
 from fasttune.plain_files import check_owner, plain_opener, write_whole
+from fasttune.script import dumps
 
 EVERY_S = 5.0  # so often it is written while the run goes on,
 SHARE = 0.01  # but no more than this share of the time is spent on that

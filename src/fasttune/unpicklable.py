@@ -60,7 +60,7 @@ def _parts_of(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _can_be_sent(value: Any) -> bool:
-    from fasttune.executors.wire import by_value
+    from fasttune.script import by_value
 
     try:
         by_value(value)
