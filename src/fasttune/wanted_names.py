@@ -41,6 +41,8 @@ def wanted_by(spec: RunSpec) -> list[Wanted]:
     several = getattr(spec.searcher, "metric", None)
     if isinstance(several, list | tuple):
         found += [Wanted(name, f"{type(spec.searcher).__name__}(metric={several})", "learns nothing") for name in several]
+    if spec.metric is not None and not spec.strict_metric:  # by the environment: reports may lack it
+        found.append(Wanted(spec.metric, f"metric={spec.metric!r}", "compares no trials"))
     score = spec.checkpoint.checkpoint_score_attribute
     if score is not None and spec.checkpoint.num_to_keep is not None:
         found.append(Wanted(score, f"checkpoint_score_attribute={score!r}", "ranks no checkpoint, and all of them are kept"))
@@ -53,7 +55,7 @@ class WantedNames:
     def __init__(self, state: ExperimentState) -> None:
         self._state = state
         self._wanted = wanted_by(state.spec)
-        self._metric = None if state.metric in ALWAYS else state.metric
+        self._metric = None if state.metric in ALWAYS or not state.spec.strict_metric else state.metric
         self._due = 1  # so many trials have to have ended when it is looked at next
         self._looks = 0
         self.open = True  # there may be something to say yet

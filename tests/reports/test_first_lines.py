@@ -177,6 +177,14 @@ def test_the_trials_that_were_not_run_are_left_for_a_corrected_run(run: Any) -> 
     assert "acuracy" in found.trials[0].get_error().args[0] or isinstance(found.trials[0].get_error(), MissingMetricError)
 
 
+def test_who_switches_the_check_off_is_told_once_and_loses_nothing(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user had said that reports may lack the metric, and the run was ended for it."""
+    monkeypatch.setenv("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
+    with pytest.warns(RuntimeWarning, match="metric='los' compares no trials: .* Did you mean 'loss'"):
+        found = run(reports_loss, metric="los", mode="min", num_samples=6, executor="inline")
+    assert [trial.last_result["training_iteration"] for trial in found.trials] == [3] * 6
+
+
 @EXECUTORS
 def test_a_function_that_reports_nothing_has_no_metric_either(run: Any, executor: str) -> None:
     """A user forgot the return, and 100 trials ended well without a result."""
