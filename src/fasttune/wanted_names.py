@@ -84,7 +84,7 @@ class WantedNames:
             for one in self._wanted:
                 if one.name not in reported and SUMS.get(one.name) not in reported:
                     warn(f"{one.asked} {one.effect}: {self._nobody()} reported {one.name!r}", one.name, reported)
-        elif self._looks <= 1 and self._state.table.counts()["TERMINATED"] >= least:
+        elif self._looks <= 1 and not self._state.table.reports and self._state.table.counts()["TERMINATED"] >= least:
             warn(
                 f"{self._nobody()} reported anything, so nothing is known but that they ran: return the metrics from the "
                 "function, or give them to tune.report(...)"
