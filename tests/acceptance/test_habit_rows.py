@@ -40,7 +40,7 @@ def test_R8_the_strict_check_can_be_turned_off(run, monkeypatch):
         warnings.simplefilter("always")
         analysis = run(counts, num_samples=4, metric="lose", mode="min")
     assert [trial.status for trial in analysis.trials] == ["TERMINATED"] * 4
-    assert [str(one.message) for one in told if "metric='lose' ranks no trial" in str(one.message)] != []
+    assert [str(one.message) for one in told if "metric='lose' compares no trials" in str(one.message)] != []
 
 
 def test_R8_a_misspelt_metric_ends_the_run_with_the_names_that_were_reported(run):
