@@ -239,3 +239,19 @@ def test_constants_in_the_space_of_a_searcher_are_the_trials_too(make: Any) -> N
         assert config["net"]["width"] == [8, 8]
         assert config["net"]["n"] in (1, 2, 3)
         assert config["of_the_run"] == 5
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda space: TPESearch(space, seed=1),
+        lambda space: ConcurrencyLimiter(RandomSearch(space, seed=1), 1),
+        lambda space: HyperOptSearch({"x": hp.choice("x", [1, 2, 3]), "more": 7}, random_state_seed=1),
+    ],
+    ids=["tpe", "random", "hyperopt's own"],
+)
+def test_duplicates_are_skipped_in_the_space_of_the_searcher(make: Any) -> None:
+    """With on_duplicate="skip" a searcher that had a space of its own ended after one trial: "all 1 configs have been tried"."""
+    configs = run(search_alg=make({"x": tune.choice([1, 2, 3]), "more": 7}), on_duplicate="skip", num_samples=3)
+    assert sorted(config["x"] for config in configs) == [1, 2, 3]
+    assert all(config["more"] == 7 for config in configs)

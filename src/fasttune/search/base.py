@@ -115,6 +115,11 @@ class Searcher:
         """Which way; None until it is known."""
         return self._mode
 
+    @property
+    def own_space(self) -> Mapping[str, Any] | None:
+        """The search space that it was made with; None: that of the run, or one that only it knows."""
+        return None
+
     def set_search_properties(
         self, metric: Metric, mode: Mode, config: Mapping[str, Any], **spec: Any
     ) -> bool:

@@ -29,6 +29,10 @@ class DelegatingSearcher(Searcher):
     def mode(self) -> Mode:
         return self.searcher.mode
 
+    @property
+    def own_space(self) -> Mapping[str, Any] | None:
+        return self.searcher.own_space
+
     def set_search_properties(
         self, metric: Metric, mode: Mode, config: Mapping[str, Any], **spec: Any
     ) -> bool:

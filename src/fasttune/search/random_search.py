@@ -64,6 +64,10 @@ class RandomSearch(Searcher):
         """What is searched; None until it is known."""
         return None if self._variants is None else self._variants.space
 
+    @property
+    def own_space(self) -> Mapping[str, Any] | None:
+        return self.space if self._given_space else None
+
     def total(self, space: Mapping[str, Any], num_samples: int) -> int:
         """How many configs ``num_samples`` are of this space."""
         return len(Variants(space if self.space is None else self.space, num_samples, seed=0, points=self._points))

@@ -112,6 +112,10 @@ class SpaceSearcher(Searcher):
     def _report(self, trial_id: str, numbers: Numbers, told: Told) -> None:
         """A trial reported and goes on."""
 
+    @property
+    def own_space(self) -> Mapping[str, Any] | None:
+        return self._config if self._given_space and self.dimensions is not None else None
+
     # -- getting ready -------------------------------------------------------------------------------------------------
 
     def set_search_properties(

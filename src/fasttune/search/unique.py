@@ -11,7 +11,7 @@ from fasttune.search.base import Metric, Mode, Searcher, tell_properties
 from fasttune.search.delegating import DelegatingSearcher
 from fasttune.search.search_space import SearchSpace
 from fasttune.search.space_searcher import SpaceSearcher
-from fasttune.space import merge
+from fasttune.space import contains_domains, merge
 from fasttune.space_json import to_json_value
 
 TRIES = 50  # duplicates in a row after which one that is left is taken in their place
@@ -26,7 +26,7 @@ class UniqueSearch(DelegatingSearcher):
 
     Args:
         searcher: the one to ask.
-        space: what it searches; None: the space of the run.
+        space: what it searches; None: the space that the searcher was made with, or that of the run.
     """
 
     def __init__(self, searcher: Searcher, space: Mapping[str, Any] | None = None) -> None:
@@ -42,7 +42,9 @@ class UniqueSearch(DelegatingSearcher):
     ) -> bool:
         taken = tell_properties(self.searcher, metric, mode, config, spec)
         if taken and self._space is None:
-            self._space = SearchSpace(config)
+            own = self.searcher.own_space
+            if own is not None or contains_domains(config):  # else its space is known to the searcher alone, and has no end
+                self._space = SearchSpace({**config, **(own or {})})
         return taken
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
