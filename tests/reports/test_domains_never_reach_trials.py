@@ -255,3 +255,23 @@ def test_duplicates_are_skipped_in_the_space_of_the_searcher(make: Any) -> None:
     configs = run(search_alg=make({"x": tune.choice([1, 2, 3]), "more": 7}), on_duplicate="skip", num_samples=3)
     assert sorted(config["x"] for config in configs) == [1, 2, 3]
     assert all(config["more"] == 7 for config in configs)
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_a_function_of_the_space_is_asked_once_for_each_config(given: bool) -> None:
+    """``ask()`` called sample_from twice: the config that was trained was not the one that was suggested."""
+    calls: list[int] = []
+
+    def counted(spec: Any) -> int:
+        calls.append(1)
+        return len(calls)
+
+    space = {"x": tune.uniform(0, 1), "k": 3, "n": {"f": tune.sample_from(counted), "fixed": [1]}}
+    searcher = TPESearch(space if given else None, "loss", "min", seed=1)
+    if not given:
+        searcher.set_search_properties("loss", "min", space)
+    for number in (1, 2):
+        asked = searcher.ask()
+        assert asked is not None
+        assert (asked.config["k"], asked.config["n"]) == (3, {"f": number, "fixed": [1]})
+        searcher.tell(asked, 1.0)

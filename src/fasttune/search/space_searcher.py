@@ -14,7 +14,7 @@ from typing import Any, ClassVar, NamedTuple
 from fasttune.argument import shown
 from fasttune.search.base import Metric, Mode, Searcher, check_metric_and_mode
 from fasttune.search.dimensions import KINDS, Dimensions, Numbers
-from fasttune.space import Config, SearchSpaceError, contains_domains, seed_from
+from fasttune.space import Config, SearchSpaceError, contains_domains, merge, seed_from
 
 DONE = "done"
 PRUNED = "pruned"  # known to have been ended early; of a run's own trials, ``step`` tells how far they came
@@ -196,8 +196,7 @@ class SpaceSearcher(Searcher):
         return made
 
     def whole_config(self, trial_id: str, suggestion: dict[str, Any]) -> dict[str, Any]:
-        assert self.dimensions is not None
-        return self.dimensions.config(self._live[trial_id], self._asked - 1)
+        return suggestion if self._given_space else merge(self._config, suggestion)
 
     def _next(self, trial_id: str) -> Numbers | str | None:
         if self.dimensions is None or not self._begun:
