@@ -10,26 +10,38 @@ from contextlib import suppress
 UNLIMITED = 1 << 60  # bytes; cgroup v1 writes no limit as a number of about 2**63
 
 
-def folders(root: str, controller: str) -> Iterator[str]:
-    """Where the limits of a controller are written, innermost first; controller "" is cgroup v2.
+class ControlGroups:
+    """Where the limits of this process are written, looked up once. ``root`` is where /proc and /sys are read from."""
 
-    Limits of outer groups bind too. Inside a container /proc/self/cgroup often names a folder of the host
-    that does not exist here; then the walk outwards ends at the container's own limits.
-    """
-    memberships = read(root, "proc/self/cgroup").splitlines() or [f"0:{controller}:/"]
-    for line in memberships:
-        if line.count(":") < 2:
-            continue
-        _, names, path = line.split(":", 2)
-        if controller not in names.split(","):
-            continue
-        parts = [part for part in path.split("/") if part not in ("", "..")]
-        mounts = (names, controller) if controller else ("", "unified")
-        for mount in dict.fromkeys(mounts):
-            for depth in range(len(parts), -1, -1):
-                folder = os.path.join(root, "sys/fs/cgroup", mount, *parts[:depth])
-                if os.path.isdir(folder):
-                    yield folder
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._lines = read(root, "proc/self/cgroup").splitlines()
+        self._found: dict[str, list[str]] = {}
+
+    def folders(self, controller: str) -> list[str]:
+        """The folders of a controller, innermost first; controller "" is cgroup v2.
+
+        Limits of outer groups bind too. Inside a container /proc/self/cgroup often names a folder of the host
+        that does not exist here; then the walk outwards ends at the container's own limits.
+        """
+        if controller not in self._found:
+            self._found[controller] = list(self._walk(controller))
+        return self._found[controller]
+
+    def _walk(self, controller: str) -> Iterator[str]:
+        for line in self._lines or [f"0:{controller}:/"]:
+            if line.count(":") < 2:
+                continue
+            _, names, path = line.split(":", 2)
+            if controller not in names.split(","):
+                continue
+            parts = [part for part in path.split("/") if part not in ("", "..")]
+            mounts = (names, controller) if controller else ("", "unified")
+            for mount in dict.fromkeys(mounts):
+                for depth in range(len(parts), -1, -1):
+                    folder = os.path.join(self._root, "sys/fs/cgroup", mount, *parts[:depth])
+                    if os.path.isdir(folder):
+                        yield folder
 
 
 def read(folder: str, name: str) -> str:
@@ -69,8 +81,9 @@ class MemoryKills:
 
     def _counts(self) -> dict[str, int]:
         counts = {}
+        groups = ControlGroups(self._root)
         for controller, name in (("", "memory.events"), ("memory", "memory.oom_control")):
-            for folder in folders(self._root, controller):
+            for folder in groups.folders(controller):
                 if (count := _field(read(folder, name), "oom_kill")) is not None:
                     counts[folder] = count
                     break
@@ -81,8 +94,9 @@ class MemoryKills:
     def _limit(self) -> str | None:
         """The tightest limit on this process's memory, in words."""
         limits = []
+        groups = ControlGroups(self._root)
         for controller, name in (("", "memory.max"), ("memory", "memory.limit_in_bytes")):
-            for folder in folders(self._root, controller):
+            for folder in groups.folders(controller):
                 text = read(folder, name)
                 if text.isdecimal() and int(text) < UNLIMITED:
                     limits.append((int(text), folder))
@@ -109,8 +123,9 @@ def process_limits(root: str = "/") -> str:
     most, _ = resource.getrlimit(resource.RLIMIT_NPROC)
     if most != resource.RLIM_INFINITY:
         found.append(f"RLIMIT_NPROC (ulimit -u) is {most} for this user")
+    groups = ControlGroups(root)
     for controller in ("", "pids"):
-        for folder in folders(root, controller):
+        for folder in groups.folders(controller):
             limit, current = read(folder, "pids.max"), read(folder, "pids.current")
             if limit.isdecimal():
                 found.append(f"pids.max of {folder} is {limit}" + (f" ({current} in use)" if current else ""))

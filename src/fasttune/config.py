@@ -25,6 +25,7 @@ from .scope import DEFAULT_SCOPE, Scope, check_scope
 
 if TYPE_CHECKING:
     from .callback import Callback
+    from .machine import Machine
     from .reporter.base import ProgressReporter
     from .resources import PlacementGroupFactory
     from .schedulers.base import TrialScheduler
@@ -676,6 +677,7 @@ class RunSpec:
     executor: str = EXECUTORS[0]
     gpus: list[int | str] | None = None
     resources: dict[str, float] = field(default_factory=dict)  # kinds of the run's own, and how much there is
+    machine: Machine | None = None  # what there is, if somebody has looked already
     callbacks: list[Callback] = field(default_factory=list)
     progress_reporter: ProgressReporter | None = None
     verbose: int = 1

@@ -167,7 +167,8 @@ class TuneLoop:
     def _prepare(self) -> None:
         spec = self.spec
         requests = [one.resources for one in spec.trainables]
-        self._machine = with_declared(detect(gpus=spec.gpus), spec.resources)  # GPUs too: a trial that asks for none shall see none
+        # GPUs too: a trial that asks for none shall see none
+        self._machine = spec.machine or with_declared(detect(gpus=spec.gpus), spec.resources)
         fixed = [request for request in requests if not callable(request)]
         for request in fixed:
             check_possible(self._machine, request)

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from fasttune.cgroups import folders, read
+from fasttune.cgroups import ControlGroups, read
 
 MOST_CPUS = 1 << 16  # no system counts further
 
@@ -64,7 +64,8 @@ def detect(
         gpus: use these only, see `choose_gpus`.
     """
     environ = os.environ if environ is None else environ
-    cpus, bind_cpus, cpu_reason = _detect_cpus(root, _affinity() if affinity is None else affinity)
+    groups = ControlGroups(root)
+    cpus, bind_cpus, cpu_reason = _detect_cpus(groups, _affinity() if affinity is None else affinity)
     visible, gpu_reason = detect_gpus(environ)
     chosen = choose_gpus(visible, gpus)
     if len(chosen) < len(visible):
@@ -72,7 +73,7 @@ def detect(
     return Machine(
         cpus=cpus,
         gpus=chosen,
-        memory_bytes=_detect_memory(root),
+        memory_bytes=_detect_memory(root, groups),
         bind_cpus=bind_cpus,
         cpu_reason=cpu_reason,
         gpu_reason=gpu_reason,
@@ -88,13 +89,13 @@ def _affinity() -> Iterable[int]:
     return range(os.cpu_count() or 1)
 
 
-def _detect_cpus(root: str, affinity: Iterable[int]) -> tuple[tuple[int, ...], bool, str]:
+def _detect_cpus(groups: ControlGroups, affinity: Iterable[int]) -> tuple[tuple[int, ...], bool, str]:
     """CPU ids, whether they may be bound to, and what limits them."""
     allowed = sorted(affinity) or [0]
-    cpuset = _cgroup_cpuset(root)
+    cpuset = _cgroup_cpuset(groups)
     if cpuset & set(allowed):  # an empty intersection is a stale file, not a machine without CPUs
         allowed = sorted(cpuset & set(allowed))
-    quota = _cgroup_quota(root)
+    quota = _cgroup_quota(groups)
     if quota is None or math.ceil(quota) >= len(allowed):
         return tuple(allowed), True, ""
     count = max(1, math.ceil(quota))
@@ -102,11 +103,11 @@ def _detect_cpus(root: str, affinity: Iterable[int]) -> tuple[tuple[int, ...], b
     return tuple(allowed[:count]), False, reason
 
 
-def _detect_memory(root: str) -> int:
+def _detect_memory(root: str, groups: ControlGroups) -> int:
     """Bytes of memory, a cgroup's limit included."""
     sizes = [_installed_memory(root)]
     for controller, name in (("", "memory.max"), ("memory", "memory.limit_in_bytes")):
-        for folder in folders(root, controller):
+        for folder in groups.folders(controller):
             size = _number(read(folder, name))
             if size is not None:
                 sizes.append(size)
@@ -122,25 +123,25 @@ def _installed_memory(root: str) -> int:
     return int(psutil.virtual_memory().total)
 
 
-def _cgroup_quota(root: str) -> float | None:
+def _cgroup_quota(groups: ControlGroups) -> float | None:
     """The CPUs' worth of time that the tightest quota grants, None without one."""
     quotas = []
-    for folder in folders(root, ""):
+    for folder in groups.folders(""):
         quotas.append(read(folder, "cpu.max").split())
-    for folder in folders(root, "cpu"):
+    for folder in groups.folders("cpu"):
         quotas.append([read(folder, "cpu.cfs_quota_us"), read(folder, "cpu.cfs_period_us")])
     # "max" and -1 mean no quota
     pairs = [(_number(q[0]), _number(q[1])) for q in quotas if len(q) == 2]
     return min((quota / period for quota, period in pairs if quota and period), default=None)
 
 
-def _cgroup_cpuset(root: str) -> set[int]:
+def _cgroup_cpuset(groups: ControlGroups) -> set[int]:
     """The CPUs of the innermost cpuset that names any, empty without one."""
     for controller, names in (
         ("", ("cpuset.cpus.effective",)),
         ("cpuset", ("cpuset.effective_cpus", "cpuset.cpus")),
     ):
-        for folder in folders(root, controller):
+        for folder in groups.folders(controller):
             for name in names:
                 cpus = _cpu_list(read(folder, name))
                 if cpus:

@@ -40,6 +40,7 @@ from .scope import DEFAULT_SCOPE, check_scope
 
 if TYPE_CHECKING:
     from .callback import Callback
+    from .machine import Machine
     from .reporter.base import ProgressReporter
     from .resources import PlacementGroupFactory
     from .schedulers.base import TrialScheduler
@@ -117,7 +118,7 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
     trainables = [replace(one, space=said.config) for one, said in zip(trainables, experiments, strict=True)]
     if resources is None:
         resources = declared_before(metas)
-    check_supply(trainables, call.gpus, resources, verbose)
+    machine = check_supply(trainables, call.gpus, resources, verbose)
     seed = resolve_seed(call.seed, earlier)
     stop = resolve_stop_rules(first)
     reporter = resolve_reporter(call.progress_reporter, metric, mode, call.verbose)
@@ -163,6 +164,7 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
         executor=executor,
         gpus=None if call.gpus is None else list(call.gpus),
         resources=resources,
+        machine=machine,
         callbacks=call.callbacks + result_lines(verbose),
         progress_reporter=reporter,
         verbose=verbose,
@@ -338,14 +340,13 @@ def declared_before(metas: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 def check_supply(
     trainables: Iterable[TrainableSpec], gpus: list[int | str] | None, resources: Mapping[str, float], verbose: int
-) -> None:
-    """Refuses a trial that this machine can never hold, and says so when GPUs would lie idle."""
-    from .machine import choose_gpus, detect
+) -> Machine:
+    """The machine with what the run may use of it. Refuses a trial that it can never hold, and says so when GPUs would lie
+    idle."""
+    from .machine import detect
     from .resources import PlacementGroupFactory, check_possible, with_declared
 
-    machine = with_declared(detect(), resources)
-    if gpus is not None:
-        machine = replace(machine, gpus=tuple(choose_gpus(machine.gpus, gpus)))
+    machine = with_declared(detect(gpus=gpus), resources)
     unused = bool(machine.gpus)
     for one in trainables:
         if not isinstance(one.resources, PlacementGroupFactory):
@@ -358,6 +359,7 @@ def check_supply(
             "This machine has %d GPUs and no trial asks for one: resources_per_trial={'gpu': 1}",
             len(machine.gpus),
         )
+    return machine
 
 
 # -------- what steers the run
