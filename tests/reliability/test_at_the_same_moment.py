@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from laboratory import SOURCE, Lab
+from rounds import rounds
 
 import fasttune as tune
 from fasttune import resolve
@@ -25,25 +26,24 @@ import fasttune as tune
 
 told = json.loads(sys.argv[1])
 
-def train(config):
-    tune.report(loss=config["x"])
-    with open(told["log"], "a") as file:
-        file.write(f"{config['x']!r}\\n")
+def one_run(folder):
+    def train(config):
+        tune.report(loss=config["x"])
+        with open(os.path.join(folder, "trained"), "a") as file:
+            file.write(f"{config['x']!r}\\n")
 
-def main():
-    print("ready", flush=True)
-    sys.stdin.readline()
     try:
         analysis = tune.run(
-            train, name="e", storage_path=told["folder"], config={"x": tune.uniform(0, 1)}, num_samples=3,
+            train, name="e", storage_path=folder, config={"x": tune.uniform(0, 1)}, num_samples=3,
             metric="loss", mode="min", verbose=0, executor=told["executor"], resume=told["resume"],
         )
     except Exception as error:
-        print(json.dumps([type(error).__name__, str(error)]))
-    else:
-        print(json.dumps(["path", analysis.experiment_path]))
+        return [type(error).__name__, str(error)]
+    return ["path", analysis.experiment_path]
 
-main()
+print("ready", flush=True)
+for folder in sys.stdin:
+    print(json.dumps(one_run(folder.rstrip())), flush=True)
 """
 
 
@@ -58,13 +58,12 @@ def a_run(folder: Path, **more: Any) -> Any:
     )  # fmt: skip
 
 
-def both_at_once(lab: Lab, folder: Path, resume: str | None, executor: str) -> tuple[list[list[str]], list[str]]:
-    """What two processes answered that were let go together, and the configs that were trained."""
-    folder.mkdir()
-    told = {"folder": str(folder), "log": str(folder / "trained"), "executor": executor, "resume": resume}
+def a_pair(lab: Lab, executor: str, resume: str | None) -> list[subprocess.Popen[str]]:
+    """Two processes that are ready to run in the folders they are told of."""
+    told = json.dumps({"executor": executor, "resume": resume})
     pair = [
         subprocess.Popen(
-            [sys.executable, "-c", SCRIPT, json.dumps(told)],
+            [sys.executable, "-c", SCRIPT, told],
             env={**os.environ, "PYTHONPATH": str(SOURCE)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -77,15 +76,20 @@ def both_at_once(lab: Lab, folder: Path, resume: str | None, executor: str) -> t
     for process in pair:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
+    return pair
+
+
+def both_at_once(pair: list[subprocess.Popen[str]], folder: Path) -> tuple[list[list[str]], list[str]]:
+    """What the two answered that were let go together, and the configs that were trained."""
+    folder.mkdir()
     for process in pair:
         assert process.stdin is not None
-        process.stdin.write("\n")
+        process.stdin.write(f"{folder}\n")
         process.stdin.flush()
     answers = []
     for process in pair:
-        out, err = process.communicate(timeout=60)
-        assert out, err
-        answers.append(json.loads(out))
+        assert process.stdout is not None
+        answers.append(json.loads(process.stdout.readline()))
     return answers, (folder / "trained").read_text().split()
 
 
@@ -94,9 +98,10 @@ def both_at_once(lab: Lab, folder: Path, resume: str | None, executor: str) -> t
 def test_two_processes_at_the_same_moment(lab: Lab, executor: str, resume: str | None) -> None:
     """With resume="AUTO" one trains and the other is refused, naming it, or goes on with what the first one has done. Two
     new runs get a folder each."""
-    for attempt in range(6):
+    pair = a_pair(lab, executor, resume)
+    for attempt in range(rounds(6) if executor == "process" else 6):
         folder = lab.folder / f"round_{attempt}"
-        answers, trained = both_at_once(lab, folder, resume, executor)
+        answers, trained = both_at_once(pair, folder)
         experiments = sorted(path.parent.name for path in folder.glob("*/experiment.db"))
         assert len(set(trained)) == len(trained)
         if resume is None:
