@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import itertools
 import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,6 +17,9 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+# Workers look for modules where this process does, and find there how little of pytest they need.
+sys.path.insert(0, str(Path(__file__).parent / "light"))
 
 # The same examples every time, and no failure because the machine was busy. Explore further with --hypothesis-seed=N.
 settings.register_profile(

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import math
 import tempfile
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import fasttune as tune
-from fasttune.bench import BenchmarkReport, Row, loads, suite
+from fasttune.bench import BenchmarkReport, Row, loads, measure, suite
 from fasttune.bench.picture import short
 from fasttune.bench.report import Machine, cpu_name, in_words
 from fasttune.schedulers import ASHAScheduler, TrialScheduler
@@ -43,13 +43,10 @@ FIGURES = report_of(
 # ---- measuring
 
 
-@pytest.mark.parametrize("executor", ["inline", "process"])
-def test_every_registered_scheduler_is_measured(executor: str) -> None:
-    found = tune.benchmark(executors=[executor], trials=20, reports=9, seconds=0.001, repeats=1)
-    assert [row.error for row in found.rows] == [""] * len(found.rows)
-    assert [row.load for row in found.rows[:3]] == ["trials", "reports", "curves"]
-    assert {row.scheduler for row in found.rows} == set(loads.measurable()) >= {"FIFO", "ASHA"}
-    by_load = {(row.load, row.scheduler): row for row in found.rows}
+def check_figures(rows: list[Row]) -> None:
+    """What 20 trials of 9 reports come to, without a scheduler and under ASHA."""
+    assert [row.error for row in rows] == [""] * len(rows)
+    by_load = {(row.load, row.scheduler): row for row in rows}
     null, curves, asha = by_load["trials", "FIFO"], by_load["curves", "FIFO"], by_load["curves", "ASHA"]
     assert (null.trials, null.reports, null.decisions) == (20, 20, 0)
     assert (curves.trials, curves.reports) == (20, 180)
@@ -57,8 +54,37 @@ def test_every_registered_scheduler_is_measured(executor: str) -> None:
     assert 20 <= asha.reports < 180
     assert asha.decisions > 0
     assert asha.decided_in_report
-    assert all(row.seconds > 0 and row.driver_mb > 5 and row.bytes_per_report > 20 for row in found.rows)
+    assert all(row.seconds > 0 and row.driver_mb > 5 and row.bytes_per_report > 20 for row in rows)
     assert all(row.report_us is not None for row in (curves, asha))
+
+
+@pytest.mark.parametrize(
+    ("executor", "schedulers"),
+    [
+        ("inline", ["fifo", "asha"]),
+        pytest.param("inline", None, marks=pytest.mark.slow),
+        pytest.param("process", None, marks=pytest.mark.slow),
+    ],
+)
+def test_registered_schedulers_are_measured(executor: str, schedulers: list[str] | None) -> None:
+    found = tune.benchmark(schedulers, [executor], trials=20, reports=9, seconds=0.001, repeats=1)
+    assert [row.load for row in found.rows[:3]] == ["trials", "reports", "curves"]
+    wanted = {"FIFO", "ASHA"} if schedulers else set(loads.measurable())
+    assert {row.scheduler for row in found.rows} == wanted >= {"FIFO", "ASHA"}
+    check_figures(found.rows)
+
+
+@pytest.mark.filterwarnings("ignore:trial .* could have:RuntimeWarning")
+def test_every_registered_scheduler_can_be_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process, at a size that is given."""
+    monkeypatch.setenv("FASTTUNE_RESULTS_DIR", str(tmp_path))
+    rows = []
+    for one in suite.plan(None, ["inline"], 9):
+        size = 20 if one.load in ("trials", "curves") else 4
+        task = measure.Task(one.load, one.executor, one.make, size, 9, 0.001, 1, 0)
+        rows.append(Row.of(one.load, one.scheduler, one.executor, asdict(measure.measure(task))))
+    assert {row.scheduler for row in rows} == set(loads.measurable()) >= {"FIFO", "ASHA"}
+    check_figures(rows)
 
 
 class Picky(TrialScheduler):
@@ -90,7 +116,7 @@ def test_schedulers_of_your_own_are_measured_and_a_broken_one_is_a_row() -> None
 def test_nothing_is_left_in_the_folder_for_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", None)
-    tune.benchmark(["fifo"], ["process"], trials=5, reports=2, seconds=0.001, repeats=1)
+    tune.benchmark(["asha"], ["process"], trials=5, reports=2, seconds=0.001, repeats=1)
     assert list(tmp_path.iterdir()) == []
 
 

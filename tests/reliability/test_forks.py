@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import signal
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rounds import thinned
 
 import fasttune as tune
 from fasttune.schedulers import HyperBandScheduler, TrialScheduler
@@ -173,8 +175,17 @@ def test_a_child_ends_by_the_signal_that_it_is_sent(tmp_path: Path, executor: st
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-@pytest.mark.parametrize("how", HOW)
-@pytest.mark.parametrize("where", ["sample_from", "resources", "trial_name_creator", "trial_dirname_creator", "repr"])
+PLACES = ("sample_from", "resources", "trial_name_creator", "trial_dirname_creator", "repr")
+
+
+def in_few_ways(_: str, how: str, executor: str) -> bool:
+    """With workers once for each place."""
+    return executor == "inline" or how == "returns"
+
+
+@pytest.mark.parametrize(
+    ("where", "how", "executor"), thinned(itertools.product(PLACES, HOW, ["inline", "process"]), in_few_ways)
+)
 def test_the_child_of_a_function_of_the_space_or_of_names_ends(
     tmp_path: Path, executor: str, how: str, where: str
 ) -> None:
@@ -293,8 +304,10 @@ class AsksAndForks(TrialScheduler):
         return self.CONTINUE
 
 
-@pytest.mark.parametrize("where", ["callback", "scheduler"])
-@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize(
+    ("where", "how", "executor"),
+    thinned(itertools.product(["callback", "scheduler"], HOW, ["inline", "process"]), in_few_ways),
+)
 def test_the_child_of_a_hook_ends_when_it_comes_back(tmp_path: Path, executor: str, how: str, where: str) -> None:
     leave, status = HOW[how]
     forks = ForksInHook(leave)
