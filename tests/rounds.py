@@ -10,8 +10,8 @@ ALL = os.environ.get("FASTTUNE_ALL_ROUNDS") == "1"  # set by `make test-all`
 
 
 def rounds(most: int) -> int:
-    """``most`` in `make test-all`, a third of them in `make test`."""
-    return most if ALL else -(-most // 3)
+    """``most`` in `make test-all`, a third of them in `make test`, and there 300 at the most."""
+    return most if ALL else min(-(-most // 3), 300)
 
 
 def thinned(cases: Iterable[Any], quick: Callable[..., bool]) -> list[Any]:

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 from laboratory import SOURCE, Lab
-from rounds import rounds
 
 import fasttune as tune
 from fasttune import resolve
 from fasttune.error import ExperimentLockedError
 from fasttune.experiment import ExperimentState
 from fasttune.storage.recovery import ExperimentLock
+from rounds import rounds
 
 SCRIPT = """
 import json, os, sys

@@ -19,13 +19,13 @@ from typing import Any
 import crash_script
 import pytest
 from laboratory import Lab, check_acks, numbers_of, wait_until
-from rounds import thinned
 
 import fasttune as tune
 from fasttune import loop
 from fasttune.error import FolderGoneError, JournalError, JournalLockedError
 from fasttune.experiment import ExperimentState
 from fasttune.storage.sqlite import FILE_NAME, SqliteStorage
+from rounds import thinned
 
 SHIM = Path(__file__).with_name("failing_disk.c")
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rounds import thinned
 
 import fasttune as tune
 from fasttune.schedulers import HyperBandScheduler, TrialScheduler
+from rounds import thinned
 
 
 def run(trainable: Any, folder: Path, executor: str, **more: Any) -> Any:

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pandas
 import pytest
 
 import fasttune as tune
@@ -455,6 +454,8 @@ def test_finished_trials_that_run_again_survive_kills(tmp_path: Path, wish: str)
 
 def test_what_a_thing_is_does_not_depend_on_the_process_that_says_it() -> None:
     """Sets print in another order in each process, frames as wide as the terminal is: the same program is no other one."""
+    import pandas  # at the top every worker would import it
+
     script = (
         "import json, sys\n"
         "import numpy as np, pandas as pd\n"

@@ -3,6 +3,7 @@ that nobody killed."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -31,6 +32,9 @@ from fasttune.schedulers import (
     SuccessiveHalvingScheduler,
     TrialScheduler,
 )
+from rounds import thinned
+
+LIGHT = str(Path(__file__).parents[1] / "light")  # no more of pytest than a program needs
 
 
 def schedulers() -> dict[str, TrialScheduler]:
@@ -84,7 +88,7 @@ def killed(folder: Path, kind: str, executor: str, upto: int) -> None:
     notes = folder / "notes"
     process = subprocess.Popen(
         [sys.executable, __file__, json.dumps([str(folder), "killed", kind, executor, "AUTO"])],
-        env={**os.environ, "PYTHONPATH": str(Path(tune.__file__).parents[1])},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(tune.__file__).parents[1]), LIGHT])},
         start_new_session=True,
     )
     deadline = time.monotonic() + 60
@@ -96,8 +100,14 @@ def killed(folder: Path, kind: str, executor: str, upto: int) -> None:
     process.wait()
 
 
-@pytest.mark.parametrize("executor", ["inline", "process"])
-@pytest.mark.parametrize("kind", list(schedulers()))
+def with_workers_once_for_each_way(kind: str, executor: str) -> bool:
+    """A rule that workers decide by, one that pauses trials and one that chooses the next; populations of either kind."""
+    return executor == "inline" or kind in ("asha", "hyperband", "promotion", "class", "function, synchronous")
+
+
+@pytest.mark.parametrize(
+    ("kind", "executor"), thinned(itertools.product(schedulers(), ["inline", "process"]), with_workers_once_for_each_way)
+)
 def test_a_killed_run_goes_on_with_the_same_decisions(tmp_path: Path, kind: str, executor: str) -> None:
     """kill -9 of everything in the middle, twice."""
     for upto in (20, 50):
@@ -192,8 +202,9 @@ def a_population(folder: str, name: str, kind: str, executor: str, resume: Any =
     )
 
 
-@pytest.mark.parametrize("executor", ["inline", "process"])
-@pytest.mark.parametrize("kind", list(POPULATIONS))
+@pytest.mark.parametrize(
+    ("kind", "executor"), thinned(itertools.product(POPULATIONS, ["inline", "process"]), with_workers_once_for_each_way)
+)
 def test_a_killed_population_goes_on_and_tells_its_whole_story(tmp_path: Path, kind: str, executor: str) -> None:
     """Three kills. Every trial comes to its end with steps that were made, each once, by it or those that it copied; the
     story of the copies is whole: what it says of the configs is what the steps were worth."""
