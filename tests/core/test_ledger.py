@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from fasttune._core import Grant, Ledger
+from rounds import rounds
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from model_resources import WHOLE, ModelGrant, ModelLedger
@@ -252,4 +253,4 @@ class LedgerTrace(RuleBasedStateMachine):
 
 
 TestLedgerTrace = LedgerTrace.TestCase
-TestLedgerTrace.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestLedgerTrace.settings = settings(max_examples=rounds(60), stateful_step_count=40, deadline=None)
