@@ -295,7 +295,7 @@ def handle_return(reporter: Reporter, value: Any) -> None:
     if value is None:
         return
     if isinstance(value, Mapping):
-        if value:
+        if value and not (type(value) is dict and _written_at_once(reporter, value)):
             deliver(reporter, dict(value), None)
         return
     name = _bare_name(reporter)
@@ -305,7 +305,18 @@ def handle_return(reporter: Reporter, value: Any) -> None:
             "a trainable function must return or yield a dict of metrics, a number or None, got "
             f"{type_name(value)}; report what you measured, and save models in a checkpoint"
         )
-    deliver(reporter, {name: number}, None)
+    if not _written_at_once(reporter, {name: number}):
+        deliver(reporter, {name: number}, None)
+
+
+def _written_at_once(reporter: Reporter, metrics: dict[str, Any]) -> bool:
+    """The short way of ``report``, for plain numbers; False: nothing was written."""
+    if not reporter.context.quick:
+        return False
+    code = reporter.report(metrics)
+    if code > CONTINUE:
+        _obey(reporter, code)
+    return code >= CONTINUE
 
 
 def _bare_name(reporter: Reporter) -> str:
