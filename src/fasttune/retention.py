@@ -157,8 +157,8 @@ class Retention:
     """Follows the checkpoints of all trials under a CheckpointConfig.
 
     Without ``num_to_keep`` every directory stays, and of a trial's checkpoints in memory the newest and the best, by
-    the run's metric. A checkpoint that a trial goes on from (its own or another's) stays until that trial has one of
-    its own, or is over. Until the first score comes all stay: the attribute may be misspelt, and then the best would go.
+    the run's metric. A checkpoint that a trial goes on from stays until that trial has one of its own; or is over, if
+    it was the trial's own, or all trials share one number. Until the first score comes all stay: the attribute may be misspelt, and then the best would go.
     """
 
     def __init__(self, config: CheckpointConfig, metric: str | None = None, mode: str | None = None) -> None:
@@ -229,11 +229,17 @@ class Retention:
         it in a later session. What only it held on to may go."""
         gone = self._settle(trial, None)
         if over:
-            gone += self._release(trial)
+            gone += [] if self._is_its_latest(trial) else self._release(trial)
             gone += self._free(self._run.over(trial)) if self._run is not None else []
             if not self._scores_come:
                 self._over_unranked.add(trial)
         return gone
+
+    def _is_its_latest(self, trial: int) -> bool:
+        """What the trial was started from is another trial's, and it has none of its own since: a later session that goes on
+        with it has nothing else. Where all trials share a number, the latest of one that is over does not count."""
+        held = self._in_use.get(trial)
+        return held is not None and self._run is None and self._owner.get(held, trial) != trial
 
     def forget(self, trial: int) -> list[str]:
         """The trial begins anew, without its checkpoints: their paths, but for those that others go on from."""

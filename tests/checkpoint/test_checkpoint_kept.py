@@ -46,7 +46,7 @@ def on_disk(analysis: tune.ExperimentAnalysis) -> int:
         ([1.0, 2.0, 3.0, 4.0], {"num_to_keep": 2}, [3, 4]),
         ([1.0, NAN, None, 0.0], {"num_to_keep": 2, "checkpoint_score_attribute": "score"}, [1, 4]),
         ([NAN, 1.0, NAN, NAN], {"num_to_keep": 1, "checkpoint_score_attribute": "score"}, [2, 4]),
-        ([1.0, 2.0, 3.0], {"num_to_keep": 1, "checkpoint_score_attribute": "misspelt"}, [3]),
+        ([1.0, 2.0, 3.0], {"num_to_keep": 1, "checkpoint_score_attribute": "misspelt"}, [1, 2, 3]),
         ([3.0, 2.0, 1.0], {"num_to_keep": 1, "checkpoint_score_attribute": "training_iteration"}, [3]),
         (
             [3.0, 2.0, 1.0],

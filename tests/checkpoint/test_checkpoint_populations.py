@@ -152,3 +152,52 @@ def test_C14_a_function_that_saved_earlier_stays_alive(run: Run) -> None:
     for trial in analysis.trials:
         assert trial.last_result["n"] == trial.last_result["training_iteration"]
         assert trial.last_result["iterations_since_restore"] == trial.last_result["n"]
+
+
+class Grows(tune.Trainable):
+    """Its score is how often it has stepped, times its rate."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        self.steps = 0
+
+    def step(self) -> dict[str, Any]:
+        self.steps += 1
+        return {"score": self.steps * self.config["rate"], "steps": self.steps}
+
+    def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
+        return {"steps": self.steps}
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        self.steps = checkpoint["steps"]
+
+
+@pytest.mark.parametrize("seed", range(14, 22))
+def test_finished_trials_go_on_from_the_checkpoint_that_they_were_given(tmp_path: Path, seed: int) -> None:
+    """A trial that copied another one and has not saved since has nothing but that one's checkpoint; it stays."""
+
+    def go(steps: int, **more: Any) -> tune.ExperimentAnalysis:
+        scheduler = PopulationBasedTraining(
+            time_attr="training_iteration",
+            metric="score",
+            mode="max",
+            perturbation_interval=2,
+            hyperparam_mutations={"rate": tune.uniform(0, 1)},
+            seed=seed,
+        )
+        return tune.run(
+            Grows,
+            config={"rate": tune.uniform(0, 1)},
+            num_samples=4,
+            stop={"training_iteration": steps},
+            scheduler=scheduler,
+            name="grows",
+            storage_path=tmp_path,
+            executor="inline",
+            seed=seed,
+            verbose=0,
+            **more,
+        )
+
+    go(5)
+    found = go(9, resume_config=tune.ResumeConfig(finished="resume"))
+    assert [(trial.status, trial.last_result["steps"]) for trial in found.trials] == [("TERMINATED", 9)] * 4

@@ -103,7 +103,10 @@ def test_K4_a_checkpoint_that_a_trial_was_started_from_stays_until_it_has_its_ow
     retention.saved(0, 1, "c1")
     retention.started(7, "c1")  # another trial goes on from here
     assert retention.saved(0, 2, "c2") == []
-    assert retention.ended(7) == ["c1"]
+    assert retention.ended(7) == []  # all that it can go on from in a later session
+    retention.started(7, "c1")
+    assert retention.saved(7, 2, "d2") == ["c1"]
+    assert retention.ended(7) == []
     retention.started(0, "c2")
     assert retention.saved(0, 3, "c3") == ["c2"]
 
