@@ -157,8 +157,9 @@ class Retention:
     """Follows the checkpoints of all trials under a CheckpointConfig.
 
     Without ``num_to_keep`` every directory stays, and of a trial's checkpoints in memory the newest and the best, by
-    the run's metric. A checkpoint that a trial goes on from stays until that trial has one of its own; or is over, if
-    it was the trial's own, or all trials share one number. Until the first score comes all stay: the attribute may be misspelt, and then the best would go.
+    the run's metric. A checkpoint that a trial goes on from stays until that trial has one of its own; or is over, if it
+    was the trial's own, or all trials share one number. Until the first score comes all stay: the attribute may be
+    misspelt, and then the best would go.
     """
 
     def __init__(self, config: CheckpointConfig, metric: str | None = None, mode: str | None = None) -> None:
