@@ -34,7 +34,8 @@ from fasttune.schedulers import (
 )
 from rounds import thinned
 
-LIGHT = str(Path(__file__).parents[1] / "light")  # no more of pytest than a program needs
+TESTS = Path(__file__).parents[1]
+PATHS = (Path(tune.__file__).parents[1], TESTS, TESTS / "light")  # with no more of pytest than a program needs
 
 
 def schedulers() -> dict[str, TrialScheduler]:
@@ -88,7 +89,7 @@ def killed(folder: Path, kind: str, executor: str, upto: int) -> None:
     notes = folder / "notes"
     process = subprocess.Popen(
         [sys.executable, __file__, json.dumps([str(folder), "killed", kind, executor, "AUTO"])],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(tune.__file__).parents[1]), LIGHT])},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, PATHS))},
         start_new_session=True,
     )
     deadline = time.monotonic() + 60
