@@ -97,15 +97,21 @@ def story(made: Any) -> list[Any]:
 
 
 def check(name: str, plan: list[Any], workers: int, max_failures: int) -> None:
-    """Every trial ends, only those fail that were to, and a second run decides alike."""
+    """Every trial ends, only those fail that were to, and a second run decides alike. A run is ended early if three trials
+    have ended well and nobody has reported the metric."""
     plan = plan[: MOST.get(name)]
     made = run(name, plan, workers, max_failures)
     states = {trial.status for trial in made.trials}
     event(f"states {sorted(states)}")
-    assert len(made.trials) == len(plan)
-    assert states <= {"TERMINATED", "ERROR"}  # nobody is left waiting
-    for trial, curve in zip(made.trials, plan, strict=True):
-        assert trial.status == "TERMINATED" or "error" in curve
+    ended_well = sum(trial.status == "TERMINATED" for trial in made.trials)
+    if ended_well < 3 or any("score" in trial.last_result for trial in made.trials):
+        assert len(made.trials) == len(plan)
+        assert states <= {"TERMINATED", "ERROR"}  # nobody is left waiting
+    else:
+        event("nobody reported")
+        assert "RUNNING" not in states
+    for trial, curve in zip(made.trials, plan, strict=False):
+        assert trial.status != "ERROR" or "error" in curve
     assert story(run(name, plan, workers, max_failures)) == story(made)
 
 
