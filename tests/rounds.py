@@ -10,8 +10,9 @@ ALL = os.environ.get("FASTTUNE_ALL_ROUNDS") == "1"  # set by `make test-all`
 
 
 def rounds(most: int) -> int:
-    """``most`` in `make test-all`, a third of them in `make test`, and there 300 at the most."""
-    return most if ALL else min(-(-most // 3), 300)
+    """``most`` in `make test-all`. In `make test`, where they are the same ones every time, a third of a few (25 at the most), a
+    tenth of many (250 at the most)."""
+    return most if ALL else min(-(-most // 3), max(25, min(most // 10, 250)))
 
 
 def thinned(cases: Iterable[Any], quick: Callable[..., bool]) -> list[Any]:

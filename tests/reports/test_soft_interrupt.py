@@ -14,7 +14,7 @@ import fasttune as tune
 from fasttune.loop import has_no_handler
 
 PROGRAM = """
-import os, signal, subprocess, sys
+import os, signal, subprocess, sys, time
 import fasttune as tune
 
 def endless(config):
@@ -25,6 +25,7 @@ def endless(config):
     died = child.wait(30) == -signal.SIGUSR1
     child.stdout.close()
     while True:
+        time.sleep(0.001)
         tune.report(x=1, died=died)
 
 class Presses(tune.Callback):

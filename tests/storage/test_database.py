@@ -20,6 +20,7 @@ from fasttune.storage import SqliteStorage
 from fasttune.storage.database import DamagedPage, Database, columns, varint
 from fasttune.storage.reader import SqliteReader
 from fasttune.storage.sqlite import FILE_NAME
+from rounds import rounds
 
 
 def rows(path: Path, table: str = "t") -> list[tuple[Any, ...]]:
@@ -266,7 +267,7 @@ def test_flipped_bytes_end_in_a_prefix_or_an_error(stored: Path) -> None:
     whole = (stored / FILE_NAME).read_bytes()
     draw = random.Random(7)
     expected = entries_of(200)
-    for _ in range(1500):
+    for _ in range(rounds(1500)):
         broken = bytearray(whole)
         for _ in range(draw.randrange(1, 4)):
             broken[draw.randrange(len(broken))] = draw.choice([0, 1, 0x0D, 0x05, 0x7F, 0x80, 0xFF, draw.randrange(256)])
