@@ -294,10 +294,12 @@ def test_C2_14_the_budget_holds_for_every_trial_that_reports(tmp_path: Path, exe
             time.sleep(0.001)
             tune.report({"loss": 1.0})
 
-    analysis = a_run(trial, tmp_path, samples=3, time_budget_s=1.0, executor=executor)
-    assert len(analysis.trials) >= 1
+    for budget_s in (1.0, 4.0, 16.0):  # on a busy machine none may begin within the first
+        analysis = a_run(trial, tmp_path / f"{budget_s}", samples=3, time_budget_s=budget_s, executor=executor)
+        assert {one.status for one in analysis.trials} <= {"TERMINATED", "PENDING"}
+        if any(one.last_result for one in analysis.trials):
+            break
     assert analysis.trials[0].status == "TERMINATED"
-    assert {one.status for one in analysis.trials} <= {"TERMINATED", "PENDING"}
 
 
 # -- the lock that workers share -----------------------------------------------------------------------------
