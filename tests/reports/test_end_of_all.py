@@ -67,7 +67,8 @@ def test_what_never_started_is_over_and_no_report_comes_behind_the_end(tmp_path:
     )
     assert {trial.status for trial in analysis.trials} == {"TERMINATED"}
     assert max(told.iterations) == 3
-    assert len(told.iterations) == stopper.calls
+    on_its_way = len(told.iterations) - stopper.calls  # of the other trial: made before anybody could tell it
+    assert 0 <= on_its_way <= (1 if executor == "process" else 0)
     assert sorted(told.complete) == list(range(len(analysis.trials)))
     begun = [trial for trial in analysis.trials if trial.last_result]
     assert begun

@@ -308,7 +308,7 @@ def test_create_searcher():
     assert isinstance(create_searcher("variant_generator"), BasicVariantGenerator)
     with pytest.raises(TypeError, match="max_concurent"):
         create_searcher("random", max_concurent=3)
-    with pytest.raises(ValueError, match="adapter for the search library 'sigopt' is not in this version"):
+    with pytest.raises(ValueError, match="there is no adapter to the search library 'sigopt' here"):
         create_searcher("sigopt")
     with pytest.raises(ValueError, match=r"must be one of .*random.*, got 'nope'"):
         create_searcher("nope")
