@@ -165,7 +165,8 @@ def main() -> None:
             {
                 "statuses": [trial.status for trial in analysis.trials],
                 "configs": [trial.config["x"] for trial in analysis.trials],
-                "rows": len(analysis.results_df),
+                # pandas costs more to load than all the rest
+                "rows": len(analysis.results_df) if told.get("frame") else None,
                 "handlers_restored": before == after,
                 "path": analysis.experiment_path,
             }

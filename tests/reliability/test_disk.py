@@ -545,7 +545,7 @@ def test_a_folder_that_goes_is_noticed_and_the_results_are_there(tmp_path: Path,
 
 
 def test_an_interrupt_in_a_read_only_folder_returns_the_results(lab: Lab, executor: str) -> None:
-    process = lab.start(lab.told("endless", executor, samples=2, workers=2))
+    process = lab.start(lab.told("endless", executor, samples=2, workers=2, frame=True))
     assert lab.wait_for_acks(20, process)
     with writable_again(Path(lab.experiment)):
         read_only(Path(lab.experiment))
@@ -644,7 +644,7 @@ def test_a_foreign_transaction_is_waited_for_and_named(lab: Lab, executor: str) 
 
 def test_an_interrupt_while_others_hold_the_database(lab: Lab, executor: str) -> None:
     """The results come at once, from memory; what could not be stored is in the rings, for the next one."""
-    told = lab.told("steady", executor, samples=200, workers=2, reports=10, resume="AUTO")
+    told = lab.told("steady", executor, samples=200, workers=2, reports=10, resume="AUTO", frame=True)
     process = lab.start(told)
     assert lab.wait_for_acks(100, process)
     with held(lab.experiment):

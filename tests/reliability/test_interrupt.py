@@ -38,7 +38,7 @@ def check_journal(lab: Lab) -> Any:
 
 @pytest.mark.parametrize("acks", [1, 100])
 def test_C2_17_one_interrupt_returns_the_results(lab: Lab, executor: str, acks: int) -> None:
-    process = lab.start(lab.told("endless", executor, samples=3, workers=2))
+    process = lab.start(lab.told("endless", executor, samples=3, workers=2, frame=True))
     assert lab.wait_for_acks(acks, process)
     press(process)
     answer = answer_of(process)
