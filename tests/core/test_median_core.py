@@ -56,7 +56,7 @@ def test_C6_every_decision_is_that_of_the_slow_rule(time: Any, data: st.DataObje
     agree(MedianRule(grace, **arguments), SlowMedian(grace, **arguments), reports)
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(rounds(8)))
 @pytest.mark.parametrize("kind", ["steps", "floats", "every other step", "restarts"])
 def test_C6_longer_experiments_too(kind: str, seed: int) -> None:
     """Enough reports for blocks of time to be halved several times."""

@@ -187,7 +187,7 @@ def test_pasha_overlooks_what_is_within_the_noise(
     assert (rule.epsilon, rule.limit) == (pytest.approx(epsilon), limit)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(rounds(3)))
 @pytest.mark.parametrize("noise", [0.0, 0.02, 0.5])
 @pytest.mark.parametrize(("fast", "slow"), KINDS, ids=["promotion", "pasha"])
 def test_whole_experiments_are_those_of_the_slow_rule(fast: Any, slow: Any, noise: float, seed: int) -> None:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from fasttune import _core
 from fasttune._core import Asha, Reporter, Ring, TrialTable
+from rounds import rounds
 
 CONTINUE, STOP, WAIT, NOT_PLAIN, FULL, MISSING, LATE = 0, 1, 2, -1, -2, -3, -5
 
@@ -73,7 +74,7 @@ reports = st.dictionaries(names.filter(lambda name: name != "done"), plain, max_
 
 
 @given(first=st.lists(reports, min_size=1, max_size=4), order=st.randoms(use_true_random=False))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=rounds(150), deadline=None)
 def test_every_plain_report_is_read_back(first: list[dict[str, Any]], order: Any) -> None:
     run = Run(capacity=1 << 18)
     assert run.reporter.begin(0)

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fasttune._core import Tpe
+from rounds import rounds
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from model_tpe import Dim, Numbers, SlowTpe, scale
@@ -78,14 +79,14 @@ def pair(told: list[Any], seed: int = 7, **more: Any) -> tuple[Tpe, SlowTpe]:
 
 
 @given(events, rows(), settings_of_both)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=rounds(300), deadline=None)
 def test_densities_are_those_of_the_slow_lines(told: list[Any], asked: Numbers, more: dict[str, Any]) -> None:
     fast, slow = pair(told, **more)
     assert fast.score(asked) == pytest.approx(slow.score(asked), abs=2e-4, rel=1e-5)
 
 
 @given(events, settings_of_both, st.integers(0, 2**63))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=rounds(200), deadline=None)
 def test_suggestions_are_the_best_of_the_slow_candidates(told: list[Any], more: dict[str, Any], number: int) -> None:
     fast, slow = pair(told, **more)
     _, numbers = fast.ask(number)
