@@ -399,7 +399,18 @@ def check_config(config: object) -> dict[str, Any]:
 
 def _own_dicts(config: Mapping[str, Any]) -> dict[str, Any]:
     """The same values in dicts of our own, so that what the caller does to theirs later changes no run."""
-    return {key: _own_dicts(value) if type(value) is dict else value for key, value in config.items()}
+    return {
+        key: _own_dicts(value) if type(value) is dict else _no_leftover(key, value) for key, value in config.items()
+    }
+
+
+def _no_leftover(key: object, value: Any) -> Any:
+    """The value, unless it is a domain's function that was not called, or a set that holds domains: no trial could use it."""
+    if getattr(value, "__module__", "") == "fasttune.space" and type(value).__name__ == "function":
+        raise ValueError(f"config[{key!r}] is the function tune.{value.__name__} itself: call it, tune.{value.__name__}(...)")
+    if isinstance(value, (set, frozenset)) and any(type(one).__module__ == "fasttune.space" for one in value):
+        raise ValueError(f"config[{key!r}] is a set of domains, which nobody samples: write a list, or tune.choice([...])")
+    return value
 
 
 def check_metric_mode(metric: object, mode: object) -> tuple[str | None, Mode | None]:

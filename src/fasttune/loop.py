@@ -248,6 +248,8 @@ class TuneLoop:
             self.storage.flush_to_disk()  # the disk may have had what they hold for long
         remove_rings(spec.path)
         state.leftovers.clear()
+        if spec.verbose > 0:
+            tell_going_on(state)
         return state
 
     def _store_meta(self, meta: dict[str, Any]) -> None:
@@ -1004,6 +1006,16 @@ class TuneLoop:
                 error = with_traceback(failure.exception, failure.text)
                 error.add_note(f"The results of the run are in {self.spec.path}: ExperimentAnalysis(...) shows them")
                 raise error
+
+
+def tell_going_on(state: ExperimentState) -> None:
+    """Say what of an earlier session is there, and what of it is run."""
+    counts = state.table.counts()
+    ended, failed = counts["TERMINATED"], counts["ERROR"]
+    told = f"{len(state)} trials, {ended + failed} of them ended"
+    if failed:
+        told += f" ({failed} failed; resume='AUTO+ERRORED' runs those again)"
+    print(f"fasttune: going on with {state.path}: {told}")
 
 
 def tell_repeats(variants: list[Variants]) -> None:

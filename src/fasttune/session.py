@@ -122,6 +122,7 @@ class TrialContext:
     totals           steps and episodes of its reports so far; {} until a report has them, or for a class
     pending          checkpoint that waits for the next report: of a ``checkpoint_dir`` block or a class's save
     next_checkpoint  index of the next checkpoint, None while the folder has not been looked at
+    over             the trial has been told to stop
     attempt          how often the trial had begun before: a checkpoint in memory bears it
     """
 
@@ -138,6 +139,7 @@ class TrialContext:
         "iteration0",
         "logs",
         "next_checkpoint",
+        "over",
         "pending",
         "quick",
         "resources",
@@ -189,6 +191,11 @@ class TrialContext:
         self.pending: str | bytes | None = None
         self.next_checkpoint: int | None = None
         self.attempt = 0
+        self.over = False
+
+    def end(self) -> None:
+        """The trial was told to stop: what it reports from now on is nothing but told so again."""
+        self.over, self.quick, self.fresh = True, False, False
 
     def count(self, totals: dict[str, Any]) -> None:
         """These are the totals from now on, and every report bears them."""
@@ -309,6 +316,31 @@ def handle_return(reporter: Reporter, value: Any) -> None:
         deliver(reporter, {name: number}, None)
 
 
+def handle_end(reporter: Reporter, value: Any) -> None:
+    """Report what a trainable function came back with. Of a generator each value is reported when it comes, and then what
+    it returns. A number of a function that has reported already is not: it would take the place of what it reported."""
+    if isinstance(value, GeneratorType):
+        generator = value
+        try:
+            while True:
+                try:
+                    part = next(generator)
+                except StopIteration as end:
+                    value = end.value
+                    break
+                handle_return(reporter, part)
+        finally:
+            generator.close()
+    if not isinstance(value, Mapping) and is_number(value) and reporter.iteration > reporter.context.iteration0:
+        _warn_once(
+            "a number after reports",
+            f"the number that the function returned ({value!r:.40}) is dropped: it has reported before, so nobody can say "
+            f"which metric this is. Report it under its name, e.g. tune.report({_bare_name(reporter)}=...)",
+        )
+        return
+    handle_return(reporter, value)
+
+
 def _written_at_once(reporter: Reporter, metrics: dict[str, Any]) -> bool:
     """The short way of ``report``, for plain numbers; False: nothing was written."""
     if not reporter.context.quick:
@@ -335,14 +367,7 @@ def run_function(
     if reporter.context.checkpoint is not None:
         reporter.context.count(totals_in(reporter.context.checkpoint))
     value = start_function(function, config, reporter, form)
-    if isinstance(value, GeneratorType):
-        try:
-            for part in value:
-                handle_return(reporter, part)
-        finally:
-            value.close()
-    else:
-        handle_return(reporter, value)
+    handle_end(reporter, value)
     end_function(reporter)
 
 
@@ -384,6 +409,7 @@ def _obey(reporter: Reporter, code: int, metrics: Mapping[str, Any] = {}) -> Non
     if code == WAIT:
         code = reporter.context.wait()
     if code == STOP:
+        reporter.context.end()
         raise StopTrial
     if code == MISSING:
         raise _missing_metric(reporter, metrics)
@@ -434,6 +460,8 @@ def deliver(
     reporter.leave_child()  # a process that the trial has forked and that came back from its code
     if context is None:
         context = reporter.context
+    if context.over:  # it has caught the StopTrial that was raised before
+        raise StopTrial
     numbers, extra = split_metrics(metrics)  # before the copy: a wrong metric leaves no checkpoint behind
     steer_by(reporter.metric, numbers, extra)
     try:

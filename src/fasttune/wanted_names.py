@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from fasttune.error import MissingMetricError
 from fasttune.result import AUTO_RESULT_KEYS
+from fasttune.result_keys import DEFAULT_METRIC
 from fasttune.totals import TOTALS
 
 if TYPE_CHECKING:
@@ -104,10 +105,12 @@ class WantedNames:
             return
         self.open = False
         names = {*reported, *refused}
+        if metric in names:
+            self._state.end_lacking(f"{self._nobody()} reported the metric {metric!r} as a number: it is there, as something else")
+            return
         told = f"what they reported is {', '.join(map(repr, sorted(names)[:MOST]))}" if names else "they reported nothing"
-        self._state.end_lacking(
-            f"{self._nobody()} reported the metric {metric!r}: {told}{nearest(metric, names)}"
-        )
+        meant = " (which a mode without a metric means: a returned number)" if metric == DEFAULT_METRIC else ""
+        self._state.end_lacking(f"{self._nobody()} reported the metric {metric!r}{meant}: {told}{nearest(metric, names)}")
 
     def _nobody(self) -> str:
         n = self._state.table.finished

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from fasttune.analysis.frames import TrialFrames, reports_frame, trial_frame, trials_frame
 from fasttune.best import Best, best_of
 from fasttune.columns import Columns
+from fasttune.config import no_mode
 from fasttune.error import NoBestTrialError
 from fasttune.result import AUTO_RESULT_KEYS, DELIMITER, best_position, check_mode, flatten, number
 from fasttune.scope import DEFAULT_SCOPE, check_scope, measured, where
@@ -170,7 +171,7 @@ class ExperimentAnalysis:
         """
         if len(self._indices) == 1:
             return Trial(self._source, self._indices[0])
-        metric, mode = self._metric(metric), self._mode(mode)
+        metric, mode = self._metric(metric), self._mode(mode, metric)
         best = self._find_best(metric, mode, self._scope(scope), filter_nan_and_inf)
         if best is None:
             _logger().warning("No best trial found: %s", self._why_none(metric))
@@ -361,7 +362,7 @@ class ExperimentAnalysis:
         """
         from fasttune.checkpoint import Checkpoint
 
-        metric, mode = self._metric(metric), self._mode(mode)
+        metric, mode = self._metric(metric), self._mode(mode, metric)
         saved = self._saved(trial, metric)
         scored = [(one, number(value)) for one, value in saved]
         usable = [(one, score) for one, score in scored if score is not None and not math.isnan(score)]
@@ -451,7 +452,9 @@ class ExperimentAnalysis:
     def _scope(self, scope: str | None) -> Scope:
         return self.default_scope if scope is None else check_scope(scope)
 
-    def _mode(self, mode: str | None) -> str:
+    def _mode(self, mode: str | None, metric: str | None = None) -> str:
+        if mode is None and self.default_metric is not None and metric not in (None, self.default_metric):
+            raise no_mode(metric)  # the default mode is that of another metric
         chosen = mode or self.default_mode
         if not chosen:
             raise ValueError('no mode was given and the experiment has no default: pass mode="min" or "max"')

@@ -19,7 +19,7 @@ from fasttune.error import StopTrial
 from fasttune.executors import stand_in
 from fasttune.executors.base import Job, Program, ProgramTrainable
 from fasttune.failure import failure_text
-from fasttune.session import TrialContext, end_function, handle_return, run_function
+from fasttune.session import TrialContext, end_function, handle_end, run_function
 
 if TYPE_CHECKING:
     from fasttune.trainable import Trainable
@@ -56,6 +56,7 @@ class HostContext(TrialContext):
         self.pending = None
         self.next_checkpoint = None
         self.attempt = 0
+        self.over = False
         self.trainable: Trainable | None = None  # of a class, while it runs or is paused
         self.saved = -1  # iteration that it saved last at
 
@@ -197,7 +198,7 @@ class Host:
                 context.config = config = config_of(trial - shift)
                 value = function(config)
                 if value is not None:
-                    self._returned(value)
+                    handle_end(reporter, value)
                 if not context.quick:
                     end_function(reporter)
             except StopTrial:
@@ -222,18 +223,6 @@ class Host:
         if self.context.threads is not None:
             self.reporter.context = self.context = HostContext(self)
         return self.context
-
-    def _returned(self, value: Any) -> None:
-        from types import GeneratorType
-
-        if isinstance(value, GeneratorType):
-            try:
-                for part in value:
-                    handle_return(self.reporter, part)
-            finally:
-                value.close()
-        else:
-            handle_return(self.reporter, value)
 
     def run(self, job: Job, urgent: bool = True) -> None:
         """Run one trial from its start (or checkpoint) to its end; its own errors are recorded, not raised."""
