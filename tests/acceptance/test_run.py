@@ -159,9 +159,10 @@ def test_R3_any_of_several_keys(run):
     assert iterations(run(counts, stop={"time_total_s": 1e-9})) == [1]
 
 
-def test_R3_a_dict_as_value_is_a_mistake(run):
-    with pytest.raises(ValueError, match="name a nested metric with '/'"):
-        run(counts, stop={"a": {"b": {"c": 6}}})
+def test_R3_a_dict_as_value_names_a_nested_metric(run):
+    assert iterations(run(counts, stop={"a": {"b": {"c": 6}}})) == [7]
+    with pytest.raises(ValueError, match="stop"):
+        run(counts, stop={"a": {}})
 
 
 def test_R3_a_function(run):
