@@ -40,7 +40,7 @@ from fasttune.search.base import Searcher
 from fasttune.search.basic_variant import BasicVariantGenerator
 from fasttune.search.variants import Variants
 from fasttune.space import derive_seed, domains_of, path_name, unflatten_dict
-from fasttune.space_json import config_to_json, to_json_value
+from fasttune.space_json import comparable, config_to_json, to_json_value
 from fasttune.storage.reader import SqliteReader
 from fasttune.storage.recovery import copied_rings, left_in, writer_of
 from fasttune.trial import Trial as Trial
@@ -558,9 +558,9 @@ class ExperimentState(ExperimentRecords):
 
     def _note_equal(self, i: int, config: Any) -> None:
         if self.spec.on_duplicate == "reuse":
-            key = form_of(config)
-            first = self._first_with.setdefault(key, i)
-            if first != i and self.status(first) == "ERROR":
+            key = comparable(config)
+            first = i if key is None else self._first_with.setdefault(key, i)
+            if key is not None and first != i and self.status(first) == "ERROR":
                 first = self._first_with[key] = i
             self._equal[i] = first
 
@@ -1027,6 +1027,7 @@ class ExperimentState(ExperimentRecords):
         for event in self.take_leftovers(left(positions), positions, self.watch | ENDS):
             self._replay(event)
         self.live, self.rereads = True, False
+        self.wanted.begin_again(self._now)
         self._fresh_from = len(self)
         for k in range(len(self._given_out)):
             blocks = sum(c.n for c in self._chunks if c.experiment == k and c.first >= self.space_from)
@@ -1322,7 +1323,8 @@ def refuse_our_names(folder: str, said_by: str) -> None:
 
 
 def form_of(config: dict[str, Any]) -> str:
-    """Equal for configs that are equal; objects are told apart by how they print, but for their addresses."""
+    """Equal for a config and what the journal has of it, an object that could not be kept as its text. Others may look the
+    same: see ``comparable``."""
     return json.dumps(without_addresses(to_json_value(config)[0]), sort_keys=True)
 
 

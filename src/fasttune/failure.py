@@ -71,12 +71,12 @@ class Reason(NamedTuple):
 
 def read_reason(text: str, trial_id: str = "") -> Reason:
     """The reason in the text of a failure: a traceback, or what is known of a process that died."""
-    lines = text.strip().splitlines() or ["no traceback was left"]
+    lines = text.strip("\n").splitlines() or ["no traceback was left"]
     frames = [(k, found) for k, line in enumerate(lines) if (found := re.match(_FRAME, line))]
     where, source = "", ""
     traced = any(line.lstrip(" +|").startswith((*_TRACEBACKS, "Exception Group Traceback")) for line in lines)
     for k, found in reversed(frames) if traced else frames:  # of a crash the newest comes first
-        source = lines[k + 1].strip() if k + 1 < len(lines) and lines[k + 1].startswith("    ") else ""
+        source = lines[k + 1].strip(" |") if k + 1 < len(lines) and lines[k + 1].startswith("    ") else ""
         if not _is_a_librarys(found[1], bool(source)):
             inside = f", in {found[3]}" if found[3] else ""
             where = f"{found[1]}, line {found[2]}{inside}" + (f": {source}" if source else "")

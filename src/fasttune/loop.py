@@ -131,6 +131,7 @@ class TuneLoop:
         self._watch_at = 0.0  # when the folder is looked at next
         self._waits_for = ""  # who held the database, when somebody did
         self._interrupted_at = 0.0
+        self._last_entry: int | None = None  # of the journal, when the run is over
         self._gone = ""  # why the results are in memory only
         self._rule: Any = None  # the compiled one that reports are judged by, if there is one
         self._aside: list[Unfit] = []  # records that did not fit, and are not stored yet
@@ -157,7 +158,7 @@ class TuneLoop:
             lock.release()
             signals.restore()
         if not self._gone:
-            self.state.storage = SqliteReader(spec.path, keep=True)
+            self.state.storage = SqliteReader(spec.path, keep=True, last=self._last_entry)
         self._say_goodbye()
         signals.pass_on()
         return self.state
@@ -808,6 +809,7 @@ class TuneLoop:
         self._write_files()
         self._states.save()
         self.storage.flush_to_disk()
+        self._last_entry = self.storage.last_entry
         self._watch_folder(True)  # removed while this was done, nothing of it would be found
 
     def _finish_in_memory(self, why: str, locked: bool) -> None:

@@ -137,7 +137,6 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
     searcher = resolve_searcher(search_alg, metric, mode, experiments, call.max_concurrent, search_seed)
     check_searcher_wanted(searcher, scheduler)
     metric, mode = steering_metric(metric, mode, scheduler, searcher)
-    tell_of_threshold(stop, metric, mode)
     if not claims:
         claims.append(place.claim())
     folder = claims[0].folder
@@ -619,20 +618,6 @@ def resolve_stop_rules(experiment: Experiment) -> StopRules:
     from .stopper import resolve_stop
 
     return resolve_stop(experiment.stop, experiment.time_budget_s)
-
-
-def tell_of_threshold(stop: StopRules, metric: str | None, mode: str | None) -> None:
-    """Warns of a loss among the stop criteria: these mean "at least", so trials would end where it is large."""
-    if mode == "min" and metric in stop.thresholds:
-        import warnings
-
-        limit = stop.thresholds[metric]
-        warnings.warn(
-            f"stop={{{metric!r}: {limit:g}}} ends a trial whose {metric} is {limit:g} or more, and mode='min' says that less is "
-            f"better. To end it where it is small enough: stop=lambda trial_id, result: result[{metric!r}] <= {limit:g}",
-            RuntimeWarning,
-            stacklevel=2,
-        )
 
 
 def resolve_seed(seed: object, earlier: str | None) -> int:

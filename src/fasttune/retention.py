@@ -190,6 +190,7 @@ class Retention:
     def started(self, trial: int, path: str) -> list[str]:
         """The trial is told to go on from this checkpoint, perhaps another trial's; the paths that are to go."""
         self._users[path] += 1
+        self._over_unranked.discard(trial)
         gone = self._release(trial)
         self._in_use[trial] = path
         return gone

@@ -8,6 +8,7 @@ So what the driver's script defines is sent to workers by value (``by_value``). 
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import Any
 
@@ -78,6 +79,6 @@ def described() -> dict[str, str | None]:
 def _asks_for_its_name(file: str) -> bool:
     try:
         with open(file, "rb") as source:
-            return b"__name__" in source.read()
+            return re.search(rb"__name__\s*(==|!=|in\b)|(==|!=)\s*__name__", source.read()) is not None
     except OSError:
         return False

@@ -8,6 +8,7 @@ beside that: only a run that goes on opens it (``config_from_json``), and nobody
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -143,6 +144,29 @@ def from_json_value(form: Any) -> Any:
 def config_to_json(config: Any) -> Any:
     """A JSON-able form of values that a trial was given, from which a run that goes on makes them as they were."""
     return _JsonWriter(objects=True).encode(config)
+
+
+def comparable(config: Any) -> str | None:
+    """A text that only equal configs have: objects by their pickles. None if one cannot be pickled: nobody knows then what
+    equals it."""
+    writer = _Comparable()
+    form = writer.encode(config)
+    return None if writer.lost else json.dumps(form, sort_keys=True)
+
+
+class _Comparable(_JsonWriter):
+    """Writes a digest of the pickle in place of an object."""
+
+    def __init__(self) -> None:
+        super().__init__(objects=True)
+        self.lost = False
+
+    def _object(self, value: Any) -> Any:
+        try:
+            return {"~": "object", "digest": hashlib.sha256(dumps(value)).hexdigest()}
+        except Exception:  # whatever a user's object raises
+            self.lost = True
+            return None
 
 
 def config_from_json(form: Any, objects: bool) -> tuple[Any, bool]:

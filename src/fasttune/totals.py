@@ -20,12 +20,16 @@ from fasttune.result_keys import EPISODES_THIS_ITER, EPISODES_TOTAL, TIMESTEPS_T
 TOTALS = {TIMESTEPS_THIS_ITER: TIMESTEPS_TOTAL, EPISODES_THIS_ITER: EPISODES_TOTAL}
 
 
+EXACT = 2**53  # beyond it the sum is what float64 makes of it, as every number of a report
+
+
 def added_up(totals: Mapping[str, Any], numbers: Mapping[str, Any]) -> dict[str, Any]:
     """The totals behind a report that has these numbers."""
     new = dict(totals)
     for key, total in TOTALS.items():
         if key in numbers:
-            new[total] = new.get(total, 0) + numbers[key]
+            added = new.get(total, 0) + numbers[key]
+            new[total] = added if abs(added) <= EXACT else float(added)
     return new
 
 
@@ -57,7 +61,7 @@ def state_in(directory: str) -> dict[str, Any]:
 
     try:
         with open(os.path.join(directory, STATE_FILE), encoding="utf-8") as file:
-            state: dict[str, Any] = json.load(file)
-    except FileNotFoundError:
+            state = json.load(file)
+    except (FileNotFoundError, ValueError):
         return {}
-    return state
+    return state if isinstance(state, dict) else {}

@@ -7,12 +7,13 @@ comes ends the run, because every trial that would still be trained is lost.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Collection
 from typing import TYPE_CHECKING, NamedTuple
 
 from fasttune.error import MissingMetricError
-from fasttune.result import AUTO_RESULT_KEYS
+from fasttune.result import AUTO_RESULT_KEYS, number
 from fasttune.result_keys import DEFAULT_METRIC
 from fasttune.totals import TOTALS
 
@@ -51,7 +52,10 @@ def wanted_by(spec: RunSpec) -> list[Wanted]:
 
 
 class WantedNames:
-    """Looks, as trials end, whether the names have come. Costs a comparison or two a turn."""
+    """Looks, as trials end, whether the names have come. Costs a comparison or two a turn.
+
+    Only trials that have ended in this session count: what an earlier one has left may be what is being put right.
+    """
 
     def __init__(self, state: ExperimentState) -> None:
         self._state = state
@@ -59,61 +63,124 @@ class WantedNames:
         self._metric = None if state.metric in ALWAYS or not state.spec.strict_metric else state.metric
         self._due = 1  # so many trials have to have ended when it is looked at next
         self._looks = 0
+        self._before = 0  # trials that had ended when the session began, and when that was
+        self._since = -math.inf
         self.open = True  # there may be something to say yet
+
+    def begin_again(self, now: float) -> None:
+        """An earlier session has been replayed."""
+        self._before, self._since = self._state.table.finished, now
 
     def look(self) -> None:
         """Trials may have ended since the last time."""
-        table = self._state.table
-        if not self._looks and table.finished:
-            self._looks, self._due = 1, max(LEAST, table.finished + table.running)
-        if table.finished >= self._due:
-            self._say(least=LEAST)
+        ended = self._state.table.finished - self._before
+        if not self._looks and ended > 0:
+            self._looks, self._due = 1, max(LEAST, ended + self._state.table.running)
+        if ended >= self._due:
+            self._say(over=False)
             self._looks, self._due = self._looks + 1, 2 * self._due
 
     def close(self) -> None:
         """The run is over, perhaps before so many trials have ended."""
-        if self.open and self._state.table.finished and self._state.stopping is None:
-            self._say(least=1)
+        if self.open and self._state.table.finished > self._before and self._state.stopping is None:
+            self._say(over=True)
         self.open = False
 
-    def _say(self, least: int) -> None:
-        reported = {key for schema in self._state.table.schemas for key in schema.keys}
-        if self._metric is not None and self._metric not in reported:
-            self._judge_metric(self._metric, reported, least)
-        elif reported:
+    def _say(self, over: bool) -> None:
+        least = 1 if over else LEAST
+        ended = self._ended()
+        numbers = {key for schema in self._state.table.schemas for key in schema.keys}
+        others = self._others(ended)
+        numbers |= {name for name, is_number in others.items() if is_number}
+        if self._metric is not None and self._metric not in numbers:
+            self._judge_metric(self._metric, {*numbers, *others}, ended, over)
+        elif numbers or others:
             self.open = False
+            self._look_at_threshold(ended["TERMINATED"], least)
             for one in self._wanted:
-                if one.name not in reported and SUMS.get(one.name) not in reported:
-                    warn(f"{one.asked} {one.effect}: {self._nobody()} reported {one.name!r}", one.name, reported)
-        elif self._looks <= 1 and not self._state.table.reports and self._state.table.counts()["TERMINATED"] >= least:
+                if one.name in numbers or SUMS.get(one.name) in numbers:
+                    continue
+                if one.name in others:
+                    warn(f"{one.asked} {one.effect}: {one.name!r} is reported, but not as a number")
+                else:
+                    warn(f"{one.asked} {one.effect}: {self._nobody()} reported {one.name!r}", one.name, numbers)
+        elif self._looks <= 1 and len(ended["TERMINATED"]) >= least:
+            self._warn_of_silence()
+
+    def _look_at_threshold(self, ended: list[int], least: int) -> None:
+        """A loss among the stop criteria may be meant as "small enough", and ends trials where it is large."""
+        state, spec = self._state, self._state.spec
+        limit = spec.stop.thresholds.get(state.metric or "")
+        if state.mode != "min" or limit is None or len(ended) < least:
+            return
+        if all(state.table.iteration(i) == 1 and state.table.value(i) >= limit for i in ended):
             warn(
-                f"{self._nobody()} reported anything, so nothing is known but that they ran: return the metrics from the "
-                "function, or give them to tune.report(...)"
+                f"stop={{{state.metric!r}: {limit:g}}} ends a trial whose {state.metric} is {limit:g} or more: all that have ended "
+                "did so at their first report, and mode='min' says that less is better. To end a trial where it is small "
+                f"enough: stop=lambda trial_id, result: result[{state.metric!r}] <= {limit:g}"
             )
 
-    def _judge_metric(self, metric: str, reported: Collection[str], least: int) -> None:
-        """End the run if trials have ended well without its metric, or were refused for that."""
+    def _warn_of_silence(self) -> None:
+        warn(
+            f"{self._nobody()} reported anything, so nothing is known but that they ran: return the metrics from the "
+            "function, or give them to tune.report(...)"
+        )
+
+    def _ended(self) -> dict[str, list[int]]:
+        """Trials that have ended in this session, the first of each status."""
         table = self._state.table
-        refused: set[str] = set()
-        lacking = len(table.of_status("TERMINATED", self._due))
-        for i in table.of_status("ERROR", self._due):
+        return {
+            status: [i for i in table.of_status(status) if table.times(i)[1] >= self._since][: self._due]
+            for status in ("TERMINATED", "ERROR")
+        }
+
+    def _others(self, ended: dict[str, list[int]]) -> dict[str, bool]:
+        """Names whose values are no plain numbers, in the last reports of some trials, and whether they are numbers all the
+        same (an int beyond 2**53)."""
+        found: dict[str, bool] = {}
+        for i in [*ended["TERMINATED"][:MOST], *ended["ERROR"][:MOST]]:
+            last = self._state.table.last(i)
+            if last is not None and last[2] is not None:
+                for name, value in self._state.metrics_of(*last).items():
+                    found[name] = found.get(name, False) or number(value) is not None
+        return found
+
+    def _judge_metric(self, metric: str, names: Collection[str], ended: dict[str, list[int]], over: bool) -> None:
+        """End the run if trials have reported other names in place of its metric, or were refused for that. One that has
+        reported nothing says nothing: it may be one whose config is not worth it."""
+        table = self._state.table
+        known, lacking = set(names), 0
+        silent = sum(table.last(i) is None for i in ended["TERMINATED"])
+        lacking = len(ended["TERMINATED"]) - silent
+        for i in ended["ERROR"]:
             failure = self._state.failure(i)
             if failure is not None and MissingMetricError.__name__ in failure.text:
                 lacking += 1
-                refused.update(getattr(failure.exception, "reported", ()))
-        if lacking < least:
+                known.update(getattr(failure.exception, "reported", ()))
+        if lacking < LEAST and not over:
+            if silent >= LEAST and self._looks <= 1:
+                self._warn_of_silence()
+            return
+        if lacking + silent == 0:
             return
         self.open = False
-        names = {*reported, *refused}
+        why = f"{self._nobody()} reported the metric {metric!r}{self._as_what(metric, known)}"
+        if over:
+            self._state.lacking = why
+        else:
+            self._state.end_lacking(why)
+
+    @staticmethod
+    def _as_what(metric: str, names: Collection[str]) -> str:
         if metric in names:
-            self._state.end_lacking(f"{self._nobody()} reported the metric {metric!r} as a number: it is there, as something else")
-            return
-        told = f"what they reported is {', '.join(map(repr, sorted(names)[:MOST]))}" if names else "they reported nothing"
+            return " as a number: it is there, as something else"
         meant = " (which a mode without a metric means: a returned number)" if metric == DEFAULT_METRIC else ""
-        self._state.end_lacking(f"{self._nobody()} reported the metric {metric!r}{meant}: {told}{nearest(metric, names)}")
+        if not names:
+            return f"{meant}: they reported nothing"
+        return f"{meant}: what they reported is {', '.join(map(repr, sorted(names)[:MOST]))}{nearest(metric, names)}"
 
     def _nobody(self) -> str:
-        n = self._state.table.finished
+        n = self._state.table.finished - self._before
         return "the one trial that has ended has not" if n == 1 else f"none of the {n} trials that have ended has"
 
 

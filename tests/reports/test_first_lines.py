@@ -192,11 +192,69 @@ def test_a_function_that_reports_nothing_has_no_metric_either(run: Any, executor
     def forgets(config: dict[str, Any]) -> None:
         config["lr"] * 2
 
-    with pytest.raises(TuneError, match="reported the metric 'score': they reported nothing"):
-        run(forgets, metric="score", mode="max", num_samples=1000, executor=executor)
-    with pytest.warns(RuntimeWarning, match="reported anything, so nothing is known") as said:
-        run(forgets, num_samples=20, executor=executor)
-    assert len(said) == 1
+    for more in ({}, {"metric": "score", "mode": "max", "raise_on_failed_trial": False}):
+        with pytest.warns(RuntimeWarning, match="reported anything, so nothing is known") as said:
+            run(forgets, num_samples=20, executor=executor, **more)
+        assert len([one for one in said if "reported anything" in str(one.message)]) == 1
+    with (
+        pytest.warns(RuntimeWarning, match="reported anything"),
+        pytest.raises(TuneError, match="reported the metric 'score': they reported nothing"),
+    ):
+        run(forgets, metric="score", mode="max", num_samples=20, executor=executor)
+
+
+def test_trials_that_are_not_worth_it_end_no_run(run: Any) -> None:
+    """A function returns at once for configs that are not worth it; the first three were such, and the run was ended while
+    the fourth was in training."""
+
+    def train(config: dict[str, Any]) -> None:
+        if config["i"] >= 5:
+            tune.report(loss=1.0)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # whether it is said that the first ones are silent depends on who is ahead
+        found = run(train, config={"i": tune.grid_search(list(range(8)))}, metric="loss", mode="min", executor="process")
+    assert [bool(trial.last_result.get("loss")) for trial in found.trials] == [False] * 5 + [True] * 3
+
+
+@EXECUTORS
+def test_a_corrected_function_goes_on_where_the_run_was_ended(run: Any, executor: str) -> None:
+    """The name in the function was put right, and going on was ended for the trials of before."""
+    wrong = True
+
+    def train(config: dict[str, Any]) -> dict[str, float]:
+        return {"los" if wrong else "loss": config["i"]}
+
+    more = {
+        "config": {"i": tune.grid_search(list(range(3000)))},
+        "metric": "loss",
+        "mode": "min",
+        "name": "corrected",
+        "executor": executor,
+        "raise_on_failed_trial": False,
+    }
+    with pytest.warns(RuntimeWarning, match="the run was ended"):
+        before = run(train, **more)
+    failed = len([trial for trial in before.trials if trial.status == "ERROR"])
+    assert failed < 3000
+    wrong = False
+    found = run(train, resume=True, **more)
+    statuses = [trial.status for trial in found.trials]
+    assert (statuses.count("ERROR"), statuses.count("TERMINATED")) == (failed, 3000 - failed)
+
+
+def test_a_score_beyond_what_a_float_holds_is_one(run: Any) -> None:
+    """A checkpoint score of 2**60 was called a name that nobody reports."""
+
+    def saves(config: dict[str, Any]) -> None:
+        for i in range(3):
+            tune.report({"score": 2**60 + i}, checkpoint=tune.Checkpoint.from_dict({"i": i}))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run(saves, keep_checkpoints_num=1, checkpoint_score_attr="score", executor="inline", num_samples=3)
+    with pytest.warns(RuntimeWarning, match="stop={'name': 1} ends no trial: 'name' is reported, but not as a number"):
+        run(lambda config: {"name": "a"}, stop={"name": 1}, executor="inline")
 
 
 def test_trials_that_fail_by_themselves_say_nothing_about_the_metric(run: Any) -> None:

@@ -136,3 +136,32 @@ def test_a_run_that_went_on_changes_no_earlier_results(tmp_path: Path) -> None:
     first = run(tmp_path, executor="inline")
     run(tmp_path, executor="inline", resume=tune.ResumeConfig(finished="restart", errored="restart"))
     look_at(first)
+
+
+def test_a_large_journal_that_is_gone_on_with_changes_no_earlier_results(tmp_path: Path) -> None:
+    """A run of many trials was gone on with, and its first results could not be put into a table any more."""
+
+    def train(config: dict[str, Any]) -> None:
+        for _ in range(3):
+            tune.report(loss=config["x"], text="x" * 1000)
+
+    def go(samples: int, **more: Any) -> Any:
+        return tune.run(
+            train,
+            config={"x": tune.uniform(0, 1)},
+            num_samples=samples,
+            metric="loss",
+            mode="min",
+            name="large",
+            executor="inline",
+            storage_path=tmp_path,
+            seed=1,
+            verbose=0,
+            **more,
+        )
+
+    before = go(2000)
+    assert (tmp_path / "large" / "experiment.db").stat().st_size > kept.MOST_BYTES
+    after = go(2010, resume=True)
+    assert (len(before.dataframe()), len(after.dataframe())) == (2000, 2010)
+    assert (len(before.trials), len(before.results_df)) == (2000, 2000)

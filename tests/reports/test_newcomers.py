@@ -114,11 +114,17 @@ def test_another_metric_took_the_mode_of_the_runs(run: Any) -> None:
 
 def test_a_threshold_on_a_loss_ends_trials_at_their_first_report(run: Any) -> None:
     """A user meant to stop at a loss of 0.1 or less, and every trial ended where its loss was largest."""
+
+    def train(config: dict[str, Any]) -> None:
+        for i in range(5):
+            tune.report(loss=5.0 - i)
+
     with pytest.warns(RuntimeWarning, match=r"stop={'loss': 0.1} ends a trial whose loss is 0.1 or more.*<= 0.1"):
-        run(lambda config: {"loss": 1.0}, stop={"loss": 0.1})
+        run(train, stop={"loss": 0.1}, num_samples=4)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        run(lambda config: {"loss": 1.0}, stop={"loss": 0.1}, mode="max")
+        run(train, stop={"loss": 0.1}, mode="max", num_samples=4)
+        run(train, stop={"loss": 100}, num_samples=4)  # one that diverges
 
 
 @pytest.mark.parametrize("value", ["0.5", [0.5], None])
@@ -169,3 +175,79 @@ def test_a_domain_that_was_not_called_reached_the_trial(run: Any, config: Any, s
     """A user forgot the brackets, and the function arrived in the trial."""
     with pytest.raises(ValueError, match=said):
         run(lambda config: {"loss": 1.0}, config=config)
+
+
+class Net:
+    """Nothing of it is in how it prints."""
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+
+    def __repr__(self) -> str:
+        return "a net"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [Net(1), Net(2)],
+        [Net(3), Net(3)],
+        ["thing at 0x1", "thing at 0x2"],
+        [[0.0] * 100_000 + [1.0], [0.0] * 100_000 + [2.0]],
+        [(lambda x: x), (lambda x: x + 1)],
+    ],
+    ids=["objects", "equal objects", "texts", "long lists", "functions"],
+)
+def test_configs_that_print_alike_are_not_one_config(run: Any, values: list[Any]) -> None:
+    """With on_duplicate="reuse" a trial was given the result of another one, because its object prints like that one's."""
+
+    def train(config: dict[str, Any]) -> dict[str, float]:
+        value = config["value"]
+        number = value.width if isinstance(value, Net) else value(1) if callable(value) else value[-1]
+        return {"loss": float(number if not isinstance(number, str) else int(number))}
+
+    def expected(value: Any) -> float:
+        return train({"value": value})["loss"]
+
+    found = run(
+        train, config={"value": tune.choice(values)}, search_alg="random", seed=1, num_samples=6, on_duplicate="reuse"
+    )
+    assert [trial.last_result["loss"] for trial in found.trials] == [expected(trial.config["value"]) for trial in found.trials]
+
+
+def test_the_reason_of_a_group_of_exceptions_is_its_own(run: Any) -> None:
+    """A trial failed with a group of exceptions, and the screen said "failed: +-----------"."""
+    from fasttune.failure import read_reason
+
+    def train(config: dict[str, Any]) -> None:
+        raise ExceptionGroup("both", [ValueError("first"), KeyError("second")])
+
+    found = run(train, raise_on_failed_trial=False, executor="process")
+    text = Path(found.trials[0].error_file).read_text() if found.trials[0].error_file else str(found.trials[0].get_error())
+    assert read_reason(text.partition("failed:\n")[2] or text).what.startswith("ExceptionGroup: both")
+
+
+def test_one_experiment_that_never_began_hides_no_other(run: Any, tmp_path: Path) -> None:
+    """A run was killed at its start, and all experiments beside it could not be looked at any more."""
+    run(lambda config: {"loss": 1.0}, name="good")
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "experiment.db").write_bytes(b"")
+    with pytest.warns(RuntimeWarning, match="passed over"):
+        found = tune.Analysis(tmp_path)
+    assert len(found.trials) == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "guarded"),
+    [
+        ("if __name__ == '__main__':\n    run()\n", True),
+        ("if '__main__' == __name__: run()\n", True),
+        ("log = logging.getLogger(__name__)\nrun()\n", False),
+    ],
+)
+def test_only_a_script_that_looks_at_its_name_is_imported_again(tmp_path: Path, source: str, guarded: bool) -> None:
+    """A script without a guard, with a logger, was imported by every process that a trial spawned."""
+    from fasttune.script import _asks_for_its_name
+
+    (tmp_path / "script.py").write_text(source)
+    assert _asks_for_its_name(str(tmp_path / "script.py")) is guarded

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from fasttune.analysis.experiment_analysis import ExperimentAnalysis
+from fasttune.error import JournalError
 from fasttune.folder import JOURNAL
 from fasttune.result import check_mode
 from fasttune.trial import Trial
@@ -43,7 +45,7 @@ class Analysis:
         self.default_metric = default_metric
         self.default_mode = default_mode
         root = os.path.abspath(os.path.expanduser(os.fspath(experiment_dir)))
-        self.experiments = [ExperimentAnalysis(folder) for folder in sorted(_experiments_below(root))]
+        self.experiments = [one for folder in sorted(_experiments_below(root)) if (one := _opened(folder)) is not None]
         if not self.experiments:
             raise ValueError(f"there is no experiment in {root} or below; an experiment is a folder with {JOURNAL}")
 
@@ -138,6 +140,15 @@ class Analysis:
     def __repr__(self) -> str:
         trials = sum(len(one.trials) for one in self.experiments)
         return f"<Analysis of {len(self.experiments)} experiments, {trials} trials>"
+
+
+def _opened(folder: str) -> ExperimentAnalysis | None:
+    """The experiment in a folder; None, with a warning, for one that cannot be read: it hides no other."""
+    try:
+        return ExperimentAnalysis(folder)
+    except JournalError as error:
+        warnings.warn(f"passed over: {error}", RuntimeWarning, stacklevel=3)
+        return None
 
 
 def _experiments_below(root: str) -> Iterator[str]:

@@ -28,6 +28,11 @@ class MemoryStorage(Storage):
                     made._checkpoints[key] = found
         return made
 
+    @property
+    def last_entry(self) -> int:
+        """How many entries there are."""
+        return len(self._entries)
+
     def append(self, entries: Sequence[Entry], checkpoints: Sequence[Held] = (), dropped: Sequence[Key] = ()) -> None:
         self._entries += [(source, position, bytes(memoryview(data))) for source, position, data in entries]
         for key in dropped:

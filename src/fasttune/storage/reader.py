@@ -29,14 +29,14 @@ class SqliteReader(Storage):
     """The journal in ``experiment.db``, opened for each reading and closed behind it.
 
     ``fixed``: every later reading gives what the first whole one gave, although the experiment goes on. ``keep``: nobody
-    writes it now, and it is still read when the folder is gone.
+    writes it now, and it is still read when the folder is gone. ``last``: the entry up to which it is read.
     """
 
-    def __init__(self, folder: str, *, fixed: bool = False, keep: bool = False) -> None:
+    def __init__(self, folder: str, *, fixed: bool = False, keep: bool = False, last: int | None = None) -> None:
         self.folder = folder
         self.path = os.path.join(folder, JOURNAL)
         self._fixed = fixed
-        self._last: int | None = None  # the last entry of the first whole reading, if all give the same
+        self._last = last  # the last entry of the first whole reading, if all give the same
         self._kept: KeptDatabase | None = None
         if keep:
             with suppress(OSError, JournalError):  # it is gone, or no file may be opened: then what is in memory is all

@@ -155,6 +155,12 @@ class SqliteStorage(Storage):
             raise ValueError(f"{self.path} is closed")
         return self._connection
 
+    @property
+    def last_entry(self) -> int:
+        """The number of the last entry of the journal; 0 for an empty one."""
+        (last,) = self.connection.execute("SELECT max(id) FROM journal").fetchone()
+        return last or 0
+
     def append(self, entries: Sequence[Entry], checkpoints: Sequence[Held] = (), dropped: Sequence[Key] = ()) -> None:
         with self._transaction() as connection:
             if self._damaged_behind is not None:
