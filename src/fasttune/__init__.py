@@ -222,12 +222,22 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version(__name__)
-    if name.startswith("_"):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from .other_words import no_such_name
+    raise _NoSuchName(name)
 
-    rooms = [importlib.import_module(f".{room}", __name__) for room in ("schedulers", "search", "stopper", "logger")]
-    raise no_such_name(__name__, name, rooms, __all__)
+
+class _NoSuchName(AttributeError):
+    """Looks for what was meant when somebody reads it: pickle asks every module for every name."""
+
+    def __str__(self) -> str:
+        (name,) = self.args
+        if name.startswith("_"):
+            return f"module {__name__!r} has no attribute {name!r}"
+        import importlib
+
+        from .other_words import no_such_name
+
+        rooms = [importlib.import_module(f".{room}", __name__) for room in ("schedulers", "search", "stopper", "logger")]
+        return no_such_name(__name__, name, rooms, __all__)
 
 
 def __dir__() -> list[str]:

@@ -6,34 +6,34 @@ pickled, and a form that somebody has made up costs no more than its own size to
 
 from __future__ import annotations
 
-import base64
 import datetime
 import re
 import sys
 from collections.abc import Callable
-from decimal import Decimal
-from fractions import Fraction
-from pathlib import PosixPath, PurePath, PurePosixPath, PureWindowsPath, WindowsPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import PurePath
 
 Coder = Callable[[Any], Any]
 Form = dict[str, Any]
 
 LONGEST_INT = 13_000  # bits; Python writes 4,300 decimal digits
 LARGEST_ARRAY = 1 << 20  # bytes of an array that are kept with a config
-_PATHS = {one.__name__: one for one in (PosixPath, WindowsPath, PurePosixPath, PureWindowsPath)}
-_SCALAR = re.compile(
-    r"(bool|u?int(8|16|32|64)|float(16|32|64)|longdouble|str|(datetime64|timedelta64)(\[[0-9A-Za-z]{1,12}\])?)"
-)
+_PATHS = ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath")
+_SCALAR = r"(bool|u?int(8|16|32|64)|float(16|32|64)|longdouble|str|(datetime64|timedelta64)(\[[0-9A-Za-z]{1,12}\])?)"
 
 
 def encoded(value: Any, encode: Coder) -> Form | None:
     """The form of a value of one of these types, not of a subclass; None if it is of none. ``encode`` makes the forms of its
     parts."""
-    writer = _WRITERS.get(type(value))
+    kind = type(value)
+    writer = _WRITERS.get(kind)
+    if writer is None and kind.__module__ != "builtins":
+        writer = _NAMED.get((kind.__module__.partition(".")[0], kind.__name__))
     if writer is not None:
         return writer(value, encode)
-    if type(value).__module__ == "numpy" and hasattr(value, "dtype"):
+    if kind.__module__ == "numpy" and hasattr(value, "dtype"):
         return _numpy(value)
     return None
 
@@ -51,10 +51,14 @@ def is_kind(name: Any) -> bool:
 
 
 def _b64(data: bytes) -> str:
+    import base64
+
     return base64.b64encode(data).decode("ascii")
 
 
 def _of_b64(text: str) -> bytes:
+    import base64
+
     return base64.b64decode(text, validate=True)
 
 
@@ -79,8 +83,24 @@ def _read_path(form: Form, decode: Coder) -> PurePath:
     ours = "WindowsPath" if sys.platform == "win32" else "PosixPath"
     if kind in ("PosixPath", "WindowsPath") and kind != ours:
         kind = f"Pure{kind}"  # of another system
-    made: PurePath = _PATHS[kind](form["text"])
+    if kind not in _PATHS:
+        raise ValueError(f"no path is a {kind!r:.80}")
+    import pathlib
+
+    made: PurePath = getattr(pathlib, kind)(form["text"])
     return made
+
+
+def _read_decimal(form: Form, decode: Coder) -> Any:
+    from decimal import Decimal
+
+    return Decimal(form["text"])
+
+
+def _read_fraction(form: Form, decode: Coder) -> Any:
+    from fractions import Fraction
+
+    return Fraction(*map(decode, form["parts"]))
 
 
 def _moment(value: Any, encode: Coder) -> Form | None:
@@ -99,13 +119,19 @@ _WRITERS: dict[type, Callable[[Any, Coder], Form | None]] = {
     set: _set,
     frozenset: _set,
     complex: lambda value, encode: {"~": "complex", "parts": [repr(value.real), repr(value.imag)]},
-    Decimal: lambda value, encode: {"~": "Decimal", "text": str(value)},
-    Fraction: lambda value, encode: {"~": "Fraction", "parts": [encode(value.numerator), encode(value.denominator)]},
     datetime.date: _moment,
     datetime.time: _moment,
     datetime.datetime: _moment,
     datetime.timedelta: _duration,
-    **dict.fromkeys(_PATHS.values(), _path),
+}
+# By module and name: theirs are loaded when somebody has such a value.
+_NAMED: dict[tuple[str, str], Callable[[Any, Coder], Form | None]] = {
+    ("decimal", "Decimal"): lambda value, encode: {"~": "Decimal", "text": str(value)},
+    ("fractions", "Fraction"): lambda value, encode: {
+        "~": "Fraction",
+        "parts": [encode(value.numerator), encode(value.denominator)],
+    },
+    **{("pathlib", name): _path for name in _PATHS},
 }
 _READERS: dict[str, Callable[[Form, Coder], Any]] = {
     "int": lambda form, decode: int(form["hex"], 16),
@@ -113,8 +139,8 @@ _READERS: dict[str, Callable[[Form, Coder], Any]] = {
     "set": lambda form, decode: {decode(part) for part in form["items"]},
     "frozenset": lambda form, decode: frozenset(decode(part) for part in form["items"]),
     "complex": lambda form, decode: complex(*map(float, form["parts"])),
-    "Decimal": lambda form, decode: Decimal(form["text"]),
-    "Fraction": lambda form, decode: Fraction(*map(decode, form["parts"])),
+    "Decimal": _read_decimal,
+    "Fraction": _read_fraction,
     "date": lambda form, decode: datetime.date.fromisoformat(form["text"]),
     "time": lambda form, decode: datetime.time.fromisoformat(form["text"]),
     "datetime": lambda form, decode: datetime.datetime.fromisoformat(form["text"]),
@@ -141,7 +167,7 @@ def _numpy(value: Any) -> Form | None:
     if not isinstance(value, np.generic):
         return None
     name = "longdouble" if dtype.type is np.longdouble else "str" if dtype.kind == "U" else dtype.name
-    if not _SCALAR.fullmatch(name):
+    if not re.fullmatch(_SCALAR, name):
         return None
     if dtype.kind == "m":
         return {"~": "numpy", "dtype": name, "value": int(value.astype(np.int64))}
@@ -151,7 +177,7 @@ def _numpy(value: Any) -> Form | None:
 
 def _read_scalar(form: Form) -> Any:
     name, value = form["dtype"], form["value"]
-    if not isinstance(name, str) or not _SCALAR.fullmatch(name):
+    if not isinstance(name, str) or not re.fullmatch(_SCALAR, name):
         raise ValueError(f"no scalar of numpy is a {name!r:.80}")
     try:
         import numpy as np

@@ -79,15 +79,15 @@ _EXAMPLES = {
 }
 
 
-def no_such_name(module: str, name: str, rooms: Iterable[ModuleType], known: Collection[str]) -> AttributeError:
-    """The AttributeError for a name that a module does not have, and perhaps one of the rooms below it has."""
+def no_such_name(module: str, name: str, rooms: Iterable[ModuleType], known: Collection[str]) -> str:
+    """What is said of a name that a module does not have, and perhaps one of the rooms below it has."""
     text = f"module {module!r} has no attribute {name!r}"
     for room in rooms:
         if name in getattr(room, "__all__", ()) or getattr(vars(room).get(name), "__module__", "") == room.__name__:
-            return AttributeError(f"{text}: from {room.__name__} import {name}")
+            return f"{text}: from {room.__name__} import {name}"
         if name in getattr(room, "_ADAPTERS", {}):
-            return AttributeError(f"{text}: from {room.__name__}.{room._ADAPTERS[name]} import {name}")
+            return f"{text}: from {room.__name__}.{room._ADAPTERS[name]} import {name}"
     if name in NAMES:
-        return AttributeError(f"{text}; here it is {NAMES[name]}")
+        return f"{text}; here it is {NAMES[name]}"
     close = get_close_matches(name, known, n=1)
-    return AttributeError(f"{text}. Did you mean {close[0]!r}?" if close else text)
+    return f"{text}. Did you mean {close[0]!r}?" if close else text

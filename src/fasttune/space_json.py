@@ -7,8 +7,6 @@ beside that: only a run that goes on opens it (``config_from_json``), and nobody
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -98,6 +96,8 @@ class _JsonWriter:
 
     def _object(self, value: Any) -> Any:
         self.exact = False
+        import base64
+
         form = {"~": "object", "plain": _JsonWriter().encode(value)}
         try:
             data = dumps(value)
@@ -162,6 +162,8 @@ class _Comparable(_JsonWriter):
         self.lost = False
 
     def _object(self, value: Any) -> Any:
+        import hashlib
+
         try:
             return {"~": "object", "digest": hashlib.sha256(dumps(value)).hexdigest()}
         except Exception:  # whatever a user's object raises
@@ -205,6 +207,7 @@ class _JsonReader:
 
     def _object(self, form: dict[str, Any]) -> Any:
         if self._objects and "pickle" in form:
+            import base64
             import pickle
 
             try:

@@ -468,3 +468,28 @@ def test_the_docstring_tells_every_option_and_nothing_else_is_in_the_signature()
     assert [name for name in names if name not in told] == []
     assert not set(names) & set(ClusterOnly.__annotations__)
     assert "ClusterOnly" in told
+
+
+@EXECUTORS
+def test_the_first_run_loads_nothing_that_it_does_not_use(executor: str, tmp_path: Path) -> None:
+    """The first run of a program took longer than it had to: pickle asks every module for every name, and ours looked for what
+    was meant."""
+    import subprocess
+    import sys
+
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys\n"
+        "import fasttune as tune\n"
+        "def train(config):\n"
+        "    tune.report(loss=config['x'])\n"
+        "if __name__ == '__main__':\n"
+        "    config = {'x': tune.uniform(0, 1)}\n"
+        f"    tune.run(train, config=config, metric='loss', mode='min', executor={executor!r}, storage_path={str(tmp_path)!r},\n"
+        "             verbose=0)\n"
+        "    print(*sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True, timeout=120)
+    heavy = {"numpy", "pandas", "decimal", "fractions", "difflib", "csv", "urllib", "pathlib", "base64", "hashlib"}
+    ours = {"fasttune.logger", "fasttune.other_words", "fasttune.report_index"}
+    assert (heavy | ours) & set(done.stdout.split()) == set()
