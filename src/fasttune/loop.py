@@ -579,6 +579,12 @@ class TuneLoop:
             self._take_in(source, position, data)
         self._commit()
         executor.in_trial = True
+        self._heed_interrupts()
+
+    def _heed_interrupts(self) -> None:
+        """A signal that came while the loop was at work within a trial has waited: it ends the trial now."""
+        if self.interrupts and threading.current_thread() is threading.main_thread():
+            raise KeyboardInterrupt
 
     def _turn_within(self) -> None:
         """A trial in this process goes on for long: see to budgets, callbacks and reports from within its report."""

@@ -195,3 +195,29 @@ def test_C2_17_a_signal_before_the_run_is_over_in_a_thread_run(lab: Lab) -> None
     lab.nobody_left()
     check_acks(lab, lab.reopen())
     wait_until(lambda: not lab.marked(), "processes are left")
+
+
+def test_an_interrupt_while_a_trials_reports_are_stored_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inline, the loop stores from within a report. A signal that comes just then waited, and nobody heeded it."""
+    import fasttune as tune
+    from fasttune.storage.sqlite import SqliteStorage
+
+    append = SqliteStorage.append
+    stored = []
+
+    def append_and_press(self: SqliteStorage, entries: Any, *more: Any) -> None:
+        append(self, entries, *more)
+        stored.append(len(entries))
+        if len(stored) == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(SqliteStorage, "append", append_and_press)
+
+    def train(config: dict[str, Any]) -> None:
+        for _ in range(20_000):
+            time.sleep(0.0005)
+            tune.report(loss=1.0)
+
+    analysis = tune.run(train, num_samples=3, executor="inline", storage_path=tmp_path, verbose=0)
+    assert analysis.interrupted
+    assert len(analysis.trials) == 1

@@ -213,5 +213,7 @@ def test_a_script_is_described_by_what_leads_to_it(monkeypatch: pytest.MonkeyPat
     main.__file__ = str(tmp_path / "gone.py")
     assert script.described()["file"] is None
     (tmp_path / "gone.py").write_text("print(__name__)")
+    assert script.described()["file"] is None
+    (tmp_path / "gone.py").write_text("if __name__ == '__main__':\n    print()\n")
     assert script.described()["file"] == main.__file__
     assert not script.is_elsewhere()
