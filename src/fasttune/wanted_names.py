@@ -63,6 +63,7 @@ class WantedNames:
         self._metric = None if state.metric in ALWAYS or not state.spec.strict_metric else state.metric
         self._due = 1  # so many trials have to have ended when it is looked at next
         self._looks = 0
+        self._silence_tells = state.spec.restore is None  # else there may be nothing left to do
         self._before = 0  # trials that had ended when the session began, and when that was
         self._since = -math.inf
         self.open = True  # there may be something to say yet
@@ -104,7 +105,7 @@ class WantedNames:
                     warn(f"{one.asked} {one.effect}: {one.name!r} is reported, but not as a number")
                 else:
                     warn(f"{one.asked} {one.effect}: {self._nobody()} reported {one.name!r}", one.name, numbers)
-        elif self._looks <= 1 and len(ended["TERMINATED"]) >= least:
+        elif self._looks <= 1 and self._silence_tells and len(ended["TERMINATED"]) >= least:
             self._warn_of_silence()
 
     def _look_at_threshold(self, ended: list[int], least: int) -> None:
@@ -152,6 +153,7 @@ class WantedNames:
         known, lacking = set(names), 0
         silent = sum(table.last(i) is None for i in ended["TERMINATED"])
         lacking = len(ended["TERMINATED"]) - silent
+        silent *= self._silence_tells
         for i in ended["ERROR"]:
             failure = self._state.failure(i)
             if failure is not None and MissingMetricError.__name__ in failure.text:

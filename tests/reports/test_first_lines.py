@@ -203,6 +203,22 @@ def test_a_function_that_reports_nothing_has_no_metric_either(run: Any, executor
         run(forgets, metric="score", mode="max", num_samples=20, executor=executor)
 
 
+def test_a_trial_that_begins_from_a_finished_checkpoint_has_nothing_to_report(run: Any) -> None:
+    """A run was begun from the checkpoint of the last epoch, had nothing left to do, and was said to lack its metric."""
+
+    def train(config: dict[str, Any]) -> None:
+        found = tune.get_checkpoint()
+        for epoch in range(found.to_dict()["epoch"] + 1 if found else 0, 3):
+            tune.report({"loss": 1.0}, checkpoint=tune.Checkpoint.from_dict({"epoch": epoch}))
+
+    more = {"metric": "loss", "mode": "min", "executor": "inline"}
+    folder = run(train, **more).trials[0].checkpoint.to_directory()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = run(train, restore=folder, **more)
+    assert (found.trials[0].status, found.trials[0].last_result.get("loss")) == ("TERMINATED", None)
+
+
 def test_trials_that_are_not_worth_it_end_no_run(run: Any) -> None:
     """A function returns at once for configs that are not worth it; the first three were such, and the run was ended while
     the fourth was in training."""
