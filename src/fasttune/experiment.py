@@ -28,7 +28,7 @@ from fasttune.folder import is_ours, is_plain
 from fasttune.going_on import asked_of, latest
 from fasttune.hook_times import UNTIMED
 from fasttune.identity import is_json, without_addresses
-from fasttune.metric_values import plain_value
+from fasttune.metric_values import kept_value
 from fasttune.orders import Orders, Shelf
 from fasttune.plain_files import check_owner
 from fasttune.records import CONFIGS_HEAD, FORMAT, ExperimentRecords, Unfit, first_meta, later_metas
@@ -634,12 +634,7 @@ class ExperimentState(ExperimentRecords):
 
     def add_to_result(self, i: int, step: int, added: dict[str, Any]) -> None:
         """Callbacks have added this to the result of a step of trial i."""
-        told = {}
-        for key, value in added.items():
-            try:
-                told[str(key)] = plain_value(str(key), value)
-            except ValueError:  # what a report refuses
-                told[str(key)] = str(value)
+        told = {str(key): kept_value(str(key), value) for key, value in added.items()}
         self._record(_core.KIND_TOLD, i, step, json.dumps({"added": told}).encode())
 
     def why_no_wish(self, i: int, step: int) -> str | None:

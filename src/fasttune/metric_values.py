@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
-_EXACT_INT = 2**53  # integers up to here are float64 values without loss
+EXACT_INT = 2**53  # integers up to here are float64 values without loss
 _LONGEST_TEXT = 1000  # characters that are kept of what is kept as text
 _LONGEST_INT = 13_000  # bits; Python writes 4,300 decimal digits
 _DEEPEST = 90  # lists and dicts in each other; those who read take 100
@@ -34,7 +34,7 @@ def split_metrics(metrics: Mapping[str, Any]) -> tuple[dict[str, float | int | b
         plain = value if type(value) is float else plain_value(name, value)
         if name in numbers or name in extra:
             raise ValueError(f"metric {name!r} is reported twice: once nested and once as a name with '/'")
-        if isinstance(plain, float) or (isinstance(plain, int) and -_EXACT_INT <= plain <= _EXACT_INT):
+        if isinstance(plain, float) or (isinstance(plain, int) and -EXACT_INT <= plain <= EXACT_INT):
             numbers[name] = plain
         else:
             extra[name] = plain
@@ -61,6 +61,14 @@ def _leaves(metrics: Mapping[Any, Any], prefix: str, within: tuple[int, ...] = (
 def plain_value(name: str, value: Any) -> Any:
     """The value as JSON can hold it, equal to what is read back. ValueError for a torch tensor; for nothing else."""
     return _Plain().value(name, value)
+
+
+def kept_value(name: str, value: Any) -> Any:
+    """As :func:`plain_value`, of what nobody has to be told of: what that refuses is kept as text."""
+    try:
+        return plain_value(name, value)
+    except ValueError:
+        return str(value)
 
 
 class _Plain:

@@ -96,12 +96,12 @@ def resolve(experiments: list[Experiment], call: Call) -> RunSpec:
 
 
 def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) -> RunSpec:
+    from .resources import check_declared
+
     first = experiments[0]
     metric, mode = check_metric_mode(call.metric, call.mode)
     scope = None if call.scope is None else check_scope(call.scope)
     failure = FailureConfig(first.max_failures, call.fail_fast)
-    from .resources import check_declared
-
     executor = check_executor(call.executor)
     durability = check_durability(call.durability)
     trust = check_trust(call.trust)

@@ -13,14 +13,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from fasttune.checkpoint import STATE_FILE, pack, unpack
-from fasttune.metric_values import is_number
+from fasttune.metric_values import EXACT_INT, is_number
 from fasttune.plain_files import plain_opener
 from fasttune.result_keys import EPISODES_THIS_ITER, EPISODES_TOTAL, TIMESTEPS_THIS_ITER, TIMESTEPS_TOTAL
 
 TOTALS = {TIMESTEPS_THIS_ITER: TIMESTEPS_TOTAL, EPISODES_THIS_ITER: EPISODES_TOTAL}
-
-
-EXACT = 2**53  # beyond it the sum is what float64 makes of it, as every number of a report
 
 
 def added_up(totals: Mapping[str, Any], numbers: Mapping[str, Any]) -> dict[str, Any]:
@@ -29,7 +26,7 @@ def added_up(totals: Mapping[str, Any], numbers: Mapping[str, Any]) -> dict[str,
     for key, total in TOTALS.items():
         if key in numbers:
             added = new.get(total, 0) + numbers[key]
-            new[total] = added if abs(added) <= EXACT else float(added)
+            new[total] = added if abs(added) <= EXACT_INT else float(added)  # a number of a report, as its parts are
     return new
 
 

@@ -150,10 +150,9 @@ class WantedNames:
         """End the run if trials have reported other names in place of its metric, or were refused for that. One that has
         reported nothing says nothing: it may be one whose config is not worth it."""
         table = self._state.table
-        known, lacking = set(names), 0
-        silent = sum(table.last(i) is None for i in ended["TERMINATED"])
-        lacking = len(ended["TERMINATED"]) - silent
-        silent *= self._silence_tells
+        known = set(names)
+        reported = sum(table.last(i) is not None for i in ended["TERMINATED"])
+        lacking, silent = reported, (len(ended["TERMINATED"]) - reported) * self._silence_tells
         for i in ended["ERROR"]:
             failure = self._state.failure(i)
             if failure is not None and MissingMetricError.__name__ in failure.text:

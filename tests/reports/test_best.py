@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from snapshots import Kept
 
 import fasttune as tune
 from fasttune.best import Leader, best_of
 from fasttune.cli import main
 from fasttune.error import NoBestTrialError
-from fasttune.reporter import CLIReporter, LogReporter, StatusSnapshot
+from fasttune.reporter import CLIReporter
 from fasttune.scope import SCOPES
 
 CURVES = {"early": [0.2, 0.95, 0.5], "late": [0.1, 0.6, 0.7], "level": [0.68, 0.68, 0.68]}
@@ -23,20 +24,6 @@ BEST = {"last": ("late", 0.7), "all": ("early", 0.95), "avg": ("level", 0.68)}
 def train(config: dict[str, Any]) -> None:
     for value in CURVES[config["name"]]:
         tune.report(accuracy=value)
-
-
-class Kept(LogReporter):
-    """Keeps each snapshot, and is asked at every turn."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: list[StatusSnapshot] = []
-
-    def should_report(self, trials: Any, done: bool = False) -> bool:
-        return True
-
-    def report(self, trials: Any, done: bool, *sys_info: Any) -> None:
-        self.seen.append(sys_info[0])
 
 
 def run(folder: Path, **more: Any) -> tune.ExperimentAnalysis:

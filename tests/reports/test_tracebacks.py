@@ -12,13 +12,14 @@ from types import CodeType
 from typing import Any
 
 import pytest
+from snapshots import Kept
 
 import fasttune as tune
 from fasttune.cli import main
 from fasttune.code_places import code_at, source_of
 from fasttune.executors.wire import pack
 from fasttune.failure import MOST_KINDS, Reasons, TrialTraceback, failure_text, read_reason, reason_of
-from fasttune.reporter import CLIReporter, JupyterNotebookReporter, LogReporter, StatusSnapshot, TerminalReporter
+from fasttune.reporter import CLIReporter, JupyterNotebookReporter, TerminalReporter
 
 SCRIPT = """
 import sys
@@ -137,19 +138,6 @@ def test_a_crash_names_the_users_line(tmp_path: Path) -> None:
     assert "in crashes" in reason.where
 
 
-class Kept(LogReporter):
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: list[StatusSnapshot] = []
-
-    def should_report(self, trials: Any, done: bool = False) -> bool:
-        return True
-
-    def report(self, trials: Any, done: bool, *sys_info: Any) -> None:
-        self.seen.append(sys_info[0])
-        super().report(trials, done, *sys_info)
-
-
 def fails_in_two_ways(config: dict[str, Any]) -> None:
     tune.report(score=1.0)
     if config["x"] % 3 == 0:
@@ -160,7 +148,7 @@ def fails_in_two_ways(config: dict[str, Any]) -> None:
 
 def test_each_reason_is_said_once_while_the_run_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """All trials failed for one misspelt name, and one learnt of it when the night was over."""
-    reporter = Kept()
+    reporter = Kept(writes=True)
     analysis = tune.run(
         fails_in_two_ways, config={"x": tune.grid_search(list(range(9)))}, progress_reporter=reporter,
         raise_on_failed_trial=False, storage_path=tmp_path, executor="inline",
@@ -180,7 +168,7 @@ def test_every_reporter_shows_the_reasons(tmp_path: Path) -> None:
     """The terminal counted failures and did not say why."""
     from rich.console import Console
 
-    reporter = Kept()
+    reporter = Kept(writes=True)
     tune.run(
         fails_in_two_ways, config={"x": tune.grid_search(list(range(9)))}, progress_reporter=reporter,
         raise_on_failed_trial=False, storage_path=tmp_path, executor="inline",
