@@ -25,8 +25,9 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-import fasttune as tune
 from benchmarks.peers.report import machine as computer
+
+import fasttune as tune
 from fasttune.machine import Gpu, detect
 from fasttune.utils import wait_for_gpu
 
@@ -269,7 +270,8 @@ def killed_trial(gpus: tuple[Gpu, ...]) -> Seen:
 @check
 def killed_driver(gpus: tuple[Gpu, ...]) -> Seen:
     """kill -9 of the driver while its trials hold memory: the workers end, the memory comes back."""
-    before, code = memory_used(gpus[0]), f"from benchmarks import gpu_check; gpu_check.run(gpu_check.hold, {{'size': {4 * GIB}}}, 1, 1)"
+    before = memory_used(gpus[0])
+    code = f"from benchmarks import gpu_check; gpu_check.run(gpu_check.hold, {{'size': {4 * GIB}}}, 1, 1)"
     child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None
     line = child.stdout.readline()
@@ -369,7 +371,8 @@ def headline(gpus: tuple[Gpu, ...]) -> str:
     pynvml.nvmlShutdown()
     where = computer()
     devices = ", ".join(f"{gpu.name} with {gpu.memory_bytes / GIB:.0f} GiB" for gpu in gpus)
-    return f"{len(gpus)} x {devices}; driver {driver}; {where['cores']} CPUs ({where['cpu']}); Python {where['python']}; {where['date']}"
+    computer_too = f"{where['cores']} CPUs ({where['cpu']}); Python {where['python']}; {where['date']}"
+    return f"{len(gpus)} x {devices}; driver {driver}; {computer_too}"
 
 
 if __name__ == "__main__":
