@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from fasttune.analysis import ExperimentAnalysis
     from fasttune.config import Mode, RunSpec
     from fasttune.schedulers import TrialScheduler
+    from fasttune.scope import Scope
     from fasttune.search import SearchAlgorithm, Searcher
 
 
@@ -30,6 +31,7 @@ def open_experiment(
     name: str | None = None,
     metric: str | None = None,
     mode: Mode | None = None,
+    scope: Scope | None = None,
     search_alg: Searcher | SearchAlgorithm | str | None = None,
     scheduler: TrialScheduler | str | None = None,
     num_samples: int = -1,
@@ -72,6 +74,7 @@ def open_experiment(
         storage_path=one_storage_path(storage_path, None),
         metric=metric,
         mode=mode,
+        scope=scope,
         search_alg=search_alg,
         on_duplicate=on_duplicate,
         scheduler=scheduler,

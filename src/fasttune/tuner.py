@@ -247,12 +247,13 @@ def run_experiments(
     durability: str = "process",
     trust: bool = False,
     resources: Mapping[str, float] | None = None,
+    scope: Scope | None = None,
     **unknown: Never,
 ) -> list[Trial]:
     """Runs experiments given as ``{name: spec}``, as an Experiment or as a list, and returns their trials.
 
-    All of them run at the same time, or with ``concurrent=False`` one after another. ``durability``, ``trust`` and
-    ``resources`` are those of :func:`run`.
+    All of them run at the same time, or with ``concurrent=False`` one after another. ``durability``, ``trust``,
+    ``resources`` and ``scope`` are those of :func:`run`.
     """
     check_keywords(run_experiments, unknown)
     groups = [named_experiments(experiments)]
@@ -274,6 +275,7 @@ def run_experiments(
             trust=trust,
             door="run_experiments",
             resources=resources,
+            scope=scope,
         )
         with begun("tune.run_experiments"):
             spec = resolve(group, call)

@@ -53,6 +53,36 @@ def test_all_say_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str], sc
     assert json.loads(capsys.readouterr().out)[0]["best"] == pytest.approx(value)
 
 
+@pytest.mark.parametrize("scope", BEST)
+def test_every_door_takes_a_scope(tmp_path: Path, scope: Any) -> None:
+    """A scope could be given to a run, and to nothing else that has a best trial."""
+    name, value = BEST[scope]
+    space = {"name": tune.grid_search(list(CURVES))}
+    goal: dict[str, Any] = {"metric": "accuracy", "mode": "max", "scope": scope}
+
+    def curve(config: dict[str, Any], step: int) -> dict[str, Any] | None:
+        return {"accuracy": CURVES[config["name"]][step - 1]} if step <= 3 else None
+
+    simulated = tune.simulate(curve, space, **goal)
+    with tune.open_experiment(space, name="told", num_samples=1, storage_path=tmp_path, **goal) as experiment:
+        for _ in CURVES:
+            asked = experiment.ask()
+            assert asked is not None
+            for told in CURVES[asked.config["name"]]:
+                experiment.report(asked, told)
+            experiment.tell(asked)
+    spec = {"run": train, "config": space, "storage_path": str(tmp_path)}
+    tune.run_experiments({"several": spec}, verbose=0, scope=scope)
+    for found in (simulated, experiment.analysis, tune.ExperimentAnalysis(tmp_path / "told")):
+        assert found.best_config == {"name": name}
+        assert found.best_said.split(" by ")[0].split(" (max)")[0].endswith(f"{value:g}")
+    several = tune.ExperimentAnalysis(tmp_path / "several", default_metric="accuracy", default_mode="max")
+    assert several.best_config == {"name": name}
+    for door, given in ((tune.simulate, (curve, space)), (tune.open_experiment, (space,))):
+        with pytest.raises(ValueError, match="scope must be one of"):
+            door(*given, scope="first")
+
+
 def test_the_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """'best accuracy' stood on the screen, and nobody knew which of a trial's values it was."""
     run(tmp_path / "1")

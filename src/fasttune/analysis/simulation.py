@@ -9,6 +9,7 @@ from fasttune.analysis.curves import Cost, Curves, Listed, curves_of
 from fasttune.analysis.experiment_analysis import ExperimentAnalysis
 from fasttune.config import FailureConfig, RunSpec, TrainableSpec, check_metric_mode
 from fasttune.resources import resolve_resources
+from fasttune.scope import DEFAULT_SCOPE, Scope, check_scope
 from fasttune.space import seed_from
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def simulate(
     num_samples: int | None = None,
     metric: str | None = None,
     mode: Mode | None = None,
+    scope: Scope = DEFAULT_SCOPE,
     scheduler: TrialScheduler | str | None = None,
     search_alg: Searcher | SearchAlgorithm | str | None = None,
     stop: Any = None,
@@ -96,6 +98,7 @@ def simulate(
             experiment by default what each step took.
         steps: a curve by ``curve(config, step)`` ends after so many (default 100).
         num_samples: as in ``tune.run``; of recorded curves the first so many (default all).
+        scope: which value of a trial says how good it is, as in ``tune.run``.
         scheduler, search_alg: copies of them are used, so that they can be given again.
         workers: trials at a time; a trial that asks for n CPUs occupies n of them.
         time_budget_s: of virtual time.
@@ -109,10 +112,11 @@ def simulate(
 
     check_numbers(workers, steps, failures)
     metric, mode = check_metric_mode(metric, mode)
+    scope = check_scope(scope)
     seed = seed_from(seed, "seed")
     source = curves_of(curves, cost, steps, config, metric, failures, seed)
     experiment = as_experiment(source, config, num_samples, stop, resources_per_trial, max_failures)
-    spec = spec_of(source, experiment, metric, mode, scheduler, search_alg, time_budget_s, seed)
+    spec = spec_of(source, experiment, metric, mode, scope, scheduler, search_alg, time_budget_s, seed)
     loop = VirtualLoop(spec, source.curve, workers)
     loop.run()
     return Simulation(loop)
@@ -149,6 +153,7 @@ def spec_of(
     experiment: Experiment,
     metric: str | None,
     mode: str | None,
+    scope: Scope,
     scheduler: Any,
     search_alg: Any,
     time_budget_s: float | None,
@@ -189,6 +194,7 @@ def spec_of(
         ],
         metric=metric,
         mode=mode,
+        scope=scope,
         searcher=searcher,
         scheduler=scheduler,
         stop=resolve_stop_rules(experiment),
