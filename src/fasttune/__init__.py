@@ -66,6 +66,7 @@ if TYPE_CHECKING:  # the same names once more, for type checkers and editors
     from .tuner import Tuner as Tuner
     from .tuner import run as run
     from .tuner import run_experiments as run_experiments
+    from .user_attrs import set_user_attr as set_user_attr
 
 # Where each public name lives.
 _HOME = {
@@ -144,6 +145,7 @@ _HOME = {
         "run",
         "run_experiments",
     ),
+    "user_attrs": ("set_user_attr",),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 _ROOMS = frozenset([*_HOME, "executors", "experiment", "logger", "loop", "storage", "trial", "utils"])
@@ -202,6 +204,7 @@ __all__ = [
     "run",
     "run_experiments",
     "sample_from",
+    "set_user_attr",
     "simulate",
     "uniform",
     "with_parameters",

@@ -12,6 +12,7 @@ from fasttune.executors.manual import ManualExecutor
 from fasttune.loop import TuneLoop
 from fasttune.search.base import Suggestion
 from fasttune.storage.reader import SqliteReader
+from fasttune.user_attrs import as_json, check_user_attrs
 
 if TYPE_CHECKING:
     from fasttune.analysis import ExperimentAnalysis
@@ -42,6 +43,7 @@ def open_experiment(
     seed: int | None = None,
     durability: str = "process",
     trust: bool = False,
+    user_attrs: Mapping[str, Any] | None = None,
 ) -> OpenExperiment:
     """An experiment in which you run the trials: ``ask`` for one, ``report`` on it, ``tell`` how it ended.
 
@@ -84,6 +86,7 @@ def open_experiment(
         seed=seed,
         durability=durability,
         trust=trust,
+        user_attrs=user_attrs,
     )
     return OpenExperiment(resolve([experiment], call))
 
@@ -114,6 +117,10 @@ class OpenExperiment:
                 raise LookupError("the experiment has no more trials: everything was asked for and told")
             return None
         return Suggestion(loop.state.trial_id(taken.trial), taken.config)
+
+    def set_user_attr(self, asked: Suggestion | str, name: str, value: Any) -> None:
+        """Attaches a value to a trial that was asked for and is not over, as :func:`fasttune.set_user_attr` does."""
+        self._open_loop().tell_attribute(self._number(asked), name, value)
 
     def report(self, asked: Suggestion | str, result: Mapping[str, Any] | float) -> bool:
         """A result on the way; returns whether to go on. False: the scheduler, or a stop criterion, has ended or paused the
@@ -243,6 +250,10 @@ class ManualLoop(TuneLoop):
         self.manual.report(trial, result, last)
         self._settle()
         return self.manual.decisions.get(trial) == _core.CONTINUE and self.manual.runs(trial)
+
+    def tell_attribute(self, trial: int, name: str, value: Any) -> None:
+        self.manual.attach(trial, as_json(check_user_attrs({name: value})))
+        self._settle()
 
     def tell_end(self, trial: int, result: Mapping[str, Any] | None, error: str | None) -> None:
         if result is not None and not self.tell_report(trial, result, last=True):

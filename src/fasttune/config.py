@@ -266,6 +266,7 @@ class RunConfig(_Settings):
     executor: str | None = None
     gpus: list[int | str] | None = None
     resources: Mapping[str, float] | None = None
+    user_attrs: Mapping[str, Any] | None = None
     seed: int | None = None
     max_suspended: int | None = None
     durability: str = "process"
@@ -688,6 +689,7 @@ class RunSpec:
     executor: str = EXECUTORS[0]
     gpus: list[int | str] | None = None
     resources: dict[str, float] = field(default_factory=dict)  # kinds of the run's own, and how much there is
+    user_attrs: dict[str, Any] = field(default_factory=dict)
     machine: Machine | None = None  # what there is, if somebody has looked already
     callbacks: list[Callback] = field(default_factory=list)
     progress_reporter: ProgressReporter | None = None

@@ -1024,6 +1024,7 @@ class ExperimentState(ExperimentRecords):
         for event in self.take_leftovers(left(positions), positions, watch):
             self._replay(event)
         self.live, self.rereads = True, False
+        self.user_attrs.update(self.spec.user_attrs)
         self.wanted.begin_again(self._now)
         self._fresh_from = len(self)
         for k in range(len(self._given_out)):

@@ -45,6 +45,7 @@ def asked_of(spec: RunSpec) -> dict[str, Any]:
         "scheduler": settings_of(spec.scheduler),
         "searcher": settings_of(_searcher_of(spec)),
         "stop": described(spec.stop.thresholds),
+        "user_attrs": spec.user_attrs,
         "resources": spec.resources,
         "trainables": [
             {
@@ -145,7 +146,9 @@ def compared(metas: Sequence[Mapping[str, Any]], spec: RunSpec) -> Compared:
     space += differences(_own_space(before["searcher"]), _own_space(now["searcher"]), "search_alg")
     settled = {**now, "trainables": [{**one, "space": None} for one in now["trainables"]]}
     known = {**before, "trainables": [{**one, "space": None} for one in before["trainables"]]}
-    return Compared(refused, space, not same(known, settled, loosely=True))
+    had, attached = known.pop("user_attrs", {}), settled.pop("user_attrs")
+    more = any(had.get(name, had) != value for name, value in attached.items())
+    return Compared(refused, space, more or not same(known, settled, loosely=True))
 
 
 def _kinds(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

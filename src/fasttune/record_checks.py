@@ -157,6 +157,8 @@ def check_asked(asked: Any, what: str) -> None:
         raise JournalError(f"{what} says asked = {short(asked)}")
     if asked.get("scope", DEFAULT_SCOPE) not in SCOPES:
         raise JournalError(f"{what} says scope = {short(asked['scope'])}")
+    if not isinstance(asked.get("user_attrs", {}), dict):
+        raise JournalError(f"{what} says user_attrs = {short(asked['user_attrs'])}")
 
 
 def variants_of(spaces: list[Any], path: str) -> list[Variants]:
@@ -200,14 +202,16 @@ NAMING: dict[str, Wanted] = {
     "dirname": lambda name: name is None or is_folder_name(name),
     "resources": is_request,
     "added": (dict, NONE),
+    "attributes": (dict, NONE),
 }
 
 
 def naming(data: bytes, trial: int) -> dict[str, Any]:
-    """What a user's functions said of a trial: its name, its folder, its request; or what they add to a result of it."""
+    """What a user's functions said of a trial: its name, its folder, its request; or what they add to a result of it; or
+    its attributes."""
     what = f"what was told of trial {trial}"
     told = parsed(data.rstrip(b"\0"), what)
-    check_fields({"name": None, "dirname": None, "resources": None, "added": None, **told}, NAMING, what)
+    check_fields({"name": None, "dirname": None, "resources": None, "added": None, "attributes": None, **told}, NAMING, what)
     return told
 
 

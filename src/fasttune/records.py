@@ -150,6 +150,8 @@ class ExperimentRecords:
         self._suggested: dict[int, dict[str, Any]] = {}  # as the journal has them
         self._told: dict[int, dict[str, Any]] = {}  # name, folder and resources where a user's function gave them
         self._additions: dict[int, tuple[int, dict[str, Any]]] = {}  # step, and what callbacks added to its result
+        self.user_attrs: dict[str, Any] = dict((meta.get("asked") or {}).get("user_attrs", {}))  # of the run, by all sessions
+        self._attributes: dict[int, dict[str, Any]] = {}  # of trials
         self._errors: dict[int, str] = {}
         self._exceptions: dict[int, bytes] = {}
         self._checkpoints: dict[int, list[tuple[int, str]]] = {}  # step, and path or name in memory
@@ -258,6 +260,7 @@ class ExperimentRecords:
         """A later session was asked something else: from here on, perhaps over another space."""
         told = read_session(event[5])
         self.sessions += 1
+        self.user_attrs.update(told["asked"].get("user_attrs", {}))
         if self.rereads:  # a run that goes on has one of its own
             self.scope = told["asked"].get("scope", self.scope)
         asked = [one.get("resources") for one in told["asked"]["trainables"] if "resources" in one]
@@ -283,6 +286,8 @@ class ExperimentRecords:
         told = naming(event[5], event[1])
         if told.get("added") is not None:
             self._additions[event[1]] = event[3], told["added"]
+        elif told.get("attributes") is not None:
+            self._attributes.setdefault(event[1], {}).update(told["attributes"])
         else:
             self._told[event[1]] = told
 
@@ -638,6 +643,10 @@ class ExperimentRecords:
     def trial_name(self, i: int) -> str:
         """The name that the user's function gave, or "<trainable>_<trial id>"."""
         return self._told.get(i, {}).get("name") or f"{self.trainable_name(i)}_{self.trial_id(i)}"
+
+    def attributes_of(self, i: int) -> dict[str, Any]:
+        """What was attached to trial i, see ``user_attrs``."""
+        return self._attributes.get(i, {})
 
     def trial_dirname(self, i: int) -> str:
         """The name of the trial's folder in that of the experiment."""

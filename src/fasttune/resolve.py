@@ -79,6 +79,7 @@ class Call:
     executor: str | None = None
     gpus: list[int | str] | None = None
     resources: Mapping[str, float] | None = None
+    user_attrs: Mapping[str, Any] | None = None
     seed: int | None = None
     raise_on_failed_trial: bool = True
     door: str = "run"  # what the user has called
@@ -105,6 +106,7 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
     executor = check_executor(call.executor)
     durability = check_durability(call.durability)
     trust = check_trust(call.trust)
+    user_attrs = attributes_of_run(call.user_attrs)
     verbose = resolve_verbose(call.verbose)
     max_suspended = check_max_suspended(call.max_suspended)
     trainables = [resolve_trainable(one) for one in experiments]
@@ -164,6 +166,7 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
         executor=executor,
         gpus=None if call.gpus is None else list(call.gpus),
         resources=resources,
+        user_attrs=user_attrs,
         machine=machine,
         callbacks=call.callbacks + result_lines(verbose),
         progress_reporter=reporter,
@@ -414,6 +417,15 @@ def chosen_before(metas: list[dict[str, Any]]) -> str | None:
     while isinstance(found, dict) and found["kind"] not in KINDS:
         found = found["settings"].get("searcher")
     return KINDS.get(found["kind"] if isinstance(found, dict) else found)
+
+
+def attributes_of_run(given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The run's user attributes, as they are kept."""
+    if given is None:
+        return {}
+    from .user_attrs import check_user_attrs
+
+    return check_user_attrs(given)
 
 
 def scope_before(metas: list[dict[str, Any]]) -> Scope:

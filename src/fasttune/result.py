@@ -428,6 +428,7 @@ class Result:
         *,
         config: dict[str, Any] | None = None,
         make_folder: bool = False,
+        user_attrs: dict[str, Any] | None = None,
     ) -> None:
         """A callable ``metrics_dataframe`` is called when the frame is first looked at; ``make_folder`` makes
         the folder when ``path`` is."""
@@ -435,6 +436,7 @@ class Result:
         self.checkpoint = checkpoint
         self.error = error
         self.best_checkpoints = best_checkpoints
+        self.user_attrs = user_attrs or {}
         self._path = path
         self._config = config
         self._make_folder = make_folder

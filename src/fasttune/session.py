@@ -654,6 +654,26 @@ def _staging(context: TrialContext) -> tuple[str, str, Callable[[str, str], None
     return folder, f"_{next(_savings)}", publish  # no other thread or attempt writes there
 
 
+def note_here(kind: int, payload: bytes, what: str) -> None:
+    """A record about the trial that runs here, from whichever of its threads. Where none runs nothing is written, and
+    a warning says so once, by the name of ``what`` was called."""
+    while True:
+        reporter: Reporter | None = _core.current()
+        if reporter is None:
+            if _back_from_absence():
+                continue
+            _warn_once(what, f"tune.{what}() does nothing here: {_why_absent()}")
+            return
+        context = reporter.context
+        if context.threads is None and _of_another_thread():
+            context.hold_unseen()
+        with _NOBODY_ELSE if context.threads is None else context.threads.ending:
+            if _core.current() is not None and reporter.note(kind, payload, False):  # else the trial has ended in between
+                return
+        if _core.current() is not None:
+            context.flush()
+
+
 # ---- who am I ----------------------------------------------------------------------------------------------
 
 

@@ -60,8 +60,8 @@ class TrialSource(Protocol):
     """Answers for trials by index, 0 to len-1, in the order in which they were suggested.
 
     A source may also have ``trial_name(i)``, ``trial_dirname(i)`` (a user's own names), ``max_failures``,
-    ``stopping_criterion``, ``scope``, ``options`` (what the run was asked, for its trials to show) and ``saved(i)`` (the
-    checkpoints alone); without them Trial uses its own.
+    ``stopping_criterion``, ``scope``, ``options`` (what the run was asked, for its trials to show), ``user_attrs``,
+    ``attributes_of(i)`` and ``saved(i)`` (the checkpoints alone); without them Trial uses its own.
     """
 
     @property
@@ -140,6 +140,12 @@ class Trial:
     @property
     def trainable_name(self) -> str:
         return self._source.trainable_name(self._index)
+
+    @property
+    def user_attrs(self) -> dict[str, Any]:
+        """What :func:`fasttune.set_user_attr` has attached to the trial."""
+        attributes_of = getattr(self._source, "attributes_of", None)
+        return {} if attributes_of is None else _fresh(attributes_of(self._index))
 
     @property
     def experiment_tag(self) -> str:
@@ -477,6 +483,7 @@ class TrialRow:
     checkpoints: list[tuple[str | Checkpoint, dict[str, Any]]]
     name: str
     folder: str
+    attributes: dict[str, Any]
 
 
 @dataclass(eq=False, repr=False)
@@ -493,6 +500,7 @@ class Snapshot:
     kept_results: dict[int, list[dict[str, Any]]] = field(repr=False)
     interrupted: bool = False
     options: dict[str, Any] = field(default_factory=dict, repr=False)
+    user_attrs: dict[str, Any] = field(default_factory=dict, repr=False)
     _reports: dict[int, list[Report]] | None = field(default=None, init=False, repr=False, compare=False)
 
     @classmethod
@@ -510,6 +518,7 @@ class Snapshot:
             {i: source.results(i) for i in indices} if few else {},
             interrupted=bool(getattr(source, "interrupted", False)),
             options=dict(getattr(source, "options", {})),
+            user_attrs=dict(getattr(source, "user_attrs", {})),
         )
 
     def __len__(self) -> int:
@@ -555,6 +564,9 @@ class Snapshot:
     def trial_dirname(self, i: int) -> str:
         return self.rows[i].folder
 
+    def attributes_of(self, i: int) -> dict[str, Any]:
+        return self.rows[i].attributes
+
     def report_blocks(self) -> list[ReportBlock]:
         return self.blocks
 
@@ -585,6 +597,7 @@ def _row(source: TrialSource, i: int) -> TrialRow:
         checkpoints=source.checkpoints(i),
         name=trial_name(source, i),
         folder=os.path.basename(trial_folder(source, i)),
+        attributes=dict(source.attributes_of(i)) if hasattr(source, "attributes_of") else {},
     )
 
 

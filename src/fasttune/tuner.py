@@ -109,6 +109,7 @@ def run(
     executor: str | None = None,
     gpus: list[int | str] | None = None,
     resources: Mapping[str, float] | None = None,
+    user_attrs: Mapping[str, Any] | None = None,
     seed: int | None = None,
     **cluster_only: Unpack[ClusterOnly],
 ) -> ExperimentAnalysis:
@@ -121,6 +122,8 @@ def run(
         config: the search space, a dict of values and domains.
         num_samples: how often to sample the space (a grid is run as often); -1: until something else stops the run.
         search_alg: what suggests configs: a Searcher, or its name ("tpe", "gp", "auto", ...). None: random and grid search.
+        user_attrs: names and values that are attached to the run, e.g. ``{"dataset": "v3"}``, kept and shown, and steer nothing:
+            ``analysis.user_attrs``. Those of a trial: :func:`fasttune.set_user_attr`.
         on_duplicate: what happens when a config comes twice. "allow": it is run again. "skip": another one is taken, and the
             search ends when a finite space is used up. "reuse": a config that another trial has been trained with gets
             that trial's result without being run.
@@ -225,6 +228,7 @@ def run(
         executor=executor,
         gpus=gpus,
         resources=resources,
+        user_attrs=user_attrs,
         seed=seed,
         raise_on_failed_trial=raise_on_failed_trial,
     )
@@ -248,12 +252,13 @@ def run_experiments(
     trust: bool = False,
     resources: Mapping[str, float] | None = None,
     scope: Scope | None = None,
+    user_attrs: Mapping[str, Any] | None = None,
     **unknown: Never,
 ) -> list[Trial]:
     """Runs experiments given as ``{name: spec}``, as an Experiment or as a list, and returns their trials.
 
     All of them run at the same time, or with ``concurrent=False`` one after another. ``durability``, ``trust``,
-    ``resources`` and ``scope`` are those of :func:`run`.
+    ``resources``, ``scope`` and ``user_attrs`` are those of :func:`run`.
     """
     check_keywords(run_experiments, unknown)
     groups = [named_experiments(experiments)]
@@ -276,6 +281,7 @@ def run_experiments(
             door="run_experiments",
             resources=resources,
             scope=scope,
+            user_attrs=user_attrs,
         )
         with begun("tune.run_experiments"):
             spec = resolve(group, call)
@@ -456,6 +462,7 @@ class Tuner:
             executor=run.executor,
             gpus=run.gpus,
             resources=run.resources,
+            user_attrs=run.user_attrs,
             seed=run.seed,
             max_suspended=run.max_suspended,
             durability=run.durability,

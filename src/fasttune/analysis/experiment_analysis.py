@@ -422,6 +422,11 @@ class ExperimentAnalysis:
             raise ValueError("this analysis was pickled and holds no journal: open the folder, ExperimentAnalysis(path)")
         return verify(self._source, scheduler, stop)
 
+    @property
+    def user_attrs(self) -> dict[str, Any]:
+        """What was attached to the run: ``tune.run(..., user_attrs=)``, of all its sessions."""
+        return dict(getattr(self._source, "user_attrs", {}))
+
     # ---- inside
 
     @cached_property

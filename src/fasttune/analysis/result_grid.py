@@ -131,6 +131,7 @@ def result_of(analysis: ExperimentAnalysis, trial: Trial) -> Result:
         best_checkpoints=saved,
         config=trial.config,
         make_folder=True,
+        user_attrs=trial.user_attrs,
     )
 
 

@@ -152,6 +152,14 @@ class ManualExecutor(Executor):
         self._note(_core.KIND_ERROR, text.encode("utf-8", "backslashreplace"))
         self._forget(trial)
 
+    def attach(self, trial: int, attributes: bytes) -> None:
+        """What is told of a trial beside its results."""
+        if trial not in self._out:
+            raise LookupError(f"trial {trial} is not out: it is over, or was never asked for")
+        self._turn_to(trial)
+        self._note(_core.KIND_TOLD, attributes)
+        self._keep(trial, self._ask_from[trial])
+
     def _turn_to(self, trial: int) -> None:
         self._reporter.resume(*self._out[trial], self._ask_from[trial])
 
