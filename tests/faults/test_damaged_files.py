@@ -13,6 +13,7 @@ import pytest
 from laboratory import Lab
 
 import fasttune as tune
+from fasttune.cli.examination import Examination, repaired
 from fasttune.error import JournalError
 
 Note = Callable[[str, object], None]
@@ -141,3 +142,37 @@ def test_C2_5_bytes_that_were_flipped_or_zeroed(killed: Killed, changes: int, re
     record_property("said", killed.said)
     record_property("wrong values", wrong)
     assert wrong == 0
+
+
+def test_C2_5_what_sqlite_refuses_is_read_and_the_copy_that_the_message_names_goes_on(tmp_path: Path) -> None:
+    """A bit in the words that say which tables there are: readers do without SQLite, which writes, and refuses."""
+
+    def train(config: dict[str, Any]) -> None:
+        for n in range(3):
+            tune.report(loss=config["x"] * n)
+
+    def run(name: str) -> tune.ExperimentAnalysis:
+        space = {"x": tune.uniform(0, 1)}
+        return tune.run(
+            train, config=space, num_samples=6, name=name, storage_path=tmp_path, executor="inline", resume="AUTO", seed=1, verbose=0
+        )
+
+    run("whole")
+    whole = (tmp_path / "whole" / "experiment.db").read_bytes()
+    places = [found + 2 for name in ("journal", "checkpoints") for found in [whole.index(b"CREATE TABLE " + name.encode())]]
+    for at in [50, *places, *(place + 13 for place in places), *(place + 30 for place in places)]:
+        folder = tmp_path / f"bit_of_{at}"
+        shutil.copytree(tmp_path / "whole", folder)
+        damaged = bytearray(whole)
+        damaged[at] ^= 4
+        (folder / "experiment.db").write_bytes(damaged)
+        if at == 50:  # nobody looks at this one
+            run(folder.name)
+        else:
+            with pytest.raises(JournalError, match=f"fasttune doctor {folder} --repair"):
+                run(folder.name)
+            found = Examination(str(folder))
+            assert any("--repair" in text for _, well, text in found.checks() if not well)
+            copy = Path(repaired(found))
+            assert len(run(copy.name).trials) == 6
+        assert tune.ExperimentAnalysis(folder).results_df.shape[0] == 6

@@ -56,6 +56,7 @@ class Examination:
 
     def _place(self) -> Iterator[Check]:
         from fasttune.plain_files import check_before_writing, owner_name
+        from fasttune.storage.sqlite import refused
 
         told = os.stat(self.folder)
         may = os.access(self.folder, os.W_OK | os.X_OK)
@@ -64,6 +65,9 @@ class Examination:
             check_before_writing(self.folder)
         except (JournalError, OSError) as error:
             yield "to go on", False, str(error)
+        else:
+            if (why := refused(os.path.join(self.folder, JOURNAL))) is not None:
+                yield "to go on", False, why
         if stat.S_IMODE(told.st_mode) & 0o002:
             yield "rights", False, f"everybody may write to the folder ({stat.filemode(told.st_mode)}): chmod o-w"
 

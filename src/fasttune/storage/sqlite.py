@@ -65,6 +65,48 @@ DATA_SYNC = getattr(os, "fdatasync", os.fsync)
 LOST_WRITES = ("SQLITE_IOERR_FSYNC", "SQLITE_IOERR_DIR_FSYNC")  # what was written before may be gone
 
 
+def check_tables(connection: sqlite3.Connection, path: str) -> None:
+    """JournalError when what bears the name of one of our tables is another thing, or does something of its own."""
+    ours = {words.split()[5]: " ".join(words.replace("IF NOT EXISTS ", "").split()) for words in TABLES}
+    found = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall()
+    if found and not any(name == "journal" for _, name, _, _ in found):
+        raise JournalError(f"{path} is a database, but not one of fasttune's: it has no table 'journal'")
+    for kind, name, table, sql in found:
+        plain = kind == "table" and sql is not None and " ".join(sql.split()) == ours.get(name)
+        if table in ours and not plain and not (kind == "index" and sql is None):
+            raise JournalError(
+                f"{path} has a {kind} {name!r} that fasttune does not make: what it does when something is written is not "
+                f"known. {mending(path)}"
+            )
+
+
+def mending(path: str) -> str:
+    """What can be done about a database that SQLite, which writes it, refuses: readers do without SQLite."""
+    folder = os.path.dirname(path)
+    return (
+        "What can be read of it ExperimentAnalysis still reads, and a copy of that which can be gone on with is made by: "
+        f"fasttune doctor {folder} --repair"
+    )
+
+
+def refused(path: str) -> str | None:
+    """Why a run could not go on with this database although it may be readable; None: it could. Writes nothing."""
+    import sqlite3
+    from urllib.parse import quote
+
+    connection = sqlite3.connect(f"file:{quote(os.path.abspath(path))}?mode=ro&immutable=1", uri=True)
+    try:
+        connection.execute("PRAGMA trusted_schema = OFF")
+        check_tables(connection, path)
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+        return f"{error}. {mending(path)}"
+    except JournalError as error:
+        return str(error)
+    finally:
+        connection.close()
+    return None
+
+
 class SqliteStorage(Storage):
     """The journal of the experiment in ``folder``, for the process that writes it; readers have ``SqliteReader``.
 
@@ -110,35 +152,23 @@ class SqliteStorage(Storage):
             raise JournalError(f"cannot open {self.path}: {error}") from error
         try:
             connection.execute("PRAGMA trusted_schema = OFF")  # what the file says is not to call functions
-            self._check_tables(connection)
+            check_tables(connection, self.path)
             for statement in (*SETTINGS, *TABLES, MADE):
                 connection.execute(statement)
+            connection.execute("SELECT max(id) FROM journal").fetchone()  # damage shows here, before anything is done
             self._check_log(connection)
         except (
             sqlite3.DatabaseError,
             UnicodeDecodeError,
         ) as error:  # the latter comes from damaged names of tables
             connection.close()
-            raise JournalError(f"cannot open {self.path}: {error}") from error
+            way = "" if isinstance(error, sqlite3.OperationalError) else f". {mending(self.path)}"
+            raise JournalError(f"cannot open {self.path}: {error}{way}") from error
         except BaseException:
             connection.close()
             raise
         self._written = written(self.path)
         return connection
-
-    def _check_tables(self, connection: sqlite3.Connection) -> None:
-        """JournalError when what bears the name of one of our tables is another thing, or does something of its own."""
-        ours = {words.split()[5]: " ".join(words.replace("IF NOT EXISTS ", "").split()) for words in TABLES}
-        found = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall()
-        if found and not any(name == "journal" for _, name, _, _ in found):
-            raise JournalError(f"{self.path} is a database, but not one of fasttune's: it has no table 'journal'")
-        for kind, name, table, sql in found:
-            plain = kind == "table" and sql is not None and " ".join(sql.split()) == ours.get(name)
-            if table in ours and not plain and not (kind == "index" and sql is None):
-                raise JournalError(
-                    f"{self.path} has a {kind} {name!r} that fasttune does not make: what it does when something is "
-                    "written is not known. ExperimentAnalysis reads it all the same"
-                )
 
     def _check_log(self, connection: sqlite3.Connection) -> None:
         (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
