@@ -30,6 +30,7 @@ DEEPEST = 20  # levels that a tree of SQLite can have
 SMALLEST_PAGE, LARGEST_PAGE = 512, 65536
 PATIENCE_S = 20.0  # so long the files may change under a reading before it gets anywhere
 TABLE_LEAF, TABLE_INTERIOR = 0x0D, 0x05
+OUR_PAGE = 4096  # bytes of a page in databases that fasttune makes
 
 
 # Databases that SQLite has open in this process, by device and inode, and descriptors of them that wait to be closed:
@@ -143,17 +144,23 @@ class Database:
             head = os.pread(self._file, 100, 0)
             if not head and not size:
                 return  # nothing was ever written
-            if len(head) < 100 or head[:16] != MAGIC:
-                raise DamagedPage("file is not a database")
-            self.page_size = _page_size(int.from_bytes(head[16:18], "big"))
+            is_head = len(head) == 100 and head[:16] == MAGIC
+            told = _page_size(int.from_bytes(head[16:18], "big")) if is_head else 0
+            if not told and not self._looks_like_ours():
+                raise DamagedPage(f"its pages cannot have {head[16:18].hex()} bytes" if is_head else "file is not a database")
+            self.page_size = told or OUR_PAGE  # a bit of its head has turned: the rest may be whole
         if not self._frames:
             self.pages = size // self.page_size
-        first = self._page(1)
-        if first[:16] != MAGIC:
-            raise DamagedPage("file is not a database")
-        self._usable = self.page_size - first[20]
+        reserved = self._page(1)[20]
+        self._usable = self.page_size - (0 if self._looks_like_ours() else reserved)
         if self._usable < 480:
             raise DamagedPage(f"its pages cannot have {self._usable} usable bytes")
+
+    def _looks_like_ours(self) -> bool:
+        """The first table begins on the second page, and the pages have the size that fasttune's have."""
+        size = os.fstat(self._file).st_size
+        begins = os.pread(self._file, 1, OUR_PAGE)
+        return size % OUR_PAGE == 0 and begins in (bytes([TABLE_LEAF]), bytes([TABLE_INTERIOR]))
 
     def still_holds(self) -> bool:
         """Whether all that was read since ``look`` was as of that moment."""
@@ -364,10 +371,9 @@ def _is_page_size(size: int) -> bool:
 
 
 def _page_size(told: int) -> int:
+    """The size of pages that a head tells; 0 for what is none."""
     size = LARGEST_PAGE if told == 1 else told
-    if not _is_page_size(size):
-        raise DamagedPage(f"its pages cannot have {size} bytes")
-    return size
+    return size if _is_page_size(size) else 0
 
 
 def varint(data: bytes, at: int) -> tuple[int, int]:

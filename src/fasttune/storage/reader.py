@@ -20,6 +20,9 @@ from fasttune.storage.kept import KeptDatabase
 from fasttune.storage.sqlite import is_whole
 
 BATCH = 1 << 20  # bytes of entries that are read before it is looked whether they belong together
+# Where every database of ours has these tables, which are made in this order, and which column a stored thing begins with.
+# The page that lists the tables may be damaged, and they be whole.
+USUAL = {"journal": (2, 1), "checkpoints": (3, 0)}
 LARGEST_ENTRY = 1 << 26  # bytes; the largest that fasttune writes is the description of a search space
 
 _T = TypeVar("_T")
@@ -92,13 +95,13 @@ class SqliteReader(Storage):
         """Rows of a table; 0 where there is none."""
 
         def counted(database: Database) -> int:
-            root = database.root_of(table)
+            root = root_of(database, table)
             return 0 if root is None else sum(1 for _ in database.cells(root))
 
         return self._ask(counted)
 
     def has_table(self, table: str) -> bool:
-        return self._ask(lambda database: database.root_of(table) is not None)
+        return self._ask(lambda database: root_of(database, table) is not None)
 
     def positions(self) -> dict[int, int]:
         return {source: position for source, position, _ in self.read()}
@@ -136,7 +139,7 @@ class SqliteReader(Storage):
         except (DamagedPage, OSError) as error:
             raise JournalError(f"cannot open {self.path}: {error}") from error
         try:
-            self._root = self._held_together(database, lambda: database.root_of("journal"))
+            self._root = self._held_together(database, lambda: root_of(database, "journal"))
             if self._root is None:
                 raise JournalError(
                     f"{self.path} is a database, but not one of fasttune's: it has no table 'journal'"
@@ -176,7 +179,7 @@ class SqliteReader(Storage):
             last = batch[-1][0]
 
     def _batch(self, database: Database, after: int) -> list[tuple[int, int, Any, bytes | None]]:
-        root = database.root_of("journal")
+        root = root_of(database, "journal")
         out: list[tuple[int, int, Any, bytes | None]] = []
         size, last = 0, after
         try:
@@ -214,7 +217,7 @@ class SqliteReader(Storage):
 
     def _checkpoint_cells(self, database: Database) -> dict[Key, Cell]:
         """Where each stored checkpoint is, by trial and step."""
-        root = database.root_of("checkpoints")
+        root = root_of(database, "checkpoints")
         if root is None:  # nobody has written here since there are checkpoints in memory
             return {}
         found: dict[Key, Cell] = {}
@@ -239,3 +242,30 @@ class SqliteReader(Storage):
                 if is_whole(*key, crc, data) or not known:
                     return crc, data
         return None
+
+
+def root_of(database: Database, table: str) -> int | None:
+    """The first page of a table; None where there is none. What the list of tables says is held against what is there."""
+    why, root = None, None
+    try:
+        root = database.root_of(table)
+    except DamagedPage as error:
+        why = error
+    if table in USUAL:
+        page, column = USUAL[table]
+        if root != page and holds(database, page, column) and not (root is not None and holds(database, root, column)):
+            return page
+        if why is not None:
+            raise why
+    return root
+
+
+def holds(database: Database, root: int, column: int) -> bool:
+    """Whether the first row of a table is a whole thing that was stored."""
+    try:
+        for cell in database.cells(root):
+            row: list[Any] = [*columns(database.content(cell)), None, None, None, None, None]
+            return is_whole(*row[column : column + 4])
+    except DamagedPage:
+        pass
+    return False
