@@ -7,11 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import fasttune
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.timeout(1200)  # the longest of all: 20 s of CPU, which a machine that is busy gives in minutes
 def test_the_picture_of_the_schedulers(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, ROOT / "examples" / "scheduler_pictures.py", "--output", "all.svg"],
