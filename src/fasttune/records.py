@@ -418,6 +418,26 @@ class ExperimentRecords:
             return None
         return self._chunks[at]
 
+    def stretches(self) -> Iterator[tuple[int, int, int, int, Variants]]:
+        """(first trial, the one behind the last, number of the first among its variants, experiment, variants) of trials that
+        were suggested in blocks which go on from each other."""
+        begun: Chunk | None = None
+        end = 0
+        for chunk in self._chunks:
+            if begun is not None:
+                same = begun.variants is chunk.variants and begun.experiment == chunk.experiment
+                if same and chunk.first == end and chunk.local - begun.local == chunk.first - begun.first:
+                    end += chunk.n
+                    continue
+                yield begun.first, end, begun.local, begun.experiment, begun.variants
+            begun, end = chunk, chunk.first + chunk.n
+        if begun is not None:
+            yield begun.first, end, begun.local, begun.experiment, begun.variants
+
+    def singular_trials(self) -> set[int]:
+        """Trials of which something is known that their block does not tell: a name, a folder, another config or tag."""
+        return {*self.given, *self._configs, *self._tags, *self._told, *self._before_change, *self._suggested}
+
     def experiment_of(self, i: int) -> int:
         """Number of the experiment (of several in one run) that trial i belongs to."""
         chunk = self.chunk_of(i)

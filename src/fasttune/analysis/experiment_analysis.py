@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from fasttune.analysis.frames import TrialFrames, reports_frame, trial_frame, trials_frame
+from fasttune.analysis.frames import TrialFrames, long_frame, reports_frame, trial_frame, trials_frame
 from fasttune.best import Best, best_of
 from fasttune.columns import Columns
 from fasttune.config import no_mode
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import logging
 
     import pandas as pd
+    import polars
+    import pyarrow
 
     from fasttune.analysis.curves import Cost
     from fasttune.analysis.verify import Difference
@@ -336,6 +338,51 @@ class ExperimentAnalysis:
             if not len(rows) and len(columns) and metric not in columns.names:
                 raise ValueError(f"metric {metric!r} was never reported{self._reported_names()}")
         return reports_frame(columns, self._in_order(rows), folders=True)
+
+    def reports(self, metrics: Sequence[str] | None = None) -> pd.DataFrame:
+        """One line per report of all trials, by trial, then step: what to group, plot and fit curves to.
+
+        Columns: trial_id (categorical), training_iteration, time (unix seconds, float64), and every metric by its flattened
+        name, in the order of first sight, or ``metrics``; one that a report did not have is NaN. Reports that a trial took
+        back, because it began again from before them, are left out. A metric that was reported under the name of one of the
+        first three columns takes its place.
+
+        Raises:
+            ValueError: one of ``metrics`` was never reported.
+        """
+        if isinstance(metrics, str):
+            raise TypeError(f"metrics must be a list of names, got the str {metrics!r}: write [{metrics!r}]")
+        return long_frame(self._columns, self._chosen, metrics)
+
+    def to_arrow(self, table: str = "trials") -> pyarrow.Table:
+        """``dataframe()`` ("trials") or ``reports()`` ("reports") as an Arrow table; needs pyarrow.
+
+        Columns that hold values of several types, or objects, hold their texts.
+
+        Raises:
+            ValueError: another table.
+            ImportError: pyarrow is not installed; the message says how to.
+        """
+        from fasttune.analysis.exports import to_arrow
+
+        return to_arrow(self._table(table))
+
+    def to_polars(self, table: str = "trials") -> polars.DataFrame:
+        """The same as a Polars frame; needs polars, and not pyarrow."""
+        from fasttune.analysis.exports import to_polars
+
+        return to_polars(self._table(table))
+
+    def to_parquet(self, path: str | os.PathLike[str], table: str = "trials") -> None:
+        """The same as a Parquet file, which takes the place of one that is there; needs pyarrow."""
+        from fasttune.analysis.exports import to_parquet
+
+        to_parquet(self._table(table), path)
+
+    def _table(self, table: str) -> pd.DataFrame:
+        if table not in ("trials", "reports"):
+            raise ValueError(f'table must be "trials" or "reports", got {table!r}')
+        return self.dataframe() if table == "trials" else self.reports()
 
     # ---- checkpoints
 

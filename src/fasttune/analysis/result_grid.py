@@ -15,6 +15,8 @@ from fasttune.trial import ERROR, TERMINATED, Trial, trial_folder
 
 if TYPE_CHECKING:
     import pandas as pd
+    import polars
+    import pyarrow
 
 REPR_RESULTS = 100
 
@@ -83,6 +85,22 @@ class ResultGrid(Sequence[Result]):
     def get_dataframe(self, filter_metric: str | None = None, filter_mode: str | None = None) -> pd.DataFrame:
         """One line per trial: its last report, or that of its best ever value of ``filter_metric``."""
         return self._analysis.dataframe(metric=filter_metric, mode=filter_mode)
+
+    def get_reports(self, metrics: Sequence[str] | None = None) -> pd.DataFrame:
+        """One line per report of all trials, see ``ExperimentAnalysis.reports``."""
+        return self._analysis.reports(metrics)
+
+    def to_arrow(self, table: str = "trials") -> pyarrow.Table:
+        """``get_dataframe()`` ("trials") or ``get_reports()`` ("reports") as an Arrow table; needs pyarrow."""
+        return self._analysis.to_arrow(table)
+
+    def to_polars(self, table: str = "trials") -> polars.DataFrame:
+        """The same as a Polars frame; needs polars."""
+        return self._analysis.to_polars(table)
+
+    def to_parquet(self, path: str | os.PathLike[str], table: str = "trials") -> None:
+        """The same as a Parquet file, which takes the place of one that is there; needs pyarrow."""
+        self._analysis.to_parquet(path, table)
 
     def __len__(self) -> int:
         return len(self._analysis.trials)
