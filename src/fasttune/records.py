@@ -438,6 +438,10 @@ class ExperimentRecords:
         """Trials of which something is known that their block does not tell: a name, a folder, another config or tag."""
         return {*self.given, *self._configs, *self._tags, *self._told, *self._before_change, *self._suggested}
 
+    def told_more(self) -> set[int]:
+        """Trials whose last result may say more than what they reported: checkpoints, what callbacks added."""
+        return {*self._checkpoints, *self._additions, *self._before_change}
+
     def experiment_of(self, i: int) -> int:
         """Number of the experiment (of several in one run) that trial i belongs to."""
         chunk = self.chunk_of(i)

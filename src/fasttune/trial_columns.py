@@ -86,7 +86,9 @@ class TrialColumns:
     @cached_property
     def tags(self) -> NDArray[Any]:
         """Experiment tags of what was sampled."""
-        return self._filled(lambda drawn, shape: _core.texts(len(shape.at), _tag(drawn, shape)), self.source.experiment_tag)
+        return self._filled(
+            lambda drawn, shape: _core.texts(len(shape.at), _tag(drawn, shape)), self.source.experiment_tag
+        )
 
     @cached_property
     def folders(self) -> NDArray[Any]:
@@ -150,7 +152,9 @@ class TrialColumns:
     @cached_property
     def _odd_configs(self) -> dict[int, dict[str, Any]]:
         """Where an odd trial is -> its flattened config."""
-        return {at: flatten(self.source.config(i)) for at, i in zip(self.odd, self.trials[self.odd].tolist(), strict=True)}
+        return {
+            at: flatten(self.source.config(i)) for at, i in zip(self.odd, self.trials[self.odd].tolist(), strict=True)
+        }
 
     def _filled(self, drawn_texts: Callable[[Drawn, Shape], list[str]], of_odd: Callable[[int], str]) -> NDArray[Any]:
         import numpy as np

@@ -14,7 +14,7 @@ from fasttune.best import Best, best_of
 from fasttune.columns import Columns
 from fasttune.config import no_mode
 from fasttune.error import NoBestTrialError
-from fasttune.result import AUTO_RESULT_KEYS, DELIMITER, best_position, check_mode, flatten, number
+from fasttune.result import DELIMITER, best_position, check_mode, flatten, number
 from fasttune.scope import DEFAULT_SCOPE, check_scope, measured, where
 from fasttune.space_json import config_to_json
 from fasttune.trial import ERROR, Snapshot, Trial, Trials, TrialSource, trial_folder
@@ -32,9 +32,6 @@ if TYPE_CHECKING:
     from fasttune.checkpoint import Checkpoint
     from fasttune.schedulers import TrialScheduler
     from fasttune.scope import Scope
-
-
-HTML_ROWS = 10
 
 
 class ExperimentAnalysis:
@@ -92,7 +89,9 @@ class ExperimentAnalysis:
     @property
     def errors(self) -> list[BaseException]:
         """The errors of the trials that ended with one."""
-        failed = (trial.get_error() for trial in self.trials if trial.status == ERROR)
+        table: Any = getattr(self._source, "table", None)
+        trials = Trials(self._source, table.of_status(ERROR)) if table is not None and self._chosen is None else self.trials
+        failed = (trial.get_error() for trial in trials if trial.status == ERROR)
         return [error for error in failed if error is not None]
 
     @property
@@ -121,9 +120,16 @@ class ExperimentAnalysis:
         return {
             "start_time": float(time.min()) if len(time) else None,
             "timestamp": float(time.max()) if len(time) else None,
-            "trials": dict(Counter(self._source.status(i) for i in self._indices)),
+            "trials": self.status_counts(),
             "reports": len(time),
         }
+
+    def status_counts(self) -> dict[str, int]:
+        """How many of the trials have which status; a status that none has is left out."""
+        table: Any = getattr(self._source, "table", None)
+        if table is not None and self._chosen is None:
+            return {status: n for status, n in table.counts().items() if n}
+        return dict(Counter(self._source.status(i) for i in self._indices))
 
     def lineage(self) -> pd.DataFrame:
         """Who copied whom: a row per change that a scheduler ordered, in their order.
@@ -560,7 +566,9 @@ class ExperimentAnalysis:
         return f"<ExperimentAnalysis of {len(self._indices)} trials in {self._source.path}>"
 
     def _repr_html_(self) -> str:
-        return trials_table(self.trials, self._source.name)
+        from fasttune.analysis.overview import overview_html
+
+        return overview_html(self, self._source.name)
 
 
 def _opened(experiment: str | os.PathLike[str] | TrialSource) -> TrialSource:
@@ -579,35 +587,6 @@ def _logger() -> logging.Logger:
     import logging  # costs as much as the rest of this module; most runs have nothing to say
 
     return logging.getLogger(__name__)
-
-
-def trials_table(trials: Trials, title: str) -> str:
-    """A small HTML table of the first trials, for notebooks."""
-    import html
-
-    lines = []
-    for trial in trials[:HTML_ROWS]:
-        shown = flatten(trial.last_result)
-        params = ", ".join(f"{name}={_short(value)}" for name, value in trial.evaluated_params.items())
-        metrics = ", ".join(
-            f"{name}={_short(value)}"
-            for name, value in shown.items()
-            if name not in AUTO_RESULT_KEYS and not name.startswith("config/")
-        )
-        cells = (trial.trial_id, trial.status, params, metrics, str(shown.get("training_iteration", 0)))
-        lines.append("".join(f"<td>{html.escape(cell)}</td>" for cell in cells))
-    rest = f"<p>and {len(trials) - HTML_ROWS:,} more</p>" if len(trials) > HTML_ROWS else ""
-    titles = ("trial", "status", "parameters", "last metrics", "iteration")
-    head = "".join(f"<th>{text}</th>" for text in titles)
-    body = "".join(f"<tr>{line}</tr>" for line in lines)
-    return (
-        f"<p><b>{html.escape(title)}</b>: {len(trials):,} trials</p>"
-        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{rest}"
-    )
-
-
-def _short(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)[:40]
 
 
 def _is_same(before: Any, now: Any) -> bool:

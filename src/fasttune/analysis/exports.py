@@ -18,7 +18,7 @@ def to_arrow(frame: pd.DataFrame) -> pyarrow.Table:
     """The frame as an Arrow table. Missing values are null; of a categorical column the dictionary is kept. Columns of values
     that Arrow has no common type for hold their texts."""
     arrow: Any = optional("pyarrow", "arrow", "to_arrow")
-    mixed = (arrow.ArrowInvalid, arrow.ArrowTypeError, arrow.ArrowNotImplementedError)
+    mixed = (arrow.ArrowException, OverflowError, TypeError, ValueError)
 
     def column(values: pd.Series[Any]) -> Any:
         return _or_texts(values, lambda told: arrow.array(told, from_pandas=True), mixed)
@@ -28,7 +28,7 @@ def to_arrow(frame: pd.DataFrame) -> pyarrow.Table:
 
 
 def to_polars(frame: pd.DataFrame) -> polars.DataFrame:
-    """The frame as a Polars one, likewise. It does not take pyarrow."""
+    """The frame as a Polars one, likewise; without pyarrow."""
     polars: Any = optional("polars", "polars", "to_polars")
     mixed = (TypeError, ValueError, OverflowError, polars.exceptions.PolarsError)
 
@@ -37,7 +37,7 @@ def to_polars(frame: pd.DataFrame) -> polars.DataFrame:
             known = polars.Series(name, values.cat.categories.tolist(), dtype=polars.String)
             return known.gather(values.cat.codes.to_numpy()).cast(polars.Categorical)
         if values.dtype.kind in "fib" and values.dtype != object:
-            return polars.Series(name, values.to_numpy())
+            return polars.Series(name, values.to_numpy(), nan_to_null=True)
         return _or_texts(values, lambda told: _plain_series(polars, name, told), mixed)
 
     made = [series(str(name), frame.iloc[:, place]) for place, name in enumerate(frame.columns)]
@@ -60,7 +60,7 @@ def to_parquet(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
 
 
 def _plain_series(polars: Any, name: str, values: Any) -> Any:
-    told = [None if value is None or value != value else value for value in values.tolist()]
+    told = [None if missing else value for value, missing in zip(values.tolist(), values.isna(), strict=True)]
     made = polars.Series(name, told)
     if made.dtype == polars.Object:
         raise TypeError(f"{name} holds objects")

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, overload
 
-from fasttune.analysis.experiment_analysis import ExperimentAnalysis, trials_table
+from fasttune.analysis.experiment_analysis import ExperimentAnalysis
 from fasttune.analysis.frames import trial_frame
 from fasttune.error import TuneError
 from fasttune.result import Result
@@ -123,10 +123,12 @@ class ResultGrid(Sequence[Result]):
         return f"ResultGrid<[\n{shown}{rest}\n]>"
 
     def _repr_html_(self) -> str:
-        return trials_table(self._analysis.trials, os.path.basename(self.experiment_path))
+        from fasttune.analysis.overview import overview_html
+
+        return overview_html(self._analysis, os.path.basename(self.experiment_path))
 
     def _count(self, status: str) -> int:
-        return sum(trial.status == status for trial in self._analysis.trials)
+        return self._analysis.status_counts().get(status, 0)
 
     def _result(self, trial: Trial) -> Result:
         return result_of(self._analysis, trial)

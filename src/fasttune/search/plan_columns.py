@@ -75,7 +75,9 @@ class Shape:
         elif node.kind == SpaceNode.PICK and node.leaf in self._picked:
             self._add_name((node.children or ())[self._picked[node.leaf]], name)
         elif node.kind == SpaceNode.CONST and isinstance(node.value, dict) and node.value:
-            self.names.update((key, Constant(value)) for key, value in flatten(node.value, f"{name}{DELIMITER}").items())
+            self.names.update(
+                (key, Constant(value)) for key, value in flatten(node.value, f"{name}{DELIMITER}").items()
+            )
         else:
             self.names[name] = node
 
@@ -95,7 +97,7 @@ class PlanColumns:
         self.plan = plan
         self.trials = np.ascontiguousarray(trials, dtype=np.int64)
         drawn = plan.sampler.columns(self.trials)
-        self._cells = [
+        self._cells: list[NDArray[Any]] = [
             np.frombuffer(column, np.int64 if leaf.is_whole else np.float64)
             for column, leaf in zip(drawn, plan.leaves, strict=True)
         ]
@@ -109,7 +111,7 @@ class PlanColumns:
         branches = list(_branches(self.plan.root, None))
         if not branches:
             return [Shape(self, np.arange(n), {})] if n else []
-        picks = {}
+        picks: dict[int, Ints] = {}
         for leaf, within in branches:  # a choice comes behind the one that it is in
             cells = self._cells[leaf]
             if within is not None:

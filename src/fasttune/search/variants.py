@@ -300,7 +300,7 @@ def _text_rows(variants: Variants, data: bytes, first: int, objects: bool) -> li
     return made
 
 
-def _cells(variants: Variants, data: bytes, n: int) -> memoryview:
+def _cells(variants: Variants, data: bytes, n: int) -> memoryview[float]:
     """The numbers of the n other rows of a block, one column after the other. ValueError when there are not as many."""
     (length,) = _LENGTH.unpack_from(data)
     cells = memoryview(data)[_LENGTH.size + length :].cast("d")
