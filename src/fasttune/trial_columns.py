@@ -41,7 +41,7 @@ class Drawn(NamedTuple):
 class TrialColumns:
     """``trials`` (numbers that grow) of a source; every column has one entry for each of them."""
 
-    def __init__(self, source: TrialSource, trials: Ints) -> None:
+    def __init__(self, source: TrialSource, trials: Ints | Sequence[int]) -> None:
         import numpy as np
 
         self.source = source

@@ -212,6 +212,19 @@ class StopsAll(tune.Stopper):
         return self.seen > 60
 
 
+def of_processes() -> Any:
+    """Reports of trials that ran at the same time."""
+    return run(
+        plain,
+        "processes",
+        calm=True,
+        config=SPACES["flat"],
+        num_samples=40,
+        executor="process",
+        max_concurrent_trials=2,
+    )
+
+
 def several() -> Any:
     experiments = [
         tune.Experiment(name, trainable(report), config=SPACES[space], num_samples=20)

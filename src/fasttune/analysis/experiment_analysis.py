@@ -6,6 +6,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +15,12 @@ from fasttune.best import Best, best_of
 from fasttune.columns import Columns
 from fasttune.config import no_mode
 from fasttune.error import NoBestTrialError
+from fasttune.metric_values import whole_text
 from fasttune.result import DELIMITER, best_position, check_mode, flatten, number
 from fasttune.scope import DEFAULT_SCOPE, check_scope, measured, where
 from fasttune.space_json import config_to_json
-from fasttune.trial import ERROR, Snapshot, Trial, Trials, TrialSource, trial_folder
+from fasttune.trial import ERROR, Snapshot, Trial, Trials, TrialSource
+from fasttune.trial_columns import TrialColumns
 
 if TYPE_CHECKING:
     import logging
@@ -491,9 +494,15 @@ class ExperimentAnalysis:
             if trial.index < len(self._source) and trial.local_experiment_path == self._source.path:
                 return trial.index
         else:
-            for i in range(len(self._source)):
-                if trial in (self._source.trial_id(i), trial_folder(self._source, i)):
-                    return i
+            index_of: Any = getattr(self._source, "index_of", None)
+            if index_of is not None:
+                with suppress(KeyError):
+                    return int(index_of(trial))
+            every = TrialColumns(self._source, range(len(self._source)))
+            for names in (every.ids, every.folders):
+                at = (names == whole_text(trial)).nonzero()[0]
+                if len(at):
+                    return int(at[0])
         raise ValueError(f"trial {str(trial)!r} is not one of the experiment in {self._source.path}")
 
     def _metric(self, metric: str | None) -> str:

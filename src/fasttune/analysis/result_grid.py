@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, overload
 from fasttune.analysis.experiment_analysis import ExperimentAnalysis
 from fasttune.analysis.frames import trial_frame
 from fasttune.error import TuneError
+from fasttune.metric_values import whole_text
 from fasttune.result import Result
 from fasttune.trial import ERROR, TERMINATED, Trial, trial_folder
+from fasttune.trial_columns import TrialColumns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -166,10 +168,10 @@ def result_from_path(path: str | os.PathLike[str]) -> Result:
     """
     folder = os.path.abspath(os.path.expanduser(os.fspath(path)))
     analysis = ExperimentAnalysis(os.path.dirname(folder))
-    wanted = os.path.basename(folder)
-    for trial in analysis.trials:
-        if os.path.basename(trial_folder(analysis._source, trial.index)) == wanted:
-            return result_of(analysis, trial)
+    every = TrialColumns(analysis._source, range(len(analysis.trials)))
+    at = (every.folders == whole_text(os.path.join(analysis.experiment_path, os.path.basename(folder)))).nonzero()[0]
+    if len(at):
+        return result_of(analysis, analysis.trials[int(at[0])])
     raise TuneError(
         f"{folder} is not the folder of a trial of the experiment in {analysis.experiment_path}; "
         "Result.from_path takes <experiment folder>/<trial folder>"

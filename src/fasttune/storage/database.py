@@ -366,7 +366,8 @@ class Database:
     def _overflow(self, number: int, left: int, at_once: int) -> tuple[bytes, int, int]:
         """Some of the rest of a row, from page ``number`` on: (content, the page that goes on with it, how many pages)."""
         pages = min(at_once, -(-left // (self._usable - 4)), self.pages - number + 1)
-        if pages < 2 or number < 1 or any(page in self._frames for page in range(number, number + pages)):
+        in_log = bool(self._frames) and any(page in self._frames for page in range(number, number + pages))
+        if pages < 2 or number < 1 or in_log:
             page = self._page(number)
             return page[4 : 4 + min(left, self._usable - 4)], int.from_bytes(page[:4], "big"), 1
         data = os.pread(self._file, pages * self.page_size, (number - 1) * self.page_size)
