@@ -150,12 +150,14 @@ class AutoColumns:
     @cached_property
     def _lasts(self) -> Lasts:
         trials, source = self.trials, self._columns.source
-        named = any(name.split(DELIMITER)[0] in FILLED_IN for name in self._columns.names)  # they would win
-        if isinstance(source, ExperimentRecords) and len(trials.trials) > FEW and not named:
+        found = None
+        if isinstance(source, ExperimentRecords) and len(trials.trials) > FEW and not self._are_named():
             found = self._from_table(source, trials)
-            if found is not None:
-                return found
-        return _from_results([source.last_result(i) for i in trials.trials.tolist()])
+        return found or _from_results([source.last_result(i) for i in trials.trials.tolist()])
+
+    def _are_named(self) -> bool:
+        """Whether metrics have names of what is filled in: they win."""
+        return any(name.split(DELIMITER)[0] in FILLED_IN for name in self._columns.names)
 
     def _from_table(self, source: ExperimentRecords, trials: TrialColumns) -> Lasts | None:
         """From the table of trials; None where one of them has no last result."""

@@ -109,7 +109,9 @@ def _metric_columns(columns: Columns, rows: Any, wanted: Sequence[str] | None = 
     for name in names if wanted is None else wanted:
         kinds = names.get(name, "")
         values, present = columns.metric(name)
-        column = _typed(_own(values[rows], values), present[rows], kinds.replace("x", ""))
+        here = values[rows]
+        column = _typed(here, present[rows], kinds.replace("x", ""))
+        column = _own(here, values) if column is here else column
         if "x" in kinds:
             column = _with_extras(column, columns.extra(name), rows, len(present[rows]))
         if column is not None:
