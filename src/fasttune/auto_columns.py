@@ -170,27 +170,21 @@ class AutoColumns:
                 column = column[trials.trials]
             return column.astype(dtype, copy=False)
 
-        odd = [source.last_result(i) for i in trials.trials[trials.odd].tolist()]
         sample = source.last_result(int(trials.trials[0]))
         pid = field("pid", np.int64)
         pid[pid == 0] = source.meta.get("pid", 0)
-        if (field("schema", np.int32) < 0).any() or not sample or not all(odd):
+        if (field("schema", np.int32) < 0).any() or not sample:
             return None
         elapsed = field("time", np.float64) - field("began", np.float64)
         before = (field("base_total", np.float64) + elapsed) - elapsed
         n = len(trials.trials)
-
-        def tags() -> NDArray[Any]:
-            column = trials.tags.copy()
-            column[trials.odd] = [last[EXPERIMENT_TAG] for last in odd]
-            return column
 
         constants: dict[str, Callable[[], NDArray[Any]]] = {
             "trial_id": lambda: trials.ids,
             "pid": lambda: pid,
             "hostname": lambda: np.repeat(piece_of([sample["hostname"]]).values, n),
             "node_ip": lambda: np.repeat(piece_of([sample["node_ip"]]).values, n),
-            EXPERIMENT_TAG: tags,
+            EXPERIMENT_TAG: lambda: trials.tags,
         }
         return Lasts(
             started=0.0 - elapsed,

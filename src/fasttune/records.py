@@ -11,7 +11,7 @@ import math
 import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from functools import lru_cache, partial
 from struct import Struct
 from struct import error as StructError
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -511,6 +511,11 @@ class ExperimentRecords:
     def experiment_tag(self, i: int) -> str:
         return self._tags.get(i) or self._sampled_tag(i)
 
+    def last_tag(self, i: int) -> str:
+        """The experiment tag in the last result of trial i: that of before, if it was changed and has not reported since."""
+        since, _, tag = self._before_change.get(i, (math.nan, {}, ""))
+        return tag if since == self.table.reported(i)[2] else self.experiment_tag(i)
+
     def _sampled_tag(self, i: int) -> str:
         chunk = self.chunk_of(i)
         if chunk is None:
@@ -879,8 +884,14 @@ class ExperimentRecords:
 
 def tag_of(number: int, params: dict[str, Any]) -> str:
     """The experiment tag of a config that a searcher suggested."""
-    parts = [f"{tag_name(tuple(name.split('/')))}={tag_value(params[name])}" for name in sorted(params)]
+    parts = [f"{_tag_name(name)}={tag_value(params[name])}" for name in sorted(params)]
     return f"{number}_" + ",".join(parts) if parts else str(number)
+
+
+@lru_cache(maxsize=1024)
+def _tag_name(name: str) -> str:
+    """Of a flat name; the same few come with every trial."""
+    return tag_name(tuple(name.split("/")))
 
 
 def as_blocks(columns: _core.ReportColumns) -> list[ReportBlock]:

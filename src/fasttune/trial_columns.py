@@ -85,10 +85,9 @@ class TrialColumns:
 
     @cached_property
     def tags(self) -> NDArray[Any]:
-        """Experiment tags of what was sampled."""
-        return self._filled(
-            lambda drawn, shape: _core.texts(len(shape.at), _tag(drawn, shape)), self.source.experiment_tag
-        )
+        """Experiment tags, as the last results have them."""
+        of_odd: Callable[[int], str] = getattr(self.source, "last_tag", self.source.experiment_tag)
+        return self._filled(lambda drawn, shape: _core.texts(len(shape.at), _tag(drawn, shape)), of_odd)
 
     @cached_property
     def folders(self) -> NDArray[Any]:
