@@ -139,11 +139,6 @@ class TrialColumns:
         """A column for each name in the flattened configs, NaN where a config does not have it."""
         return {whole_text(f"{prefix}{name}"): self._column(pieces) for name, pieces in self.config_names().items()}
 
-    def config(self, name: str) -> NDArray[Any] | None:
-        """The column of one flat name; None when no config has it."""
-        pieces = self.config_names().get(name)
-        return None if pieces is None else self._column(pieces)
-
     def _column(self, pieces: list[tuple[Ints, Callable[[], Piece]]]) -> NDArray[Any]:
         made = [(at, give()) for at, give in pieces]
         return laid_out(len(self.trials), made)

@@ -41,7 +41,7 @@ def rows_in_order(const int32_t[::1] trial, const int32_t[::1] step, Py_ssize_t 
     """Where the reports of each of ``trials`` trials are, in the order in which they lie.
 
     Returns (positions, uneven): int64 positions sorted by trial, None if they lie so; and the int32 numbers of the trials
-    whose steps do not grow. Counting took 0.25 s for 10^7 shuffled reports, where a stable sort takes 2.3 s.
+    whose steps do not grow. Counting takes 0.6 s for 10^7 shuffled reports, where a stable sort takes 1.9 s.
     """
     cdef Py_ssize_t i, n = trial.shape[0], at, end, place
     cdef int64_t *order

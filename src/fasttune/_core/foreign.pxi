@@ -70,7 +70,7 @@ def overflow_run(data, Py_ssize_t page_size, Py_ssize_t usable, uint32_t number,
     """The rest of a row, as far as its pages follow each other: (content, next page, how many pages it was).
 
     ``data`` holds pages from page ``number`` on, each of which begins with the number of the next one; ``left`` bytes of
-    the row are looked for. Page by page in Python a journal of 500 MB took 1.3 s, so 0.2 s.
+    the row are looked for. Reading a journal of 500 MB takes 0.56 s of CPU so, page by page in Python 0.71 s.
     """
     cdef const unsigned char[::1] view = data
     cdef Py_ssize_t here = view.shape[0] // page_size, k = 0, at = 0, size

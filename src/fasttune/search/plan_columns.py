@@ -193,8 +193,8 @@ def _sampled(node: SpaceNode, path: Path, picked: Picked, everything: bool) -> I
 
 
 def distinct(whole: Ints) -> tuple[Ints, Ints]:
-    """``numpy.unique`` of integers with its inverse; counted where they are close together, which takes a tenth of the
-    time of sorting."""
+    """``numpy.unique`` of integers with its inverse; counted where they are close together, which takes a fifth of
+    the time of sorting."""
     import numpy as np
 
     if not len(whole):
