@@ -97,6 +97,7 @@ def study_of(path: Path) -> Any:
 FIGURES: dict[str, tuple[Callable[[Path], Any], Callable[[Path, Any], Any]]] = {
     "open": (lambda path: None, lambda path, _: opened(path)),
     "dataframe()": (ready, lambda path, analysis: analysis.dataframe()),
+    "dataframe('loss', 'min')": (ready, lambda path, analysis: analysis.dataframe("loss", "min")),
     "results_df": (ready, lambda path, analysis: analysis.results_df),
     "reports()": (ready, lambda path, analysis: analysis.reports()),
     "best_trial, scope all": (ready, lambda path, analysis: analysis.get_best_trial("loss", "min", "all")),

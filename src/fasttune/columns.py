@@ -196,11 +196,14 @@ class Columns:
         values, present = self.metric(metric)
         usable = np.flatnonzero(present & ~np.isnan(values))
         trial, values = self.trial[usable], values[usable]
-        # stable, so that of equal values the earliest report comes first
-        order = np.lexsort((-values if mode == "max" else values, trial))
-        starts, _ = _segments(trial[order])
-        best: Ints = usable[order[starts]]
-        return best
+        starts, counts = _segments(trial)
+        if not len(starts):
+            return usable
+        best = (np.maximum if mode == "max" else np.minimum).reduceat(values, starts)
+        places = np.flatnonzero(values == np.repeat(best, counts))
+        first, _ = _segments(trial[places])
+        found: Ints = usable[places[first]]
+        return found
 
     def rows_of(self, trial: int) -> slice:
         """Where one trial's reports stand."""
