@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from fasttune.columns import Columns
 from fasttune.records import ExperimentRecords
 from fasttune.result import AUTO_KEYS, DELIMITER, EXPERIMENT_TAG, Timing, date_text
-from fasttune.search.plan_columns import distinct, piece_of
+from fasttune.search.plan_columns import Coded, distinct, piece_of, repeated
 from fasttune.trial_columns import FEW, TrialColumns
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Lasts(NamedTuple):
     restored_time: Floats
     restored_step: Ints
     done: Bools
-    constants: Mapping[str, Callable[[], NDArray[Any]]]  # key -> the column of what all results of a trial share
+    constants: Mapping[str, Callable[[], NDArray[Any] | Coded]]  # key -> the column of what all results of a trial share
 
 
 class AutoColumns:
@@ -51,24 +51,26 @@ class AutoColumns:
             trial, self.which = np.unique(trial, return_inverse=True)
         self.trials = TrialColumns(columns.source, trial.astype(np.int64))
 
-    def spread(self, of_trials: NDArray[Any]) -> NDArray[Any]:
-        """A column of the rows, made of one of their trials."""
-        return of_trials if self.which is None else of_trials[self.which]
+    def spread(self, of_trials: Any) -> Any:
+        """A column of the rows, an array or Coded, made of one of their trials."""
+        if self.which is None:
+            return of_trials
+        if isinstance(of_trials, Coded):
+            return Coded(of_trials.options, of_trials.which[self.which])
+        return of_trials[self.which]
 
-    def table(self) -> dict[str, NDArray[Any]]:
-        """All columns, in their order."""
+    def keys(self) -> list[str]:
+        """The keys that there are columns of, in their order."""
         keys = [key for key in AUTO_KEYS if key != "config"]
-        if EXPERIMENT_TAG in self._lasts.constants:
-            keys.append(EXPERIMENT_TAG)
-        return {key: self.column(key) for key in keys}
+        return [*keys, EXPERIMENT_TAG] if EXPERIMENT_TAG in self._lasts.constants else keys
 
-    def column(self, key: str) -> NDArray[Any]:
-        """The column of one key."""
+    def column(self, key: str) -> Any:
+        """The column of one key: an array, or Coded where it is of texts."""
         constant = self._lasts.constants.get(key)
         return self.spread(constant()) if constant is not None else self._of_reports[key]()
 
     @property
-    def _of_reports(self) -> dict[str, Callable[[], NDArray[Any]]]:
+    def _of_reports(self) -> dict[str, Callable[[], NDArray[Any] | Coded]]:
         return {
             "done": lambda: self.spread(self._lasts.done) & (self._rows == self._final),
             "training_iteration": lambda: self._step.astype("int64"),
@@ -110,7 +112,8 @@ class AutoColumns:
 
     @cached_property
     def _started(self) -> Floats:
-        return self.spread(self._lasts.started) + self._columns.time[self._final]
+        started: Floats = self.spread(self._lasts.started) + self._columns.time[self._final]
+        return started
 
     @cached_property
     def _earlier(self) -> Bools:
@@ -139,11 +142,11 @@ class AutoColumns:
 
         return self._step - np.where(self._earlier, 0, self.spread(self._lasts.restored_step))
 
-    def _date(self) -> NDArray[Any]:
+    def _date(self) -> Coded:
         import numpy as np
 
         second, places = distinct(self._time.astype(np.int64))
-        return piece_of([date_text(s) for s in second.tolist()]).values[places]
+        return Coded(piece_of([date_text(s) for s in second.tolist()]).values, places)
 
     # ---- what the last results say
 
@@ -179,11 +182,11 @@ class AutoColumns:
         before = (field("base_total", np.float64) + elapsed) - elapsed
         n = len(trials.trials)
 
-        constants: dict[str, Callable[[], NDArray[Any]]] = {
+        constants: dict[str, Callable[[], NDArray[Any] | Coded]] = {
             "trial_id": lambda: trials.ids,
             "pid": lambda: pid,
-            "hostname": lambda: np.repeat(piece_of([sample["hostname"]]).values, n),
-            "node_ip": lambda: np.repeat(piece_of([sample["node_ip"]]).values, n),
+            "hostname": lambda: repeated(sample["hostname"], n).column,
+            "node_ip": lambda: repeated(sample["node_ip"], n).column,
             EXPERIMENT_TAG: lambda: trials.tags,
         }
         return Lasts(

@@ -16,7 +16,7 @@ from fasttune import _core
 from fasttune.metric_values import whole_text
 from fasttune.records import ExperimentRecords
 from fasttune.result import flatten
-from fasttune.search.plan_columns import Piece, PlanColumns, Shape, piece_of
+from fasttune.search.plan_columns import Coded, Piece, PlanColumns, Shape, piece_of
 from fasttune.trial import LONGEST_TRIAL_NAME, MAX_FOLDER_NAME, allowed_folder_name, trial_folder
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ class Drawn(NamedTuple):
 
 
 class TrialColumns:
-    """``trials`` (numbers that grow) of a source; every column has one entry for each of them."""
+    """``trials`` (numbers that grow) of a source; every column has one entry for each of them, and is made when it is asked
+    for."""
 
     def __init__(self, source: TrialSource, trials: Ints | Sequence[int]) -> None:
         import numpy as np
@@ -75,7 +76,7 @@ class TrialColumns:
 
     # ---- columns
 
-    @cached_property
+    @property
     def ids(self) -> NDArray[Any]:
         """Trial ids."""
         if isinstance(self.source, ExperimentRecords):
@@ -83,13 +84,13 @@ class TrialColumns:
             return _texts(_core.texts(len(self.trials), [head, ("digits", self.trials, 5)]))
         return self._each(self.source.trial_id)
 
-    @cached_property
+    @property
     def tags(self) -> NDArray[Any]:
         """Experiment tags, as the last results have them."""
         of_odd: Callable[[int], str] = getattr(self.source, "last_tag", self.source.experiment_tag)
         return self._filled(lambda drawn, shape: _core.texts(len(shape.at), _tag(drawn, shape)), of_odd)
 
-    @cached_property
+    @property
     def folders(self) -> NDArray[Any]:
         """Paths of the trials' folders; see ``trial_folder``."""
         return self._filled(self._folders, lambda i: trial_folder(self.source, i))
@@ -135,13 +136,9 @@ class TrialColumns:
             named[name].append((np.array(positions), lambda values=values: piece_of(values)))  # type: ignore[misc]
         return named
 
-    def configs(self, prefix: str = "config/") -> dict[str, NDArray[Any]]:
-        """A column for each name in the flattened configs, NaN where a config does not have it."""
-        return {whole_text(f"{prefix}{name}"): self._column(pieces) for name, pieces in self.config_names().items()}
-
-    def _column(self, pieces: list[tuple[Ints, Callable[[], Piece]]]) -> NDArray[Any]:
-        made = [(at, give()) for at, give in pieces]
-        return laid_out(len(self.trials), made)
+    def column(self, pieces: list[tuple[Ints, Callable[[], Piece]]]) -> NDArray[Any] | Coded:
+        """The column of one name, NaN where a config does not have it."""
+        return laid_out(len(self.trials), [(at, give()) for at, give in pieces])
 
     @cached_property
     def _odd_configs(self) -> dict[int, dict[str, Any]]:
@@ -166,23 +163,21 @@ class TrialColumns:
         return _texts([whole_text(of_trial(i)) for i in self.trials.tolist()])
 
 
-def laid_out(n: int, pieces: Sequence[tuple[Any, Piece]]) -> NDArray[Any]:
+def laid_out(n: int, pieces: Sequence[tuple[Any, Piece]]) -> NDArray[Any] | Coded:
     """One column of n entries from pieces and where they belong; where none does it is NaN, which is a float."""
     import numpy as np
 
+    if len(pieces) == 1 and len(pieces[0][1]) == n:  # there, in their order
+        return pieces[0][1].column
     kinds = frozenset[type]().union(*(piece.kinds for _, piece in pieces))
-    if sum(len(piece.values) for _, piece in pieces) < n:
+    if sum(len(piece) for _, piece in pieces) < n:
         kinds |= {float}
-    dtypes = {piece.values.dtype for _, piece in pieces}
-    if len(pieces) == 1 and len(pieces[0][1].values) == n:
-        dtype = pieces[0][1].values.dtype
-    elif len(kinds) == 1 and len(dtypes) == 1:
-        dtype = next(iter(dtypes))
-    else:
-        dtype = np.dtype(object)
+    placed = [(at, piece.values) for at, piece in pieces]
+    dtypes = {values.dtype for _, values in placed}
+    dtype = next(iter(dtypes)) if len(kinds) == 1 and len(dtypes) == 1 else np.dtype(object)
     column = np.full(n, np.nan, dtype=dtype) if dtype.kind in "fO" else np.empty(n, dtype=dtype)
-    for at, piece in pieces:
-        column[at] = piece.values if piece.values.dtype == dtype else piece.values.astype(object)
+    for at, values in placed:
+        column[at] = values if values.dtype == dtype else values.astype(object)
     return column
 
 

@@ -57,10 +57,11 @@ def test_columns_equal_the_configs(space: dict[Any, Any], seed: int, trials: lis
         assert at == sorted(at)
         assert list(shape.names) == list(configs[at[0]])
         for name in shape.names:
-            values, kinds = shape.piece(name)
+            piece = shape.piece(name)
+            assert len(piece) == len(at)
             expected = [configs[k][name] for k in at]
-            assert repr(values.tolist()) == repr(expected)
-            assert kinds == set(map(type, expected))
+            assert repr(piece.values.tolist()) == repr(expected)
+            assert piece.kinds == set(map(type, expected))
         parts = shape.tag_parts()
         texts = _core.texts(len(at), parts) if parts else [""] * len(at)
         assert [f"{trials[k]}_{text}" if text else f"{trials[k]}" for k, text in zip(at, texts, strict=True)] == [

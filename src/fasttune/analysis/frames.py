@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fasttune.auto_columns import AutoColumns
 from fasttune.columns import Columns
 from fasttune.metric_values import whole_text
+from fasttune.search.plan_columns import Coded
 from fasttune.trial_columns import TrialColumns
 
 if TYPE_CHECKING:
@@ -26,13 +27,14 @@ def reports_frame(columns: Columns, rows: Ints, *, folders: bool = False) -> pd.
 
     table = _metric_columns(columns, rows)
     filled_in = AutoColumns(columns, rows)
-    if len(rows):
-        for name, values in filled_in.table().items():
-            table.setdefault(name, values)
+    for key in filled_in.keys() if len(rows) else ():
+        if key not in table:
+            table[key] = _held(filled_in.column(key))
     trials = filled_in.trials
-    table.update((name, filled_in.spread(values)) for name, values in trials.configs().items())
+    for name, pieces in trials.config_names().items():
+        table[whole_text(f"config/{name}")] = _held(filled_in.spread(trials.column(pieces)))
     if folders:
-        table["logdir"] = filled_in.spread(trials.folders)
+        table["logdir"] = _held(filled_in.spread(trials.folders))
     return pd.DataFrame(table, copy=False)  # each column was made for this frame
 
 
@@ -52,7 +54,9 @@ def trials_frame(columns: Columns, trials: Sequence[int]) -> pd.DataFrame:
     silent = np.flatnonzero(is_wanted)
     if len(silent):
         of_silent = TrialColumns(columns.source, silent)
-        empty = pd.DataFrame({"trial_id": of_silent.ids, **of_silent.configs()})
+        configs = of_silent.config_names().items()
+        table = {whole_text(f"config/{name}"): _held(of_silent.column(pieces)) for name, pieces in configs}
+        empty = pd.DataFrame({"trial_id": of_silent.ids, **table})
         frame = pd.concat([frame, empty], ignore_index=True) if len(shown) else empty
         shown = np.concatenate([shown, silent])
     if "trial_id" not in frame:
@@ -62,6 +66,20 @@ def trials_frame(columns: Columns, trials: Sequence[int]) -> pd.DataFrame:
         line[shown] = np.arange(len(shown))
         frame = frame.iloc[line[wanted]]
     return frame.set_index("trial_id")
+
+
+def _held(column: NDArray[Any] | Coded) -> Any:
+    """A column as a frame holds it. Texts are converted now, so that those of all columns are never there at once, and of few
+    different ones each is converted once."""
+    import pandas as pd
+
+    objects = column.options if isinstance(column, Coded) else column
+    if objects.dtype != object:
+        return column.spread() if isinstance(column, Coded) else column
+    held = pd.Series(objects, copy=False)
+    if held.dtype == object:
+        return column.spread() if isinstance(column, Coded) else column
+    return held.array.take(column.which) if isinstance(column, Coded) else held.array
 
 
 def long_frame(columns: Columns, trials: Sequence[int] | None = None, metrics: Sequence[str] | None = None) -> pd.DataFrame:

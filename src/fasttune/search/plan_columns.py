@@ -27,11 +27,29 @@ CONTAINERS = (SpaceNode.LIST, SpaceNode.TUPLE)
 Picked = Mapping[int, int]  # leaf of a choice that branches -> number of the option
 
 
-class Piece(NamedTuple):
-    """The values of one name for some trials."""
+class Coded(NamedTuple):
+    """A column of few different values."""
 
-    values: NDArray[Any]  # of float64, int64 or bool where all are floats, ints or bools; else of objects
+    options: NDArray[Any]
+    which: Ints  # of them each entry is
+
+    def spread(self) -> NDArray[Any]:
+        """An entry for each."""
+        return self.options[self.which]
+
+
+class Piece(NamedTuple):
+    """The values of one name for some trials, of float64, int64 or bool where all are floats, ints or bools, else objects."""
+
+    column: NDArray[Any] | Coded
     kinds: frozenset[type]
+
+    @property
+    def values(self) -> NDArray[Any]:
+        return self.column.spread() if isinstance(self.column, Coded) else self.column
+
+    def __len__(self) -> int:
+        return len(self.column.which if isinstance(self.column, Coded) else self.column)
 
 
 class Shape:
@@ -137,7 +155,7 @@ class PlanColumns:
         if node.kind == SpaceNode.PICK and node.children is None:
             used, which = distinct(self._cells[node.leaf][at])
             options = piece_of([node.value[number] for number in used.tolist()])
-            return Piece(options.values[which], options.kinds)
+            return Piece(Coded(options.values, which), options.kinds)
         return piece_of(self.plan.sampler.parts(node, np.ascontiguousarray(self.trials[at])))
 
     def text_part(self, node: SpaceNode, at: Ints) -> tuple[Any, ...]:
@@ -216,7 +234,7 @@ def repeated(value: Any, n: int) -> Piece:
     import numpy as np
 
     one = piece_of([value])
-    return Piece(np.repeat(one.values, n), one.kinds)
+    return Piece(Coded(one.values, np.zeros(n, dtype=np.int64)), one.kinds)
 
 
 def piece_of(values: list[Any]) -> Piece:
