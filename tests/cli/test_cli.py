@@ -232,10 +232,10 @@ def test_a_reader_that_has_enough_ends_it_quietly(folder: Path) -> None:
 
 
 def test_empty_and_not_a_number_come_last() -> None:
-    rows = [{"a": float("nan")}, {"a": 2}, {}, {"a": "x"}, {"a": 10}]
-    assert [row.get("a") for row in listing.ordered(rows, ["a"], False)][:3] == [2, 10, "x"]
-    assert [row.get("a") for row in listing.ordered(rows, ["a"], True)][:3] == ["x", 10, 2]
-    assert not listing.condition("a == 2", ["a"])({})
+    rows = listing.Listed([{"a": float("nan")}, {"a": 2}, {}, {"a": "x"}, {"a": 10}])
+    assert listing.in_order(rows, range(5), ["a"], False) == [1, 4, 3, 0, 2]
+    assert listing.in_order(rows, range(5), ["a"], True) == [3, 4, 1, 0, 2]
+    assert listing.fulfilling(rows, [0, 1, 2], "a == 2", ["a"]) == [1]
 
 
 def test_json_has_no_number_that_json_does_not_know(capsys: pytest.CaptureFixture[str]) -> None:

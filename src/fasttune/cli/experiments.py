@@ -7,13 +7,12 @@ import subprocess
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from fasttune.cli import CommandError
-from fasttune.cli.listing import Row, Wanted, cell, give, print_json
+from fasttune.cli.listing import Listed, Row, Wanted, cell, give, print_json
+from fasttune.cli.trial_rows import FIRST, TrialRows
 from fasttune.error import JournalError
-from fasttune.failure import read_reason
 from fasttune.folder import JOURNAL, is_ours, is_plain
 from fasttune.plain_files import open_plain, plain_opener
 from fasttune.scope import measured, where
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from fasttune.best import Best
     from fasttune.records import ExperimentRecords
 
-FIRST = ("trial_id", "status", "training_iteration")
 NOTE = "note.txt"
 LONGEST_NOTE = 1 << 16  # characters of it that are shown
 
@@ -31,9 +29,9 @@ LONGEST_NOTE = 1 << 16  # characters of it that are shown
 def ls(asked: Namespace) -> int:
     """One row for each trial: what it last reported, its config, its state."""
     source = opened(asked.path)
-    rows = list(trial_rows(source))
-    params = [f"config/{name}" for name in (source.evaluated_params(0) if rows else ())]
-    metrics = own_metrics(rows, source.metric)
+    rows = TrialRows(source)
+    params = [f"config/{name}" for name in (source.evaluated_params(0) if len(rows) else ())]
+    metrics = own_metrics(rows.names, source.metric)
     return give(rows, [*FIRST, *metrics, *params, "error"], Wanted.of(asked), "trials")
 
 
@@ -46,27 +44,10 @@ def opened(path: str) -> ExperimentRecords:
     return ExperimentState.load(path)
 
 
-def trial_rows(source: ExperimentRecords) -> Iterator[Row]:
-    """Flattened last results; before its first report a trial has its config only."""
-    from fasttune.result import flatten
-
-    for i in range(len(source)):
-        row: Row = {"trial_id": source.trial_id(i), "status": source.status(i), "training_iteration": 0}
-        row |= flatten(source.last_result(i))
-        row.pop("done", None)
-        if not any(name.startswith("config/") for name in row):
-            row |= flatten({"config": source.config(i)})
-        if row["status"] == "ERROR":
-            failure = source.failure(i)
-            row["error"] = read_reason(failure.text).what if failure is not None else ""
-        yield row
-
-
-def own_metrics(rows: list[Row], steered: str | None) -> list[str]:
+def own_metrics(names: list[str], steered: str | None) -> list[str]:
     """Metrics that the trials reported themselves, what the run is steered by first."""
     from fasttune.result import AUTO_RESULT_KEYS
 
-    names = dict.fromkeys(name for row in rows for name in row)
     known = {*FIRST, *AUTO_RESULT_KEYS, "error", "trial_id", "status"}
     own = [name for name in names if name not in known and not name.startswith("config/")]
     return sorted(own, key=lambda name: name != steered)
@@ -83,7 +64,7 @@ def lsx(asked: Namespace) -> int:
     if not rows:
         raise CommandError(f"there is no experiment in {folder!r}; an experiment is a folder with experiment.db")
     shown = ["name", "status", "total_trials", "terminated", "error", "pending", "metric", "scope", "best", "last_updated"]
-    return give(rows, shown, Wanted.of(asked), "experiments")
+    return give(Listed(rows), shown, Wanted.of(asked), "experiments")
 
 
 def experiments_in(folder: str) -> list[str]:

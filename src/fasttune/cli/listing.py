@@ -9,7 +9,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from fasttune.cli import CommandError
 
@@ -26,6 +26,47 @@ OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
 }
 CELL = 40  # characters of a cell
 GAP = "  "
+
+
+class Rows(Protocol):
+    """Rows that need not be there before somebody looks at one."""
+
+    @property
+    def names(self) -> list[str]:
+        """What any row has, in the order of first sight."""
+        ...
+
+    def __len__(self) -> int: ...
+    def row(self, place: int) -> Row: ...
+
+    def column(self, name: str) -> Sequence[Any]:
+        """What each row has of this name, None where it has nothing."""
+        ...
+
+    def numbers(self, name: str) -> tuple[Any, Any] | None:
+        """(values, present): the column as arrays of float64 and bool, where all that there is are numbers and it takes no
+        look at the rows; else None."""
+        ...
+
+
+class Listed:
+    """Rows that are there."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self._rows = rows
+        self.names = list(dict.fromkeys(name for row in rows for name in row))
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def row(self, place: int) -> Row:
+        return self._rows[place]
+
+    def column(self, name: str) -> Sequence[Any]:
+        return [row.get(name) for row in self._rows]
+
+    def numbers(self, name: str) -> None:
+        return None
 
 
 class Wanted(NamedTuple):
@@ -52,23 +93,23 @@ def split(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def give(rows: list[Row], shown: Sequence[str], wanted: Wanted, noun: str) -> int:
+def give(rows: Rows, shown: Sequence[str], wanted: Wanted, noun: str) -> int:
     """Give the rows as they are wanted; ``shown`` are the columns of a table when nobody chose any."""
-    names = list(dict.fromkeys([*shown, *(name for row in rows for name in row)]))
+    names = list(dict.fromkeys([*shown, *rows.names]))
     if wanted.columns == ["?"]:
         print("\n".join(names))
         return 0
+    places: Sequence[int] = range(len(rows))
     for text in wanted.conditions:
-        holds = condition(text, names)
-        rows = [row for row in rows if holds(row)]
+        places = fulfilling(rows, places, text, names)
     if wanted.sort:
-        rows = ordered(rows, [named(name, names) for name in wanted.sort], wanted.desc)
+        places = in_order(rows, places, [named(name, names) for name in wanted.sort], wanted.desc)
     elif wanted.desc:
-        rows = rows[::-1]
+        places = places[::-1]
     chosen = [named(name, names) for name in wanted.columns] if wanted.columns else None
     on_terminal = sys.stdout.isatty() and not (wanted.output or wanted.as_json)
-    limit = wanted.limit or (ROWS_ON_A_TERMINAL if on_terminal else len(rows))
-    kept = rows[:limit]
+    limit = wanted.limit or (ROWS_ON_A_TERMINAL if on_terminal else len(places))
+    kept = [rows.row(place) for place in places[:limit]]
     if wanted.output:
         write(wanted.output, kept, chosen or names)
         return 0
@@ -76,10 +117,20 @@ def give(rows: list[Row], shown: Sequence[str], wanted: Wanted, noun: str) -> in
         print_json([{name: row.get(name) for name in chosen or names if name in row} for row in kept])
         return 0
     width = shutil.get_terminal_size().columns if on_terminal else None
-    print_table(kept, chosen or [name for name in shown if any(name in row for row in rows)], width)
-    if len(kept) < len(rows) and wanted.limit is None:
-        print(f"{len(rows) - len(kept):,} more {noun}; --limit {len(rows)} shows all", file=sys.stderr)
+    print_table(kept, chosen or [name for name in shown if _is_seen(name, kept, rows, places)], width)
+    if len(kept) < len(places) and wanted.limit is None:
+        print(f"{len(places) - len(kept):,} more {noun}; --limit {len(places)} shows all", file=sys.stderr)
     return 0
+
+
+def _is_seen(name: str, kept: Sequence[Row], rows: Rows, places: Sequence[int]) -> bool:
+    """Whether any of these rows, of which some are at hand, has the column."""
+    if name not in rows.names:
+        return False
+    if any(name in row for row in kept) or (len(kept) < len(places) and len(places) == len(rows)):
+        return True
+    column = rows.column(name) if len(kept) < len(places) else ()
+    return any(column[place] is not None for place in places[len(kept) :])
 
 
 # ---- which rows
@@ -93,22 +144,33 @@ def named(name: str, names: Sequence[str]) -> str:
     raise CommandError(f"there is no column {name!r}; the columns are {', '.join(names)}")
 
 
-def condition(text: str, names: Sequence[str]) -> Callable[[Row], bool]:
-    """Whether "column operator value" holds for a row. Numbers compare as numbers; an empty cell fulfils none."""
+def fulfilling(rows: Rows, places: Sequence[int], text: str, names: Sequence[str]) -> Sequence[int]:
+    """Those of the places whose row fulfils "column operator value"; in an empty cell nothing does."""
+    column, compare, wanted = condition(text, names)
+    value = comparable(wanted)
+    found = rows.numbers(column) if isinstance(value, float) else None
+    if found is not None:
+        values, present = found
+        holds = compare(values, value) & present
+        return [place for place, held in zip(places, holds[list(places)].tolist(), strict=True) if held]
+    cells = rows.column(column)
+    return [place for place in places if cells[place] is not None and fulfils(cells[place], compare, wanted)]
+
+
+def condition(text: str, names: Sequence[str]) -> tuple[str, Callable[[Any, Any], Any], str]:
+    """Column, operator and value of "column operator value"."""
     found = re.fullmatch(r"\s*(.+?)\s*(<=|>=|==|!=|<|>)\s*(.*?)\s*", text)
     if found is None:
         raise CommandError(f"a filter is 'COLUMN OPERATOR VALUE', operators are {' '.join(OPERATORS)}, got {text!r}")
-    column, compare, value = named(found[1], names), OPERATORS[found[2]], comparable(found[3])
+    return named(found[1], names), OPERATORS[found[2]], found[3]
 
-    def holds(row: Row) -> bool:
-        if row.get(column) is None:
-            return False
-        cell = comparable(row[column])
-        if isinstance(cell, float) and isinstance(value, float):
-            return compare(cell, value)
-        return compare(str(row[column]), found[3])
 
-    return holds
+def fulfils(value: Any, compare: Callable[[Any, Any], Any], wanted: str) -> bool:
+    """Whether a value compares so with what the user wrote; numbers compare as numbers."""
+    ours, theirs = comparable(value), comparable(wanted)
+    if isinstance(ours, float) and isinstance(theirs, float):
+        return bool(compare(ours, theirs))
+    return bool(compare(str(value), wanted))
 
 
 def comparable(value: Any) -> float | str:
@@ -119,13 +181,28 @@ def comparable(value: Any) -> float | str:
         return str(value)
 
 
-def ordered(rows: list[Row], columns: Sequence[str], descending: bool) -> list[Row]:
+def in_order(rows: Rows, places: Sequence[int], columns: Sequence[str], descending: bool) -> Sequence[int]:
     """Sorted by the first column, equal ones by the next. Empty and NaN cells come last either way."""
     for column in reversed(columns):
-        present = [row for row in rows if not _is_empty(row.get(column))]
-        absent = [row for row in rows if _is_empty(row.get(column))]
-        rows = sorted(present, key=lambda row: _sort_key(row[column]), reverse=descending) + absent
-    return rows
+        found = rows.numbers(column)
+        if found is not None:
+            places = _by_numbers(found[0], places, descending)
+            continue
+        cells = rows.column(column)
+        present = [place for place in places if not _is_empty(cells[place])]
+        absent = [place for place in places if _is_empty(cells[place])]
+        places = sorted(present, key=lambda place: _sort_key(cells[place]), reverse=descending) + absent
+    return places
+
+
+def _by_numbers(values: Any, places: Sequence[int], descending: bool) -> Sequence[int]:
+    """Equal ones stay in their order, as ``sorted`` leaves them; NaN, which empty cells are too, sorts last."""
+    import numpy as np
+
+    here = np.asarray(places, dtype=np.int64)
+    of_here = values[here]
+    ordered: list[int] = here[np.argsort(-of_here if descending else of_here, kind="stable")].tolist()
+    return ordered
 
 
 def _is_empty(value: Any) -> bool:
