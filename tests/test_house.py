@@ -26,7 +26,7 @@ FLOORS = {
     2: ("session", "trainable", "checkpoint", "callback", "hook_times", "stopper", "registry", "totals"),
     3: ("schedulers", "search", "executors", "storage", "logger", "reporter"),
     4: ("going_on", "records", "record_checks", "retention", "wanted_names", "orders", "experiment", "echo", "loop",
-        "virtual", "columns", "best", "search_history", "callback_states", "report_index"),
+        "virtual", "columns", "best", "search_history", "callback_states", "report_index", "stop_requests"),
     5: ("resolve", "tuner", "ask_tell", "analysis", "bench", "cli", "testing", "__init__", "__main__", "unpicklable",
         "utils"),
 }
