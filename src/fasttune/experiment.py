@@ -169,7 +169,6 @@ class ExperimentState(ExperimentRecords):
         self._errored: set[int] = set()  # replayed failures that no record has followed yet
         self.asked_to_stop: dict[int, bool] = {}  # trials that somebody outside wants to end; whether at once
         self._stops_due: dict[int, bool] = {}  # those of them that were not told yet: they wait, or have not begun
-        self._ended_fresh: set[int] = set()  # trials that were ended before they were handed out
         self.stopping: str | None = None  # why no trial is started any more
         self.lacking = ""  # what the run was ended for: its metric, which no report has
         self.all_over = False  # and none ever will be: a stopper says that the experiment is done
@@ -345,8 +344,6 @@ class ExperimentState(ExperimentRecords):
         if chunk is None:
             return None
         limit = min(first + n, chunk.first + chunk.n)
-        if self._ended_fresh:
-            limit = min([limit, *(i for i in self._ended_fresh if i > first)])
         self._fresh_from = limit
         return Span(first, limit - first)
 
@@ -358,8 +355,6 @@ class ExperimentState(ExperimentRecords):
             return self._chosen()
         if self.waiting:
             return self.start_of(self.waiting.popleft())
-        while self._fresh_from in self._ended_fresh:
-            self._fresh_from += 1
         if self._fresh_from >= len(self) and not self._suggest(1):
             return None
         trial = self._fresh_from
@@ -961,15 +956,11 @@ class ExperimentState(ExperimentRecords):
             self.orders.ends.add(i)
         elif status == "RUNNING":
             self.instructions.append(Stop(i, not at_once))
-        elif status == "PENDING" and not self.chooses:
+        elif status == "PENDING" and not self.chooses and i not in self.waiting:
+            return False  # a worker has it
+        else:
             if i in self.waiting:
                 self.waiting.remove(i)
-            elif i >= self._fresh_from:
-                self._ended_fresh.add(i)
-            else:
-                return False  # a worker has it
-            self.remove(i)
-        else:
             self.remove(i)
         return True
 

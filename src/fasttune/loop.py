@@ -562,13 +562,17 @@ class TuneLoop:
         return True
 
     def _hear_requests(self) -> None:
-        """What other processes want to be stopped."""
-        for asked in self._requests.take():
+        """What other processes want to be stopped. It is in the journal before anything is done."""
+        requests = self._requests.take()
+        for asked in requests:
             if asked.trial is None:
                 self._end_from_outside(asked.at_once)
                 continue
             with suppress(KeyError):  # an id of another experiment
                 self.state.stop_trial(self.state.index_of(asked.trial), asked.at_once)
+        if requests:
+            self._keep_own()
+            self._commit()
 
     def _end_from_outside(self, end_trials: bool) -> None:
         """The run ends as by a Ctrl-C: its trials are left to be gone on with, unless they are to end, too."""
@@ -616,11 +620,13 @@ class TuneLoop:
         """A trial in this process goes on for long: see to budgets, callbacks and reports from within its report."""
         state = self.state
         state.at(self._now())
-        if self._watch_folder():
+        looks = self._watch_folder()
+        self._drain_within()
+        if looks:
             self._hear_requests()
+            self._heed_interrupts()
         if state.has_stops:
             state.tell_stops()
-        self._drain_within()
         self.storage.flush_if_due()
         state.poll_stoppers()
         self._check_budget()
