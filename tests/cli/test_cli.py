@@ -41,21 +41,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture
-def fasttune(capsys: pytest.CaptureFixture[str]) -> Printed:
-    """Run a command line in this process: (exit code, what it printed, what it said on the error stream)."""
-
-    def called(*argv: object) -> tuple[int, str, str]:
-        try:
-            code = main([str(word) for word in argv])
-        except SystemExit as left:
-            code = int(left.code or 0)
-        printed = capsys.readouterr()
-        return code, printed.out, printed.err
-
-    return called
-
-
 def command(*argv: object, **more: Any) -> subprocess.CompletedProcess[str]:
     """The same in a process of its own."""
     given = {"capture_output": True, "text": True, "check": False, "env": {**os.environ, "PYTHONPATH": PACKAGE}, **more}

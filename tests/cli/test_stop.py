@@ -39,7 +39,7 @@ class Chooses(TrialScheduler):
         return self.PAUSE if result["training_iteration"] % 3 == 0 and not result["done"] else self.CONTINUE
 
 
-SCHEDULERS = {"none": FIFOScheduler, "asha": lambda: ASHAScheduler(max_t=FOREVER), "chooses": Chooses}
+SCHEDULERS = {"none": FIFOScheduler, "asha": lambda: ASHAScheduler(max_t=FOREVER, grace_period=5), "chooses": Chooses}
 
 
 def asks(config: dict[str, Any]) -> None:

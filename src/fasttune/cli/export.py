@@ -98,11 +98,17 @@ def write(file: Any, frame: pd.DataFrame, form: str) -> None:
 
 def for_parquet(frame: pd.DataFrame) -> pd.DataFrame:
     """Columns of one type each: what is mixed, or no plain value, as JSON."""
+    import pandas as pd
+
+    from fasttune.cli.listing import values_of
+
     made = frame.copy()
     for name in made.columns:
         if made[name].dtype != object:
             continue
-        kinds = {type(value) for value in made[name] if value is not None and value == value}
+        values = values_of(made[name])
+        kinds = {type(value) for value in values if value is not None}
         if len(kinds) > 1 or not kinds <= {str, bool, int, float}:
-            made[name] = [None if value is None else json.dumps(value, default=str) for value in made[name]]
+            values = [None if value is None else json.dumps(value, default=str) for value in values]
+        made[name] = pd.Series(values, dtype=object, index=made.index)
     return made

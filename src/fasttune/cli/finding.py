@@ -57,7 +57,7 @@ def as_folder(text: str) -> str | None:
 
 def below(root: str, name: str) -> str | None:
     """The folder of a name below the results folder; None for what is no such name."""
-    if not name or os.path.isabs(name) or "\0" in name or ".." in name.split("/"):
+    if not name or name.startswith(("/", "./", "~")) or name.endswith("/") or "\0" in name or ".." in name.split("/"):
         return None
     return os.path.normpath(os.path.join(root, name))
 
