@@ -73,7 +73,9 @@ def reports_of(source: ExperimentRecords) -> pd.DataFrame:
     from fasttune.columns import Columns
 
     columns = Columns(source)
-    return reports_frame(columns, np.arange(len(columns)))
+    frame = reports_frame(columns, np.arange(len(columns)))
+    first = [name for name in ("trial_id", "training_iteration") if name in frame]
+    return frame[[*first, *(name for name in frame.columns if name not in first)]]
 
 
 def write(file: Any, frame: pd.DataFrame, form: str) -> None:

@@ -180,8 +180,10 @@ def made_searcher(told: Table | None, seed: Any) -> Any:
 
 
 def named(told: Table, what: str) -> tuple[str, Table]:
-    """The name in a table, and its other keys."""
-    arguments = dict(told)
+    """The name in a table, and its other keys; there may be domains in them (the mutations of a population)."""
+    from fasttune.cli.toml import space_of
+
+    arguments = space_of(told, f"[{what}]")
     name = arguments.pop("name", None)
     if not isinstance(name, str):
         raise CommandError(f"[{what}] needs a name, e.g. name = {'asha' if what == 'scheduler' else 'tpe'!r}, got {name!r}")

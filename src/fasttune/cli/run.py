@@ -13,6 +13,7 @@ from fasttune.cli import arguments as common
 if TYPE_CHECKING:
     from fasttune.analysis import ExperimentAnalysis
     from fasttune.cli.order import Order
+    from fasttune.error import IncompleteTrialsError
 
 EXAMPLES = """\
   fasttune run train.py:train --space space.toml --metric loss --mode min --num-samples 50 --scheduler asha
@@ -234,12 +235,24 @@ def tell(order: Order, as_json: bool, carry_out: Any) -> int:
     try:
         analysis = carry_out()
     except IncompleteTrialsError as error:
-        analysis, failure = error.analysis, str(error)
+        analysis, failure = error.analysis, told_failures(error)
     print_outcome(analysis, as_json, order.settings.get("verbose"))
     if failure:
         print(f"fasttune: {' '.join(failure.split())}", file=sys.stderr)
         return 1
     return INTERRUPTED if analysis.interrupted else 0
+
+
+def told_failures(error: IncompleteTrialsError) -> str:
+    """How many trials failed, and why the first of them did; why no trial counts."""
+    from fasttune.failure import read_reason
+
+    if not error.trials:
+        return str(error.args[0])
+    analysis = error.analysis
+    reason = read_reason(error.first_traceback, error.trials[0].trial_id) if error.first_traceback else ""
+    listed = f"fasttune ls {short_name(analysis.experiment_path)} --filter status=ERROR --columns trial_id,error"
+    return f"{len(error.trials):,} of {len(analysis.trials):,} trials failed: {reason}; {listed}"
 
 
 def print_outcome(analysis: ExperimentAnalysis, as_json: bool, verbose: Any) -> None:
