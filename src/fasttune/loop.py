@@ -130,7 +130,7 @@ class TuneLoop:
         self._reported_at = 0.0
         self._executor: Executor | None = None
         self._watch_at = 0.0  # when the folder is looked at next
-        self._requests = StopRequests(spec.path)
+        self._requests: StopRequests | None = None  # a run in virtual time has no folder, and hears nobody
         self._ended_from_outside = False
         self._waits_for = ""  # who held the database, when somebody did
         self._interrupted_at = 0.0
@@ -178,6 +178,7 @@ class TuneLoop:
             check_possible(self._machine, request)
         self._supply = Supply(self._machine)
         remove_unfinished(spec.path)
+        self._requests = StopRequests(spec.path)
         self._requests.forget()
         sources = self.storage.positions()
         hooks = frozenset(hook for hook in LOG_HOOKS if self.callbacks.wants(hook))
@@ -563,7 +564,7 @@ class TuneLoop:
 
     def _hear_requests(self) -> None:
         """What other processes want to be stopped. It is in the journal before anything is done."""
-        requests = self._requests.take()
+        requests = self._requests.take() if self._requests is not None else []
         for asked in requests:
             if asked.trial is None:
                 self._end_from_outside(asked.at_once)
@@ -850,7 +851,8 @@ class TuneLoop:
         self._write_table()
         self._write_files()
         self._states.save()
-        self._requests.forget()
+        if self._requests is not None:
+            self._requests.forget()
         self.storage.flush_to_disk()
         self._last_entry = self.storage.last_entry
         self._watch_folder(True)  # removed while this was done, nothing of it would be found

@@ -292,3 +292,12 @@ def test_the_command_stops_a_trial_and_then_the_run(results_dir: Path, capsys: p
     for argv in (["stop", "slow", "--now"], ["stop", "slow", "0", "--end"]):
         assert main(argv) == 1
         assert "fasttune: --" in capsys.readouterr().err
+
+
+def test_virtual_time_has_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    ask(str(tmp_path), [StopRequest(None)])
+    given: dict[str, Any] = {"steps": 3, "num_samples": 2, "metric": "loss", "mode": "min"}
+    made = tune.simulate(lambda config, step: {"loss": config["x"] / step}, {"x": 1.0}, **given)
+    assert [trial.status for trial in made.trials] == ["TERMINATED"] * 2
+    assert (tmp_path / STOP_FILE).exists()

@@ -58,7 +58,9 @@ class Follower:
         self._writer_of = writer_of
         self.source: ExperimentRecords
         self.runs = False
+        self._pause = 0.0
         self.look()
+        self._pause = asked.every  # the first reading has loaded what it needs, too
 
     def look(self) -> None:
         """Read it. Whether it runs is looked at first: what is read then is its last state, if it does not."""
