@@ -110,8 +110,20 @@ def test_integers_stay_integers_beside_an_empty_cell(small: Path, fasttune: Prin
     assert trials_of(ExperimentState.load(str(small)))["training_iteration"].tolist() == [3, 0, 3, 3]
 
 
-def test_terminal_controls_in_a_value_do_nothing() -> None:
+def test_what_a_stranger_wrote_does_nothing_to_the_terminal(results_dir: Path, fasttune: Printed) -> None:
     assert listing.cell("a\033[31mred\a\r\nb") == "a [31mred b"
+    evil = "x\033]0;title\a"
+    tune.run(
+        lambda config: tune.report({"loss": 1.0, evil: evil}), config={evil: tune.choice([evil]), "a": 1}, name=f"evil{evil}",
+        metric="loss", mode="min", verbose=0, executor="inline",
+    )  # fmt: skip
+    assert fasttune("add-note", "evil", f"note{evil}")[0] == 0
+    lines = ("ls evil", "ls evil --columns ?", "lsx", "show evil", "watch evil", "doctor evil", "ls evil --sort no", "stop evil")
+    for line in lines:
+        _, out, err = fasttune(*line.split())
+        assert out + err
+        assert "\033" not in out + err, line
+        assert "\a" not in out + err, line
 
 
 # ---- best

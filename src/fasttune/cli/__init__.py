@@ -75,7 +75,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if not _is_the_users(error):
             raise
-        print(f"fasttune: {' '.join(str(error).split())}", file=sys.stderr)
+        from fasttune.cli.words import one_line
+
+        print(f"fasttune: {one_line(str(error))}", file=sys.stderr)
         return 1
 
 

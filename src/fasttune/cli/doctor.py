@@ -13,6 +13,7 @@ import time
 from fasttune.cli import CommandError
 from fasttune.cli import arguments as common
 from fasttune.cli.listing import print_json
+from fasttune.cli.words import one_line
 
 EXAMPLES = """\
   fasttune doctor                                       CPUs, memory, GPUs, versions, does a trial run?
@@ -53,7 +54,7 @@ def tell(checks: list[Check], as_json: bool) -> int:
     else:
         width = max(len(name) for name, _, _ in checks)
         for name, ok, text in checks:
-            print(f"{name.ljust(width)}  {'' if ok else BAD + ': '}{text}")
+            print(f"{name.ljust(width)}  {'' if ok else BAD + ': '}{one_line(text)}")
     return int(not all(ok for _, ok, _ in checks))
 
 

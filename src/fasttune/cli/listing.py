@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fasttune.cli import CommandError
 from fasttune.cli.arguments import names as split
+from fasttune.cli.words import one_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,7 +68,7 @@ def give(frame: pd.DataFrame, shown: Sequence[str], wanted: Wanted, noun: str) -
     """Give the rows as they are wanted; ``shown`` are the columns of a table when nobody chose any."""
     names = list(dict.fromkeys([*(name for name in shown if name in frame), *frame.columns]))
     if wanted.columns == ["?"]:
-        print("\n".join(names))
+        print("\n".join(map(one_line, names)))
         return 0
     chosen = [named(name, names) for name in wanted.columns] if wanted.columns else None
     sort = [named(name, names) for name in wanted.sort]
@@ -211,7 +212,7 @@ def print_table(frame: pd.DataFrame, columns: Sequence[str], width: int | None) 
     for number in range(len(frame)):
         print(line(column[number] for column in texts))
     if fitting < len(columns):
-        left_out = ", ".join(columns[fitting:])
+        left_out = one_line(", ".join(columns[fitting:]))
         print(f"left out, for want of space: {left_out} (--columns chooses)", file=sys.stderr)
 
 
@@ -230,7 +231,7 @@ def rows_of(frame: pd.DataFrame, columns: Sequence[str], without_empty: bool = F
 def title(name: str, columns: Sequence[str]) -> str:
     """A parameter goes by its own name, unless a metric has that name too."""
     short = name.removeprefix("config/")
-    return name if short in columns else short
+    return one_line(name if short in columns else short)
 
 
 def _fitting(widths: Sequence[int], width: int) -> int:
@@ -252,7 +253,7 @@ def cell(value: Any) -> str:
         return ""
     if isinstance(value, float):
         return f"{value:.6g}"
-    text = " ".join("".join(letter if letter.isprintable() else " " for letter in str(value)).split())
+    text = one_line(str(value))
     return text if len(text) <= CELL else f"{text[: CELL - 3]}..."
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from fasttune.cli import arguments as common
+from fasttune.cli.words import one_line
 
 EXAMPLES = """\
   fasttune replay mnist                                 0: it decides the same; 1: it does not, and where"""
@@ -44,7 +45,7 @@ def run(asked: argparse.Namespace) -> int:
         return 0
     print(f"{name} decides {len(found):,} of {source.table.reports:,} reports otherwise:")
     for one in found[:SHOWN]:
-        print(f"  {one.trial_id}, iteration {one.training_iteration}: {one.recorded} was, {one.replayed} is")
+        print("  " + one_line(f"{one.trial_id}, iteration {one.training_iteration}: {one.recorded} was, {one.replayed} is"))
     if len(found) > SHOWN:
         print(f"  and {len(found) - SHOWN:,} more (--json has all)")
     return 1

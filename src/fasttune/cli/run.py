@@ -238,7 +238,9 @@ def tell(order: Order, as_json: bool, carry_out: Any) -> int:
         analysis, failure = error.analysis, told_failures(error)
     print_outcome(analysis, as_json, order.settings.get("verbose"))
     if failure:
-        print(f"fasttune: {' '.join(failure.split())}", file=sys.stderr)
+        from fasttune.cli.words import one_line
+
+        print(f"fasttune: {one_line(failure)}", file=sys.stderr)
         return 1
     return INTERRUPTED if analysis.interrupted else 0
 

@@ -42,6 +42,7 @@ def run(asked: argparse.Namespace) -> int:
 def print_facts(facts: dict[str, Any]) -> None:
     """The facts for people: a name and a text on each line."""
     from fasttune.cli.listing import cell
+    from fasttune.cli.words import printable
     from fasttune.result import flatten
     from fasttune.scope import measured, where
 
@@ -76,4 +77,5 @@ def print_facts(facts: dict[str, Any]) -> None:
         lines.append(("notes", facts["notes"].replace("\n", "\n" + " " * 14)))
     width = max(12, *(len(name) for name, _ in lines))
     for name, text in lines:
-        print(f"{name.ljust(width)}  {text}")
+        label = printable(name).replace("\n", " ")
+        print(f"{label.ljust(width)}  {printable(text)}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from fasttune.cli import CommandError
 from fasttune.cli import arguments as common
+from fasttune.cli.words import one_line
 
 if TYPE_CHECKING:
     from fasttune.records import ExperimentRecords
@@ -56,7 +57,7 @@ def run(asked: argparse.Namespace) -> int:
     alive = [i for i in numbers if source.status(i) not in ("TERMINATED", "ERROR")]
     for i in numbers:
         if i not in alive:
-            print(f"{source.trial_id(i)} is over already ({source.status(i)})", file=sys.stderr)
+            print(one_line(f"{source.trial_id(i)} is over already ({source.status(i)})"), file=sys.stderr)
     if not alive:
         return 1
     requests = [StopRequest(source.trial_id(i), asked.now) for i in alive]
@@ -121,7 +122,7 @@ def wait_for_trials(folder: str, trials: list[int], requests: list[StopRequest],
         over = [i for i in trials if source.status(i) in ("TERMINATED", "ERROR")]
         trials = [i for i in trials if i not in over]
         for i in over:
-            print(f"{source.trial_id(i)} has ended after {source.table.iteration(i)} reports", file=sys.stderr)
+            print(one_line(f"{source.trial_id(i)} has ended after {source.table.iteration(i)} reports"), file=sys.stderr)
         if trials and not running:
             raise CommandError(f"the run has ended meanwhile; {len(trials)} trials are left to be gone on with")
         if trials and time.monotonic() >= deadline:

@@ -11,6 +11,7 @@ from heapq import nlargest
 from typing import TYPE_CHECKING, Any
 
 from fasttune.cli import arguments as common
+from fasttune.cli.words import one_line
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -105,7 +106,7 @@ class Follower:
     def line(self) -> str:
         """The state on one line."""
         best = self.best()
-        return ", ".join(filter(None, [self.state(), self.counts(), f"{self.source.table.reports:,} reports", best]))
+        return one_line(", ".join(filter(None, [self.state(), self.counts(), f"{self.source.table.reports:,} reports", best])))
 
     def facts(self) -> str:
         """The same for programs: what ``fasttune show --json`` prints, on one line."""
@@ -172,13 +173,13 @@ class Follower:
         rows = self.rows()
         params = list(dict.fromkeys(name for i in rows for name in source.evaluated_params(i)))
         for name in ("trial", "status", "reports", *([metric] if metric else []), *params):
-            table.add_column(Text(name), no_wrap=True)
+            table.add_column(Text(one_line(name)), no_wrap=True)
         for i in rows:
             values: dict[str, Any] = source.metrics(i) or {}
             given = source.evaluated_params(i)
             cells = [source.trial_id(i), source.status(i), str(source.table.iteration(i))]
             cells += [cell(values.get(metric))] if metric else []
-            table.add_row(*(Text(text) for text in [*cells, *(cell(given.get(name)) for name in params)]))
-        head = Text(source.name, style="bold") + Text(f"  {self.state()}  {source.path}", style="default")
-        lines = [head, Text(f"{self.counts()}; {source.table.reports:,} reports"), Text(self.best())]
+            table.add_row(*(Text(one_line(text)) for text in [*cells, *(cell(given.get(name)) for name in params)]))
+        head = Text(one_line(source.name), style="bold") + Text(f"  {self.state()}  {one_line(source.path)}", style="default")
+        lines = [head, Text(f"{self.counts()}; {source.table.reports:,} reports"), Text(one_line(self.best()))]
         return Group(*(line for line in lines if line.plain), table)
