@@ -359,3 +359,22 @@ def test_every_command_that_prints_data_speaks_json(small: Path, fasttune: Print
         code, out, err = fasttune(*line.split(), "--json")
         assert (code, err) == (0, ""), line
         json.loads(out)
+
+
+def test_a_command_that_does_not_exist_is_said_with_what_is_near(fasttune: Printed) -> None:
+    assert "did you mean 'show'?" in fasttune("shwo")[2]
+    assert "they are run, resume, watch" in fasttune("nosuch")[2]
+
+
+def test_an_experiment_without_trials(results_dir: Path, fasttune: Printed) -> None:
+    with tune.open_experiment({"x": tune.uniform(0, 1)}, metric="loss", mode="min", name="empty"):
+        pass
+    assert fasttune("ls", "empty")[:2] == (0, "trial_id  status  training_iteration\n")
+    assert fasttune("ls", "empty", "--json")[:2] == (0, "[]\n")
+    for line in ("show", "watch", "replay", "export --to csv", "export --to jsonl --reports", "doctor"):
+        name, *rest = line.split()
+        assert fasttune(name, "empty", *rest)[0] == 0, line
+    assert "has a number for 'loss' yet" in fasttune("best", "empty")[2]
+    with tune.open_experiment({"x": tune.uniform(0, 1)}, metric="loss", mode="min", name="asked") as experiment:
+        experiment.ask()
+    assert "RUNNING" in fasttune("ls", "asked", "--sort", "loss")[1]

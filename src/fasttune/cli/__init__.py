@@ -95,6 +95,7 @@ def _is_the_users(error: Exception) -> bool:
 def parser_of(words: Sequence[str] | None) -> argparse.ArgumentParser:
     """The parser of ``fasttune``, with the arguments of the command that these words call; None: of all commands."""
     called = None if words is None else next((word for word in words if not word.startswith("-")), "")
+    known = [name for one in COMMANDS for name in one.names.split()]
     parser = Parser(
         prog="fasttune",
         description="Run experiments, look at them, also while they run; measure and check this machine.",
@@ -103,6 +104,12 @@ def parser_of(words: Sequence[str] | None) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and leave")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    if called and called not in known:
+        from difflib import get_close_matches
+
+        near = get_close_matches(called, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"they are {', '.join(one.names.split()[0] for one in COMMANDS)}"
+        parser.error(f"there is no command {called!r}; {hint}")
     for one in COMMANDS:
         name, *aliases = one.names.split()
         about = f"{one.about[0].upper()}{one.about[1:]}."

@@ -86,7 +86,8 @@ def give(frame: pd.DataFrame, shown: Sequence[str], wanted: Wanted, noun: str) -
         write_rows(kept, chosen or names, wanted)
         return 0
     width = shutil.get_terminal_size().columns if on_terminal else None
-    print_table(kept, chosen or [name for name in shown if name in frame and not frame[name].isna().all()], width)
+    filled = [name for name in shown if name in frame and (frame.empty or not frame[name].isna().all())]
+    print_table(kept, chosen or filled, width)
     if len(kept) < len(frame) and wanted.limit is None:
         print(f"{len(frame) - len(kept):,} more {noun}; --limit {len(frame)} shows all", file=sys.stderr)
     return 0

@@ -35,6 +35,8 @@ def trials_of(source: ExperimentRecords) -> pd.DataFrame:
         frame["training_iteration"] = 0
     frame["training_iteration"] = frame["training_iteration"].fillna(0)
     whole_numbers(frame, analysis)
+    if source.metric is not None and source.metric not in frame:
+        frame[source.metric] = np.nan  # nobody has reported it yet
     failed = source.table.of_status("ERROR")
     if failed:
         errors: list[str | None] = [None] * len(source)

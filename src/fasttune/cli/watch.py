@@ -127,7 +127,8 @@ class Follower:
     def counts(self) -> str:
         """How many trials there are of each state."""
         counts = self.source.table.counts()
-        return f"{len(self.source):,} trials: " + ", ".join(f"{n:,} {status}" for status, n in counts.items() if n)
+        each = ", ".join(f"{n:,} {status}" for status, n in counts.items() if n)
+        return f"{len(self.source):,} trials" + (f": {each}" if each else "")
 
     def goal(self) -> tuple[str | None, str | None, Scope]:
         """Metric, mode and scope: those that were asked for, else the run's own."""
