@@ -224,6 +224,26 @@ def test_what_a_program_began_needs_the_trainable_alone(here: Path, results_dir:
     assert "trainable: train was, fails is" in err
 
 
+def test_what_a_tuner_began_goes_on_with_its_settings(here: Path, results_dir: Path, fasttune: Printed) -> None:
+    sys.path.insert(0, str(here))
+    import job
+
+    def rule(trial_id: str, result: dict[str, object]) -> bool:
+        return result["training_iteration"] == 2
+
+    tune.Tuner(
+        job.train, param_space={"lr": tune.uniform(0, 1)}, tune_config=tune.TuneConfig(num_samples=2, metric="loss", mode="min"),
+        run_config=tune.RunConfig(name="tuner", stop=rule, executor="inline", verbose=0),
+    ).fit()  # fmt: skip
+    assert fasttune("resume", "tuner", "job:train", "--num-samples", 3, *QUIET) == (0, "", "")
+    trials = analysis_of(results_dir, "tuner").trials
+    assert [trial.last_result["training_iteration"] for trial in trials] == [2, 2, 2]  # the function is kept, too
+    for options, said in ((["--resources", "cpu=1"], "tune.with_resources"), (["--num-samples", "0"], "num_samples must be")):
+        code, _, err = fasttune("resume", "tuner", "job:train", *options)
+        assert code == 1
+        assert said in err
+
+
 def test_failed_trials_run_again_when_that_is_said(here: Path, results_dir: Path, fasttune: Printed) -> None:
     assert fasttune("run", "job.py:fails", "--set", "lr=1", "--name", "bad", *QUIET)[0] == 1
     script = (here / "job.py").read_text()

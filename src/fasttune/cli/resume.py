@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fasttune.cli import CommandError
@@ -12,6 +13,7 @@ from fasttune.cli import arguments as common
 from fasttune.cli.run import add_limits, add_places, add_seen, settings_of, tell
 
 if TYPE_CHECKING:
+    from fasttune.analysis import ExperimentAnalysis
     from fasttune.cli.order import Order
 
 EXAMPLES = """\
@@ -40,8 +42,7 @@ def run(asked: argparse.Namespace) -> int:
     """Go on with it, and say what came out."""
     from fasttune.cli.finding import find
     from fasttune.cli.order import Order
-    from fasttune.cli.target import whole_name
-    from fasttune.config import ResumeConfig
+    from fasttune.folder import TUNER_FILE
     from fasttune.plain_files import check_before_writing
 
     folder = find(asked.experiment)
@@ -52,7 +53,16 @@ def run(asked: argparse.Namespace) -> int:
             f"the experiment in {folder} was begun by a program: say what to run, fasttune resume {asked.experiment} "
             "module:function (or script.py:function). The journal says everything else, but for functions and objects"
         )
-    how = ResumeConfig(errored=asked.errored or "skip")
+    if kept is None and os.path.lexists(os.path.join(folder, TUNER_FILE)):
+        return tell(settings_of(asked).get("verbose"), asked.json, lambda: by_tuner(folder, asked))
+    return by_order(folder, kept, asked)
+
+
+def by_order(folder: str, kept: Order | None, asked: argparse.Namespace) -> int:
+    """As `fasttune run` was told, or as the journal says that a program had asked."""
+    from fasttune.cli.target import whole_name
+    from fasttune.config import ResumeConfig
+
     if kept is None:
         order, scheduler, searcher = of_the_journal(folder, whole_name(asked.target))
     else:
@@ -66,13 +76,48 @@ def run(asked: argparse.Namespace) -> int:
     if asked.num_samples is not None:
         order.settings["num_samples"] = asked.num_samples
 
-    def carry_out() -> Any:
-        keep = None if kept is None else lambda spec: order.keep(spec.path)
+    def carry_out() -> ExperimentAnalysis:
         return order.carry_out(
-            keep, go_on_in=folder, how=how, trust=asked.trust, scheduler=scheduler, searcher=searcher
-        )
+            None if kept is None else lambda spec: order.keep(spec.path),
+            go_on_in=folder, how=ResumeConfig(errored=asked.errored or "skip"), trust=asked.trust,
+            scheduler=scheduler, searcher=searcher,
+        )  # fmt: skip
 
-    return tell(order, asked.json, carry_out)
+    return tell(order.settings.get("verbose"), asked.json, carry_out)
+
+
+def by_tuner(folder: str, asked: argparse.Namespace) -> ExperimentAnalysis:
+    """As the Tuner that began it was made, which is kept beside it. IncompleteTrialsError when trials have failed."""
+    from fasttune.cli.target import trainable_of
+    from fasttune.config import FailureConfig
+    from fasttune.error import IncompleteTrialsError
+    from fasttune.tuner import Tuner
+
+    said = settings_of(asked) | ({} if asked.num_samples is None else {"num_samples": asked.num_samples})
+    if "resources_per_trial" in said:
+        raise CommandError("--resources: what a trial of a Tuner needs is said by tune.with_resources, in the program")
+    trainable = trainable_of(asked.target)
+    try:
+        tuner = Tuner.restore(
+            folder, trainable, resume_errored=asked.errored == "resume", restart_errored=asked.errored == "restart",
+            trust=asked.trust,
+        )  # fmt: skip
+        searches = {name: said.pop(name) for name in ("num_samples", "time_budget_s", "max_concurrent_trials") if name in said}
+        if "max_failures" in said:
+            said["failure_config"] = FailureConfig(max_failures=said.pop("max_failures"))
+        tuner._tune_config = replace(tuner._tune_config, **searches)
+        tuner._run_config = replace(tuner._run_config, **said)
+        tuner._experiment()  # says what is wrong with them
+    except (ValueError, TypeError) as error:
+        raise CommandError(str(error)) from error
+    analysis = tuner.fit()._analysis
+    source: Any = analysis._source
+    failed = source.trials_of("ERROR")
+    if failed:
+        error_of_first = failed[0].get_error()
+        text = getattr(error_of_first, "traceback_text", "") or str(error_of_first)
+        raise IncompleteTrialsError("Trials did not complete", failed, analysis, text)
+    return analysis
 
 
 def of_the_journal(folder: str, target: str) -> tuple[Order, Any, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fasttune.cli import INTERRUPTED, CommandError
@@ -86,7 +87,8 @@ def add_seen(parser: argparse.ArgumentParser) -> None:
 def run(asked: argparse.Namespace) -> int:
     """Run it, and say what came out."""
     order = order_of(asked)
-    return tell(order, asked.json, lambda: order.carry_out(lambda spec: order.keep(spec.path), trust=asked.trust))
+    verbose = order.settings.get("verbose")
+    return tell(verbose, asked.json, lambda: order.carry_out(lambda spec: order.keep(spec.path), trust=asked.trust))
 
 
 def order_of(asked: argparse.Namespace) -> Order:
@@ -227,7 +229,7 @@ def with_arguments(text: str, option: str) -> dict[str, Any]:
 # ---- what came out
 
 
-def tell(order: Order, as_json: bool, carry_out: Any) -> int:
+def tell(verbose: Any, as_json: bool, carry_out: Callable[[], ExperimentAnalysis]) -> int:
     """Carry a run out and say what came out of it: 0, 1 when trials have failed, 130 when it was interrupted."""
     from fasttune.error import IncompleteTrialsError
 
@@ -236,7 +238,7 @@ def tell(order: Order, as_json: bool, carry_out: Any) -> int:
         analysis = carry_out()
     except IncompleteTrialsError as error:
         analysis, failure = error.analysis, told_failures(error)
-    print_outcome(analysis, as_json, order.settings.get("verbose"))
+    print_outcome(analysis, as_json, verbose)
     if failure:
         from fasttune.cli.words import one_line
 
