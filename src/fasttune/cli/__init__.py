@@ -57,12 +57,12 @@ EXP is an experiment's name (below $FASTTUNE_RESULTS_DIR, default ~/fasttune_res
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. Raises SystemExit(2) for a command line that nobody understands."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    asked = parser_of(words).parse_args(words)
-    for stream in (sys.stdout, sys.stderr):  # names and values may hold what the terminal's encoding does not
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
     try:
+        words = list(sys.argv[1:] if argv is None else argv)
+        asked = parser_of(words).parse_args(words)
+        for stream in (sys.stdout, sys.stderr):  # names and values may hold what the terminal's encoding does not
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="backslashreplace")
         call: Callable[[argparse.Namespace], int] = module_of(asked.command).run
         code = call(asked)
         sys.stdout.flush()

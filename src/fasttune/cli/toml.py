@@ -82,13 +82,18 @@ def _table(table: Table, place: str, file: str) -> Any:
         return domain(name, given, place, file)
     if name in NO_DOMAIN:
         raise CommandError(f"{file}: {place}: {name} takes {NO_DOMAIN[name]}: run such a space from Python")
-    near = get_close_matches(name, DOMAINS, n=1, cutoff=0.75)
+    near = near_domains(name)
     if near and isinstance(given, list):
         raise CommandError(
             f"{file}: {place}: there is no domain {name!r}; did you mean {near[0]!r}? The names are {', '.join(DOMAINS)}; a "
             f"table that is to be a constant is written {{constant = {{{name} = ...}}}}"
         )
     return {name: _value(given, f"{place}.{name}", file)}
+
+
+def near_domains(name: str) -> list[str]:
+    """The domain that was probably meant by a name that is none."""
+    return get_close_matches(name, DOMAINS, n=1, cutoff=0.75)
 
 
 def domain(name: str, given: Any, place: str, file: str) -> Any:
@@ -135,22 +140,27 @@ def shown(value: Any) -> str:
 
 
 def as_toml(config: Mapping[str, Any]) -> str:
-    """A config as TOML that ``space_of`` reads back. What TOML has no value for (None) is a comment."""
-    lines, tables = [], []
+    """A config as TOML that ``space_of`` reads back. CommandError for None, which TOML has no value for."""
+    lines = []
     for key, value in config.items():
-        if isinstance(value, dict) and value:
-            tables.append(f"{_key(key)} = {_written(_guarded(value))}")
-        elif value is None:
-            lines.append(f"# {_key(key)} is None, which TOML has no value for")
-        else:
-            lines.append(f"{_key(key)} = {_written(_guarded(value))}")
-    return "\n".join([*lines, *tables, ""])
+        if has_none(value):
+            raise CommandError(f"{key} is or holds None, and TOML has no value for that: --as json, or --as python")
+        lines.append(f"{_key(key)} = {_written(_guarded(value))}\n")
+    return "".join(lines)
+
+
+def has_none(value: Any) -> bool:
+    """Whether a value is None or holds it."""
+    if isinstance(value, Mapping):
+        return any(map(has_none, value.values()))
+    return value is None or (isinstance(value, list | tuple) and any(map(has_none, value)))
 
 
 def _guarded(value: Any) -> Any:
     """A constant: a table in it that looks like a domain says that it is none."""
     if isinstance(value, dict):
-        looks = len(value) == 1 and next(iter(value)) in (*DOMAINS, *NO_DOMAIN, CONSTANT)
+        name = str(next(iter(value))) if len(value) == 1 else ""
+        looks = name in (*DOMAINS, *NO_DOMAIN, CONSTANT) or near_domains(name)
         return {CONSTANT: value} if looks else {key: _guarded(one) for key, one in value.items()}
     return [_guarded(one) for one in value] if isinstance(value, list | tuple) else value
 
@@ -173,7 +183,7 @@ def _written(value: Any) -> str:
     if isinstance(value, float):
         return repr(float(value))
     if isinstance(value, Mapping):
-        kept = [f"{_key(key)} = {_written(one)}" for key, one in value.items() if one is not None]
+        kept = [f"{_key(key)} = {_written(one)}" for key, one in value.items()]
         return f"{{{', '.join(kept)}}}"
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
         return f"[{', '.join(_written(one) for one in value)}]"
