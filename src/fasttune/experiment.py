@@ -950,11 +950,9 @@ class ExperimentState(ExperimentRecords):
         status = self.table.status(i)
         if status in OVER:
             return True
-        if i in self._handed:
-            return False  # it begins in a moment
-        if i in self.pausing:
-            self.orders.ends.add(i)
-        elif status == "RUNNING":
+        if i in self._handed or i in self.pausing:
+            return False  # it begins, or is paused, in a moment; then it is told between two turns, as the journal will say
+        if status == "RUNNING":
             self.instructions.append(Stop(i, not at_once))
         elif status == "PENDING" and not self.chooses and i not in self.waiting:
             return False  # a worker has it

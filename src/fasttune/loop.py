@@ -426,6 +426,7 @@ class TuneLoop:
             self._hear_requests()
         if state.has_stops:
             state.tell_stops()
+            self._keep_own()  # what has ended by it stands in the journal before what is reported next
         self.callbacks_step("on_step_begin")
         batches = executor.poll(timeout)
         for source, position, data in batches:
@@ -628,6 +629,7 @@ class TuneLoop:
             self._heed_interrupts()
         if state.has_stops:
             state.tell_stops()
+            self._keep_own()  # what has ended by it stands in the journal before what is reported next
         self.storage.flush_if_due()
         state.poll_stoppers()
         self._check_budget()

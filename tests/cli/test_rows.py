@@ -163,7 +163,8 @@ def test_best_of_nothing(results_dir: Path, fasttune: Printed) -> None:
     "config",
     [
         {"a": 1, "b": 1.5, "c": True, "d": "x\"y\\z\n\x7f\x01é😀", "e": [1, "two", [3.0]], "f": {"g": {"h": -1e-300}}},
-        {"choice": {"uniform": [0, 1]}, "x": {"constant": {"choice": 3}}, "a b": 1, "": 2, "ü": {}, "n": {"grid": []}, "near": {"loguniforn": []}},
+        {"choice": {"uniform": [0, 1]}, "x": {"constant": {"choice": 3}}, "a b": 1, "": 2, "ü": {}, "n": {"grid": []}},
+        {"near": {"loguniforn": []}, "function": {"sample_from": 1}},
         {"inf": float("inf"), "big": 10**18, "l": [{"uniform": 1}, {"a": 1, "b": 2}]},
     ],
 )

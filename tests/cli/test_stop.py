@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
 import sys
 import threading
@@ -18,7 +19,7 @@ from fasttune.analysis import ExperimentAnalysis
 from fasttune.cli import main
 from fasttune.error import ForeignFileError
 from fasttune.folder import STOP_FILE
-from fasttune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
+from fasttune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler, create_scheduler
 from fasttune.stop_requests import StopRequest, StopRequests, ask, request_of
 from fasttune.trial import Trial
 
@@ -142,6 +143,58 @@ def test_who_asks_and_tells_is_told_to_stop(tmp_path: Path) -> None:
         ask(str(tmp_path / "exp"), [StopRequest(None)])
         with pytest.raises(LookupError):
             experiment.ask()
+
+
+class Wanders(tune.Trainable):
+    """Now and then it wants any trial of the experiment to be stopped."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        self.at = 0.0
+        self.random = random.Random(f"{config['seed']} {config['k']}")
+
+    def step(self) -> dict[str, Any]:
+        self.at += self.random.random()
+        if self.random.random() < 0.15:
+            wanted = f"{self.trial_id[:-5]}{self.random.randrange(self.config['trials']):05d}"
+            ask(self.config["folder"], [StopRequest(wanted, self.random.random() < 0.2)])
+        return {"loss": self.at + self.config["k"] / 10, "done": self.iteration >= 11}
+
+    def save_checkpoint(self, folder: str) -> dict[str, Any]:
+        return {"at": self.at}
+
+    def load_checkpoint(self, saved: dict[str, Any]) -> None:
+        self.at = saved["at"]
+
+
+WANDERED: dict[str, Any] = {
+    "asha": lambda: create_scheduler("asha", max_t=12, grace_period=2, reduction_factor=2),
+    "hyperband": lambda: create_scheduler("hyperband", max_t=12),
+    "median_stopping_rule": lambda: create_scheduler("median_stopping_rule", grace_period=2, min_samples_required=2),
+    "pasha": lambda: create_scheduler("pasha", max_t=12, grace_period=1, reduction_factor=2),
+    "pbt": lambda: create_scheduler(
+        "pbt", perturbation_interval=3, hyperparam_mutations={"lr": tune.uniform(0, 1)}, seed=1
+    ),
+}
+
+
+AT_ONCE = [("hyperband", 0), ("hyperband", 6), ("asha", 1), ("pbt", 1)]  # in HyperBand the order of two records decides
+OTHERS = [(kind, seed) for kind in WANDERED for seed in range(8) if (kind, seed) not in AT_ONCE]
+
+
+@pytest.mark.parametrize(("kind", "seed"), [*AT_ONCE, *(pytest.param(*one, marks=pytest.mark.slow) for one in OTHERS)])
+def test_whatever_is_stopped_when_a_replay_decides_the_same(tmp_path: Path, kind: str, seed: int) -> None:
+    space = {"k": tune.grid_search(list(range(12))), "lr": tune.uniform(0, 1), "seed": seed, "trials": 12}
+    space["folder"] = str(tmp_path / "exp")
+    given: dict[str, Any] = {
+        "name": "exp", "storage_path": tmp_path, "config": space, "metric": "loss", "mode": "min", "executor": "inline", "seed": seed,
+        "verbose": 0, "max_concurrent_trials": 1 + seed % 4,
+    }  # fmt: skip
+    first = tune.run(Wanders, scheduler=WANDERED[kind](), **given)
+    assert {trial.status for trial in first.trials} == {"TERMINATED"}
+    read = ExperimentAnalysis(tmp_path / "exp")
+    assert iterations(read) == iterations(first)
+    assert read.verify(WANDERED[kind]()) == []
+    assert iterations(tune.run(Wanders, scheduler=WANDERED[kind](), resume=True, **given)) == iterations(first)
 
 
 # Leaves its process where a trial is told to stop: the journal has the wish and not the end.
