@@ -39,14 +39,16 @@ CORE := setup.py pyproject.toml $(wildcard src/fasttune/_core.p* src/fasttune/_c
 tune: $(VENV)/.examples
 	$(PY) examples/digits_asha.py $(ARGS)
 
-test: $(VENV)/.test $(VENV)/.nevergrad
-	$(PY) -m pytest -q -n $(JOBS) --dist worksteal -m "not slow and not gpu and not nevergrad and not ax" $(ARGS)
+test: $(VENV)/.test $(VENV)/.nevergrad $(VENV)/.arrow
+	$(PY) -m pytest -q -n $(JOBS) --dist worksteal -m "not slow and not gpu and not nevergrad and not ax and not arrow" $(ARGS)
 	PYTHONPATH=$(VENV)/nevergrad $(PY) -m pytest -q -m nevergrad tests/search
+	PYTHONPATH=$(VENV)/arrow $(PY) -m pytest -q -m arrow tests/columns
 
-test-all: $(VENV)/.test $(VENV)/.nevergrad
-	FASTTUNE_ALL_ROUNDS=1 $(PY) -m pytest -n $(JOBS) --dist worksteal -m "not gpu and not nevergrad and not ax" $(ARGS)
+test-all: $(VENV)/.test $(VENV)/.nevergrad $(VENV)/.arrow
+	FASTTUNE_ALL_ROUNDS=1 $(PY) -m pytest -n $(JOBS) --dist worksteal -m "not gpu and not nevergrad and not ax and not arrow" $(ARGS)
 	$(PY) -m benchmarks.drop_in
 	PYTHONPATH=$(VENV)/nevergrad $(PY) -m pytest -q -m nevergrad tests/search
+	PYTHONPATH=$(VENV)/arrow $(PY) -m pytest -q -m arrow tests/columns
 	PYTHONPATH=$(VENV)/nevergrad $(PY) -m pytest -q tests/search/test_bayesopt_search.py
 
 test-ax: $(VENV)/.ax
@@ -116,6 +118,11 @@ $(VENV)/.test: $(VENV)/.made $(CORE)
 # Nevergrad pins another library to an old release, which only its own tests shall see.
 $(VENV)/.nevergrad: $(VENV)/.test
 	$(PIP) install --no-deps --upgrade --target $(VENV)/nevergrad nevergrad bayesian-optimization==1.4.0 cma
+	@touch $@
+
+# Where Arrow is installed, pandas keeps its texts in it: what the other tests see is pandas alone.
+$(VENV)/.arrow: $(VENV)/.test
+	$(PIP) install --no-deps --upgrade --target $(VENV)/arrow pyarrow polars polars-runtime-32
 	@touch $@
 
 $(VENV)/.ax: $(VENV)/.made $(CORE)

@@ -114,7 +114,8 @@ class Row(NamedTuple):
 
 
 LEGAL = {
-    **{(_core.KIND_START, "PENDING"): "RUNNING", (_core.KIND_PAUSED, "RUNNING"): "PAUSED"},
+    **{(_core.KIND_START, status): "RUNNING" for status in ("PENDING", "PAUSED")},
+    **{(_core.KIND_PAUSED, "RUNNING"): "PAUSED"},
     **{(_core.KIND_RESUMED, "PAUSED"): "RUNNING", (_core.KIND_REPORT, "RUNNING"): "RUNNING"},
     **{(_core.KIND_END, status): "TERMINATED" for status in ("PENDING", "RUNNING", "PAUSED")},
     **{(_core.KIND_ERROR, status): "ERROR" for status in ("PENDING", "RUNNING", "PAUSED")},

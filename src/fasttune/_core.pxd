@@ -511,7 +511,7 @@ cdef class TrialTable:
 
 
 cdef struct Columns:
-    int32_t *trial
+    int32_t *trial            # where the bytearrays of ReportColumns.memory lie
     int32_t *step
     double *time
     double **values
@@ -526,9 +526,11 @@ cdef class ReportColumns:
     cdef dict schema_numbers
     cdef dict maps
     cdef list extras                    # per schema: row -> JSON bytes
+    cdef list memory                    # per schema: the bytearrays of trial, step, time and each value
     cdef Columns *columns
     cdef int n_columns
 
+    cdef int grow(self, int number, Py_ssize_t room) except -1
     cdef int add_schema(self, int source, int local, bytes payload) except -1
     cdef int append(self, int number, const Record *r) except -1
 

@@ -167,6 +167,8 @@ class Sampler:
     def build(self, values: Sequence[Any], calls: dict[int, Any] | None = None) -> Any: ...
     def values(self, trial: int) -> tuple[Any, ...]: ...
     def block(self, first: int, n: int) -> bytes: ...
+    def columns(self, trials: Any) -> list[bytearray]: ...
+    def parts(self, node: SpaceNode, trials: Any) -> list[Any]: ...
 
 @final
 class Ring:
@@ -538,17 +540,39 @@ class TrialTable:
     def best(self, maximise: bool) -> int: ...
     def export(
         self,
-        field: Literal["status", "iteration", "failures", "attempt", "started", "ended", "value", "total"],
+        field: Literal[
+            "status",
+            "iteration",
+            "failures",
+            "attempt",
+            "started",
+            "ended",
+            "value",
+            "total",
+            "schema",
+            "began",
+            "time",
+            "previous",
+            "base_total",
+            "base_iteration",
+            "pid",
+        ],
         first: int = 0,
         n: int = -1,
     ) -> array[Any]: ...
+    def lasts(self, schema: int) -> tuple[bytearray, list[bytearray]]: ...
+    def with_extras(self) -> list[int]: ...
 
 @final
 class ReportColumns:
     def add(self, data: Buffer, source: int, only_trial: int = -1) -> None: ...
     def blocks(
         self,
-    ) -> list[tuple[tuple[str, ...], str, bytes, bytes, bytes, list[bytes], dict[int, bytes]]]: ...
+    ) -> list[tuple[tuple[str, ...], str, bytearray, bytearray, bytearray, list[bytearray], dict[int, bytes]]]: ...
+
+# Arrays of numpy, which has no word for that they are buffers before Python 3.12.
+def rows_in_order(trial: Any, step: Any, trials: int) -> tuple[bytearray | None, list[int]]: ...
+def texts(n: int, parts: Iterable[Sequence[Any]], prefix: str = "", limit: int = -1) -> list[str]: ...
 
 NO_TRIAL: Final[int]
 GONE: Final[int]
@@ -588,3 +612,6 @@ def wal_checksum(data: Buffer, big: bool, s0: int = 0, s1: int = 0) -> tuple[int
 def wal_frames(
     data: Buffer, page_size: int, big: bool, salt0: int, salt1: int, s0: int, s1: int
 ) -> tuple[list[tuple[int, int]], int, int]: ...
+def overflow_run(
+    data: Buffer, page_size: int, usable: int, number: int, left: int
+) -> tuple[bytes, int, int]: ...

@@ -34,5 +34,6 @@ include "_core/parzen.pxi"     # sums over kernels, the normal distribution, sca
 include "_core/tpe.pxi"        # Tpe: suggestions from densities of good and of bad trials
 include "_core/reporter.pxi"   # Reporter: what report() writes, and the decision it brings back
 include "_core/bits.pxi"       # BitTree: a set of trials that knows its next one at once
+include "_core/columns.pxi"    # columns of reports in order, texts of many trials
 include "_core/table.pxi"      # TrialTable: trials as rows, folded from records
 include "_core/foreign.pxi"    # frames of SQLite's log, for readers of any file

@@ -6,13 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import cached_property
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fasttune.metric_values import whole_text
-from fasttune.result import AUTO_KEYS, Timing, date_text, number
+from fasttune import _core
+from fasttune.result import number
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,16 +47,20 @@ class Columns:
         time = _joined([block.time for block in self._blocks], np.float64)
         lengths = (memoryview(block.trial).nbytes // trial.itemsize for block in self._blocks)
         self._offsets: list[int] = list(accumulate(lengths, initial=0))
-        self._order = _counting_rows(trial, step, time)  # row of the blocks laid end to end, per entry
-        self.trial: Ints = trial[self._order]
-        self.step: Ints = step[self._order]
-        self.time: Floats = time[self._order]
+        # row of the blocks laid end to end, per entry; None: as they lie, and nothing is copied
+        self._order = _counting_rows(trial, step, time)
+        self.trial: Ints = self._in_order(trial)
+        self.step: Ints = self._in_order(step)
+        self.time: Floats = self._in_order(time)
         self.starts, self.counts = _segments(self.trial)  # per trial that reported: its first entry, how many
         self._metrics: dict[str, tuple[Floats, Bools]] = {}
         self._extras: dict[str, dict[int, Any]] | None = None
 
     def __len__(self) -> int:
-        return len(self._order)
+        return len(self.trial)
+
+    def _in_order(self, rows: NDArray[Any]) -> NDArray[Any]:
+        return rows if self._order is None else rows[self._order]
 
     @cached_property
     def names(self) -> dict[str, str]:
@@ -89,7 +92,10 @@ class Columns:
         what the trial reported, not on what all others did."""
         import numpy as np
 
-        used = np.unique(np.searchsorted(self._offsets, self._order[rows], side="right") - 1).tolist()
+        if len(self._blocks) == 1 and len(rows):
+            return self.names
+        places = rows if self._order is None else self._order[rows]
+        used = np.unique(np.searchsorted(self._offsets, places, side="right") - 1).tolist()
         if len(used) == len(self._blocks):
             return self.names
         found: set[str] = set()
@@ -115,14 +121,19 @@ class Columns:
     def _gather(self, name: str) -> tuple[Floats, Bools]:
         import numpy as np
 
+        places = self._places.get(name, [])
+        extra = self.extra(name)
+        if len(self._blocks) == 1 and len(places) == 1 and not extra:
+            values = self._in_order(np.frombuffer(self._blocks[0].values[places[0][1]], np.float64))
+            return values, np.ones(len(values), dtype=np.bool_)
         values = np.full(self._offsets[-1], np.nan)
         present = np.zeros(len(values), dtype=np.bool_)
-        for which, at in self._places.get(name, ()):
+        for which, at in places:
             offset, column = self._offsets[which], np.frombuffer(self._blocks[which].values[at], np.float64)
             values[offset : offset + len(column)] = column
             present[offset : offset + len(column)] = True
-        values, present = values[self._order], present[self._order]
-        for position, value in self.extra(name).items():
+        values, present = self._in_order(values), self._in_order(present)
+        for position, value in extra.items():
             known = number(value)  # an int beyond 2^53, say
             if known is not None:
                 values[position], present[position] = known, True
@@ -140,7 +151,7 @@ class Columns:
         import numpy as np
 
         place = np.full(self._offsets[-1], -1)
-        place[self._order] = np.arange(len(self))
+        place[slice(None) if self._order is None else self._order] = np.arange(len(self))
         for offset, block in zip(self._offsets, self._blocks, strict=False):
             for row, extra in block.extras.items():
                 position = int(place[offset + row])
@@ -185,11 +196,14 @@ class Columns:
         values, present = self.metric(metric)
         usable = np.flatnonzero(present & ~np.isnan(values))
         trial, values = self.trial[usable], values[usable]
-        # stable, so that of equal values the earliest report comes first
-        order = np.lexsort((-values if mode == "max" else values, trial))
-        starts, _ = _segments(trial[order])
-        best: Ints = usable[order[starts]]
-        return best
+        starts, counts = _segments(trial)
+        if not len(starts):
+            return usable
+        best = (np.maximum if mode == "max" else np.minimum).reduceat(values, starts)
+        places = np.flatnonzero(values == np.repeat(best, counts))
+        first, _ = _segments(trial[places])
+        found: Ints = usable[places[first]]
+        return found
 
     def rows_of(self, trial: int) -> slice:
         """Where one trial's reports stand."""
@@ -204,26 +218,51 @@ def _joined(buffers: Sequence[Any], dtype: Any) -> NDArray[Any]:
 
     if not buffers:
         return np.empty(0, dtype)
-    return np.concatenate([np.frombuffer(buffer, dtype) for buffer in buffers])
+    arrays = [np.frombuffer(buffer, dtype) for buffer in buffers]
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
 def _segments(trial: NDArray[Any]) -> tuple[Ints, Ints]:
     """(first position, length) of each run of equal entries."""
     import numpy as np
 
-    starts = np.flatnonzero(np.diff(trial, prepend=-1))
+    begins = np.empty(len(trial), dtype=np.bool_)
+    begins[:1] = True
+    np.not_equal(trial[1:], trial[:-1], out=begins[1:])
+    starts = np.flatnonzero(begins)
     return starts, np.diff(starts, append=len(trial))
 
 
-def _counting_rows(trial: NDArray[Any], step: NDArray[Any], time: Floats) -> Ints:
-    """Rows that count, sorted by trial and step: ``result.history`` for all trials at once."""
+def _counting_rows(trial: NDArray[Any], step: NDArray[Any], time: Floats) -> Ints | None:
+    """Rows that count, sorted by trial and step: ``result.history`` for all trials at once. None: all of them, as they
+    lie."""
+    import numpy as np
+
+    if not len(trial):
+        return None
+    trials = int(trial.max()) + 1
+    found, uneven = _core.rows_in_order(trial, step, trials)
+    order = None if found is None else np.frombuffer(found, np.int64)
+    if not uneven:
+        return order
+    order = np.arange(len(trial)) if order is None else order
+    begun_again = np.zeros(trials, dtype=np.bool_)
+    begun_again[uneven] = True
+    among = begun_again[trial[order]]
+    again = order[among]
+    again = again[_rows_of_uneven(trial[again], step[again], time[again])]
+    order = np.concatenate([order[~among], again])
+    found, _ = _core.rows_in_order(trial[order], step[order], trials)
+    return order if found is None else order[np.frombuffer(found, np.int64)]
+
+
+def _rows_of_uneven(trial: NDArray[Any], step: NDArray[Any], time: Floats) -> Ints:
+    """The same of trials whose steps do not grow, of rows that are sorted by trial; sorted."""
     import numpy as np
 
     key = (trial.astype(np.int64) << 32) | step
     order = np.argsort(key, kind="stable")
     again = np.diff(key[order], prepend=-1) == 0
-    if not again.any():
-        return order
     begun_again = np.zeros(int(trial.max()) + 1, dtype=np.bool_)
     begun_again[trial[order[again]]] = True
     rows = np.flatnonzero(begun_again[trial])
@@ -235,82 +274,16 @@ def _counting_rows(trial: NDArray[Any], step: NDArray[Any], time: Floats) -> Int
     return order[np.argsort(key[order], kind="stable")]
 
 
-# ---- the auto-filled keys, which no block holds
-
-
-def auto_columns(columns: Columns, rows: Ints) -> dict[str, Any]:
-    """The 13 keys of ``make_result`` (without config) as columns; the same rules as ``result.results_of``."""
-    import numpy as np
-
-    lasts, which = _last_results(columns, rows)
-    step, time = columns.step[rows], columns.time[rows]
-    segment = np.searchsorted(columns.trial[columns.starts], columns.trial[rows])
-    start, final = columns.starts[segment], columns.last_rows()[segment]
-
-    timings = [Timing.read(last, 0.0) for last in lasts]
-    started = np.array([timing.started for timing in timings])[which] + columns.time[final]
-    restored_time = np.array([timing.restored_time for timing in timings])[which]
-    restored_step = np.array([timing.restored_step for timing in timings], dtype=np.int64)[which]
-    earlier = time < started  # reports from before the last restore
-    began = np.where(earlier, np.minimum(started, columns.time[start]), started)
-    previous = np.where(rows == start, began, np.maximum(columns.time[rows - 1], began))
-    elapsed = time - began
-
-    def constant(key: str) -> Any:
-        return column_of([last.get(key) for last in lasts])[which]
-
-    second, places = np.unique(time.astype(np.int64), return_inverse=True)
-    made: dict[str, Any] = {
-        "done": np.array([bool(last.get("done")) for last in lasts], dtype=np.bool_)[which] & (rows == final),
-        "training_iteration": step.astype(np.int64),
-        "trial_id": constant("trial_id"),
-        "date": column_of([date_text(s) for s in second.tolist()])[places],
-        "timestamp": time.astype(np.int64),
-        "time_this_iter_s": time - previous,
-        "time_total_s": elapsed + np.where(earlier, 0.0, restored_time),
-        "pid": constant("pid"),
-        "hostname": constant("hostname"),
-        "node_ip": constant("node_ip"),
-        "time_since_restore": elapsed,
-        "iterations_since_restore": step - np.where(earlier, 0, restored_step),
-    }
-    table = {key: made[key] for key in AUTO_KEYS if key in made}
-    if any("experiment_tag" in last for last in lasts):
-        table["experiment_tag"] = constant("experiment_tag")
-    return table
-
-
-def _last_results(columns: Columns, rows: Ints) -> tuple[list[dict[str, Any]], Ints]:
-    """(the last results of the trials of these rows, which of them belongs to each row)."""
-    import numpy as np
-
-    trials, which = np.unique(columns.trial[rows], return_inverse=True)
-    return [columns.source.last_result(i) for i in trials.tolist()], which
-
-
 def _derived(key: str) -> Callable[[Columns], tuple[Floats, Bools]]:
     def values(columns: Columns) -> tuple[Floats, Bools]:
         import numpy as np
 
+        from fasttune.auto_columns import AutoColumns
+
         every = np.arange(len(columns))
-        return auto_columns(columns, every)[key].astype(np.float64), np.ones(len(every), dtype=np.bool_)
+        return AutoColumns(columns, every).column(key).astype(np.float64), np.ones(len(every), dtype=np.bool_)
 
     return values
 
 
 DERIVED = {key: _derived(key) for key in ("training_iteration", "time_this_iter_s", "time_total_s")}
-
-
-def column_of(values: Sequence[Any]) -> NDArray[Any]:
-    """An array of the values' own type where they share one, of objects otherwise (lists stay lists)."""
-    import numpy as np
-
-    kinds = set(map(type, values))
-    for kind, dtype in ((float, np.float64), (bool, np.bool_), (int, np.int64)):
-        if kinds == {kind}:
-            with suppress(OverflowError):  # an int beyond 2^63
-                return np.array(values, dtype=dtype)
-    column = np.empty(len(values), dtype=object)
-    for position, value in enumerate(values):
-        column[position] = whole_text(value) if type(value) is str else value
-    return column

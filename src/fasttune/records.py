@@ -11,7 +11,7 @@ import math
 import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from functools import lru_cache, partial
 from struct import Struct
 from struct import error as StructError
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -419,6 +419,30 @@ class ExperimentRecords:
             return None
         return self._chunks[at]
 
+    def stretches(self) -> Iterator[tuple[int, int, int, int, Variants]]:
+        """(first trial, the one behind the last, number of the first among its variants, experiment, variants) of trials that
+        were suggested in blocks which go on from each other."""
+        begun: Chunk | None = None
+        end = 0
+        for chunk in self._chunks:
+            if begun is not None:
+                same = begun.variants is chunk.variants and begun.experiment == chunk.experiment
+                if same and chunk.first == end and chunk.local - begun.local == chunk.first - begun.first:
+                    end += chunk.n
+                    continue
+                yield begun.first, end, begun.local, begun.experiment, begun.variants
+            begun, end = chunk, chunk.first + chunk.n
+        if begun is not None:
+            yield begun.first, end, begun.local, begun.experiment, begun.variants
+
+    def singular_trials(self) -> set[int]:
+        """Trials of which something is known that their block does not tell: a name, a folder, another config or tag."""
+        return {*self.given, *self._configs, *self._tags, *self._told, *self._before_change, *self._suggested}
+
+    def told_more(self) -> set[int]:
+        """Trials whose last result may say more than what they reported: checkpoints, what callbacks added."""
+        return {*self._checkpoints, *self._additions, *self._before_change}
+
     def experiment_of(self, i: int) -> int:
         """Number of the experiment (of several in one run) that trial i belongs to."""
         chunk = self.chunk_of(i)
@@ -487,6 +511,11 @@ class ExperimentRecords:
 
     def experiment_tag(self, i: int) -> str:
         return self._tags.get(i) or self._sampled_tag(i)
+
+    def last_tag(self, i: int) -> str:
+        """The experiment tag in the last result of trial i: that of before, if it was changed and has not reported since."""
+        since, _, tag = self._before_change.get(i, (math.nan, {}, ""))
+        return tag if since == self.table.reported(i)[2] else self.experiment_tag(i)
 
     def _sampled_tag(self, i: int) -> str:
         chunk = self.chunk_of(i)
@@ -856,8 +885,14 @@ class ExperimentRecords:
 
 def tag_of(number: int, params: dict[str, Any]) -> str:
     """The experiment tag of a config that a searcher suggested."""
-    parts = [f"{tag_name(tuple(name.split('/')))}={tag_value(params[name])}" for name in sorted(params)]
+    parts = [f"{_tag_name(name)}={tag_value(params[name])}" for name in sorted(params)]
     return f"{number}_" + ",".join(parts) if parts else str(number)
+
+
+@lru_cache(maxsize=1024)
+def _tag_name(name: str) -> str:
+    """Of a flat name; the same few come with every trial."""
+    return tag_name(tuple(name.split("/")))
 
 
 def as_blocks(columns: _core.ReportColumns) -> list[ReportBlock]:

@@ -498,6 +498,23 @@ class Result:
     def __repr__(self) -> str:
         return self._repr()
 
+    def _repr_html_(self) -> str:
+        from fasttune.html_table import facts_html, listed
+
+        told = flatten(self.metrics or {})
+        own = {k: v for k, v in told.items() if k not in AUTO_RESULT_KEYS and not k.startswith(f"config{DELIMITER}")}
+        facts = [
+            ("metrics", listed(own)),
+            ("iteration", str(told.get("training_iteration", 0))),
+            ("config", listed(flatten(self.config or {}))),
+            ("folder", str(self._path)),
+        ]
+        if self.checkpoint is not None:
+            facts.append(("checkpoint", repr(self.checkpoint)))
+        if self.error is not None:
+            facts.append(("error", f"{type(self.error).__name__}: {str(self.error)[:200]}"))
+        return facts_html("Result", facts)
+
     def _repr(self, indent: int = 0) -> str:
         shown: dict[str, Any] = {"error": type(self.error).__name__} if self.error else {}
         if self.metrics:

@@ -20,7 +20,9 @@ from fasttune.failure import read_reason, with_traceback
 from fasttune.folder import ERROR_TXT, LONGEST_NAME, cut
 from fasttune.plain_files import plain_opener
 from fasttune.result import (
+    AUTO_RESULT_KEYS,
     DEBUG_KEYS,
+    DELIMITER,
     Metrics,
     Report,
     ReportBlock,
@@ -346,6 +348,22 @@ class Trial:
     def __repr__(self) -> str:
         return f"<Trial {self} {self.status}>"
 
+    def _repr_html_(self) -> str:
+        from fasttune.html_table import facts_html, listed
+
+        last = self.last_result
+        facts = [
+            ("status", self.status),
+            ("iteration", str(last.get("training_iteration", 0))),
+            ("last metrics", listed({name: value for name, value in flatten(last).items() if _is_own(name)})),
+            ("config", listed(flatten(self.config))),
+            ("folder", trial_folder(self._source, self._index)),
+        ]
+        error = self._source.failure(self._index)
+        if error is not None:
+            facts.append(("error", read_reason(error.text).what))
+        return facts_html(str(self), facts)
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Trial):
             return NotImplemented
@@ -356,6 +374,11 @@ class Trial:
 
     def __reduce__(self) -> tuple[type[Trial], tuple[TrialSource, int]]:
         return Trial, (Snapshot.of(self._source, [self._index]), self._index)
+
+
+def _is_own(name: str) -> bool:
+    """Whether a name of a flat result is one that the trial reported itself."""
+    return name not in AUTO_RESULT_KEYS and not name.startswith(f"config{DELIMITER}")
 
 
 def statistics(values: Sequence[float]) -> dict[str, float]:

@@ -498,17 +498,17 @@ def test_N6_result_from_path(tmp_path: Path, stand_ins: dict[str, Any]) -> None:
 
 
 def test_tables_for_notebooks() -> None:
-    source = of_scores(*[[1.0]] * 12)
+    source = of_scores(*[[1.0]] * 22)
     source.trials[0].config = {"name": "<b>"}
     for shown in (
         ExperimentAnalysis(source)._repr_html_(),
         ResultGrid(ExperimentAnalysis(source))._repr_html_(),
     ):
-        assert shown.count("<tr>") == 11
+        assert shown.count("<tr>") == 21
         assert "name=&lt;b&gt;" in shown
         assert "score=1" in shown
         assert "and 2 more" in shown
-    assert repr(ExperimentAnalysis(source)) == "<ExperimentAnalysis of 12 trials in /nowhere/experiment>"
+    assert repr(ExperimentAnalysis(source)) == "<ExperimentAnalysis of 22 trials in /nowhere/experiment>"
 
 
 def test_importing_trials_and_results_is_light() -> None:

@@ -88,3 +88,15 @@ def test_a_damaged_report_adds_no_row() -> None:
     with pytest.raises(ValueError, match="longer than the record"):
         columns.add(broken, 0)
     assert column(columns.blocks()[0][2], "i") == []
+
+
+def test_columns_are_handed_out_once() -> None:
+    columns = ReportColumns()
+    columns.add(schema_record(0, ("m",), "f") + report_record(0, 1, 1, [2.0]), 0)
+    (first,) = columns.blocks()
+    columns.add(report_record(0, 2, 5, [3.0], b"{}"), 0)
+    (second,) = columns.blocks()
+    assert [column(one[2], "i") for one in (first, second)] == [[1], [2]]
+    assert [column(one[5][0], "d") for one in (first, second)] == [[2.0], [3.0]]
+    assert [one[6] for one in (first, second)] == [{}, {0: b"{}"}]
+    assert [column(one[2], "i") for one in columns.blocks()] == [[]]

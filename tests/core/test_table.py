@@ -400,3 +400,38 @@ def test_a_damaged_report_changes_nothing() -> None:
         with pytest.raises(ValueError, match="longer than the record"):
             table.apply(bytes(broken[: HEADER.unpack_from(broken)[0]]), 0)
         assert (table.iteration(0), table.value(0), table.reports) == (1, 1.0, 1)
+
+
+def test_columns_of_the_last_reports() -> None:
+    table = TrialTable("m")
+    table.apply(told(), 0)
+    for trial, record in ((1, report_record(1, 1, 5, [0.5, 3.0])), (3, report_record(1, 3, 5, [0.25, 4.0], b'{"a": 1}'))):
+        table.apply(encode(_core.KIND_START, trial, 4, struct.pack("<IId", 9, 0, 7.0), 0, 100.0), 0)
+        table.apply(record, 0)
+    table.apply(encode(_core.KIND_START, 4, 0, struct.pack("<IId", 8, 0, 0.0), 0, 101.0), 0)
+    trials, columns = table.lasts(1)
+    assert memoryview(trials).cast("i").tolist() == [1, 3]
+    assert [memoryview(column).cast("d").tolist() for column in columns] == [[0.5, 0.25], [3.0, 4.0]]
+    assert table.lasts(0) == (bytearray(), [bytearray()])
+    assert table.with_extras() == [3]
+    assert table.export("schema").tolist() == [-1, 1, -1, 1, -1]
+    with pytest.raises(ValueError, match="unknown column 'rung'"):
+        table.export("rung")  # type: ignore[arg-type]
+
+
+@given(trace=st.lists(records(), max_size=60))
+@settings(max_examples=rounds(100), deadline=None)
+def test_exported_fields_are_those_of_each_trial(trace: list[bytes]) -> None:
+    table = TrialTable("m")
+    table.apply(told(), 3)
+    for record in trace:
+        table.apply(record, 3, unfit=[])
+    names = ("iteration", "began", "time", "previous", "base_total", "base_iteration", "pid")
+    columns = [table.export(name).tolist() for name in names]  # type: ignore[arg-type]
+    assert same([*zip(*columns, strict=True)], [table.reported(i) for i in range(TRIALS)])
+    assert table.export("time", 2, 2).tolist() == columns[2][2:4]
+    assert table.export("schema").tolist() == [-1 if table.last(i) is None else table.last(i)[0] for i in range(TRIALS)]
+    for schema in range(len(table.schemas)):
+        trials, _ = table.lasts(schema)
+        shown = [i for i in range(TRIALS) if table.last(i) is not None and table.last(i)[0] == schema]
+        assert memoryview(trials).cast("i").tolist() == shown

@@ -69,6 +69,28 @@ def test_a_block_is_the_values_of_its_trials_as_columns(seed, first, n):
         assert columns[i::n] == sampler.values(first + i)
 
 
+@given(seed=seeds, numbers=st.lists(trials, max_size=6))
+def test_columns_are_the_values_of_any_trials(seed, numbers):
+    sampler = _core.Sampler(RULES, seed, grid=12)
+    columns = sampler.columns(np.array(numbers, dtype=np.int64))
+    made = [
+        np.frombuffer(column, np.int64 if rule[0] in "ijg" else np.float64).tolist()
+        for rule, column in zip(RULES, columns, strict=True)
+    ]
+    assert list(zip(*made, strict=True)) == [sampler.values(trial) for trial in numbers]
+
+
+def test_parts_are_what_a_node_gives_to_each_config():
+    draw = _core.SpaceNode(_core.SpaceNode.DRAW, leaf=0)
+    part = _core.SpaceNode(_core.SpaceNode.LIST, children=(draw, _core.SpaceNode(_core.SpaceNode.CONST, value="x")))
+    root = _core.SpaceNode(_core.SpaceNode.DICT, keys=("a",), children=(part,))
+    sampler = _core.Sampler([("i", 0, 100, 1)], 7, root)
+    numbers = np.array([3, 0, 2**40], dtype=np.int64)
+    made = sampler.parts(part, numbers)
+    assert made == [sampler.config(trial)["a"] for trial in numbers.tolist()]
+    assert len({id(one) for one in made}) == 3
+
+
 def test_many_leaves_do_not_fit_on_the_stack_and_are_right_all_the_same():
     rules = [("u", 0.0, 1.0, 0.0)] * 101
     assert list(_core.Sampler(rules, 3).values(5)) == [

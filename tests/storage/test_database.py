@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from fasttune._core import overflow_run
 from fasttune.error import JournalError
 from fasttune.storage import SqliteStorage
 from fasttune.storage.database import DamagedPage, Database, columns, varint
@@ -87,6 +88,20 @@ def test_random_tables_are_read_as_sqlite_reads_them(tmp_path: Path, page_size: 
     connection.close()
     assert not (tmp_path / "d-wal").exists()
     assert [row[1:] for row in rows(path)] == [row[1:] for row in expected]
+
+
+def test_pages_that_follow_each_other_are_read_at_once() -> None:
+    pages = [bytes([k]) * 60 for k in range(1, 5)]
+    following = [6, 7, 8, 30]  # the page behind each of pages 5 to 8
+    data = b"".join(number.to_bytes(4, "big") + page for number, page in zip(following, pages, strict=True))
+    whole = b"".join(page[:56] for page in pages)  # 60 usable bytes of a page, less the number
+    assert overflow_run(data, 64, 60, 5, 1000) == (whole, 30, 4)
+    assert overflow_run(data, 64, 60, 5, 100) == (whole[:100], 7, 2)
+    assert overflow_run(data[:-1], 64, 60, 5, 1000) == (whole[: 3 * 56], 8, 3)
+    assert overflow_run(data, 64, 60, 9, 1000) == (whole[:56], 6, 1)  # its next page is not behind it
+    assert overflow_run(b"", 64, 60, 5, 10) == (b"", 5, 0)
+    with pytest.raises(ValueError, match="a page of 64 bytes cannot have 65 usable ones"):
+        overflow_run(data, 64, 65, 5, 10)
 
 
 def entries_of(n: int) -> list[tuple[int, int, bytes]]:

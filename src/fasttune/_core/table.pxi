@@ -466,32 +466,105 @@ cdef class TrialTable:
         return found
 
     def export(self, str field, Py_ssize_t first=0, Py_ssize_t n=-1):
-        """A column as an array.array: status, iteration, failures, attempt, started, ended, value, total."""
+        """A field of trials as an array.array.
+
+        status, iteration, failures, attempt, started, ended, value, total; schema (of the last report, -1 before the first
+        one); and of the report that ``reported`` gives: began (its ``started``), time, previous, base_total,
+        base_iteration, pid. ``iteration`` is that of this report, too.
+        """
         import array
         cdef Py_ssize_t i
+        cdef int which
+        cdef bytearray made
+        cdef char *to
         if n < 0:
             n = self.n - first
         if first < 0 or first + n > self.n:
             raise IndexError(f"trials {first} to {first + n} of {self.n}")
-        if field == "status":
-            return array.array("B", [self.rows[i].status for i in range(first, first + n)])
-        if field == "iteration":
-            return array.array("I", [self.reported(i)[0] if i in self.before else self.rows[i].iteration
-                                     for i in range(first, first + n)])
-        if field == "failures":
-            return array.array("H", [self.rows[i].failures for i in range(first, first + n)])
-        if field == "attempt":
-            return array.array("I", [self.rows[i].attempt for i in range(first, first + n)])
-        if field == "started":
-            return array.array("d", [self.rows[i].started for i in range(first, first + n)])
-        if field == "ended":
-            return array.array("d", [self.rows[i].ended for i in range(first, first + n)])
-        if field == "value":
-            return array.array("d", [self.rows[i].value for i in range(first, first + n)])
-        if field == "total":
-            return array.array("d", [self.rows[i].base_total + self.rows[i].time - self.rows[i].started - self.rows[i].away
-                                     for i in range(first, first + n)])
-        raise ValueError(f"unknown column {field!r}")
+        if field not in EXPORTED:
+            raise ValueError(f"unknown column {field!r}")
+        code, which = EXPORTED[field]
+        out = array.array(code)
+        made = room_for(n * out.itemsize)
+        to = PyByteArray_AS_STRING(made)
+        for i in range(n):
+            put_field(to, i, &self.rows[first + i], which)
+        out.frombytes(made)
+        if self.before and which >= X_ITERATION:
+            for i in self.before:
+                if first <= i < first + n:
+                    out[i - first] = self.before[i][which - X_ITERATION]
+        return out
+
+    def lasts(self, int schema):
+        """(trials, columns): the int32 numbers of the trials whose last report has this schema, and a float64 column of
+        what they reported for each of its keys."""
+        cdef int width = (<Schema>self.schemas[schema]).n
+        cdef Py_ssize_t i, n = 0
+        cdef int j
+        cdef bytearray trials
+        cdef list values
+        for i in range(self.n):
+            n += self.rows[i].schema == schema
+        trials = room_for(n * sizeof(int32_t))
+        values = [room_for(n * sizeof(double)) for j in range(width)]
+        n = 0
+        for i in range(self.n):
+            if self.rows[i].schema == schema:
+                (<int32_t *>PyByteArray_AS_STRING(trials))[n] = <int32_t>i
+                for j in range(width):
+                    (<double *>PyByteArray_AS_STRING(<bytearray>values[j]))[n] = self.pool[self.rows[i].at + j]
+                n += 1
+        return trials, values
+
+    def with_extras(self):
+        """Trials whose last report has values that are no numbers."""
+        return sorted(self.extras)
+
+
+cdef enum:
+    X_STATUS, X_FAILURES, X_ATTEMPT, X_STARTED, X_ENDED, X_VALUE, X_TOTAL, X_SCHEMA
+    X_ITERATION, X_BEGAN, X_TIME, X_PREVIOUS, X_BASE_TOTAL, X_BASE_ITERATION, X_PID      # in the order of last_of
+
+cdef dict EXPORTED = {
+    "status": ("B", X_STATUS), "failures": ("H", X_FAILURES), "attempt": ("I", X_ATTEMPT), "started": ("d", X_STARTED),
+    "ended": ("d", X_ENDED), "value": ("d", X_VALUE), "total": ("d", X_TOTAL), "schema": ("i", X_SCHEMA),
+    "iteration": ("I", X_ITERATION), "began": ("d", X_BEGAN), "time": ("d", X_TIME), "previous": ("d", X_PREVIOUS),
+    "base_total": ("d", X_BASE_TOTAL), "base_iteration": ("I", X_BASE_ITERATION), "pid": ("I", X_PID),
+}
+
+
+cdef inline void put_field(char *to, Py_ssize_t i, const TrialRow *r, int which) noexcept nogil:
+    if which == X_STATUS:
+        (<uint8_t *>to)[i] = r.status
+    elif which == X_FAILURES:
+        (<uint16_t *>to)[i] = <uint16_t>r.failures
+    elif which == X_ATTEMPT:
+        (<uint32_t *>to)[i] = r.attempt
+    elif which == X_STARTED:
+        (<double *>to)[i] = r.started
+    elif which == X_ENDED:
+        (<double *>to)[i] = r.ended
+    elif which == X_VALUE:
+        (<double *>to)[i] = r.value
+    elif which == X_TOTAL:
+        (<double *>to)[i] = r.base_total + r.time - r.started - r.away
+    elif which == X_SCHEMA:
+        (<int32_t *>to)[i] = r.schema
+    elif which == X_ITERATION:
+        (<uint32_t *>to)[i] = r.iteration
+    elif which == X_BEGAN:
+        (<double *>to)[i] = r.started + r.away
+    elif which == X_TIME:
+        (<double *>to)[i] = r.time
+    elif which == X_PREVIOUS:
+        (<double *>to)[i] = r.previous
+    elif which == X_BASE_TOTAL:
+        (<double *>to)[i] = r.base_total
+    elif which == X_BASE_ITERATION:
+        (<uint32_t *>to)[i] = r.base_iteration
+    else:
+        (<uint32_t *>to)[i] = r.pid
 
 
 cdef tuple last_of(const TrialRow *r):
@@ -516,15 +589,11 @@ cdef class ReportColumns:
         self.schema_numbers = {}
         self.maps = {}
         self.extras = []
+        self.memory = []
 
     def __dealloc__(self):
-        cdef int i, j
+        cdef int i
         for i in range(self.n_columns):
-            PyMem_RawFree(self.columns[i].trial)
-            PyMem_RawFree(self.columns[i].step)
-            PyMem_RawFree(self.columns[i].time)
-            for j in range(self.columns[i].width):
-                PyMem_RawFree(self.columns[i].values[j])
             PyMem_RawFree(self.columns[i].values)
         PyMem_RawFree(self.columns)
 
@@ -544,6 +613,7 @@ cdef class ReportColumns:
                 raise MemoryError()
             self.columns[number].width = <int>len(keys)
             self.n_columns = number + 1
+            self.memory.append([bytearray() for _ in range(3 + len(keys))])
             self.schemas.append((keys, kinds.decode()))
             self.schema_numbers[(keys, kinds)] = number
             self.extras.append({})
@@ -554,28 +624,27 @@ cdef class ReportColumns:
             numbers.append(number)
         return 0
 
+    cdef int grow(self, int number, Py_ssize_t room) except -1:
+        """Columns of ``room`` rows: more, or as many as there are."""
+        cdef Columns *c = &self.columns[number]
+        cdef list memory = self.memory[number]
+        cdef int j
+        for j in range(3 + c.width):
+            PyByteArray_Resize(<bytearray>memory[j], room * (sizeof(int32_t) if j < 2 else sizeof(double)))
+        c.trial = <int32_t *>PyByteArray_AS_STRING(<bytearray>memory[0])
+        c.step = <int32_t *>PyByteArray_AS_STRING(<bytearray>memory[1])
+        c.time = <double *>PyByteArray_AS_STRING(<bytearray>memory[2])
+        for j in range(c.width):
+            c.values[j] = <double *>PyByteArray_AS_STRING(<bytearray>memory[3 + j])
+        c.room = room
+        return 0
+
     cdef int append(self, int number, const Record *r) except -1:
         cdef Columns *c = &self.columns[number]
         cdef const double *values = <const double *>(<const char *>r + RECORD_HEADER)
-        cdef Py_ssize_t room
         cdef int j
-        cdef void *p
         if c.n == c.room:
-            room = max(2 * c.room, 256)
-            p = PyMem_RawRealloc(c.trial, room * sizeof(int32_t))
-            if p == NULL: raise MemoryError()
-            c.trial = <int32_t *>p
-            p = PyMem_RawRealloc(c.step, room * sizeof(int32_t))
-            if p == NULL: raise MemoryError()
-            c.step = <int32_t *>p
-            p = PyMem_RawRealloc(c.time, room * sizeof(double))
-            if p == NULL: raise MemoryError()
-            c.time = <double *>p
-            for j in range(c.width):
-                p = PyMem_RawRealloc(c.values[j], room * sizeof(double))
-                if p == NULL: raise MemoryError()
-                c.values[j] = <double *>p
-            c.room = room
+            self.grow(number, max(2 * c.room, 256))
         c.trial[c.n] = <int32_t>r.trial
         c.step[c.n] = <int32_t>r.step
         c.time[c.n] = r.time
@@ -610,21 +679,18 @@ cdef class ReportColumns:
                     self.extras[number][self.columns[number].n - 1] = extra_of(r, self.columns[number].width)
 
     def blocks(self):
-        """[(keys, kinds, trial, step, time, values, extras)]: int32, int32 and float64 columns as bytes."""
-        cdef int i, j
-        cdef Columns *c
+        """[(keys, kinds, trial, step, time, values, extras)]: int32, int32 and float64 columns. They are handed out, not
+        copied: what is added from here on comes into others."""
+        cdef int i
         out = []
         for i in range(self.n_columns):
-            c = &self.columns[i]
+            self.grow(i, self.columns[i].n)
             keys, kinds = self.schemas[i]
-            out.append((
-                keys, kinds,
-                PyBytes_FromStringAndSize(<char *>c.trial, c.n * sizeof(int32_t)),
-                PyBytes_FromStringAndSize(<char *>c.step, c.n * sizeof(int32_t)),
-                PyBytes_FromStringAndSize(<char *>c.time, c.n * sizeof(double)),
-                [PyBytes_FromStringAndSize(<char *>c.values[j], c.n * sizeof(double)) for j in range(c.width)],
-                self.extras[i],
-            ))
+            trial, step, time, *values = self.memory[i]
+            out.append((keys, kinds, trial, step, time, values, self.extras[i]))
+            self.memory[i] = [bytearray() for _ in range(3 + len(keys))]
+            self.extras[i] = {}
+            self.columns[i].n = self.columns[i].room = 0
         return out
 
 

@@ -6,23 +6,28 @@ import math
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from fasttune.analysis.frames import TrialFrames, reports_frame, trial_frame, trials_frame
+from fasttune.analysis.frames import TrialFrames, long_frame, reports_frame, trial_frame, trials_frame
 from fasttune.best import Best, best_of
 from fasttune.columns import Columns
 from fasttune.config import no_mode
 from fasttune.error import NoBestTrialError
-from fasttune.result import AUTO_RESULT_KEYS, DELIMITER, best_position, check_mode, flatten, number
+from fasttune.metric_values import whole_text
+from fasttune.result import DELIMITER, best_position, check_mode, flatten, number
 from fasttune.scope import DEFAULT_SCOPE, check_scope, measured, where
 from fasttune.space_json import config_to_json
-from fasttune.trial import ERROR, Snapshot, Trial, Trials, TrialSource, trial_folder
+from fasttune.trial import ERROR, Snapshot, Trial, Trials, TrialSource
+from fasttune.trial_columns import TrialColumns
 
 if TYPE_CHECKING:
     import logging
 
     import pandas as pd
+    import polars
+    import pyarrow
 
     from fasttune.analysis.curves import Cost
     from fasttune.analysis.verify import Difference
@@ -30,9 +35,6 @@ if TYPE_CHECKING:
     from fasttune.checkpoint import Checkpoint
     from fasttune.schedulers import TrialScheduler
     from fasttune.scope import Scope
-
-
-HTML_ROWS = 10
 
 
 class ExperimentAnalysis:
@@ -90,7 +92,9 @@ class ExperimentAnalysis:
     @property
     def errors(self) -> list[BaseException]:
         """The errors of the trials that ended with one."""
-        failed = (trial.get_error() for trial in self.trials if trial.status == ERROR)
+        table: Any = getattr(self._source, "table", None)
+        trials = Trials(self._source, table.of_status(ERROR)) if table is not None and self._chosen is None else self.trials
+        failed = (trial.get_error() for trial in trials if trial.status == ERROR)
         return [error for error in failed if error is not None]
 
     @property
@@ -119,9 +123,16 @@ class ExperimentAnalysis:
         return {
             "start_time": float(time.min()) if len(time) else None,
             "timestamp": float(time.max()) if len(time) else None,
-            "trials": dict(Counter(self._source.status(i) for i in self._indices)),
+            "trials": self.status_counts(),
             "reports": len(time),
         }
+
+    def status_counts(self) -> dict[str, int]:
+        """How many of the trials have which status; a status that none has is left out."""
+        table: Any = getattr(self._source, "table", None)
+        if table is not None and self._chosen is None:
+            return {status: n for status, n in table.counts().items() if n}
+        return dict(Counter(self._source.status(i) for i in self._indices))
 
     def lineage(self) -> pd.DataFrame:
         """Who copied whom: a row per change that a scheduler ordered, in their order.
@@ -337,6 +348,51 @@ class ExperimentAnalysis:
                 raise ValueError(f"metric {metric!r} was never reported{self._reported_names()}")
         return reports_frame(columns, self._in_order(rows), folders=True)
 
+    def reports(self, metrics: Sequence[str] | None = None) -> pd.DataFrame:
+        """One line per report of all trials, by trial, then step: what to group, plot and fit curves to.
+
+        Columns: trial_id (categorical), training_iteration, time (unix seconds, float64), and every metric by its flattened
+        name, in the order of first sight, or ``metrics``; one that a report did not have is NaN. Reports that a trial took
+        back, because it began again from before them, are left out. A metric that was reported under the name of one of the
+        first three columns takes its place.
+
+        Raises:
+            ValueError: one of ``metrics`` was never reported.
+        """
+        if isinstance(metrics, str):
+            raise TypeError(f"metrics must be a list of names, got the str {metrics!r}: write [{metrics!r}]")
+        return long_frame(self._columns, self._chosen, metrics)
+
+    def to_arrow(self, table: str = "trials") -> pyarrow.Table:
+        """``dataframe()`` ("trials") or ``reports()`` ("reports") as an Arrow table; needs pyarrow.
+
+        Columns that hold values of several types, or objects, hold their texts.
+
+        Raises:
+            ValueError: another table.
+            ImportError: pyarrow is not installed; the message says how to.
+        """
+        from fasttune.analysis.exports import to_arrow
+
+        return to_arrow(self._table(table))
+
+    def to_polars(self, table: str = "trials") -> polars.DataFrame:
+        """The same as a Polars frame; needs polars, and not pyarrow."""
+        from fasttune.analysis.exports import to_polars
+
+        return to_polars(self._table(table))
+
+    def to_parquet(self, path: str | os.PathLike[str], table: str = "trials") -> None:
+        """The same as a Parquet file, which takes the place of one that is there; needs pyarrow."""
+        from fasttune.analysis.exports import to_parquet
+
+        to_parquet(self._table(table), path)
+
+    def _table(self, table: str) -> pd.DataFrame:
+        if table not in ("trials", "reports"):
+            raise ValueError(f'table must be "trials" or "reports", got {table!r}')
+        return self.dataframe() if table == "trials" else self.reports()
+
     # ---- checkpoints
 
     def get_trial_checkpoints_paths(
@@ -438,9 +494,15 @@ class ExperimentAnalysis:
             if trial.index < len(self._source) and trial.local_experiment_path == self._source.path:
                 return trial.index
         else:
-            for i in range(len(self._source)):
-                if trial in (self._source.trial_id(i), trial_folder(self._source, i)):
-                    return i
+            index_of: Any = getattr(self._source, "index_of", None)
+            if index_of is not None:
+                with suppress(KeyError):
+                    return int(index_of(trial))
+            every = TrialColumns(self._source, range(len(self._source)))
+            for names in (every.ids, every.folders):
+                at = (names == whole_text(trial)).nonzero()[0]
+                if len(at):
+                    return int(at[0])
         raise ValueError(f"trial {str(trial)!r} is not one of the experiment in {self._source.path}")
 
     def _metric(self, metric: str | None) -> str:
@@ -513,7 +575,9 @@ class ExperimentAnalysis:
         return f"<ExperimentAnalysis of {len(self._indices)} trials in {self._source.path}>"
 
     def _repr_html_(self) -> str:
-        return trials_table(self.trials, self._source.name)
+        from fasttune.analysis.overview import overview_html
+
+        return overview_html(self, self._source.name)
 
 
 def _opened(experiment: str | os.PathLike[str] | TrialSource) -> TrialSource:
@@ -532,35 +596,6 @@ def _logger() -> logging.Logger:
     import logging  # costs as much as the rest of this module; most runs have nothing to say
 
     return logging.getLogger(__name__)
-
-
-def trials_table(trials: Trials, title: str) -> str:
-    """A small HTML table of the first trials, for notebooks."""
-    import html
-
-    lines = []
-    for trial in trials[:HTML_ROWS]:
-        shown = flatten(trial.last_result)
-        params = ", ".join(f"{name}={_short(value)}" for name, value in trial.evaluated_params.items())
-        metrics = ", ".join(
-            f"{name}={_short(value)}"
-            for name, value in shown.items()
-            if name not in AUTO_RESULT_KEYS and not name.startswith("config/")
-        )
-        cells = (trial.trial_id, trial.status, params, metrics, str(shown.get("training_iteration", 0)))
-        lines.append("".join(f"<td>{html.escape(cell)}</td>" for cell in cells))
-    rest = f"<p>and {len(trials) - HTML_ROWS:,} more</p>" if len(trials) > HTML_ROWS else ""
-    titles = ("trial", "status", "parameters", "last metrics", "iteration")
-    head = "".join(f"<th>{text}</th>" for text in titles)
-    body = "".join(f"<tr>{line}</tr>" for line in lines)
-    return (
-        f"<p><b>{html.escape(title)}</b>: {len(trials):,} trials</p>"
-        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{rest}"
-    )
-
-
-def _short(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)[:40]
 
 
 def _is_same(before: Any, now: Any) -> bool:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fasttune.columns import Columns, auto_columns, column_of
+from fasttune.auto_columns import AutoColumns
+from fasttune.columns import Columns
 from fasttune.metric_values import whole_text
-from fasttune.result import flatten
-from fasttune.trial import trial_folder
+from fasttune.search.plan_columns import Coded
+from fasttune.trial_columns import TrialColumns
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,18 +23,19 @@ if TYPE_CHECKING:
 
 def reports_frame(columns: Columns, rows: Ints, *, folders: bool = False) -> pd.DataFrame:
     """One line per given report: metrics, auto-filled keys, config/<name>; ``folders`` adds logdir."""
-    import numpy as np
     import pandas as pd
 
-    trials, which = np.unique(columns.trial[rows], return_inverse=True)
     table = _metric_columns(columns, rows)
-    if len(rows):
-        for name, values in auto_columns(columns, rows).items():
-            table.setdefault(name, values)
-    table.update(_config_columns([columns.source.config(i) for i in trials.tolist()], which))
+    filled_in = AutoColumns(columns, rows)
+    for key in filled_in.keys() if len(rows) else ():
+        if key not in table:
+            table[key] = _held(filled_in.column(key))
+    trials = filled_in.trials
+    for name, pieces in trials.config_names().items():
+        table[whole_text(f"config/{name}")] = _held(filled_in.spread(trials.column(pieces)))
     if folders:
-        table["logdir"] = column_of([trial_folder(columns.source, i) for i in trials.tolist()])[which]
-    return pd.DataFrame(table)
+        table["logdir"] = _held(filled_in.spread(trials.folders))
+    return pd.DataFrame(table, copy=False)  # each column was made for this frame
 
 
 def trials_frame(columns: Columns, trials: Sequence[int]) -> pd.DataFrame:
@@ -41,20 +43,73 @@ def trials_frame(columns: Columns, trials: Sequence[int]) -> pd.DataFrame:
     import numpy as np
     import pandas as pd
 
-    source, last = columns.source, columns.last_rows()
-    rows = last[np.isin(columns.trial[last], np.asarray(trials, dtype=np.int64))]
-    reported = columns.trial[rows].tolist()
+    wanted = np.asarray(trials, dtype=np.int64)
+    is_wanted = np.zeros(max(wanted.max(initial=-1), columns.trial.max(initial=-1)) + 1, dtype=np.bool_)
+    is_wanted[wanted] = True
+    last = columns.last_rows()
+    rows = last[is_wanted[columns.trial[last]]]
     frame = reports_frame(columns, rows)
-    silent = sorted(set(trials) - set(reported))
-    if silent:
-        ids = column_of([source.trial_id(i) for i in silent])
-        configs = _config_columns([source.config(i) for i in silent], np.arange(len(silent)))
-        empty = pd.DataFrame({"trial_id": ids, **configs})
-        frame = pd.concat([frame, empty], ignore_index=True) if reported else empty
+    shown = columns.trial[rows].astype(np.int64)
+    is_wanted[shown] = False
+    silent = np.flatnonzero(is_wanted)
+    if len(silent):
+        of_silent = TrialColumns(columns.source, silent)
+        configs = of_silent.config_names().items()
+        table = {whole_text(f"config/{name}"): _held(of_silent.column(pieces)) for name, pieces in configs}
+        empty = pd.DataFrame({"trial_id": of_silent.ids, **table})
+        frame = pd.concat([frame, empty], ignore_index=True) if len(shown) else empty
+        shown = np.concatenate([shown, silent])
     if "trial_id" not in frame:
         return frame
-    at = {i: line for line, i in enumerate([*reported, *silent])}
-    return frame.iloc[[at[i] for i in trials]].set_index("trial_id")
+    if not np.array_equal(shown, wanted):
+        line = np.empty(int(shown.max()) + 1, dtype=np.int64)
+        line[shown] = np.arange(len(shown))
+        frame = frame.iloc[line[wanted]]
+    return frame.set_index("trial_id")
+
+
+def _held(column: NDArray[Any] | Coded) -> Any:
+    """A column as a frame holds it. Texts are converted now, so that those of all columns are never there at once, and of few
+    different ones each is converted once."""
+    import pandas as pd
+
+    objects = column.options if isinstance(column, Coded) else column
+    if objects.dtype != object:
+        return column.spread() if isinstance(column, Coded) else column
+    held = pd.Series(objects, copy=False)
+    if held.dtype == object:
+        return column.spread() if isinstance(column, Coded) else column
+    return held.array.take(column.which) if isinstance(column, Coded) else held.array
+
+
+def long_frame(columns: Columns, trials: Sequence[int] | None = None, metrics: Sequence[str] | None = None) -> pd.DataFrame:
+    """One line per report that counts: trial_id (categorical), training_iteration, time, and the metrics.
+
+    ``trials``: of these only, in their order; ``metrics``: these only, in their order. ValueError for a metric that was
+    never reported although something was.
+    """
+    import numpy as np
+    import pandas as pd
+
+    rows: Any = slice(None)
+    reported = columns.trial[columns.starts].astype(np.int64)
+    of_trial = np.repeat(np.arange(len(reported), dtype=np.int32), columns.counts)
+    if trials is not None:
+        places = [columns.rows_of(i) for i in trials]
+        rows = np.concatenate([np.arange(at.start, at.stop) for at in places] or [np.empty(0, dtype=np.int64)])
+    unknown = [] if metrics is None or not len(columns) else [name for name in metrics if name not in columns.names]
+    if unknown:
+        raise ValueError(
+            f"metrics must have been reported, got {unknown[0]!r}; reported were: {', '.join(list(columns.names)[:20])}"
+        )
+    ids = TrialColumns(columns.source, reported).ids
+    table: dict[str, Any] = {
+        "trial_id": pd.Categorical.from_codes(of_trial[rows], pd.Index(ids, dtype=None if len(ids) else object)),
+        "training_iteration": columns.step[rows].astype(np.int64),
+        "time": _own(columns.time[rows], columns.time),
+    }
+    table.update(_metric_columns(columns, rows, metrics))
+    return pd.DataFrame(table, copy=False)  # each column was made for this frame
 
 
 def trial_frame(columns: Columns, trial: int) -> pd.DataFrame:
@@ -65,16 +120,26 @@ def trial_frame(columns: Columns, trial: int) -> pd.DataFrame:
     return reports_frame(columns, np.arange(at.start, at.stop))
 
 
-def _metric_columns(columns: Columns, rows: Ints) -> dict[str, Any]:
+def _metric_columns(columns: Columns, rows: Any, wanted: Sequence[str] | None = None) -> dict[str, Any]:
+    """The metrics of some rows (positions, or a slice of all); those that are ``wanted``."""
     table: dict[str, Any] = {}
-    for name, kinds in columns.names_in(rows).items():
+    names = columns.names if isinstance(rows, slice) else columns.names_in(rows)
+    for name in names if wanted is None else wanted:
+        kinds = names.get(name, "")
         values, present = columns.metric(name)
-        column = _typed(values[rows], present[rows], kinds.replace("x", ""))
+        here = values[rows]
+        column = _typed(here, present[rows], kinds.replace("x", ""))
+        column = _own(here, values) if column is here else column
         if "x" in kinds:
-            column = _with_extras(column, columns.extra(name), rows)
+            column = _with_extras(column, columns.extra(name), rows, len(present[rows]))
         if column is not None:
             table[whole_text(name)] = column
     return table
+
+
+def _own(column: NDArray[Any], of: NDArray[Any]) -> NDArray[Any]:
+    """The column, or a copy where it shares the memory of what it was taken from."""
+    return column.copy() if column.base is not None and column.ctypes.data == of.ctypes.data else column
 
 
 def _typed(values: Floats, present: Bools, kinds: str) -> Any:
@@ -94,29 +159,21 @@ def _typed(values: Floats, present: Bools, kinds: str) -> Any:
     return values
 
 
-def _with_extras(column: Any, extras: dict[int, Any], rows: Ints) -> Any:
+def _with_extras(column: Any, extras: Mapping[int, Any], rows: Any, n: int) -> Any:
+    """``column`` with the values that are no plain numbers, of n rows (positions, or a slice of all)."""
     import numpy as np
 
-    chosen = [(line, extras[row]) for line, row in enumerate(rows.tolist()) if row in extras]
-    if not chosen:
+    told = np.fromiter(extras, dtype=np.int64, count=len(extras))
+    lines = np.sort(told) if isinstance(rows, slice) else np.flatnonzero(np.isin(rows, told))
+    if not len(lines):
         return column
-    mixed = np.full(len(rows), np.nan, dtype=object)
+    mixed = np.full(n, np.nan, dtype=object)
     if column is not None:
         mixed[:] = column
-    for line, value in chosen:
+    for line, row in zip(lines.tolist(), (lines if isinstance(rows, slice) else rows[lines]).tolist(), strict=True):
+        value = extras[row]
         mixed[line] = whole_text(value) if type(value) is str else value
     return mixed
-
-
-def _config_columns(configs: Sequence[Mapping[str, Any]], which: Ints) -> dict[str, Any]:
-    """config/<name> columns of the configs' leaves; ``which`` config belongs to each line."""
-    import numpy as np
-
-    flat = [flatten(config) for config in configs]
-    names = dict.fromkeys(name for config in flat for name in config)
-    return {
-        whole_text(f"config/{name}"): column_of([config.get(name, np.nan) for config in flat])[which] for name in names
-    }
 
 
 class TrialFrames(Mapping[str, Any]):

@@ -7,14 +7,18 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, overload
 
-from fasttune.analysis.experiment_analysis import ExperimentAnalysis, trials_table
+from fasttune.analysis.experiment_analysis import ExperimentAnalysis
 from fasttune.analysis.frames import trial_frame
 from fasttune.error import TuneError
+from fasttune.metric_values import whole_text
 from fasttune.result import Result
 from fasttune.trial import ERROR, TERMINATED, Trial, trial_folder
+from fasttune.trial_columns import TrialColumns
 
 if TYPE_CHECKING:
     import pandas as pd
+    import polars
+    import pyarrow
 
 REPR_RESULTS = 100
 
@@ -84,6 +88,22 @@ class ResultGrid(Sequence[Result]):
         """One line per trial: its last report, or that of its best ever value of ``filter_metric``."""
         return self._analysis.dataframe(metric=filter_metric, mode=filter_mode)
 
+    def get_reports(self, metrics: Sequence[str] | None = None) -> pd.DataFrame:
+        """One line per report of all trials, see ``ExperimentAnalysis.reports``."""
+        return self._analysis.reports(metrics)
+
+    def to_arrow(self, table: str = "trials") -> pyarrow.Table:
+        """``get_dataframe()`` ("trials") or ``get_reports()`` ("reports") as an Arrow table; needs pyarrow."""
+        return self._analysis.to_arrow(table)
+
+    def to_polars(self, table: str = "trials") -> polars.DataFrame:
+        """The same as a Polars frame; needs polars."""
+        return self._analysis.to_polars(table)
+
+    def to_parquet(self, path: str | os.PathLike[str], table: str = "trials") -> None:
+        """The same as a Parquet file, which takes the place of one that is there; needs pyarrow."""
+        self._analysis.to_parquet(path, table)
+
     def __len__(self) -> int:
         return len(self._analysis.trials)
 
@@ -105,10 +125,12 @@ class ResultGrid(Sequence[Result]):
         return f"ResultGrid<[\n{shown}{rest}\n]>"
 
     def _repr_html_(self) -> str:
-        return trials_table(self._analysis.trials, os.path.basename(self.experiment_path))
+        from fasttune.analysis.overview import overview_html
+
+        return overview_html(self._analysis, os.path.basename(self.experiment_path))
 
     def _count(self, status: str) -> int:
-        return sum(trial.status == status for trial in self._analysis.trials)
+        return self._analysis.status_counts().get(status, 0)
 
     def _result(self, trial: Trial) -> Result:
         return result_of(self._analysis, trial)
@@ -146,10 +168,10 @@ def result_from_path(path: str | os.PathLike[str]) -> Result:
     """
     folder = os.path.abspath(os.path.expanduser(os.fspath(path)))
     analysis = ExperimentAnalysis(os.path.dirname(folder))
-    wanted = os.path.basename(folder)
-    for trial in analysis.trials:
-        if os.path.basename(trial_folder(analysis._source, trial.index)) == wanted:
-            return result_of(analysis, trial)
+    every = TrialColumns(analysis._source, range(len(analysis.trials)))
+    at = (every.folders == whole_text(os.path.join(analysis.experiment_path, os.path.basename(folder)))).nonzero()[0]
+    if len(at):
+        return result_of(analysis, analysis.trials[int(at[0])])
     raise TuneError(
         f"{folder} is not the folder of a trial of the experiment in {analysis.experiment_path}; "
         "Result.from_path takes <experiment folder>/<trial folder>"

@@ -351,5 +351,8 @@ def tag_value(value: Any) -> str:
     return f"{value:.4f}" if isinstance(value, float) else _clean(str(value))
 
 
+_UNCLEAN = re.compile("[^a-zA-Z0-9_-]+")
+
+
 def _clean(text: str) -> str:
-    return re.sub("[^a-zA-Z0-9_-]+", "_", text).strip("_")
+    return _UNCLEAN.sub("_", text).strip("_")

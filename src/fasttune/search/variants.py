@@ -117,6 +117,11 @@ class Variants:
         name."""
         return [path_name(leaf.path) for leaf in self._body.leaves]
 
+    @property
+    def body(self) -> tuple[int, Plan]:
+        """The first trial behind those of points, and the plan of all from there on."""
+        return self._body_start, self._body
+
     def config(self, i: int) -> Config:
         """The config of trial i: new dicts, lists and tuples every time; objects are passed on as they
         are."""
@@ -228,7 +233,10 @@ class Variants:
     def remember(self, data: bytes, first: int, n: int, objects: bool = False) -> None:
         """Take the values of functions from a block, so that a resumed run does not call them again. ``objects``: those of
         types that JSON does not have, too, which unpickles them; without it they are the nearest, or their texts."""
-        for i, (plan, _, calls) in enumerate(_rows(self, data, first, n, objects), first):
+        told = _text_rows(self, data, first, objects)
+        if n > len(told):
+            _cells(self, data, n - len(told))  # whether they are there; they are drawn again
+        for i, (plan, _, calls) in enumerate(told, first):
             if calls:
                 plan.remember(i, _values(calls))
                 self._texts[i] = [number for number, (_, whole) in calls.items() if not whole]
@@ -258,13 +266,27 @@ def _copy_space(space: Any) -> Any:
     return space
 
 
-def _rows(
-    variants: Variants, data: bytes, first: int, n: int, objects: bool = False
-) -> list[tuple[Plan, Sequence[Any], dict[int, tuple[Any, bool]]]]:
+TextRow = tuple[Plan, Sequence[Any], dict[int, tuple[Any, bool]]]
+
+
+def _rows(variants: Variants, data: bytes, first: int, n: int, objects: bool = False) -> list[TextRow]:
     """Plan, numbers and values of functions of every trial of a block, these with whether they are as they were."""
+    made = _text_rows(variants, data, first, objects)
+    count = n - len(made)
+    if count > 0:
+        cells = _cells(variants, data, count)
+        columns = [
+            _column(cells[k * count : (k + 1) * count], leaf.is_whole) for k, leaf in enumerate(variants._body.leaves)
+        ]
+        made += [(variants._body, [column[j] for column in columns], {}) for j in range(count)]
+    return made
+
+
+def _text_rows(variants: Variants, data: bytes, first: int, objects: bool) -> list[TextRow]:
+    """Those rows of a block that come as JSON, which are its first ones."""
     (length,) = _LENGTH.unpack_from(data)
     texts = json.loads(data[_LENGTH.size : _LENGTH.size + length]) if length else []
-    made: list[tuple[Plan, Sequence[Any], dict[int, tuple[Any, bool]]]] = []
+    made: list[TextRow] = []
     for i, row in enumerate(texts, first):
         plan = variants._plan(i)
         calls = {
@@ -275,15 +297,16 @@ def _rows(
             active = {number for _, _, number in active_calls(plan.root, (), numbers)}
             calls.update({number: (None, True) for number in active if number not in calls})
         made.append((plan, numbers, calls))
-    count = n - len(made)
-    if count:
-        leaves = variants._body.leaves
-        cells = memoryview(data)[_LENGTH.size + length :].cast("d")
-        columns = [
-            _column(cells[k * count : (k + 1) * count], leaf.is_whole) for k, leaf in enumerate(leaves)
-        ]
-        made += [(variants._body, [column[j] for column in columns], {}) for j in range(count)]
     return made
+
+
+def _cells(variants: Variants, data: bytes, n: int) -> memoryview[float]:
+    """The numbers of the n other rows of a block, one column after the other. ValueError when there are not as many."""
+    (length,) = _LENGTH.unpack_from(data)
+    cells = memoryview(data)[_LENGTH.size + length :].cast("d")
+    if len(cells) < n * len(variants._body.leaves):
+        raise ValueError(f"a block of {n} configs of {len(variants._body.leaves)} numbers holds {len(cells)} numbers")
+    return cells
 
 
 def _column(cells: Sequence[float], is_whole: bool) -> list[Any]:

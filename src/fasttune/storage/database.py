@@ -25,6 +25,8 @@ from fasttune.plain_files import open_plain
 MAGIC = b"SQLite format 3\0"
 LOG_HEADER, FRAME_HEADER = 32, 24
 LOG_MAGIC = 0x377F0682  # with the lowest bit: its checksums are over big-endian words
+FEW_PAGES = 16  # of the rest of a row that are read at once, as long as they do not follow each other
+MOST_PAGES = 256  # where they do
 CHUNK = 1 << 20  # bytes of the log that are read at once
 DEEPEST = 20  # levels that a tree of SQLite can have
 SMALLEST_PAGE, LARGEST_PAGE = 512, 65536
@@ -347,16 +349,33 @@ class Database:
         if self._taken > self.pages * self.page_size:
             raise DamagedPage("its rows share pages: together they would be larger than the database")
         parts, left, number = [cell.local], cell.size - len(cell.local), cell.overflow
-        seen = set()
+        seen: set[int] = set()
+        at_once = FEW_PAGES
         while left:
-            if number in seen:
+            content, behind, pages = self._overflow(number, left, at_once)
+            before = len(seen)
+            seen.update(range(number, number + pages))
+            if len(seen) < before + pages:
                 raise DamagedPage(f"the pages of row {cell.key} come back to page {number}")
-            seen.add(number)
-            page = self._page(number)
-            parts.append(page[4 : 4 + min(left, self._usable - 4)])
-            left -= len(parts[-1])
-            number = int.from_bytes(page[:4], "big")
+            parts.append(content)
+            left -= len(content)
+            number = behind
+            at_once = min(MOST_PAGES, 2 * at_once) if pages == at_once else FEW_PAGES
         return b"".join(parts)
+
+    def _overflow(self, number: int, left: int, at_once: int) -> tuple[bytes, int, int]:
+        """Some of the rest of a row, from page ``number`` on: (content, the page that goes on with it, how many pages)."""
+        pages = min(at_once, -(-left // (self._usable - 4)), self.pages - number + 1)
+        in_log = bool(self._frames) and any(page in self._frames for page in range(number, number + pages))
+        if pages < 2 or number < 1 or in_log:
+            page = self._page(number)
+            return page[4 : 4 + min(left, self._usable - 4)], int.from_bytes(page[:4], "big"), 1
+        data = os.pread(self._file, pages * self.page_size, (number - 1) * self.page_size)
+        if len(data) < self.page_size:
+            raise DamagedPage(f"page {number} of {self.pages} is missing")
+        content, behind, pages = _core.overflow_run(data, self.page_size, self._usable, number, left)
+        self._read.update(range(number, number + pages))
+        return content, behind, pages
 
 
 def _is_page_size(size: int) -> bool:
