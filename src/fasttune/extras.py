@@ -17,7 +17,7 @@ PACKAGES = {
     "matplotlib": ("matplotlib", "3.8"),
     "nevergrad": ("nevergrad", "1.0"),
     "optuna": ("optuna", "4.0"),
-    "pyarrow": ("pyarrow", "14"),
+    "pyarrow": ("pyarrow", "15.0"),
     "scipy": ("scipy", "1.15"),
 }
 

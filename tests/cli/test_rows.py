@@ -203,7 +203,7 @@ def test_parquet_needs_a_file_and_a_library(small: Path, fasttune: Printed, tmp_
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     code, _, err = fasttune("export", "small", "--to", "parquet", "-o", tmp_path / "a.parquet")
     assert code == 1
-    assert "pip install 'fasttune[parquet]'" in err
+    assert "pip install 'fasttune[arrow]'" in err
     mixed = {"a": [1, "x", None], "b": ["u", "v", None], "c": pd.Series([[1], {"k": 2}, None])}
     frame = export.for_parquet(pd.DataFrame(mixed, dtype=object))
     assert frame["a"].tolist() == ["1", '"x"', None]
