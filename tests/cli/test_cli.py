@@ -222,7 +222,7 @@ def test_empty_and_not_a_number_come_last() -> None:
     frame = pd.DataFrame({"a": pd.Series([float("nan"), 2, None, "x", 10], dtype=object)})
     assert frame["a"].iloc[listing.order(frame, ["a"], False)].tolist()[:3] == [2, 10, "x"]
     assert frame["a"].iloc[listing.order(frame, ["a"], True)].tolist()[:3] == ["x", 10, 2]
-    assert listing.condition("a == 2", frame).tolist() == [False, True, False, False, False]
+    assert listing.Condition.of("a == 2", ["a"]).holds(frame["a"]).tolist() == [False, True, False, False, False]
 
 
 def test_json_has_no_number_that_json_does_not_know(capsys: pytest.CaptureFixture[str]) -> None:

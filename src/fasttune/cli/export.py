@@ -60,7 +60,7 @@ def check_parquet(output: str | None) -> None:
     if output is None:
         raise CommandError("--to parquet is no text: give -o FILE")
     try:
-        optional("pyarrow", "parquet", "fasttune export --to parquet")
+        optional("pyarrow", "arrow", "fasttune export --to parquet")
     except ImportError as error:
         raise CommandError(str(error)) from error
 

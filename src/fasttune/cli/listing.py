@@ -1,7 +1,7 @@
 """Rows for people and for pipes: chosen, sorted, and printed as a table, JSON, CSV or a file.
 
-Rows are a data frame: what is asked of a million of them is asked of columns. Numbers compare as numbers, also those
-that are text; an empty cell is None or NaN.
+What is asked of a million rows is asked of the columns that it is about. Numbers compare as numbers, also those that are
+text; an empty cell is None or NaN.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import reduce
-from operator import or_
-from typing import TYPE_CHECKING, Any, NamedTuple
+from operator import and_, or_
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from fasttune.cli import CommandError
 from fasttune.cli.arguments import names as split
@@ -64,33 +64,82 @@ class Wanted(NamedTuple):
         return cls(columns, sort, asked.desc, asked.filter, asked.limit, asked.output, asked.json, asked.csv)
 
 
-def give(frame: pd.DataFrame, shown: Sequence[str], wanted: Wanted, noun: str) -> int:
+class Table(Protocol):
+    """Rows that need not be there before somebody looks at them."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The columns."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def columns(self, names: Sequence[str]) -> pd.DataFrame:
+        """These columns of all rows, which are numbered from 0 on."""
+        ...
+
+    def take(self, places: Sequence[int]) -> pd.DataFrame:
+        """All columns of these rows, in this order."""
+        ...
+
+
+class Framed:
+    """Rows that are there."""
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        self.frame = frame.reset_index(drop=True)
+
+    @property
+    def names(self) -> Sequence[str]:
+        return list(self.frame.columns)
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    def columns(self, names: Sequence[str]) -> pd.DataFrame:
+        return self.frame[list(names)]
+
+    def take(self, places: Sequence[int]) -> pd.DataFrame:
+        return self.frame.iloc[list(places)]
+
+
+def give(table: Table, shown: Sequence[str], wanted: Wanted, noun: str) -> int:
     """Give the rows as they are wanted; ``shown`` are the columns of a table when nobody chose any."""
-    names = list(dict.fromkeys([*(name for name in shown if name in frame), *frame.columns]))
+    known = table.names
+    names = list(dict.fromkeys([*(name for name in shown if name in known), *known]))
     if wanted.columns == ["?"]:
         print("\n".join(map(one_line, names)))
         return 0
     chosen = [named(name, names) for name in wanted.columns] if wanted.columns else None
-    sort = [named(name, names) for name in wanted.sort]
-    for text in wanted.conditions:
-        frame = frame[condition(text, frame)]
-    if sort:
-        frame = frame.iloc[order(frame, sort, wanted.desc)]
-    elif wanted.desc:
-        frame = frame.iloc[::-1]
+    places = places_of(table, wanted, names)
     for_programs = bool(wanted.output or wanted.as_json or wanted.as_csv)
     on_terminal = sys.stdout.isatty() and not for_programs
-    limit = wanted.limit or (ROWS_ON_A_TERMINAL if on_terminal else len(frame))
-    kept = frame.iloc[:limit]
+    limit = wanted.limit or (ROWS_ON_A_TERMINAL if on_terminal else len(places))
+    kept = table.take(places[:limit])
     if for_programs:
         write_rows(kept, chosen or names, wanted)
         return 0
     width = shutil.get_terminal_size().columns if on_terminal else None
-    filled = [name for name in shown if name in frame and (frame.empty or not frame[name].isna().all())]
+    filled = [name for name in shown if name in kept and (kept.empty or not kept[name].isna().all())]
     print_table(kept, chosen or filled, width)
-    if len(kept) < len(frame) and wanted.limit is None:
-        print(f"{len(frame) - len(kept):,} more {noun}; --limit {len(frame)} shows all", file=sys.stderr)
+    if len(kept) < len(places) and wanted.limit is None:
+        print(f"{len(places) - len(kept):,} more {noun}; --limit {len(places)} shows all", file=sys.stderr)
     return 0
+
+
+def places_of(table: Table, wanted: Wanted, names: Sequence[str]) -> Sequence[int]:
+    """Which rows are wanted, in their order; only the columns that say so are looked at."""
+    conditions = [Condition.of(text, names) for text in wanted.conditions]
+    sort = [named(name, names) for name in wanted.sort]
+    keys = table.columns(list(dict.fromkeys([*(one.column for one in conditions), *sort])))
+    for one in conditions:
+        keys = keys[one.holds(keys[one.column])]
+    if sort:
+        keys = keys.iloc[order(keys, sort, wanted.desc)]
+    elif wanted.desc:
+        keys = keys.iloc[::-1]
+    places: list[int] = keys.index.tolist()
+    return places
 
 
 def write_rows(frame: pd.DataFrame, columns: Sequence[str], wanted: Wanted) -> None:
@@ -117,25 +166,34 @@ def named(name: str, names: Sequence[str]) -> str:
 SIDE = r"(<=|>=|==|!=|=|<|>)"
 
 
-def condition(text: str, frame: pd.DataFrame) -> pd.Series[bool]:
-    """For which rows a filter holds: 'column op value', 'low op column op high' or 'column in a,b'. An empty cell fulfils
-    'column =' alone. CommandError for what is no filter."""
-    names = list(frame.columns)
-    several = re.fullmatch(r"\s*(\S+)\s+in\s+(.+)", text)
-    if several is not None:
-        column = frame[named(several[1], names)]
-        return reduce(or_, (holds(column, "==", one.strip()) for one in several[2].split(",")))
-    between = re.fullmatch(rf"\s*([^<>=!]+?)\s*{SIDE}\s*([^<>=!]+?)\s*{SIDE}\s*([^<>=!]+?)\s*", text)
-    if between is not None and number_in(between[1]) is not None:
-        column = frame[named(between[3], names)]
-        return holds(column, MIRRORED[between[2]], between[1]) & holds(column, between[4], between[5])
-    plain = re.fullmatch(rf"\s*(.+?)\s*{SIDE}\s*(.*?)\s*", text)
-    if plain is None:
-        raise CommandError(
-            f"a filter is 'COLUMN OPERATOR VALUE', operators are {' '.join(OPERATORS)}; or '0.01 < lr <= 0.1', or "
-            f"'opt in sgd,adam'; got {text!r}"
-        )
-    return holds(frame[named(plain[1], names)], plain[2], plain[3])
+class Condition(NamedTuple):
+    """A filter: all of its comparisons have to hold for a cell, or with ``any_of`` one of them."""
+
+    column: str
+    comparisons: list[tuple[str, str]]  # operator, value
+    any_of: bool = False
+
+    @classmethod
+    def of(cls, text: str, names: Sequence[str]) -> Condition:
+        """From 'column op value', 'low op column op high' or 'column in a,b'. CommandError for what is no filter."""
+        several = re.fullmatch(r"\s*(\S+)\s+in\s+(.+)", text)
+        if several is not None:
+            return cls(named(several[1], names), [("==", one.strip()) for one in several[2].split(",")], True)
+        between = re.fullmatch(rf"\s*([^<>=!]+?)\s*{SIDE}\s*([^<>=!]+?)\s*{SIDE}\s*([^<>=!]+?)\s*", text)
+        if between is not None and number_in(between[1]) is not None:
+            return cls(named(between[3], names), [(MIRRORED[between[2]], between[1]), (between[4], between[5])])
+        plain = re.fullmatch(rf"\s*(.+?)\s*{SIDE}\s*(.*?)\s*", text)
+        if plain is None:
+            raise CommandError(
+                f"a filter is 'COLUMN OPERATOR VALUE', operators are {' '.join(OPERATORS)}; or '0.01 < lr <= 0.1', or "
+                f"'opt in sgd,adam'; got {text!r}"
+            )
+        return cls(named(plain[1], names), [(plain[2], plain[3])])
+
+    def holds(self, column: pd.Series[Any]) -> pd.Series[bool]:
+        """For which cells. An empty one fulfils "column =" alone."""
+        found = [holds(column, operator, text) for operator, text in self.comparisons]
+        return reduce(or_ if self.any_of else and_, found)
 
 
 def holds(column: pd.Series[Any], operator: str, text: str) -> pd.Series[bool]:

@@ -23,10 +23,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(asked: argparse.Namespace) -> int:
     """One row for each trial: what it last reported, its config, its state."""
     from fasttune.cli.finding import find, opened
-    from fasttune.cli.listing import Wanted, give
+    from fasttune.cli.listing import Framed, Wanted, give
     from fasttune.cli.trials import shown_columns, trials_of
 
     wanted = Wanted.of(asked)
     source = opened(find(asked.experiment))
-    frame = trials_of(source)
-    return give(frame, shown_columns(frame, source), wanted, "trials")
+    table = Framed(trials_of(source))
+    return give(table, shown_columns(table.names, source), wanted, "trials")

@@ -28,7 +28,7 @@ def run(asked: argparse.Namespace) -> int:
     import pandas as pd
 
     from fasttune.cli.finding import experiments_in
-    from fasttune.cli.listing import Wanted, give
+    from fasttune.cli.listing import Framed, Wanted, give
     from fasttune.resolve import default_storage
 
     wanted = Wanted.of(asked)
@@ -40,7 +40,7 @@ def run(asked: argparse.Namespace) -> int:
         raise CommandError(f"there is no experiment in {folder!r}; an experiment is a folder with experiment.db")
     names = list(dict.fromkeys(name for row in rows for name in row))
     columns = {name: pd.Series([row.get(name) for row in rows], dtype=object) for name in names}
-    return give(pd.DataFrame(columns), SHOWN, wanted, "experiments")
+    return give(Framed(pd.DataFrame(columns)), SHOWN, wanted, "experiments")
 
 
 def row_of(path: str) -> dict[str, Any]:

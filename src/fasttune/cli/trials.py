@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from fasttune.failure import read_reason
@@ -56,16 +57,16 @@ def whole_numbers(frame: pd.DataFrame, analysis: ExperimentAnalysis) -> None:
             frame[name] = column.astype("Int64")
 
 
-def own_metrics(frame: pd.DataFrame, steered: str | None) -> list[str]:
+def own_metrics(names: Sequence[str], steered: str | None) -> list[str]:
     """Metrics that the trials reported themselves, what the run is steered by first."""
     from fasttune.result import AUTO_RESULT_KEYS
 
     known = {*FIRST, *AUTO_RESULT_KEYS, "error"}
-    own = [name for name in frame.columns if name not in known and not name.startswith("config/")]
+    own = [name for name in names if name not in known and not name.startswith("config/")]
     return sorted(own, key=lambda name: name != steered)
 
 
-def shown_columns(frame: pd.DataFrame, source: ExperimentRecords) -> list[str]:
+def shown_columns(names: Sequence[str], source: ExperimentRecords) -> list[str]:
     """What a table of trials shows unless it is told: the state, metrics, sampled parameters, the error."""
     params = dict.fromkeys(name for i in range(min(LOOKED_AT, len(source))) for name in source.evaluated_params(i))
-    return [*FIRST, *own_metrics(frame, source.metric), *(f"config/{name}" for name in params), "error"]
+    return [*FIRST, *own_metrics(names, source.metric), *(f"config/{name}" for name in params), "error"]
