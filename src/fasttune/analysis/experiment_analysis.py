@@ -496,8 +496,10 @@ class ExperimentAnalysis:
         else:
             index_of: Any = getattr(self._source, "index_of", None)
             if index_of is not None:
-                with suppress(KeyError):
-                    return int(index_of(trial))
+                with suppress(KeyError, ValueError):
+                    at_once = int(index_of(trial))
+                    if self._source.trial_id(at_once) == trial:
+                        return at_once
             every = TrialColumns(self._source, range(len(self._source)))
             for names in (every.ids, every.folders):
                 at = (names == whole_text(trial)).nonzero()[0]
