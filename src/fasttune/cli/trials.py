@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from fasttune.cli.trial_rows import TrialRows
 from fasttune.failure import read_reason
 
 if TYPE_CHECKING:
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from fasttune.records import ExperimentRecords
 
 FIRST = ("trial_id", "status", "training_iteration")
+MANY = 20  # times as many rows are made as columns in the time of one that is made alone
 LOOKED_AT = 50  # trials whose parameters are the columns of a table: conditional ones are not in every trial
 WHOLE = ("training_iteration", "timestamp", "pid", "iterations_since_restore")  # of what every report has
 
@@ -55,6 +58,45 @@ def whole_numbers(frame: pd.DataFrame, analysis: ExperimentAnalysis) -> None:
         column: Any = frame[name]
         if column.dtype.kind == "f" and (column.dropna() % 1 == 0).all():
             frame[name] = column.astype("Int64")
+
+
+class TrialTable:
+    """The same for listings: what rows are chosen and sorted by comes as columns, and a row is made when it is shown."""
+
+    def __init__(self, source: ExperimentRecords) -> None:
+        self._source = source
+        self._rows = TrialRows(source)
+
+    @cached_property
+    def names(self) -> list[str]:
+        own = [name for name in self._rows.names if name not in FIRST]
+        metric = self._source.metric  # a column of it is there before anybody has reported it
+        awaited = [metric] if metric is not None and metric not in own and len(self) else []
+        return [*FIRST, *own, *awaited]
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def columns(self, names: Sequence[str]) -> pd.DataFrame:
+        import numpy as np
+        import pandas as pd
+
+        made: dict[str, Any] = {}
+        for name in names:
+            found = self._rows.numbers(name)
+            if found is None or self._rows.has_truths(name):
+                made[name] = pd.Series(self._rows.column(name), dtype=object)
+            else:
+                made[name] = np.where(found[1], found[0], np.nan)
+        return pd.DataFrame(made, index=range(len(self)))
+
+    def take(self, places: Sequence[int]) -> pd.DataFrame:
+        import pandas as pd
+
+        if MANY * len(places) > len(self):
+            return trials_of(self._source).reindex(columns=self.names).iloc[list(places)]
+        rows = [self._rows.row(place) for place in places]
+        return pd.DataFrame({name: pd.Series([row.get(name) for row in rows], dtype=object) for name in self.names})
 
 
 def own_metrics(names: Sequence[str], steered: str | None) -> list[str]:
