@@ -163,7 +163,7 @@ def line(name: str, found: list[dict[str, Any]]) -> str:
     seconds = [one["seconds"] for one in found]
     last = found[-1]
     cells = [f"{min(seconds):10.3f}", f"{median(seconds):10.3f}", f"{median(one['cpu'] for one in found):10.3f}"]
-    cells += [f"{last[key]:10,.0f}" if last[key] is not None else " " * 10 for key in ("peak", "frame", "rows")]
+    cells += [f"{last[key]:11,.0f}" if last[key] is not None else " " * 11 for key in ("peak", "frame", "rows")]
     return f"{name:28}{''.join(cells)}".rstrip()
 
 
@@ -198,7 +198,7 @@ def main() -> None:
             write_parquet(path)
             load = os.getloadavg()[0]
             print(f"\n{trials:,} trials of {REPORTS} reports, {os.cpu_count()} cores, load {load:.1f}, n={asked.repeats}")
-            print(f"{'':28}{'min s':>10}{'median s':>10}{'cpu s':>10}{'peak MiB':>10}{'frame MiB':>10}{'rows':>10}")
+            print(f"{'':28}{'min s':>10}{'median s':>10}{'cpu s':>10}{'peak MiB':>11}{'frame MiB':>11}{'rows':>11}")
             for figure in FIGURES:
                 print(line(figure, measured(figure, path, asked.repeats)), flush=True)
             print(line("fasttune ls --sort --limit 3", ls_seconds(path, asked.repeats)), flush=True)
