@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from fasttune import auto_columns, trial_columns
 from fasttune.analysis import ExperimentAnalysis
-from fasttune.cli.listing import Listed, fulfilling, in_order
+from fasttune.cli.listing import Condition, order
 from fasttune.cli.trial_rows import TrialRows
+from fasttune.cli.trials import TrialTable
 
 
 @pytest.fixture(params=list(EXPERIMENTS))
@@ -60,27 +61,26 @@ def test_frames_equal_those_made_of_dicts(
 def test_rows_of_ls_equal_those_made_of_dicts(analyses: list[ExperimentAnalysis]) -> None:
     for analysis in analyses:
         source: Any = analysis._source
-        rows, expected = TrialRows(source), Listed(slow.trial_rows(source))
-        assert rows.names == expected.names
-        assert [repr(rows.row(place)) for place in range(len(rows))] == [
-            repr(expected.row(place)) for place in range(len(rows))
-        ]
-        for name in expected.names:
-            told = expected.column(name)
+        rows, expected = TrialRows(source), slow.trial_rows(source)
+        names = list(dict.fromkeys(name for row in expected for name in row))
+        assert rows.names == names
+        assert [repr(rows.row(place)) for place in range(len(rows))] == [repr(row) for row in expected]
+        table = TrialTable(source)
+        assert sorted(table.names) == sorted(names)
+        for name in names:
+            told = [row.get(name) for row in expected]
             assert [repr(value) for value in rows.column(name)] == [repr(value) for value in told], name
             numbers = rows.numbers(name)
             if numbers is not None:
                 values, present = numbers
                 assert present.tolist() == [value is not None for value in told]
                 assert repr(values[present].tolist()) == repr([float(value) for value in told if value is not None])
+            ours, theirs = table.columns([name]), pd.DataFrame({name: pd.Series(told, dtype=object)})
             for descending in (False, True):
-                places = range(len(rows))
-                assert list(in_order(rows, places, [name], descending)) == list(
-                    in_order(expected, places, [name], descending)
-                )
+                assert order(ours, [name], descending).tolist() == order(theirs, [name], descending).tolist()
             for text in (f"{name} > 0.5", f"{name} != 1", f"{name} == True", f"{name} < a"):
-                ours, theirs = (fulfilling(one, places, text, expected.names) for one in (rows, expected))
-                assert list(ours) == list(theirs), text
+                one = Condition.of(text, names)
+                assert one.holds(ours[name]).tolist() == one.holds(theirs[name]).tolist(), text
 
 
 def test_what_the_experiments_are_there_for() -> None:
