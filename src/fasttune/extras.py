@@ -17,7 +17,9 @@ PACKAGES = {
     "matplotlib": ("matplotlib", "3.8"),
     "nevergrad": ("nevergrad", "1.0"),
     "optuna": ("optuna", "4.0"),
+    "plotly": ("plotly", "5.20"),
     "scipy": ("scipy", "1.15"),
+    "sklearn": ("scikit-learn", "1.4"),
 }
 
 

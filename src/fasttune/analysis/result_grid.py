@@ -16,6 +16,8 @@ from fasttune.trial import ERROR, TERMINATED, Trial, trial_folder
 if TYPE_CHECKING:
     import pandas as pd
 
+    from fasttune.plot import Plots
+
 REPR_RESULTS = 100
 
 
@@ -83,6 +85,15 @@ class ResultGrid(Sequence[Result]):
     def get_dataframe(self, filter_metric: str | None = None, filter_mode: str | None = None) -> pd.DataFrame:
         """One line per trial: its last report, or that of its best ever value of ``filter_metric``."""
         return self._analysis.dataframe(metric=filter_metric, mode=filter_mode)
+
+    @property
+    def plot(self) -> Plots:
+        """The pictures of the experiment, see ``ExperimentAnalysis.plot``."""
+        return self._analysis.plot
+
+    def report(self, path: str | os.PathLike[str] | None = None, **asked: Any) -> str:
+        """Writes the report page and returns its path, see ``ExperimentAnalysis.report``."""
+        return self._analysis.report(path, **asked)
 
     def __len__(self) -> int:
         return len(self._analysis.trials)
