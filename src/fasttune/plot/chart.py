@@ -161,7 +161,8 @@ def score_axis(values: Array, title: str, mode: str | None = None) -> tuple[Axis
     if not beyond or squeezed < (SQUEEZED if beyond <= FEW * len(known) else CRUSHED):
         return Axis(title), ""
     pad = 0.04 * (top - bottom)
-    return Axis(title, range=(bottom - pad, top + pad)), f"{beyond:,} far worse values lie beyond the axis."
+    lie = "value lies" if beyond == 1 else "values lie"
+    return Axis(title, range=(bottom - pad, top + pad)), f"{beyond:,} far worse {lie} beyond the axis."
 
 
 def colours_of(values: Array, title: str, mode: str | None, bar: bool = True) -> Colours:

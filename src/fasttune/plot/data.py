@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from functools import cached_property
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -27,9 +28,10 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
-# What became of a trial. FINISHED: it ended by itself, or had all that the run gives to a trial.
-FINISHED, STOPPED, FAILED, UNFINISHED = range(4)
-OUTCOMES = ("finished", "stopped early", "failed", "not over")
+# What became of a trial. FINISHED: it ended by itself, or had all that the run gives to a trial. CUT_OFF: it ran when the run
+# was ended, out of time or by hand.
+FINISHED, STOPPED, FAILED, CUT_OFF, UNFINISHED = range(5)
+OUTCOMES = ("finished", "stopped early", "failed", "ended with the run", "not over")
 SHOWN_NAMES = 20  # in errors
 LONGEST_TEXT = 60  # characters of a value in hover texts
 _WATCHED = sum(
@@ -111,6 +113,11 @@ class Experiment:
         return str(self._source.path)
 
     @property
+    def place(self) -> str:
+        """Where it lies, for errors; a simulation lies nowhere."""
+        return self.path or f"the experiment {self.name!r}"
+
+    @property
     def meta(self) -> dict[str, Any]:
         """What the journal says of the experiment; {} for an analysis that was pickled."""
         found: dict[str, Any] = getattr(self._source, "meta", {})
@@ -150,7 +157,7 @@ class Experiment:
 
     @cached_property
     def outcome(self) -> Ints:
-        """Per trial: FINISHED, STOPPED, FAILED or UNFINISHED."""
+        """Per trial: FINISHED, STOPPED, FAILED, CUT_OFF or UNFINISHED."""
         kinds = {"TERMINATED": FINISHED, "ERROR": FAILED}
         outcome = np.array([kinds.get(status, UNFINISHED) for status in self.status], dtype=np.int64)
         table = getattr(self._source, "table", None)
@@ -160,7 +167,26 @@ class Experiment:
         if self.longest is not None:
             stopped &= self.steps < self.longest
         outcome[stopped & (outcome == FINISHED)] = STOPPED
+        began = np.array(table.export("started"), dtype=np.float64)[self.trials]
+        ended = np.array(table.export("ended"), dtype=np.float64)[self.trials]
+        for moment in self._ends:
+            # a worker may begin what it was handed in that very moment; what a later session begins comes when all has ended
+            over = float(ended[began <= moment].max(initial=moment))
+            outcome[(outcome == STOPPED) & (began <= over) & (ended >= moment)] = CUT_OFF
         return outcome
+
+    @cached_property
+    def _ends(self) -> list[float]:
+        """Unix times at which sessions of the run were ended from outside: what ended from then on, no scheduler has stopped."""
+        if not self.has_journal:
+            return []
+        found = []
+        table = _core.TrialTable(None)
+        for source, _, data in self._journal("the outcomes of trials"):
+            for kind, _, _, _, time, *_ in table.apply(data, source, 1 << _core.KIND_DECISION, [], True):
+                if kind == _core.KIND_DECISION:
+                    found.append(time)
+        return found
 
     def failure_text(self, position: int) -> str:
         """The text of a trial's last failure; "" without one."""
@@ -171,6 +197,8 @@ class Experiment:
     def began(self) -> float | None:
         """Unix time at which the run began, if that is known."""
         created = self.meta.get("created")
+        if not self.path:  # a simulation: its clock begins with it
+            return 0.0
         return float(created) if isinstance(created, int | float) else None
 
     @property
@@ -213,10 +241,10 @@ class Experiment:
     def check_some(self) -> None:
         """ValueError if no trial has reported yet."""
         if not len(self):
-            raise ValueError(f"there is nothing to draw: {self.path} has no trials")
+            raise ValueError(f"there is nothing to draw: {self.place} has no trials")
         if not len(self.analysis._columns):
             raise ValueError(
-                f"there is nothing to draw: none of the {len(self):,} trials in {self.path} has reported. The usual causes "
+                f"there is nothing to draw: none of the {len(self):,} trials of {self.place} has reported. The usual causes "
                 "are a run that has just begun, and trials that failed before their first report"
             )
 
@@ -335,7 +363,7 @@ class Experiment:
                     open_since[trial] = time, lanes.setdefault(source, len(lanes))
         now = max(last, float(self.report_times[0].max(initial=0.0)))
         rows += [(int(place[trial]), lane, since, max(now, since)) for trial, (since, lane) in open_since.items()]
-        rows = sorted((row for row in rows if row[0] >= 0), key=lambda row: row[2])
+        rows = side_by_side(sorted((row for row in rows if row[0] >= 0), key=lambda row: row[2]))
         return Spans(
             np.array([row[0] for row in rows], np.int64),
             np.array([row[1] for row in rows], np.int64),
@@ -422,6 +450,24 @@ class Experiment:
 
 
 _CONCERN = frozenset((*_BEGINS, _core.KIND_END, _core.KIND_ERROR, _core.KIND_PAUSED, _core.KIND_REQUEUED, _core.KIND_CHANGED))
+
+
+def side_by_side(rows: list[tuple[int, int, float, float]]) -> list[tuple[int, int, float, float]]:
+    """(position, lane, start, end) by start, with lanes numbered anew so that no two rows of a lane overlap.
+
+    A worker process runs one trial at a time. What has one lane for several trials at once, as a simulation, gets more.
+    """
+    free_from: dict[int, list[tuple[float, int]]] = {}  # lane -> (end, number) of its numbers, the earliest end first
+    numbers, made = 0, []
+    for position, lane, start, end in rows:
+        heap = free_from.setdefault(lane, [])
+        if heap and heap[0][0] <= start:
+            number = heappop(heap)[1]
+        else:
+            number, numbers = numbers, numbers + 1
+        heappush(heap, (end, number))
+        made.append((position, number, start, end))
+    return made
 
 
 def analysis_of(what: Any) -> ExperimentAnalysis:

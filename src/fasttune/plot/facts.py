@@ -10,6 +10,7 @@ import numpy as np
 
 from fasttune.failure import read_reason
 from fasttune.plot.data import (
+    CUT_OFF,
     FAILED,
     FINISHED,
     OUTCOMES,
@@ -80,7 +81,7 @@ class Facts(NamedTuple):
 def facts_of(experiment: Experiment, goal: Goal | None, no_goal: str = "") -> Facts:
     """Reads everything that the page says about an experiment."""
     outcome = experiment.outcome
-    counts = [(OUTCOMES[kind], int((outcome == kind).sum())) for kind in (FINISHED, STOPPED, FAILED, UNFINISHED)]
+    counts = [(OUTCOMES[kind], int((outcome == kind).sum())) for kind in (FINISHED, STOPPED, FAILED, CUT_OFF, UNFINISHED)]
     kinds, further = _failures(experiment)
     names, rows = _top(experiment, goal)
     return Facts(
@@ -143,10 +144,10 @@ def _best(experiment: Experiment, goal: Goal) -> BestTrial:
 def _cost(experiment: Experiment) -> list[tuple[str, str]]:
     times, reports, steps = experiment.report_times
     rows = [("trials", f"{len(experiment):,}"), ("reports", f"{reports:,}"), ("steps", f"{steps:,}")]
-    if experiment.began is not None:
+    if experiment.began is not None and len(times):
+        rows.insert(0, ("took, until the last report", duration(float(times.max()) - experiment.began)))
+    if experiment.began:
         rows.insert(0, ("began", date(experiment.began)))
-        if len(times):
-            rows.insert(1, ("took, until the last report", duration(float(times.max()) - experiment.began)))
     if experiment.has_journal:
         spans = experiment.spans
         if len(spans.start):

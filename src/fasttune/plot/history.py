@@ -61,7 +61,7 @@ def history_data(experiment: Experiment, goal: Goal, over: str = "trials") -> Hi
     score = experiment.score(goal)
     if over == "time":
         times = experiment.report_times[0]
-        x = experiment.last_time - float(experiment.meta.get("created", times.min()))
+        x = experiment.last_time - (float(times.min()) if experiment.began is None else experiment.began)
     else:
         x = np.arange(1.0, len(experiment) + 1)
     has = np.flatnonzero(np.isfinite(score) & np.isfinite(x))

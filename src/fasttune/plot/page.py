@@ -139,7 +139,11 @@ def report(
     """
     optional("plotly", "plots", "a report")
     experiment = experiment_of(analysis)
+    if path is None and not experiment.path:
+        raise ValueError("a simulation has no folder for its report: report(path) needs the name of a file")
     target = os.path.abspath(os.path.join(experiment.path, REPORT) if path is None else os.path.expanduser(os.fspath(path)))
+    if not os.path.isdir(os.path.dirname(target)):
+        raise FileNotFoundError(f"there is no folder {os.path.dirname(target)!r} for the report; make it first")
     goal, why = _goal(experiment, metric, mode, scope)
     goals = [experiment.goal(name, way, scope) for name, way in (metrics or {}).items()]
     _write(target, page(experiment, goal, why, goals))
@@ -179,6 +183,7 @@ def page(experiment: Experiment, goal: Goal | None, no_goal: str, goals: list[Go
             continue
         sections.append((entry.name, entry.words, found, entry.apart and len(found) > 1))
     parts = [*_head(facts), *_summary(facts), *_pictures(sections, missing), *_failed(facts), *_again(facts)]
+    parts.append(f"<p class=soft>Written by fasttune on {text(facts.made)}.</p>")
     scripts = f"<script>{get_plotlyjs()}</script>\n<script>{SCRIPT}</script>"
     return "\n".join([*parts, "</main>", scripts, "</body></html>", ""])
 
@@ -218,12 +223,13 @@ def _head(facts: Facts) -> Iterator[str]:
 <title>{text(facts.name)} - report</title>
 <style>{STYLES}</style></head><body><main>
 <h1>{text(facts.name)}</h1>
-<div class="path">{text(facts.path)}</div>
+<div class="path">{text(facts.path or "a simulation, in memory")}</div>
 <p><span class="state {facts.state}">{facts.state}</span>
 <span class="soft">A search for good settings: each trial is a run of the same program with other parameters.</span></p>"""
     links = [("pictures", "Pictures"), ("best", "Best trials"), ("searched", "What was searched")]
     links += [("failures", "Failures")] if facts.failures else []
-    yield "<nav>" + "".join(f'<a href="#{at}">{name}</a>' for at, name in [*links, ("again", "Going on")]) + "</nav>"
+    links += [("again", "Going on")] if facts.path else []
+    yield "<nav>" + "".join(f'<a href="#{at}">{name}</a>' for at, name in links) + "</nav>"
 
 
 def _summary(facts: Facts) -> Iterator[str]:
@@ -330,6 +336,8 @@ def _failed(facts: Facts) -> Iterator[str]:
 
 
 def _again(facts: Facts) -> Iterator[str]:
+    if not facts.path:  # a simulation: there is nothing to go on with
+        return
     yield '<h2 id="again">Going on</h2>'
     if facts.state == "unfinished":
         yield (
@@ -348,7 +356,6 @@ def _again(facts: Facts) -> Iterator[str]:
     code += 'analysis.dataframe()             # a row for each trial\nanalysis.plot.history()          # each picture of this page\n'
     code += 'analysis.best_config             # to train with\n' if facts.best is not None else ""
     yield f"<p>To look at it from Python:</p><pre>{text(code)}</pre>"
-    yield f"<p class=soft>Written by fasttune on {text(facts.made)}.</p>"
 
 
 def _write(target: str, content: str) -> None:

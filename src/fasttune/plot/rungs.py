@@ -23,7 +23,7 @@ class Rungs(NamedTuple):
     reached: Ints  # trials that reported at ``first`` or later
     cut: Ints  # stopped by the scheduler
     failed: Ints
-    ended: Ints  # by themselves, or because the run was over
+    ended: Ints  # by themselves, or because the run was ended
     trials: int  # of the bracket
 
 
@@ -50,8 +50,8 @@ def _of(experiment: Experiment, of_it: Bools, bracket: int) -> Rungs:
     if len(levels) > MOST_RUNGS:
         edges = np.unique(np.geomspace(1, len(levels), MOST_RUNGS).round().astype(np.int64)) - 1
     first, last = levels[edges], levels[np.append(edges[1:] - 1, len(levels) - 1)]
-    began_below = np.concatenate([[-1], first[1:] - 1])  # a trial that ended between two rungs ended at the lower one
-    rung = np.clip(np.searchsorted(np.append(began_below[1:], steps.max()), steps), 0, len(first) - 1)
+    # a trial that ended between two rungs ended at the lower one
+    rung = np.clip(np.searchsorted(first, steps, side="right") - 1, 0, None)
 
     def count(kind: Bools) -> Ints:
         return np.bincount(rung[kind], minlength=len(first)).astype(np.int64)
@@ -71,6 +71,10 @@ def _brackets(experiment: Experiment) -> Ints:
     elif name.startswith(("HyperBand", "HB")):
         first = experiment.first_pause
         unseen = first == 0
+        # the last one to come to a milestone is not left waiting: stopped there, it tells its bracket all the same
+        at_once = unseen & (experiment.outcome == STOPPED) & np.isin(experiment.steps, first[~unseen])
+        first = np.where(at_once, experiment.steps, first)
+        unseen &= ~at_once
     else:
         return np.zeros(len(experiment), dtype=np.int64)
     bracket = np.full(len(first), NONE, dtype=np.int64)
@@ -100,12 +104,14 @@ def rungs_chart(experiment: Experiment, data: list[Rungs]) -> Chart:
                 texts = [f"{n:,}" for n in one.reached] if k == last else None
                 marks.append(Bars(places, counts.astype(float), name, colour, base.copy(), False, hover, texts))
                 base += counts
-        title = f"Bracket {one.bracket + 1}" if len(data) > 1 else ""
+        title = "" if len(data) == 1 else "bracket not known" if one.bracket == NONE else f"Bracket {one.bracket + 1}"
         y = Axis("trials that reached the step", range=(0.0, 1.1 * float(one.reached.max())))
         panels.append(Panel(marks, Axis("step (training_iteration)", labels=labels), y, title, 320.0))
     cut, trials = sum(int(one.cut.sum()) for one in data), len(experiment)
+    beside = trials - sum(one.trials for one in data)
     waiting = int((experiment.outcome == UNFINISHED).sum())
     note = f"{experiment.meta.get('scheduler', 'The scheduler')} stopped {cut:,} of {trials:,} trials early."
+    note += f" {beside:,} trials were in no bracket that stopped any." if beside else ""
     note += f" {waiting:,} are not over." if waiting else ""
     return Chart("Rungs: who went on", panels, note, min(2, len(panels)))
 

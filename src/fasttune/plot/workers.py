@@ -31,7 +31,7 @@ def timeline_data(experiment: Experiment) -> Timeline:
     """The values of the picture ``timeline``. ValueError if no trial has begun, or there is no journal."""
     spans = experiment.spans
     if not len(spans.start):
-        raise ValueError(f"there is nothing to draw: no trial of {experiment.path} has begun")
+        raise ValueError(f"there is nothing to draw: no trial of {experiment.place} has begun")
     first = float(spans.start.min())
     start, end = spans.start - first, spans.end - first
     seconds = max(float(end.max()), 1e-9)
