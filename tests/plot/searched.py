@@ -7,7 +7,7 @@ from typing import Any
 
 import fasttune as tune
 
-HOSTILE = "</script><script>window.injected = 1</script><img src=x onerror='window.injected = 1'>&amp; $x^2$ %{x}"
+HOSTILE = "</script><script>window.injected = 1</script><img src=x onerror='window.injected = 1'>&amp; $x^{2$ %{x}"
 
 SPACE: dict[str, Any] = {
     "lr": tune.loguniform(1e-4, 1.0),

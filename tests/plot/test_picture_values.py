@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import pickle
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,13 @@ from fasttune.plot.curves import LEVELS, curves_data
 from fasttune.plot.data import CUT_OFF, FAILED, FINISHED, STOPPED, Experiment, experiment_of, sampled, side_by_side
 from fasttune.plot.front import front_data
 from fasttune.plot.history import edf_data, history_data
+from fasttune.plot.lineage import _line as ancestry
 from fasttune.plot.lineage import lineage_data
 from fasttune.plot.parallel import NO_VALUE, parallel_data
 from fasttune.plot.rungs import rungs_data
 from fasttune.plot.slices import contour_data, rank_data, slices_data
 from fasttune.plot.workers import timeline_data
+from fasttune.records import Changed
 from fasttune.schedulers import ASHAScheduler, HyperBandScheduler
 
 
@@ -288,8 +291,25 @@ def test_the_line_of_the_best_trial_is_that_of_the_frame(population: Experiment)
     assert data.changed == ["lr"]
 
 
+def test_a_trial_that_went_on_otherwise_by_itself_is_its_own_ancestor() -> None:
+    told = [
+        Changed(1.0, 0, 5, 1, 4, {"x": 0}, {"x": 1}),
+        Changed(2.0, 0, 9, None, 8, {"x": 1}, {"x": 2}),
+        Changed(3.0, 1, 9, 0, 7, {}, {}),
+    ]
+
+    class Three:
+        steps = np.array([20, 20, 20])
+        analysis = SimpleNamespace(trials=[SimpleNamespace(config={"x": k}) for k in range(3)])
+
+    line: Any = ancestry(Three(), told, 0)  # type: ignore[arg-type]  # all that it looks at
+    assert [(one.position, one.first, one.last, one.config) for one in line] == [
+        (1, 0, 4, {}), (0, 4, 8, {"x": 1}), (0, 8, 20, {"x": 2})
+    ]  # fmt: skip
+
+
 def test_the_front_is_that_of_the_analysis(wide: Experiment) -> None:
-    wanted = {"loss": "min", "seconds": "min"}
+    wanted = {"accuracy": "max", "seconds": "min"}
     data = front_data(wide, [wide.goal(metric, mode, "last") for metric, mode in wanted.items()])
     told = [trial.trial_id for trial in wide.analysis.pareto_front(wanted, "last")]
     assert [wide.trial_id(k) for k in data.position[data.front].tolist()] == told

@@ -17,7 +17,7 @@ import fasttune as tune
 from fasttune import plot
 from fasttune.cli import main
 from fasttune.plot.data import Experiment
-from fasttune.plot.page import TITLES
+from fasttune.plot.page import TITLES, figure_json
 
 PACKAGE = str(Path(tune.__file__).resolve().parent.parent)
 FETCHING = {"src", "href", "action", "data", "poster", "srcset", "background", "formaction", "xlink:href"}
@@ -112,6 +112,14 @@ def test_nothing_of_an_experiment_becomes_markup(hostile: Path, tmp_path: Path) 
     assert "in hostile_trainable" in page.text
     assert page.figures()
     assert "injected" not in "".join(text for attrs, text in page.scripts if not attrs)
+
+
+def test_a_figure_in_a_page_ends_no_script() -> None:
+    import plotly.graph_objects as go
+
+    made = go.Figure(layout={"title": {"text": "</script><!-- & "}})
+    assert not set("<>&") & set(figure_json(made))
+    assert json.loads(figure_json(made))["layout"]["title"]["text"] == "</script><!-- & "
 
 
 def test_a_page_without_a_metric_shows_what_can_be_shown(tmp_path: Path) -> None:

@@ -61,7 +61,8 @@ def front_chart(experiment: Experiment, goals: list[Goal], data: Front) -> Chart
         notes += [x_note, y_note]
         panels.append(Panel(marks, x_axis, y_axis, f"{goals[j].metric} over {goals[i].metric}" if len(goals) > 2 else ""))
     n = len(data.front)
-    said = f"{n:,} of {len(data.position):,} trials {'is' if n == 1 else 'are'} on the front: no other trial is better in all."
+    said = f"{n:,} of {len(data.position):,} trials {'is' if n == 1 else 'are'} on the front: "
+    said += "no other is as good in all metrics and better in one."
     more = f"{len(some):,} trials are shown." if len(some) < len(data.position) else ""
     return Chart("Pareto front", panels, joined(said, more, *dict.fromkeys(notes)), min(2, len(panels)))
 

@@ -352,6 +352,12 @@ def _again(facts: Facts) -> Iterator[str]:
             "<p>All trials are over. The same call with <code>resume='AUTO'</code> and a larger <code>num_samples</code> adds "
             "trials to this experiment.</p>"
         )
+    if facts.failures:
+        yield (
+            "<p>Trials that failed are not run again, unless the call has "
+            "<code>resume=tune.ResumeConfig(errored='resume')</code>, which goes on from their checkpoints, or "
+            "<code>errored='restart'</code>.</p>"
+        )
     code = f"import fasttune as tune\n\nanalysis = tune.ExperimentAnalysis({facts.path!r})\n"
     code += 'analysis.dataframe()             # a row for each trial\nanalysis.plot.history()          # each picture of this page\n'
     code += 'analysis.best_config             # to train with\n' if facts.best is not None else ""
