@@ -25,9 +25,9 @@ OF_POPULATIONS = ("lineage",)
 NAMES = list(plot.PICTURES)
 
 
-def draw(name: str, backend: str, asha: Experiment, population: Experiment) -> Any:
+def draw(name: str, backend: str, asha: Experiment, population: Experiment, **more: Any) -> Any:
     experiment = population if name in OF_POPULATIONS else asha
-    return plot.PICTURES[name](experiment, **ARGUMENTS.get(name, {}), backend=backend)
+    return plot.PICTURES[name](experiment, **ARGUMENTS.get(name, {}), **more, backend=backend)
 
 
 def texts_of(figure: Any) -> list[str]:
@@ -47,7 +47,8 @@ def test_every_picture_in_plotly(name: str, asha: Experiment, population: Experi
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_picture_in_matplotlib(name: str, asha: Experiment, population: Experiment) -> None:
-    figure = draw(name, "matplotlib", asha, population)
+    few = {"params": ["lr", "act"]} if name in ("slices", "contour", "rank") else {}
+    figure = draw(name, "matplotlib", asha, population, **few)
     assert isinstance(figure, Figure)
     file = BytesIO()
     figure.savefig(file, format="svg")
@@ -81,7 +82,7 @@ def test_markup_in_names_and_values_stays_text(hostile: Any) -> None:
         assert "<script" not in shown, name
         assert "<img" not in shown, name
         assert "<b>1" not in shown, name
-    assert html.escape(HOSTILE, quote=False) in analysis.plot.history().layout.yaxis.title.text
+    assert any(f"{html.escape(HOSTILE, quote=False)} = " in text for text in texts_of(analysis.plot.history()))
 
 
 def test_dollars_are_no_formulas_in_matplotlib(hostile: Any) -> None:

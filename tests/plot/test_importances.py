@@ -67,14 +67,14 @@ def test_the_importances_of_an_experiment(wide: Experiment) -> None:
 
 
 def test_variance_shares_of_a_sum_are_known() -> None:
-    units = RNG.random((4000, 3))
+    units = RNG.random((1500, 3))
     losses = units[:, 0] + 2.0 * units[:, 1]  # variances 1/12 and 4/12
     shares = variance_shares(units, losses)
     np.testing.assert_allclose(shares, [0.2, 0.8, 0.0], atol=0.03)
 
 
 def test_variance_shares_leave_out_what_only_acts_together() -> None:
-    units = RNG.random((4000, 2))
+    units = RNG.random((1500, 2))
     losses = np.where((units[:, 0] > 0.5) == (units[:, 1] > 0.5), 0.0, 1.0)
     assert variance_shares(units, losses).sum() < 0.1
 

@@ -20,6 +20,7 @@ PALETTE = (BLUE, ORANGE, GREEN, VIOLET, RED, "#2aa3b8", "#b5892a", "#c2569b")
 SCALE = ("#4a7fb5", "#7fa6b0", "#d9a441", "#d23f2b")  # from worst to best
 FAR = 8.0  # distances between the quartiles, from where on a value is far away
 FEW, SQUEEZED, CRUSHED = 0.05, 4.0, 30.0  # what is far away is left out if it is few, or leaves next to nothing of the rest
+TITLE, TICK = 64, 30  # characters of an axis' title, and of a label beside it
 DECADES = 2.5  # that positive scores span before their axis is logarithmic
 
 
@@ -146,7 +147,7 @@ def score_axis(values: Array, title: str, mode: str | None = None) -> tuple[Axis
     if not len(known):
         return Axis(title), ""
     low, high = float(known.min()), float(known.max())
-    if mode != "max" and low > 0 and math.log10(high / low) > DECADES:
+    if mode != "max" and low > 0 and math.log10(high) - math.log10(low) > DECADES:
         return Axis(title, log=True), ""
     first, third = (float(q) for q in np.quantile(known, (0.25, 0.75)))
     reach = FAR * (third - first)
@@ -180,10 +181,10 @@ def colours_of(values: Array, title: str, mode: str | None, bar: bool = True) ->
 def log_ticks(low: float, high: float) -> tuple[list[float], list[str]]:
     """Ticks of a logarithmic axis: powers of ten, with 2 and 5 of each, or all digits, where there are few of them."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    span = math.log10(high / low)
+    span = math.log10(high) - math.log10(low)  # their ratio may be no float
     every = max(1, round(span / 6))
     digits = (1,) if span > 2.2 else (1, 3) if span > 1.4 else (1, 2, 5) if span > 0.8 else (1, 2, 3, 4, 5, 6, 8)
-    values = [d * 10.0**power for power in range(first, last + 1) if power % every == 0 for d in digits]
+    values = [float(f"{d}e{power}") for power in range(first, last + 1) if power % every == 0 for d in digits]
     kept = [value for value in values if low * (1 - 1e-9) <= value <= high * (1 + 1e-9)]
     if len(kept) < 2:
         kept = [low, high]
@@ -214,6 +215,12 @@ def with_log_ticks(axis: Axis, panel: Panel, which: int) -> Axis:
     if not axis.log or axis.ticks is not None or ends is None:
         return axis
     return axis._replace(ticks=log_ticks(*ends))
+
+
+def cut(text: str, most: int) -> str:
+    """A name that fits a place of so many characters: its beginning and its end."""
+    kept = " ".join(text.split())
+    return kept if len(kept) <= most else f"{kept[: most // 2 - 2]}...{kept[-(most - most // 2 - 1) :]}"
 
 
 def joined(*notes: str) -> str:

@@ -11,6 +11,8 @@ import numpy as np
 from fasttune.extras import optional
 from fasttune.plot.chart import (
     SCALE,
+    TICK,
+    TITLE,
     Axis,
     Band,
     Bars,
@@ -22,6 +24,7 @@ from fasttune.plot.chart import (
     Mark,
     Panel,
     Points,
+    cut,
     with_log_ticks,
 )
 
@@ -49,7 +52,7 @@ def figure(chart: Chart) -> Any:
         _panel(axis, panel)
     _bar(made, chart, axes)
     _legend(made, axes, "\n".join(textwrap.wrap(plain(chart.note), 150)))
-    made.suptitle(plain(chart.title), x=0.01, ha="left", fontsize=14, color=INK)
+    made.suptitle(plain(cut(chart.title, 110)), x=0.01, ha="left", fontsize=14, color=INK)
     return made
 
 
@@ -63,7 +66,7 @@ def _panel(axis: Any, panel: Panel) -> None:
     axis.spines[["top", "right"]].set_visible(False)
     axis.tick_params(labelsize=9, colors=INK)
     if panel.title not in ("", panel.x.title):
-        axis.set_title(plain(panel.title), fontsize=10, color=INK)
+        axis.set_title(plain(cut(panel.title, TITLE)), fontsize=10, color=INK)
     for place, mark in enumerate(panel.marks):
         _mark(axis, mark, 2 + 0.01 * place)
     _axis(axis, "x", with_log_ticks(panel.x, panel, 0))
@@ -73,7 +76,7 @@ def _panel(axis: Any, panel: Panel) -> None:
 def _axis(axis: Any, which: str, told: Axis) -> None:
     from matplotlib.ticker import NullFormatter
 
-    getattr(axis, f"set_{which}label")(plain(told.title), fontsize=10, color=INK)
+    getattr(axis, f"set_{which}label")(plain(cut(told.title, TITLE)), fontsize=10, color=INK)
     if told.log:
         getattr(axis, f"set_{which}scale")("log")
         getattr(axis, f"{which}axis").set_minor_formatter(NullFormatter())
@@ -86,7 +89,8 @@ def _axis(axis: Any, which: str, told: Axis) -> None:
     if ticks is not None:
         crowded = which == "x" and sum(map(len, ticks[1])) > 40
         turned = {"rotation": 30, "ha": "right"} if crowded else {}
-        getattr(axis, f"set_{which}ticks")(list(ticks[0]), [plain(text) for text in ticks[1]], **turned)
+        texts = [plain(cut(text, TICK)) for text in ticks[1]]
+        getattr(axis, f"set_{which}ticks")(list(ticks[0]), texts, **turned)
     if told.range is not None:
         getattr(axis, f"set_{which}lim")(*told.range)
 
@@ -160,7 +164,7 @@ def _bar(made: Any, chart: Chart, axes: Any) -> None:
             if isinstance(told, Heat) or (isinstance(told, Colours) and told.bar):
                 shades = ScalarMappable(Normalize(told.low, told.high), _map(told.reversed))
                 drawn = [axis for axis in axes if axis.get_visible()]
-                made.colorbar(shades, ax=drawn, label=plain(told.title), fraction=0.04, pad=0.01, aspect=40)
+                made.colorbar(shades, ax=drawn, label=plain(cut(told.title, TITLE)), fraction=0.04, pad=0.01, aspect=40)
                 return
 
 

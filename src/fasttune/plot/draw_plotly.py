@@ -11,6 +11,8 @@ import numpy as np
 from fasttune.extras import optional
 from fasttune.plot.chart import (
     SCALE,
+    TICK,
+    TITLE,
     Axis,
     Band,
     Bars,
@@ -22,12 +24,13 @@ from fasttune.plot.chart import (
     Mark,
     Panel,
     Points,
+    cut,
     with_log_ticks,
 )
 
 GRID = "rgba(128,128,128,0.22)"
 GROUND, LABEL = "rgba(255,255,255,0.72)", "label"  # a page may look for this name, and give another ground
-LEGEND, TITLE, BETWEEN = 34, 64, 80.0  # pixels
+LEGEND, HEADING, BETWEEN = 34, 64, 80.0  # pixels
 
 
 def figure(chart: Chart, bare: bool = False) -> Any:
@@ -80,7 +83,7 @@ def single(chart: Chart, panel: Panel) -> Chart:
 
 def _title(panel: Panel) -> str:
     """What stands above a panel, unless its axis says it already."""
-    return "" if panel.title == panel.x.title else escaped(panel.title)
+    return "" if panel.title == panel.x.title else escaped(cut(panel.title, TITLE))
 
 
 def _label(made: Any, mark: Labels, at: dict[str, int]) -> None:
@@ -96,7 +99,7 @@ def escaped(text: str) -> str:
 
 
 def _lay_out(made: Any, chart: Chart, height: float, has_legend: bool, bare: bool) -> None:
-    top = 34 if bare and len(chart.panels) > 1 else 26 if bare else TITLE
+    top = 34 if bare and len(chart.panels) > 1 else 26 if bare else HEADING
     made.update_layout(
         height=height + top + 40 + (LEGEND if has_legend else 0),
         margin={"l": 60, "r": 16, "t": top, "b": 44 + (LEGEND if has_legend else 0)},
@@ -124,7 +127,7 @@ def _lay_out(made: Any, chart: Chart, height: float, has_legend: bool, bare: boo
 
 def _axis(axis: Axis) -> dict[str, Any]:
     made: dict[str, Any] = {
-        "title": {"text": escaped(axis.title), "standoff": 8},
+        "title": {"text": escaped(cut(axis.title, TITLE)), "standoff": 8},
         "gridcolor": GRID,
         "showgrid": axis.grid,
         "zeroline": False,
@@ -136,11 +139,11 @@ def _axis(axis: Axis) -> dict[str, Any]:
     }
     made["type"] = "log" if axis.log else "linear"
     if axis.labels is not None:
-        made |= {"tickvals": list(range(len(axis.labels))), "ticktext": [escaped(label) for label in axis.labels]}
+        made |= {"tickvals": list(range(len(axis.labels))), "ticktext": [escaped(cut(label, TICK)) for label in axis.labels]}
         made["range"] = [-0.6, len(axis.labels) - 0.4]
         made["showgrid"] = False
     if axis.ticks is not None:
-        made |= {"tickvals": list(axis.ticks[0]), "ticktext": [escaped(text) for text in axis.ticks[1]]}
+        made |= {"tickvals": list(axis.ticks[0]), "ticktext": [escaped(cut(text, TICK)) for text in axis.ticks[1]]}
     if axis.range is not None:
         made["range"] = [float(np.log10(end)) for end in axis.range] if axis.log else list(axis.range)
     return made
@@ -156,7 +159,7 @@ def _scale(is_reversed: bool) -> list[list[Any]]:
 
 
 def _bar(title: str) -> dict[str, Any]:
-    text = escaped(title)
+    text = escaped(cut(title, TITLE))
     return {"title": {"text": text, "side": "right"}, "thickness": 12, "outlinewidth": 0, "len": 1.0, "tickfont": {"size": 10}}
 
 

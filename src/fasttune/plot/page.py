@@ -28,6 +28,7 @@ from fasttune.plot.slices import contour_chart, contour_data, rank_chart, rank_d
 from fasttune.plot.workers import timeline_chart, timeline_data
 
 REPORT = "report.html"
+FOLDED = 25  # parameters, above which their table is folded
 
 
 class Entry(NamedTuple):
@@ -245,7 +246,9 @@ def _summary(facts: Facts) -> Iterator[str]:
             f'<tr><td>{text(name)}</td><td class="words">{text(words)}</td><td>{text(condition)}</td></tr>'
             for name, words, condition in facts.searched
         )
-        yield f'<div class="wide"><table><tr><th>parameter</th><th>values</th><th></th></tr>{rows}</table></div>'
+        table = f'<div class="wide"><table><tr><th>parameter</th><th>values</th><th></th></tr>{rows}</table></div>'
+        n = len(facts.searched)
+        yield table if n <= FOLDED else f"<details><summary>{n:,} parameters</summary>{table}</details>"
     else:
         yield '<p class="soft">The journal does not say what was searched.</p>'
     yield _list(facts.asked)

@@ -28,9 +28,9 @@ p { margin: 4px 0 10px; max-width: 78ch; }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 14px 16px; min-width: 0; }
 .card h2 { border: 0; padding: 0; margin: 0 0 8px; font-size: 15px; color: var(--soft); font-weight: 600; }
 .big { font-size: 30px; font-weight: 650; line-height: 1.15; color: var(--accent); overflow-wrap: anywhere; }
-dl { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: 2px 14px; margin: 8px 0 0; }
+dl { display: grid; grid-template-columns: fit-content(60%) minmax(0, 1fr); gap: 2px 14px; margin: 8px 0 0; }
 dl.config { font-family: ui-monospace, monospace; font-size: 13px; }
-dt { color: var(--soft); overflow-wrap: anywhere; max-width: 46vw; } dd { margin: 0; overflow-wrap: anywhere; }
+dt { color: var(--soft); overflow-wrap: anywhere; } dd { margin: 0; overflow-wrap: anywhere; }
 .wide { overflow-x: auto; max-width: 100%; }
 table { border-collapse: collapse; font-size: 13.5px; margin: 8px 0; }
 th { text-align: left; color: var(--soft); font-weight: 600; } th, td { padding: 4px 14px 4px 0; border-bottom: 1px solid var(--line);

@@ -15,6 +15,7 @@ from fasttune.plot.parameters import Parameter
 SHOWN = 300  # lines
 SHADES = 10
 MOST = 10  # parameters, unless somebody asks for more by name
+MOST_TEXTS = 15  # beside an axis
 NO_VALUE = -0.12  # where a line passes the axis of a parameter that its trial does not have
 
 
@@ -86,7 +87,8 @@ def _ticks(at: int, parameter: Parameter | None, data: Parallel) -> list[Mark]:
     if parameter is None:
         found = [_Tick(k / 4, number_text(data.low + k / 4 * (data.high - data.low))) for k in range(5)]
     elif parameter.labels is not None:
-        found = [_Tick((k + 0.5) / len(parameter.labels), text) for k, text in enumerate(parameter.labels)]
+        every = -(-len(parameter.labels) // MOST_TEXTS)
+        found = [_Tick((k + 0.5) / len(parameter.labels), text) for k, text in enumerate(parameter.labels) if k % every == 0]
     else:
         units = np.linspace(0.0, 1.0, 5)
         found = [_Tick(float(u), f"{v:.3g}") for u, v in zip(units, parameter.at(units), strict=True)]

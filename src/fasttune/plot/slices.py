@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import combinations
 from typing import Any, NamedTuple
@@ -31,8 +32,9 @@ def axis_of(parameter: Parameter) -> Axis:
     low, high = parameter.low, parameter.high
     pad = 0.03
     if parameter.log:
-        ratio = (high / low) ** pad
-        return Axis(parameter.name, log=True, range=(low / ratio, high * ratio))
+        first, last = math.log10(low), math.log10(high)
+        beside = pad * (last - first)
+        return Axis(parameter.name, log=True, range=(10 ** max(first - beside, -307.0), 10 ** min(last + beside, 308.0)))
     return Axis(parameter.name, range=(low - pad * (high - low), high + pad * (high - low)))
 
 
