@@ -51,12 +51,13 @@ class Seen:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    sync = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install 'fasttune[browser]'")
+    from playwright.sync_api import sync_playwright  # the extra "browser"
+
     names = ("chromium", "chromium-browser", "google-chrome")
     found = os.environ.get("FASTTUNE_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
     if found is None:
-        pytest.skip("no Chromium was found on PATH; FASTTUNE_CHROMIUM says where one is")
-    with sync.sync_playwright() as playwright:
+        pytest.fail("no Chromium was found on PATH; FASTTUNE_CHROMIUM says where one is")
+    with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu", "--disable-quic"])
         yield started
         started.close()
