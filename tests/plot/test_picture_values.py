@@ -228,8 +228,8 @@ def test_gpus_that_running_trials_hold() -> None:
         tune.simulate(lambda c, s: {"loss": 1.0}, {"x": tune.uniform(0, 1)}, resources_per_trial={"cpu": 1, "gpu": 0.5}, **given)
     )
     data = timeline_data(experiment)
-    assert data.gpu.max() == 1.0
-    assert data.gpu[-1] == 0.0
+    assert data.gpu_time.tolist() == [0.0, 3.0, 6.0]
+    assert data.gpu.tolist() == [1.0, 1.0, 0.0]
 
 
 def test_lanes_are_as_few_as_overlaps_need() -> None:

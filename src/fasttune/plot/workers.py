@@ -61,8 +61,10 @@ def _held(start: Floats, end: Floats, gpus: Floats) -> tuple[Floats, Floats]:
     used = changes != 0
     if not used.any():
         return np.empty(0), np.empty(0)
-    order = np.lexsort((changes[used], moments[used]))  # what is given back first can be taken by the next
-    return moments[used][order], np.round(np.cumsum(changes[used][order]), 9)
+    order = np.argsort(moments[used], kind="stable")
+    moments, held = moments[used][order], np.round(np.cumsum(changes[used][order]), 9)
+    last = np.append(np.diff(moments) > 0, True)  # what is given back and taken in one moment is no change
+    return moments[last], held[last]
 
 
 def timeline_chart(experiment: Experiment, data: Timeline) -> Chart:
