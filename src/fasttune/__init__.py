@@ -146,7 +146,7 @@ _HOME = {
     ),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
-_ROOMS = frozenset([*_HOME, "executors", "experiment", "logger", "loop", "storage", "trial", "utils"])
+_ROOMS = frozenset([*_HOME, "executors", "experiment", "logger", "loop", "plot", "storage", "trial", "utils"])
 
 __all__ = [
     "Analysis",

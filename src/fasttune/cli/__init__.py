@@ -68,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_bench(commands)
     _add_doctor(commands)
     _add_table(commands)
+    _add_pictures(commands)
     return parser
 
 
@@ -164,6 +165,13 @@ def _add_doctor(commands: Commands[argparse.ArgumentParser]) -> None:
 def _add_table(commands: Commands[argparse.ArgumentParser]) -> None:
     table = _command(commands, "experiments:table", "table", "write an experiment's table for SQL, 'trials'")
     table.add_argument("path", metavar="PATH", help="folder of the experiment")
+
+
+def _add_pictures(commands: Commands[argparse.ArgumentParser]) -> None:
+    from fasttune.cli.report import add_plot, add_report
+
+    add_report(commands)
+    add_plot(commands)
 
 
 def _names(text: str) -> list[str]:
