@@ -27,7 +27,7 @@ FLOORS = {
     3: ("schedulers", "search", "executors", "storage", "logger", "reporter"),
     4: ("going_on", "records", "record_checks", "retention", "wanted_names", "orders", "experiment", "echo", "loop",
         "virtual", "columns", "best", "search_history", "callback_states", "report_index",
-        "trial_columns", "auto_columns"),
+        "trial_columns", "auto_columns", "stop_requests"),
     5: ("resolve", "tuner", "ask_tell", "analysis", "bench", "cli", "plot", "testing", "__init__", "__main__", "unpicklable",
         "utils"),
 }

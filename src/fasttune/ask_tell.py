@@ -213,6 +213,10 @@ class ManualLoop(TuneLoop):
     def _searcher_waits(self) -> None:
         """Whoever asked is told so."""
 
+    def _end_from_outside(self, end_trials: bool) -> None:
+        """Whoever asks gets nothing more, and who tells is told to stop: the program is not this run's to interrupt."""
+        self.state.stop_all("it was ended from outside (fasttune stop)")
+
     def _end_if_stuck(self) -> None:
         """Only whoever asks finds out that nothing can be run."""
         if self.manual.room():

@@ -29,9 +29,9 @@ from fasttune.going_on import asked_of, latest
 from fasttune.hook_times import UNTIMED
 from fasttune.identity import is_json, without_addresses
 from fasttune.metric_values import kept_value
-from fasttune.orders import Orders, Shelf
+from fasttune.orders import OVER, Orders, Shelf
 from fasttune.plain_files import check_owner
-from fasttune.records import CONFIGS_HEAD, FORMAT, ExperimentRecords, Unfit, first_meta, later_metas
+from fasttune.records import CONFIGS_HEAD, FORMAT, ONE_TRIAL, ExperimentRecords, Unfit, first_meta, later_metas
 from fasttune.result import flatten, number
 from fasttune.retention import Retention
 from fasttune.rule import CompiledRule
@@ -56,6 +56,7 @@ CODES = {"CONTINUE": _core.CONTINUE, "NOOP": _core.CONTINUE, "STOP": _core.STOP,
 REPORT_BIT = 1 << _core.KIND_REPORT
 SCORED = 1 << _core.KIND_CHECKPOINT  # the reports that checkpoints belong to
 ENDS = 1 << _core.KIND_END
+DECISIONS = 1 << _core.KIND_DECISION
 STARTS = 1 << _core.KIND_START | 1 << _core.KIND_RESUMED
 CHOICES = 1 << _core.KIND_CHOSEN  # what was handed out and is not known to have begun
 NEXT_SPACE = 1 << 32  # number of the seed of a later search space in the family of the one before
@@ -117,6 +118,7 @@ class Stop(NamedTuple):
     """Instruction: end a running trial, kindly first."""
 
     trial: int
+    patient: bool = False  # it ends at its next report, however late that comes
 
 
 Instruction = Span | Start | Resume | Answer | SaveNow | Discard | Stop
@@ -166,6 +168,8 @@ class ExperimentState(ExperimentRecords):
         self.shelf = Shelf(self, spec.max_suspended)
         self._undone: dict[int, int] = {}  # replayed decisions that no record has followed yet
         self._errored: set[int] = set()  # replayed failures that no record has followed yet
+        self.asked_to_stop: dict[int, bool] = {}  # trials that somebody outside wants to end; whether at once
+        self._stops_due: dict[int, bool] = {}  # those of them that were not told yet: they wait, or have not begun
         self.stopping: str | None = None  # why no trial is started any more
         self.lacking = ""  # what the run was ended for: its metric, which no report has
         self.all_over = False  # and none ever will be: a stopper says that the experiment is done
@@ -798,6 +802,7 @@ class ExperimentState(ExperimentRecords):
         i = event[1]
         limit = self.spec.failure.max_failures
         again = self.stopping is None and (limit == -1 or self.table.failures(i) <= limit)
+        again = again and i not in self.asked_to_stop
         self._leave(i, over=False)  # also when it is not tried again: a later session may go on with it
         if not self.live:
             self._errored.add(i)
@@ -926,6 +931,43 @@ class ExperimentState(ExperimentRecords):
         ]  # who still waits for an answer does not go on first
         self.instructions.extend(Stop(i) for i in self.table.of_status("RUNNING"))
 
+    def stop_trial(self, i: int, at_once: bool = False) -> None:
+        """Somebody outside wants trial i to end: at its next report, as if its scheduler had stopped it there, or (``at_once``)
+        without waiting for that. One that does not run ends now. The journal says that no scheduler has ended it."""
+        if self.table.status(i) in OVER or (i in self.asked_to_stop and (self.asked_to_stop[i] or not at_once)):
+            return
+        if i not in self.asked_to_stop:
+            self._record(_core.KIND_DECISION, i, 0, b"stopped from outside", flags=_core.STOP | ONE_TRIAL)
+        self.asked_to_stop[i] = self._stops_due[i] = at_once
+        self.tell_stops()
+
+    def tell_stops(self) -> None:
+        """Carry out what was asked of trials, as far as that can be had now."""
+        for i, at_once in list(self._stops_due.items()):
+            if self._is_told_to_stop(i, at_once):
+                del self._stops_due[i]
+
+    def _is_told_to_stop(self, i: int, at_once: bool) -> bool:
+        status = self.table.status(i)
+        if status in OVER:
+            return True
+        if i in self._handed or i in self.pausing:
+            return False  # it begins, or is paused, in a moment; then it is told between two turns, as the journal will say
+        if status == "RUNNING":
+            self.instructions.append(Stop(i, not at_once))
+        elif status == "PENDING" and not self.chooses and i not in self.waiting:
+            return False  # a worker has it
+        else:
+            if i in self.waiting:
+                self.waiting.remove(i)
+            self.remove(i)
+        return True
+
+    @property
+    def has_stops(self) -> bool:
+        """There are trials that are still to be told to stop."""
+        return bool(self._stops_due)
+
     def end_lacking(self, why: str) -> None:
         """No trial of this run can be compared with another one: what is reported has another name than its metric."""
         self.lacking = why
@@ -1013,7 +1055,7 @@ class ExperimentState(ExperimentRecords):
         ``new_space`` what comes from here on is of another space."""
         self.live, self.rereads = False, True
         positions: dict[int, int] = {}
-        watch = self.watch | ENDS | CHOICES
+        watch = self.watch | ENDS | CHOICES | DECISIONS
         for source, position, data in entries:
             positions[source] = position
             events, fits = self.fold_found(source, data, watch)
@@ -1051,6 +1093,9 @@ class ExperimentState(ExperimentRecords):
             if i not in self._configs:  # else it was changed since
                 self.given[i] = config
             self._add(range(i, i + 1))
+        elif kind == _core.KIND_DECISION:
+            if event[2] & ONE_TRIAL and 0 <= event[1] < len(self):
+                self.asked_to_stop[event[1]] = True
         elif kind == _core.KIND_CHOSEN:
             (self._handed.discard if event[2] & _core.BACK else self._handed.add)(event[1])
         elif kind == _core.KIND_REQUEUED:
@@ -1058,6 +1103,7 @@ class ExperimentState(ExperimentRecords):
                 self._drop(self.retention.forget(event[1]))
             self._undone.pop(event[1], None)
             self.pausing.discard(event[1])
+            self.asked_to_stop.pop(event[1], None)
             if event[2] & _core.AGAIN:
                 self._unheard.add(event[1])
                 self._add_again(event[1])
@@ -1094,6 +1140,10 @@ class ExperimentState(ExperimentRecords):
         """Decisions about reports that the journal has, and that the earlier session did not live to answer."""
         undone, self._undone = self._undone, {}
         self.pausing.clear()
+        asked, self.asked_to_stop = self.asked_to_stop, {}
+        for i in sorted(asked):  # they are over, as whoever asked was promised
+            if self.table.status(i) not in OVER:
+                (self.end if self.table.status(i) == "RUNNING" else self.remove)(i)
         for i, decision in undone.items():
             if self.table.status(i) != "RUNNING":
                 continue

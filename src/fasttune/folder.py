@@ -20,6 +20,8 @@ WRITING = ".writing"  # a folder: what is in it is not finished, nothing refers 
 PROGRAM = "program.pkl"  # what workers run, while they do
 TUNER_FILE = "tuner.pkl"  # what a Tuner was made with
 CALLBACKS_FILE = "callbacks.pkl"  # states that callbacks keep across sessions
+COMMAND_FILE = "command.json"  # what `fasttune run` was told, for `fasttune resume`
+STOP_FILE = "stop.requests"  # what a run is asked to stop, from outside; gone when it has ended
 PBT_GLOBAL = "pbt_global.txt"
 PBT_POLICY = "pbt_policy_{trial_id}.txt"
 UNFINISHED = ".writing"  # ending of a file that gets its name when it is whole
@@ -35,8 +37,9 @@ PARAMS_JSON = "params.json"
 PROGRESS_CSV = "progress.csv"
 ERROR_TXT = "error.txt"
 
-_OF_THE_RUN = frozenset([JOURNAL, LOCK_FILE, RINGS, WRITING, PROGRAM, TUNER_FILE, CALLBACKS_FILE])
-_BESIDE = rf"(?s:(?:{'|'.join(map(re.escape, [JOURNAL, LOCK_FILE, PROGRAM, TUNER_FILE, CALLBACKS_FILE]))})[-.].*)"
+_FILES = [JOURNAL, LOCK_FILE, PROGRAM, TUNER_FILE, CALLBACKS_FILE, COMMAND_FILE, STOP_FILE]
+_OF_THE_RUN = frozenset([*_FILES, RINGS, WRITING])
+_BESIDE = rf"(?s:(?:{'|'.join(map(re.escape, _FILES))})[-.].*)"
 _POLICY = rf"(?s:{re.escape(PBT_POLICY).replace(re.escape('{trial_id}'), '.*')})"
 _OF_TRIALS = frozenset([RESULT_JSON, PARAMS_JSON, PROGRESS_CSV, ERROR_TXT])
 

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from fasttune import _core
@@ -48,6 +48,7 @@ from fasttune.resources import Supply, check_possible, resolve_resources, trial_
 from fasttune.result import AUTO_RESULT_KEYS, SHOULD_CHECKPOINT
 from fasttune.retention import delete
 from fasttune.rule import NO_RULE
+from fasttune.stop_requests import StopRequests
 from fasttune.storage.memory import MemoryStorage
 from fasttune.storage.reader import LARGEST_ENTRY, SqliteReader
 from fasttune.storage.recovery import ExperimentLock, read_rings, recover_rings, remove_rings, ring_sources
@@ -129,6 +130,8 @@ class TuneLoop:
         self._reported_at = 0.0
         self._executor: Executor | None = None
         self._watch_at = 0.0  # when the folder is looked at next
+        self._requests: StopRequests | None = None  # a run in virtual time has no folder, and hears nobody
+        self._ended_from_outside = False
         self._waits_for = ""  # who held the database, when somebody did
         self._interrupted_at = 0.0
         self._last_entry: int | None = None  # of the journal, when the run is over
@@ -175,6 +178,8 @@ class TuneLoop:
             check_possible(self._machine, request)
         self._supply = Supply(self._machine)
         remove_unfinished(spec.path)
+        self._requests = StopRequests(spec.path)
+        self._requests.forget()
         sources = self.storage.positions()
         hooks = frozenset(hook for hook in LOG_HOOKS if self.callbacks.wants(hook))
         if self.callbacks.asks_for_checkpoints:
@@ -417,7 +422,11 @@ class TuneLoop:
         state, executor = self.state, self.executor
         state.at(self._now())
         self._turns += 1
-        self._watch_folder()
+        if self._watch_folder():
+            self._hear_requests()
+        if state.has_stops:
+            state.tell_stops()
+            self._keep_own()  # what has ended by it stands in the journal before what is reported next
         self.callbacks_step("on_step_begin")
         batches = executor.poll(timeout)
         for source, position, data in batches:
@@ -544,14 +553,36 @@ class TuneLoop:
                 "in the folder's rings, and stored when the experiment is gone on with"
             )
 
-    def _watch_folder(self, now: bool = False) -> None:
-        """FolderGoneError when what is written does not come into the experiment's folder any more."""
+    def _watch_folder(self, now: bool = False) -> bool:
+        """FolderGoneError when what is written does not come into the experiment's folder any more. Whether it was looked."""
         if not now and time.monotonic() < self._watch_at:
-            return
+            return False
         self._watch_at = time.monotonic() + WATCH_S
         why = self.storage.gone()
         if why is not None:
             raise FolderGoneError(why)
+        return True
+
+    def _hear_requests(self) -> None:
+        """What other processes want to be stopped. It is in the journal before anything is done."""
+        requests = self._requests.take() if self._requests is not None else []
+        for asked in requests:
+            if asked.trial is None:
+                self._end_from_outside(asked.at_once)
+                continue
+            with suppress(KeyError):  # an id of another experiment
+                self.state.stop_trial(self.state.index_of(asked.trial), asked.at_once)
+        if requests:
+            self._keep_own()
+            self._commit()
+
+    def _end_from_outside(self, end_trials: bool) -> None:
+        """The run ends as by a Ctrl-C: its trials are left to be gone on with, unless they are to end, too."""
+        if end_trials:
+            self.state.stop_all("it was ended from outside (fasttune stop)")
+        else:
+            self._ended_from_outside = True
+            self.interrupts = max(1, self.interrupts)
 
     def _sorted_out(self, surplus: list[str]) -> tuple[list[str], list[Key]]:
         """Surplus checkpoints: directories to delete, and those in memory to delete from the storage. What has come
@@ -582,16 +613,23 @@ class TuneLoop:
         self._heed_interrupts()
 
     def _heed_interrupts(self) -> None:
-        """A signal that came while the loop was at work within a trial has waited: it ends the trial now."""
-        if self.interrupts and threading.current_thread() is threading.main_thread():
+        """A signal that came while the loop was at work within a trial has waited: it ends the trial now. So does a request,
+        which no thread is the only one to hear."""
+        if self.interrupts and (self._ended_from_outside or threading.current_thread() is threading.main_thread()):
             raise KeyboardInterrupt
 
     def _turn_within(self) -> None:
         """A trial in this process goes on for long: see to budgets, callbacks and reports from within its report."""
         state = self.state
         state.at(self._now())
-        self._watch_folder()
+        looks = self._watch_folder()
         self._drain_within()
+        if looks:
+            self._hear_requests()
+            self._heed_interrupts()
+        if state.has_stops:
+            state.tell_stops()
+            self._keep_own()  # what has ended by it stands in the journal before what is reported next
         self.storage.flush_if_due()
         state.poll_stoppers()
         self._check_budget()
@@ -709,7 +747,8 @@ class TuneLoop:
                 self.executor.discard(one.trial)
             elif isinstance(one, Stop):
                 self.executor.stop(one.trial)
-                self._deadlines.push_at(time.monotonic() + GRACE_S, one.trial)
+                if not one.patient:
+                    self._deadlines.push_at(time.monotonic() + GRACE_S, one.trial)
 
     def _stop_late_starters(self) -> None:
         """Trials that had been handed out when the run was ended, and began since."""
@@ -814,6 +853,8 @@ class TuneLoop:
         self._write_table()
         self._write_files()
         self._states.save()
+        if self._requests is not None:
+            self._requests.forget()
         self.storage.flush_to_disk()
         self._last_entry = self.storage.last_entry
         self._watch_folder(True)  # removed while this was done, nothing of it would be found
@@ -999,8 +1040,8 @@ class TuneLoop:
     def _interruption(self) -> str:
         if not self.interrupts:
             return ""
-        how = self.spec.how_to_go_on
-        return f"interrupted; to go on: {how}" if how and not self.state.finished else "interrupted"
+        how, what = self.spec.how_to_go_on, "stopped from outside" if self._ended_from_outside else "interrupted"
+        return f"{what}; to go on: {how}" if how and not self.state.finished else what
 
     def _say_goodbye(self) -> None:
         self._last_usage = self._usage()

@@ -13,9 +13,21 @@ import stat
 from contextlib import suppress
 
 from fasttune.error import ForeignFileError
-from fasttune.folder import CALLBACKS_FILE, JOURNAL, LOCK_FILE, RINGS, TUNER_FILE, WRITING, is_ours, is_plain
+from fasttune.folder import (
+    CALLBACKS_FILE,
+    COMMAND_FILE,
+    JOURNAL,
+    LOCK_FILE,
+    RINGS,
+    STOP_FILE,
+    TUNER_FILE,
+    WRITING,
+    is_ours,
+    is_plain,
+)
 
-FILES = (LOCK_FILE, JOURNAL, f"{JOURNAL}-wal", f"{JOURNAL}-shm", f"{JOURNAL}-journal", TUNER_FILE, CALLBACKS_FILE)
+DATABASE = (JOURNAL, f"{JOURNAL}-wal", f"{JOURNAL}-shm", f"{JOURNAL}-journal")
+FILES = (LOCK_FILE, *DATABASE, TUNER_FILE, CALLBACKS_FILE, COMMAND_FILE, STOP_FILE)
 RESUMED = "written to, and what trials saved in it unpickled"
 SUPER_JOURNAL = bytes.fromhex("d9d505f920a163d7")  # ends an SQLite journal that names another file, to be deleted
 KINDS = ((stat.S_ISLNK, "a symbolic link"), (stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"),

@@ -63,6 +63,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 TOLD = 1 << _core.KIND_TOLD
 ALIVE = ("PENDING", "RUNNING", "PAUSED")
+ONE_TRIAL = 8  # flag of a DECISION: one trial is ended from outside, not the run
 META_KIND = bytes([_core.KIND_META])
 CONFIGS_HEAD = Struct("<II")  # experiment, number of the first config within it
 

@@ -787,6 +787,10 @@ def how_to_go_on(folder: str, door: str) -> str:
     if door == "run_experiments":
         return "run_experiments(..., resume='AUTO')"
     root, name = os.path.split(folder)
+    if door == "command":
+        import shlex
+
+        return f"fasttune resume {shlex.quote(name if root == default_storage() else folder)}"
     place = "" if root == default_storage() else f", storage_path={root!r}"
     return f"tune.run(..., name={name!r}{place}, resume='AUTO')"
 

@@ -228,8 +228,23 @@ def run(
         seed=seed,
         raise_on_failed_trial=raise_on_failed_trial,
     )
-    with begun("tune.run"), workers_launched(executor):
-        spec = resolve(as_experiments(run_or_experiment, for_one_experiment), call)
+    return carry_out(run_or_experiment, for_one_experiment, call)
+
+
+def carry_out(
+    run_or_experiment: Any, about_one: Mapping[str, Any], call: Call, begin: Callable[[RunSpec], None] | None = None
+) -> ExperimentAnalysis:
+    """What :func:`run` does with its arguments once they are taken apart: those that are about one experiment, and how the
+    run is steered. ``begin`` is called before the first trial, when the folder is this run's alone."""
+    with begun("tune.run"), workers_launched(call.executor):
+        spec = resolve(as_experiments(run_or_experiment, about_one), call)
+        if begin is not None:
+            try:
+                begin(spec)
+            except BaseException:
+                if spec.lock is not None:
+                    spec.lock.release()
+                raise
         return analysis_of(execute(spec), spec)
 
 

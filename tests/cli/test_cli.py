@@ -17,7 +17,7 @@ import pytest
 
 import fasttune as tune
 from fasttune import cli
-from fasttune.cli import listing, machine, main
+from fasttune.cli import doctor, listing, main
 
 PACKAGE = str(Path(tune.__file__).resolve().parent.parent)
 Printed = Callable[..., tuple[int, str, str]]
@@ -39,21 +39,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tune.run(train, name="small", config=space, metric="loss", mode="min", raise_on_failed_trial=False, **given)
     tune.run(lambda config: tune.report(a=1), name="plain", **given)
     return root
-
-
-@pytest.fixture
-def fasttune(capsys: pytest.CaptureFixture[str]) -> Printed:
-    """Run a command line in this process: (exit code, what it printed, what it said on the error stream)."""
-
-    def called(*argv: object) -> tuple[int, str, str]:
-        try:
-            code = main([str(word) for word in argv])
-        except SystemExit as left:
-            code = int(left.code or 0)
-        printed = capsys.readouterr()
-        return code, printed.out, printed.err
-
-    return called
 
 
 def command(*argv: object, **more: Any) -> subprocess.CompletedProcess[str]:
@@ -121,7 +106,7 @@ def test_a_bug_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> N
     def broken(asked: Namespace) -> int:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(machine, "doctor", broken)
+    monkeypatch.setattr(doctor, "run", broken)
     with pytest.raises(ZeroDivisionError):
         main(["doctor"])
 
@@ -130,7 +115,7 @@ def test_interrupted_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(asked: Namespace) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(machine, "doctor", interrupted)
+    monkeypatch.setattr(doctor, "run", interrupted)
     assert main(["doctor"]) == 130
 
 
@@ -232,10 +217,12 @@ def test_a_reader_that_has_enough_ends_it_quietly(folder: Path) -> None:
 
 
 def test_empty_and_not_a_number_come_last() -> None:
-    rows = listing.Listed([{"a": float("nan")}, {"a": 2}, {}, {"a": "x"}, {"a": 10}])
-    assert listing.in_order(rows, range(5), ["a"], False) == [1, 4, 3, 0, 2]
-    assert listing.in_order(rows, range(5), ["a"], True) == [3, 4, 1, 0, 2]
-    assert listing.fulfilling(rows, [0, 1, 2], "a == 2", ["a"]) == [1]
+    import pandas as pd
+
+    frame = pd.DataFrame({"a": pd.Series([float("nan"), 2, None, "x", 10], dtype=object)})
+    assert frame["a"].iloc[listing.order(frame, ["a"], False)].tolist()[:3] == [2, 10, "x"]
+    assert frame["a"].iloc[listing.order(frame, ["a"], True)].tolist()[:3] == ["x", 10, 2]
+    assert listing.condition("a == 2", frame).tolist() == [False, True, False, False, False]
 
 
 def test_json_has_no_number_that_json_does_not_know(capsys: pytest.CaptureFixture[str]) -> None:
@@ -373,7 +360,7 @@ def test_doctor_says_what_does_not_work(fasttune: Printed, monkeypatch: pytest.M
         raise OSError("no space left\non the disk")
 
     monkeypatch.setattr(tune, "run", fails)
-    monkeypatch.setattr(machine, "installed", lambda package: None if package == "rich" else "1.0")
+    monkeypatch.setattr(doctor, "installed", lambda package: None if package == "rich" else "1.0")
     code, out, _ = fasttune("doctor")
     assert code == 1
     assert "FAILED: OSError: no space left on the disk" in out
@@ -382,7 +369,7 @@ def test_doctor_says_what_does_not_work(fasttune: Printed, monkeypatch: pytest.M
 
 def test_doctor_knows_a_folder_that_is_not_writable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: False)
-    ((_, fine, text),) = machine.places()
+    ((_, fine, text),) = doctor.places()
     assert not fine
     assert "set FASTTUNE_RESULTS_DIR" in text
 

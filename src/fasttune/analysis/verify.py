@@ -16,7 +16,7 @@ from fasttune import _core
 from fasttune.analysis.simulation import copied
 from fasttune.config import ResumeConfig, ResumeType, RunSpec, TrainableSpec
 from fasttune.experiment import CODES, ExperimentState, form_of
-from fasttune.records import ExperimentRecords
+from fasttune.records import ONE_TRIAL, ExperimentRecords
 from fasttune.resources import resolve_resources
 from fasttune.space_json import from_json_value
 from fasttune.stopper import StopRules, resolve_stop
@@ -139,14 +139,18 @@ def recorded_answers(told: list[Told]) -> list[int | None]:
     """What each report that waited was answered, as what its trial did next tells; None when nothing tells."""
     answers: list[int | None] = []
     waiting: dict[int, int] = {}  # trial -> its place among the answers
+    stopped: set[int] = set()  # trials that were ended from outside
     ended = False
     for one in told:
-        if one.kind == _core.KIND_DECISION:
+        if one.kind == _core.KIND_DECISION and one.flags & ONE_TRIAL:
+            stopped.add(one.trial)
+        elif one.kind == _core.KIND_DECISION:
             ended = True
         elif one.kind == _core.KIND_CONFIGS:
             ended = False  # the run was resumed
         place = waiting.pop(one.trial, None) if one.kind in _NEXT else None
-        if place is not None and not ended:
+        by_itself = one.kind != _core.KIND_END or one.trial not in stopped
+        if place is not None and not ended and by_itself:
             answers[place] = _answer(one)
         if one.kind == _core.KIND_REPORT and one.flags & 7 == _core.WAIT:
             waiting[one.trial] = len(answers)

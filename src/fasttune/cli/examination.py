@@ -1,4 +1,4 @@
-"""doctor PATH: what is whole of an experiment, and a copy of that."""
+"""doctor EXP: what is whole of an experiment, and a copy of that."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from fasttune.cli import CommandError
-from fasttune.cli.machine import Check, tell
+from fasttune.cli.doctor import Check, tell
 from fasttune.error import JournalError
-from fasttune.folder import JOURNAL, LOCK_FILE, PROGRAM, RINGS, WRITING, is_of_the_run
+from fasttune.folder import COMMAND_FILE, JOURNAL, LOCK_FILE, PROGRAM, RINGS, WRITING, is_of_the_run
 
 if TYPE_CHECKING:
     from fasttune.records import ExperimentRecords
@@ -24,13 +24,8 @@ AT_ONCE = 200  # checkpoints that are copied in one transaction
 NOT_COPIED = (JOURNAL, LOCK_FILE, PROGRAM, RINGS, WRITING)
 
 
-def examine(path: str, repair: bool = False, as_json: bool = False) -> int:
+def examine(folder: str, repair: bool = False, as_json: bool = False) -> int:
     """Tell what is whole; 1 when something is not. With ``repair`` a copy of what is whole is made beside it, and told of."""
-    folder = os.path.abspath(os.path.expanduser(path))
-    if os.path.isfile(folder):
-        folder = os.path.dirname(folder)
-    if not os.path.lexists(os.path.join(folder, JOURNAL)):
-        raise CommandError(f"there is no experiment at {folder!r}: {JOURNAL} does not exist")
     found = Examination(folder)
     code = tell(found.checks(), as_json and not repair)
     if not repair:
@@ -263,7 +258,7 @@ def copy_files(folder: str, target: str) -> None:
                 continue
             if one.is_dir():
                 shutil.copytree(one.path, os.path.join(target, one.name), ignore=links_in)
-            elif one.is_file() and (not is_of_the_run(one.name) or one.name == "tuner.pkl"):
+            elif one.is_file() and (not is_of_the_run(one.name) or one.name in ("tuner.pkl", COMMAND_FILE)):
                 shutil.copy2(one.path, os.path.join(target, one.name), follow_symlinks=False)
 
 

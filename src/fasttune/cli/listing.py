@@ -1,4 +1,8 @@
-"""Rows for people and for pipes: chosen, sorted, and printed as a table, JSON or a file."""
+"""Rows for people and for pipes: chosen, sorted, and printed as a table, JSON, CSV or a file.
+
+Rows are a data frame: what is asked of a million of them is asked of columns. Numbers compare as numbers, also those
+that are text; an empty cell is None or NaN.
+"""
 
 from __future__ import annotations
 
@@ -8,65 +12,34 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fasttune.cli import CommandError
+from fasttune.cli.arguments import names as split
+from fasttune.cli.words import one_line
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Row = dict[str, Any]
 
 ROWS_ON_A_TERMINAL = 50
-OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
+OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "<": lambda a, b: a < b,
     "<=": lambda a, b: a <= b,
+    "=": lambda a, b: a == b,
     "==": lambda a, b: a == b,
     "!=": lambda a, b: a != b,
     ">=": lambda a, b: a >= b,
     ">": lambda a, b: a > b,
 }
+MIRRORED = {"<": ">", "<=": ">=", "=": "=", "==": "==", "!=": "!=", ">=": "<=", ">": "<"}
 CELL = 40  # characters of a cell
 GAP = "  "
-
-
-class Rows(Protocol):
-    """Rows that need not be there before somebody looks at one."""
-
-    @property
-    def names(self) -> list[str]:
-        """What any row has, in the order of first sight."""
-        ...
-
-    def __len__(self) -> int: ...
-    def row(self, place: int) -> Row: ...
-
-    def column(self, name: str) -> Sequence[Any]:
-        """What each row has of this name, None where it has nothing."""
-        ...
-
-    def numbers(self, name: str) -> tuple[Any, Any] | None:
-        """(values, present): the column as arrays of float64 and bool, where all that there is are numbers and it takes no
-        look at the rows; else None."""
-        ...
-
-
-class Listed:
-    """Rows that are there."""
-
-    def __init__(self, rows: Sequence[Row]) -> None:
-        self._rows = rows
-        self.names = list(dict.fromkeys(name for row in rows for name in row))
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def row(self, place: int) -> Row:
-        return self._rows[place]
-
-    def column(self, name: str) -> Sequence[Any]:
-        return [row.get(name) for row in self._rows]
-
-    def numbers(self, name: str) -> None:
-        return None
+WHOLE = 1 << 53  # from here on not every integer is a float
 
 
 class Wanted(NamedTuple):
@@ -79,58 +52,55 @@ class Wanted(NamedTuple):
     limit: int | None
     output: str | None
     as_json: bool
+    as_csv: bool
 
     @classmethod
     def of(cls, asked: Any) -> Wanted:
-        """From the options of the command line."""
+        """From the options of the command line. CommandError for two forms at once."""
         columns = split(asked.columns) if asked.columns else None
         sort = split(asked.sort) if asked.sort else []
-        return cls(columns, sort, asked.desc, asked.filter, asked.limit, asked.output, asked.json)
+        if bool(asked.output) + asked.json + asked.csv > 1:
+            raise CommandError("--output, --json and --csv are three forms of the same rows: give one of them")
+        return cls(columns, sort, asked.desc, asked.filter, asked.limit, asked.output, asked.json, asked.csv)
 
 
-def split(text: str) -> list[str]:
-    """Names with commas between them."""
-    return [name.strip() for name in text.split(",") if name.strip()]
-
-
-def give(rows: Rows, shown: Sequence[str], wanted: Wanted, noun: str) -> int:
+def give(frame: pd.DataFrame, shown: Sequence[str], wanted: Wanted, noun: str) -> int:
     """Give the rows as they are wanted; ``shown`` are the columns of a table when nobody chose any."""
-    names = list(dict.fromkeys([*shown, *rows.names]))
+    names = list(dict.fromkeys([*(name for name in shown if name in frame), *frame.columns]))
     if wanted.columns == ["?"]:
-        print("\n".join(names))
+        print("\n".join(map(one_line, names)))
         return 0
-    places: Sequence[int] = range(len(rows))
-    for text in wanted.conditions:
-        places = fulfilling(rows, places, text, names)
-    if wanted.sort:
-        places = in_order(rows, places, [named(name, names) for name in wanted.sort], wanted.desc)
-    elif wanted.desc:
-        places = places[::-1]
     chosen = [named(name, names) for name in wanted.columns] if wanted.columns else None
-    on_terminal = sys.stdout.isatty() and not (wanted.output or wanted.as_json)
-    limit = wanted.limit or (ROWS_ON_A_TERMINAL if on_terminal else len(places))
-    kept = [rows.row(place) for place in places[:limit]]
-    if wanted.output:
-        write(wanted.output, kept, chosen or names)
-        return 0
-    if wanted.as_json:
-        print_json([{name: row.get(name) for name in chosen or names if name in row} for row in kept])
+    sort = [named(name, names) for name in wanted.sort]
+    for text in wanted.conditions:
+        frame = frame[condition(text, frame)]
+    if sort:
+        frame = frame.iloc[order(frame, sort, wanted.desc)]
+    elif wanted.desc:
+        frame = frame.iloc[::-1]
+    for_programs = bool(wanted.output or wanted.as_json or wanted.as_csv)
+    on_terminal = sys.stdout.isatty() and not for_programs
+    limit = wanted.limit or (ROWS_ON_A_TERMINAL if on_terminal else len(frame))
+    kept = frame.iloc[:limit]
+    if for_programs:
+        write_rows(kept, chosen or names, wanted)
         return 0
     width = shutil.get_terminal_size().columns if on_terminal else None
-    print_table(kept, chosen or [name for name in shown if _is_seen(name, kept, rows, places)], width)
-    if len(kept) < len(places) and wanted.limit is None:
-        print(f"{len(places) - len(kept):,} more {noun}; --limit {len(places)} shows all", file=sys.stderr)
+    filled = [name for name in shown if name in frame and (frame.empty or not frame[name].isna().all())]
+    print_table(kept, chosen or filled, width)
+    if len(kept) < len(frame) and wanted.limit is None:
+        print(f"{len(frame) - len(kept):,} more {noun}; --limit {len(frame)} shows all", file=sys.stderr)
     return 0
 
 
-def _is_seen(name: str, kept: Sequence[Row], rows: Rows, places: Sequence[int]) -> bool:
-    """Whether any of these rows, of which some are at hand, has the column."""
-    if name not in rows.names:
-        return False
-    if any(name in row for row in kept) or (len(kept) < len(places) and len(places) == len(rows)):
-        return True
-    column = rows.column(name) if len(kept) < len(places) else ()
-    return any(column[place] is not None for place in places[len(kept) :])
+def write_rows(frame: pd.DataFrame, columns: Sequence[str], wanted: Wanted) -> None:
+    """Rows for programs: to a file, or printed as JSON or CSV."""
+    if wanted.output:
+        write(wanted.output, frame, columns)
+    elif wanted.as_json:
+        print_json(list(rows_of(frame, columns, wanted.columns is None)))
+    else:
+        write_csv(sys.stdout, frame, columns)
 
 
 # ---- which rows
@@ -144,83 +114,89 @@ def named(name: str, names: Sequence[str]) -> str:
     raise CommandError(f"there is no column {name!r}; the columns are {', '.join(names)}")
 
 
-def fulfilling(rows: Rows, places: Sequence[int], text: str, names: Sequence[str]) -> Sequence[int]:
-    """Those of the places whose row fulfils "column operator value"; in an empty cell nothing does."""
-    column, compare, wanted = condition(text, names)
-    value = comparable(wanted)
-    found = rows.numbers(column) if isinstance(value, float) else None
-    if found is not None:
-        values, present = found
-        holds = compare(values, value) & present
-        return [place for place, held in zip(places, holds[list(places)].tolist(), strict=True) if held]
-    cells = rows.column(column)
-    return [place for place in places if cells[place] is not None and fulfils(cells[place], compare, wanted)]
+SIDE = r"(<=|>=|==|!=|=|<|>)"
 
 
-def condition(text: str, names: Sequence[str]) -> tuple[str, Callable[[Any, Any], Any], str]:
-    """Column, operator and value of "column operator value"."""
-    found = re.fullmatch(r"\s*(.+?)\s*(<=|>=|==|!=|<|>)\s*(.*?)\s*", text)
-    if found is None:
-        raise CommandError(f"a filter is 'COLUMN OPERATOR VALUE', operators are {' '.join(OPERATORS)}, got {text!r}")
-    return named(found[1], names), OPERATORS[found[2]], found[3]
+def condition(text: str, frame: pd.DataFrame) -> pd.Series[bool]:
+    """For which rows a filter holds: 'column op value', 'low op column op high' or 'column in a,b'. An empty cell fulfils
+    'column =' alone. CommandError for what is no filter."""
+    names = list(frame.columns)
+    several = re.fullmatch(r"\s*(\S+)\s+in\s+(.+)", text)
+    if several is not None:
+        column = frame[named(several[1], names)]
+        return reduce(or_, (holds(column, "==", one.strip()) for one in several[2].split(",")))
+    between = re.fullmatch(rf"\s*([^<>=!]+?)\s*{SIDE}\s*([^<>=!]+?)\s*{SIDE}\s*([^<>=!]+?)\s*", text)
+    if between is not None and number_in(between[1]) is not None:
+        column = frame[named(between[3], names)]
+        return holds(column, MIRRORED[between[2]], between[1]) & holds(column, between[4], between[5])
+    plain = re.fullmatch(rf"\s*(.+?)\s*{SIDE}\s*(.*?)\s*", text)
+    if plain is None:
+        raise CommandError(
+            f"a filter is 'COLUMN OPERATOR VALUE', operators are {' '.join(OPERATORS)}; or '0.01 < lr <= 0.1', or "
+            f"'opt in sgd,adam'; got {text!r}"
+        )
+    return holds(frame[named(plain[1], names)], plain[2], plain[3])
 
 
-def fulfils(value: Any, compare: Callable[[Any, Any], Any], wanted: str) -> bool:
-    """Whether a value compares so with what the user wrote; numbers compare as numbers."""
-    ours, theirs = comparable(value), comparable(wanted)
-    if isinstance(ours, float) and isinstance(theirs, float):
-        return bool(compare(ours, theirs))
-    return bool(compare(str(value), wanted))
+def holds(column: pd.Series[Any], operator: str, text: str) -> pd.Series[bool]:
+    """Whether each cell compares so with a value. Numbers compare as numbers, everything else as text."""
+    empty = column.isna()
+    if not text and operator in ("=", "==", "!="):
+        return ~empty if operator == "!=" else empty
+    compare, value, numbers = OPERATORS[operator], number_in(text), numbers_of(column)
+    by_number = numbers.notna() & (value is not None)
+    found = compare(numbers, value) & by_number if value is not None else by_number
+    by_text = ~empty & ~by_number
+    if by_text.any():
+        found = found.copy()
+        found[by_text] = compare(column[by_text].astype(str), text)
+    return found
 
 
-def comparable(value: Any) -> float | str:
-    """The number that a value is or reads as, else its text."""
+def numbers_of(column: pd.Series[Any]) -> pd.Series[Any]:
+    """The cells that are or read as numbers; NaN for the others."""
+    import pandas as pd
+
+    if pd.api.types.is_bool_dtype(column.dtype) or not pd.api.types.is_numeric_dtype(column.dtype):
+        return pd.to_numeric(column, errors="coerce").astype(float)
+    return column.astype(float) if pd.api.types.is_extension_array_dtype(column.dtype) else column
+
+
+def number_in(text: str) -> float | None:
+    """The number that a text is, if it is one."""
     try:
-        return float(value)
-    except (TypeError, ValueError):
-        return str(value)
+        return float(text)
+    except ValueError:
+        return None
 
 
-def in_order(rows: Rows, places: Sequence[int], columns: Sequence[str], descending: bool) -> Sequence[int]:
-    """Sorted by the first column, equal ones by the next. Empty and NaN cells come last either way."""
-    for column in reversed(columns):
-        found = rows.numbers(column)
-        if found is not None:
-            places = _by_numbers(found[0], places, descending)
-            continue
-        cells = rows.column(column)
-        present = [place for place in places if not _is_empty(cells[place])]
-        absent = [place for place in places if _is_empty(cells[place])]
-        places = sorted(present, key=lambda place: _sort_key(cells[place]), reverse=descending) + absent
-    return places
-
-
-def _by_numbers(values: Any, places: Sequence[int], descending: bool) -> Sequence[int]:
-    """Equal ones stay in their order, as ``sorted`` leaves them; NaN, which empty cells are too, sorts last."""
+def order(frame: pd.DataFrame, columns: Sequence[str], descending: bool) -> Any:
+    """Positions of the rows, sorted by the first column, equal ones by the next, then as they were. Numbers come before
+    text (behind it when descending), empty cells last either way."""
     import numpy as np
 
-    here = np.asarray(places, dtype=np.int64)
-    of_here = values[here]
-    ordered: list[int] = here[np.argsort(-of_here if descending else of_here, kind="stable")].tolist()
-    return ordered
-
-
-def _is_empty(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))
-
-
-def _sort_key(value: Any) -> tuple[bool, float | str]:
-    key = comparable(value)
-    return isinstance(key, str), key
+    keys: list[Any] = []
+    for name in reversed(columns):  # lexsort takes the most important key last
+        column = frame[name]
+        numbers = numbers_of(column)
+        empty = column.isna().to_numpy()
+        texts = ~empty & numbers.isna().to_numpy()
+        sign = -1 if descending else 1
+        if texts.any():
+            words = column.where(texts, "").astype(str)
+            _, ranks = np.unique(words.to_numpy(dtype=str), return_inverse=True)
+            keys.append(sign * ranks)
+        keys += [sign * numbers.fillna(0).to_numpy(dtype=float), sign * texts.astype(int), empty]
+    return np.lexsort(keys)
 
 
 # ---- how they look
 
 
-def print_table(rows: Sequence[Row], columns: Sequence[str], width: int | None) -> None:
+def print_table(frame: pd.DataFrame, columns: Sequence[str], width: int | None) -> None:
     """Columns side by side, a title over each; ``width``: the terminal's, columns that do not fit are left out."""
-    texts = [[cell(row.get(name)) for row in rows] for name in columns]
-    numeric = [bool(rows) and all(_is_number(row.get(name)) for row in rows) for name in columns]
+    texts = [[cell(value) for value in values_of(frame[name])] for name in columns]
+    numeric = [len(frame) > 0 and all(_is_number(value) for value in values_of(frame[name])) for name in columns]
     titles = [title(name, columns) for name in columns]
     widths = [max(map(len, [name, *column])) for name, column in zip(titles, texts, strict=True)]
     fitting = len(columns) if width is None else _fitting(widths, width)
@@ -234,17 +210,29 @@ def print_table(rows: Sequence[Row], columns: Sequence[str], width: int | None) 
         return GAP.join(sides).rstrip()
 
     print(f"{bold}{line(titles)}{plain}")
-    for number in range(len(rows)):
+    for number in range(len(frame)):
         print(line(column[number] for column in texts))
     if fitting < len(columns):
-        left_out = ", ".join(columns[fitting:])
+        left_out = one_line(", ".join(columns[fitting:]))
         print(f"left out, for want of space: {left_out} (--columns chooses)", file=sys.stderr)
+
+
+def values_of(column: pd.Series[Any]) -> list[Any]:
+    """The cells as Python's own values, None for an empty one."""
+    return [None if empty else value for value, empty in zip(column.tolist(), column.isna().tolist(), strict=True)]
+
+
+def rows_of(frame: pd.DataFrame, columns: Sequence[str], without_empty: bool = False) -> Iterator[Row]:
+    """The rows as dicts; ``without_empty``: of what they have, only."""
+    cells = [values_of(frame[name]) for name in columns]
+    for row in zip(*cells, strict=True):
+        yield {name: value for name, value in zip(columns, row, strict=True) if value is not None or not without_empty}
 
 
 def title(name: str, columns: Sequence[str]) -> str:
     """A parameter goes by its own name, unless a metric has that name too."""
     short = name.removeprefix("config/")
-    return name if short in columns else short
+    return one_line(name if short in columns else short)
 
 
 def _fitting(widths: Sequence[int], width: int) -> int:
@@ -266,41 +254,45 @@ def cell(value: Any) -> str:
         return ""
     if isinstance(value, float):
         return f"{value:.6g}"
-    text = " ".join(str(value).split())
+    text = one_line(str(value))
     return text if len(text) <= CELL else f"{text[: CELL - 3]}..."
 
 
 def print_json(value: Any) -> None:
     """As JSON that every program reads: numbers that are none are null, other objects their text."""
-    print(json.dumps(_plain(value), indent=1, default=str))
+    print(json.dumps(plain(value), indent=1, default=str))
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A value with what JSON has no number for as None."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
-        return {str(key): _plain(inner) for key, inner in value.items()}
-    return [_plain(inner) for inner in value] if isinstance(value, (list, tuple)) else value
+        return {str(key): plain(inner) for key, inner in value.items()}
+    return [plain(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
-def write(path: str, rows: Sequence[Row], columns: Sequence[str]) -> None:
+def write_csv(file: Any, frame: pd.DataFrame, columns: Sequence[str]) -> None:
+    """As CSV, an empty cell for what is not there."""
+    import csv
+
+    lines = csv.writer(file, lineterminator="\n")
+    lines.writerow(columns)
+    lines.writerows(zip(*(values_of(frame[name]) for name in columns), strict=True))
+
+
+def write(path: str, frame: pd.DataFrame, columns: Sequence[str]) -> None:
     """The rows as a file whose ending says of which kind."""
     ending = os.path.splitext(path)[1].lower()
     if ending == ".csv":
-        import csv
-
         with open(path, "w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-            lines = csv.writer(file)
-            lines.writerow(columns)
-            lines.writerows([row.get(name) for name in columns] for row in rows)
+            write_csv(file, frame, columns)
     elif ending == ".json":
         with open(path, "w", encoding="utf-8") as file:
-            json.dump(_plain([{name: row.get(name) for name in columns} for row in rows]), file, indent=1, default=str)
+            json.dump(plain(list(rows_of(frame, columns))), file, indent=1, default=str)
             file.write("\n")
     elif ending in (".pkl", ".pickle"):
-        import pandas as pd
-
-        pd.DataFrame(list(rows), columns=list(columns)).to_pickle(path)
+        frame[list(columns)].reset_index(drop=True).to_pickle(path)
     else:
         raise CommandError(f"--output takes a file that ends with .csv, .json or .pkl, got {path!r}")
-    print(f"{len(rows):,} rows written to {path}", file=sys.stderr)
+    print(f"{len(frame):,} rows written to {path}", file=sys.stderr)

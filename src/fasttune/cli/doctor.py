@@ -1,96 +1,46 @@
-"""bench and doctor: this machine."""
+"""doctor: this machine, or what is whole of an experiment."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import shutil
 import sys
 import tempfile
 import time
-from argparse import Namespace
-from typing import Any
 
 from fasttune.cli import CommandError
+from fasttune.cli import arguments as common
 from fasttune.cli.listing import print_json
+from fasttune.cli.words import one_line
+
+EXAMPLES = """\
+  fasttune doctor                                       CPUs, memory, GPUs, versions, does a trial run?
+  fasttune doctor mnist                                 what is whole of an experiment
+  fasttune doctor mnist --repair                        and a copy of that beside it"""
 
 PACKAGES = ("numpy", "pandas", "psutil", "nvidia-ml-py", "greenlet", "cloudpickle", "rich")
 OPTIONAL = ("matplotlib", "scipy", "scikit-learn")
 OK, BAD = "ok", "FAILED"
 
 
-def bench(asked: Namespace) -> int:
-    """Measure, print, and write what was asked for. 1 when a measurement failed."""
-    from fasttune.bench import benchmark
-
-    if asked.plot:
-        check_plot(asked.plot)
-    on_terminal = sys.stderr.isatty()
-    try:
-        report = benchmark(
-            asked.schedulers,
-            asked.executors,
-            trials=asked.trials,
-            reports=asked.reports,
-            seconds=asked.seconds,
-            repeats=asked.repeats,
-            seed=asked.seed,
-            quick=asked.quick,
-            progress=say if on_terminal else None,
-        )
-    except ValueError as error:
-        raise CommandError(str(error)) from error
-    finally:
-        if on_terminal:
-            say("")
-    if asked.json == "-":
-        print(report.to_json(), end="")
-    else:
-        show(report)
-        if asked.json:
-            report.to_json(asked.json)
-    if asked.plot:
-        report.plot(asked.plot)
-    for path in filter(None, (asked.json if asked.json != "-" else None, asked.plot)):
-        print(f"written to {path}", file=sys.stderr)
-    return int(any(row.error for row in report.rows))
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Its arguments."""
+    parser.add_argument("experiment", metavar="EXP", nargs="?", help="an experiment; default: this machine")
+    parser.add_argument("--repair", action="store_true", help="make a copy beside it of all that is whole")
+    common.as_json(parser)
 
 
-def check_plot(path: str) -> None:
-    """Say before minutes of measuring what would fail after them."""
-    import importlib.util
-
-    if importlib.util.find_spec("matplotlib") is None:
-        raise CommandError("--plot needs matplotlib, which is not installed: pip install 'fasttune[plots]'")
-    if os.path.splitext(path)[1].lower() not in (".png", ".svg", ".pdf"):
-        raise CommandError(f"--plot takes a file that ends with .png, .svg or .pdf, got {path!r}")
-
-
-def say(line: str) -> None:
-    """The line that tells what is being measured, over the one before."""
-    print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
-
-
-def show(report: Any) -> None:
-    if not sys.stdout.isatty():
-        print(report)
-        return
-    from rich.console import Console
-
-    Console(highlight=False).print(report)
-
-
-# ---- doctor
-
-
-def doctor(asked: Namespace) -> int:
+def run(asked: argparse.Namespace) -> int:
     """What fasttune finds here, line by line, and whether trials run. 1 when something that is needed does not work."""
-    if asked.path is not None:
+    if asked.experiment is not None:
         from fasttune.cli.examination import examine
+        from fasttune.cli.finding import find
 
-        return examine(asked.path, asked.repair, asked.json)
+        return examine(find(asked.experiment), asked.repair, asked.json)
     if asked.repair:
-        raise CommandError("--repair needs the folder of an experiment: fasttune doctor PATH --repair")
+        raise CommandError("--repair needs the folder of an experiment: fasttune doctor EXP --repair")
     return tell([*system(), *devices(), *places(), *executors()], asked.json)
 
 
@@ -104,7 +54,7 @@ def tell(checks: list[Check], as_json: bool) -> int:
     else:
         width = max(len(name) for name, _, _ in checks)
         for name, ok, text in checks:
-            print(f"{name.ljust(width)}  {'' if ok else BAD + ': '}{text}")
+            print(f"{name.ljust(width)}  {'' if ok else BAD + ': '}{one_line(text)}")
     return int(not all(ok for _, ok, _ in checks))
 
 

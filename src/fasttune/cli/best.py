@@ -1,0 +1,85 @@
+"""best: the config of the best trial, for people and for programs."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from fasttune.cli import CommandError
+from fasttune.cli import arguments as common
+
+if TYPE_CHECKING:
+    from fasttune.analysis import ExperimentAnalysis
+    from fasttune.records import ExperimentRecords
+
+EXAMPLES = """\
+  fasttune best latest                                  its config, as JSON
+  fasttune best mnist --as toml > best.toml             fasttune run train.py:train --space best.toml trains it again
+  fasttune best mnist --as python                       lr=0.003, layers=2
+  fasttune best mnist --metric accuracy --mode max --checkpoint
+  fasttune best mnist --json                            with its id, value and folder"""
+
+FORMS = ("json", "toml", "python")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Its arguments."""
+    common.experiment(parser)
+    common.goal(parser)
+    forms = parser.add_mutually_exclusive_group()
+    forms.add_argument("--as", dest="form", choices=FORMS, default="json", help="form of the config; default json")
+    forms.add_argument("--checkpoint", action="store_true", help="print the folder of its best checkpoint instead")
+    forms.add_argument("--json", action="store_true", help="print all that is known of the trial as JSON")
+
+
+def run(asked: argparse.Namespace) -> int:
+    """Print it; CommandError where no trial is the best."""
+    from fasttune.analysis import ExperimentAnalysis
+    from fasttune.cli.facts import best_facts, best_trial
+    from fasttune.cli.finding import find, opened
+    from fasttune.cli.listing import print_json
+
+    source = opened(find(asked.experiment))
+    analysis = ExperimentAnalysis(
+        source, default_metric=asked.metric, default_mode=asked.mode, default_scope=asked.scope
+    )
+    if analysis.default_metric is None or analysis.default_mode is None:
+        raise CommandError(f"{source.name!r} was run without a metric that says what is best: give --metric and --mode")
+    best = best_trial(source, analysis)
+    if best is None:
+        raise CommandError(f"no trial of {source.name!r} has a number for {analysis.default_metric!r} yet")
+    if asked.checkpoint:
+        print(checkpoint_of(source, analysis, best.trial))
+    elif asked.json:
+        print_json(best_facts(best, source))
+    else:
+        print(in_form(asked.form, source.config(best.trial)), end="")
+    return 0
+
+
+def checkpoint_of(source: ExperimentRecords, analysis: ExperimentAnalysis, i: int) -> str:
+    """The folder of the best checkpoint of trial i; one that is kept in the journal is written to the trial's folder for it."""
+    trial = source.trials[i]
+    if not source.checkpoints(i):
+        raise CommandError(f"the best trial, {trial.trial_id}, has no checkpoint: its trainable reported none, or none was kept")
+    found = analysis.get_best_checkpoint(trial, analysis.default_metric, analysis.default_mode)
+    if found is None:
+        raise CommandError(f"no checkpoint of the best trial, {trial.trial_id}, has a number for {analysis.default_metric!r}")
+    return str(found.path)
+
+
+def in_form(form: str, config: dict[str, object]) -> str:
+    """A config as text."""
+    if form == "python":
+        from fasttune.cli.toml import as_keywords
+
+        return f"{as_keywords(config)}\n"
+    if form == "toml":
+        from fasttune.cli.toml import as_toml
+
+        return as_toml(config)
+    import json
+
+    from fasttune.cli.listing import plain
+
+    return json.dumps(plain(config), indent=1, default=str) + "\n"

@@ -1,0 +1,81 @@
+"""show: one experiment, its state, its best trial and its notes."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from fasttune.cli import arguments as common
+
+EXAMPLES = """\
+  fasttune show latest
+  fasttune show mnist --metric accuracy --mode max --scope all
+  fasttune show mnist --json | jq .best.config"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Its arguments."""
+    common.experiment(parser)
+    common.goal(parser)
+    common.as_json(parser)
+
+
+def run(asked: argparse.Namespace) -> int:
+    """The state of one experiment, its best trial and its notes."""
+    from fasttune.analysis import ExperimentAnalysis
+    from fasttune.cli.facts import facts_of
+    from fasttune.cli.finding import find, opened
+    from fasttune.cli.listing import print_json
+
+    source = opened(find(asked.experiment))
+    analysis = ExperimentAnalysis(
+        source, default_metric=asked.metric, default_mode=asked.mode, default_scope=asked.scope
+    )
+    facts = facts_of(source, analysis)
+    if asked.json:
+        print_json(facts)
+    else:
+        print_facts(facts)
+    return 0
+
+
+def print_facts(facts: dict[str, Any]) -> None:
+    """The facts for people: a name and a text on each line."""
+    from fasttune.cli.listing import cell
+    from fasttune.cli.words import printable
+    from fasttune.result import flatten
+    from fasttune.scope import measured, where
+
+    status = facts["status"]
+    if status == "running":
+        status = f"running, {facts['writer']}"
+    elif status == "unfinished":
+        status = "unfinished: the same tune.run call with resume='AUTO', or fasttune resume, goes on with it"
+    counts = ", ".join(f"{n:,} {name}" for name, n in facts["statuses"].items())
+    lines = [
+        ("experiment", facts["name"]),
+        ("folder", facts["path"]),
+        ("status", status),
+        ("trials", f"{facts['trials']:,}" + (f" ({counts})" if counts else "")),
+        ("reports", f"{facts['reports']:,}"),
+        ("decided by", f"{facts['scheduler']}, {facts['searcher']}, seed {facts['seed']}"),
+        ("began", facts["created"]),
+        ("written", facts["last_updated"]),
+    ]
+    best = facts["best"]
+    if facts["metric"] is None:
+        lines.append(("best trial", "no metric is known: give --metric and --mode"))
+    elif best is None:
+        lines.append(("best trial", f"none has a number for {facts['metric']} yet"))
+    else:
+        words = measured(facts["metric"], facts["scope"])
+        value = f"best {words} = {cell(best['value'])} ({facts['mode']}){where(best['at_iteration'])}"
+        ran = ", after" if best["at_iteration"] is None else " of"
+        lines.append(("best trial", f"{best['trial_id']}, {value}{ran} {best['training_iteration']} iterations"))
+        lines += [(f"  {name}", cell(value)) for name, value in flatten(best["config"]).items()]
+    if facts["notes"]:
+        lines.append(("notes", facts["notes"].replace("\n", "\n" + " " * 14)))
+    width = max(12, *(len(name) for name, _ in lines))
+    for name, text in lines:
+        label = printable(name).replace("\n", " ")
+        print(f"{label.ljust(width)}  {printable(text)}")
