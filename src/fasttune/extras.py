@@ -22,6 +22,8 @@ PACKAGES = {
     "pyarrow": ("pyarrow", "15.0"),
     "scipy": ("scipy", "1.15"),
     "sklearn": ("scikit-learn", "1.4"),
+    "starlette": ("starlette", "0.37"),
+    "uvicorn": ("uvicorn", "0.29"),
 }
 
 
