@@ -1,7 +1,7 @@
 # make tune      set up .venv and run the example (about a minute)
 # make test      set up .venv and run the tests; test-all adds the slow ones, and Ray Tune's own examples (drop-in)
 # make test-ax   the adapter to Ax, in an environment of its own: some gigabytes, because Ax brings PyTorch
-# make test-browser  the report page in a real Chromium; installs nothing, and says what is missing
+# make test-browser  the report page and the dashboard in a real Chromium; installs nothing, and says what is missing
 # make test-gpu  what needs a real NVIDIA GPU, where there is one
 # make drop-in   Ray Tune's own examples with their imports changed, counted
 # make bench     timings of the core and the rooms; peers: the same work beside other tuners
@@ -66,7 +66,7 @@ test-browser: $(VENV)/.test
 	@[ -n "$${FASTTUNE_CHROMIUM:-}" ] || command -v chromium >/dev/null || command -v chromium-browser >/dev/null || \
 		command -v google-chrome >/dev/null || { echo "no Chromium was found on PATH (Debian, Ubuntu: apt install chromium);" \
 		"or say where it is: make test-browser FASTTUNE_CHROMIUM=/path/to/chrome" >&2; exit 1; }
-	FASTTUNE_CHROMIUM="$${FASTTUNE_CHROMIUM:-}" $(PY) -m pytest -q -m browser tests/plot $(ARGS)
+	FASTTUNE_CHROMIUM="$${FASTTUNE_CHROMIUM:-}" $(PY) -m pytest -q -m browser tests/plot tests/dashboard $(ARGS)
 
 fuzz: $(VENV)/.test
 	$(PIP) install -e '.[fuzz]'

@@ -276,7 +276,7 @@ def _there(number: int) -> int:
 
 def _tag(request: Request, *versions: str) -> str:
     """The ETag of an answer to this question about experiments of these versions."""
-    told = "\n".join([*versions, request.url.query])
+    told = "\n".join([*versions, request.url.path, request.url.query])
     return f'"{blake2b(told.encode(), digest_size=12).hexdigest()}"'
 
 

@@ -42,6 +42,7 @@ HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
 )
+NOT_KEPT = (b"cache-control", b"no-store")  # unless the application says otherwise
 
 
 class Refused(Exception):
@@ -81,7 +82,10 @@ class Guard:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message.get("headers", ()), *more]}
+                given = list(message.get("headers", ()))
+                if not any(name == b"cache-control" for name, _ in given):
+                    given.append(NOT_KEPT)
+                message = {**message, "headers": [*given, *more]}
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
@@ -161,5 +165,5 @@ def _token_in(query: bytes) -> str:
 async def _answer(send: Send, status: int, text: str) -> None:
     body = text.encode("utf-8", "backslashreplace")
     headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode()), *HEADERS]
-    await send({"type": "http.response.start", "status": status, "headers": [*headers, (b"cache-control", b"no-store")]})
+    await send({"type": "http.response.start", "status": status, "headers": [*headers, NOT_KEPT]})
     await send({"type": "http.response.body", "body": body})

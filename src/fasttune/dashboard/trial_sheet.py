@@ -175,11 +175,10 @@ class TrialSheet:
 
     @cached_property
     def _seconds(self) -> NDArray[np.float64]:
-        """How long each trial has run, until it ended or last reported; NaN before it began."""
-        started, ended, reported = self._field("started"), self._field("ended"), self._field("time")
-        began = np.isfinite(started) & (started > 0)
-        until = np.where(np.isfinite(ended) & (ended > started), ended, reported)
-        return np.where(began & np.isfinite(until) & (until >= started), until - started, np.nan)
+        """time_total_s of each trial's last report; NaN before it."""
+        reported = np.array(self._source.table.export("schema"), dtype=np.int64) >= 0
+        total = self._field("base_total") + (self._field("time") - self._field("began"))
+        return np.where(reported, total, np.nan)
 
     @cached_property
     def _trials(self) -> TrialColumns:

@@ -127,15 +127,16 @@ function runCard(told) {
 // ---- the tabs that say what the report page says
 
 function factsTab(body, id, draw) {
+  const place = el("div", {}, el("p", { class: "soft" }, "One moment ..."));
   let version = "", closed = false;
-  replace(body, el("p", { class: "soft" }, "One moment ..."));
+  replace(body, place);
 
   async function load() {
     try {
       const { data } = await get("/api/facts", { experiment: id });
-      if (!closed) unlessSame(body, data, () => draw(data));
+      if (!closed) unlessSame(place, data, () => draw(data));
     } catch (error) {
-      if (!closed) replace(body, el("p", { class: "soft" }, error.message));
+      if (!closed) unlessSame(place, error.message, () => el("p", { class: "soft" }, error.message));
     }
   }
 
