@@ -58,7 +58,7 @@ def make_folder(root: Path) -> None:
     scheduler = ASHAScheduler(max_t=9, grace_period=1, reduction_factor=3)
     tune.run(searched, name="search", config=SPACE, num_samples=80, metric="loss", mode="min", scheduler=scheduler, seed=1, **given)
     mutations = {"lr": tune.uniform(0, 1)}
-    pbt = PopulationBasedTraining("training_iteration", perturbation_interval=3, hyperparam_mutations=mutations, seed=3)
+    pbt = PopulationBasedTraining("training_iteration", perturbation_interval=3, hyperparam_mutations=mutations, clip=True, seed=3)
     space = {"lr": tune.uniform(0, 1)}
     tune.run(population, name="population", config=space, num_samples=6, metric="score", mode="max", scheduler=pbt, seed=2, **given)
     markup = {"x": tune.uniform(0, 1), MARKUP: tune.choice(["<b>1</b>", "<i>2</i>"])}

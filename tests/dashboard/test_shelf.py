@@ -150,7 +150,7 @@ def test_how_many_trials_were_asked_for(tmp_path: Path) -> None:
 
 
 def test_what_is_left_is_said_where_it_can_be_known() -> None:
-    assert left_in_words(100, 40, {"trials": 2.0, "reports": 9.0}) == "about 30 seconds left at the pace of the last minute"
+    assert left_in_words(100, 40, {"trials": 2.0, "reports": 9.0}) == "about 30 seconds left"
     assert left_in_words(None, 40, {"trials": 2.0, "reports": 9.0}) == ""
     assert left_in_words(100, 0, {"trials": 0.0, "reports": None}) == ""
     assert left_in_words(100, 100, {"trials": 2.0, "reports": 9.0}) == ""

@@ -31,7 +31,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(asked: argparse.Namespace) -> int:
     """Serve the page until Ctrl-C."""
+    import warnings
+
     from fasttune.dashboard.server import serve
+
+    warnings.simplefilter("ignore")  # what is wrong with an experiment stands on its page
 
     folder = folder_of(asked.folder)
 

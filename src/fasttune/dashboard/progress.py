@@ -109,7 +109,7 @@ def left_in_words(asked: int | None, over: int, rate: dict[str, float | None]) -
     pace = rate["trials"]
     if asked is None or not pace or asked <= over:
         return ""
-    return f"about {duration((asked - over) / pace)} left at the pace of the last minute"
+    return f"about {duration((asked - over) / pace)} left"
 
 
 def _best(opened: Opened) -> Best | None:

@@ -72,7 +72,8 @@ class Opened:
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             self.source: ExperimentRecords = ExperimentState.load(folder)
-        self.said = list(dict.fromkeys(str(one.message) for one in said))[:WARNINGS]
+        told = (str(one.message) for one in said)  # the thread that draws may have warned of another one meanwhile
+        self.said = list(dict.fromkeys(text for text in told if folder in text))[:WARNINGS]
         self.read_at = time.monotonic()
         self.seconds = self.read_at - began
         self._made: dict[tuple[Any, ...], Any] = {}

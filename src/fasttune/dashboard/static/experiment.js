@@ -12,17 +12,17 @@ const TABS = [["", "Pictures"], ["trials", "Trials"], ["failures", "Failures"], 
 
 export function experimentView(view, id, rest, query) {
   const base = `#/e/${encodeURIComponent(id)}`;
-  const head = el("div");
+  const head = new Head(base, stopRun);
   const links = new Map(TABS.map(([name, title]) => [name, el("a", { href: name ? `${base}/${name}` : base }, title)]));
   const tabs = el("nav", { class: "tabs", "aria-label": "parts" }, [...links.values()]);
   const body = el("div", { class: "tab" });
   let told = null, tab = null, tabName = null, path = rest, asked = query;
-  view.append(head, tabs, body);
+  view.append(head.place, tabs, body);
 
   function show(answer) {
     told = answer;
     document.title = `${told.name} - fasttune`;
-    unlessSame(head, { ...told, version: "", pictures: 0, metrics: 0 }, () => drawnHead(told, base, stopRun));
+    head.show(told);
     links.get("trials").textContent = `Trials ${count(told.trials)}`;
     const failed = told.counts.ERROR || 0;
     links.get("failures").textContent = failed ? `Failures ${count(failed)}` : "Failures";
@@ -56,7 +56,7 @@ export function experimentView(view, id, rest, query) {
   }
 
   function refused(error) {
-    if (!told) replace(head, el("nav", {}, el("a", { href: "#/" }, "All experiments")), el("h1", {}, "This cannot be shown"), el("p", {}, error.message));
+    if (!told) head.refuse(error.message);
     tabs.hidden = !told;
   }
 
@@ -77,28 +77,55 @@ export function experimentView(view, id, rest, query) {
   };
 }
 
-function drawnHead(told, base, stopRun) {
-  const parts = [
-    el("nav", { class: "crumbs" }, el("a", { href: "#/" }, "All experiments")),
-    el("header", { class: "top" },
+// Name and state, and the cards. Each part is drawn again when what it shows has changed.
+class Head {
+  constructor(base, stopRun) {
+    this.base = base;
+    this.stopRun = stopRun;
+    this.top = el("header", { class: "top" });
+    this.path = el("div", { class: "path" });
+    this.cards = [bestCard, progressCard, runCard].map((draw) => ({ draw, place: el("section", { class: "card" }) }));
+    this.warnings = el("div");
+    this.place = el("div", {}, el("nav", { class: "crumbs" }, el("a", { href: "#/" }, "All experiments")), this.top, this.path);
+  }
+
+  show(told) {
+    unlessSame(this.top, [told.name, told.state, told.control], () => [
       el("h1", {}, told.name, " ", el("span", { class: `state ${told.state}` }, told.state)),
-      told.control ? el("button", { class: "stop", onclick: stopRun }, "Stop the run ...") : ""),
-    el("div", { class: "path" }, told.path),
-    el("div", { class: "cards" }, bestCard(told, base), progressCard(told, base), runCard(told)),
-  ];
-  if (told.said.length) parts.push(el("details", { class: "warnings" }, el("summary", {}, el("b", {}, "Not all of it could be read")), told.said.map((line) => el("p", {}, line))));
-  return parts;
+      told.control ? el("button", { class: "stop", onclick: this.stopRun }, "Stop the run ...") : "",
+    ]);
+    this.path.textContent = told.path;
+    for (const { draw, place } of this.cards) {
+      const wanted = draw(told, this.base);
+      unlessSame(place, wanted.shows, wanted.draw);
+    }
+    unlessSame(this.warnings, told.said, () => told.said.length
+      ? el("details", { class: "warnings" }, el("summary", {}, el("b", {}, "Not all of it could be read")), told.said.map((line) => el("p", {}, line)))
+      : []);
+    if (!this.warnings.isConnected) this.place.append(el("div", { class: "cards" }, this.cards.map(({ place }) => place)), this.warnings);
+  }
+
+  refuse(words) {
+    replace(this.top, el("h1", {}, "This cannot be shown"));
+    this.path.textContent = words;
+  }
 }
 
+// Each card: what it shows, and how it is drawn.
+
 function bestCard(told, base) {
-  if (!told.best) {
-    const why = told.metric ? `No trial has reported ${told.metric} yet.` : "The run was given no metric: choose one above the pictures.";
-    return el("section", { class: "card" }, el("h2", {}, told.state === "running" ? "Best so far" : "Best"), el("p", { class: "soft" }, why));
-  }
+  const title = told.state === "running" ? "Best so far" : "Best";
+  const why = told.metric ? `No trial has reported ${told.metric} yet.` : "The run was given no metric: choose one above the pictures.";
+  const shows = [title, told.best, why];
+  if (!told.best) return { shows, draw: () => [el("h2", {}, title), el("p", { class: "soft" }, why)] };
   const { value, words, trial, trial_id, config } = told.best;
-  return el("section", { class: "card" }, el("h2", {}, told.state === "running" ? "Best so far" : "Best"), el("div", { class: "big" }, value),
-    el("div", { class: "soft" }, words, ", trial ", el("a", { href: `${base}/trials/${trial}` }, trial_id)),
-    facts(config, "config"));
+  return {
+    shows,
+    draw: () => [
+      el("h2", {}, title), el("div", { class: "big" }, value),
+      el("div", { class: "soft" }, words, ", trial ", el("a", { href: `${base}/trials/${trial}` }, trial_id)), facts(config, "config"),
+    ],
+  };
 }
 
 function progressCard(told, base) {
@@ -107,10 +134,14 @@ function progressCard(told, base) {
   const chips = Object.entries(told.counts).map(([status, n]) =>
     el("a", { class: `chip ${statusName(status)}`, href: `${base}/trials?status=${status}` }, `${count(n)} ${statusName(status)}`));
   const rows = [["reports", count(told.reports)], ["pace", paceText(told.rate.trials, told.rate.reports) || "not known"]];
-  return el("section", { class: "card" }, el("h2", {}, "Progress"),
-    el("div", { class: "big plain" }, count(told.over), el("small", {}, `${of} ${told.over === 1 && !of ? "trial" : "trials"} over${share}`)),
-    countsBar(told.counts, told.asked), el("div", { class: "chips" }, chips),
-    told.left ? el("p", { class: "soft" }, `${told.left}.`) : "", facts(rows));
+  const words = el("small", {}, `${of} ${told.over === 1 && !of ? "trial" : "trials"} over${share}`);
+  return {
+    shows: [told.over, told.asked, told.trials, told.state, told.counts, told.rate, told.left, told.reports],
+    draw: () => [
+      el("h2", {}, "Progress"), el("div", { class: "big plain" }, count(told.over), words), countsBar(told.counts, told.asked),
+      el("div", { class: "chips" }, chips), told.left ? el("p", { class: "soft" }, `${told.left}, at the pace of the last minute.`) : "", facts(rows),
+    ],
+  };
 }
 
 function runCard(told) {
@@ -121,7 +152,7 @@ function runCard(told) {
     ["configs from", told.searcher || "not known"], ["scheduler", told.scheduler || "not known"],
     ["trials asked for", told.asked ? count(told.asked) : "no end"], ["seed", told.seed === null ? "none" : String(told.seed)],
   ];
-  return el("section", { class: "card" }, el("h2", {}, "The run"), facts(rows));
+  return { shows: [told.heard, told.took, told.state], draw: () => [el("h2", {}, "The run"), facts(rows)] };
 }
 
 // ---- the tabs that say what the report page says

@@ -4,6 +4,7 @@ import { agoText, count, countsBar, countsText, dateText, el, paceText, plural, 
 import { follow, get } from "/static/net.js";
 
 const MOST_COMPARED = 8;
+const AGING_MS = 30000; // between two looks at how long ago things were
 
 export function listView(view) {
   document.title = "fasttune";
@@ -88,7 +89,15 @@ export function listView(view) {
   }
 
   const following = follow((tag) => get("/api/experiments", {}, tag), show, (error) => replace(rows, el("p", {}, error.message)));
-  return { close: following.stop };
+  const aging = setInterval(() => {
+    for (const { line, told } of lines.values()) replace(line, drawn(told));
+  }, AGING_MS);
+  return {
+    close() {
+      clearInterval(aging);
+      following.stop();
+    },
+  };
 }
 
 function bestOf(one) {
