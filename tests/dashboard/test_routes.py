@@ -111,6 +111,20 @@ def test_what_is_not_there(client: TestClient) -> None:
     assert client.get("/static/app.py").status_code == 404
 
 
+def test_what_nobody_has_thought_of_is_said_and_told(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def breaks(*_: Any) -> None:
+        raise TypeError(f"odd {MARKUP}")
+
+    monkeypatch.setattr(answers.Answers, "trial", breaks)
+    answer = client.get("/api/trial", params={"experiment": "search", "trial": 1})
+    assert answer.status_code == 500
+    assert answer.json() == {"error": f"this cannot be answered: TypeError: odd {MARKUP}"}
+    assert "no answer to /api/trial" in caplog.text
+    assert client.get("/api/experiment", params={"experiment": "search"}).status_code == 200
+
+
 def test_who_has_an_answer_gets_304_and_the_experiment_is_not_opened(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

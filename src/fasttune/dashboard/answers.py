@@ -120,16 +120,16 @@ class Answers:
     def experiment(self, experiment: str) -> dict[str, Any]:
         """The head of an experiment's page."""
         opened = self.opened(experiment)
-        sheet = sheet_of(opened)
-        return {
-            **opened.once(("progress",), lambda: progress_of(opened)),
-            "id": experiment,
-            "path": shown_name(opened.folder),
-            "version": opened.version,
-            "metrics": sheet.metrics[:200],
-            "pictures": figures.pictures(),
-            "control": self.control and opened.running,
-        }
+        with opened.working():
+            return {
+                **opened.once(("progress",), lambda: progress_of(opened)),
+                "id": experiment,
+                "path": shown_name(opened.folder),
+                "version": opened.version,
+                "metrics": sheet_of(opened).metrics[:200],
+                "pictures": figures.pictures(),
+                "control": self.control and opened.running,
+            }
 
     def facts(self, opened: Opened) -> dict[str, Any]:
         """What was searched and asked for, what it cost, what failed."""
@@ -138,7 +138,9 @@ class Answers:
 
     def trials(self, experiment: str, asked: Asked) -> dict[str, Any]:
         """A page of the table of trials."""
-        return sheet_of(self.opened(experiment)).page(asked)
+        opened = self.opened(experiment)
+        with opened.working():
+            return sheet_of(opened).page(asked)
 
     def trial(self, experiment: str, number: int) -> dict[str, Any]:
         """All that is known of one trial, but for its curves."""

@@ -7,6 +7,7 @@ not opened for that.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -239,7 +240,12 @@ class Site:
         if request.headers.get("if-none-match") == tag:
             return _tagged(request, tag, b"")
         opened = await self._words.do(lambda: self._answers.opened(name))
-        return _tagged(request, _tag(request, opened.version), await self._drawing.do(lambda: draw(opened)))
+
+        def work() -> bytes:
+            with opened.working():
+                return draw(opened)
+
+        return _tagged(request, _tag(request, opened.version), await self._drawing.do(work))
 
 
 async def _answered(request: Request, answer: Callable[[Question], Awaitable[Response]]) -> Response:
@@ -248,6 +254,10 @@ async def _answered(request: Request, answer: Callable[[Question], Awaitable[Res
         return await answer(Question(request.query_params.multi_items()))
     except NotAnswered as error:
         return _told(error.status, {"error": str(error)})
+    except Exception as error:  # of ours, or something in a stranger's folder that nobody has thought of: the page goes on
+        logging.getLogger(__name__).exception("no answer to %s", request.url.path)
+        why = " ".join(str(error).split())[:300]
+        return _told(500, {"error": f"this cannot be answered: {type(error).__name__}: {why}"})
 
 
 async def _posted(request: Request) -> dict[str, Any]:

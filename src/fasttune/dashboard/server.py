@@ -14,7 +14,6 @@ from fasttune.dashboard.app import application
 from fasttune.extras import optional
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
-ENDING_S = 1  # that answers under way are waited for at Ctrl-C
 
 
 def serve(
@@ -55,10 +54,10 @@ def serve(
         loop="asyncio",
         lifespan="on",
         access_log=False,  # addresses hold the token
-        log_level="warning",
+        log_level="critical",  # it would tell of the answers that Ctrl-C leaves; what goes wrong in one is told by the application
         proxy_headers=False,  # nobody but the guard decides where a request comes from
         server_header=False,
-        timeout_graceful_shutdown=ENDING_S,
+        timeout_graceful_shutdown=0,
     )
     with listening(host, port) as listener:
         shown = "[::1]" if host == "::1" else host

@@ -10,7 +10,8 @@ import os
 import time
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from hashlib import blake2b
 from secrets import token_bytes
@@ -59,7 +60,7 @@ class Opened:
     version    text that is another one for another state: the ETag of what is told of it
     source     its records
     said       warnings that came with the reading: damage, records that do not fit
-    seconds    that the reading took
+    seconds    that the reading took, and what was made of it since
     """
 
     def __init__(self, folder: str, version: str) -> None:
@@ -96,6 +97,15 @@ class Opened:
         if key not in self._made:
             self._made[key] = make()
         return self._made[key]
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """What is made within counts as part of the reading: it will be made again when the experiment is read again."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds += time.monotonic() - began
 
     @property
     def fresh(self) -> bool:
