@@ -114,6 +114,8 @@ FILTERS = {
     "layers != 2": lambda row: row["config/layers"] != 2,
     "training_iteration > 1": lambda row: row["training_iteration"] > 1,
     "good = 1": lambda row: row.get("good") is True,
+    "good = True": lambda row: row.get("good") is True,
+    "good != true": lambda row: row.get("good") is False,
     "error != nothing": lambda row: "error" in row,
     "sgd": lambda row: row["config/optimizer/name"] == "sgd",
     "TOO MANY": lambda row: "error" in row,

@@ -23,6 +23,7 @@ OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     ">": lambda a, b: a > b,
 }
 _FORM = re.compile(r"(.+?)\s*(<=|>=|==|!=|=|<|>)\s*(.*)", re.DOTALL)
+TRUTH = {"true": 1.0, "false": 0.0}  # in a column of numbers, which columns of booleans are
 MOST = 20  # conditions at a time
 SHOWN_NAMES = 30  # in an error
 
@@ -64,6 +65,7 @@ def holds(column: NDArray[Any], operator: str, value: str) -> Bools:
     """For which cells "cell operator value" holds. Numbers compare as numbers; an empty cell fulfils nothing."""
     compare, wanted = OPERATORS[operator], number_in(value)
     if column.dtype.kind != "O":
+        wanted = TRUTH.get(value.lower(), wanted)
         if wanted is None:
             return np.zeros(len(column), dtype=np.bool_) if operator != "!=" else ~np.isnan(column)
         with np.errstate(invalid="ignore"):

@@ -157,10 +157,17 @@ class TrialSheet:
                 column[i] = reason_of(self._source, i)
             return column
         if name.startswith(CONFIG) and name in self.parameters:
-            found = self._trials.config(name.removeprefix(CONFIG))
-            assert found is not None
-            return found
+            return self._config(name.removeprefix(CONFIG))
         return self._metric(name)
+
+    def _config(self, name: str) -> NDArray[Any]:
+        """The column of one flat name of the configs: of floats where all values are numbers."""
+        pieces = [(at, give().values) for at, give in self._trials.config_names()[name]]
+        of_numbers = all(values.dtype.kind in "fib" for _, values in pieces)
+        column = np.full(len(self._source), np.nan, dtype=np.float64 if of_numbers else object)
+        for at, values in pieces:
+            column[at] = values if of_numbers else values.astype(object)
+        return column
 
     def _metric(self, name: str) -> NDArray[Any]:
         column = np.full(len(self._source), np.nan)
