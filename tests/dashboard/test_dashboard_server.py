@@ -10,7 +10,9 @@ import socket
 import subprocess
 import sys
 import textwrap
+import tomllib
 from collections.abc import Callable
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -165,3 +167,15 @@ def test_it_listens_on_loopback_addresses(host: str) -> None:
         host = "127.0.0.1"  # a machine without IPv6
     with listening(host, 0) as listener:
         assert listener.getsockname()[0] in ("127.0.0.1", "::1")
+
+
+def test_the_files_of_the_page_are_in_what_is_installed() -> None:
+    root = Path(__file__).resolve().parents[2]
+    packaged = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["fasttune.dashboard"]
+    rules = (root / "MANIFEST.in").read_text().splitlines()
+    left_out = [line for line in rules if line.startswith("global-exclude")]
+    for file in (root / "src" / "fasttune" / "dashboard" / "static").iterdir():
+        assert any(fnmatch(f"static/{file.name}", pattern) for pattern in packaged), file.name
+        if any(fnmatch(file.name, pattern) for line in left_out for pattern in line.split()[1:]):
+            again = [k for k, line in enumerate(rules) if fnmatch(f"include src/fasttune/dashboard/static/{file.name}", line)]
+            assert again and again[-1] > rules.index(left_out[-1]), file.name
