@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,18 @@ TOKEN = "an-unguessable-word-of-many-letters"
 HERE = "http://127.0.0.1:8000"
 MARKUP = "<img src=x onerror=alert(1)>"
 Asking = Callable[..., Any]
+RUNS_UNTIL_STOPPED = """
+import sys, time
+import fasttune as tune
+
+def train(config):
+    while True:
+        time.sleep(0.01)
+        tune.report(loss=config["x"])
+
+tune.run(train, name="endless", config={"x": tune.uniform(0, 1)}, num_samples=2, metric="loss", mode="min",
+         storage_path=sys.argv[1], executor="inline", verbose=0)
+"""
 
 
 def searched(config: dict[str, Any]) -> None:
@@ -89,3 +103,8 @@ def browser_of(root: Path, **given: Any) -> TestClient:
     client = TestClient(application(str(root), TOKEN, **given), base_url=HERE)
     assert client.get(f"/?token={TOKEN}").status_code == 200
     return client
+
+
+def runs_until_stopped(folder: Path) -> subprocess.Popen[bytes]:
+    """A run named "endless", of two trials that report until somebody stops them."""
+    return subprocess.Popen([sys.executable, "-c", RUNS_UNTIL_STOPPED, str(folder)])

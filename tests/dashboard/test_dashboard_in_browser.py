@@ -8,12 +8,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
-from browsed import MARKUP
+from browsed import MARKUP, runs_until_stopped
 
 pytestmark = pytest.mark.browser
 
@@ -55,14 +56,23 @@ class Seen:
         assert self.page.query_selector("#view img, #view script, aside img, aside script") is None
 
 
-@pytest.fixture(scope="module")
-def address(folder: Path) -> Iterator[str]:
+@contextmanager
+def serving(folder: Path) -> Iterator[str]:
+    """The address that the command prints."""
     command = [sys.executable, "-m", "fasttune", "dashboard", str(folder), "--no-browser", "--control"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    yield process.stdout.readline().strip()
-    process.terminate()
-    process.communicate()
+    try:
+        assert process.stdout is not None
+        yield process.stdout.readline().strip()
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+@pytest.fixture(scope="module")
+def address(folder: Path) -> Iterator[str]:
+    with serving(folder) as printed:
+        yield printed
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +92,7 @@ def opened(browser: Any, address: str) -> Iterator[Callable[..., Seen]]:
     """Opens the printed address in a new window."""
     contexts = []
 
-    def open_page(size: tuple[int, int] = WIDE, scheme: str = "light") -> Seen:
+    def open_page(size: tuple[int, int] = WIDE, scheme: str = "light", address: str = address) -> Seen:
         context = browser.new_context(viewport={"width": size[0], "height": size[1]}, color_scheme=scheme)
         context.set_default_timeout(60_000)
         contexts.append(context)
@@ -163,7 +173,7 @@ def test_every_picture_is_drawn(opened: Callable[..., Seen], size: tuple[int, in
     page.wait_for_selector(".picture")
     for section in page.query_selector_all(".picture"):
         if section.is_visible():
-            section.scroll_into_view_if_needed()
+            page.evaluate("one => one.scrollIntoView()", section)  # it may be hidden meanwhile, when there is nothing to draw
             page.wait_for_function("one => !one.matches('.waiting') || one.matches('.missing')", arg=section)
     drawn = page.evaluate("[...document.querySelectorAll('.picture:not(.missing)')].map(one => one.id)")
     assert len(drawn) == 10
@@ -241,3 +251,34 @@ def test_broken_experiments_say_why(opened: Callable[..., Seen]) -> None:
     page.wait_for_selector("text=This cannot be shown")
     assert "not a database" in page.inner_text("#view")
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_a_run_is_followed_and_stopped(opened: Callable[..., Seen], tmp_path: Path) -> None:
+    run = runs_until_stopped(tmp_path)
+    try:
+        with serving(tmp_path) as address:
+            page = (seen := opened(address=address)).page
+            page.wait_for_selector(".experiment .state.running")
+            page.click(".experiment .name a")
+            page.wait_for_selector("#picture-curves .js-plotly-plot")
+            reports = "() => [...document.querySelectorAll('.card dt')].find(one => one.textContent === 'reports').nextSibling"
+            before = page.evaluate(f"({reports})().textContent")
+            page.wait_for_function(f"before => ({reports})().textContent !== before", arg=before)
+            seen.go("#/e/endless/trials/0")
+            page.click("aside.trial button.stop")
+            page.click("dialog button[value='']")  # not yet
+            page.click("aside.trial button.stop")
+            page.click("dialog button[value=report]")
+            page.wait_for_selector("text=was asked to stop")
+            page.wait_for_selector("aside.trial .dot.finished")
+            page.wait_for_selector("aside.trial button.stop", state="detached")
+            page.keyboard.press("Escape")
+            page.click("header button.stop")
+            page.click("dialog button[value=end]")
+            page.wait_for_selector("h1 .state.finished")
+            assert page.query_selector("header button.stop") is None
+            assert run.wait(60) == 0
+            seen.is_well()
+    finally:
+        run.kill()
+        run.wait()

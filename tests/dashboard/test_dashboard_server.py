@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import textwrap
 import tomllib
 from collections.abc import Callable
 from fnmatch import fnmatch
@@ -18,23 +17,10 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from browsed import HERE, browser_of
+from browsed import HERE, browser_of, runs_until_stopped
 
 from fasttune.cli import main
 from fasttune.dashboard.server import listening, on_desktop
-
-RUNS_UNTIL_STOPPED = """
-import sys, time
-import fasttune as tune
-
-def train(config):
-    while True:
-        time.sleep(0.01)
-        tune.report(loss=config["x"])
-
-tune.run(train, name="endless", config={"x": tune.uniform(0, 1)}, num_samples=2, metric="loss", mode="min",
-         storage_path=sys.argv[1], executor="inline", verbose=0)
-"""
 
 
 def test_the_command_serves_until_ctrl_c(folder: Path) -> None:
@@ -76,11 +62,9 @@ def test_the_command_serves_until_ctrl_c(folder: Path) -> None:
 
 
 def test_a_trial_and_then_the_run_are_stopped_from_the_page(tmp_path: Path) -> None:
-    script = tmp_path / "script.py"
-    script.write_text(textwrap.dedent(RUNS_UNTIL_STOPPED))
     runs = tmp_path / "runs"
     runs.mkdir()
-    process = subprocess.Popen([sys.executable, str(script), str(runs)])
+    process = runs_until_stopped(runs)
     try:
         with browser_of(runs, control=True) as client:
 
@@ -178,4 +162,4 @@ def test_the_files_of_the_page_are_in_what_is_installed() -> None:
         assert any(fnmatch(f"static/{file.name}", pattern) for pattern in packaged), file.name
         if any(fnmatch(file.name, pattern) for line in left_out for pattern in line.split()[1:]):
             again = [k for k, line in enumerate(rules) if fnmatch(f"include src/fasttune/dashboard/static/{file.name}", line)]
-            assert again and again[-1] > rules.index(left_out[-1]), file.name
+            assert max(again, default=-1) > rules.index(left_out[-1]), file.name
