@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote_to_bytes
@@ -161,7 +162,9 @@ def test_a_trial_is_told_with_all_that_is_known_of_it(asked: Asking, folder: Pat
     assert "Traceback" in told["traceback"]
     assert dict(told["sampled"]).keys() == failed.evaluated_params.keys()
     assert dict(told["given"]) == {"fixed": "as it is"}
-    assert dict(told["metrics"])["loss"] == f"{failed.last_result['loss']:.6g}"
+    assert float(dict(told["metrics"])["loss"]) == failed.last_result["loss"]  # all digits
+    assert told["config"] == failed.config
+    assert told["checkpoint"] == ""
     assert told["can_stop"] is False
     curves = asked("trial_figures", experiment="search", trial=failed.index)["figures"]
     assert [one["title"] for one in curves] == ["loss", "seconds", "good"]
@@ -184,8 +187,9 @@ def test_a_trial_that_copied_another_one_says_so(asked: Asking, folder: Path) ->
     lineage = tune.ExperimentAnalysis(folder / "population").lineage()
     copied = lineage[lineage["donor_id"].notna()].iloc[0]
     number = int(copied["trial_id"].rpartition("_")[2])
-    told = asked("trial", experiment="population", trial=number)["lineage"]
-    assert any(f"the checkpoint of {copied['donor_id']}" in one for one in told)
+    told = asked("trial", experiment="population", trial=number)
+    assert any(f"the checkpoint of {copied['donor_id']}" in one for one in told["lineage"])
+    assert re.fullmatch(r"of step \d+, in experiment\.db", told["checkpoint"])
 
 
 PICTURES = ["history", "curves", "importances", "parallel", "slices", "contour", "rank", "rungs", "lineage", "timeline", "edf"]
@@ -257,6 +261,38 @@ def test_a_folder_that_is_an_experiment_shows_it_alone(folder: Path) -> None:
         assert alone.get("/api/experiment", params={"experiment": "population"}).status_code == 404
 
 
+def test_an_experiment_with_nothing_in_it_and_one_with_very_many_names(tmp_path: Path) -> None:
+    def silent(config: dict[str, Any]) -> None:
+        pass
+
+    def talks(config: dict[str, Any]) -> None:
+        tune.report({f"m{k}": float(k) for k in range(3000)})
+
+    given: dict[str, Any] = {"storage_path": tmp_path, "executor": "inline", "verbose": 0}
+    tune.run(silent, name="silent", config={}, num_samples=2, raise_on_failed_trial=False, **given)
+    tune.run(talks, name="talks", config={"x": tune.uniform(0, 1)}, metric="m7", mode="min", **given)
+    with browser_of(tmp_path) as client:
+
+        def ask(path: str, **params: Any) -> Any:
+            answer = client.get(f"/api/{path}", params=params)
+            assert answer.status_code == 200, answer.text
+            return answer.json()
+
+        told = ask("experiment", experiment="silent")
+        assert (told["best"], told["reports"], told["line"]) == (None, 0, [])
+        assert ask("trials", experiment="silent")["found"] == 2
+        assert ask("trial", experiment="silent", trial=1)["metrics"] == []
+        assert ask("trial_figures", experiment="silent", trial=1)["figures"] == []
+        assert ask("facts", experiment="silent")["best"] is None
+        for name in PICTURES:
+            ask("picture", experiment="silent", name=name)
+        assert "nothing to draw" in ask("picture", experiment="silent", name="history")["missing"]
+        assert len(ask("trials", experiment="talks")["columns"]) == 300
+        assert len(ask("trial", experiment="talks", trial=0)["metrics"]) == 401
+        assert [one["title"] for one in ask("trial_figures", experiment="talks", trial=0)["figures"]][:2] == ["m7", "m0"]
+        assert ask("trials", experiment="talks", filter="m2999 = 2999")["found"] == 1
+
+
 def test_a_folder_that_is_empty_or_gone(tmp_path: Path) -> None:
     for place in (tmp_path, tmp_path / "gone"):
         with browser_of(place) as client:
@@ -303,7 +339,6 @@ def test_requests_to_stop_that_cannot_be_followed(folder: Path, body: Any, statu
         answer = client.post("/api/stop", json=body, headers={"origin": HERE})
         assert answer.status_code == status, answer.text
         assert answer.json()["error"]
-    assert not (folder / "search" / "stop.requests").exists()
     assert not [name for name in os.listdir(folder / "search") if "stop" in name]
 
 

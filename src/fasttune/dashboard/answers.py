@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
+from fasttune.checkpoint import memory_key
 from fasttune.cli import CommandError
 from fasttune.cli.finding import experiments_in, holds_one
 from fasttune.cli.stop import check_runs
@@ -29,6 +30,8 @@ from fasttune.stop_requests import StopRequest, ask
 READING_S = 0.4  # that one look at the list spends on experiments that it does not know yet
 MOST_COMPARED = 8
 LONGEST_TRACEBACK = 20000  # characters
+LONGEST_VALUE = 2000  # likewise
+MOST_VALUES = 400  # of one trial
 OVER = ("TERMINATED", "ERROR")
 
 
@@ -149,10 +152,9 @@ class Answers:
         if number >= len(source):
             raise NotAnswered(404, f"there is no trial {number}; they go from 0 to {len(source) - 1}")
         failure = source.failure(number)
-        metrics = source.metrics(number) or {}
         status = source.status(number)
         sampled = source.evaluated_params(number)
-        config = flatten(source.config(number))
+        config = source.config(number)
         return {
             "version": opened.version,
             "trial": number,
@@ -162,9 +164,11 @@ class Answers:
             "failures": source.num_failures(number),
             "attempt": source.table.attempt(number),
             "stopped": bool(source.table.was_stopped(number)),
-            "metrics": [[name, value_text(value)] for name, value in metrics.items()],
-            "sampled": [[name, value_text(value)] for name, value in sampled.items()],
-            "given": [[name, value_text(value)] for name, value in config.items() if name not in sampled],
+            "metrics": _exact(source.metrics(number) or {}),
+            "sampled": _exact(sampled),
+            "given": _exact({name: value for name, value in flatten(config).items() if name not in sampled}),
+            "config": config,
+            "checkpoint": _checkpoint(opened, number),
             "reason": reason_of(source, number),
             "traceback": "" if failure is None else failure.text[-LONGEST_TRACEBACK:],
             "lineage": _lineage(opened, number),
@@ -230,6 +234,23 @@ def _facts(opened: Opened) -> dict[str, Any]:
     told["best"] = None if facts.best is None else facts.best._asdict()
     told["failures"] = [kind._asdict() for kind in facts.failures]
     return told
+
+
+def _exact(values: Mapping[str, Any]) -> list[list[str]]:
+    """Names and values, with all digits of numbers."""
+    told = [[name, repr(value) if isinstance(value, float) else str(value)[:LONGEST_VALUE]] for name, value in values.items()]
+    if len(told) > MOST_VALUES:
+        return [*told[:MOST_VALUES], ["...", f"and {len(told) - MOST_VALUES:,} more"]]
+    return told
+
+
+def _checkpoint(opened: Opened, number: int) -> str:
+    """Where the newest checkpoint of a trial is, in words; "" where there is none."""
+    latest = opened.source.latest_checkpoint(number)
+    if latest is None:
+        return ""
+    path, step = latest
+    return f"of step {step:,}, in {'experiment.db' if memory_key(path) else shown_name(path)}"
 
 
 def _lineage(opened: Opened, number: int) -> list[str]:

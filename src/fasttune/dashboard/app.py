@@ -240,12 +240,7 @@ class Site:
         if request.headers.get("if-none-match") == tag:
             return _tagged(request, tag, b"")
         opened = await self._words.do(lambda: self._answers.opened(name))
-
-        def work() -> bytes:
-            with opened.working():
-                return draw(opened)
-
-        return _tagged(request, _tag(request, opened.version), await self._drawing.do(work))
+        return _tagged(request, _tag(request, opened.version), await self._drawing.do(lambda: draw(opened)))
 
 
 async def _answered(request: Request, answer: Callable[[Question], Awaitable[Response]]) -> Response:

@@ -18,7 +18,8 @@ from fasttune.plot.history import history_data
 from fasttune.plot.page import BROAD, PAGE, STACKED, TITLES, Entry
 
 WITHOUT_GOAL = ("rungs", "timeline")  # what can be drawn where nobody knows which trials are good
-MOST_METRICS = 12  # of one trial
+MOST_METRICS = 12  # of one trial that are drawn
+MOST_LOOKED_AT = 200  # until there are so many
 LONGEST_CURVE = 2000  # points
 ENTRIES = {entry.name: entry for entry in PAGE}
 
@@ -95,10 +96,12 @@ def trial_curves(opened: Opened, trial: int) -> list[Figure]:
         return []
     names = sorted(columns.names_in(np.arange(rows.start, rows.stop)), key=lambda name: name != opened.source.metric)
     found: list[Figure] = []
-    for name in names:
+    for name in names[:MOST_LOOKED_AT]:
+        if len(found) == MOST_METRICS:
+            break
         values, present = columns.metric(name)
         used = np.flatnonzero(present[rows] & np.isfinite(values[rows]))
-        if not len(used) or len(found) == MOST_METRICS:
+        if not len(used):
             continue
         if len(used) > LONGEST_CURVE:
             used = used[np.unique(np.linspace(0, len(used) - 1, LONGEST_CURVE).round().astype(np.int64))]

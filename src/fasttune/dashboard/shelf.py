@@ -60,7 +60,7 @@ class Opened:
     version    text that is another one for another state: the ETag of what is told of it
     source     its records
     said       warnings that came with the reading: damage, records that do not fit
-    seconds    that the reading took, and what was made of it since
+    seconds    that the reading took, and what was made of it since; pictures do not count, which pages ask for at their own pace
     """
 
     def __init__(self, folder: str, version: str) -> None:

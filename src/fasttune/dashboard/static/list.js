@@ -35,10 +35,11 @@ export function listView(view) {
       }
     }
     for (const one of told.experiments) {
-      if (!lines.has(one.id)) lines.set(one.id, { line: el("section", { class: "experiment" }) });
+      if (!lines.has(one.id)) lines.set(one.id, newLine());
       const known = lines.get(one.id);
       known.told = one;
-      unlessSame(known.line, one, () => drawn(one));
+      unlessSame(known.who, [one.folder, one.state], () => who(one));
+      unlessSame(known.how, one, () => how(one));
     }
     const states = told.experiments.map((one) => one.state);
     const running = states.filter((state) => state === "running").length;
@@ -64,18 +65,26 @@ export function listView(view) {
     compare.title = chosen.size >= 2 ? "" : `Choose from 2 to ${MOST_COMPARED} experiments by their boxes`;
   }
 
-  function drawn(one) {
-    const address = `#/e/${encodeURIComponent(one.id)}`;
-    const readable = one.state !== "unreadable" && one.state !== "reading";
+  // What is pressed and what changes every second are apart: a box keeps the focus while its run goes on.
+  function newLine() {
+    const made = { who: el("div", { class: "part-of-line" }), how: el("div", { class: "part-of-line" }) };
+    made.line = el("section", { class: "experiment" }, made.who, made.how);
+    return made;
+  }
+
+  function who(one) {
+    const readable = isReadable(one);
     const box = el("input", {
       type: "checkbox", "aria-label": `compare ${one.folder}`, disabled: !readable, onchange: (event) => choose(one.id, event.target),
     });
     box.checked = chosen.has(one.id);
-    const name = el("div", { class: "name" },
-      readable ? el("a", { href: address }, one.folder) : el("b", {}, one.folder), " ",
-      el("span", { class: `state ${one.state}` }, one.state));
-    if (!readable) return [box, name, el("div", { class: "why soft" }, one.state === "reading" ? "is being read ..." : one.why)];
-    return [box, name, bestOf(one), sparkline(one.line, `best ${one.metric} so far`), trialsOf(one), timesOf(one)];
+    const name = readable ? el("a", { href: `#/e/${encodeURIComponent(one.id)}` }, one.folder) : el("b", {}, one.folder);
+    return [box, el("div", { class: "name" }, name, " ", el("span", { class: `state ${one.state}` }, one.state))];
+  }
+
+  function how(one) {
+    if (!isReadable(one)) return el("div", { class: "why soft" }, one.state === "reading" ? "is being read ..." : one.why);
+    return [bestOf(one), sparkline(one.line, `best ${one.metric} so far`), trialsOf(one), timesOf(one)];
   }
 
   function choose(id, box) {
@@ -90,7 +99,7 @@ export function listView(view) {
 
   const following = follow((tag) => get("/api/experiments", {}, tag), show, (error) => replace(rows, el("p", {}, error.message)));
   const aging = setInterval(() => {
-    for (const { line, told } of lines.values()) replace(line, drawn(told));
+    for (const known of lines.values()) replace(known.how, how(known.told));
   }, AGING_MS);
   return {
     close() {
@@ -98,6 +107,10 @@ export function listView(view) {
       following.stop();
     },
   };
+}
+
+function isReadable(one) {
+  return one.state !== "unreadable" && one.state !== "reading";
 }
 
 function bestOf(one) {

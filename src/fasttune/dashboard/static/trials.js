@@ -14,7 +14,8 @@ export function trialsTab(body, id, told, base) {
   const status = el("select", { "aria-label": "status", onchange: () => ask({ status: status.value, offset: 0 }) });
   const found = el("span", { class: "soft", role: "status" });
   const wrong = el("p", { class: "bad", role: "alert", hidden: true });
-  const table = el("table", { class: "rows" });
+  const head = el("thead"), rows = el("tbody");
+  const table = el("table", { class: "rows" }, head, rows);
   const pages = el("div", { class: "tools pages" });
   const trial = new OneTrial(id, base, () => { location.hash = `${base}/trials`; });
   let tag = "", round = 0, timer = 0, closed = false;
@@ -49,9 +50,13 @@ export function trialsTab(body, id, told, base) {
       states.map(([name, n]) => el("option", { value: name }, `${statusName(name)} (${count(n)})`))]);
     status.value = wanted.status;
     found.textContent = data.found === data.trials ? `${count(data.trials)} trials` : `${count(data.found)} of ${count(data.trials)} trials`;
-    unlessSame(table, [data.columns, data.rows, wanted.sort, wanted.desc], () => [
-      el("thead", {}, el("tr", {}, data.columns.map(titleCell))), el("tbody", {}, data.rows.map((row) => line(row, data.columns))),
-    ]);
+    unlessSame(head, [data.columns, wanted.sort, wanted.desc], () => el("tr", {}, data.columns.map(titleCell)));
+    while (rows.children.length > data.rows.length) rows.lastChild.remove();
+    while (rows.children.length < data.rows.length) rows.append(el("tr", { onclick: open }));
+    data.rows.forEach((row, k) => {
+      rows.children[k].dataset.trial = row.trial;
+      unlessSame(rows.children[k], [row, data.columns], () => cells(row, data.columns));
+    });
     const last = Math.min(data.offset + ROWS, data.found);
     unlessSame(pages, [data.offset, data.found], () => data.found > ROWS ? [
       el("button", { disabled: data.offset === 0, onclick: () => ask({ offset: 0 }) }, "First"),
@@ -70,15 +75,17 @@ export function trialsTab(body, id, told, base) {
       el("button", { onclick: press, title: name }, title, el("span", { class: "way" }, sorted ? (wanted.desc ? " \u2193" : " \u2191") : "")));
   }
 
-  function line(row, columns) {
-    const address = `${base}/trials/${row.trial}`;
-    return el("tr", { onclick: (event) => { if (!event.target.closest("a")) location.hash = address; } },
-      row.cells.map((text, k) => {
-        const { kind, name } = columns[k];
-        if (name === "trial_id") return el("td", {}, el("a", { href: address }, text));
-        if (kind === "status") return el("td", {}, el("span", { class: `dot ${statusName(text)}` }), statusName(text));
-        return el("td", { class: kind, title: text.length > 40 ? text : undefined }, text);
-      }));
+  function open(event) {
+    if (!event.target.closest("a")) location.hash = `${base}/trials/${event.currentTarget.dataset.trial}`;
+  }
+
+  function cells(row, columns) {
+    return row.cells.map((text, k) => {
+      const { kind, name } = columns[k];
+      if (name === "trial_id") return el("td", {}, el("a", { href: `${base}/trials/${row.trial}` }, text));
+      if (kind === "status") return el("td", {}, el("span", { class: `dot ${statusName(text)}` }), statusName(text));
+      return el("td", { class: kind, title: text.length > 40 ? text : undefined }, text);
+    });
   }
 
   return {
@@ -168,8 +175,10 @@ class OneTrial {
     ];
     if (data.can_stop) parts.push(el("p", {}, el("button", { class: "stop", onclick: () => this.stop(data) }, "Stop this trial ...")));
     if (data.reason) parts.push(el("details", { open: true }, el("summary", {}, el("b", {}, data.reason)), el("pre", {}, data.traceback)));
-    parts.push(el("h3", {}, "Sampled"), data.sampled.length ? facts(data.sampled, "config") : el("p", { class: "soft" }, "nothing"));
+    parts.push(el("h3", { class: "with" }, "Sampled", el("button", { onclick: (event) => copy(event.target, data.config) }, "Copy the config")),
+      data.sampled.length ? facts(data.sampled, "config") : el("p", { class: "soft" }, "nothing"));
     parts.push(el("h3", {}, "Last report"), data.metrics.length ? facts(data.metrics, "config") : el("p", { class: "soft" }, "none yet"));
+    if (data.checkpoint) parts.push(el("p", { class: "soft" }, `Its newest checkpoint is ${data.checkpoint}.`));
     if (data.given.length) parts.push(el("details", {}, el("summary", {}, "The same for all trials"), facts(data.given, "config")));
     if (data.lineage.length) parts.push(el("details", {}, el("summary", {}, "What the scheduler changed"), el("ul", {}, data.lineage.map((one) => el("li", {}, one)))));
     return parts;
@@ -179,5 +188,15 @@ class OneTrial {
     const how = await choose(`Stop ${data.trial_id}?`, ["It ends as if its scheduler had stopped it; its results are kept."],
       [["", "Cancel"], ["report", "At its next report"], ["now", "Without waiting for it", "bad"]]);
     if (how === "report" || how === "now") await askToStop({ experiment: this.id, trial: data.trial, at_once: how === "now" });
+  }
+}
+
+// As JSON, which is Python, too, but for true, false and null.
+async function copy(button, config) {
+  try {
+    await navigator.clipboard.writeText(JSON.stringify(config, null, 2));
+    button.textContent = "Copied";
+  } catch {
+    button.textContent = "The browser does not let us";
   }
 }
