@@ -3,6 +3,7 @@ window."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -121,11 +122,15 @@ def test_from_the_list_to_an_experiment_and_its_best_trial(opened: Callable[...,
     page.wait_for_function("() => document.querySelectorAll('.experiment').length === 1")
     page.click(".experiment .name a")
     page.wait_for_selector(".big")
-    best = page.inner_text(".card .big")
+    best = page.inner_text(".card .soft a")
     assert page.inner_text("h1").startswith("population")
     page.click(".card .soft a")
     page.wait_for_selector("aside.trial .js-plotly-plot .lines")
-    assert best in page.inner_text("aside.trial")
+    assert page.inner_text("aside.trial h2") == best
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.click("aside.trial h3 button")
+    page.wait_for_selector("text=Copied")
+    assert "lr" in json.loads(page.evaluate("navigator.clipboard.readText()"))
     page.keyboard.press("Escape")
     page.wait_for_selector("aside.trial", state="detached")
     assert page.url.endswith("/trials")
