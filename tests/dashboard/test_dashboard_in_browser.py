@@ -241,11 +241,16 @@ def test_experiments_are_compared(opened: Callable[..., Seen]) -> None:
 
 def test_the_page_says_that_the_server_has_gone(opened: Callable[..., Seen]) -> None:
     page = (seen := opened()).page
+    seen.go("#/e/search")
+    page.wait_for_selector("#picture-curves .js-plotly-plot")
     page.context.set_offline(True)
     page.wait_for_selector("#notice:not([hidden])")
     assert "does not answer" in page.inner_text("#notice")
+    assert page.is_visible("#picture-curves .js-plotly-plot")  # what is shown stays
+    page.evaluate("document.getElementById('picture-edf').scrollIntoView()")
     page.context.set_offline(False)
     page.wait_for_selector("#notice", state="hidden")
+    page.wait_for_selector("#picture-edf .js-plotly-plot")
     assert all("ERR_INTERNET_DISCONNECTED" in line for line in seen.wrong)
 
 

@@ -20,6 +20,7 @@ import pytest
 from browsed import HERE, browser_of, runs_until_stopped
 
 from fasttune.cli import main
+from fasttune.cli.dashboard import folder_of
 from fasttune.dashboard.server import listening, on_desktop
 
 
@@ -127,6 +128,13 @@ def test_a_port_that_is_taken_or_none(refused: Callable[..., str], folder: Path)
 def test_a_folder_that_is_not_there(refused: Callable[..., str], tmp_path: Path) -> None:
     assert "there are no experiments yet" in refused()
     assert "there is no experiment 'nowhere'" in refused("nowhere")
+
+
+def test_an_experiment_is_found_by_its_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FASTTUNE_RESULTS_DIR", str(folder))
+    assert folder_of(None) == str(folder)
+    assert folder_of("search") == folder_of(str(folder / "search")) == str(folder / "search")
+    assert folder_of(str(folder)) == str(folder)
 
 
 @pytest.mark.parametrize("library", ["starlette", "uvicorn", "plotly"])

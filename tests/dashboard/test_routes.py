@@ -31,8 +31,9 @@ def test_the_list_has_every_experiment_and_says_what_is_wrong_with_broken_ones(a
     assert "pipe" in found["pipe"]["why"]
     assert "journal" in found["other_database"]["why"]
     assert found["cut"]["state"] == "unreadable" or found["cut"]["said"]
-    changed = [os.stat(folder / os.fsdecode(unquote_to_bytes(one["id"])) / "experiment.db").st_mtime for one in told["experiments"]]
-    assert changed == sorted(changed, reverse=True)
+    places = [folder / os.fsdecode(unquote_to_bytes(one["id"])) / "experiment.db" for one in told["experiments"]]
+    begun = [one.get("began") or os.stat(place).st_mtime for one, place in zip(told["experiments"], places, strict=True)]
+    assert begun == sorted(begun, reverse=True)
     assert told["control"] is False
 
 
@@ -69,11 +70,14 @@ def test_no_name_leads_out_of_the_folder(client: TestClient, name: str, path: st
     assert "there is no experiment" in answer.json()["error"]
 
 
-def test_a_broken_experiment_says_why_it_cannot_be_shown(client: TestClient) -> None:
+def test_a_broken_experiment_says_why_it_cannot_be_shown_and_is_not_tried_again(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for path in ("experiment", "trials", "facts"):
         answer = client.get(f"/api/{path}", params={"experiment": "junk"})
         assert answer.status_code == 422
         assert "not a database" in answer.json()["error"]
+        monkeypatch.setattr(shelf, "Opened", None)
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ from fasttune.stop_requests import StopRequest, ask
 
 READING_S = 0.4  # that one look at the list spends on experiments that it does not know yet
 MOST_COMPARED = 8
+MOST_BROKEN = 100  # experiments of which it is kept why they cannot be read
 LONGEST_TRACEBACK = 20000  # characters
 LONGEST_VALUE = 2000  # likewise
 MOST_VALUES = 400  # of one trial
@@ -52,6 +53,7 @@ class Answers:
         self._alone = holds_one(self.folder)  # the folder is an experiment itself
         self._shelf = Shelf()
         self._known: dict[str, Known] = {}
+        self._broken: dict[str, tuple[str, str]] = {}  # version of what cannot be read, and why: it is not tried again
 
     # ---- which experiment
 
@@ -75,24 +77,34 @@ class Answers:
 
     def opened(self, experiment: str) -> Opened:
         """An experiment as it is now. NotAnswered says why it cannot be read."""
-        path = self.path_of(experiment)
+        path, version = self.path_of(experiment), self.version(experiment)
+        known = self._broken.get(path)
+        if known is not None and known[0] == version:
+            raise NotAnswered(422, known[1])
         try:
             return self._shelf.opened(path)
         except Exception as error:  # whatever a stranger's folder holds, the page says what it is
-            raise NotAnswered(422, f"this experiment cannot be read: {unreadable(path, error)['why']}") from error
+            why = f"this experiment cannot be read: {unreadable(path, error)['why']}"
+            if len(self._broken) >= MOST_BROKEN:
+                self._broken.clear()
+            self._broken[path] = version, why
+            raise NotAnswered(422, why) from error
 
     # ---- the list
 
     def experiments(self) -> dict[str, Any]:
-        """Every experiment of the folder, the newest first. Those that it did not know yet are read for READING_S; the rest
+        """Every experiment of the folder, the one begun last first. Those that it did not know yet are read for READING_S; the rest
         says that it is being read, and is so when it is asked for again."""
         paths = [self.folder] if self._alone else experiments_in(self.folder)
         deadline = time.monotonic() + READING_S
-        rows = []
-        for path in sorted(paths, key=_changed_at, reverse=True):
+        rows, when = [], {}
+        for path in sorted(paths, key=_changed_at, reverse=True):  # who waits for the newest is told first
             name = os.path.basename(path)
             told = self._told_of(path, deadline)
-            rows.append({"id": quote(os.fsencode(name), safe=""), "folder": shown_name(name), **told})
+            identity = quote(os.fsencode(name), safe="")
+            rows.append({"id": identity, "folder": shown_name(name), **told})
+            when[identity] = told.get("began") or _changed_at(path)
+        rows.sort(key=lambda row: when[row["id"]], reverse=True)  # an order that stays while several of them run
         self._known = {path: known for path, known in self._known.items() if path in set(paths)}
         return {"folder": shown_name(self.folder), "alone": self._alone, "control": self.control, "experiments": rows}
 

@@ -5,7 +5,7 @@ import {
 } from "/static/dom.js";
 import { askToStop } from "/static/control.js";
 import { picturesTab } from "/static/figures.js";
-import { follow, get } from "/static/net.js";
+import { follow, get, isAnswer } from "/static/net.js";
 import { trialsTab } from "/static/trials.js";
 
 const TABS = [["", "Pictures"], ["trials", "Trials"], ["failures", "Failures"], ["search", "The search"]];
@@ -167,7 +167,7 @@ function factsTab(body, id, draw) {
       const { data } = await get("/api/facts", { experiment: id });
       if (!closed) unlessSame(place, data, () => draw(data));
     } catch (error) {
-      if (!closed) unlessSame(place, error.message, () => el("p", { class: "soft" }, error.message));
+      if (isAnswer(error) && !closed) unlessSame(place, error.message, () => el("p", { class: "soft" }, error.message));
     }
   }
 

@@ -1,7 +1,7 @@
 // Pictures: fetched when they come near the window, drawn by plotly, brought up to date while the run goes on.
 
 import { el, replace } from "/static/dom.js";
-import { get } from "/static/net.js";
+import { get, isAnswer } from "/static/net.js";
 
 const NARROW = window.matchMedia("(max-width: 620px)");
 const DARK = window.matchMedia("(prefers-color-scheme: dark)");
@@ -19,7 +19,7 @@ function plotly() {
     script.addEventListener("load", () => resolve(window.Plotly));
     script.addEventListener("error", () => {
       library = null;
-      reject(new Error("the library that draws pictures could not be loaded"));
+      reject(new TypeError("the library that draws pictures could not be loaded"));
     });
     document.head.append(script);
   });
@@ -178,7 +178,8 @@ class Picture {
       return;
     }
     this.busy = true;
-    const began = performance.now(), wanted = this.wanted;
+    const began = performance.now();
+    let drawn = this.wanted;
     try {
       const { data } = await get("/api/picture", { experiment: this.id, name: this.entry.name, ...this.goal });
       if (this.closed) return;
@@ -189,11 +190,11 @@ class Picture {
       this.section.classList.remove("waiting");
     } catch (error) {
       if (this.closed) return;
-      this.say(error.message);
+      if (isAnswer(error)) this.say(error.message); else drawn = ""; // what is there stays, and is asked for again
     } finally {
       this.busy = false;
     }
-    this.drawn = wanted;
+    this.drawn = drawn;
     const took = performance.now() - began;
     this.next = performance.now() + Math.max(1000 * REST_S, SHARE * took);
     this.draw();

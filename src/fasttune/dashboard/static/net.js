@@ -41,6 +41,13 @@ async function told(answer) {
   return data;
 }
 
+// Whether there is an answer to an error: the server has said something. Else it has ended, was started again, or the connection
+// is gone, which is said above the page.
+export function isAnswer(error) {
+  if (!(error instanceof Refusal || error instanceof TypeError)) throw error;
+  return error instanceof Refusal && error.status !== 401;
+}
+
 export function notice(words) {
   NOTICE.textContent = words;
   NOTICE.hidden = !words;
@@ -64,18 +71,16 @@ export function follow(ask, show, refused) {
       }
     } catch (error) {
       if (stopped || mine !== round) return;
-      if (error instanceof Refusal && error.status !== 401) {
+      tag = "";
+      pause = 3;
+      if (isAnswer(error)) {
         notice("");
-        tag = "";
         refused(error);
       } else if (error instanceof Refusal) {
         notice("This dashboard was started again: open the address that it has printed.");
-      } else if (error instanceof TypeError) {
-        notice("The dashboard does not answer: it has ended, or the connection is gone. What is shown is from before.");
       } else {
-        throw error;
+        notice("The dashboard does not answer: it has ended, or the connection is gone. What is shown is from before.");
       }
-      pause = 3;
     }
     if (!document.hidden) timer = setTimeout(look, 1000 * pause);
   }

@@ -3,7 +3,7 @@
 import { askToStop } from "/static/control.js";
 import { choose, count, el, facts, replace, statusName, unlessSame } from "/static/dom.js";
 import { drawFigures, purge } from "/static/figures.js";
-import { get } from "/static/net.js";
+import { get, isAnswer } from "/static/net.js";
 
 const ROWS = 50;
 const PATIENCE_MS = 250; // behind the last letter of a filter
@@ -38,7 +38,7 @@ export function trialsTab(body, id, told, base) {
       wrong.hidden = true;
       show(answer.data);
     } catch (error) {
-      if (closed || mine !== round) return;
+      if (closed || mine !== round || !isAnswer(error)) return;
       wrong.textContent = error.message;
       wrong.hidden = false;
     }
@@ -162,7 +162,7 @@ class OneTrial {
       const { data: curves } = await get("/api/trial_figures", params);
       if (this.number === number) await drawFigures(this.figures, curves.figures, { titles: true });
     } catch (error) {
-      if (this.number === number) replace(this.words, el("p", { class: "soft" }, error.message));
+      if (isAnswer(error) && this.number === number) replace(this.words, el("p", { class: "soft" }, error.message));
     }
   }
 
