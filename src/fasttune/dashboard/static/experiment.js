@@ -115,7 +115,7 @@ class Head {
 
 function bestCard(told, base) {
   const title = told.state === "running" ? "Best so far" : "Best";
-  const why = told.metric ? `No trial has reported ${told.metric} yet.` : "The run was given no metric: choose one above the pictures.";
+  const why = told.metric ? `No trial has reported ${told.metric}${told.state === "running" ? " yet" : ""}.` : "The run was given no metric: choose one above the pictures.";
   const shows = [title, told.best, why];
   if (!told.best) return { shows, draw: () => [el("h2", {}, title), el("p", { class: "soft" }, why)] };
   const { value, words, trial, trial_id, config } = told.best;
