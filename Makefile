@@ -1,6 +1,7 @@
 # make tune      set up .venv and run the example (about a minute)
 # make test      set up .venv and run the tests; test-all adds the slow ones, and Ray Tune's own examples (drop-in)
 # make test-ax   the adapter to Ax, in an environment of its own: some gigabytes, because Ax brings PyTorch
+# make test-browser  the report page and the dashboard in a real Chromium; installs nothing, and says what is missing
 # make test-gpu  what needs a real NVIDIA GPU, where there is one
 # make drop-in   Ray Tune's own examples with their imports changed, counted
 # make bench     timings of the core and the rooms; peers: the same work beside other tuners
@@ -15,7 +16,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: tune test test-all test-ax test-gpu faults fuzz bench peers drop-in lint debug clean
+.PHONY: tune test test-all test-ax test-gpu test-browser faults fuzz bench peers drop-in lint debug clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -40,12 +41,12 @@ tune: $(VENV)/.examples
 	$(PY) examples/digits_asha.py $(ARGS)
 
 test: $(VENV)/.test $(VENV)/.nevergrad $(VENV)/.arrow
-	$(PY) -m pytest -q -n $(JOBS) --dist worksteal -m "not slow and not gpu and not nevergrad and not ax and not arrow" $(ARGS)
+	$(PY) -m pytest -q -n $(JOBS) --dist worksteal -m "not slow and not gpu and not browser and not nevergrad and not ax and not arrow" $(ARGS)
 	PYTHONPATH=$(VENV)/nevergrad $(PY) -m pytest -q -m nevergrad tests/search
 	PYTHONPATH=$(VENV)/arrow $(PY) -m pytest -q -m arrow tests/columns
 
 test-all: $(VENV)/.test $(VENV)/.nevergrad $(VENV)/.arrow
-	FASTTUNE_ALL_ROUNDS=1 $(PY) -m pytest -n $(JOBS) --dist worksteal -m "not gpu and not nevergrad and not ax and not arrow" $(ARGS)
+	FASTTUNE_ALL_ROUNDS=1 $(PY) -m pytest -n $(JOBS) --dist worksteal -m "not gpu and not browser and not nevergrad and not ax and not arrow" $(ARGS)
 	$(PY) -m benchmarks.drop_in
 	PYTHONPATH=$(VENV)/nevergrad $(PY) -m pytest -q -m nevergrad tests/search
 	PYTHONPATH=$(VENV)/arrow $(PY) -m pytest -q -m arrow tests/columns
@@ -57,6 +58,15 @@ test-ax: $(VENV)/.ax
 test-gpu: $(VENV)/.test
 	$(PY) -m pytest -q -m gpu tests/resources $(ARGS)
 	$(PY) -m benchmarks.gpu_check
+
+# Looks for Chromium in FASTTUNE_CHROMIUM, then on PATH.
+test-browser: $(VENV)/.test
+	@$(PY) -c 'import playwright' 2>/dev/null || { echo "playwright is not installed in $(VENV):" \
+		"$(PIP) install -e '.[browser]'" >&2; exit 1; }
+	@[ -n "$${FASTTUNE_CHROMIUM:-}" ] || command -v chromium >/dev/null || command -v chromium-browser >/dev/null || \
+		command -v google-chrome >/dev/null || { echo "no Chromium was found on PATH (Debian, Ubuntu: apt install chromium);" \
+		"or say where it is: make test-browser FASTTUNE_CHROMIUM=/path/to/chrome" >&2; exit 1; }
+	FASTTUNE_CHROMIUM="$${FASTTUNE_CHROMIUM:-}" $(PY) -m pytest -q -m browser tests/plot tests/dashboard $(ARGS)
 
 fuzz: $(VENV)/.test
 	$(PIP) install -e '.[fuzz]'

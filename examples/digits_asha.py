@@ -159,6 +159,8 @@ def show_results(
     )
     print(f"\nThe experiment lies in   {analysis.experiment_path}")
     print(f"Learning curves          {picture}")
+    page = analysis.report(metrics={"accuracy": "max", "loss": "min"})
+    print(f"The report, to be opened in a browser:\n                         {page}")
     print("To look at it again:")
     print("    import fasttune as tune")
     print(f"    analysis = tune.ExperimentAnalysis({str(analysis.experiment_path)!r})")

@@ -17,9 +17,13 @@ PACKAGES = {
     "matplotlib": ("matplotlib", "3.8"),
     "nevergrad": ("nevergrad", "1.0"),
     "optuna": ("optuna", "4.0"),
+    "plotly": ("plotly", "5.20"),
     "polars": ("polars", "1.0"),
     "pyarrow": ("pyarrow", "15.0"),
     "scipy": ("scipy", "1.15"),
+    "sklearn": ("scikit-learn", "1.4"),
+    "starlette": ("starlette", "0.37"),
+    "uvicorn": ("uvicorn", "0.29"),
 }
 
 

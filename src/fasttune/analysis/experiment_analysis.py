@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from fasttune.analysis.verify import Difference
     from fasttune.analysis.what_if import WhatIf
     from fasttune.checkpoint import Checkpoint
+    from fasttune.plot import Plots
     from fasttune.schedulers import TrialScheduler
     from fasttune.scope import Scope
 
@@ -482,6 +483,26 @@ class ExperimentAnalysis:
     def user_attrs(self) -> dict[str, Any]:
         """What was attached to the run: ``tune.run(..., user_attrs=)``, of all its sessions."""
         return dict(getattr(self._source, "user_attrs", {}))
+
+    # ---- pictures
+
+    @property
+    def plot(self) -> Plots:
+        """The pictures of the experiment, e.g. ``analysis.plot.history()``; each gives a plotly Figure (``fasttune.plot``)."""
+        from fasttune.plot import Plots
+
+        return Plots(self)
+
+    def report(self, path: str | os.PathLike[str] | None = None, **asked: Any) -> str:
+        """Writes the report page, one HTML file that needs no network, and returns its path; see ``fasttune.plot.report``.
+
+        Args:
+            path: by default ``report.html`` in the experiment's folder.
+            asked: ``metric``, ``mode``, ``scope``, ``metrics`` of ``fasttune.plot.report``.
+        """
+        from fasttune.plot import report
+
+        return report(self, path, **asked)
 
     # ---- inside
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import polars
     import pyarrow
 
+    from fasttune.plot import Plots
+
 REPR_RESULTS = 100
 
 
@@ -103,6 +105,15 @@ class ResultGrid(Sequence[Result]):
     def to_parquet(self, path: str | os.PathLike[str], table: str = "trials") -> None:
         """The same as a Parquet file, which takes the place of one that is there; needs pyarrow."""
         self._analysis.to_parquet(path, table)
+
+    @property
+    def plot(self) -> Plots:
+        """The pictures of the experiment, see ``ExperimentAnalysis.plot``."""
+        return self._analysis.plot
+
+    def report(self, path: str | os.PathLike[str] | None = None, **asked: Any) -> str:
+        """Writes the report page and returns its path, see ``ExperimentAnalysis.report``."""
+        return self._analysis.report(path, **asked)
 
     def __len__(self) -> int:
         return len(self._analysis.trials)

@@ -35,6 +35,7 @@ COMMANDS = (
     Command("run", "run", "run trials of a function or class, over a space in a TOML file"),
     Command("resume", "resume", "go on with an experiment"),
     Command("watch", "watch", "follow an experiment while it runs"),
+    Command("dashboard", "dashboard", "follow experiments on a local page in the browser"),
     Command("stop", "stop", "stop trials of an experiment that runs, or the whole run"),
     Command("lsx", "lsx list-experiments", "list the experiments in a folder"),
     Command("ls", "ls trials list-trials", "list the trials of an experiment"),
