@@ -142,9 +142,21 @@ def test_hover_texts_show_markup_as_text(opened: Callable[..., Seen]) -> None:
     assert seen.wrong == []
 
 
+def test_a_script_that_is_not_the_pages_does_not_run(opened: Callable[..., Seen], pages: dict[str, Path]) -> None:
+    whole = pages["hostile"].read_text(encoding="utf-8")
+    pages["tampered"] = pages["hostile"].with_name("tampered.html")
+    more = '<script>window.injected = 1</script><img src="data:," onerror="window.injected = 2">'
+    pages["tampered"].write_text(whole.replace("</main>", f"{more}</main>"), encoding="utf-8")
+    seen = opened("tampered")
+    seen.draw_all()
+    assert seen.page.evaluate("window.injected") is None
+    assert len([said for said in seen.wrong if "Content Security Policy" in said]) == 2
+
+
 def test_a_failure_opens_to_its_traceback(opened: Callable[..., Seen]) -> None:
     seen = opened("hostile", NARROW)
     kind = seen.page.query_selector("details:has(summary b)")
     assert not kind.query_selector("pre").is_visible()
     kind.query_selector("summary").click()
+    kind.query_selector("pre").wait_for_element_state("visible")
     assert "Traceback" in kind.query_selector("pre").inner_text()
