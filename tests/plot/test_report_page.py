@@ -105,7 +105,7 @@ def test_the_page_tells_what_was_searched_found_and_saved(asha: Experiment, tmp_
         "Pictures that are not here, and why",
     ):
         assert words in page.text, words
-    places = [attrs["data-figure"] for tag, attrs in page.tags if attrs.get("class") == "plot"]
+    places = [attrs["data-figure"] for tag, attrs in page.tags if attrs.get("class") == "drawing"]
     assert places == [attrs["id"] for attrs, _ in page.scripts if attrs.get("type") == "application/json"]
     assert all(figure["data"] for figure in page.figures())
     assert len([text for _, text in page.scripts if len(text) > 1_000_000]) == 1  # plotly.js, once
@@ -223,10 +223,10 @@ def test_the_commands_report_and_plot(hostile: Path, tmp_path: Path, capsys: pyt
     page = tmp_path / "of.html"
     assert main(["report", str(hostile), "-o", str(page), "--metric", "plain", "--mode", "max"]) == 0
     assert "last plain (max)" in Page(page).text
-    for name, begin in (("history.svg", b"<?xml"), ("curves.png", b"\x89PNG"), ("slices.html", b"<!doctype html>")):
+    for name, begin in (("history.svg", b"<?xml"), ("curves.png", b"\x89PNG"), ("slices.html", b"<html>")):
         path = tmp_path / name
         assert main(["plot", str(hostile), path.stem, "-o", str(path)]) == 0
-        assert path.read_bytes().lower().startswith(begin.lower())
+        assert begin in path.read_bytes()[:60]
     assert main(["plot", str(hostile), "slices", "-o", str(tmp_path / "x.png"), "--params", "x"]) == 0
     capsys.readouterr()
     assert main(["plot", "anywhere", "?"]) == 0

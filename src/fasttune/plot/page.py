@@ -298,7 +298,7 @@ def _pictures(sections: list[tuple[str, str, list[Figure], bool]], missing: list
             number += 1
             title = f"<h4>{text(figure.title)}</h4>" if apart else ""
             yield (
-                f'<figure>{title}<div class="plot" data-figure="figure-{number}" style="min-height:{figure.height:.0f}px"></div>'
+                f'<figure>{title}<div class="drawing" data-figure="figure-{number}" style="min-height:{figure.height:.0f}px"></div>'
                 f'<script type="application/json" id="figure-{number}">{figure.json}</script></figure>'
             )
         notes = list(dict.fromkeys(figure.note for figure in figures if figure.note))
