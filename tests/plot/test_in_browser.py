@@ -19,11 +19,11 @@ pytestmark = pytest.mark.browser
 WIDE, NARROW = (1400, 900), (400, 800)
 
 # Boxes of the tick labels of each horizontal axis, those that are not turned, from left to right.
-TICKS = """() => [...document.querySelectorAll(".plot .xaxislayer-above")].map(layer =>
+TICKS = """() => [...document.querySelectorAll(".drawing .xaxislayer-above")].map(layer =>
   [...layer.querySelectorAll("text")].filter(t => !/rotate\\((?!0[,)])/.test(t.getAttribute("transform") || ""))
     .map(t => t.getBoundingClientRect()).map(b => [b.left, b.right]).sort((a, b) => a[0] - b[0]))"""
 # What a legend has in common with the axis titles of its picture, in pixels of height.
-LEGENDS = """() => [...document.querySelectorAll(".plot")].map(plot => {
+LEGENDS = """() => [...document.querySelectorAll(".drawing")].map(plot => {
   const legend = plot.querySelector("g.legend"), title = plot.querySelector("g.g-xtitle text");
   if (!legend || !title) return 0;
   const a = legend.getBoundingClientRect(), b = title.getBoundingClientRect();
@@ -44,7 +44,7 @@ class Seen:
 
     def draw_all(self) -> None:
         """Scroll until every picture has been drawn."""
-        for place in self.page.query_selector_all(".plot"):
+        for place in self.page.query_selector_all(".drawing"):
             place.scroll_into_view_if_needed()
             self.page.wait_for_function("place => place.dataset.drawn", arg=place)
 
@@ -94,7 +94,7 @@ def opened(browser: Any, pages: dict[str, Path]) -> Iterator[Callable[..., Seen]
 def test_everything_is_drawn_and_nothing_is_fetched(opened: Callable[..., Seen], name: str, size: tuple[int, int]) -> None:
     seen = opened(name, size, "dark" if size == NARROW else "light")
     seen.draw_all()
-    empty = "() => [...document.querySelectorAll('.plot')].filter(p => !p.querySelector('svg .trace, svg .hm, svg .points')).length"
+    empty = "() => [...document.querySelectorAll('.drawing')].filter(p => !p.querySelector('svg .trace, svg .hm, svg .points')).length"
     assert seen.page.evaluate(empty) == 0
     assert seen.page.evaluate("document.documentElement.scrollWidth") <= size[0]  # nothing is wider than the window
     assert seen.page.evaluate("window.injected") is None
@@ -118,7 +118,7 @@ def test_colours_follow_the_scheme_while_the_page_is_open(opened: Callable[..., 
     shades = """() => {
       const sum = text => (text.match(/\\d+/g) || []).slice(0, 3).reduce((a, b) => a + Number(b), 0);
       const ground = sum(getComputedStyle(document.body).backgroundColor);
-      const label = sum(getComputedStyle(document.querySelector(".plot .xtick text")).fill);
+      const label = sum(getComputedStyle(document.querySelector(".drawing .xtick text")).fill);
       return [ground, label];
     }"""
     ground, label = seen.page.evaluate(shades)
@@ -130,7 +130,7 @@ def test_colours_follow_the_scheme_while_the_page_is_open(opened: Callable[..., 
 def test_hover_texts_show_markup_as_text(opened: Callable[..., Seen]) -> None:
     seen = opened("hostile")
     seen.draw_all()
-    point = seen.page.query_selector("#picture-history .plot .point")
+    point = seen.page.query_selector("#picture-history .drawing .point")
     point.scroll_into_view_if_needed()
     box = point.bounding_box()
     seen.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
@@ -142,9 +142,21 @@ def test_hover_texts_show_markup_as_text(opened: Callable[..., Seen]) -> None:
     assert seen.wrong == []
 
 
+def test_a_script_that_is_not_the_pages_does_not_run(opened: Callable[..., Seen], pages: dict[str, Path]) -> None:
+    whole = pages["hostile"].read_text(encoding="utf-8")
+    pages["tampered"] = pages["hostile"].with_name("tampered.html")
+    more = '<script>window.injected = 1</script><img src="data:," onerror="window.injected = 2">'
+    pages["tampered"].write_text(whole.replace("</main>", f"{more}</main>"), encoding="utf-8")
+    seen = opened("tampered")
+    seen.draw_all()
+    assert seen.page.evaluate("window.injected") is None
+    assert len([said for said in seen.wrong if "Content Security Policy" in said]) == 2
+
+
 def test_a_failure_opens_to_its_traceback(opened: Callable[..., Seen]) -> None:
     seen = opened("hostile", NARROW)
     kind = seen.page.query_selector("details:has(summary b)")
     assert not kind.query_selector("pre").is_visible()
     kind.query_selector("summary").click()
+    kind.query_selector("pre").wait_for_element_state("visible")
     assert "Traceback" in kind.query_selector("pre").inner_text()

@@ -13,9 +13,10 @@ from searched import SPACE, loss_of
 
 import fasttune as tune
 from fasttune.plot.curves import LEVELS, curves_data
-from fasttune.plot.data import CUT_OFF, FAILED, FINISHED, STOPPED, Experiment, experiment_of, sampled, side_by_side
+from fasttune.plot.data import CUT_OFF, FAILED, FINISHED, STOPPED, Experiment, experiment_of, sampled
 from fasttune.plot.front import front_data
 from fasttune.plot.history import edf_data, history_data
+from fasttune.plot.journal import side_by_side
 from fasttune.plot.lineage import _line as ancestry
 from fasttune.plot.lineage import lineage_data
 from fasttune.plot.parallel import NO_VALUE, parallel_data

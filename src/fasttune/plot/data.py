@@ -9,15 +9,14 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from functools import cached_property
-from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fasttune import _core
 from fasttune.analysis.experiment_analysis import ExperimentAnalysis
 from fasttune.columns import DERIVED
+from fasttune.plot.journal import ends, first_judgements, first_pauses, side_by_side, stretches
 from fasttune.plot.parameters import Parameter, SpaceLine, parameter_of, space_lines
 
 if TYPE_CHECKING:
@@ -34,19 +33,6 @@ FINISHED, STOPPED, FAILED, CUT_OFF, UNFINISHED = range(5)
 OUTCOMES = ("finished", "stopped early", "failed", "ended with the run", "not over")
 SHOWN_NAMES = 20  # in errors
 LONGEST_TEXT = 60  # characters of a value in hover texts
-_WATCHED = sum(
-    1 << kind
-    for kind in (
-        _core.KIND_START,
-        _core.KIND_END,
-        _core.KIND_ERROR,
-        _core.KIND_PAUSED,
-        _core.KIND_RESUMED,
-        _core.KIND_REQUEUED,
-        _core.KIND_CHANGED,
-    )
-)
-_BEGINS = (_core.KIND_START, _core.KIND_RESUMED)
 
 
 class Goal(NamedTuple):
@@ -178,15 +164,7 @@ class Experiment:
     @cached_property
     def _ends(self) -> list[float]:
         """Unix times at which sessions of the run were ended from outside: what ended from then on, no scheduler has stopped."""
-        if not self.has_journal:
-            return []
-        found = []
-        table = _core.TrialTable(None)
-        for source, _, data in self._journal("the outcomes of trials"):
-            for kind, _, _, _, time, *_ in table.apply(data, source, 1 << _core.KIND_DECISION, [], True):
-                if kind == _core.KIND_DECISION:
-                    found.append(time)
-        return found
+        return ends(self._journal("the outcomes of trials")) if self.has_journal else []
 
     def failure_text(self, position: int) -> str:
         """The text of a trial's last failure; "" without one."""
@@ -344,26 +322,10 @@ class Experiment:
     @cached_property
     def spans(self) -> Spans:
         """When which worker ran which trial, as the journal tells it. ValueError for an analysis without a journal."""
-        entries = self._journal("the timeline")
-        table = _core.TrialTable(None)
-        lanes: dict[int, int] = {}
-        open_since: dict[int, tuple[float, int]] = {}
+        rows = stretches(self._journal("the timeline"), float(self.report_times[0].max(initial=0.0)))
         place = self._per_index(np.arange(len(self)), -1)
-        rows: list[tuple[int, int, float, float]] = []
-        last = 0.0
-        for source, _, data in entries:
-            for kind, trial, _, _, time, *_ in table.apply(data, source, _WATCHED, [], True):
-                if kind not in _CONCERN or not 0 <= trial < len(place):
-                    continue
-                last = max(last, time)
-                if trial in open_since:
-                    since, lane = open_since.pop(trial)
-                    rows.append((int(place[trial]), lane, since, max(time, since)))
-                if kind in _BEGINS:
-                    open_since[trial] = time, lanes.setdefault(source, len(lanes))
-        now = max(last, float(self.report_times[0].max(initial=0.0)))
-        rows += [(int(place[trial]), lane, since, max(now, since)) for trial, (since, lane) in open_since.items()]
-        rows = side_by_side(sorted((row for row in rows if row[0] >= 0), key=lambda row: row[2]))
+        chosen = [(int(place[trial]), lane, start, end) for trial, lane, start, end in rows if trial < len(place)]
+        rows = side_by_side([row for row in chosen if row[0] >= 0])
         return Spans(
             np.array([row[0] for row in rows], np.int64),
             np.array([row[1] for row in rows], np.int64),
@@ -387,27 +349,15 @@ class Experiment:
     @cached_property
     def first_pause(self) -> Ints:
         """Per trial: the step at which it was first left waiting by the scheduler; 0: never."""
-        first = np.zeros(len(self), dtype=np.int64)
-        place = self._per_index(np.arange(len(self)), -1)
-        table = _core.TrialTable(None)
-        for source, _, data in self._journal("rungs"):
-            for kind, trial, _, step, *_ in table.apply(data, source, 1 << _core.KIND_PAUSED, [], True):
-                if kind == _core.KIND_PAUSED and 0 <= trial < len(place) and place[trial] >= 0 and not first[place[trial]]:
-                    first[place[trial]] = step
-        return first
+        return self._firsts(first_pauses(self._journal("rungs")), 0)
 
     @cached_property
     def first_judged(self) -> Ints:
         """Per trial: the number of the rung at which a compiled rule first judged it; -1: never."""
-        first = np.full(len(self), -1, dtype=np.int64)
-        place = self._per_index(np.arange(len(self)), -1)
-        names: dict[int, list[Any]] = {}
-        for source, _, data in self._journal("rungs"):
-            for _, trial, rung, *_ in _core.judgements(data, names.setdefault(source, [])):
-                at = place[trial] if 0 <= trial < len(place) else -1
-                if at >= 0 and (first[at] < 0 or rung < first[at]):
-                    first[at] = rung
-        return first
+        return self._firsts(first_judgements(self._journal("rungs")), -1)
+
+    def _firsts(self, of_trial: dict[int, int], missing: int) -> Ints:
+        return np.array([of_trial.get(trial, missing) for trial in self.trials.tolist()], dtype=np.int64)
 
     def _journal(self, who: str) -> Any:
         if not self.has_journal:
@@ -447,27 +397,6 @@ class Experiment:
     def best(self, goal: Goal) -> int:
         """Position of the trial with the best score."""
         return int(np.nanargmin(goal.sign * self.score(goal)))
-
-
-_CONCERN = frozenset((*_BEGINS, _core.KIND_END, _core.KIND_ERROR, _core.KIND_PAUSED, _core.KIND_REQUEUED, _core.KIND_CHANGED))
-
-
-def side_by_side(rows: list[tuple[int, int, float, float]]) -> list[tuple[int, int, float, float]]:
-    """(position, lane, start, end) by start, with lanes numbered anew so that no two rows of a lane overlap.
-
-    A worker process runs one trial at a time. What has one lane for several trials at once, as a simulation, gets more.
-    """
-    free_from: dict[int, list[tuple[float, int]]] = {}  # lane -> (end, number) of its numbers, the earliest end first
-    numbers, made = 0, []
-    for position, lane, start, end in rows:
-        heap = free_from.setdefault(lane, [])
-        if heap and heap[0][0] <= start:
-            number = heappop(heap)[1]
-        else:
-            number, numbers = numbers, numbers + 1
-        heappush(heap, (end, number))
-        made.append((position, number, start, end))
-    return made
 
 
 def analysis_of(what: Any) -> ExperimentAnalysis:

@@ -21,7 +21,7 @@ from fasttune.plot.front import front_chart, front_data
 from fasttune.plot.history import edf_chart, edf_data, history_chart, history_data
 from fasttune.plot.importances import importances_chart, importances_data
 from fasttune.plot.lineage import lineage_chart, lineage_data
-from fasttune.plot.page_parts import POLICY, SCRIPT, STYLES
+from fasttune.plot.page_parts import SCRIPT, STYLES, policy
 from fasttune.plot.parallel import parallel_chart, parallel_data
 from fasttune.plot.rungs import rungs_chart, rungs_data
 from fasttune.plot.slices import contour_chart, contour_data, rank_chart, rank_data, slices_chart, slices_data
@@ -183,9 +183,11 @@ def page(experiment: Experiment, goal: Goal | None, no_goal: str, goals: list[Go
             missing.append((entry.name, str(error)))
             continue
         sections.append((entry.name, entry.words, found, entry.apart and len(found) > 1))
-    parts = [*_head(facts), *_summary(facts), *_pictures(sections, missing), *_failed(facts), *_again(facts)]
+    library = get_plotlyjs().replace("\r\n", "\n")  # as a browser reads it, whose hash is compared
+    parts = [*_head(facts, policy([library, SCRIPT])), *_summary(facts), *_pictures(sections, missing)]
+    parts += [*_failed(facts), *_again(facts)]
     parts.append(f"<p class=soft>Written by fasttune on {text(facts.made)}.</p>")
-    scripts = f"<script>{get_plotlyjs()}</script>\n<script>{SCRIPT}</script>"
+    scripts = f"<script>{library}</script>\n<script>{SCRIPT}</script>"
     return "\n".join([*parts, "</main>", scripts, "</body></html>", ""])
 
 
@@ -216,10 +218,10 @@ def text(value: object) -> str:
 # ---- the parts of the page
 
 
-def _head(facts: Facts) -> Iterator[str]:
+def _head(facts: Facts, allowed: str) -> Iterator[str]:
     yield f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{POLICY}">
+<meta http-equiv="Content-Security-Policy" content="{allowed}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{text(facts.name)} - report</title>
 <style>{STYLES}</style></head><body><main>
@@ -296,7 +298,7 @@ def _pictures(sections: list[tuple[str, str, list[Figure], bool]], missing: list
             number += 1
             title = f"<h4>{text(figure.title)}</h4>" if apart else ""
             yield (
-                f'<figure>{title}<div class="plot" data-figure="figure-{number}" style="min-height:{figure.height:.0f}px"></div>'
+                f'<figure>{title}<div class="drawing" data-figure="figure-{number}" style="min-height:{figure.height:.0f}px"></div>'
                 f'<script type="application/json" id="figure-{number}">{figure.json}</script></figure>'
             )
         notes = list(dict.fromkeys(figure.note for figure in figures if figure.note))

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-# Nothing may be fetched or sent. plotly.js makes styles, blobs (to save a picture) and functions while it runs.
-POLICY = (
-    "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data: blob:; "
-    "font-src data:; form-action 'none'; base-uri 'none'"
-)
+import base64
+import hashlib
+from collections.abc import Sequence
+
+
+def policy(scripts: Sequence[str]) -> str:
+    """What the page allows itself: nothing may be fetched or sent, and these scripts may run, no others. plotly.js makes styles
+    while it runs, and a blob to save a picture."""
+    hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    allowed = " ".join(f"'sha256-{one}'" for one in hashes)
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; font-src data:; "
+        "form-action 'none'; base-uri 'none'"
+    )
+
 
 STYLES = """
 :root { color-scheme: light dark; --ground: #ffffff; --card: #f6f7f9; --ink: #1f2328; --soft: #5b6470; --line: #d9dde3;
@@ -37,8 +47,8 @@ th { text-align: left; color: var(--soft); font-weight: 600; } th, td { padding:
   vertical-align: top; white-space: nowrap; } td.words { white-space: normal; min-width: 16em; }
 .figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(340px, 100%), 1fr)); gap: 10px 18px; }
 .figures.one { grid-template-columns: minmax(0, 1fr); }
-figure { margin: 6px 0; min-width: 0; overflow-x: auto; } .broad .plot { min-width: 780px; }
- figcaption { font-size: 13px; } .plot { width: 100%; }
+figure { margin: 6px 0; min-width: 0; overflow-x: auto; } .broad .drawing { min-width: 780px; }
+ figcaption { font-size: 13px; } .drawing { width: 100%; }
 figure h4 { margin: 0 0 2px; font-size: 13.5px; font-weight: 600; overflow-wrap: anywhere; }
 details { margin: 6px 0; border: 1px solid var(--line); border-radius: 8px; padding: 6px 12px; background: var(--card); }
 summary { cursor: pointer; overflow-wrap: anywhere; } summary b { color: var(--bad); font-weight: 600; }
@@ -92,7 +102,7 @@ SCRIPT = """
       return Plotly.relayout(place, painted(place.layout));
     });
   }
-  var places = Array.prototype.slice.call(document.querySelectorAll(".plot"));
+  var places = Array.prototype.slice.call(document.querySelectorAll(".drawing"));
   if ("IntersectionObserver" in window) {
     var watch = new IntersectionObserver(function (seen) {
       seen.forEach(function (one) { if (one.isIntersecting) { watch.unobserve(one.target); draw(one.target); } });
