@@ -41,6 +41,8 @@ COMMANDS = (
     Command("ls", "ls trials list-trials", "list the trials of an experiment"),
     Command("show", "show", "show an experiment: its state, its best trial, its notes"),
     Command("best", "best", "print the config of the best trial, or where its checkpoint is"),
+    Command("report", "report", "write one page that tells what an experiment found and what it cost"),
+    Command("plot", "plot", "write one picture of an experiment"),
     Command("export", "export", "write trials or reports as CSV, JSON lines or Parquet"),
     Command("replay", "replay", "ask the scheduler again: does the journal give the same decisions"),
     Command("note", "add-note", "add a note to an experiment"),
