@@ -333,7 +333,7 @@ def test_completion(small: Path, complete: Complete, fasttune: Printed) -> None:
     (small.parent / "two words").mkdir()
     (small.parent / "two words" / "experiment.db").touch()
     (small.parent / "none").mkdir()
-    assert complete("re") == ["resume", "replay"]
+    assert complete("re") == ["resume", "report", "replay"]
     assert complete("show", "s") == ["small"]
     assert complete("show", "") == ["small", "two\\ words", "latest"]
     assert complete("trials", "small", "--so") == ["--sort"]
