@@ -22,7 +22,7 @@ FLOORS = {
     0: ("_core",),
     1: ("argument", "error", "extras", "other_words", "folder", "plain_files", "result", "trial", "space",
         "space_json", "identity", "cgroups", "machine", "metric_values", "resources", "nesting", "rule", "config",
-        "scope", "failure", "free_gpu", "result_keys", "code_places", "script", "json_kinds"),
+        "scope", "failure", "free_gpu", "result_keys", "code_places", "script", "json_kinds", "trial_lines"),
     2: ("session", "trainable", "checkpoint", "callback", "hook_times", "stopper", "registry", "totals"),
     3: ("schedulers", "search", "executors", "storage", "logger", "reporter"),
     4: ("going_on", "records", "record_checks", "retention", "wanted_names", "orders", "experiment", "echo", "loop",

@@ -107,6 +107,11 @@ class Executor(ABC):
 
     name: str = ""
 
+    def pass_prints(self, caught: tuple[int, ...], show: Callable[[str], None]) -> None:  # noqa: B027
+        """Called before :meth:`open` in a run that shows something: lines that trials print in other processes bear the
+        trial's name from now on. What they write to the streams ``caught`` (1: standard output, 2: errors) comes to
+        ``show`` in whole lines, from the thread that calls this; the rest goes where it went."""
+
     @abstractmethod
     def open(
         self, program: Program, epoch: float, rule: Any, drain: Callable[[], None], turn: Callable[[], None]

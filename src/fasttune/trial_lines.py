@@ -1,0 +1,317 @@
+"""The lines that trials print: each bears the name of its trial, and goes on whole.
+
+    trial      print, logging, warnings, tqdm -> NamedStream: "(ab12c_00003) text"
+    whoever    reads what comes -> WholeLines: whole lines, the last state of a progress bar, no movements of a cursor
+    shows
+
+What does not come through ``sys.stdout`` (a C library, a process that the trial has started) bears no name; WholeLines adds
+that of the trial which runs where it came from.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import select
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from fasttune import _core
+
+LONGEST_LINE = 1 << 16  # characters of a line without an end that are kept back
+MOST_PARTS = 1 << 10  # in which a line is printed, before they are looked at together
+STATE_S = 5.0  # a line that is written over and over, as progress bars do, is shown at most so often before it is done
+_CONTROLS = bytes([*range(0x09), 0x0B, 0x0C, *range(0x0E, 0x20), 0x7F])  # but for tabs and ends of lines
+# what would leave the line (movements, erasures, other screens); colours may stay
+_MOVES = re.compile(
+    rb"\x1b(?:\[[0-?]*[ -/]*[@-ln-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[()#][0-9A-Za-z]|[0-9=>A-Z])"
+    rb"|[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f]"
+)
+_NAME = re.compile(rb"\([0-9a-z]+_\d{5,}\) ")
+
+Key = tuple[int, int]  # thread, stream
+
+
+def name_in_front(reporter: Any) -> str:
+    """What the lines of the trial that runs with ``reporter`` begin with; nothing outside of trials."""
+    trial_id = None if reporter is None else getattr(reporter.context, "trial_id", None)
+    return "" if trial_id is None else f"({trial_id}) "
+
+
+class _Line:
+    """What a thread has printed of a line, and of which trial it is."""
+
+    __slots__ = ("name", "parts", "reporter", "trial")
+
+    def __init__(self, reporter: Any, trial: int) -> None:
+        self.reporter = reporter
+        self.trial = trial
+        self.name = name_in_front(reporter)
+        self.parts: list[str] = []
+
+
+class Place:
+    """Where the lines of one or several streams are put, one behind the other: a descriptor, or a function of bytes.
+
+    open  whose line was begun there, because it was flushed, and has no end yet, and the name in front of it
+    held  what has been printed of lines, by stream and thread
+    """
+
+    def __init__(self, put: Callable[[bytes], None], encoding: str = "utf-8", errors: str = "surrogateescape") -> None:
+        self.put = put
+        self.encoding = encoding
+        self.errors = errors
+        self.lock = threading.RLock()
+        self.open: tuple[Key, str] | None = None
+        self.held: dict[int, dict[int, _Line]] = {1: {}, 2: {}}
+        _places.add(self)
+
+    def take(self, number: int, text: str) -> None:
+        """This thread prints to a stream."""
+        reporter = _core.current()
+        trial = -1 if reporter is None else reporter.trial
+        held, me = self.held[number], threading.get_ident()
+        with self.lock:
+            line = held.pop(me, None)
+            if line is not None and (line.trial != trial or line.reporter is not reporter):
+                # another trial's, that ended within its line
+                self._write((me, number), line.name, "".join(line.parts) + "\n")
+                line = None
+            if line is None:
+                line = _Line(reporter, trial)
+            line.parts.append(text)
+            text = "".join(line.parts)
+            cut = text.rfind("\n") + 1
+            if cut:
+                self._write((me, number), line.name, text[:cut])
+                text = text[cut:]
+            if len(text) > LONGEST_LINE:
+                self._write((me, number), line.name, text)
+            elif text:
+                line.parts = [text]
+                held[me] = line
+
+    def flush(self, number: int) -> None:
+        """What this thread has printed of a line is written, and may go on later."""
+        held, me = self.held[number], threading.get_ident()
+        if me in held:
+            with self.lock:
+                line = held.pop(me)
+                self._write((me, number), line.name, "".join(line.parts))
+
+    def settle(self) -> None:
+        """Every line that was begun has its end now: those who printed it are gone."""
+        with self.lock:
+            for number, held in self.held.items():
+                while held:
+                    thread, line = held.popitem()
+                    self._write((thread, number), line.name, "".join(line.parts) + "\n")
+            if self.open is not None:
+                self.open = None
+                self.put(b"\n")
+
+    @property
+    def settled(self) -> bool:
+        """Whether no line is begun."""
+        return self.open is None and not any(self.held.values())
+
+    def _write(self, key: Key, name: str, text: str) -> None:
+        goes_on = self.open == (key, name)
+        head = "" if self.open is None or goes_on else "\n"
+        if "\r" in text:
+            text = text.replace("\r\n", "\n")
+            if not goes_on:
+                text = text.lstrip("\r")
+        ends = text.endswith("\n")
+        if name:
+            body = text[:-1] if ends else text
+            body = body.replace("\n", "\n" + name)
+            if "\r" in body:
+                body = body.replace("\r", "\r" + name)
+            text = ("" if goes_on else name) + body + ("\n" if ends else "")
+        self.open = None if ends else (key, name)
+        self.put(self._encoded(head + text))
+
+    def _encoded(self, text: str) -> bytes:
+        try:
+            return text.encode(self.encoding, self.errors)
+        except UnicodeEncodeError:
+            return text.encode(self.encoding, "backslashreplace")
+
+    def forget(self) -> None:
+        """In a forked child: what its parent had begun to print is the parent's."""
+        self.lock = threading.RLock()
+        self.open = None
+        for held in self.held.values():
+            held.clear()
+
+
+_places: weakref.WeakSet[Place] = weakref.WeakSet()
+
+
+def _forget_all() -> None:
+    for place in list(_places):
+        place.forget()
+
+
+os.register_at_fork(after_in_child=_forget_all)
+
+
+class NamedStream(io.TextIOBase):
+    """A text stream in place of standard output (``number`` 1) or errors (2), whose lines bear the name of their trial.
+
+    ``fd`` is the descriptor that it stands for: processes that are given the stream write there. ``terminal``: what it answers
+    who asks whether it is one.
+    """
+
+    def __init__(self, place: Place, number: int, fd: int, terminal: bool = False) -> None:
+        self.place = place
+        self.buffer = _Bytes(self)
+        self._number = number
+        self._fd = fd
+        self._terminal = terminal
+        self._held = place.held[number]
+
+    def write(self, text: str, /) -> int:
+        # the short way, because `print` writes each of its arguments alone: more of a line that is not whole yet
+        line = self._held.get(threading.get_ident())
+        if line is not None and len(line.parts) < MOST_PARTS and "\n" not in text:
+            reporter = _core.current()
+            if line.reporter is reporter and (reporter is None or reporter.trial == line.trial):
+                line.parts.append(text)
+                return len(text)
+        if self.closed:
+            raise ValueError("I/O operation on closed file")
+        if not isinstance(text, str):
+            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+        self.place.take(self._number, text)
+        return len(text)
+
+    def flush(self) -> None:
+        self.place.flush(self._number)
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return self.place.encoding
+
+    @property
+    def errors(self) -> str:  # type: ignore[override]
+        return self.place.errors
+
+    def reconfigure(self, **settings: Any) -> None:
+        """Asked for by programs that want UTF-8, or lines at once: it has both."""
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def isatty(self) -> bool:
+        return self._terminal
+
+
+class _Bytes(io.RawIOBase):
+    """``sys.stdout.buffer``."""
+
+    def __init__(self, stream: NamedStream) -> None:
+        self._stream = stream
+
+    def write(self, data: Any, /) -> int:
+        text = bytes(data)
+        self._stream.write(text.decode(self._stream.encoding, "surrogateescape"))
+        return len(text)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write to a descriptor, all of it, also to one that somebody has made non-blocking."""
+    view = memoryview(data)
+    while view:
+        try:
+            view = view[os.write(fd, view) :]
+        except BlockingIOError:
+            waiter = select.poll()
+            waiter.register(fd, select.POLLOUT)
+            waiter.poll()
+
+
+class WholeLines:
+    """Makes whole lines of what comes in pieces from one place; ``name`` is put in front of those that bear none."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._rest = b""
+        self._shown_at = 0.0  # when the line that is written over and over was begun, or shown last
+        self._shown = b""
+
+    def feed(self, data: bytes, name: bytes = b"") -> bytes:
+        """Take a piece, and give the lines that are whole now. Of a line that is written over and over the last state
+        counts; now and then it is given while the line goes on."""
+        goes_on = bool(self._rest)
+        data = self._rest + data
+        cut = data.rfind(b"\n") + 1
+        self._rest = data[cut:]
+        lines = _lines(data[:cut], name) if cut else b""
+        if cut or not goes_on:
+            self._shown_at = self._clock()
+        elif b"\r" in self._rest:
+            self._rest = state = _last_state(self._rest)
+            now = self._clock()
+            if now - self._shown_at >= STATE_S and _says_something(state) and state != self._shown:
+                self._shown_at, self._shown = now, state
+                lines += _lines(state + b"\n", name)
+        elif len(self._rest) > LONGEST_LINE:
+            lines += self.end(name)
+        return lines
+
+    def end(self, name: bytes = b"") -> bytes:
+        """What is left of a line that will not go on."""
+        rest, self._rest = self._rest, b""
+        if not rest or rest == self._shown or not _says_something(rest):
+            return b""
+        return _lines(rest + b"\n", name)
+
+
+def _lines(data: bytes, name: bytes) -> bytes:
+    """Whole lines, each with a name in front, nothing in them that moves the cursor."""
+    if b"\r" in data:
+        data = data.replace(b"\r\n", b"\n")
+        data = b"\n".join(_last_state(line) for line in data.split(b"\n")) if b"\r" in data else data
+    if len(data.translate(None, _CONTROLS)) != len(data):
+        pairs = [(line, _MOVES.sub(b"", line)) for line in data.split(b"\n")]
+        # a line that only moved the cursor is none
+        data = b"\n".join(clean for line, clean in pairs if clean == line or _says_something(clean))
+    if not name:
+        return data
+    lines = data.split(b"\n")
+    end = lines.pop()
+    return b"\n".join([line if _NAME.match(line) else name + line for line in lines] + [end])
+
+
+def _last_state(line: bytes) -> bytes:
+    """What is seen of a line in which the cursor has gone back to its beginning: the last that was written there."""
+    states = line.split(b"\r")
+    while len(states) > 1 and not _says_something(states[-1]):
+        states.pop()
+    return states[-1]
+
+
+def _says_something(line: bytes) -> bool:
+    found = _NAME.match(line)
+    return bool(line[found.end() :].strip() if found else line.strip())
