@@ -97,7 +97,7 @@ class JupyterNotebookReporter(TableReporter):
 
     def _fact_rows(self, snapshot: StatusSnapshot) -> list[tuple[str, str]]:
         rows = [("Running for", duration(snapshot.elapsed))]
-        rows.append(("Trials", number_line(snapshot, self.total_samples)))
+        rows.append(("Trials", number_line(snapshot, self.total_samples).removeprefix("Number of trials: ")))
         best = snapshot.leader
         if best is not None:
             words = snapshot.best_words(self.metric or self._guessed)
@@ -106,7 +106,7 @@ class JupyterNotebookReporter(TableReporter):
         if snapshot.eta_s and not snapshot.over:
             rows.append(("Left", duration(snapshot.eta_s)))
         if snapshot.reports_per_s:
-            rows.append(("Reports", f"{rate(snapshot.reports_per_s, 'reports')}, {rate(snapshot.trials_per_s, 'trials')}"))
+            rows.append(("Rates", f"{rate(snapshot.trials_per_s, 'trials')}, {rate(snapshot.reports_per_s, 'reports')}"))
         rows += [
             (title, text)
             for title, text in (

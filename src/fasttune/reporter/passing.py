@@ -64,6 +64,7 @@ class Passing:
             stream.screen = screen
             setattr(sys, _NAMES[number], stream.text)
             self._streams.append(stream)
+            _move_handlers(stream.real, stream.text)
         self._asks: Callable[..., Any] = builtins.input
         builtins.input = self._own = self._ask
 
@@ -80,6 +81,7 @@ class Passing:
             stream = self._streams.pop()
             stream.settle()
             stream.screen = None
+            _move_handlers(stream.text, stream.real)
             if getattr(sys, _NAMES[stream.number]) is stream.text:
                 setattr(sys, _NAMES[stream.number], stream.real)
 
@@ -100,6 +102,18 @@ class Passing:
 
 
 _NAMES = {1: "stdout", 2: "stderr"}
+
+
+def _move_handlers(before: Any, now: Any) -> None:
+    """Handlers of ``logging`` that write to one stream write to another: they keep the one that there was when they were
+    made."""
+    logging = sys.modules.get("logging")
+    if logging is None:  # not loaded: there are none
+        return
+    loggers = [logging.getLogger(), *logging.getLogger().manager.loggerDict.values()]
+    for handler in {handler for logger in loggers for handler in getattr(logger, "handlers", ())}:
+        if getattr(handler, "stream", None) is before and isinstance(handler, logging.StreamHandler):
+            handler.setStream(now)
 
 
 def _stream_for(real: Any, number: int) -> _Stream | None:
