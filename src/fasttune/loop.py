@@ -208,7 +208,9 @@ class TuneLoop:
         )
         self._rule = rule = self._build_rule(program)
         if spec.progress_reporter is not None:
-            executor.pass_prints(spec.progress_reporter.catches(), self._show_prints)
+            executor.pass_prints(spec.progress_reporter.catches(), self._show_prints, True)
+        elif "ipykernel" in sys.modules:  # a kernel shows what other processes print late, or not at all
+            executor.pass_prints((1, 2), self._show_prints, False)
         executor.open(program, self._epoch, rule, self._drain_within, self._turn_within)
         if hasattr(executor, "set_chunks"):
             executor.set_chunks(self._place_in_variants)
@@ -980,6 +982,8 @@ class TuneLoop:
         reporter = self.spec.progress_reporter
         if reporter is not None:
             self.times.call(reporter.show_prints, lines)
+        else:
+            sys.stdout.write(lines)
 
     def _report(self, done: bool) -> None:
         reporter = self.spec.progress_reporter

@@ -5,7 +5,8 @@
     shows
 
 What does not come through ``sys.stdout`` (a C library, a process that the trial has started) bears no name; WholeLines adds
-that of the trial which runs where it came from.
+that of the trial which runs where it came from. Through a pipe it may be read when that trial is over already, so a worker
+that has ended a piece of work leaves a mark there (``mark``, ``between_marks``): what stands before it is of that work's trial.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ _MOVES = re.compile(
     rb"\x1b(?:\[[0-?]*[ -/]*[@-ln-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[()#][0-9A-Za-z]|[0-9=>A-Z])"
     rb"|[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f]"
 )
+_MARK = re.compile(rb"\x1e(\d+)\n")
 _NAME = re.compile(rb"\([0-9a-z]+_\d{5,}\) ")
 
 Key = tuple[int, int]  # thread, stream
@@ -237,6 +239,19 @@ class _Bytes(io.RawIOBase):
 
     def isatty(self) -> bool:
         return self._stream.isatty()
+
+
+def mark(trial: int) -> bytes:
+    """What is left behind what a trial has printed."""
+    return b"\x1e%d\n" % trial
+
+
+def between_marks(data: bytes) -> list[tuple[bytes, int]]:
+    """(text, trial that the mark behind it is of; -1: there is none behind it) of all that was read."""
+    if b"\x1e" not in data:
+        return [(data, -1)]
+    parts = _MARK.split(data)
+    return [*zip(parts[:-1:2], map(int, parts[1::2]), strict=True), (parts[-1], -1)]
 
 
 def write_all(fd: int, data: bytes) -> None:

@@ -30,7 +30,10 @@ def train(config):
     sys.stderr.write("\\n")
     for i in range(40):
         print("line", i)
-    print("ends here", end="")
+    print("ends here")
+    if FORKS:
+        subprocess.run(["echo", "from a last child"])
+    print("without an end", end="")
 
 tune.run(train, config={"x": tune.grid_search([1, 2, 3, 4])}, metric="loss", mode="min", executor=EXECUTOR, name="e")
 print("behind the run")
@@ -53,7 +56,8 @@ def test_P1_what_trials_print_passes_the_block(tmp_path: Path, executor: str) ->
         assert sorted(rest[: len(expected)]) == sorted(expected)
         bar, *lines = rest[len(expected) :]
         assert bar == f"100 % of {trial + 1}"  # only what it said last
-        assert lines == [*(f"line {i}" for i in range(40)), "ends here"]
+        last = ["ends here", *(["from a last child"] * forks), "without an end"]
+        assert lines == [*(f"line {i}" for i in range(40)), *last]
     # the block was there, again and again, and stands once, at the end
     assert seen.raw.count(b"trials/s") > 2
     assert [i for i, line in enumerate(seen.lines) if BAR in line] == [len(seen.lines) - 5]

@@ -11,7 +11,7 @@ import pytest
 from fake_trials import Clock
 
 from fasttune import trial_lines
-from fasttune.trial_lines import STATE_S, NamedStream, Place, WholeLines
+from fasttune.trial_lines import STATE_S, NamedStream, Place, WholeLines, between_marks, mark
 
 
 class Trials:
@@ -171,3 +171,9 @@ def test_a_line_without_an_end_is_not_kept_for_ever() -> None:
     got = b"".join(lines.feed(b"x" * 10_000, NAME) for _ in range(20))
     assert got.count(b"x") > 100_000
     assert got.count(b"\n") == 2
+
+
+def test_marks_say_whose_the_text_before_them_is() -> None:
+    assert between_marks(b"text\n") == [(b"text\n", -1)]
+    found = between_marks(b"a\n" + mark(4) + mark(5) + b"b\n" + mark(123456) + b"c")
+    assert found == [(b"a\n", 4), (b"", 5), (b"b\n", 123456), (b"c", -1)]

@@ -14,11 +14,11 @@ import select
 from collections.abc import Callable
 from contextlib import suppress
 
-from fasttune.trial_lines import WholeLines
+from fasttune.trial_lines import WholeLines, between_marks
 
 PIPE_BYTES = 1 << 18  # that a worker may be ahead; the system has fewer if it likes
 READ_BYTES = 1 << 18
-MOST_READ = 1 << 20  # bytes of one worker in one turn, so that none keeps the others waiting
+MOST_READ = 1 << 20  # bytes of one worker in one turn, so that none keeps the others waiting; more than a pipe holds
 
 
 class _Source:
@@ -28,16 +28,19 @@ class _Source:
         self.fd = fd
         self.lines = WholeLines()
         self.trial: Callable[[], int] | None = trial
-        self.last = -1  # trial that was seen to run there last
+        self.last = -1  # trial that lines without a name are of
+        self.kept = b""  # read, and not known whose it is
 
 
 class Prints:
-    """The pipes of all workers. ``show(text)`` gets whole lines; ``prefix`` begins the ids of the run's trials."""
+    """The pipes of all workers. ``show(text)`` gets whole lines; ``prefix`` begins the ids of the run's trials; None:
+    lines bear no names."""
 
-    def __init__(self, show: Callable[[str], None], prefix: str) -> None:
+    def __init__(self, show: Callable[[str], None], prefix: str | None) -> None:
         self._show = show
         self._prefix = prefix
         self._sources: dict[int, _Source] = {}  # by the pipe's descriptor
+        self._kept: list[_Source] = []  # those that keep something
         self._epoll = select.epoll()
 
     def fileno(self) -> int:
@@ -59,41 +62,68 @@ class Prints:
 
     def read(self) -> None:
         """Show what has come."""
+        kept, self._kept = self._kept, []
         for fd, _ in self._epoll.poll(0):
-            self._read(self._sources[fd], MOST_READ)
+            self._read(self._sources[fd])
+        for source in kept:
+            if source.kept:  # nothing has come that says whose it is
+                self._take(source, b"", -1, True)
 
     def read_out(self, reader: int) -> None:
         """A worker has ended: show all that it has printed."""
         source = self._sources.get(reader)
         if source is not None:
-            self._read(source, None)
+            self._read(source, at_once=True)
 
     def leave(self, reader: int) -> None:
         """Which trial runs at the other end of a pipe is not asked any more; what still comes is shown."""
         source = self._sources.get(reader)
         if source is not None:
-            self._name(source)
             source.trial = None
 
     def close(self) -> None:
         """Show what is left and let go of every pipe."""
         for source in list(self._sources.values()):
-            self._read(source, None)
+            self._read(source, at_once=True)
             self._drop(source)
         self._epoll.close()
 
-    def _read(self, source: _Source, most: int | None) -> None:
-        taken = 0
-        while most is None or taken < most:
+    def _read(self, source: _Source, at_once: bool = False) -> None:
+        data, closed = b"", False
+        while len(data) < MOST_READ:
+            # looked at before it is found that nothing more is there: no mark of an earlier trial's end is still to come
+            trial = -1 if source.trial is None else source.trial()
             try:
-                data = os.read(source.fd, READ_BYTES)
+                piece = os.read(source.fd, READ_BYTES)
             except BlockingIOError:
+                break
+            if not piece:
+                closed = True
+                break
+            data += piece
+        if data or source.kept:
+            self._take(source, data, trial, at_once or closed)
+        if closed:
+            self._drop(source)
+
+    def _take(self, source: _Source, data: bytes, trial: int, at_once: bool) -> None:
+        """Show what was read while ``trial`` ran, -1: none. Then it is of one that has just ended, whose mark may be on its
+        way: unless ``at_once``, it is kept until the next turn."""
+        data, source.kept = source.kept + data, b""
+        cut = data.rfind(b"\x1e")
+        if cut >= 0 and b"\n" not in data[cut:] and not at_once:  # a mark of which the end is still to be read
+            data, source.kept = data[:cut], data[cut:]
+        for text, ended in between_marks(data):
+            if ended < 0 and trial < 0 and text and not at_once and self._prefix is not None:
+                source.kept = text + source.kept
+                self._kept.append(source)
                 return
-            if not data:
-                self._drop(source)
-                return
-            taken += len(data)
-            self._give(source.lines.feed(data, self._name(source)))
+            source.last = ended if ended >= 0 else trial if trial >= 0 else source.last
+            name = self._name(source)
+            if text:
+                self._give(source.lines.feed(text, name))
+            if ended >= 0:
+                self._give(source.lines.end(name))
 
     def _drop(self, source: _Source) -> None:
         if self._sources.pop(source.fd, None) is None:
@@ -107,8 +137,7 @@ class Prints:
             self._show(lines.decode("utf-8", "replace"))
 
     def _name(self, source: _Source) -> bytes:
-        """What stands in front of a line that bears no name: the trial that runs there, or that has run there last."""
-        trial = -1 if source.trial is None else source.trial()
-        if trial >= 0:
-            source.last = trial
-        return b"" if source.last < 0 else f"({self._prefix}_{source.last:05d}) ".encode()
+        """What stands in front of a line that bears no name."""
+        if self._prefix is None or source.last < 0:
+            return b""
+        return f"({self._prefix}_{source.last:05d}) ".encode()

@@ -137,8 +137,8 @@ class ProcessExecutor(Executor):
         self._show: Callable[[str], None] | None = None
         self._prints: Prints | None = None
 
-    def pass_prints(self, caught: tuple[int, ...], show: Callable[[str], None]) -> None:
-        self._named = True
+    def pass_prints(self, caught: tuple[int, ...], show: Callable[[str], None], named: bool) -> None:
+        self._named = named
         if caught:
             self._caught, self._show = caught, show
             self._limit = max(1, min(self._limit, workers_by_open_files() // 2))
@@ -157,7 +157,7 @@ class ProcessExecutor(Executor):
         self._setup["script"] = script.described()
         self._setup["named"], self._setup["caught"] = self._named, self._caught
         if self._show is not None:
-            self._prints = Prints(self._show, program.prefix)
+            self._prints = Prints(self._show, program.prefix if self._named else None)
             self._server.watch(self._prints.fileno())
         try:
             self._server.tell(self._setup)

@@ -6,14 +6,16 @@ import fcntl
 import io
 import os
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TextIO
 
 from fasttune import _core
-from fasttune.trial_lines import NamedStream, Place, write_all
+from fasttune.trial_lines import NamedStream, Place, mark, write_all
 
 ABOVE = 10  # copies of descriptors are kept out of the way of those that a trial opens
+MARK_S = 0.005  # at least so long after the last mark
 _NAMES = {1: "stdout", 2: "stderr"}
 
 
@@ -30,9 +32,12 @@ class Streams:
 
     What is printed is written at the end of each line, so that little is lost when the process is killed. With ``named``
     each line bears the name of its trial, and is written in one piece, so that lines of several workers do not mix.
+    ``caught``: the streams that go into a pipe of this worker's.
     """
 
-    def __init__(self, named: bool = False) -> None:
+    def __init__(self, named: bool = False, caught: tuple[int, ...] = ()) -> None:
+        self._marked = caught[0] if named and caught else 0  # the descriptor of the pipe, 0: there is none
+        self._marked_at = 0.0
         _core.write_stdio_by_lines()
         self._places: list[Place] = []
         self._kept = [_Kept(name, fd) for fd, name in _NAMES.items()]
@@ -48,6 +53,13 @@ class Streams:
                 place.settle()
         for one in self._kept:
             one.mend()
+
+    def leave_mark(self, trial: int) -> None:
+        """What was written until now, by whomever, is of this trial, or of one before it. Said now and then only: trials
+        that follow each other at once are not worth it."""
+        if self._marked and time.monotonic() - self._marked_at >= MARK_S:
+            write_all(self._marked, mark(trial))
+            self._marked_at = time.monotonic()
 
     def _named_stream(self, fd: int, like: TextIO) -> TextIO:
         if fd == 1 or not self._places or not _same_file(1, 2):

@@ -265,7 +265,7 @@ def work(path: str, environ: dict[str, str], setup: dict[str, Any], bell_fd: int
             return 0  # the driver has died meanwhile, and somebody else has taken over what it left
         wire = Wire(mmap.mmap(file.fileno(), FILE_BYTES), create=False, bell_fd=bell_fd)
     _explain_crashes(_notes_of(path))
-    streams = Streams(setup["named"])
+    streams = Streams(setup["named"], setup["caught"])
     try:
         with nesting.loading(), open(setup["program"], "rb") as file:
             stand_in.take_place_of(setup["script"])
@@ -326,6 +326,7 @@ class Worker:
         while (message := self._next()) is not None:
             self._carry_out(*message)
             self._streams.mend()
+            self._streams.leave_mark(self.reporter.trial)
             if message[0] in COUNTED:
                 up.order_done()
             if not self._orders:
