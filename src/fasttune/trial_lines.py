@@ -32,6 +32,7 @@ _MOVES = re.compile(
     rb"\x1b(?:\[[0-?]*[ -/]*[@-ln-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[()#][0-9A-Za-z]|[0-9=>A-Z])"
     rb"|[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f]"
 )
+_UP = b"\x1b[A"  # what progress bars write that stand below another one
 _MARK = re.compile(rb"\x1e(\d+)\n")
 _NAME = re.compile(rb"\([0-9a-z]+_\d{5,}\) ")
 
@@ -274,6 +275,8 @@ class WholeLines:
         self._rest = b""
         self._shown_at = 0.0  # when the line that is written over and over was begun, or shown last
         self._shown = b""
+        self._state = b""  # of one of several progress bars, not given yet
+        self._state_at = clock()  # when one was given last
 
     def feed(self, data: bytes, name: bytes = b"") -> bytes:
         """Take a piece, and give the lines that are whole now. Of a line that is written over and over the last state
@@ -282,11 +285,15 @@ class WholeLines:
         data = self._rest + data
         cut = data.rfind(b"\n") + 1
         self._rest = data[cut:]
-        lines = _lines(data[:cut], name) if cut else b""
+        lines = b""
+        if cut:
+            moved = self._state or _UP in data[:cut]
+            lines = self._without_states(data[:cut], name) if moved else _lines(data[:cut], name)
         if cut or not goes_on:
             self._shown_at = self._clock()
         elif b"\r" in self._rest:
-            self._rest = state = _last_state(self._rest)
+            state = _last_state(self._rest)
+            self._rest = state + _UP if _UP in self._rest and _UP not in state else state
             now = self._clock()
             if now - self._shown_at >= STATE_S and _says_something(state) and state != self._shown:
                 self._shown_at, self._shown = now, state
@@ -298,9 +305,30 @@ class WholeLines:
     def end(self, name: bytes = b"") -> bytes:
         """What is left of a line that will not go on."""
         rest, self._rest = self._rest, b""
+        state, self._state = self._state, b""
+        lines = _lines(state + b"\n", name) if state else b""
         if not rest or rest == self._shown or not _says_something(rest):
-            return b""
-        return _lines(rest + b"\n", name)
+            return lines
+        return lines + _lines(rest + b"\n", name)
+
+    def _without_states(self, data: bytes, name: bytes) -> bytes:
+        """Lines of several progress bars, which go down a line and up again: those are states, of which one is given now and
+        then, and the last one when another line comes."""
+        lines = b""
+        for line in data[:-1].split(b"\n"):
+            if _UP in line:
+                state = _MOVES.sub(b"", _last_state(line.replace(_UP, b"")))
+                if _says_something(state):
+                    self._state = state
+                if self._state and self._clock() - self._state_at < STATE_S:
+                    continue
+                line = b""
+            if self._state:
+                lines += _lines(self._state + b"\n", name)
+                self._state, self._state_at = b"", self._clock()
+            if line:
+                lines += _lines(line + b"\n", name)
+        return lines
 
 
 def _lines(data: bytes, name: bytes) -> bytes:

@@ -93,3 +93,28 @@ def test_a_window_that_has_become_narrower_has_broken_its_lines() -> None:
     screen.draw(["\x1b[31m" + "a" * 40 + "\x1b[0m", "b"])
     terminal.columns = 20  # what was drawn takes three rows now
     assert screen._rows() == 3
+
+
+def test_a_terminal_that_is_closed_or_knows_few_characters_ends_no_run() -> None:
+    class Old(Terminal):
+        encoding = "ascii"  # type: ignore[assignment]
+
+        def write(self, text: str, /) -> int:
+            text.encode("ascii")
+            return super().write(text)
+
+    old = Old()
+    screen_on(old).draw(["━━ ● 2 running"])
+    assert old.lines == ["?? ? 2 running"]
+
+    class Closed(Terminal):
+        def flush(self) -> None:
+            raise OSError(5, "Input/output error")
+
+    closed = Closed()
+    screen = screen_on(closed)
+    for _ in range(3):
+        screen.draw(["block"])
+        screen.pass_by("line\n")
+        screen.erase()
+    assert closed.writes == 1

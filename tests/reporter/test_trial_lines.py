@@ -157,6 +157,24 @@ def test_of_a_progress_bar_the_last_state_is_seen_now_and_then_and_at_its_end() 
     assert lines.feed(b"windows\r\n", NAME) == NAME + b"windows\n"
 
 
+def test_of_two_progress_bars_a_state_is_seen_now_and_then_and_the_last_one() -> None:
+    """The lower one goes down a line and up again, each time."""
+    clock = Clock()
+    lines = WholeLines(clock)
+    seen = lines.feed(b"\router 0", NAME)
+    for i in range(40):
+        clock.now += STATE_S / 20
+        seen += lines.feed(b"\n\rinner %d\x1b[A" % i, NAME)
+        if i % 10 == 9:
+            seen += lines.feed(b"\router %d" % i, NAME)
+    seen += lines.feed(b"\n\r       \r\x1b[A\router 40\n", NAME)
+    seen += lines.feed(b"printed\n", NAME)
+    said = [line.removeprefix(NAME) for line in seen.splitlines()]
+    assert said[0] == b"outer 0"
+    assert said[-2:] == [b"outer 40", b"printed"]
+    assert len(said) <= 6
+
+
 def test_what_would_move_the_cursor_is_left_out_and_colours_stay() -> None:
     lines = WholeLines()
     red = b"\x1b[31mred\x1b[0m"

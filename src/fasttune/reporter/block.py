@@ -84,7 +84,7 @@ def _progress(snapshot: StatusSnapshot, done: bool, total: int | None, width: in
         # 100 % is said when all have ended, not a moment before
         count.append(f"  {share if share >= 100 else min(99, share):3.0f} %", "bright_black")
     times = _text(duration(snapshot.elapsed), "default")
-    if not done and snapshot.eta_s is not None:
+    if not done and snapshot.eta_s:
         times.append(f"  {duration(snapshot.eta_s)} left", "cyan")
     grid = Table.grid(expand=True, padding=(0, GAP, 0, 0))
     grid.add_column(ratio=1)

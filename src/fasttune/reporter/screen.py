@@ -30,6 +30,7 @@ class Screen:
         self._block: Sequence[str] = ()  # its lines as they were drawn last
         self._shown: Sequence[str] = ()  # those that stand there now; none while something passes
         self._drawn_at = -AGAIN_S
+        self._gone = False
         self._kept = False  # somebody types: nothing is drawn below it
         self._lock = threading.RLock()
         self._pid = os.getpid()
@@ -100,5 +101,14 @@ class Screen:
         return "".join(f"\x1b[2K{line}\n" for line in lines) + "\x1b[J"
 
     def _write(self, text: str) -> None:
-        self._file.write(text)
-        self._file.flush()
+        if self._gone:
+            return
+        try:
+            try:
+                self._file.write(text)
+            except UnicodeEncodeError:
+                encoding = self._file.encoding or "ascii"
+                self._file.write(text.encode(encoding, "replace").decode(encoding))
+            self._file.flush()
+        except (OSError, ValueError):  # the terminal has been closed: the run goes on, and nobody sees it
+            self._gone = True
