@@ -11,7 +11,8 @@ import pytest
 from fake_trials import Clock
 
 from fasttune import trial_lines
-from fasttune.trial_lines import STATE_S, NamedStream, Place, WholeLines, between_marks, mark
+from fasttune.trial_lines import NamedStream, Place, mark
+from fasttune.whole_lines import STATE_S, WholeLines, between_marks
 
 
 class Trials:

@@ -14,7 +14,7 @@ import select
 from collections.abc import Callable
 from contextlib import suppress
 
-from fasttune.trial_lines import WholeLines, between_marks
+from fasttune.whole_lines import WholeLines, between_marks
 
 PIPE_BYTES = 1 << 18  # that a worker may be ahead; the system has fewer if it likes
 READ_BYTES = 1 << 18

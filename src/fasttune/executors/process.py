@@ -17,18 +17,20 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fasttune import _core, nesting, script
 from fasttune.cgroups import MemoryKills, process_limits
 from fasttune.error import TuneError
 from fasttune.executors.base import Batch, Death, Executor, Job, Program
 from fasttune.executors.inline import map_file, remove_ring
-from fasttune.executors.prints import Prints
 from fasttune.executors.program_file import ProgramFile
 from fasttune.executors.server import MARK, PAUSES_S, Server, ServerGoneError
 from fasttune.executors.wire import CANNOT_LOAD, DOWN_BYTES, FILE_BYTES, Wire, pack, pack_config
 from fasttune.folder import RINGS
+
+if TYPE_CHECKING:
+    from fasttune.executors.prints import Prints
 
 LARGEST_CONFIG = DOWN_BYTES // 2 - 80_000  # bytes; an order also has room for a checkpoint in memory
 LONGEST_SPAN = 8192
@@ -157,6 +159,8 @@ class ProcessExecutor(Executor):
         self._setup["script"] = script.described()
         self._setup["named"], self._setup["caught"] = self._named, self._caught
         if self._show is not None:
+            from fasttune.executors.prints import Prints
+
             self._prints = Prints(self._show, program.prefix if self._named else None)
             self._server.watch(self._prints.fileno())
         try:

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from typing import Any, TextIO
 
 from fasttune.reporter.screen import Screen
-from fasttune.trial_lines import NamedStream, Place, WholeLines
+from fasttune.trial_lines import NamedStream, Place
+from fasttune.whole_lines import WholeLines
 
 # Never let go of, as those of executors/tee.py: `print` of CPython holds the stream that it writes to by no reference.
 _made: deque[_Stream] = deque(maxlen=64)

@@ -14,13 +14,14 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from .base import DRAWING_SHARE, ProgressReporter, StatusSnapshot
-from .passing import Passing
-from .screen import Screen
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
     from fasttune.trial import Trial
+
+    from .passing import Passing
+    from .screen import Screen
 
 FIRST_DRAWING_S = 0.5
 INTERVAL_S = 0.25
@@ -58,6 +59,8 @@ class TerminalReporter(ProgressReporter):
         mode: str | None = None,
         **more: Any,
     ) -> None:
+        from .screen import Screen
+
         self.leave()
         self._total = total_samples
         self.metric, self.mode = metric, mode
@@ -65,6 +68,8 @@ class TerminalReporter(ProgressReporter):
         self._real = self._file()
         self._screen = Screen(self._real, self._width, clock=self._clock)
         if caught:
+            from .passing import Passing
+
             self._passing = Passing(self._screen, caught)
         self._next_time = self._clock() + FIRST_DRAWING_S
 
@@ -72,6 +77,8 @@ class TerminalReporter(ProgressReporter):
         return done or self._clock() >= self._next_time
 
     def report(self, trials: Sequence[Trial], done: bool, *sys_info: Any) -> None:
+        from .screen import Screen
+
         began = self._clock()
         console = self._console or self._new_console()
         screen = self._screen = self._screen or Screen(console.file, self._width, clock=self._clock)  # type: ignore[arg-type]
