@@ -218,3 +218,23 @@ def test_P1_no_color(tmp_path: Path) -> None:
     assert colours.search(in_terminal(SILENT, tmp_path).raw)
     os.rename(tmp_path / "e", tmp_path / "before")
     assert not colours.search(in_terminal(SILENT, tmp_path, environ={"NO_COLOR": "1"}).raw)
+
+
+def test_P1_a_process_that_a_trial_in_this_one_forks_prints_and_draws_nothing(tmp_path: Path) -> None:
+    script = """
+def train(config):
+    print("half ", end="", flush=True)
+    child = os.fork()
+    if not child:
+        print("of the child")
+        os._exit(0)
+    os.waitpid(child, 0)
+    print("whole")
+    return {"loss": 1}
+
+tune.run(train, metric="loss", mode="min", executor="inline")
+"""
+    seen = in_terminal(script, tmp_path)
+    assert "of the child" in seen.lines
+    assert seen.of(0) == ["half whole"]
+    assert sum(BAR in line for line in seen.lines) == 1

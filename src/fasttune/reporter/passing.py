@@ -29,10 +29,13 @@ class _Stream:
         self._lines = WholeLines()
         self.place = Place(self._put)
         self.text = NamedStream(self.place, number, real.fileno())
+        self._pid = os.getpid()
 
     def _put(self, data: bytes) -> None:
-        lines = self._lines.feed(data)
-        if lines:
+        if os.getpid() != self._pid:  # a child that a trial or a callback has forked: the block is its parent's
+            self.real.write(data.decode("utf-8", "replace"))
+            self.real.flush()
+        elif lines := self._lines.feed(data):
             self._print(lines)
 
     def settle(self) -> None:

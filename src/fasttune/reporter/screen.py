@@ -6,7 +6,6 @@ is erased, the lines that pass are printed, and the block is drawn below them.
 
 from __future__ import annotations
 
-import os
 import re
 import threading
 import time
@@ -33,7 +32,6 @@ class Screen:
         self._gone = False
         self._kept = False  # somebody types: nothing is drawn below it
         self._lock = threading.RLock()
-        self._pid = os.getpid()
 
     def draw(self, lines: Sequence[str]) -> None:
         """Draw the block, of lines no longer than the terminal is wide, in place of the one that is there."""
@@ -46,9 +44,6 @@ class Screen:
     def pass_by(self, text: str) -> None:
         """Print whole lines above the block."""
         with self._lock:
-            if self._pid != os.getpid():  # a child that a trial has forked: the block is its parent's
-                self._write(text)
-                return
             out = self._erased() + text
             again = self._block and not self._kept and self._clock() - self._drawn_at >= AGAIN_S
             self._write(out + self._drawn(self._block) if again else out)
