@@ -86,14 +86,21 @@ class JupyterNotebookReporter(TableReporter):
         """The page of one report."""
         parts = [_bar(snapshot, self.total_samples), _facts(self._fact_rows(snapshot))]
         if snapshot.started and self.shows_table(done):
-            if done and snapshot.finished <= SCAN_LIMIT:
-                self.sort_by_metric = True
             parts.append(_table(self.trial_table(snapshot, done)))
         if snapshot.counts.get("ERROR", 0):
             parts.append(f"<b>Number of errored trials: {snapshot.counts['ERROR']}</b>")
             parts.append(_table(self.error_table(snapshot)))
         parts += [f"<pre>{escape(str(reason))}</pre>" for reason in snapshot.reasons]
         return f'<div class="fasttune-status" style="font-size:90%">{"".join(parts)}</div>'
+
+    def trial_table(self, snapshot: StatusSnapshot, done: bool) -> Table:
+        asked = self.sort_by_metric
+        # the last one, of which few rows are left, has the best; that looks at all of them
+        self.sort_by_metric = asked or (done and snapshot.finished <= SCAN_LIMIT)
+        try:
+            return super().trial_table(snapshot, done)
+        finally:
+            self.sort_by_metric = asked
 
     def _fact_rows(self, snapshot: StatusSnapshot) -> list[tuple[str, str]]:
         rows = [("Running for", duration(snapshot.elapsed))]
