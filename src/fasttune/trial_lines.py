@@ -163,6 +163,9 @@ class NamedStream(io.TextIOBase):
     def __init__(self, place: Place, number: int, fd: int, terminal: bool = False) -> None:
         self.place = place
         self.buffer = _Bytes(self)
+        self.name = "<stdout>" if number == 1 else "<stderr>"
+        self.mode = "w"
+        self.line_buffering = True
         self._number = number
         self._fd = fd
         self._terminal = terminal

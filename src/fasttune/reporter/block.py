@@ -52,7 +52,8 @@ def block(snapshot: StatusSnapshot, done: bool, total: int | None, metric: str |
     if not done:
         lines += _at_work(snapshot, metric, width)
     if snapshot.message:
-        lines.append(_text(snapshot.message, "yellow"))
+        line = _text(snapshot.message, "yellow")
+        lines.append(_in_one_piece(line) if done else line)
     return Group(*lines, *_foot(snapshot, done))
 
 
@@ -249,11 +250,7 @@ def _foot(snapshot: StatusSnapshot, done: bool) -> list[RenderableType]:
     resources = "  ·  ".join(part for part in (snapshot.resources, snapshot.scheduler.split("\n")[0]) if part)
     if resources and not done:
         lines.insert(0, _text(resources, "bright_black"))
-    for line in lines:
-        _cut(line)
-        if done:  # the path is whole, in one piece for who copies it
-            line.overflow = "ignore"
-    return [*lines]
+    return [_in_one_piece(line) if done else _cut(line) for line in lines]
 
 
 def _text(content: str, style: str = "") -> Text:
@@ -265,6 +262,12 @@ def _text(content: str, style: str = "") -> Text:
 def _cut(line: Text) -> Text:
     """The line, cut where the terminal ends."""
     line.no_wrap, line.overflow = True, "ellipsis"
+    return line
+
+
+def _in_one_piece(line: Text) -> Text:
+    """The line with no end of a line in it, for who copies it from the terminal."""
+    line.no_wrap, line.overflow = True, "ignore"
     return line
 
 
