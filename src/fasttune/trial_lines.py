@@ -17,11 +17,13 @@ import select
 import threading
 import weakref
 from collections.abc import Callable
+from threading import get_ident
 from typing import Any
 
-from fasttune import _core
+from fasttune._core import current
 
 LONGEST_LINE = 1 << 16  # characters of a line without an end that are kept back
+MOST_THREADS = 100  # that have printed, before it is looked which of them are there still
 MOST_PARTS = 1 << 10  # in which a line is printed, before they are looked at together
 
 Key = tuple[int, int]  # thread, stream
@@ -34,15 +36,29 @@ def name_in_front(reporter: Any) -> str:
 
 
 class _Line:
-    """What a thread has printed of a line, and of which trial it is."""
+    """What a thread has printed to a stream of its line, and of which trial that is. It is the thread's for as long as the
+    thread lives. Only the thread itself adds parts; whoever takes them puts another list in their place first, so nothing is
+    lost without a lock: between finding the list and adding to it no other thread has a chance."""
 
     __slots__ = ("name", "parts", "reporter", "trial")
 
-    def __init__(self, reporter: Any, trial: int) -> None:
-        self.reporter = reporter
-        self.trial = trial
-        self.name = name_in_front(reporter)
+    def __init__(self) -> None:
         self.parts: list[str] = []
+        self.become(None)
+
+    def become(self, reporter: Any) -> None:
+        """From now on it is a line of whichever trial runs with ``reporter``."""
+        self.reporter = reporter
+        self.trial = -1 if reporter is None else reporter.trial
+        self.name = name_in_front(reporter)
+
+    def is_of(self, reporter: Any) -> bool:
+        return self.reporter is reporter and (reporter is None or reporter.trial == self.trial)
+
+    def take(self) -> str:
+        """What there is of it, and no more."""
+        parts, self.parts = self.parts, []
+        return "".join(parts)
 
 
 class Place:
@@ -63,19 +79,21 @@ class Place:
 
     def take(self, number: int, text: str) -> None:
         """This thread prints to a stream."""
-        reporter = _core.current()
-        trial = -1 if reporter is None else reporter.trial
-        held, me = self.held[number], threading.get_ident()
+        held, me, reporter = self.held[number], get_ident(), current()
         with self.lock:
-            line = held.pop(me, None)
-            if line is not None and (line.trial != trial or line.reporter is not reporter):
-                # another trial's, that ended within its line
-                self._write((me, number), line.name, "".join(line.parts) + "\n")
-                line = None
+            line = held.get(me)
             if line is None:
-                line = _Line(reporter, trial)
+                self._forget_dead(held)
+                line = held[me] = _Line()
+                line.become(reporter)
+            elif not line.is_of(reporter):
+                if rest := line.take():  # another trial's, that ended within its line
+                    self._write((me, number), line.name, rest + "\n")
+                line.become(reporter)
             line.parts.append(text)
-            text = "".join(line.parts)
+            if "\n" not in text and len(line.parts) < MOST_PARTS:
+                return
+            text = line.take()
             cut = text.rfind("\n") + 1
             if cut:
                 self._write((me, number), line.name, text[:cut])
@@ -83,25 +101,24 @@ class Place:
             if len(text) > LONGEST_LINE:
                 self._write((me, number), line.name, text)
             elif text:
-                line.parts = [text]
-                held[me] = line
+                line.parts.append(text)
 
     def flush(self, number: int) -> None:
         """What this thread has printed of a line is written, and may go on later."""
-        held, me = self.held[number], threading.get_ident()
-        if me in held:
+        me = get_ident()
+        line = self.held[number].get(me)
+        if line is not None and line.parts:
             with self.lock:
-                line = held.pop(me, None)
-                if line is not None:
-                    self._write((me, number), line.name, "".join(line.parts))
+                if text := line.take():
+                    self._write((me, number), line.name, text)
 
     def settle(self) -> None:
         """Every line that was begun has its end now: those who printed it are gone."""
         with self.lock:
             for number, held in self.held.items():
-                while held:
-                    thread, line = held.popitem()
-                    self._write((thread, number), line.name, "".join(line.parts) + "\n")
+                for thread, line in list(held.items()):
+                    if text := line.take():
+                        self._write((thread, number), line.name, text + "\n")
             if self.open is not None:
                 self.open = None
                 self.put(b"\n")
@@ -109,11 +126,23 @@ class Place:
     @property
     def settled(self) -> bool:
         """Whether no line is begun."""
-        return self.open is None and not any(self.held.values())
+        return self.open is None and not any(line.parts for held in self.held.values() for line in list(held.values()))
+
+    @staticmethod
+    def _forget_dead(held: dict[int, _Line]) -> None:
+        """Lines of threads that have ended, when there are many."""
+        if len(held) < MOST_THREADS:
+            return
+        alive = {thread.ident for thread in threading.enumerate()}
+        for thread in [ident for ident, line in held.items() if ident not in alive and not line.parts]:
+            del held[thread]
 
     def _write(self, key: Key, name: str, text: str) -> None:
         goes_on = self.open == (key, name)
         head = "" if self.open is None or goes_on else "\n"
+        if self.open is None and text.find("\n") == len(text) - 1 and "\r" not in text:  # one line, as most often
+            self.put(self._encoded(name + text))
+            return
         if "\r" in text:
             text = text.replace("\r\n", "\n")
             if not goes_on:
@@ -173,14 +202,12 @@ class NamedStream(io.TextIOBase):
 
     def write(self, text: str, /) -> int:
         # the short way, because `print` writes each of its arguments alone: more of a line that is not whole yet
-        line = self._held.get(threading.get_ident())
-        if line is not None and len(line.parts) < MOST_PARTS and "\n" not in text:
-            reporter = _core.current()
+        line = self._held.get(get_ident())
+        if line is not None and "\n" not in text and len(line.parts) < MOST_PARTS:
+            reporter = current()
             if line.reporter is reporter and (reporter is None or reporter.trial == line.trial):
-                with self.place.lock:
-                    if self._held.get(threading.get_ident()) is line:  # nobody has ended it meanwhile
-                        line.parts.append(text)
-                        return len(text)
+                line.parts.append(text)
+                return len(text)
         if self.closed:
             raise ValueError("I/O operation on closed file")
         if not isinstance(text, str):
@@ -243,10 +270,10 @@ def mark(trial: int) -> bytes:
 
 def write_all(fd: int, data: bytes) -> None:
     """Write to a descriptor, all of it, also to one that somebody has made non-blocking."""
-    view = memoryview(data)
-    while view:
+    written = 0
+    while written < len(data):
         try:
-            view = view[os.write(fd, view) :]
+            written += os.write(fd, data[written:] if written else data)
         except BlockingIOError:
             waiter = select.poll()
             waiter.register(fd, select.POLLOUT)
