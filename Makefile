@@ -54,6 +54,7 @@ test-ax: $(VENV)/.ax
 
 test-gpu: $(VENV)/.test
 	$(PY) -m pytest -q -m gpu tests/resources $(ARGS)
+	$(PY) -m benchmarks.gpu_check
 
 fuzz: $(VENV)/.test
 	$(PIP) install -e '.[fuzz]'

@@ -57,6 +57,7 @@ REPORT_BIT = 1 << _core.KIND_REPORT
 SCORED = 1 << _core.KIND_CHECKPOINT  # the reports that checkpoints belong to
 ENDS = 1 << _core.KIND_END
 STARTS = 1 << _core.KIND_START | 1 << _core.KIND_RESUMED
+CHOICES = 1 << _core.KIND_CHOSEN  # what was handed out and is not known to have begun
 NEXT_SPACE = 1 << 32  # number of the seed of a later search space in the family of the one before
 WISHES = "should_checkpoint"  # among the hooks: callbacks may ask for a checkpoint of what they are told
 LOOKAHEAD = 200  # trials a scheduler that chooses may choose from
@@ -1012,14 +1013,15 @@ class ExperimentState(ExperimentRecords):
         ``new_space`` what comes from here on is of another space."""
         self.live, self.rereads = False, True
         positions: dict[int, int] = {}
+        watch = self.watch | ENDS | CHOICES
         for source, position, data in entries:
             positions[source] = position
-            events, fits = self.fold_found(source, data, self.watch | ENDS)
+            events, fits = self.fold_found(source, data, watch)
             if fits is not data:
                 self._fitting[source, position, crc32(data)] = fits
             for event in events:
                 self._replay(event)
-        for event in self.take_leftovers(left(positions), positions, self.watch | ENDS):
+        for event in self.take_leftovers(left(positions), positions, watch):
             self._replay(event)
         self.live, self.rereads = True, False
         self.wanted.begin_again(self._now)

@@ -147,7 +147,11 @@ def test_C15_populations_by_name(run):
         Learner,
         config={"rate": tune.grid_search([1, 2, 3, 4])},
         scheduler=tune.create_scheduler(
-            "pbt", time_attr="training_iteration", perturbation_interval=3, hyperparam_mutations={"rate": [1, 2, 3, 4]}
+            "pbt",
+            time_attr="training_iteration",
+            perturbation_interval=3,
+            hyperparam_mutations={"rate": [1, 2, 3, 4]},
+            synch=True,  # so that somebody copies somebody, whoever is ahead
         ),
         metric="score",
         mode="max",

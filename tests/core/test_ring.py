@@ -349,23 +349,31 @@ def test_a_span_raced_by_two_processes_runs_each_trial_once() -> None:
     rounds, n = 200, 300
     with ring_file(1 << 21) as file:
         ring = Ring(mapped(file), create=True)
+        begun, begin = os.pipe()  # the child waits: on a busy machine it would be through before this process looks
 
         def work() -> None:
             mine = Ring(mapped(file))
+            mine.set_span(0, n)
+            os.read(begun, 1)
             for k in range(rounds):
-                mine.set_span(k * n, (k + 1) * n)
+                if k:
+                    mine.set_span(k * n, (k + 1) * n)
                 while (trial := mine.next_trial()) >= 0:
                     assert mine.write(_core.KIND_META, trial)
 
         pid = in_child(work)
-        back: list[int] = []
+        while (first := ring.take_back()) is None:
+            os.sched_yield()
+        os.write(begin, b"x")
+        back = [*range(*first)]
         while (ended := os.waitpid(pid, os.WNOHANG)) == (0, 0):
             part = ring.take_back()
             back += range(*part) if part else ()
             for _ in range(200):
                 pass  # long enough for some trials to be run
         assert ended[1] == 0
+        os.close(begun)
+        os.close(begin)
         ran = [record[3] for record in _core.decode(ring.take())]
-        assert back
         assert ran
         assert sorted(ran + back) == list(range(rounds * n))

@@ -225,7 +225,7 @@ def test_A10_a_resumed_run_goes_on_with_what_it_had_learnt(tmp_path: Path) -> No
             metric="loss",
             mode="min",
             executor="inline",
-            resources_per_trial={"cpu": os.cpu_count()},
+            resources_per_trial={"cpu": len(os.sched_getaffinity(0))},
             storage_path=str(tmp_path),
             name=name,
             verbose=0,

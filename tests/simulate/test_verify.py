@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -125,12 +126,47 @@ def test_every_scheduler_decides_again_as_it_did(tmp_path: Path, name: str, exec
         scheduler=small(name),
         executor=executor,
         storage_path=tmp_path,
+        resources_per_trial={"cpu": 0.5},  # more than there are CPUs: some are handed out long before they begin
         seed=3,
         verbose=0,
     )
     assert analysis.verify(small(name)) == []
     opened = ExperimentAnalysis(analysis.experiment_path)
     assert opened.verify(small(name)) == []
+
+
+class Counts(TrialScheduler):
+    """Decides by who else waits, is handed out or runs."""
+
+    def on_trial_result(self, state: Any, trial: Trial, result: dict[str, Any]) -> str:
+        waiting, running = state.trials_of("PENDING"), state.trials_of("RUNNING")
+        return self.STOP if (len(waiting) + 2 * len(running)) % 3 == 0 else self.CONTINUE
+
+    def choose_trial_to_run(self, state: Any) -> Trial | None:
+        return next(iter(state.trials_of("PENDING", 1)), None)
+
+
+def test_what_was_handed_out_and_had_not_begun_ran_in_the_eyes_of_a_replay_too(tmp_path: Path) -> None:
+    """A worker takes its time to come up, and the others report meanwhile."""
+
+    def train(config: dict[str, Any]) -> None:
+        (tmp_path / "begun").mkdir(exist_ok=True)
+        (tmp_path / "begun" / str(os.getpid())).touch()
+        for n in range(20):
+            tune.report(score=n)
+
+    analysis = tune.run(
+        train,
+        num_samples=24,
+        metric="score",
+        mode="max",
+        scheduler=Counts(),
+        resources_per_trial={"cpu": 0.25},
+        storage_path=tmp_path,
+        verbose=0,
+    )
+    assert len(list((tmp_path / "begun").iterdir())) > 1
+    assert analysis.verify(Counts()) == []
 
 
 def test_other_settings_decide_otherwise(tmp_path: Path) -> None:
