@@ -50,7 +50,8 @@ tune.run(fragile, config={"x": 0}, metric="loss", mode="min")
 """,
     """
 def endless(config):
-    print("ready", flush=True)
+    tune.report(loss=1)
+    print("ready")
     while True:
         time.sleep(0.01)
         tune.report(loss=1)
