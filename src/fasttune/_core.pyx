@@ -15,6 +15,7 @@ from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawRealloc, PyMem
 from cpython.memoryview cimport PyMemoryView_FromMemory
 from cpython.object cimport PyObject
 from libc.math cimport INFINITY, ceil, erfc, fabs, fma, log1p
+from libc.stdio cimport _IOLBF, setvbuf, stdout
 from libc.string cimport memcpy, memmove, memset
 
 include "_core/queue.pxi"      # EventQueue: what is ready (FIFO) and what is timed (heap)

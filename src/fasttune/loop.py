@@ -58,6 +58,7 @@ from fasttune.trainable import call_form, counted_in
 if TYPE_CHECKING:
     from fasttune.config import RunSpec
     from fasttune.records import Unfit
+    from fasttune.reporter.pace import Pace
     from fasttune.search.variants import Variants
     from fasttune.storage.base import Entry, Held, Key
 
@@ -138,6 +139,7 @@ class TuneLoop:
         self._gone = ""  # why the results are in memory only
         self._rule: Any = None  # the compiled one that reports are judged by, if there is one
         self._aside: list[Unfit] = []  # records that did not fit, and are not stored yet
+        self._pace: Pace | None = None  # of a run that shows something
 
     def run(self) -> ExperimentState:
         spec = self.spec
@@ -157,12 +159,18 @@ class TuneLoop:
                 raise
             finally:
                 self.storage.close()
+        except BaseException:
+            self._leave_screen()
+            raise
         finally:
             lock.release()
             signals.restore()
         if not self._gone:
             self.state.storage = SqliteReader(spec.path, keep=True, last=self._last_entry)
-        self._say_goodbye()
+        try:
+            self._say_goodbye()
+        finally:
+            self._leave_screen()
         signals.pass_on()
         return self.state
 
@@ -204,6 +212,10 @@ class TuneLoop:
             and spec.restore is None
         )
         self._rule = rule = self._build_rule(program)
+        if spec.progress_reporter is not None:
+            executor.pass_prints(spec.progress_reporter.catches(), self._show_prints, True)
+        elif "ipykernel" in sys.modules:  # a kernel shows what other processes print late, or not at all
+            executor.pass_prints((1, 2), self._show_prints, False)
         executor.open(program, self._epoch, rule, self._drain_within, self._turn_within)
         if hasattr(executor, "set_chunks"):
             executor.set_chunks(self._place_in_variants)
@@ -995,9 +1007,24 @@ class TuneLoop:
         if spec.resume is not None:
             self._states.restore(spec.trust)
         if spec.progress_reporter is not None:
+            from fasttune.reporter.pace import Pace
+
+            self._pace = Pace(time.monotonic() - self._began, state.table.finished, state.table.reports)
             spec.progress_reporter.setup(
                 start_time=self._now(), total_samples=state.total, metric=spec.metric, mode=spec.mode
             )
+
+    def _leave_screen(self) -> None:
+        if self.spec.progress_reporter is not None:
+            self.spec.progress_reporter.leave()
+
+    def _show_prints(self, lines: str) -> None:
+        """Lines of trials, on their way to whoever shows them."""
+        reporter = self.spec.progress_reporter
+        if reporter is not None:
+            reporter.show_prints(lines)  # not timed: it is as slow as the terminal
+        else:
+            sys.stdout.write(lines)
 
     def _report(self, done: bool) -> None:
         reporter = self.spec.progress_reporter
@@ -1008,8 +1035,10 @@ class TuneLoop:
     def _snapshot(self, done: bool) -> Any:
         from fasttune.reporter.base import Standing, StatusSnapshot
 
+        assert self._pace is not None
         state, table = self.state, self.state.table
         elapsed = time.monotonic() - self._began
+        pace = self._pace.see(elapsed, table.finished, table.running, table.reports, state.total, done)
 
         def leader(metric: str | None, mode: str | None) -> Standing | None:
             best = self._leader(metric, mode, done)
@@ -1021,6 +1050,7 @@ class TuneLoop:
         return StatusSnapshot(
             time=self._now(),
             elapsed=elapsed,
+            left_s=self._left_s(pace.left_s),
             scheduler=state.scheduler.debug_string(),
             resources=self._last_usage if self._executor is None else self._executor.usage,
             path=state.path,
@@ -1031,11 +1061,18 @@ class TuneLoop:
             scope=state.scope,
             over=done,
             reasons=state.reasons.kinds(),
-            trials_per_s=table.finished / elapsed if elapsed else 0.0,
-            reports_per_s=table.reports / elapsed if elapsed else 0.0,
+            trials_per_s=pace.trials_per_s,
+            reports_per_s=pace.reports_per_s,
             message=self._gone or state.stopping or self._interruption(),
             rows=lambda status, n: state.trials_of(status, n),
         )
+
+    def _left_s(self, at_this_pace: float | None) -> float | None:
+        """How long the run will go on: until the last trial, or until its time is used up."""
+        if self.spec.time_budget_s is None:
+            return at_this_pace
+        left = max(0.0, self._began + self.spec.time_budget_s - time.monotonic())
+        return left if at_this_pace is None else min(left, at_this_pace)
 
     def _interruption(self) -> str:
         if not self.interrupts:

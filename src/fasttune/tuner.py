@@ -156,7 +156,7 @@ def run(
         storage_path: where experiments are stored; default ``$FASTTUNE_RESULTS_DIR`` or
             ``~/fasttune_results``. ``local_dir`` is its old name.
         trial_name_creator, trial_dirname_creator: functions of a Trial that name it, and its folder.
-        log_to_file: what trials print goes to files in their folders, too: True, a name, or two names.
+        log_to_file: what trials print goes to files in their folders, too: True (``stdout`` and ``stderr``), a name, or two.
         durability: "process": a report that returned survives the death of every process. "full": it survives a power cut
             too; each one waits until the disk has it (a millisecond or so, many at a time).
 
@@ -174,7 +174,7 @@ def run(
         trust: go on with an experiment whose files belong to another user. Going on unpickles what trials saved as dicts.
 
     What is seen:
-        verbose: 0 (nothing), 1 (status), 2 (and a line for each result) or 3 (and every result in full).
+        verbose: 0 (nothing but what trials print), 1 (status), 2 (and a line for each result) or 3 (and every result in full).
         progress_reporter: a ProgressReporter; None: one that suits the terminal or notebook.
         callbacks: a list of Callbacks, told of everything that happens.
 

@@ -133,3 +133,25 @@ def test_P3_durations_at_a_glance() -> None:
         "5h 02m",
         "2d 04h",
     ]
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_P3_many_results_are_not_all_printed_but_all_are_counted(full: bool) -> None:
+    """verbose=3 of 3,000 trials was 54,000 lines."""
+    stream, clock = io.StringIO(), Clock()
+    lines = ResultLines(full=full, stream=stream, clock=clock)
+    result = {f"metric_{i}": i for i in range(15)}
+    for number in range(3000):
+        clock.now += 0.001
+        trial = FakeTrial(f"t{number}", "RUNNING", last_result=result)
+        hear(lines, "on_trial_result", trial, result={**result, "done": True})
+        hear(lines, "on_trial_complete", trial)
+    hear(lines, "on_trial_error", FakeTrial("last", "ERROR"))
+    lines.on_experiment_end(trials=[])
+    printed = stream.getvalue().splitlines()
+    assert len(printed) < 520
+    told = sum(line.startswith(("Trial t", "Result for t")) for line in printed)
+    left_out = sum(int(line.split()[1].replace(",", "")) for line in printed if line.startswith("... "))
+    assert told + left_out == 6000
+    assert printed[-2] == "Trial last failed: ValueError: lr is 0"
+    assert printed[-1].endswith("more results and ends of trials not shown; all are in the experiment's folder")

@@ -97,3 +97,16 @@ def test_P4_without_ipython_the_error_says_what_to_install(monkeypatch: pytest.M
     monkeypatch.setitem(sys.modules, "IPython.display", None)
     with pytest.raises(ImportError, match="pip install ipython"):
         JupyterNotebookReporter().report([], False, snapshot_over(five_trials()))
+
+
+def test_P4_the_last_table_is_short_and_has_the_best_first() -> None:
+    trials = [FakeTrial(f"t{i:03d}", "TERMINATED", {}, {"loss": (7 * i) % 500}, {}) for i in range(500)]
+    reporter = JupyterNotebookReporter.block()
+    reporter.verbose = 1
+    reporter.setup(0.0, 500, "loss", "min")
+    page = reporter.html(snapshot_over(trials), True)
+    shown = [int(part[:3]) for part in page.split(">t")[1:] if part[:3].isdigit()]
+    assert [(7 * i) % 500 for i in shown] == list(range(15))
+    assert "485 more trials not shown" in page
+    assert len(page) < 20_000
+    assert not reporter.sort_by_metric

@@ -558,6 +558,12 @@ def leave_process(int status=0):
         os._exit(status)
 
 
+def write_stdio_by_lines():
+    """From now on what C code of this process prints by its standard library is written at the end of each line: into a pipe
+    it would be once in 4096 bytes, and what is left when a process is killed, or leaves, would be lost."""
+    setvbuf(stdout, NULL, _IOLBF, 0)
+
+
 def encode(int kind, uint32_t trial=0, uint32_t step=0, bytes payload=b"", int flags=0, double time=0.0):
     """One record as bytes, for the loop's own entries in the journal."""
     cdef Py_ssize_t n = len(payload)

@@ -107,6 +107,11 @@ class Executor(ABC):
 
     name: str = ""
 
+    def pass_prints(self, caught: tuple[int, ...], show: Callable[[str], None], named: bool) -> None:  # noqa: B027
+        """Perhaps called before :meth:`open`: what trials in other processes write to the streams ``caught`` (1: standard
+        output, 2: errors) comes to ``show`` in whole lines, from the thread that calls this; the rest goes where it went.
+        ``named``: every line bears the name of its trial."""
+
     @abstractmethod
     def open(
         self, program: Program, epoch: float, rule: Any, drain: Callable[[], None], turn: Callable[[], None]

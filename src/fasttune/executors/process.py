@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fasttune import _core, nesting, script
 from fasttune.cgroups import MemoryKills, process_limits
@@ -29,12 +29,16 @@ from fasttune.executors.server import MARK, PAUSES_S, Server, ServerGoneError
 from fasttune.executors.wire import CANNOT_LOAD, DOWN_BYTES, FILE_BYTES, Wire, pack, pack_config
 from fasttune.folder import RINGS
 
+if TYPE_CHECKING:
+    from fasttune.executors.prints import Prints
+
 LARGEST_CONFIG = DOWN_BYTES // 2 - 80_000  # bytes; an order also has room for a checkpoint in memory
 LONGEST_SPAN = 8192
 SPAN_S = 0.01  # how long a span should last
 SPARE_FILES = 24  # open files that the journal, the server's start and callbacks may need
 MOST_STILLBORN = 5  # workers in a row that may end before they begin a trial
 MOST_SERVERS = 3  # servers in a row that may die before a trial begins
+PRINTS_S = 0.01  # what workers print is looked at so often while they end
 FEWER_S = 1.0  # after a worker could not be started no other one is tried for so long, then twice as long, ...
 LONGEST_FEWER_S = 60.0
 
@@ -62,6 +66,7 @@ class Slot:
     ending: int = 0  # of these, as many are done or about to be: their trial was answered to pause
     exit_code: int | None = None
     fate: str = ""  # why it died, if it was not for a reason of its own
+    pipe: int = -1  # what it prints comes out here
 
     @property
     def open_orders(self) -> int:
@@ -129,6 +134,16 @@ class ProcessExecutor(Executor):
         self._fewer = limit  # workers there were when another one could not be started: no more than these ...
         self._fewer_until = 0.0  # ... until then
         self._fewer_s = FEWER_S
+        self._named = False  # lines that trials print bear their name
+        self._caught: tuple[int, ...] = ()  # streams of workers that go through pipes
+        self._show: Callable[[str], None] | None = None
+        self._prints: Prints | None = None
+
+    def pass_prints(self, caught: tuple[int, ...], show: Callable[[str], None], named: bool) -> None:
+        self._named = named
+        if caught:
+            self._caught, self._show = caught, show
+            self._limit = max(1, min(self._limit, workers_by_open_files() // 2))
 
     # -- the server ----------------------------------------------------------------------------------------------------
 
@@ -142,6 +157,12 @@ class ProcessExecutor(Executor):
         os.makedirs(os.path.join(self._folder, RINGS), exist_ok=True)
         self._setup = {"path": sys.path, "cwd": os.getcwd(), "program": self._program_file.path, "driver": os.getpid()}
         self._setup["script"] = script.described()
+        self._setup["named"], self._setup["caught"] = self._named, self._caught
+        if self._show is not None:
+            from fasttune.executors.prints import Prints
+
+            self._prints = Prints(self._show, program.prefix if self._named else None)
+            self._server.watch(self._prints.fileno())
         try:
             self._server.tell(self._setup)
         except ServerGoneError:
@@ -247,10 +268,12 @@ class ProcessExecutor(Executor):
             MARK: self._server.mark_within(environ),
             nesting.DEPTH: nesting.depth_within(environ),
         }
-        wire = None
+        wire, reader, writer = None, -1, -1
         try:
             wire = Wire(map_file(path, FILE_BYTES), create=True, epoch=self._epoch, bell_fd=self._server.bell)
-            self._server.tell(("fork", source, path, environ))
+            if self._prints is not None:
+                reader, writer = self._prints.pipe()
+            self._server.tell(("fork", source, path, environ), writer)
             while (message := self._server.hear())[0] == "exit":
                 self._note_exit(message)
             if message[0] == "failed":
@@ -260,9 +283,17 @@ class ProcessExecutor(Executor):
                 wire.close()
             with suppress(OSError):
                 remove_ring(path, whole=True)
+            if reader >= 0:
+                os.close(reader)
             raise
-        slot = Slot(source, message[2], wire, path, placement, request)
+        finally:
+            if writer >= 0:
+                os.close(writer)
+        slot = Slot(source, message[2], wire, path, placement, request, pipe=reader)
         slot.wire.up.bell_fd = -1  # the reader's copy of the fd is never written
+        if self._prints is not None:
+            up = slot.wire.up
+            self._prints.add(reader, lambda: up.busy_trial)
         return slot
 
     def _make_do(self, why: str) -> None:
@@ -293,6 +324,8 @@ class ProcessExecutor(Executor):
     def _forget(self, slot: Slot) -> None:
         """Its placement is free; its ring is still read and released before the file goes."""
         del self._slots[slot.source]
+        if self._prints is not None:
+            self._prints.leave(slot.pipe)
         self._free(slot.placement)
         self._left_over.append(slot)
 
@@ -473,6 +506,8 @@ class ProcessExecutor(Executor):
         if timeout > 0:
             self._sleep(timeout)
         self._hear_all()
+        if self._prints is not None:
+            self._prints.read()
         batches: list[Batch] = []
         for slot in list(self._slots.values()):
             self._take(slot, batches)
@@ -521,6 +556,8 @@ class ProcessExecutor(Executor):
                 continue
             if slot.wire.up.head != slot.wire.up.position:  # written between the last take and its end
                 self._take(slot, batches)
+            if self._prints is not None:
+                self._prints.read_out(slot.pipe)
             text = self._last_words(slot)
             why = slot.fate or reason(slot.exit_code, text, self._memory_kills)
             self._check_stillborn(slot, text, why)
@@ -613,6 +650,9 @@ class ProcessExecutor(Executor):
         self._halted = True
         # it kills what is left, collects it and ends
         self._server.hang_up([slot.pid for slot in self._slots.values() if slot.exit_code is None])
+        if self._prints is not None:
+            self._prints.close()
+            self._prints = None
 
     def drain_now(self) -> list[Batch]:
         batches: list[Batch] = []
@@ -646,6 +686,9 @@ class ProcessExecutor(Executor):
         deadline = time.monotonic() + seconds
         try:
             while waiting and (left := deadline - time.monotonic()) > 0:
+                if self._prints is not None:  # a worker whose pipe is full does not end
+                    self._prints.read()
+                    left = min(left, PRINTS_S)
                 if self._server.has_message(left):
                     message = self._server.hear()
                     if message[0] == "exit":

@@ -74,6 +74,7 @@ class Server:
         self._preload = preload
         self.pid = 0  # of the process, until it has been collected
         self.mark = os.urandom(8).hex()
+        self._watched = -1  # what wait() waits for besides the socket and the bell
         self.bell, self._bell_reader = _bell()
         self.rules_fd = anonymous_file("fasttune-rungs")
         try:
@@ -105,6 +106,13 @@ class Server:
         self._both = select.poll()
         self._both.register(self._sock.fileno(), select.POLLIN)
         self._both.register(self._bell_reader, select.POLLIN)
+        if self._watched >= 0:
+            self._both.register(self._watched, select.POLLIN)
+
+    def watch(self, fd: int) -> None:
+        """From now on wait() ends when there is something to read here, too."""
+        self._watched = fd
+        self._both.register(fd, select.POLLIN)
 
     def _spawn(self, file_actions: list[tuple[int, int, int]]) -> int:
         folder = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -133,12 +141,14 @@ class Server:
         """The server that was launched early for the run of this thread, or a new one."""
         return _taken_early() or cls()
 
-    def tell(self, message: Any) -> None:
-        """Send an order; ServerGoneError if the server has gone."""
-        from fasttune.executors.worker import send
+    def tell(self, message: Any, pipe: int = -1) -> None:
+        """Send an order, and the end of a pipe that belongs to it; ServerGoneError if the server has gone."""
+        from fasttune.executors.worker import send, send_pipe
 
         try:
             send(self._sock, message)
+            if pipe >= 0:
+                send_pipe(self._sock, pipe)
         except OSError as error:
             raise ServerGoneError(f"the server of the worker processes has died ({error})") from error
 

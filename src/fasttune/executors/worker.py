@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from fasttune import _core, nesting
 from fasttune.executors import stand_in
 from fasttune.executors.base import Answer, Job
-from fasttune.executors.streams import Streams
+from fasttune.executors.streams import Streams, catch_streams
 from fasttune.executors.threads import follow_threads
 from fasttune.executors.wire import CANNOT_LOAD, FILE_BYTES, Wire
 
@@ -47,6 +47,20 @@ def receive(sock: socket.socket) -> Any:
         return None
     data = _read(sock, int.from_bytes(head, "little"))
     return None if data is None else pickle.loads(data)
+
+
+def send_pipe(sock: socket.socket, fd: int) -> None:
+    """Hand over the end of a pipe, behind the message that it belongs to."""
+    socket.send_fds(sock, [b"|"], [fd])
+
+
+def receive_pipe(sock: socket.socket) -> int:
+    """The end of a pipe that the other side handed over, -1 if it has gone."""
+    _, fds, _, _ = socket.recv_fds(sock, 1, 1)
+    if not fds:
+        return -1
+    os.set_inheritable(fds[0], False)
+    return fds[0]
 
 
 def _read(sock: socket.socket, n: int) -> bytes | None:
@@ -104,7 +118,10 @@ def serve(control_fd: int, bell_fd: int, rules_fd: int, preload: tuple[str, ...]
                 if order is None or order[0] == "end":
                     return
                 if order[0] == "fork":
-                    pid = _fork(sock, order, setup, bell_fd, rules_fd)
+                    pipe = receive_pipe(sock) if setup["caught"] else -1
+                    pid = _fork(sock, order, setup, bell_fd, rules_fd, pipe)
+                    if pipe >= 0:
+                        os.close(pipe)
                     if pid:
                         alive.add(pid)
                 elif order[0] == "kill" and order[1] in alive:
@@ -188,7 +205,9 @@ def _kill_group(pid: int) -> None:
             continue
 
 
-def _fork(sock: socket.socket, order: tuple[Any, ...], setup: dict[str, Any], bell_fd: int, rules_fd: int) -> int:
+def _fork(
+    sock: socket.socket, order: tuple[Any, ...], setup: dict[str, Any], bell_fd: int, rules_fd: int, pipe: int
+) -> int:
     """Fork a worker, and tell the driver its process id, or why there is none (then 0 is returned)."""
     _, source, path, environ = order
     server = os.getpid()
@@ -208,6 +227,8 @@ def _fork(sock: socket.socket, order: tuple[Any, ...], setup: dict[str, Any], be
         os.setpgid(0, 0)
         sock.close()
         _core.die_with_parent()
+        if pipe >= 0:
+            catch_streams(pipe, setup["caught"])
         if os.getppid() == server:
             status = work(path, environ, setup, bell_fd, rules_fd)
     except BaseException:
@@ -244,6 +265,7 @@ def work(path: str, environ: dict[str, str], setup: dict[str, Any], bell_fd: int
             return 0  # the driver has died meanwhile, and somebody else has taken over what it left
         wire = Wire(mmap.mmap(file.fileno(), FILE_BYTES), create=False, bell_fd=bell_fd)
     _explain_crashes(_notes_of(path))
+    streams = Streams(setup["named"], setup["caught"])
     try:
         with nesting.loading(), open(setup["program"], "rb") as file:
             stand_in.take_place_of(setup["script"])
@@ -255,7 +277,7 @@ def work(path: str, environ: dict[str, str], setup: dict[str, Any], bell_fd: int
     if program.rule.kind != "none" and not program.asks:
         shared = mmap.mmap(rules_fd, program.rule.nbytes(program.capacity))
         rule = program.rule.build(program.capacity, shared, create=False)
-    Worker(wire, program, rule).run()
+    Worker(wire, program, rule, streams).run()
     return 0
 
 
@@ -269,7 +291,7 @@ def _explain_crashes(path: str) -> None:
 class Worker:
     """Takes work from the ring down, runs it, reports up."""
 
-    def __init__(self, wire: Wire, program: Any, rule: Any) -> None:
+    def __init__(self, wire: Wire, program: Any, rule: Any, streams: Streams) -> None:
         from fasttune.executors.host import Host
 
         self.wire = wire
@@ -290,7 +312,7 @@ class Worker:
         self._orders: deque[tuple[Any, ...]] = deque()
         self._answers: dict[int, Answer] = {}
         self._exit = False
-        self._streams = Streams()
+        self._streams = streams
         self._left: Suspension | None = None
         if program.pauses:
             from fasttune.executors.suspension import Suspension
@@ -304,6 +326,7 @@ class Worker:
         while (message := self._next()) is not None:
             self._carry_out(*message)
             self._streams.mend()
+            self._streams.leave_mark(self.reporter.trial)
             if message[0] in COUNTED:
                 up.order_done()
             if not self._orders:
@@ -311,6 +334,7 @@ class Worker:
         if self._left is not None:
             self._left.drop_all()
         self.host.close()
+        self._streams.mend()
 
     def _carry_out(
         self, kind: int, flags: int, schema: int, trial: int, step: int, time: float, payload: bytes

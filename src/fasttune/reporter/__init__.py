@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TextIO
 
@@ -33,8 +34,8 @@ def default_reporter(verbose: int, stream: TextIO | None = None) -> ProgressRepo
     if verbose <= 0:
         return None
     if stream is None and in_notebook():
-        reporter: ProgressReporter = JupyterNotebookReporter(max_report_frequency=0.5)
-    elif _is_terminal(stream or sys.stdout):
+        reporter: ProgressReporter = JupyterNotebookReporter.block()
+    elif _is_terminal(stream or sys.stdout) and _is_watched():
         reporter = TerminalReporter(stream)
     else:
         reporter = LogReporter(stream)
@@ -46,6 +47,11 @@ def in_notebook() -> bool:
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None and hasattr(ipython, "get_ipython") else None
     return shell is not None and hasattr(shell, "kernel")
+
+
+def _is_watched() -> bool:
+    """Whether a terminal can move its cursor, and is not the log of a build service."""
+    return os.environ.get("TERM", "").lower() not in ("", "dumb", "unknown") and not os.environ.get("CI")
 
 
 def _is_terminal(stream: TextIO) -> bool:

@@ -89,7 +89,9 @@ class StatusSnapshot:
 
     ``rows(status, n)`` gives the first n trials of a status; ``best`` is a Standing (trial_id, value of the metric, params,
     step), ``best_by(metric, mode)`` that by another metric, and ``scope`` says which values of a trial count for both.
-    ``over``: the run has ended; ``reasons``: why trials have failed, each kind once.
+    ``over``: the run has ended; ``reasons``: why trials have failed, each kind once. ``trials_per_s`` and ``reports_per_s``
+    are those of the last while, of the whole run when it is over; ``left_s``: how long it will go on at that rate, and with the
+    time that it may take (None: nobody knows).
     """
 
     time: float = 0.0
@@ -103,6 +105,7 @@ class StatusSnapshot:
     best_by: Callable[[str, str], Standing | None] | None = None
     scope: str = DEFAULT_SCOPE
     over: bool = False
+    left_s: float | None = None
     reasons: Sequence[Reason] = ()
     reports_per_s: float = 0.0
     trials_per_s: float = 0.0
@@ -130,7 +133,10 @@ class StatusSnapshot:
 
     @property
     def eta_s(self) -> float | None:
-        """Seconds until the last trial ends if things go on as they did; None when nobody can know."""
+        """Seconds until the last trial ends if things go on as they do now; None when nobody can know. Where ``left_s`` does
+        not say it, as they did on average."""
+        if self.left_s is not None:
+            return self.left_s
         if self.total is None or not self.finished or self.elapsed <= 0:
             return None
         return max(0, self.total - self.finished) * self.elapsed / self.finished
@@ -168,6 +174,18 @@ class ProgressReporter:
     def set_search_properties(self, metric: str | None, mode: str | None) -> bool:
         """Takes the run's metric and mode; False when the reporter was made with its own."""
         return True
+
+    def catches(self) -> tuple[int, ...]:
+        """Which streams (1: standard output, 2: errors) trials in other processes shall not write to, because that would
+        wreck what is shown there; ``show_prints`` gets the lines. Asked once, before ``setup``."""
+        return ()
+
+    def show_prints(self, lines: str) -> None:
+        """Shows lines that trials have printed, each with its end, and its trial's id in front. Called between ``setup`` and
+        the last ``report``, when there are some."""
+
+    def leave(self) -> None:
+        """The run is over, also when an error has ended it, which may be before ``setup``. Called last, perhaps twice."""
 
 
 class Table(NamedTuple):
@@ -235,6 +253,8 @@ class TableReporter(ProgressReporter):
         self._clock = clock
         self._next_time = -math.inf
         self._start_time: float | None = None
+
+    final_rows = FINAL_ROWS  # of the last table
 
     # -------- what the machine calls
 
@@ -307,7 +327,7 @@ class TableReporter(ProgressReporter):
 
     def trial_table(self, snapshot: StatusSnapshot, done: bool) -> Table:
         """The table of trials: a fair share of each status, in the order of ROW_ORDER."""
-        limit = max(self.max_progress_rows, FINAL_ROWS) if done else self.max_progress_rows
+        limit = max(self.max_progress_rows, self.final_rows) if done else self.max_progress_rows
         shares = fair_shares(snapshot.counts, limit)
         shown = [
             trial for status in ROW_ORDER for trial in self._rows(snapshot, status, shares.get(status, 0))
@@ -461,6 +481,17 @@ def duration(seconds: float) -> str:
     if hours:
         return f"{hours}h {minutes:02d}m"
     return f"{minutes}m {rest:02d}s" if minutes else f"{rest}s"
+
+
+def rate(number: float, of: str) -> str:
+    """ "412 reports/s", "120k reports/s", "1.5 trials/min": so many a second, or a minute, at a glance."""
+    if 0 < number < 0.1:
+        return f"{60 * number:.2g} {of}/min"
+    if number >= 10_000_000:
+        return f"{number / 1e6:.0f}M {of}/s"
+    if number >= 100_000:
+        return f"{number / 1e3:,.0f}k {of}/s"
+    return f"{number:,.0f} {of}/s" if number >= 100 else f"{number:.1f} {of}/s"
 
 
 def number_line(snapshot: StatusSnapshot, total: int | None) -> str:

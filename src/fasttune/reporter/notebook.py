@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from fasttune.metric_values import whole_text
 from fasttune.scope import where
 
-from .base import StatusSnapshot, Table, TableReporter, duration, number_line
+from .base import SCAN_LIMIT, StatusSnapshot, Table, TableReporter, duration, number_line, rate
 
 _COLOURS = {
     "RUNNING": "#2f81f7",
@@ -24,8 +25,11 @@ _CELL = "padding:2px 10px;text-align:{align};white-space:nowrap;border-bottom:1p
 class JupyterNotebookReporter(TableReporter):
     """Shows the status in a notebook. With ``overwrite`` one block is updated, else each report adds one.
 
-    The other arguments are those of TableReporter.
+    The other arguments are those of TableReporter. The last table has no more rows than those before, the best trials first:
+    a page with a thousand rows is slow to open for as long as the notebook is kept.
     """
+
+    final_rows = 0
 
     def __init__(
         self,
@@ -38,6 +42,21 @@ class JupyterNotebookReporter(TableReporter):
         super().__init__(metric_columns, parameter_columns, total_samples, **options)
         self._overwrite = overwrite
         self._block: Any = None
+
+    @classmethod
+    def block(cls) -> JupyterNotebookReporter:
+        """The reporter of a run that was given none: one block of at most twenty rows."""
+        return cls(
+            max_progress_rows=15, max_error_rows=5, max_report_frequency=0.5, print_intermediate_tables=True
+        )
+
+    def catches(self) -> tuple[int, ...]:
+        """Both, in a kernel: what processes write there is shown by some front ends, in pieces, and lost by others."""
+        return (1, 2) if "ipykernel" in sys.modules else ()
+
+    def show_prints(self, lines: str) -> None:
+        sys.stdout.write(lines)
+        sys.stdout.flush()
 
     def setup(
         self,
@@ -74,16 +93,27 @@ class JupyterNotebookReporter(TableReporter):
         parts += [f"<pre>{escape(str(reason))}</pre>" for reason in snapshot.reasons]
         return f'<div class="fasttune-status" style="font-size:90%">{"".join(parts)}</div>'
 
+    def trial_table(self, snapshot: StatusSnapshot, done: bool) -> Table:
+        asked = self.sort_by_metric
+        # the last one, of which few rows are left, has the best; that looks at all of them
+        self.sort_by_metric = asked or (done and snapshot.finished <= SCAN_LIMIT)
+        try:
+            return super().trial_table(snapshot, done)
+        finally:
+            self.sort_by_metric = asked
+
     def _fact_rows(self, snapshot: StatusSnapshot) -> list[tuple[str, str]]:
         rows = [("Running for", duration(snapshot.elapsed))]
-        rows.append(("Trials", number_line(snapshot, self.total_samples)))
+        rows.append(("Trials", number_line(snapshot, self.total_samples).removeprefix("Number of trials: ")))
         best = snapshot.leader
         if best is not None:
             words = snapshot.best_words(self.metric or self._guessed)
             by = f"by {best.trial_id} with {dict(best.params)}"
             rows.append((f"Best {words}", f"{best.value}{where(best.step)} {by}"))
-        if snapshot.eta_s:
+        if snapshot.eta_s and not snapshot.over:
             rows.append(("Left", duration(snapshot.eta_s)))
+        if snapshot.reports_per_s:
+            rows.append(("Rates", f"{rate(snapshot.trials_per_s, 'trials')}, {rate(snapshot.reports_per_s, 'reports')}"))
         rows += [
             (title, text)
             for title, text in (

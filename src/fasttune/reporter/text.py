@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 LOG_INTERVAL_S = 20.0  # with the first and the last lines: at most five in any minute
 RESULT_INTERVAL_S = 5.0
+MOST_RESULT_LINES = 400  # at once
+RESULT_LINES_PER_S = 20.0  # more, later
 
 
 class CLIReporter(TableReporter):
@@ -154,7 +156,8 @@ class LogReporter(ProgressReporter):
 class ResultLines(Callback):
     """Prints what trials report: one line each, or with ``full`` every value.
 
-    A trial's results are printed at most every five seconds, its last one always.
+    A trial's results are printed at most every five seconds, its last one always. All of them together are at most 400
+    lines, and 20 more for each second: what is left out is counted, and the count printed. Failures are always printed.
     """
 
     def __init__(
@@ -168,6 +171,9 @@ class ResultLines(Callback):
         self._stream = stream
         self._clock = clock
         self._next_time: dict[str, float] = {}
+        self._room = float(MOST_RESULT_LINES)  # lines that may be printed now
+        self._room_at = clock()
+        self._left_out = 0
 
     def on_trial_result(
         self, iteration: int, trials: Sequence[Trial], trial: Trial, result: dict[str, Any], **more: Any
@@ -176,11 +182,13 @@ class ResultLines(Callback):
         if not result.get("done") and now < self._next_time.get(trial.trial_id, -math.inf):
             return
         self._next_time[trial.trial_id] = now + RESULT_INTERVAL_S
-        self._write(full_result(trial, result) if self._full else result_line(trial, result))
+        if self._has_room():
+            self._write(full_result(trial, result) if self._full else result_line(trial, result))
 
     def on_trial_complete(self, iteration: int, trials: Sequence[Trial], trial: Trial, **more: Any) -> None:
         self._next_time.pop(trial.trial_id, None)
-        self._write(f"Trial {trial} completed: {_numbers(trial.last_result or {})}")
+        if self._has_room():
+            self._write(f"Trial {trial} completed: {_numbers(trial.last_result or {})}")
 
     def on_trial_error(self, iteration: int, trials: Sequence[Trial], trial: Trial, **more: Any) -> None:
         self._next_time.pop(trial.trial_id, None)
@@ -188,7 +196,28 @@ class ResultLines(Callback):
         why = "no report of why" if error is None else reason_of(error)
         self._write(f"Trial {trial} failed: {why}")
 
+    def on_experiment_end(self, trials: Sequence[Trial], **more: Any) -> None:
+        self._say_left_out()
+
+    def _has_room(self) -> bool:
+        """Whether more may be printed now; else it is counted as left out."""
+        now = self._clock()
+        self._room = min(MOST_RESULT_LINES, self._room + RESULT_LINES_PER_S * (now - self._room_at))
+        self._room_at = now
+        # once it was full it has to be emptier by some, so that not every other line is the count of what was left out
+        if self._room < (RESULT_LINES_PER_S if self._left_out else 1):
+            self._left_out += 1
+            return False
+        self._say_left_out()
+        return True
+
+    def _say_left_out(self) -> None:
+        if self._left_out:
+            number, self._left_out = self._left_out, 0
+            self._write(f"... {number:,} more results and ends of trials not shown; all are in the experiment's folder")
+
     def _write(self, text: str) -> None:
+        self._room -= text.count("\n") + 1
         print(whole_text(text), file=self._stream or sys.stdout, flush=True)
 
 
