@@ -136,10 +136,10 @@ function progressCard(told, base) {
   const rows = [["reports", count(told.reports)], ["pace", paceText(told.rate.trials, told.rate.reports) || "not known"]];
   const words = el("small", {}, `${of} ${told.over === 1 && !of ? "trial" : "trials"} over${share}`);
   return {
-    shows: [told.over, told.asked, told.trials, told.state, told.counts, told.rate, told.left, told.reports],
+    shows: [told.over, told.asked, told.trials, told.state, told.counts, told.rate, told.words, told.reports],
     draw: () => [
       el("h2", {}, "Progress"), el("div", { class: "big plain" }, count(told.over), words), countsBar(told.counts, told.asked),
-      el("div", { class: "chips" }, chips), told.left ? el("p", { class: "soft" }, `${told.left}, at the pace of the last minute.`) : "", facts(rows),
+      el("div", { class: "chips" }, chips), el("p", { class: "soft" }, told.words), facts(rows),
     ],
   };
 }
