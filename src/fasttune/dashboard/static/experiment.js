@@ -131,8 +131,9 @@ function bestCard(told, base) {
 function progressCard(told, base) {
   const of = told.asked && told.asked > told.trials ? ` of ${count(told.asked)}` : "";
   const share = told.asked && told.state === "running" ? ` (${Math.floor((100 * told.over) / told.asked)} %)` : "";
+  const name = (status) => (status === "RUNNING" && told.state !== "running" ? "left under way" : statusName(status));
   const chips = Object.entries(told.counts).map(([status, n]) =>
-    el("a", { class: `chip ${statusName(status)}`, href: `${base}/trials?status=${status}` }, `${count(n)} ${statusName(status)}`));
+    el("a", { class: `chip ${statusName(status)}`, href: `${base}/trials?status=${status}` }, `${count(n)} ${name(status)}`));
   const rows = [["reports", count(told.reports)], ["pace", paceText(told.rate.trials, told.rate.reports) || "not known"]];
   const words = el("small", {}, `${of} ${told.over === 1 && !of ? "trial" : "trials"} over${share}`);
   return {
