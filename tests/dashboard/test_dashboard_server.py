@@ -125,8 +125,7 @@ def test_a_port_that_is_taken_or_none(refused: Callable[..., str], folder: Path)
     assert "65535" in refused(str(folder), "--port", "70000")
 
 
-def test_a_folder_that_is_not_there(refused: Callable[..., str], tmp_path: Path) -> None:
-    assert "there are no experiments yet" in refused()
+def test_an_experiment_that_is_not_there(refused: Callable[..., str]) -> None:
     assert "there is no experiment 'nowhere'" in refused("nowhere")
 
 
@@ -135,6 +134,8 @@ def test_an_experiment_is_found_by_its_name(folder: Path, monkeypatch: pytest.Mo
     assert folder_of(None) == str(folder)
     assert folder_of("search") == folder_of(str(folder / "search")) == str(folder / "search")
     assert folder_of(str(folder)) == str(folder)
+    monkeypatch.setenv("FASTTUNE_RESULTS_DIR", str(folder / "not_yet"))
+    assert folder_of(None) == str(folder / "not_yet")
 
 
 @pytest.mark.parametrize("library", ["starlette", "uvicorn", "plotly"])

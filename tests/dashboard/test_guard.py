@@ -58,6 +58,17 @@ def test_the_token_in_the_address_becomes_a_cookie(stranger: TestClient) -> None
     assert stranger.get("/api/experiments").status_code == 200
 
 
+OTHERS = ["c", 'a={"b": 1, "c": [2]}', "=", "x=y=z", '"; \\', "fasttune_other=wrong", "a b=c\td", "\xe9=\xff"]
+
+
+@pytest.mark.parametrize("others", OTHERS)
+def test_cookies_of_other_servers_do_not_matter(stranger: TestClient, others: str) -> None:
+    own = f"{_cookie_name()}={TOKEN}"
+    for line in (f"{others}; {own}", f"{own}; {others}", f"{own};{others};{own[:-1]}"):
+        assert stranger.get("/api/experiments", headers={b"cookie": line.encode("latin-1")}).status_code == 200, line
+    assert stranger.get("/api/experiments", headers={b"cookie": f"{others}; x{own}".encode("latin-1")}).status_code == 401
+
+
 def test_the_token_counts_in_the_address_of_the_page_alone(stranger: TestClient) -> None:
     assert stranger.get(f"/api/experiments?token={TOKEN}").status_code == 401
 

@@ -13,7 +13,7 @@ import pytest
 import fasttune as tune
 from fasttune.dashboard import answers
 from fasttune.dashboard.answers import Answers
-from fasttune.dashboard.progress import asked_for, left_in_words, progress_of
+from fasttune.dashboard.progress import asked_for, in_words, left_in_words, progress_of
 from fasttune.dashboard.question import NotAnswered, Question, plain
 from fasttune.dashboard.shelf import Opened, Shelf
 
@@ -154,6 +154,21 @@ def test_what_is_left_is_said_where_it_can_be_known() -> None:
     assert left_in_words(None, 40, {"trials": 2.0, "reports": 9.0}) == ""
     assert left_in_words(100, 0, {"trials": 0.0, "reports": None}) == ""
     assert left_in_words(100, 100, {"trials": 2.0, "reports": 9.0}) == ""
+
+
+def test_progress_in_words() -> None:
+    def said(state: str, asked: int | None, left: str = "", **counts: int) -> str:
+        every = {"PENDING": 0, "RUNNING": 0, "PAUSED": 0, "TERMINATED": 0, "ERROR": 0}
+        return in_words(state, {**every, **counts}, asked, "3 seconds", left)
+
+    assert said("running", 400, "about 2 minutes left", TERMINATED=37, ERROR=1, RUNNING=2, PENDING=9) == (
+        "It has run for 3 seconds: 38 of 400 trials are over, 1 of them failed, 2 run now. About 2 minutes left."
+    )
+    assert said("running", None, TERMINATED=1, RUNNING=1) == "It has run for 3 seconds: 1 trial is over, 1 runs now."
+    assert said("finished", 1500, TERMINATED=1500) == "It took 3 seconds: 1,500 trials are over."
+    assert said("unfinished", 4, TERMINATED=1, PAUSED=1, PENDING=2) == (
+        "Nobody runs it: 1 of 4 trials is over, and 3 were left when it ended, after 3 seconds. It can be gone on with."
+    )
 
 
 def test_values_become_what_json_has() -> None:

@@ -52,14 +52,12 @@ def run(asked: argparse.Namespace) -> int:
 
 
 def folder_of(text: str | None) -> str:
-    """The folder that is meant: one that is there, else that of an experiment of this name. CommandError."""
+    """The folder that is meant: one that is there, else that of an experiment of this name. CommandError. The one where tune.run
+    stores experiments need not be there yet: the first that begins makes it."""
     from fasttune.cli.finding import find
     from fasttune.resolve import default_storage
 
     if text is None:
-        folder = default_storage()
-        if not os.path.isdir(folder):
-            raise CommandError(f"there are no experiments yet: no folder {folder!r} (FASTTUNE_RESULTS_DIR says where to look)")
-        return folder
+        return default_storage()
     path = os.path.abspath(os.path.expanduser(text))
     return path if os.path.isdir(path) else find(text)

@@ -15,7 +15,6 @@ from __future__ import annotations
 import hmac
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from hashlib import sha256
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -123,15 +122,9 @@ class Guard:
         return hmac.compare_digest(text.encode("utf-8", "surrogateescape"), self._token)
 
     def _cookies(self, headers: _Headers) -> list[str]:
-        found = []
-        for line in headers.all(b"cookie"):
-            try:
-                jar = SimpleCookie(line)
-            except CookieError:
-                continue
-            if self.cookie in jar:
-                found.append(jar[self.cookie].value)
-        return found
+        """Values of our cookie. Other servers of this machine have left theirs beside it, of whatever form."""
+        pairs = (part.strip().partition("=") for line in headers.all(b"cookie") for part in line.split(";"))
+        return [value for name, _, value in pairs if name == self.cookie]
 
 
 class _Headers:

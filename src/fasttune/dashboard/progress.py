@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,9 +40,11 @@ def progress_of(opened: Opened) -> dict[str, Any]:
     asked = asked_for(source)
     rate = rate_of(source, opened.running, created, heard)
     best = _best(opened)
+    state = state_of(opened)
+    left = left_in_words(asked, over, rate) if opened.running else ""
     return {
         "name": source.name,
-        "state": state_of(opened),
+        "state": state,
         "trials": len(source),
         "asked": asked,
         "counts": {status: counts[status] for status in ORDER if counts[status]},
@@ -55,7 +58,8 @@ def progress_of(opened: Opened) -> dict[str, Any]:
         "heard": heard,
         "took": duration(elapsed),
         "rate": rate,
-        "left": left_in_words(asked, over, rate) if opened.running else "",
+        "left": left,
+        "words": in_words(state, counts, asked, duration(elapsed), left),
         "scheduler": source.meta.get("scheduler"),
         "searcher": source.meta.get("searcher"),
         "seed": source.meta.get("seed"),
@@ -102,6 +106,22 @@ def rate_of(source: ExperimentRecords, running: bool, created: float, heard: flo
         "trials": float((ended >= since).sum()) / window if window > 0 else None,
         "reports": source.table.reports / elapsed if elapsed > 0 else None,
     }
+
+
+def in_words(state: str, counts: Mapping[str, int], asked: int | None, took: str, left: str) -> str:
+    """How far it is, as one says it."""
+    over = sum(counts[status] for status in OVER)
+    alive, failed, runs = sum(counts.values()) - over, counts["ERROR"], counts["RUNNING"]
+    of = f" of {asked:,}" if asked is not None and asked > over else ""
+    trials = f"{over:,}{of} trial{'s' if of or over != 1 else ''} {'is' if over == 1 else 'are'} over"
+    trials += f", {failed:,} of them failed" if failed else ""
+    if state == "running":
+        now = f"{runs:,} run{'s' if runs == 1 else ''} now."
+        return f"It has run for {took}: {trials}, {now}" + (f" {left.capitalize()}." if left else "")
+    if state == "finished":
+        return f"It took {took}: {trials}."
+    rest = f"{alive:,} {'was' if alive == 1 else 'were'} left when it ended, after {took}"
+    return f"Nobody runs it: {trials}, and {rest}. It can be gone on with."
 
 
 def left_in_words(asked: int | None, over: int, rate: dict[str, float | None]) -> str:

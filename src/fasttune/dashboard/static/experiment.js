@@ -131,15 +131,16 @@ function bestCard(told, base) {
 function progressCard(told, base) {
   const of = told.asked && told.asked > told.trials ? ` of ${count(told.asked)}` : "";
   const share = told.asked && told.state === "running" ? ` (${Math.floor((100 * told.over) / told.asked)} %)` : "";
+  const name = (status) => (status === "RUNNING" && told.state !== "running" ? "left under way" : statusName(status));
   const chips = Object.entries(told.counts).map(([status, n]) =>
-    el("a", { class: `chip ${statusName(status)}`, href: `${base}/trials?status=${status}` }, `${count(n)} ${statusName(status)}`));
+    el("a", { class: `chip ${statusName(status)}`, href: `${base}/trials?status=${status}` }, `${count(n)} ${name(status)}`));
   const rows = [["reports", count(told.reports)], ["pace", paceText(told.rate.trials, told.rate.reports) || "not known"]];
   const words = el("small", {}, `${of} ${told.over === 1 && !of ? "trial" : "trials"} over${share}`);
   return {
-    shows: [told.over, told.asked, told.trials, told.state, told.counts, told.rate, told.left, told.reports],
+    shows: [told.over, told.asked, told.trials, told.state, told.counts, told.rate, told.words, told.reports],
     draw: () => [
       el("h2", {}, "Progress"), el("div", { class: "big plain" }, count(told.over), words), countsBar(told.counts, told.asked),
-      el("div", { class: "chips" }, chips), told.left ? el("p", { class: "soft" }, `${told.left}, at the pace of the last minute.`) : "", facts(rows),
+      el("div", { class: "chips" }, chips), el("p", { class: "soft" }, told.words), facts(rows),
     ],
   };
 }
