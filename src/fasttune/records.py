@@ -674,6 +674,10 @@ class ExperimentRecords:
         """The name that the user's function gave, or "<trainable>_<trial id>"."""
         return self._told.get(i, {}).get("name") or f"{self.trainable_name(i)}_{self.trial_id(i)}"
 
+    def attributed(self) -> list[int]:
+        """The trials to which something was attached."""
+        return sorted(self._attributes)
+
     def attributes_of(self, i: int) -> dict[str, Any]:
         """What was attached to trial i, see ``user_attrs``."""
         return self._attributes.get(i, {})

@@ -63,7 +63,7 @@ class TrialSource(Protocol):
 
     A source may also have ``trial_name(i)``, ``trial_dirname(i)`` (a user's own names), ``max_failures``,
     ``stopping_criterion``, ``scope``, ``options`` (what the run was asked, for its trials to show), ``user_attrs``,
-    ``attributes_of(i)`` and ``saved(i)`` (the checkpoints alone); without them Trial uses its own.
+    ``attributed()``, ``attributes_of(i)`` and ``saved(i)`` (the checkpoints alone); without them Trial uses its own.
     """
 
     @property
@@ -586,6 +586,9 @@ class Snapshot:
 
     def trial_dirname(self, i: int) -> str:
         return self.rows[i].folder
+
+    def attributed(self) -> list[int]:
+        return [i for i, row in self.rows.items() if row.attributes]
 
     def attributes_of(self, i: int) -> dict[str, Any]:
         return self.rows[i].attributes

@@ -46,8 +46,26 @@ def test_of_trials(tmp_path: Path, executor: str, trainable: Any) -> None:
             assert "size" not in trial.last_result
             trial.user_attrs["note"]["said"].clear()  # a copy: nobody changes the experiment through it
             assert trial.user_attrs["note"]["said"] == ["last", n]
+        for frame in (found.dataframe(), found.results_df):
+            assert frame["user_attrs/size"].tolist() == [10, 20, 30]
+            assert frame["user_attrs/note/said"].tolist() == [["last", 1], ["last", 2], ["last", 3]]
     results = tune.ResultGrid(analysis)
     assert sorted(result.user_attrs["size"] for result in results) == [10, 20, 30]
+
+
+def test_columns_of_what_some_trials_have(tmp_path: Path) -> None:
+    def train(config: dict[str, Any]) -> None:
+        if config["n"] > 1:
+            tune.set_user_attr("n", config["n"])
+            tune.set_user_attr("text", "\ud800" if config["n"] == 3 else "plain")
+        if config["n"] < 3:
+            tune.report(loss=1.0)
+
+    frame = run(train, tmp_path, raise_on_failed_trial=False).results_df
+    assert frame["user_attrs/n"].dtype == "float64"
+    assert frame["user_attrs/n"].fillna(0).tolist() == [0, 2, 3]
+    assert frame["user_attrs/text"].isna().tolist() == [True, False, False]
+    assert "user_attrs/n" not in run(train, tmp_path / "2", config={"n": 1}).dataframe()
 
 
 def test_of_runs_by_all_sessions(tmp_path: Path) -> None:

@@ -389,6 +389,16 @@ class ExperimentAnalysis:
 
         to_parquet(self._table(table), path)
 
+    def to_sqlite(self, path: str | os.PathLike[str]) -> None:
+        """``results_df`` with each trial's status, and ``reports()``, as the tables ``trials`` and ``reports`` of an SQLite database,
+        which takes the place of a file that is there; the view ``reports_of_trials`` has the config beside each report.
+        """
+        from fasttune.analysis.sql import to_sqlite
+
+        trials = self.results_df.reset_index()
+        trials.insert(1, "status", [self._source.status(i) for i in self._indices])
+        to_sqlite(trials, self.reports(), path)
+
     def _table(self, table: str) -> pd.DataFrame:
         if table not in ("trials", "reports"):
             raise ValueError(f'table must be "trials" or "reports", got {table!r}')

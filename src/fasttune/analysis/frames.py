@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from fasttune.auto_columns import AutoColumns
 from fasttune.columns import Columns
 from fasttune.metric_values import whole_text
-from fasttune.search.plan_columns import Coded
+from fasttune.result import flatten
+from fasttune.search.plan_columns import Coded, piece_of
 from fasttune.trial_columns import TrialColumns
 
 if TYPE_CHECKING:
@@ -16,13 +17,15 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from fasttune.trial import TrialSource
+
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
     Bools = NDArray[np.bool_]
 
 
 def reports_frame(columns: Columns, rows: Ints, *, folders: bool = False) -> pd.DataFrame:
-    """One line per given report: metrics, auto-filled keys, config/<name>; ``folders`` adds logdir."""
+    """One line per given report: metrics, auto-filled keys, config/<name>, user_attrs/<name>; ``folders`` adds logdir."""
     import pandas as pd
 
     table = _metric_columns(columns, rows)
@@ -33,6 +36,8 @@ def reports_frame(columns: Columns, rows: Ints, *, folders: bool = False) -> pd.
     trials = filled_in.trials
     for name, pieces in trials.config_names().items():
         table[whole_text(f"config/{name}")] = _held(filled_in.spread(trials.column(pieces)))
+    for name, attributes in _attributes(columns.source, trials.trials).items():
+        table[name] = _held(filled_in.spread(attributes))
     if folders:
         table["logdir"] = _held(filled_in.spread(trials.folders))
     return pd.DataFrame(table, copy=False)  # each column was made for this frame
@@ -56,6 +61,7 @@ def trials_frame(columns: Columns, trials: Sequence[int]) -> pd.DataFrame:
         of_silent = TrialColumns(columns.source, silent)
         configs = of_silent.config_names().items()
         table = {whole_text(f"config/{name}"): _held(of_silent.column(pieces)) for name, pieces in configs}
+        table |= {name: _held(column) for name, column in _attributes(columns.source, silent).items()}
         empty = pd.DataFrame({"trial_id": of_silent.ids, **table})
         frame = pd.concat([frame, empty], ignore_index=True) if len(shown) else empty
         shown = np.concatenate([shown, silent])
@@ -68,6 +74,31 @@ def trials_frame(columns: Columns, trials: Sequence[int]) -> pd.DataFrame:
     return frame.set_index("trial_id")
 
 
+def _attributes(source: TrialSource, trials: Ints) -> dict[str, NDArray[Any]]:
+    """user_attrs/<name> -> what users have attached to these trials, NaN where that was not."""
+    import numpy as np
+
+    found: dict[str, NDArray[Any]] = {}
+    attached = np.asarray(source.attributed() if hasattr(source, "attributed") else [], dtype=np.int64)
+    at = np.flatnonzero(np.isin(trials, attached)).tolist() if len(attached) else []
+    attributes_of: Any = getattr(source, "attributes_of", None)
+    for place in at:
+        for name, value in flatten(attributes_of(int(trials[place]))).items():
+            column = found.setdefault(whole_text(f"user_attrs/{name}"), np.full(len(trials), np.nan, dtype=object))
+            column[place] = value
+    return {name: piece_of(_as_floats(column.tolist())).values for name, column in found.items()}
+
+
+def _as_floats(values: list[Any]) -> list[Any]:
+    """Whole numbers beside floats as floats, as what is missing is one."""
+    if set(map(type, values)) != {int, float}:
+        return values
+    try:
+        return [float(value) for value in values]
+    except OverflowError:
+        return values
+
+
 def _held(column: NDArray[Any] | Coded) -> Any:
     """A column as a frame holds it. Texts are converted now, so that those of all columns are never there at once, and of few
     different ones each is converted once."""
@@ -76,7 +107,11 @@ def _held(column: NDArray[Any] | Coded) -> Any:
     objects = column.options if isinstance(column, Coded) else column
     if objects.dtype != object:
         return column.spread() if isinstance(column, Coded) else column
-    held = pd.Series(objects, copy=False)
+    try:
+        held = pd.Series(objects, copy=False)
+    except OverflowError:  # pandas 3.0 looks for a type of numbers in which an int beyond 10^308 does not fit
+        spread = column.spread() if isinstance(column, Coded) else column
+        return pd.Series(spread, dtype=object, copy=False)
     if held.dtype == object:
         return column.spread() if isinstance(column, Coded) else column
     return held.array.take(column.which) if isinstance(column, Coded) else held.array
@@ -133,7 +168,7 @@ def _metric_columns(columns: Columns, rows: Any, wanted: Sequence[str] | None = 
         if "x" in kinds:
             column = _with_extras(column, columns.extra(name), rows, len(present[rows]))
         if column is not None:
-            table[whole_text(name)] = column
+            table[whole_text(name)] = _held(column)
     return table
 
 

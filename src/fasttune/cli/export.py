@@ -18,16 +18,18 @@ if TYPE_CHECKING:
 EXAMPLES = """\
   fasttune export mnist --to csv > trials.csv           a row for each trial: its last report, config and state
   fasttune export mnist --to jsonl --reports | head     a row for each report
-  fasttune export mnist --to parquet --reports -o reports.parquet"""
+  fasttune export mnist --to parquet --reports -o reports.parquet
+  fasttune export mnist --to sqlite -o mnist.db         tables trials and reports, for SQL"""
 
-FORMS = ("csv", "jsonl", "parquet")
+FORMS = ("csv", "jsonl", "parquet", "sqlite")
+NO_TEXT = ("parquet", "sqlite")
 AT_ONCE = 10_000  # rows that are turned into text together
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Its arguments."""
     common.experiment(parser)
-    parser.add_argument("--to", choices=FORMS, required=True, help="form; parquet needs pyarrow and -o")
+    parser.add_argument("--to", choices=FORMS, required=True, help="form; parquet and sqlite need -o, parquet pyarrow too")
     parser.add_argument("--reports", action="store_true", help="a row for each report, not for each trial")
     parser.add_argument("--output", "-o", metavar="FILE", help="default: the standard output")
 
@@ -37,9 +39,14 @@ def run(asked: argparse.Namespace) -> int:
     from fasttune.cli.finding import find, opened
     from fasttune.cli.trials import trials_of
 
-    if asked.to == "parquet":
-        check_parquet(asked.output)
+    check_output(asked)
     source = opened(find(asked.experiment))
+    if asked.to == "sqlite":
+        from fasttune.analysis import ExperimentAnalysis
+
+        ExperimentAnalysis(source).to_sqlite(asked.output)
+        print(f"{len(source):,} trials written to {asked.output}", file=sys.stderr)
+        return 0
     frame = reports_of(source) if asked.reports else trials_of(source)
     if asked.to == "parquet":
         for_parquet(frame).to_parquet(asked.output, index=False)
@@ -53,12 +60,16 @@ def run(asked: argparse.Namespace) -> int:
     return 0
 
 
-def check_parquet(output: str | None) -> None:
+def check_output(asked: argparse.Namespace) -> None:
     """Say what is missing before the experiment is read."""
     from fasttune.extras import optional
 
-    if output is None:
-        raise CommandError("--to parquet is no text: give -o FILE")
+    if asked.to in NO_TEXT and asked.output is None:
+        raise CommandError(f"--to {asked.to} is no text: give -o FILE")
+    if asked.to == "sqlite" and asked.reports:
+        raise CommandError("--to sqlite writes trials and reports, each into a table: leave --reports out")
+    if asked.to != "parquet":
+        return
     try:
         optional("pyarrow", "arrow", "fasttune export --to parquet")
     except ImportError as error:
