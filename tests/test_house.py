@@ -368,3 +368,9 @@ def test_no_test_is_skipped() -> None:
 def test_no_paths_of_one_machine() -> None:
     found = lines_matching(r"(?<![\w.}])/(work|root|home/\w+)/", text_files())
     assert not found, "\n".join(found)
+
+
+def test_no_two_files_of_tests_have_one_name() -> None:
+    """Workers import what a test defines by the name of its file."""
+    names = [path.name for path in (ROOT / "tests").rglob("*.py") if path.name not in ("conftest.py", "__init__.py", "__main__.py")]
+    assert sorted(name for name in set(names) if names.count(name) > 1) == []
