@@ -14,7 +14,8 @@ import fasttune
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.timeout(1200)  # the longest of all: 20 s of CPU, which a machine that is busy gives in minutes
+@pytest.mark.slow
+@pytest.mark.timeout(1200)  # 20 s of CPU, which a machine that is busy gives in minutes
 def test_the_picture_of_the_schedulers(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, ROOT / "examples" / "scheduler_pictures.py", "--output", "all.svg"],
