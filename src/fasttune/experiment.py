@@ -168,6 +168,8 @@ class ExperimentState(ExperimentRecords):
         self.shelf = Shelf(self, spec.max_suspended)
         self._undone: dict[int, int] = {}  # replayed decisions that no record has followed yet
         self._errored: set[int] = set()  # replayed failures that no record has followed yet
+        self._again: deque[int] = deque()  # who has failed in the batch that is looked at, and is to be tried again
+        self._reacting = 0  # how deep within that: what follows from an event is an event
         self.asked_to_stop: dict[int, bool] = {}  # trials that somebody outside wants to end; whether at once
         self._stops_due: dict[int, bool] = {}  # those of them that were not told yet: they wait, or have not begun
         self.stopping: str | None = None  # why no trial is started any more
@@ -621,11 +623,20 @@ class ExperimentState(ExperimentRecords):
         self.react(self.fold(source, data, self.watch))
 
     def react(self, events: Iterable[tuple[Any, ...]]) -> None:
-        """Decide about what was folded."""
-        for event in events:
-            handler = self._HANDLERS.get(event[0])
-            if handler is not None:
-                handler(self, event)
+        """Decide about what was folded. Who is tried again waits until all of it was seen, as in the journal, where what
+        comes of a batch stands behind it."""
+        self._reacting += 1
+        try:
+            for event in events:
+                handler = self._HANDLERS.get(event[0])
+                if handler is not None:
+                    handler(self, event)
+        finally:
+            self._reacting -= 1
+        while self._again and not self._reacting:
+            i = self._again.popleft()
+            self.requeue(i)
+            self._happen("on_trial_recover", i)
 
     def _on_start(self, event: tuple[Any, ...]) -> None:
         i = event[1]
@@ -815,8 +826,7 @@ class ExperimentState(ExperimentRecords):
             self.orders.hear()
         self.orders.over(i)
         if again:
-            self.requeue(i)
-            self._happen("on_trial_recover", i)
+            self._again.append(i)
             return
         self.orders.ended(i)
         if self.searcher is not None and self._hears(i):

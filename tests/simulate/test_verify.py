@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import os
+import random
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +168,51 @@ def test_what_was_handed_out_and_had_not_begun_ran_in_the_eyes_of_a_replay_too(t
     )
     assert len(list((tmp_path / "begun").iterdir())) > 1
     assert analysis.verify(Counts()) == []
+
+
+class Fails(tune.Trainable):
+    """Fails at some steps, at others when it is tried again."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        self.total, self.draw = 0.0, random.Random(f"{config['k']} {config['seed']}")
+
+    def step(self) -> dict[str, Any]:
+        self.total += self.draw.random()
+        if self.draw.random() < 0.08:
+            raise ValueError("it fails")
+        return {"score": self.total + self.config["k"] * 0.1, "done": self.iteration >= 11}
+
+    def save_checkpoint(self, folder: str) -> dict[str, Any]:
+        return {"total": self.total}
+
+    def load_checkpoint(self, state: dict[str, Any]) -> None:
+        self.total = state["total"]
+
+
+@pytest.mark.parametrize("seed", [11, 33, 39, 51, 53, 65])
+def test_who_is_tried_again_waits_until_all_that_came_with_it_was_seen(tmp_path: Path, seed: int) -> None:
+    """A trial failed, and others reported in the same turn: live it was there again before they were judged, in the journal
+    behind them."""
+
+    def scheduler() -> TrialScheduler:
+        return create_scheduler("hyperband", max_t=12)
+
+    analysis = tune.run(
+        Fails,
+        config={"k": tune.grid_search(list(range(12))), "seed": seed},
+        metric="score",
+        mode="min",
+        scheduler=scheduler(),
+        executor="inline",
+        max_failures=3,
+        max_concurrent_trials=random.Random(seed).choice([1, 2, 4, None]),
+        raise_on_failed_trial=False,
+        storage_path=tmp_path,
+        seed=seed,
+        verbose=0,
+    )
+    assert sum(trial.num_failures for trial in analysis.trials) > 0
+    assert analysis.verify(scheduler()) == []
 
 
 def test_other_settings_decide_otherwise(tmp_path: Path) -> None:
