@@ -1280,6 +1280,7 @@ def make_meta(spec: RunSpec, prefix: str, now: float, hostname: str, variants: l
     return {
         "format": FORMAT,
         "name": spec.name,
+        "asked_name": spec.asked_name or spec.name,
         "created": now,
         "prefix": prefix,
         "metric": spec.metric,

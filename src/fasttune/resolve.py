@@ -144,6 +144,7 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
     folder = claims[0].folder
     spec = RunSpec(
         name=os.path.basename(folder),
+        asked_name=place.name,
         path=folder,
         trainables=[
             replace(one, experiment=one.experiment or os.path.basename(folder), space=dict(space))
@@ -898,10 +899,24 @@ def latest_folder(root: str, name: str) -> str | None:
     latest = None
     attempt = 1
     while os.path.isdir(folder := numbered(root, name, attempt)):
-        if holds_experiment(folder):
+        if holds_experiment(folder) and (attempt == 1 or name_asked(folder, name) == name):
             latest = folder
         attempt += 1
     return latest
+
+
+def name_asked(folder: str, otherwise: str) -> str:
+    """The name that was asked for when the experiment in a folder began: mnist_2 may be the second of mnist, or somebody's
+    mnist_2. Journals of earlier versions do not say."""
+    from .error import JournalError
+    from .records import first_meta
+    from .storage.reader import SqliteReader
+
+    try:
+        found = first_meta(SqliteReader(folder).read(), folder).get("asked_name")
+    except (JournalError, OSError):
+        return otherwise
+    return found if isinstance(found, str) else otherwise
 
 
 def numbered(root: str, name: str, attempt: int) -> str:

@@ -305,6 +305,24 @@ def test_watch_on_a_terminal(small: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert text.count("TERMINATED") == 4  # in the counts, and three rows
 
 
+def test_watch_on_a_narrow_terminal_leaves_out_columns_and_cuts_no_id() -> None:
+    lines = [["trial", "status", "loss", "lr"], ["3705d_00012", "TERMINATED", "0.5", "0.25"]]
+    assert [watch.fitting(lines, width) for width in (10, 25, 30, 35, 80)] == [2, 2, 3, 4, 4]
+
+
+def test_a_filter_without_a_value_is_none(small: Path, fasttune: Printed) -> None:
+    assert "has no value to compare with" in fasttune("ls", "small", "--filter", "loss <")[2]
+
+
+def test_show_tells_what_was_attached(fasttune: Printed) -> None:
+    def train(config: Any) -> None:
+        tune.report(loss=1.0)
+
+    tune.run(train, name="attached", executor="inline", verbose=0, user_attrs={"data": {"version": 3}})
+    assert "attached: data/version  3" in fasttune("show", "attached")[1]
+    assert json.loads(fasttune("show", "attached", "--json")[1])["user_attrs"] == {"data": {"version": 3}}
+
+
 # ---- completion
 
 

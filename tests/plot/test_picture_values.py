@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import pickle
+import struct
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,11 +13,12 @@ import pytest
 from searched import SPACE, loss_of
 
 import fasttune as tune
+from fasttune import _core
 from fasttune.plot.curves import LEVELS, curves_data
 from fasttune.plot.data import CUT_OFF, FAILED, FINISHED, STOPPED, Experiment, experiment_of, sampled
 from fasttune.plot.front import front_data
 from fasttune.plot.history import edf_data, history_data
-from fasttune.plot.journal import side_by_side
+from fasttune.plot.journal import side_by_side, stretches
 from fasttune.plot.lineage import _line as ancestry
 from fasttune.plot.lineage import lineage_data
 from fasttune.plot.parallel import NO_VALUE, parallel_data
@@ -79,6 +81,39 @@ def test_outcomes_are_those_of_the_scheduler(asha: Experiment) -> None:
     steps = [len(frame) for frame in asha.analysis.trial_dataframes.values()]
     assert asha.outcome.tolist() == [FINISHED if n == 27 else STOPPED for n in steps]
     assert {STOPPED, FINISHED} == set(asha.outcome.tolist())
+
+
+def test_a_trial_that_says_it_is_done_has_ended_by_itself() -> None:
+    class Done(tune.Trainable):
+        def step(self) -> dict[str, Any]:
+            return {"loss": self.config["x"], "done": self.iteration == self.config["x"]}
+
+    given: dict[str, Any] = {"executor": "inline", "verbose": 0, "metric": "loss", "mode": "min"}
+    experiment = Experiment(tune.run(Done, config={"x": tune.grid_search([1, 2, 3])}, **given))
+    assert experiment.steps.tolist() == [2, 3, 4]
+    assert experiment.outcome.tolist() == [FINISHED] * 3
+
+
+def test_what_a_later_session_took_up_again_ran_until_the_end_of_its_own() -> None:
+    def told(kind: int, trial: int, time: float) -> tuple[int, int, bytes]:
+        return 0, 0, _core.encode(kind, trial, 0, b"", 0, time)
+
+    head = struct.pack("<II", 0, 0) + bytes(8)
+    entries = [
+        (0, 0, _core.encode(_core.KIND_CONFIGS, 0, 2, head, 0, 1.0)),
+        told(_core.KIND_START, 0, 10.0),
+        told(_core.KIND_START, 1, 11.0),
+        told(_core.KIND_END, 1, 20.0),
+        told(_core.KIND_DECISION, 0, 25.0),
+        told(_core.KIND_REQUEUED, 0, 10_000.0),
+        told(_core.KIND_START, 0, 10_001.0),
+        told(_core.KIND_END, 0, 10_005.0),
+    ]
+    assert [(trial, start, end) for trial, _, start, end in stretches(entries, 0.0)] == [
+        (0, 10.0, 25.0),
+        (1, 11.0, 20.0),
+        (0, 10_001.0, 10_005.0),
+    ]
 
 
 def test_what_ran_when_the_time_was_up_was_stopped_by_no_scheduler() -> None:

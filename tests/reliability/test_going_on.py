@@ -491,3 +491,23 @@ def test_a_run_that_has_nothing_left_to_do_leaves_no_rings(tmp_path: Path, execu
         found = go(tmp_path, executor=executor)
         assert {trial.status for trial in found.trials} == {"TERMINATED"}
         assert not (tmp_path / "exp" / "rings").exists()
+
+
+def test_a_name_with_a_number_behind_it_is_a_name_of_its_own(tmp_path: Path) -> None:
+    """Somebody had named two experiments mnist and mnist_2, and went on with the first one: the trials came into the second."""
+
+    def train(config: dict[str, Any]) -> None:
+        tune.report(loss=config["x"])
+
+    def run(name: str, **more: Any) -> tune.ExperimentAnalysis:
+        asked = {"config": {"x": tune.uniform(0, 1)}, "executor": "inline", "storage_path": tmp_path, "verbose": 0, **more}
+        return tune.run(train, name=name, **asked)
+
+    for name in ("mnist", "mnist_2"):
+        run(name)
+    assert Path(run("mnist", resume="AUTO", num_samples=3).experiment_path).name == "mnist"
+    assert Path(run("mnist").experiment_path).name == "mnist_3"  # the second of that name
+    assert Path(run("mnist", resume="AUTO", num_samples=2).experiment_path).name == "mnist_3"
+    assert Path(run("mnist_2", resume="AUTO", num_samples=2).experiment_path).name == "mnist_2"
+    counts = {name: len(tune.ExperimentAnalysis(tmp_path / name).trials) for name in ("mnist", "mnist_2", "mnist_3")}
+    assert counts == {"mnist": 3, "mnist_2": 2, "mnist_3": 2}

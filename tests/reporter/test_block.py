@@ -7,7 +7,7 @@ import io
 from fake_trials import Clock
 from terminal import Model
 
-from fasttune.reporter.screen import AGAIN_S, Screen
+from fasttune.reporter.screen import AGAIN_S, FEW, Screen
 
 
 class Terminal(io.StringIO):
@@ -66,11 +66,36 @@ def test_a_burst_is_not_followed_by_the_block_each_time() -> None:
     clock.now += AGAIN_S
     screen.pass_by("first\n")
     assert terminal.lines == ["first", "block"]
-    screen.pass_by("second\n")
-    screen.pass_by("third\n")
-    assert terminal.lines == ["first", "second", "third"]
+    printed = ["first"]
+    for k in range(2 * FEW):
+        printed.append(f"another {k}")
+        screen.pass_by(f"{printed[-1]}\n")
+        if k < FEW - 2:
+            assert terminal.lines == [*printed, "block"]
+    assert terminal.lines == printed
     screen.draw(["block"])
-    assert terminal.lines == ["first", "second", "third", "block"]
+    assert terminal.lines == [*printed, "block"]
+
+
+def test_a_print_now_and_then_leaves_the_block_where_it_is() -> None:
+    """One that came shortly behind a drawing took the block away until the next one: it was gone most of the time."""
+    terminal, clock = Terminal(), Clock()
+    screen = screen_on(terminal, clock)
+    for k in range(20):
+        screen.draw([f"block {k}"])
+        clock.now += AGAIN_S / 2
+        screen.pass_by(f"{k}\n")
+        assert terminal.lines[-1] == f"block {k}"
+        clock.now += 2 * AGAIN_S
+
+
+def test_a_last_line_that_is_longer_than_the_terminal_stands_on_empty_rows() -> None:
+    terminal = Terminal()
+    screen = screen_on(terminal)
+    screen.draw(["a table", "of three lines", "that were there"])
+    screen.draw(["x" * 50, "end"])
+    screen.end()
+    assert terminal.lines == ["x" * 40, "x" * 10, "end"]
 
 
 def test_while_somebody_types_nothing_is_drawn() -> None:

@@ -107,6 +107,11 @@ class ResultGrid(Sequence[Result]):
         self._analysis.to_parquet(path, table)
 
     @property
+    def user_attrs(self) -> dict[str, Any]:
+        """What was attached to the run, see ``ExperimentAnalysis.user_attrs``."""
+        return self._analysis.user_attrs
+
+    @property
     def plot(self) -> Plots:
         """The pictures of the experiment, see ``ExperimentAnalysis.plot``."""
         return self._analysis.plot

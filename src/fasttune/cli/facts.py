@@ -67,6 +67,7 @@ def facts_of(source: ExperimentRecords, analysis: ExperimentAnalysis) -> dict[st
         "seed": meta["seed"],
         "created": date(meta["created"]),
         "last_updated": date(last_heard(source)),
+        "user_attrs": analysis.user_attrs,
         "metric": analysis.default_metric,
         "mode": analysis.default_mode,
         "scope": analysis.default_scope,

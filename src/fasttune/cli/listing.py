@@ -188,6 +188,8 @@ class Condition(NamedTuple):
                 f"a filter is 'COLUMN OPERATOR VALUE', operators are {' '.join(OPERATORS)}; or '0.01 < lr <= 0.1', or "
                 f"'opt in sgd,adam'; got {text!r}"
             )
+        if not plain[3] and plain[2] not in ("=", "==", "!="):
+            raise CommandError(f"the filter {text!r} has no value to compare with ('COLUMN =' asks for empty cells)")
         return cls(named(plain[1], names), [(plain[2], plain[3])])
 
     def holds(self, column: pd.Series[Any]) -> pd.Series[bool]:

@@ -73,6 +73,7 @@ def print_facts(facts: dict[str, Any]) -> None:
         ran = ", after" if best["at_iteration"] is None else " of"
         lines.append(("best trial", f"{best['trial_id']}, {value}{ran} {best['training_iteration']} iterations"))
         lines += [(f"  {name}", cell(value)) for name, value in flatten(best["config"]).items()]
+    lines += [(f"attached: {name}", cell(value)) for name, value in flatten(facts["user_attrs"]).items()]
     if facts["notes"]:
         lines.append(("notes", facts["notes"].replace("\n", "\n" + " " * 14)))
     width = max(12, *(len(name) for name, _ in lines))

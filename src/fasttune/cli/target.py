@@ -103,13 +103,16 @@ def _by_path(name: str, path: str) -> ModuleType:
 
 def _loaded(name: str, load: Any) -> ModuleType:
     """The module; what it raises while it is imported is shown whole, as it is the user's."""
+    from fasttune import nesting
     from fasttune.failure import failure_text
 
     try:
-        found: ModuleType = load()
+        with nesting.loading():  # a script without a guard would begin a run of its own
+            found: ModuleType = load()
         return found
     except KeyboardInterrupt:
         raise
     except BaseException as error:
         print(failure_text(error), file=sys.stderr, end="")
-        raise CommandError(f"{name} cannot be imported: {type(error).__name__}: {error}") from error
+        first = (str(error).splitlines() or [""])[0]
+        raise CommandError(f"{name} cannot be imported: {type(error).__name__}: {first}") from error

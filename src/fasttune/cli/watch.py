@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from heapq import nlargest
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any
 
 from fasttune.cli import arguments as common
@@ -169,18 +170,36 @@ class Follower:
         from fasttune.cli.listing import cell
 
         source = self.source
-        table = Table(box=None, pad_edge=False, header_style="bold")
+        table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
         metric = self.goal()[0]
         rows = self.rows()
         params = list(dict.fromkeys(name for i in rows for name in source.evaluated_params(i)))
-        for name in ("trial", "status", "reports", *([metric] if metric else []), *params):
-            table.add_column(Text(one_line(name)), no_wrap=True)
+        names = ["trial", "status", "reports", *([metric] if metric else []), *params]
+        lines_of: list[list[str]] = []
         for i in rows:
             values: dict[str, Any] = source.metrics(i) or {}
             given = source.evaluated_params(i)
             cells = [source.trial_id(i), source.status(i), str(source.table.iteration(i))]
             cells += [cell(values.get(metric))] if metric else []
-            table.add_row(*(Text(one_line(text)) for text in [*cells, *(cell(given.get(name)) for name in params)]))
+            lines_of.append([one_line(text) for text in [*cells, *(cell(given.get(name)) for name in params)]])
+        shown = fitting([[one_line(name) for name in names], *lines_of], get_terminal_size().columns)
+        for name in names[:shown]:
+            table.add_column(Text(one_line(name)), no_wrap=True)
+        for told in lines_of:
+            table.add_row(*map(Text, told[:shown]))
         head = Text(one_line(source.name), style="bold") + Text(f"  {self.state()}  {one_line(source.path)}", style="default")
         lines = [head, Text(f"{self.counts()}; {source.table.reports:,} reports"), Text(one_line(self.best()))]
         return Group(*(line for line in lines if line.plain), table)
+
+
+def fitting(lines: list[list[str]], width: int) -> int:
+    """How many columns of a table stand whole on a line: an id that is cut is no use. At least two."""
+    from rich.cells import cell_len
+
+    total, n = 0, 0
+    for column in zip(*lines, strict=True):
+        total += max(map(cell_len, column)) + 2
+        if total - 2 > width:
+            break
+        n += 1
+    return max(2, n)

@@ -175,7 +175,7 @@ class Answers:
             "iteration": source.table.iteration(number),
             "failures": source.num_failures(number),
             "attempt": source.table.attempt(number),
-            "stopped": bool(source.table.was_stopped(number)),
+            "stopped": bool(source.table.was_stopped(number)) and not (source.metrics(number) or {}).get("done"),
             "metrics": _exact(source.metrics(number) or {}),
             "sampled": _exact(sampled),
             "given": _exact({name: value for name, value in flatten(config).items() if name not in sampled}),

@@ -29,15 +29,18 @@ def _told(entries: Entries, *kinds: int) -> Iterable[tuple[int, tuple[Any, ...]]
 
 
 def stretches(entries: Entries, now: float) -> list[Row]:
-    """When trials ran, by their beginnings; a lane is a source of records. One that has not ended is drawn to ``now`` at least."""
+    """When trials ran, by their beginnings; a lane is a source of records. One that has not ended is drawn to ``now`` at least;
+    one that a later session took up again, to the end of its own: the last that is told of that."""
     lanes: dict[int, int] = {}
     began: dict[int, tuple[float, int]] = {}
     rows: list[Row] = []
-    for source, (kind, trial, _, _, time, *_) in _told(entries, *BEGINS, *ENDS):
+    before = 0.0  # the latest time of a record that is no REQUEUED, which later sessions begin with
+    for source, (kind, trial, _, _, time, *_) in _told(entries, *BEGINS, *ENDS, _core.KIND_DECISION):
         now = max(now, time)
-        if trial in began:
+        if kind != _core.KIND_DECISION and trial in began:
             since, lane = began.pop(trial)
-            rows.append((trial, lane, since, max(time, since)))
+            rows.append((trial, lane, since, max(before if kind == _core.KIND_REQUEUED else time, since)))
+        before = max(before, time) if kind != _core.KIND_REQUEUED else before
         if kind in BEGINS:
             began[trial] = time, lanes.setdefault(source, len(lanes))
     rows += [(trial, lane, since, max(now, since)) for trial, (since, lane) in began.items()]

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import TextIO
 
 AGAIN_S = 0.1  # while more comes, the block is drawn again below it so often
+FEW = 5  # prints in a row behind each of which the block is drawn at once
 _STYLES = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -28,7 +29,8 @@ class Screen:
         self._clock = clock
         self._block: Sequence[str] = ()  # its lines as they were drawn last
         self._shown: Sequence[str] = ()  # those that stand there now; none while something passes
-        self._drawn_at = -AGAIN_S
+        self._drawn_at = self._passed_at = -AGAIN_S
+        self._in_a_row = 0  # prints that came shortly behind each other
         self._gone = False
         self._kept = False  # somebody types: nothing is drawn below it
         self._lock = threading.RLock()
@@ -38,14 +40,20 @@ class Screen:
         with self._lock:
             self._block = lines
             if not self._kept and lines != self._shown:
-                self._write(self._up() + self._drawn(lines))
+                width = max(1, self._width())  # a line that breaks would leave what stands below it
+                broken = any(len(_STYLES.sub("", line)) > width for line in lines)
+                self._write(self._up() + ("\x1b[J" if broken else "") + self._drawn(lines))
                 self._shown, self._drawn_at = lines, self._clock()
 
     def pass_by(self, text: str) -> None:
         """Print whole lines above the block."""
         with self._lock:
             out = self._erased() + text
-            again = self._block and not self._kept and self._clock() - self._drawn_at >= AGAIN_S
+            now = self._clock()
+            self._in_a_row = self._in_a_row + 1 if now - self._passed_at < AGAIN_S else 0
+            self._passed_at = now
+            seldom = self._in_a_row < FEW or now - self._drawn_at >= AGAIN_S  # else the block would be most of what is written
+            again = self._block and not self._kept and seldom
             self._write(out + self._drawn(self._block) if again else out)
             if again:
                 self._drawn_at = self._clock()
