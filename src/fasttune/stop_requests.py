@@ -10,6 +10,7 @@ one begins and when it ends. The loop looks once a second (2 us while there is n
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import warnings
@@ -37,6 +38,7 @@ class StopRequests:
     def __init__(self, folder: str) -> None:
         self._path = os.path.join(folder, STOP_FILE)
         self._read = 0  # bytes of it
+        self._inode = 0  # which file it was
         self._refused = ""
 
     def forget(self) -> None:
@@ -48,7 +50,8 @@ class StopRequests:
     def take(self) -> list[StopRequest]:
         """What was asked since the last call. What is no request is passed over; a file of somebody else's is told once."""
         try:
-            if os.lstat(self._path).st_size == self._read:
+            there = os.lstat(self._path)
+            if (there.st_size, there.st_ino) == (self._read, self._inode):
                 return []
             data = self._new()
         except FileNotFoundError:
@@ -69,8 +72,9 @@ class StopRequests:
                 raise ForeignFileError(
                     f"{self._path} belongs to {owner_name(found.st_uid)}: a run listens to the user who runs it, and to root"
                 )
-            if found.st_size < self._read:
+            if found.st_size < self._read or found.st_ino != self._inode:
                 self._read = 0  # it was made anew
+            self._inode = found.st_ino
             data = os.pread(fd, AT_ONCE, self._read)
         finally:
             os.close(fd)
@@ -97,10 +101,13 @@ def ask(folder: str, requests: Iterable[StopRequest]) -> None:
     lines = [
         {"run": True, "end": one.at_once} if one.trial is None else {"trial": one.trial, "now": one.at_once} for one in requests
     ]
-    data = "".join(json.dumps(line) + "\n" for line in lines).encode()
+    # behind what may be left of somebody's line, of which the end was never written
+    data = ("\n" + "".join(json.dumps(line) + "\n" for line in lines)).encode()
     fd = open_plain(os.path.join(folder, STOP_FILE), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     try:
-        os.write(fd, data)  # one call: lines of two who ask at the same moment stay whole
+        written = os.write(fd, data)  # one call: lines of two who ask at the same moment stay whole
+        if written < len(data):
+            raise OSError(errno.ENOSPC, f"only {written} of {len(data)} bytes could be written", os.path.join(folder, STOP_FILE))
     finally:
         os.close(fd)
 

@@ -16,7 +16,8 @@ _MOVES = re.compile(
     rb"|[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f]"
 )
 _UP = b"\x1b[A"  # what progress bars write that stand below another one
-_MARK = re.compile(rb"\x1e(\d+)\n")
+_MARK = re.compile(rb"\x1e\x02(\d{1,10})\x03\n")  # see trial_lines.mark
+_BEGUN = re.compile(rb"\x1e(\x02(\d{0,10}\x03?)?)?")
 _NAME = re.compile(rb"\([0-9a-z]+_\d{5,}\) ")
 
 
@@ -26,6 +27,12 @@ def between_marks(data: bytes) -> list[tuple[bytes, int]]:
         return [(data, -1)]
     parts = _MARK.split(data)
     return [*zip(parts[:-1:2], map(int, parts[1::2]), strict=True), (parts[-1], -1)]
+
+
+def begun_mark(data: bytes) -> int:
+    """Where a mark begins whose end is still to be read; -1: there is none. What is longer than a mark is none."""
+    cut = data.rfind(b"\x1e")
+    return cut if cut >= 0 and len(data) - cut < 16 and _BEGUN.fullmatch(data, cut) else -1
 
 
 class WholeLines:
@@ -54,7 +61,8 @@ class WholeLines:
             self._shown_at = self._clock()
         elif b"\r" in self._rest:
             state = _last_state(self._rest)
-            self._rest = state + _UP if _UP in self._rest and _UP not in state else state
+            back = b"\r" if self._rest.endswith(b"\r") else b""  # what comes next takes its place
+            self._rest = (state + _UP if _UP in self._rest and _UP not in state else state) + back
             now = self._clock()
             if now - self._shown_at >= STATE_S and _says_something(state) and state != self._shown:
                 self._shown_at, self._shown = now, state
@@ -68,7 +76,7 @@ class WholeLines:
         rest, self._rest = self._rest, b""
         state, self._state = self._state, b""
         lines = _lines(state + b"\n", name) if state else b""
-        if not rest or rest == self._shown or not _says_something(rest):
+        if not rest or rest.rstrip(b"\r") == self._shown or not _says_something(rest):
             return lines
         return lines + _lines(rest + b"\n", name)
 

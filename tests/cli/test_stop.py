@@ -355,3 +355,17 @@ def test_virtual_time_has_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     made = tune.simulate(lambda config, step: {"loss": config["x"] / step}, {"x": 1.0}, **given)
     assert [trial.status for trial in made.trials] == ["TERMINATED"] * 2
     assert (tmp_path / STOP_FILE).exists()
+
+
+def test_what_somebody_left_half_written_swallows_no_request(tmp_path: Path) -> None:
+    from fasttune.stop_requests import StopRequest, StopRequests, ask
+
+    (tmp_path / "stop.requests").write_bytes(b'{"trial": "a_0')
+    heard = StopRequests(str(tmp_path))
+    assert heard.take() == []
+    ask(str(tmp_path), [StopRequest("a_00001")])
+    assert heard.take() == [StopRequest("a_00001")]
+    other = tmp_path / "other"
+    other.write_bytes((tmp_path / "stop.requests").read_bytes().replace(b"00001", b"00002"))
+    os.replace(other, tmp_path / "stop.requests")  # of the same size
+    assert heard.take() == [StopRequest("a_00002")]

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from experiments import SPACES, odd_values, plain, run
 
+import fasttune as tune
 from fasttune.cli import main
 
 
@@ -60,3 +61,15 @@ def test_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert main(["export", analysis.experiment_path, "--to", "sqlite", "-o", str(path), "--reports"]) == 1
     assert "leave --reports out" in capsys.readouterr().err
     assert json.loads(json.dumps(asked(path, "SELECT count(*) FROM reports")))[0][0] == len(analysis.reports())
+
+
+def test_more_columns_than_sqlite_has_are_refused_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def wide(config: dict[str, Any]) -> None:
+        tune.report({f"m{n}": n for n in range(2100)})
+
+    analysis = tune.run(wide, name="wide", executor="inline", verbose=0)
+    with pytest.raises(ValueError, match="at most 2,000 columns, and trials would have 2,1"):
+        analysis.to_sqlite(tmp_path / "x.db")
+    assert list(tmp_path.glob("x.db*")) == []
+    assert main(["export", analysis.experiment_path, "--to", "sqlite", "-o", str(tmp_path / "x.db")]) == 1
+    assert "at most 2,000 columns" in capsys.readouterr().err

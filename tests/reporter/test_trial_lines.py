@@ -13,7 +13,7 @@ from fake_trials import Clock
 
 from fasttune import trial_lines
 from fasttune.trial_lines import NamedStream, Place, mark
-from fasttune.whole_lines import STATE_S, WholeLines, between_marks
+from fasttune.whole_lines import STATE_S, WholeLines, begun_mark, between_marks
 
 
 class Trials:
@@ -211,5 +211,21 @@ def test_a_line_without_an_end_is_not_kept_for_ever() -> None:
 
 def test_marks_say_whose_the_text_before_them_is() -> None:
     assert between_marks(b"text\n") == [(b"text\n", -1)]
+    for printed in (b"\x1e" + b"9" * 5000, b"\x1e7\nrest", b"\x1e\x027\n", b"\x1e\x02" + b"1" * 11 + b"\x03\n"):
+        assert between_marks(printed) == [(printed, -1)]  # nobody left these
+        assert begun_mark(printed) == -1
+    for whole in (mark(0), mark(123456)):
+        assert [begun_mark(b"ab" + whole[:n]) for n in range(1, len(whole) + 1)] == [2] * (len(whole) - 1) + [-1]
     found = between_marks(b"a\n" + mark(4) + mark(5) + b"b\n" + mark(123456) + b"c")
     assert found == [(b"a\n", 4), (b"", 5), (b"b\n", 123456), (b"c", -1)]
+
+
+@pytest.mark.parametrize("pieces", [[b"1%\r", b"2%\r", b"3%\r", b"done\n"], [b"1%\r2%\r", b"3%", b"\r", b"done\n"]])
+def test_a_state_that_ends_with_a_return_is_replaced_by_the_next(pieces: list[bytes]) -> None:
+    """print(..., end="\r"): all states stood one behind the other."""
+    lines = WholeLines(lambda: 0.0)
+    assert b"".join(lines.feed(piece, b"(t_00000) ") for piece in pieces) == b"(t_00000) done\n"
+    lines = WholeLines(lambda: 0.0)
+    for piece in pieces[:-1]:
+        lines.feed(piece)
+    assert lines.end() == b"3%\n"

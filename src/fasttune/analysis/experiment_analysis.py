@@ -395,7 +395,7 @@ class ExperimentAnalysis:
         """
         from fasttune.analysis.sql import to_sqlite
 
-        trials = self.results_df.reset_index()
+        trials = self.results_df.copy().reset_index()
         trials.insert(1, "status", [self._source.status(i) for i in self._indices])
         to_sqlite(trials, self.reports(), path)
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 AT_ONCE = 50_000  # rows that are made into Python's values together
 VIEW = "reports_of_trials"
+MOST_COLUMNS = 2000  # as SQLite is built everywhere
 
 
 def to_sqlite(trials: pd.DataFrame, reports: pd.DataFrame, path: str | os.PathLike[str]) -> None:
@@ -24,6 +25,8 @@ def to_sqlite(trials: pd.DataFrame, reports: pd.DataFrame, path: str | os.PathLi
 
     Missing values are NULL, true is 1, and what is neither a number nor a text is its JSON, or its text. Of columns whose names
     differ by capitals alone, which SQL does not tell apart, the later ones get a number.
+
+    ValueError for more columns than SQLite has.
     """
     import sqlite3
 
@@ -53,6 +56,11 @@ def to_sqlite(trials: pd.DataFrame, reports: pd.DataFrame, path: str | os.PathLi
 
 def _write(connection: sqlite3.Connection, table: str, frame: pd.DataFrame, key: str | None) -> list[str]:
     """The names of the columns, as they are there."""
+    if frame.shape[1] > MOST_COLUMNS:
+        raise ValueError(
+            f"a table of SQLite has at most {MOST_COLUMNS:,} columns, and {table} would have {frame.shape[1]:,}: write Parquet "
+            "(to_parquet), or report what is a list or a dict under one name"
+        )
     names = unique_names([name.encode("utf-8", "backslashreplace").decode() for name in map(str, frame.columns)])
     told = ", ".join(quoted(name) + (" PRIMARY KEY" if name == key else "") for name in names)
     connection.execute(f"CREATE TABLE {table} ({told})")

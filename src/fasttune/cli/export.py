@@ -44,7 +44,10 @@ def run(asked: argparse.Namespace) -> int:
     if asked.to == "sqlite":
         from fasttune.analysis import ExperimentAnalysis
 
-        ExperimentAnalysis(source).to_sqlite(asked.output)
+        try:
+            ExperimentAnalysis(source).to_sqlite(asked.output)
+        except ValueError as error:
+            raise CommandError(str(error)) from error
         print(f"{len(source):,} trials written to {asked.output}", file=sys.stderr)
         return 0
     frame = reports_of(source) if asked.reports else trials_of(source)

@@ -59,7 +59,10 @@ class Answers:
 
     def path_of(self, experiment: str) -> str:
         """The folder of an experiment by its id: its name, with all but letters and digits in percent. NotAnswered."""
-        name = os.fsdecode(unquote_to_bytes(experiment))
+        try:
+            name = os.fsdecode(unquote_to_bytes(experiment))
+        except UnicodeEncodeError:  # half a surrogate pair
+            raise NotAnswered(404, f"there is no experiment {ascii(experiment)[:200]}") from None
         if self._alone and name == os.path.basename(self.folder):
             return self.folder
         path = os.path.join(self.folder, name)

@@ -14,7 +14,7 @@ import select
 from collections.abc import Callable
 from contextlib import suppress
 
-from fasttune.whole_lines import WholeLines, between_marks
+from fasttune.whole_lines import WholeLines, begun_mark, between_marks
 
 PIPE_BYTES = 1 << 18  # that a worker may be ahead; the system has fewer if it likes
 READ_BYTES = 1 << 18
@@ -110,8 +110,8 @@ class Prints:
         """Show what was read while ``trial`` ran, -1: none. Then it is of one that has just ended, whose mark may be on its
         way: unless ``at_once``, it is kept until the next turn."""
         data, source.kept = source.kept + data, b""
-        cut = data.rfind(b"\x1e")
-        if cut >= 0 and b"\n" not in data[cut:] and not at_once:  # a mark of which the end is still to be read
+        cut = begun_mark(data)
+        if cut >= 0 and not at_once:
             data, source.kept = data[:cut], data[cut:]
         for text, ended in between_marks(data):
             if ended < 0 and trial < 0 and text and not at_once and self._prefix is not None:
