@@ -18,14 +18,14 @@ from fasttune.plot.curves import LEVELS, curves_data
 from fasttune.plot.data import CUT_OFF, FAILED, FINISHED, STOPPED, Experiment, experiment_of, sampled
 from fasttune.plot.front import front_data
 from fasttune.plot.history import edf_data, history_data
-from fasttune.plot.journal import side_by_side, stretches
+from fasttune.plot.journal import ends, side_by_side, stretches
 from fasttune.plot.lineage import _line as ancestry
 from fasttune.plot.lineage import lineage_data
 from fasttune.plot.parallel import NO_VALUE, parallel_data
 from fasttune.plot.rungs import rungs_data
 from fasttune.plot.slices import contour_data, rank_data, slices_data
 from fasttune.plot.workers import timeline_data
-from fasttune.records import Changed
+from fasttune.records import ONE_TRIAL, Changed
 from fasttune.schedulers import ASHAScheduler, HyperBandScheduler
 
 
@@ -92,6 +92,23 @@ def test_a_trial_that_says_it_is_done_has_ended_by_itself() -> None:
     experiment = Experiment(tune.run(Done, config={"x": tune.grid_search([1, 2, 3])}, **given))
     assert experiment.steps.tolist() == [2, 3, 4]
     assert experiment.outcome.tolist() == [FINISHED] * 3
+
+
+def test_a_trial_that_is_stopped_from_outside_says_nothing_of_the_others(asha: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever ran at that moment and was stopped later by the scheduler had ended with it."""
+    stop, alone = _core.STOP, _core.STOP | ONE_TRIAL
+    head = struct.pack("<II", 0, 0) + bytes(8)
+    entries = [
+        (0, 0, _core.encode(_core.KIND_CONFIGS, 0, 2, head, 0, 1.0)),
+        (0, 0, _core.encode(_core.KIND_DECISION, 1, 0, b"stopped from outside", alone, 12.0)),
+        (0, 0, _core.encode(_core.KIND_DECISION, 0, 0, b"time is up", stop, 25.0)),
+    ]
+    assert ends(entries) == ([25.0], {1})
+    before = asha.outcome.tolist()
+    hit = before.index(STOPPED)
+    again = Experiment(asha.analysis)
+    monkeypatch.setattr(Experiment, "_ends", ([], {hit, before.index(FINISHED)}))
+    assert again.outcome.tolist() == [CUT_OFF if k == hit else one for k, one in enumerate(before)]
 
 
 def test_what_a_later_session_took_up_again_ran_until_the_end_of_its_own() -> None:

@@ -30,7 +30,7 @@ Bools = NDArray[np.bool_]
 # What became of a trial. FINISHED: it ended by itself, or had all that the run gives to a trial. CUT_OFF: it ran when the run
 # was ended, out of time or by hand.
 FINISHED, STOPPED, FAILED, CUT_OFF, UNFINISHED = range(5)
-OUTCOMES = ("finished", "stopped early", "failed", "ended with the run", "not over")
+OUTCOMES = ("finished", "stopped early", "failed", "ended from outside", "not over")
 SHOWN_NAMES = 20  # in errors
 LONGEST_TEXT = 60  # characters of a value in hover texts
 
@@ -156,7 +156,9 @@ class Experiment:
         outcome[stopped & (outcome == FINISHED)] = STOPPED
         began = np.array(table.export("started"), dtype=np.float64)[self.trials]
         ended = np.array(table.export("ended"), dtype=np.float64)[self.trials]
-        for moment in self._ends:
+        moments, alone = self._ends
+        outcome[(outcome == STOPPED) & np.isin(self.trials, sorted(alone))] = CUT_OFF
+        for moment in moments:
             # a worker may begin what it was handed in that very moment; what a later session begins comes when all has ended
             over = float(ended[began <= moment].max(initial=moment))
             outcome[(outcome == STOPPED) & (began <= over) & (ended >= moment)] = CUT_OFF
@@ -175,9 +177,9 @@ class Experiment:
         return found
 
     @cached_property
-    def _ends(self) -> list[float]:
-        """Unix times at which sessions of the run were ended from outside: what ended from then on, no scheduler has stopped."""
-        return ends(self._journal("the outcomes of trials")) if self.has_journal else []
+    def _ends(self) -> tuple[list[float], set[int]]:
+        """What was ended from outside, see ``journal.ends``: no scheduler has stopped it."""
+        return ends(self._journal("the outcomes of trials")) if self.has_journal else ([], set())
 
     def failure_text(self, position: int) -> str:
         """The text of a trial's last failure; "" without one."""

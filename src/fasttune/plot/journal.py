@@ -10,6 +10,7 @@ from heapq import heappop, heappush
 from typing import Any
 
 from fasttune import _core
+from fasttune.records import ONE_TRIAL
 
 Entries = Iterable[tuple[int, int, Any]]
 Row = tuple[int, int, float, float]  # trial, lane, start, end
@@ -83,6 +84,13 @@ def first_judgements(entries: Entries) -> dict[int, int]:
     return found
 
 
-def ends(entries: Entries) -> list[float]:
-    """Unix times at which sessions of a run were ended from outside."""
-    return [time for _, (_, _, _, _, time, *_) in _told(entries, _core.KIND_DECISION)]
+def ends(entries: Entries) -> tuple[list[float], set[int]]:
+    """(unix times at which sessions of a run were ended from outside, trials that alone were ended so)."""
+    moments: list[float] = []
+    alone: set[int] = set()
+    for _, (_, trial, flags, _, time, *_) in _told(entries, _core.KIND_DECISION):
+        if flags & ONE_TRIAL:
+            alone.add(trial)
+        else:
+            moments.append(time)
+    return moments, alone
