@@ -185,6 +185,18 @@ class Columns:
                 score = np.add.reduceat(recent, np.cumsum(used) - used) / used
         return Scores(trial[starts].astype(np.int64), score)
 
+    def said_done(self) -> Ints:
+        """The trials whose last report said that it is done. Such a report ends its trial as a stop criterion does, with the
+        same flag at its END: nobody else has stopped the trial."""
+        import numpy as np
+
+        if "done" not in self.names:
+            return np.empty(0, dtype=np.int64)
+        values, present = self.metric("done")
+        last = self.last_rows()
+        found: Ints = self.trial[last[present[last] & (values[last] != 0)]].astype(np.int64)
+        return found
+
     def last_rows(self) -> Ints:
         """Position of each trial's last report, for every trial that reported."""
         return self.starts + self.counts - 1

@@ -92,6 +92,9 @@ def test_a_trial_that_says_it_is_done_has_ended_by_itself() -> None:
     experiment = Experiment(tune.run(Done, config={"x": tune.grid_search([1, 2, 3])}, **given))
     assert experiment.steps.tolist() == [2, 3, 4]
     assert experiment.outcome.tolist() == [FINISHED] * 3
+    recorded = tune.simulate(experiment.analysis, metric="loss", mode="min")  # nor does what is recorded of them break off
+    assert [len(frame) for frame in recorded.trial_dataframes.values()] == [2, 3, 4]
+    assert {trial.status for trial in recorded.trials} == {"TERMINATED"}
 
 
 def test_a_trial_that_is_stopped_from_outside_says_nothing_of_the_others(asha: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -206,7 +206,8 @@ def of_analysis(analysis: ExperimentAnalysis, cost: Cost | None) -> RecordedCurv
     rows = {i: (at, at + n) for i, at, n in zip(reported, starts, columns.counts.tolist(), strict=True)}
     status = [table.status(i) for i in trials]
     failed = {k: "as it did when it was recorded" for k, how in enumerate(status) if how == "ERROR"}
-    over = {k for k, how in enumerate(status) if how == "TERMINATED" and not table.was_stopped(trials[k])}
+    done = set(columns.said_done().tolist())
+    over = {k for k, how in enumerate(status) if how == "TERMINATED" and (trials[k] in done or not table.was_stopped(trials[k]))}
     return RecordedCurves(
         [analysis._source.config(i) for i in trials],
         {name: _values(*columns.metric(name), columns.names.get(name, "f")) for name in names},

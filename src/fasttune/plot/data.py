@@ -150,7 +150,7 @@ class Experiment:
         if table is None:
             return outcome
         stopped = np.array([table.was_stopped(i) for i in self.trials.tolist()], dtype=bool)
-        stopped &= ~self._said_done
+        stopped &= ~np.isin(self.trials, self.analysis._columns.said_done())
         if self.longest is not None:
             stopped &= self.steps < self.longest
         outcome[stopped & (outcome == FINISHED)] = STOPPED
@@ -163,18 +163,6 @@ class Experiment:
             over = float(ended[began <= moment].max(initial=moment))
             outcome[(outcome == STOPPED) & (began <= over) & (ended >= moment)] = CUT_OFF
         return outcome
-
-    @cached_property
-    def _said_done(self) -> NDArray[np.bool_]:
-        """Per trial: whether its last report said that it is done, which ends a trial as a stop criterion does."""
-        columns = self.analysis._columns
-        if "done" not in columns.names:
-            return np.zeros(len(self.trials), dtype=np.bool_)
-        values, present = columns.metric("done")
-        last = columns.last_rows()
-        said = present[last] & (values[last] != 0)
-        found: NDArray[np.bool_] = self._per_trial(columns.trial[columns.starts], said, 0) != 0
-        return found
 
     @cached_property
     def _ends(self) -> tuple[list[float], set[int]]:
