@@ -20,12 +20,30 @@ def test_P3_verbose_0_has_no_reporter() -> None:
     assert default_reporter(0, Terminal()) is None
 
 
-def test_P3_the_default_reporter_fits_the_output() -> None:
+def test_P3_the_default_reporter_fits_the_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("CI", raising=False)
     assert isinstance(default_reporter(1, Terminal()), TerminalReporter)
     assert isinstance(default_reporter(1, io.StringIO()), LogReporter)
     closed = io.StringIO()
     closed.close()
     assert isinstance(default_reporter(1, closed), LogReporter)
+
+
+@pytest.mark.parametrize(
+    ("term", "ci"),
+    [("dumb", None), ("unknown", None), ("", None), (None, None), ("xterm-256color", "true")],
+    ids=["dumb", "unknown", "empty", "unset", "build service"],
+)
+def test_P3_a_terminal_that_nobody_watches_gets_lines(
+    term: str | None, ci: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("TERM", term), ("CI", ci)):
+        if value is None:
+            monkeypatch.delenv(name, raising=False)
+        else:
+            monkeypatch.setenv(name, value)
+    assert isinstance(default_reporter(1, Terminal()), LogReporter)
 
 
 def drive(reporter: LogReporter, clock: Clock, seconds: int) -> None:
