@@ -30,7 +30,7 @@ FLOORS = {
     4: ("going_on", "records", "record_checks", "retention", "wanted_names", "orders", "experiment", "echo", "loop",
         "virtual", "columns", "best", "search_history", "callback_states", "report_index",
         "trial_columns", "auto_columns", "stop_requests"),
-    5: ("resolve", "tuner", "ask_tell", "analysis", "bench", "cli", "dashboard", "plot", "testing", "__init__", "__main__",
+    5: ("resolve", "tuner", "ask_tell", "analysis", "bench", "cli", "dashboard", "plot", "sklearn", "testing", "__init__", "__main__",
         "unpicklable", "utils"),
 }
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}

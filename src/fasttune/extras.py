@@ -27,10 +27,12 @@ PACKAGES = {
 }
 
 
-def optional(module: str, extra: str, who: str) -> ModuleType:
-    """The module, imported now. ImportError says what ``who`` needs, which version is there, and how to install it."""
+def optional(module: str, extra: str, who: str, least: str | None = None) -> ModuleType:
+    """The module, imported now. ImportError says what ``who`` needs, which version is there, and how to install it.
+    ``least``: the first version that works, where ``who`` needs a newer one than others do."""
     library = module.split(".")[0]
-    package, least = PACKAGES.get(library, (library, "0"))
+    package, otherwise = PACKAGES.get(library, (library, "0"))
+    least = least or otherwise
     there = installed(package)
     if there is not None and _numbers(there) < _numbers(least):
         raise ImportError(

@@ -236,11 +236,16 @@ def run(
 
 
 def carry_out(
-    run_or_experiment: Any, about_one: Mapping[str, Any], call: Call, begin: Callable[[RunSpec], None] | None = None
+    run_or_experiment: Any,
+    about_one: Mapping[str, Any],
+    call: Call,
+    begin: Callable[[RunSpec], None] | None = None,
+    preload: tuple[str, ...] = (),
 ) -> ExperimentAnalysis:
     """What :func:`run` does with its arguments once they are taken apart: those that are about one experiment, and how the
-    run is steered. ``begin`` is called before the first trial, when the folder is this run's alone."""
-    with begun("tune.run"), workers_launched(call.executor):
+    run is steered. ``begin`` is called before the first trial, when the folder is this run's alone. ``preload`` names modules
+    that every worker will need, to be loaded once for all of them."""
+    with begun("tune.run"), workers_launched(call.executor, preload):
         spec = resolve(as_experiments(run_or_experiment, about_one), call)
         if begin is not None:
             try:
@@ -509,13 +514,13 @@ class Tuner:
         return f"Tuner({name_of(self._trainable)}, {self._tune_config!r}, {self._run_config!r})"
 
 
-def workers_launched(executor: str | None) -> AbstractContextManager[None]:
+def workers_launched(executor: str | None, preload: tuple[str, ...] = ()) -> AbstractContextManager[None]:
     """Begins to start what worker processes come from, so that it gets ready while the run is being set up."""
     if executor not in (None, "process"):
         return nullcontext()
     from .executors.server import launched_early
 
-    return launched_early(preload=WORKERS_NEED)
+    return launched_early(preload=WORKERS_NEED + preload)
 
 
 def execute(spec: RunSpec) -> ExperimentState:

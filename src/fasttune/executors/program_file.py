@@ -10,9 +10,10 @@ from fasttune.executors.server import anonymous_file
 
 
 class ProgramFile:
-    """The pickled program. ``path`` leads other processes of this user to it, as long as this one holds it."""
+    """The pickled program, or other bytes, piece by piece. ``path`` leads other processes of this user to it, as long as this
+    one holds it."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, *pieces: bytes | memoryview) -> None:
         self._named = not os.path.isdir("/proc/self/fd")  # another system than Linux: in the user's temporary folder
         if self._named:
             self._fd, self.path = tempfile.mkstemp(prefix="fasttune-program-")
@@ -20,7 +21,8 @@ class ProgramFile:
             self._fd = anonymous_file("fasttune-program")
             self.path = f"/proc/{os.getpid()}/fd/{self._fd}"
         with open(self._fd, "wb", closefd=False) as file:
-            file.write(data)
+            for piece in pieces:
+                file.write(piece)
 
     def close(self) -> None:
         """Let go of it. Safe to call twice."""

@@ -141,7 +141,8 @@ def _load(names: tuple[str, ...]) -> None:
     import fasttune.trainable  # noqa: F401
 
     for name in names:
-        importlib.import_module(name)
+        with suppress(ImportError):  # found by what the driver has put on sys.path: workers load it themselves
+            importlib.import_module(name)
 
 
 def _drain(fd: int) -> None:
