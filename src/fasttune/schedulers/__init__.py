@@ -84,6 +84,7 @@ __all__ = [
     "TrialScheduler",
     "create_scheduler",
     "evenly_distribute_cpus_gpus",
+    "scheduler_class",
 ]
 
 
@@ -91,12 +92,13 @@ def create_scheduler(scheduler: str, **arguments: Any) -> TrialScheduler:
     """The scheduler of that name, in any case of letters. An unknown argument is a TypeError."""
     if not isinstance(scheduler, str):
         raise TypeError(f"create_scheduler takes a name, got {type(scheduler).__name__}: {scheduler!r:.80}")
-    wanted = scheduler.lower()
-    made = _class_of(wanted)(**arguments)
+    made = scheduler_class(scheduler)(**arguments)
     return _checked(made, scheduler)
 
 
-def _class_of(wanted: str) -> Any:
+def scheduler_class(scheduler: str) -> Any:
+    """What ``create_scheduler`` calls for that name. ValueError if there is none."""
+    wanted = scheduler.lower()
     kind = _NAMES.get(wanted)
     if kind in _HOME:
         return __getattr__(kind)

@@ -127,7 +127,8 @@ def _size(node: Any) -> float:
     if isinstance(node, Categorical):
         return _sum(node.categories)
     if isinstance(node, Domain):
-        return math.inf if node.is_function() else Dimensions({"x": node})[0].size
+        dimensions = Dimensions({"x": node})  # none, if code of its own draws from it
+        return dimensions[0].size if len(dimensions) else math.inf
     grid = grid_of(node)
     if grid is not None:
         return len(grid_values(grid)) if isinstance(grid, range) else _sum(grid_values(grid))

@@ -32,7 +32,7 @@ from fasttune.sklearn.steering import callbacks_of, scheduler_of
 from fasttune.sklearn.stepwise import stepwise
 from fasttune.space import SearchSpaceError
 
-NEW_SCORE = "mean_test_{}"
+STEERING = "mean_test_{}"  # what a report calls the score that steers
 
 
 class TuneBaseSearchCV(BaseSearchCV):  # type: ignore[misc, unused-ignore]
@@ -109,7 +109,7 @@ class TuneBaseSearchCV(BaseSearchCV):  # type: ignore[misc, unused-ignore]
 
     @abstractmethod
     def _search(self, seed: int) -> dict[str, Any]:
-        """``config``, ``num_samples``, ``search_alg`` and ``on_duplicate`` of the run."""
+        """``config``, ``num_samples``, ``search_alg`` and ``on_duplicate`` of the run, and how many ``candidates`` there are."""
 
     def _seed(self) -> int:
         return 0
@@ -153,7 +153,7 @@ class TuneBaseSearchCV(BaseSearchCV):  # type: ignore[misc, unused-ignore]
             y=contiguous(y),
             splits=splits,
             scorer=scorers,
-            metric=NEW_SCORE.format(steering_score(scorers, self.refit)),
+            metric=STEERING.format(steering_score(scorers, self.refit)),
             given=self._given,
             fit_params=dict(routed.estimator.fit),
             score_params=dict(routed.scorer.score),
@@ -167,7 +167,7 @@ class TuneBaseSearchCV(BaseSearchCV):  # type: ignore[misc, unused-ignore]
             stepwise(clone(task.estimator), task.max_iters, task.last_step)  # refuses what cannot be trained in steps
         with self._folder() as folder, shared(task) as handed:
             analysis = self._run(task, handed, folder)
-            candidates = self._in_order(evaluated(analysis, self._given))
+            candidates = self._in_order(evaluated(analysis, self._given, whole=task.max_iters > 1))
         self._take(task, analysis, candidates, refit_metric)
         if analysis.interrupted:
             raise KeyboardInterrupt(f"the search was interrupted after {len(candidates)} candidates")
@@ -202,7 +202,7 @@ class TuneBaseSearchCV(BaseSearchCV):  # type: ignore[misc, unused-ignore]
             "num_samples": search["num_samples"],
             "stop": self.stopper,
             "time_budget_s": self.time_budget_s,
-            "resources_per_trial": {"cpu": 1, "gpu": float(self.use_gpu)} if self.use_gpu else None,
+            "resources_per_trial": {"cpu": 1, "gpu": float(self.use_gpu)},
         }
         call = Call(
             name=self.name or type(self).__name__,
@@ -211,7 +211,9 @@ class TuneBaseSearchCV(BaseSearchCV):  # type: ignore[misc, unused-ignore]
             mode=self.mode,
             search_alg=search["search_alg"],
             on_duplicate=search["on_duplicate"],
-            scheduler=scheduler_of(self.early_stopping, reports, search["search_alg"]),
+            scheduler=scheduler_of(
+                self.early_stopping, reports=reports, candidates=search["candidates"], search=search["search_alg"]
+            ),
             max_concurrent=jobs,
             fail_fast="raise",
             reuse_actors=True,
@@ -333,10 +335,12 @@ def modules_of(estimator: Any) -> tuple[str, ...]:
     return (Candidate.__module__, *sorted(name for name in names if name.startswith("sklearn.")))
 
 
-def evaluated(analysis: ExperimentAnalysis, given: Any) -> list[Evaluated]:
-    """The candidates that have reported, in the order in which they were made, with the last value under each name."""
+def evaluated(analysis: ExperimentAnalysis, given: Any, whole: bool) -> list[Evaluated]:
+    """The candidates that have reported, in the order in which they were made, with the last value under each name.
+    ``whole``: each report has all of them, and the last one counts."""
     frame = analysis.reports().drop(columns=["time", "done"], errors="ignore")
-    last = frame.groupby("trial_id", observed=True, sort=False).last()
+    by_trial = frame.groupby("trial_id", observed=True, sort=False)
+    last = by_trial.tail(1).set_index("trial_id") if whole else by_trial.last()
     rows = {trial_id: _values(row) for trial_id, row in zip(last.index, last.to_dict("records"), strict=True)}
     return [
         Evaluated(params_of(trial.config, given), row, int(row["training_iteration"]), number)

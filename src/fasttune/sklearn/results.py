@@ -40,27 +40,29 @@ def cv_results(
     results["params"] = [one.params for one in candidates]
     failed = np.array([[f"split{k}_fit_error" in one.values for k in range(n_splits)] for one in candidates])
     names = _score_names(candidates)
+    reached = np.array([0 if iterative else one.iterations for one in candidates])
+    known = _known(candidates, n_splits)
     for name in names:
         for what in ("test", "train") if train_scores else ("test",):
             scores = _by_split(candidates, n_splits, f"split{{}}_{what}_{name}", np.nan)
             scores[failed & np.isnan(scores)] = error_score
-            _store(results, f"{what}_{name}", scores, known=_known(candidates, n_splits))
-        reached = np.zeros(len(candidates)) if iterative else np.array([one.iterations for one in candidates])
-        results[f"rank_test_{name}"] = ranks(results[f"mean_test_{name}"], reached, mode)
+            _store(results, f"{what}_{name}", scores, known)
+            if what == "test":
+                results[f"rank_test_{name}"] = ranks(results[f"mean_test_{name}"], reached, mode)
     results["training_iteration"] = np.array([one.iterations for one in candidates], dtype=np.int64)
     return results
 
 
-def ranks(means: Floats, reached: Floats, mode: str) -> NDArray[np.int32]:
+def ranks(means: Floats, reached: NDArray[np.int64], mode: str) -> NDArray[np.int32]:
     """1 for the best; equals share the smaller rank; more folds come before a better score, NaN comes last of its equals."""
     losses = means if mode == "min" else -means
     losses = np.where(np.isnan(losses), np.inf, losses)
     places = np.lexsort((losses, -reached))
     found = np.empty(len(means), dtype=np.int32)
-    before: tuple[float, float] | None = None
+    before: tuple[int, float] | None = None
     rank = 0
     for n, i in enumerate(places):
-        key = (float(reached[i]), float(losses[i]))
+        key = (int(reached[i]), float(losses[i]))
         if key != before:
             rank, before = n + 1, key
         found[i] = rank

@@ -131,6 +131,7 @@ class TuneSearchCV(TuneBaseSearchCV):
         return {
             "config": config,
             "num_samples": int(self.n_trials),
+            "candidates": int(self.n_trials),
             "search_alg": searcher_of(self.search_optimization, self.search_kwargs, seed),
             # Where everything can be tried, nothing is tried twice: so does scikit-learn with lists.
             "on_duplicate": "skip" if is_finite(config) else "allow",
@@ -202,7 +203,9 @@ class TuneGridSearchCV(TuneBaseSearchCV):
         return self.param_grid
 
     def _search(self, seed: int) -> dict[str, Any]:
-        return {"config": grid_space(self.param_grid), "num_samples": 1, "search_alg": None, "on_duplicate": "allow"}
+        config = grid_space(self.param_grid)
+        size = len(grid_places(config))
+        return {"config": config, "num_samples": 1, "candidates": size, "search_alg": None, "on_duplicate": "allow"}
 
     def _in_order(self, candidates: list[Evaluated]) -> list[Evaluated]:
         places = grid_places(grid_space(self.param_grid))

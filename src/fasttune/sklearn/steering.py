@@ -9,19 +9,21 @@ from typing import Any
 
 from fasttune import schedulers
 from fasttune.callback import Callback
-from fasttune.schedulers import TrialScheduler, create_scheduler
-from fasttune.search import SearchAlgorithm, Searcher, create_searcher, seeded_searcher
+from fasttune.error import TuneError
+from fasttune.schedulers import TrialScheduler, scheduler_class
+from fasttune.search import SearchAlgorithm, Searcher, TuneBOHB, create_searcher, seeded_searcher
 
 BY_DEFAULT = "ASHAScheduler"
 ALSO_CALLED = {"bayesian": "gp"}  # by tune-sklearn
 
 
-def scheduler_of(early_stopping: Any, reports: int, search: Any) -> TrialScheduler | None:
+def scheduler_of(early_stopping: Any, *, reports: int, candidates: int, search: Any) -> TrialScheduler | None:
     """The scheduler, a new one for each fit; None: no candidate is stopped.
 
     Args:
         early_stopping: True, the name of a scheduler, or one. False and None: none.
         reports: how many reports a candidate makes at most; schedulers that are made here count in them.
+        candidates: how many there will be; -1: any number.
         search: the searcher that was asked for: BOHB has a scheduler of its own.
     """
     if early_stopping is None or early_stopping is False:
@@ -29,15 +31,17 @@ def scheduler_of(early_stopping: Any, reports: int, search: Any) -> TrialSchedul
     if isinstance(early_stopping, TrialScheduler):
         return copy.deepcopy(early_stopping)  # fit changes no parameter, and each one begins anew
     if early_stopping is True:
-        early_stopping = "HyperBandForBOHB" if isinstance(search, str) and search.lower() == "bohb" else BY_DEFAULT
+        early_stopping = "HyperBandForBOHB" if isinstance(search, TuneBOHB) else BY_DEFAULT
     if not isinstance(early_stopping, str):
         raise TypeError(
             f"early_stopping must be True, False, the name of a scheduler or a TrialScheduler, got {early_stopping!r:.80}"
         )
     by_class = {name.lower(): name for name in schedulers.__all__ if inspect.isclass(getattr(schedulers, name))}
     kind = by_class.get(early_stopping.lower())
-    made = getattr(schedulers, kind) if kind is not None else type(create_scheduler(early_stopping))
-    fitting = {"time_attr": "training_iteration", "grace_period": 1, "max_t": max(2, reports)}
+    made = getattr(schedulers, kind) if kind is not None else scheduler_class(early_stopping)
+    fitting: dict[str, Any] = {"time_attr": "training_iteration", "grace_period": 1, "max_t": max(2, reports)}
+    if candidates > 0:
+        fitting["n"] = candidates
     known = inspect.signature(made).parameters
     return _made(made, {name: value for name, value in fitting.items() if name in known}, early_stopping)
 
@@ -45,8 +49,8 @@ def scheduler_of(early_stopping: Any, reports: int, search: Any) -> TrialSchedul
 def _made(kind: Any, arguments: dict[str, Any], name: str) -> TrialScheduler:
     try:
         made: TrialScheduler = kind(**arguments)
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"early_stopping={name!r}: give the scheduler itself, {kind.__name__}(...): {error}") from error
+    except (TypeError, ValueError, TuneError) as error:
+        raise ValueError(f"early_stopping={name!r}: give the scheduler itself, {kind.__name__}(...): {error}") from error
     return made
 
 
