@@ -40,16 +40,18 @@ CORE := setup.py pyproject.toml $(wildcard src/fasttune/_core.p* src/fasttune/_c
 tune: $(VENV)/.examples
 	$(PY) examples/digits_asha.py $(ARGS)
 
-test: $(VENV)/.test $(VENV)/.nevergrad $(VENV)/.arrow
-	$(PY) -m pytest -q -n $(JOBS) --dist worksteal -m "not slow and not gpu and not browser and not nevergrad and not ax and not arrow" $(ARGS)
+test: $(VENV)/.test $(VENV)/.nevergrad $(VENV)/.arrow $(VENV)/.boosters
+	$(PY) -m pytest -q -n $(JOBS) --dist worksteal -m "not slow and not gpu and not browser and not nevergrad and not ax and not arrow and not boosters" $(ARGS)
 	PYTHONPATH=$(VENV)/nevergrad $(PY) -m pytest -q -m nevergrad tests/search
 	PYTHONPATH=$(VENV)/arrow $(PY) -m pytest -q -m arrow tests/columns
+	PYTHONPATH=$(VENV)/boosters $(PY) -m pytest -q -m boosters tests/sklearn_search
 
-test-all: $(VENV)/.test $(VENV)/.nevergrad $(VENV)/.arrow
-	FASTTUNE_ALL_ROUNDS=1 $(PY) -m pytest -n $(JOBS) --dist worksteal -m "not gpu and not browser and not nevergrad and not ax and not arrow" $(ARGS)
+test-all: $(VENV)/.test $(VENV)/.nevergrad $(VENV)/.arrow $(VENV)/.boosters
+	FASTTUNE_ALL_ROUNDS=1 $(PY) -m pytest -n $(JOBS) --dist worksteal -m "not gpu and not browser and not nevergrad and not ax and not arrow and not boosters" $(ARGS)
 	$(PY) -m benchmarks.drop_in
 	PYTHONPATH=$(VENV)/nevergrad $(PY) -m pytest -q -m nevergrad tests/search
 	PYTHONPATH=$(VENV)/arrow $(PY) -m pytest -q -m arrow tests/columns
+	PYTHONPATH=$(VENV)/boosters $(PY) -m pytest -q -m boosters tests/sklearn_search
 	PYTHONPATH=$(VENV)/nevergrad $(PY) -m pytest -q tests/search/test_bayesopt_search.py
 
 test-ax: $(VENV)/.ax
@@ -133,6 +135,11 @@ $(VENV)/.nevergrad: $(VENV)/.test
 # Where Arrow is installed, pandas keeps its texts in it: what the other tests see is pandas alone.
 $(VENV)/.arrow: $(VENV)/.test
 	$(PIP) install --no-deps --upgrade --target $(VENV)/arrow pyarrow polars polars-runtime-32
+	@touch $@
+
+# Only the tests of searches with them need them. XGBoost's small package: without the libraries for several GPUs.
+$(VENV)/.boosters: $(VENV)/.test
+	$(PIP) install --no-deps --upgrade --target $(VENV)/boosters xgboost-cpu lightgbm
 	@touch $@
 
 $(VENV)/.ax: $(VENV)/.made $(CORE)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-REQUIREMENTS = {"optuna": "optuna", "ray": "ray[tune]"}
+REQUIREMENTS = {"optuna": "optuna", "optuna-integration": "optuna-integration scikit-learn pandas", "ray": "ray[tune]"}
 
 
 def python_of(env: str, folder: Path) -> str:
@@ -20,7 +20,7 @@ def python_of(env: str, folder: Path) -> str:
         print(f"installing {REQUIREMENTS[env]} into {folder / env} ...", flush=True)
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder / env)], check=True)
         install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*install, REQUIREMENTS[env]], check=True)
+        subprocess.run([*install, *REQUIREMENTS[env].split()], check=True)
         ready.touch()
     return str(python)
 
