@@ -223,3 +223,12 @@ def test_a_recording_is_a_picture() -> None:
     assert terminal.Moment(0.0, [line]).text == ["  a < b  c"]
     assert ".c123456 { fill: #123456 }" in picture
     assert "25.00% { visibility: visible } }" in picture  # the second of four seconds begins
+
+
+def test_the_picture_is_of_the_run_that_it_says(tmp_path: Path) -> None:
+    slices = site_module("slices")
+    analysis = slices.run(str(tmp_path), num_samples=3)
+    picture = ElementTree.parse(slices.PICTURE).getroot()
+    shown = {text.text for text in picture.iter("{http://www.w3.org/2000/svg}text")}
+    assert {key.removeprefix("config/") for key in analysis.results_df if key.startswith("config/")} <= shown
+    assert "best loss (min)" in shown

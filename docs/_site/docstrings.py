@@ -50,7 +50,10 @@ def _as_list(body: list[str]) -> list[str]:
             items.append([line])
         else:
             items[-1].append(line)
-    return [line for item in items for line in _item(item)]
+    lines = [_item(item) for item in items]
+    if any(len(item) > 1 and "" in item for item in lines):  # a list within the list: then a gap between all of them
+        lines = [[*item, ""] for item in lines]
+    return [line for item in lines for line in item]
 
 
 def _item(item: list[str]) -> list[str]:

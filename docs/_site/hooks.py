@@ -11,6 +11,7 @@ import re
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
@@ -51,6 +52,9 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
         for title, where in entry.items():
             if isinstance(where, str) and where in folders:
                 entry[title] = folders[where]
+    # The plugin `offline` would have each page ask another site for a script. What it does, search_worker.js does: as text of the
+    # page, so that it is there before the theme's own script.
+    config.extra["polyfills"] = ["data:text/javascript," + quote((HERE / "search_worker.js").read_text(encoding="utf-8"))]
     return config
 
 

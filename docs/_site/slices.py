@@ -1,9 +1,9 @@
-"""Draws the picture of README.md and of the tutorial: docs/pictures/curves.svg.
+"""Draws the picture of README.md and of the tutorial: docs/pictures/slices.svg.
 
-    python docs/_site/curves.py
+    python docs/_site/slices.py
 
-The learning curves of a run under ASHA, on the data and with the model of the tutorial. The run has a seed and one trial at a
-time, so it is the same run each time; the picture is that of ``analysis.plot.curves``.
+The score over each parameter of a run under ASHA, on the data and with the model of the tutorial. The run has a seed and one
+trial at a time, so it is the same run each time; the picture is that of ``analysis.plot.slices``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import fasttune as tune
 from fasttune.schedulers import ASHAScheduler
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PICTURE = ROOT / "docs" / "pictures" / "curves.svg"
+PICTURE = ROOT / "docs" / "pictures" / "slices.svg"
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 
 
@@ -26,7 +26,7 @@ def blocks_of_tutorial() -> list[str]:
     return re.findall(r"^```python\n(.*?)^```", TUTORIAL.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 
 
-def run(folder: str, num_samples: int = 60) -> tune.ExperimentAnalysis:
+def run(folder: str, num_samples: int = 150) -> tune.ExperimentAnalysis:
     """The run of the picture: trainable and space are those of the tutorial."""
     data, trainable, space, *_ = blocks_of_tutorial()
     names: dict[str, Any] = {"__name__": "tutorial"}
@@ -53,10 +53,10 @@ def main() -> None:
     import matplotlib
 
     matplotlib.use("Agg")
-    matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "fasttune", "font.family": "sans-serif"})
+    matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "fasttune", "figure.facecolor": "white"})
     with tempfile.TemporaryDirectory() as folder:
-        figure = run(folder).plot.curves(backend="matplotlib")
-        figure.set_size_inches(8, 4)
+        figure = run(folder).plot.slices(backend="matplotlib")
+        figure.set_size_inches(9, 4.2)
         figure.savefig(PICTURE, format="svg", metadata={"Date": None})
     print(PICTURE.relative_to(ROOT), f"{PICTURE.stat().st_size / 1000:.0f} KB")
 
