@@ -87,7 +87,7 @@ drop-in: $(VENV)/.test
 	$(PY) -m benchmarks.drop_in $(ARGS)
 
 docs: $(VENV)/.docs
-	NO_MKDOCS_2_WARNING=1 $(VENV)/docs/bin/mkdocs build --quiet $(ARGS)
+	NO_MKDOCS_2_WARNING=1 $(VENV)/docs/bin/mkdocs build $(ARGS)
 	@echo "the site is there: build/site/index.html"
 
 lint: $(VENV)/.test $(VENV)/.lint

@@ -8,6 +8,7 @@ SQL blocks are asked of the experiment that the Python block before them left be
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import json
 import os
 import re
@@ -196,6 +197,38 @@ def test_every_public_name_is_in_the_reference(monkeypatch: pytest.MonkeyPatch) 
     assert reference.check() == [
         "fasttune.TuneError is public and not in the reference: add it to PAGES in docs/_site/reference.py"
     ]
+
+
+def test_a_docstring_becomes_markdown() -> None:
+    text = """Stops trials; see :class:`~fasttune.Tuner`.
+
+    Args:
+        metric, mode: what to compare,
+            and how.
+        rule: one of two.
+
+            - ``"a"``: this.
+        seed: of it.
+
+    Raises:
+        ValueError: it cannot be.
+
+    Note: this is no title.
+    """
+    made = site_module("docstring_text").to_markdown(inspect.cleandoc(text)).splitlines()
+    assert [line for line in made if line] == [
+        "Stops trials; see `Tuner`.",
+        "**Arguments**",
+        "- `metric`, `mode`: what to compare,",
+        "    and how.",
+        "- `rule`: one of two.",
+        '    - ``"a"``: this.',
+        "- `seed`: of it.",
+        "**Raises**",
+        "- `ValueError`: it cannot be.",
+        "Note: this is no title.",
+    ]
+    assert made[made.index("- `seed`: of it.") - 1] == ""  # else it would belong to the list within
 
 
 def words(lines: list[str]) -> set[str]:

@@ -80,6 +80,7 @@ PAGES = (
             "UniqueSearch", "Searcher", "SearchAlgorithm", "SearchGenerator", "Suggestion", "create_searcher",
             "seeded_searcher",
         )
+        + _of("fasttune.search.space_searcher", "SpaceSearcher")
         + _of("fasttune.search.optuna", "OptunaSearch")
         + _of("fasttune.search.hyperopt", "HyperOptSearch")
         + _of("fasttune.search.bayesopt", "BayesOptSearch")
