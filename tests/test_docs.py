@@ -2,7 +2,8 @@
 
 A Python block is run alone, as somebody does who copies it from its page: as a script, in an empty folder. A block whose
 first line says that it goes on from the block above (or from the blocks above) is run behind that one (or all of them).
-SQL blocks are asked of the experiment that the Python block before them left behind.
+SQL blocks are asked of the experiment that the Python block before them left behind. A block below ``<!-- needs: torch -->`` is
+run where that library is, by the target of its marker, and not with the others.
 """
 
 from __future__ import annotations
@@ -43,17 +44,15 @@ class Block(NamedTuple):
     line: int  # of its first line in the page, from 1
     language: str
     text: str
+    needs: str | None = None  # the marker of an environment of its own
 
 
-def blocks(page: Path, *languages: str) -> list[Block]:
-    """The code blocks of these languages, in their order."""
+def blocks(page: Path, language: str, needs: str | None = None) -> list[Block]:
+    """The code blocks of a language that need this, in their order."""
     text = page.read_text(encoding="utf-8")
-    found = re.finditer(r"^```(\w+)[^\n]*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    return [
-        Block(text[: one.start(2)].count("\n") + 1, one.group(1), one.group(2))
-        for one in found
-        if one.group(1) in languages
-    ]
+    found = re.finditer(r"^(?:<!-- needs: (\w+) -->\n+)?```(\w+)[^\n]*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    made = [Block(text[: one.start(3)].count("\n") + 1, one.group(2), one.group(3), one.group(1)) for one in found]
+    return [block for block in made if (block.language, block.needs) == (language, needs)]
 
 
 def before(block: Block, earlier: list[Block]) -> list[Block]:
@@ -67,9 +66,9 @@ def before(block: Block, earlier: list[Block]) -> list[Block]:
     return [*before(earlier[-1], earlier[:-1]), earlier[-1]]
 
 
-def programs(page: Path) -> list[list[Block]]:
+def programs(page: Path, needs: str | None = None) -> list[list[Block]]:
     """The Python blocks, in groups that are one program each. A block that others go on from is run with them only."""
-    python = blocks(page, "python")
+    python = blocks(page, "python", needs)
     made = [[*before(block, python[:place]), block] for place, block in enumerate(python)]
     longer = {block.line for program in made for block in program[:-1]}
     return [program for program in made if program[-1].line not in longer]
@@ -112,13 +111,11 @@ def run() -> Iterator[Run]:
     from_server.close()
 
 
-SLOW = (ROOT / "docs" / "tutorial.md",)  # each of its runs has workers that load scikit-learn
+MARKS = {ROOT / "docs" / "tutorial.md": [pytest.mark.slow]}  # each of its runs has workers that load scikit-learn
 
 
 @pytest.mark.parametrize(
-    "page",
-    [pytest.param(p, marks=[pytest.mark.slow] * (p in SLOW)) for p in PAGES if blocks(p, "python")],
-    ids=name_of,
+    "page", [pytest.param(p, marks=MARKS.get(p, [])) for p in PAGES if blocks(p, "python")], ids=name_of
 )
 def test_the_code_of_a_page_runs(page: Path, tmp_path: Path, run: Run) -> None:
     left: list[tuple[int, Path]] = []  # line of the last block of a program, and its results
@@ -138,6 +135,42 @@ def test_the_code_of_a_page_runs(page: Path, tmp_path: Path, run: Run) -> None:
         rows = connection.execute(query.text).fetchall()
         connection.close()
         assert rows, f"{name_of(page)}:{query.line}: the query finds nothing"
+
+
+NEEDED = re.compile(r"^<!-- needs: (\w+) -->$", re.MULTILINE)
+ELSEWHERE = [
+    pytest.param(page, needs, marks=getattr(pytest.mark, needs), id=f"{name_of(page)} {needs}")
+    for page in PAGES
+    for needs in sorted(set(NEEDED.findall(page.read_text(encoding="utf-8"))))
+]
+
+if ELSEWHERE:
+
+    @pytest.mark.parametrize(("page", "needs"), ELSEWHERE)
+    def test_the_code_that_needs_a_large_library_runs(page: Path, needs: str, tmp_path: Path) -> None:
+        for program in programs(page, needs):
+            last = program[-1].line
+            folder = tmp_path / str(last)
+            folder.mkdir()
+            script = folder / f"page_{page.stem}.py"
+            script.write_text(as_script(program), encoding="utf-8")
+            path = os.pathsep.join(filter(None, [PACKAGE, os.environ.get("PYTHONPATH")]))
+            done = subprocess.run(
+                [sys.executable, script.name],
+                cwd=folder,
+                env={**os.environ, "FASTTUNE_RESULTS_DIR": str(tmp_path / f"results_{last}"), "PYTHONPATH": path},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert done.returncode == 0, f"{name_of(page)}:{last}:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+
+
+def test_a_block_that_needs_a_large_library_is_not_run_with_the_others(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("```python\na\n```\n<!-- needs: torch -->\n```python\nb\n```\n```python\nc\n```\n")
+    assert [[block.text for block in program] for program in programs(page)] == [["a\n"], ["c\n"]]
+    assert [[block.text for block in program] for program in programs(page, "torch")] == [["b\n"]]
 
 
 def test_a_block_is_run_alone_or_behind_those_that_it_names(tmp_path: Path) -> None:
@@ -258,6 +291,7 @@ def test_a_recording_is_a_picture() -> None:
     assert "25.00% { visibility: visible } }" in picture  # the second of four seconds begins
 
 
+@pytest.mark.slow  # it loads scikit-learn
 def test_the_picture_is_of_the_run_that_it_says(tmp_path: Path) -> None:
     slices = site_module("slices")
     analysis = slices.run(str(tmp_path), num_samples=3)
