@@ -7,6 +7,7 @@
 # make bench     timings of the core and the rooms; peers: the same work beside other tuners
 # make faults    what breaks is broken, and the table of docs/reliability.md printed; ARGS=--all: all rounds
 # make fuzz      what reads bytes of others under atheris, a minute for each target (ARGS=... for libFuzzer)
+# make docs      the documents as a site, build/site/index.html, in an environment of its own; a dead link is an error
 # make lint      ruff, mypy --strict, and the stub of the compiled core against the core itself
 # make debug     the core with bounds checks and without optimisation, and its tests
 # make clean     remove everything that was built (not .venv-peers, not results)
@@ -16,7 +17,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: tune test test-all test-ax test-gpu test-browser faults fuzz bench peers drop-in lint debug clean
+.PHONY: tune test test-all test-ax test-gpu test-browser faults fuzz bench peers drop-in docs lint debug clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -87,6 +88,10 @@ peers: $(VENV)/.test
 drop-in: $(VENV)/.test
 	$(PY) -m benchmarks.drop_in $(ARGS)
 
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(VENV)/docs/bin/mkdocs build $(ARGS)
+	@echo "the site is there: build/site/index.html"
+
 lint: $(VENV)/.test $(VENV)/.lint
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
@@ -145,6 +150,12 @@ $(VENV)/.boosters: $(VENV)/.test
 $(VENV)/.ax: $(VENV)/.made $(CORE)
 	"$(PYTHON)" -m venv $(VENV)/ax
 	$(VENV)/ax/bin/python -m pip --disable-pip-version-check --quiet install -e '.[ax]' pytest hypothesis pytest-timeout
+	@touch $@
+
+# The site is made of sources and Markdown: neither fasttune nor its compiled core is installed there.
+$(VENV)/.docs: $(VENV)/.made
+	"$(PYTHON)" -m venv $(VENV)/docs
+	$(VENV)/docs/bin/python -m pip --disable-pip-version-check --quiet install 'mkdocs-material>=9.6,<10' 'mkdocstrings[python]>=1.0' 'ruff>=0.6'
 	@touch $@
 
 $(VENV)/.lint: $(VENV)/.made $(CORE)

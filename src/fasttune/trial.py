@@ -137,10 +137,12 @@ class Trial:
 
     @property
     def trial_id(self) -> str:
+        """Five characters that its experiment has, and its number: ``"3f2a1_00004"``."""
         return self._source.trial_id(self._index)
 
     @property
     def trainable_name(self) -> str:
+        """What the function, the class or the registered trainable is called."""
         return self._source.trainable_name(self._index)
 
     @property
@@ -151,6 +153,7 @@ class Trial:
 
     @property
     def experiment_tag(self) -> str:
+        """Its number and what was sampled, in one line: ``"4_lr=0.0100"``."""
         return self._source.experiment_tag(self._index)
 
     @property
@@ -165,14 +168,17 @@ class Trial:
 
     @property
     def placement_group_factory(self) -> PlacementGroupFactory:
+        """What it asks for: CPUs, GPUs and the like."""
         return self._source.resources(self._index)
 
     @property
     def resources(self) -> PlacementGroupFactory:
+        """The same as ``placement_group_factory``."""
         return self._source.resources(self._index)
 
     @property
     def max_failures(self) -> int:
+        """How often the run tries a trial again that fails; -1: without limit."""
         return int(getattr(self._source, "max_failures", 0))
 
     @property
@@ -189,6 +195,7 @@ class Trial:
 
     @property
     def stopping_criterion(self) -> dict[str, Any]:
+        """The thresholds of the run's ``stop``: key of a result -> value that ends a trial when it is reached."""
         return dict(getattr(self._source, "stopping_criterion", None) or {})
 
     # ---- where it stands
@@ -209,6 +216,7 @@ class Trial:
 
     @property
     def node_ip(self) -> str | None:
+        """The address of the machine, as its last result has it; None before the first."""
         found: str | None = self.last_result.get("node_ip")
         return found
 
@@ -240,6 +248,7 @@ class Trial:
 
     @property
     def num_failures(self) -> int:
+        """How often it has failed."""
         return self._source.num_failures(self._index)
 
     def get_error(self) -> BaseException | None:
@@ -289,6 +298,7 @@ class Trial:
         return saved[-1][1] if saved else None
 
     def has_checkpoint(self) -> bool:
+        """Whether a checkpoint of it is kept."""
         return bool(self._saved())
 
     def _saved(self) -> Sequence[str | Checkpoint]:
@@ -339,6 +349,7 @@ class Trial:
 
     @property
     def local_experiment_path(self) -> str:
+        """The experiment's folder."""
         return self._source.path
 
     @property

@@ -138,7 +138,7 @@ class LogReporter(ProgressReporter):
         """How the run ended, and the best of it."""
         finished, failed = snapshot.counts.get("TERMINATED", 0), snapshot.counts.get("ERROR", 0)
         open_ones = snapshot.started - finished - failed
-        parts = [f"fasttune: {finished:,} trials ended in {duration(snapshot.elapsed)}"]
+        parts = [f"fasttune: {finished:,} trial{'s' if finished != 1 else ''} ended in {duration(snapshot.elapsed)}"]
         parts += [f"{failed:,} failed"] if failed else []
         parts += [f"{open_ones:,} did not end"] if open_ones else []
         lines = ", ".join(parts) + (f". {snapshot.message}" if snapshot.message else "")

@@ -203,3 +203,4 @@ def _require(holds: bool, rule: str, value: Any) -> None:
 
 
 ASHAScheduler = AsyncHyperBandScheduler
+"""The usual name of :class:`AsyncHyperBandScheduler`."""
