@@ -12,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -42,68 +41,6 @@ def small(results_dir: Path) -> Path:
         seed=7,
     )  # fmt: skip
     return results_dir / "small"
-
-
-# ---- filters and orders, against the obvious
-
-
-def fulfilling(text: str, frame: pd.DataFrame) -> list[bool]:
-    """For which rows of a column "a" a filter holds."""
-    return listing.Condition.of(text, ["a"]).holds(frame["a"]).tolist()
-
-
-VALUES = [3, 1.5, None, "x", "10", True, float("nan"), "", [1], -2, float("inf"), "abc"]
-
-
-def compares(cell: Any, operator: str, text: str) -> bool:
-    """What a filter means, for one cell."""
-    if cell is None or cell != cell:
-        return False
-    try:
-        left, right = float(cell), float(text)
-    except (TypeError, ValueError):
-        left, right = str(cell), text  # type: ignore[assignment]
-    return bool(listing.OPERATORS[operator](left, right))
-
-
-@pytest.mark.parametrize("operator", ["=", "==", "!=", "<", "<=", ">", ">="])
-@pytest.mark.parametrize("text", ["1.5", "x", "10", "True", "-2", "inf"])
-def test_a_filter_means_the_same_for_every_cell(operator: str, text: str) -> None:
-    frame = pd.DataFrame({"a": pd.Series(VALUES, dtype=object)})
-    assert fulfilling(f"a {operator} {text}", frame) == [compares(cell, operator, text) for cell in VALUES]
-    numbers = pd.DataFrame({"a": [1.5, np.nan, 10.0, -2.0, np.inf]})
-    expected = [compares(cell, operator, text) for cell in numbers["a"]]
-    assert fulfilling(f"a{operator}{text}", numbers) == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "rows"),
-    [
-        ("1 < a <= 10", [0, 1, 4]), ("10 >= a > 1", [0, 1, 4]), ("-3<a<0", [9]), ("a in x,3", [0, 3]), ("a in abc", [11]),
-        ("a =", [2, 6]), ("a !=", [0, 1, 3, 4, 5, 7, 8, 9, 10, 11]), ("a==3.0", [0]),
-    ],
-)  # fmt: skip
-def test_ranges_and_lists_and_empty_cells(text: str, rows: list[int]) -> None:
-    frame = pd.DataFrame({"a": pd.Series(VALUES, dtype=object)})
-    assert np.flatnonzero(fulfilling(text, frame)).tolist() == rows
-
-
-@pytest.mark.parametrize("descending", [False, True])
-def test_an_order_is_that_of_the_obvious_sort(descending: bool) -> None:
-    frame = pd.DataFrame({"a": pd.Series(VALUES * 2, dtype=object), "b": [i % 3 for i in range(2 * len(VALUES))]})
-
-    def key(i: int) -> tuple[Any, ...]:
-        cell, sign = frame["a"].tolist()[i], -1 if descending else 1
-        if cell is None or cell != cell:
-            return (2, 0, 0)
-        try:
-            return (int(descending), sign * float(cell), 0)
-        except (TypeError, ValueError):
-            words = sorted({str(one) for one in VALUES})
-            return (int(not descending), sign * words.index(str(cell)), 0)
-
-    expected = sorted(range(len(frame)), key=lambda i: (*key(i), (-1 if descending else 1) * frame["b"].tolist()[i]))
-    assert listing.order(frame, ["a", "b"], descending).tolist() == expected
 
 
 def test_integers_stay_integers_beside_an_empty_cell(small: Path, fasttune: Printed) -> None:

@@ -7,11 +7,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from fasttune.dashboard.conditions import Condition, contains, holds, in_order, read_conditions
-from fasttune.dashboard.question import NotAnswered
 from fasttune.dashboard.shelf import Opened
 from fasttune.dashboard.trial_sheet import Asked, TrialSheet
 from fasttune.failure import read_reason
@@ -121,6 +118,10 @@ FILTERS = {
     "TOO MANY": lambda row: "error" in row,
     "_00007": lambda row: row["trial_id"].endswith("_00007"),
     "loss = word": lambda row: False,
+    "0.25 <= lr <= 0.75": lambda row: 0.25 <= row["config/lr"] <= 0.75,
+    "optimizer/name in adam, sgd": lambda row: row["config/optimizer/name"] in ("adam", "sgd"),
+    "error =": lambda row: "error" not in row,
+    "error ~ many": lambda row: "many" in row.get("error", ""),
     "   ": lambda row: True,
 }
 
@@ -164,37 +165,3 @@ def test_cells_are_texts_of_what_the_trial_says(sheets: dict[str, TrialSheet]) -
     kinds = {column["name"]: column["kind"] for column in page["columns"]}
     assert kinds["config/optimizer/name"] == "text"
     assert kinds["config/lr"] == kinds["loss"] == "number"
-
-
-# ---- conditions by themselves
-
-
-def test_conditions_are_read() -> None:
-    names = ["loss", "config/lr", "a and b"]
-    assert read_conditions("loss<0.3 and  lr >= 1e-3;word", names) == [
-        Condition("loss", "<", "0.3"),
-        Condition("config/lr", ">=", "1e-3"),
-        Condition("", "", "word"),
-    ]
-    assert read_conditions("", names) == []
-    with pytest.raises(NotAnswered, match="no column 'los'; there are loss, config/lr"):
-        read_conditions("los < 3", names)
-    with pytest.raises(NotAnswered, match="at most 20"):
-        read_conditions(";".join(["word"] * 21), names)
-
-
-def test_mixed_columns_compare_numbers_as_numbers_and_texts_as_texts() -> None:
-    column = np.array([2, "10", "b", None, math.nan, True, "a", 1.5], dtype=object)
-    assert holds(column, "<", "3").tolist() == [True, False, False, False, False, True, False, True]
-    assert holds(column, "=", "b").tolist() == [False, False, True, False, False, False, False, False]
-    assert contains(column, "B").tolist() == [False, False, True, False, False, False, False, False]
-    assert in_order(column, False).tolist() == [5, 7, 0, 1, 6, 2, 3, 4]
-    assert in_order(column, True).tolist() == [2, 6, 1, 0, 7, 5, 3, 4]
-
-
-def test_infinities_are_numbers_and_nan_is_nothing() -> None:
-    column = np.array([1.0, math.inf, math.nan, -math.inf])
-    assert in_order(column, False).tolist() == [3, 0, 1, 2]
-    assert in_order(column, True).tolist() == [1, 0, 3, 2]
-    assert holds(column, "!=", "1").tolist() == [False, True, False, True]
-    assert holds(column, "<", "inf").tolist() == [True, False, False, True]

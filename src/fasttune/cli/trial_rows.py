@@ -111,12 +111,6 @@ class TrialRows:
             column[place], present[place] = told.get(place, np.nan), place in told
         return column, present
 
-    def has_truths(self, name: str) -> bool:
-        """Whether some of what ``numbers`` gives are True and False, which compare as words, too."""
-        pieces = self._pieces(name) or ()
-        told = (row.get(name) for row in self._peculiar.values())
-        return any(values.dtype.kind == "b" for _, values in pieces) or any(type(value) is bool for value in told)
-
     # ---- columns of the rows that are not looked at
 
     def _pieces(self, name: str) -> list[tuple[Any, NDArray[Any]]] | None:

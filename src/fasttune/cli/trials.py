@@ -74,6 +74,10 @@ class TrialTable:
         awaited = [metric] if metric is not None and metric not in own and len(self) else []
         return [*FIRST, *own, *awaited]
 
+    @property
+    def texts(self) -> Sequence[str]:
+        return [name for name in self.names if name in ("trial_id", "status", "error") or name.startswith("config/")]
+
     def __len__(self) -> int:
         return len(self._source)
 
@@ -84,7 +88,7 @@ class TrialTable:
         made: dict[str, Any] = {}
         for name in names:
             found = self._rows.numbers(name)
-            if found is None or self._rows.has_truths(name):
+            if found is None:
                 made[name] = pd.Series(self._rows.column(name), dtype=object)
             else:
                 made[name] = np.where(found[1], found[0], np.nan)

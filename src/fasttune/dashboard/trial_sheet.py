@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasttune import _core
-from fasttune.dashboard.conditions import contains, holds, in_order, named, read_conditions
+from fasttune.cells import in_order
+from fasttune.conditions import FilterError, fulfilled, named, read_conditions
 from fasttune.dashboard.question import NotAnswered
 from fasttune.dashboard.shelf import Opened
 from fasttune.failure import read_reason
@@ -77,15 +78,14 @@ class TrialSheet:
         return list(dict.fromkeys(told))  # a metric may have the name of a column of ours, which wins
 
     def page(self, asked: Asked) -> dict[str, Any]:
-        """The rows that are wanted, with what is needed to show them. NotAnswered for a column that is not there."""
+        """The rows that are wanted, with what is needed to show them. NotAnswered for a column that is not there, and for a filter
+        that means nothing."""
         names = self.names
-        sort = named(asked.sort, names) if asked.sort else ""
-        key = sort, asked.descending, asked.filter, asked.status
-        if key not in self._found:
-            if len(self._found) == REMEMBERED:
-                del self._found[next(iter(self._found))]
-            self._found[key] = self._places(sort, asked, names)
-        places = self._found[key]
+        try:
+            sort = named(asked.sort, names) if asked.sort else ""
+            places = self._places(sort, asked, names)
+        except FilterError as error:
+            raise NotAnswered(400, str(error)) from error
         shown = places[asked.offset : asked.offset + asked.limit].tolist()
         columns = names[:MOST_COLUMNS]
         return {
@@ -103,16 +103,21 @@ class TrialSheet:
     # ---- which rows
 
     def _places(self, sort: str, asked: Asked, names: list[str]) -> Ints:
+        key = sort, asked.descending, asked.filter, asked.status
+        if key not in self._found:
+            found = self._looked_for(sort, asked, names)
+            if len(self._found) == REMEMBERED:
+                del self._found[next(iter(self._found))]
+            self._found[key] = found
+        return self._found[key]
+
+    def _looked_for(self, sort: str, asked: Asked, names: list[str]) -> Ints:
         if asked.status and asked.status not in _core.STATUSES:
             raise NotAnswered(400, f"status must be one of {', '.join(_core.STATUSES)}, got {asked.status[:40]!r}")
         fit = np.ones(len(self._source), dtype=np.bool_)
         if asked.status:
             fit &= self._status == _core.STATUSES.index(asked.status)
-        for condition in read_conditions(asked.filter, names):
-            if condition.operator:
-                fit &= holds(self.column(condition.column), condition.operator, condition.value)
-            else:
-                fit &= self._with_word(condition.value)
+        fit &= fulfilled(read_conditions(asked.filter, names), len(fit), self.column, self._texts)
         places = self._order(sort, asked.descending)
         found: Ints = places[fit[places]]
         return found
@@ -120,18 +125,14 @@ class TrialSheet:
     def _order(self, sort: str, descending: bool) -> Ints:
         if sort in ("", TRIAL):
             if not sort and self._source.mode is not None and self._source.metric in self.metrics:
-                return in_order(self.column(self._source.metric), self._source.mode == "max")
+                return in_order([self.column(self._source.metric)], self._source.mode == "max")
             numbers = np.arange(len(self._source))
             return numbers[::-1] if descending else numbers
-        return in_order(self.column(sort), descending)
+        return in_order([self.column(sort)], descending)
 
-    def _with_word(self, word: str) -> NDArray[np.bool_]:
-        fit = contains(self.column(TRIAL), word)
-        for name in self.names:
-            column = self.column(name) if name in (STATUS, ERROR) or name.startswith(CONFIG) else None
-            if column is not None and column.dtype.kind == "O":
-                fit |= contains(column, word)
-        return fit
+    def _texts(self) -> list[str]:
+        """The columns in which a word is looked for."""
+        return [name for name in self.names if name in (TRIAL, STATUS, ERROR) or name.startswith(CONFIG)]
 
     # ---- columns
 
