@@ -84,6 +84,7 @@ __all__ = [
     "TrialScheduler",
     "create_scheduler",
     "evenly_distribute_cpus_gpus",
+    "scheduler_names",
 ]
 
 
@@ -94,6 +95,11 @@ def create_scheduler(scheduler: str, **arguments: Any) -> TrialScheduler:
     wanted = scheduler.lower()
     made = _class_of(wanted)(**arguments)
     return _checked(made, scheduler)
+
+
+def scheduler_names() -> list[str]:
+    """The names that ``create_scheduler`` knows, those of other packages included."""
+    return sorted({name for name, kind in _NAMES.items() if kind in _HOME} | set(_entry_points()))
 
 
 def _class_of(wanted: str) -> Any:
