@@ -1045,7 +1045,7 @@ class TuneLoop:
             if best is None:
                 return None
             trial, value, step = best
-            return Standing(state.trial_id(trial), value, state.evaluated_params(trial), step)
+            return Standing(state.trial_id(trial), value, state.evaluated_params(trial), step, state.status(trial) == "ERROR")
 
         return StatusSnapshot(
             time=self._now(),

@@ -12,11 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 
 import fasttune as tune
-from fasttune.cli import export, listing, watch
+from fasttune.cli import listing, watch
 from fasttune.cli.toml import as_keywords, as_toml, space_of
 from fasttune.cli.trials import trials_of
 from fasttune.experiment import ExperimentState
@@ -146,11 +145,6 @@ def test_parquet_needs_a_file_and_a_library(small: Path, fasttune: Printed, tmp_
     code, _, err = fasttune("export", "small", "--to", "parquet", "-o", tmp_path / "a.parquet")
     assert code == 1
     assert "pip install 'fasttune[arrow]'" in err
-    mixed = {"a": [1, "x", None], "b": ["u", "v", None], "c": pd.Series([[1], {"k": 2}, None])}
-    frame = export.for_parquet(pd.DataFrame(mixed, dtype=object))
-    assert frame["a"].tolist() == ["1", '"x"', None]
-    assert frame["b"].tolist() == ["u", "v", None]
-    assert frame["c"].tolist() == ["[1]", '{"k": 2}', None]
 
 
 # ---- rm
@@ -271,12 +265,13 @@ def complete(results_dir: Path, fasttune: Printed, tmp_path: Path) -> Complete:
     """What bash offers for the last of some words behind "fasttune"."""
     path = tmp_path / "completion.bash"
     path.write_text(fasttune("completion", "bash")[1])
-    script = f'source {path}; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _fasttune; printf "%s\\n" "${{COMPREPLY[@]}}"'
+    command = f'fasttune() {{ {sys.executable} -m fasttune "$@"; }}'
+    script = f'{command}; source {path}; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _fasttune; printf "%s\\n" "${{COMPREPLY[@]}}"'
 
     def completed(*words: str) -> list[str]:
         done = subprocess.run(
             ["bash", "-c", script, "bash", "fasttune", *words], capture_output=True, text=True, check=True,
-            env={**os.environ, "FASTTUNE_RESULTS_DIR": str(results_dir)},
+            env={**os.environ, "FASTTUNE_RESULTS_DIR": str(results_dir), "PYTHONPATH": PACKAGE},
         )  # fmt: skip
         assert done.stderr == ""
         return done.stdout.splitlines()
@@ -296,8 +291,31 @@ def test_completion(small: Path, complete: Complete, fasttune: Printed) -> None:
     assert complete("ls", "small", "--sort", "") == [""]  # a value of one's own
     assert complete("completion", "") == ["bash", "zsh"]
     assert complete("run", "") == [""]  # files, by the shell
+    assert complete("rm", "small", "s") == ["small"]
     assert "bashcompinit" in fasttune("completion", "zsh")[1]
     assert fasttune("completion", "fish")[0] == 2
+
+
+def test_completion_knows_pictures_schedulers_searchers_and_forms(small: Path, complete: Complete) -> None:
+    from fasttune.plot import PICTURES
+
+    assert complete("plot", "small", "") == list(PICTURES)
+    assert complete("plot", "-o", "x.svg", "small", "par") == ["parallel", "pareto"]
+    assert complete("plot", "s") == ["small"]
+    assert complete("plot", "small", "history", "") == [""]
+    assert complete("run", "--scheduler", "pb") == ["pb2", "pbt", "pbt_replay"]
+    assert complete("run", "train.py:train", "--search", "t") == ["tpe"]
+    assert complete("export", "small", "--to", "j") == ["jsonl"]
+
+
+def test_completion_knows_the_trials_that_can_be_stopped(small: Path, complete: Complete) -> None:
+    with tune.open_experiment({"x": tune.uniform(0, 1)}, metric="loss", mode="min", name="asked") as experiment:
+        alive = [experiment.ask().trial_id for _ in range(3)]
+        experiment.tell(experiment.ask(), 1.0)
+        assert complete("stop", "asked", "") == alive
+        assert complete("stop", "asked", alive[0], "--wait", "3", alive[1][:-1]) == alive
+    assert complete("stop", "small", "") == [""]
+    assert complete("stop", "nothing", "") == [""]
 
 
 def test_completion_where_there_is_nothing(complete: Complete) -> None:
@@ -340,4 +358,5 @@ def test_an_experiment_without_trials(results_dir: Path, fasttune: Printed) -> N
     assert "has a number for 'loss' yet" in fasttune("best", "empty")[2]
     with tune.open_experiment({"x": tune.uniform(0, 1)}, metric="loss", mode="min", name="asked") as experiment:
         experiment.ask()
-    assert "RUNNING" in fasttune("ls", "asked", "--sort", "loss")[1]
+        assert "RUNNING" in fasttune("ls", "asked", "--sort", "loss")[1]
+    assert "INTERRUPTED" in fasttune("ls", "asked", "--sort", "loss")[1]

@@ -19,6 +19,7 @@ from fasttune.cells import in_order
 from fasttune.cli.listing import cells_of
 from fasttune.cli.trial_rows import TrialRows
 from fasttune.cli.trials import TrialTable
+from fasttune.columns import counting_reports
 from fasttune.conditions import quoted, read_conditions
 
 
@@ -85,6 +86,11 @@ def test_rows_of_ls_equal_those_made_of_dicts(analyses: list[ExperimentAnalysis]
                 (one,) = read_conditions(f"{quoted(name)} {rest}", names)
                 if rest != "~ 1" or of_columns.dtype == of_rows.dtype:  # 1.0 has another text than True
                     assert one.holds(of_columns).tolist() == one.holds(of_rows).tolist(), rest
+
+
+def test_as_many_reports_count_as_frames_have_rows(analyses: list[ExperimentAnalysis]) -> None:
+    for analysis in analyses:
+        assert counting_reports(analysis._source) == len(slow.SlowColumns(analysis._source).reports)
 
 
 def test_what_the_experiments_are_there_for() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import fasttune as tune
 from fasttune.dashboard.shelf import Opened
 from fasttune.dashboard.trial_sheet import Asked, TrialSheet
 from fasttune.failure import read_reason
@@ -150,6 +151,25 @@ def test_a_status_alone(sheets: dict[str, TrialSheet]) -> None:
     sheet = sheets["search"]
     failed = [i for i, row in enumerate(slow_rows(sheet)) if row["status"] == "ERROR"]
     assert sheet.page(Asked(status="ERROR"))["found"] == len(failed) > 0
+
+
+def test_trials_that_nobody_runs_any_more_do_not_run(tmp_path: Path) -> None:
+    from fasttune.dashboard.progress import progress_of
+
+    space = {"x": tune.uniform(0, 1)}
+    with tune.open_experiment(space, metric="loss", mode="min", name="left", storage_path=tmp_path) as experiment:
+        experiment.tell(experiment.ask(), 1.0)
+        experiment.report(experiment.ask(), 2.0)
+        running = Opened(str(tmp_path / "left"), "1")
+        assert progress_of(running)["counts"] == {"TERMINATED": 1, "RUNNING": 1}
+        assert TrialSheet(running).page(Asked(status="RUNNING"))["found"] == 1
+    left = Opened(str(tmp_path / "left"), "2")
+    assert progress_of(left)["counts"] == {"TERMINATED": 1, "INTERRUPTED": 1}
+    sheet = TrialSheet(left)
+    assert sheet.page(Asked(status="RUNNING"))["found"] == 0
+    assert sheet.page(Asked(filter="status = INTERRUPTED"))["rows"] == sheet.page(Asked(status="INTERRUPTED"))["rows"]
+    (row,) = sheet.page(Asked(status="INTERRUPTED"))["rows"]
+    assert row["cells"][1] == "INTERRUPTED"
 
 
 def test_cells_are_texts_of_what_the_trial_says(sheets: dict[str, TrialSheet]) -> None:

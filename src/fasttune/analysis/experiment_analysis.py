@@ -406,7 +406,8 @@ class ExperimentAnalysis:
         from fasttune.analysis.sql import to_sqlite
 
         trials = self.results_df.copy().reset_index()
-        trials.insert(1, "status", [self._source.status(i) for i in self._indices])
+        status: Any = getattr(self._source, "shown_status", self._source.status)
+        trials.insert(1, "status", [status(i) for i in self._indices])
         to_sqlite(trials, self.reports(), path)
 
     def _table(self, table: str) -> pd.DataFrame:

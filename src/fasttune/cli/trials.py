@@ -26,7 +26,6 @@ def trials_of(source: ExperimentRecords) -> pd.DataFrame:
     import numpy as np
     import pandas as pd
 
-    from fasttune import _core
     from fasttune.analysis import ExperimentAnalysis
 
     if not len(source):
@@ -34,7 +33,7 @@ def trials_of(source: ExperimentRecords) -> pd.DataFrame:
     analysis = ExperimentAnalysis(source)
     frame = analysis.results_df.reset_index().drop(columns="done", errors="ignore")
     codes = np.frombuffer(source.table.export("status"), np.uint8)
-    frame.insert(1, "status", np.array(_core.STATUSES, dtype=object)[codes])
+    frame.insert(1, "status", np.array(source.shown_statuses(), dtype=object)[codes])
     if "training_iteration" not in frame:
         frame["training_iteration"] = 0
     frame["training_iteration"] = frame["training_iteration"].fillna(0)

@@ -18,7 +18,8 @@ from fasttune.dashboard.question import NotAnswered
 from fasttune.dashboard.shelf import Opened
 from fasttune.failure import read_reason
 from fasttune.plot.data import value_text
-from fasttune.result import DELIMITER, flatten
+from fasttune.result import DELIMITER, column_of_metric, flatten
+from fasttune.trial import INTERRUPTED, shown_status
 from fasttune.trial_columns import TrialColumns
 
 if TYPE_CHECKING:
@@ -62,6 +63,11 @@ class TrialSheet:
         return [own, *(name for name in names if name != own)] if own in names else list(names)
 
     @cached_property
+    def _reported(self) -> dict[str, str]:
+        """Column -> metric."""
+        return {column_of_metric(name): name for name in self.metrics}
+
+    @cached_property
     def parameters(self) -> list[str]:
         """Names of what was searched, with "config/" before them."""
         searched = {str(name) for one in self._source.meta["trainables"] for name in one.get("space") or ()}
@@ -72,7 +78,7 @@ class TrialSheet:
     @property
     def names(self) -> list[str]:
         """All columns, in their order."""
-        told = [TRIAL, STATUS, ITERATION, *self.metrics, *self.parameters, SECONDS]
+        told = [TRIAL, STATUS, ITERATION, *self._reported, *self.parameters, SECONDS]
         if (self._status == FAILED).any():
             told.append(ERROR)
         return list(dict.fromkeys(told))  # a metric may have the name of a column of ours, which wins
@@ -112,11 +118,12 @@ class TrialSheet:
         return self._found[key]
 
     def _looked_for(self, sort: str, asked: Asked, names: list[str]) -> Ints:
-        if asked.status and asked.status not in _core.STATUSES:
-            raise NotAnswered(400, f"status must be one of {', '.join(_core.STATUSES)}, got {asked.status[:40]!r}")
+        known = (*_core.STATUSES, INTERRUPTED)
+        if asked.status and asked.status not in known:
+            raise NotAnswered(400, f"status must be one of {', '.join(known)}, got {asked.status[:40]!r}")
         fit = np.ones(len(self._source), dtype=np.bool_)
         if asked.status:
-            fit &= self._status == _core.STATUSES.index(asked.status)
+            fit &= self.column(STATUS) == asked.status
         fit &= fulfilled(read_conditions(asked.filter, names), len(fit), self.column, self._texts)
         places = self._order(sort, asked.descending)
         found: Ints = places[fit[places]]
@@ -147,7 +154,7 @@ class TrialSheet:
         if name == TRIAL:
             return self._trials.ids
         if name == STATUS:
-            return np.array(_core.STATUSES, dtype=object)[self._status]
+            return np.array([shown_status(status, self._opened.running) for status in _core.STATUSES], dtype=object)[self._status]
         if name == ITERATION:
             return self._field("iteration")
         if name == SECONDS:
@@ -159,7 +166,7 @@ class TrialSheet:
             return column
         if name.startswith(CONFIG) and name in self.parameters:
             return self._config(name.removeprefix(CONFIG))
-        return self._metric(name)
+        return self._metric(self._reported.get(name, name))
 
     def _config(self, name: str) -> NDArray[Any]:
         """The column of one flat name of the configs: of floats where all values are numbers."""
@@ -205,7 +212,7 @@ class TrialSheet:
         seconds = float(self._seconds[i])
         told: dict[str, str] = {
             TRIAL: source.trial_id(i),
-            STATUS: source.status(i),
+            STATUS: shown_status(source.status(i), self._opened.running),
             ITERATION: str(source.table.iteration(i)),
             SECONDS: "" if seconds != seconds else f"{seconds:.3g}" if seconds < 1000 else f"{seconds:.0f}",
             ERROR: reason_of(source, i) if source.status(i) == "ERROR" else "",
@@ -218,7 +225,8 @@ class TrialSheet:
             elif name.startswith(CONFIG) and name in self.parameters:
                 cells.append(value_text(config[key]) if key in config else "")
             else:
-                cells.append(value_text(metrics[name]) if name in metrics else "")
+                metric = self._reported[name]
+                cells.append(value_text(metrics[metric]) if metric in metrics else "")
         return cells
 
     def _kind(self, name: str) -> str:
