@@ -15,7 +15,7 @@ import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from difflib import get_close_matches
-from functools import partial
+from functools import cache
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +69,7 @@ class Order:
         """Run it, as ``tune.run`` would. ``go_on_in``: the folder of the experiment that it goes on with, ``how`` is what
         becomes of its trials; ``scheduler`` and ``searcher``: objects, where they are not told as text. CommandError for what
         cannot be, before any trial starts."""
+        from fasttune.cli.spoken import warnings_spoken
         from fasttune.cli.target import trainable_of
         from fasttune.cli.toml import space_of
         from fasttune.config import FailureConfig, check_max_concurrent, one_storage_path
@@ -84,11 +85,8 @@ class Order:
                 begin(spec)
             begun = True
 
-        from fasttune.cli.spoken import spoken, warnings_spoken
-
         trainable = trainable_of(self.target)
-        classes = classes_of(self.scheduler, self.search, self.keys)
-        in_words = partial(spoken, classes=classes, keys=self.keys)
+        in_words = self.words()
         told = dict(self.settings)
         about_one = {name: told.pop(name) for name in ABOUT_ONE if name in told}
         if self.space is not None:
@@ -114,7 +112,15 @@ class Order:
             if isinstance(error, (IncompleteTrialsError, IllegalTransitionError)) or (begun and not isinstance(error, TuneError)):
                 raise
             words = in_words(str(error))
-            raise CommandError(f"{self.file}: {words}" if self.file.endswith(".toml") else words) from error
+            of_file = self.file.endswith(".toml") and not isinstance(error, TuneError)
+            raise CommandError(f"{self.file}: {words}" if of_file else words) from error
+
+    def words(self) -> Callable[[str], str]:
+        """What puts texts of the machine into the words of this order: options, or keys of the file that said them."""
+        from fasttune.cli.spoken import spoken
+
+        classes = cache(lambda: classes_of(self.scheduler, self.search, self.keys))  # made when the first is said
+        return lambda text: spoken(text, classes(), self.keys)
 
     # -- beside the experiment
 
