@@ -30,6 +30,7 @@ MIRRORED = {"<": ">", "<=": ">=", "=": "=", "==": "==", "!=": "!=", ">=": "<=", 
 SIGNS = (*OPERATORS, "~")
 MOST = 20  # conditions at a time
 SHOWN_NAMES = 30  # in an error
+COMPARED_NAMES = 500  # to find what was meant: comparing 10^5 of them takes seconds
 FORMS = (
     f"a filter is 'COLUMN OPERATOR VALUE', operators are {' '.join(SIGNS)}; or '0.01 < lr <= 0.1', 'opt in sgd,adam', or a word "
     "that a row has in it. 'and' joins several; what is in quotes has no signs in it"
@@ -113,7 +114,7 @@ def named(name: str, names: Sequence[str]) -> str:
     for known in (name, f"config/{name}"):
         if known in names:
             return known
-    near = get_close_matches(name, [one.removeprefix("config/") for one in names], n=1)
+    near = get_close_matches(name, [one.removeprefix("config/") for one in names[:COMPARED_NAMES]], n=1)
     hint = f"; did you mean {near[0]!r}?" if near else "."
     more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
     raise FilterError(f"there is no column {name[:80]!r}{hint} There are {', '.join(names[:SHOWN_NAMES])}{more}")
