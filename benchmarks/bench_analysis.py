@@ -15,8 +15,8 @@ import pytest
 from benchmarks.analysis_size import made
 
 import fasttune as tune
-from fasttune.cli.listing import in_order
-from fasttune.cli.trial_rows import TrialRows
+from fasttune.cli.listing import Wanted, places_of
+from fasttune.cli.trials import TrialTable
 from fasttune.experiment import ExperimentState
 
 TRIALS = int(os.environ.get("FASTTUNE_BENCH_TRIALS", "20000"))
@@ -44,9 +44,10 @@ def bench_look(benchmark: Any, experiment: Path, what: str) -> None:
 
 @pytest.mark.benchmark(group=f"opening {TRIALS:,} trials of 10 reports, and a look")
 def bench_ls(benchmark: Any, experiment: Path) -> None:
+    wanted = Wanted(None, ["loss"], False, [], 3, None, False, False)
+
     def listed() -> Any:
-        rows = TrialRows(ExperimentState.load(str(experiment)))
-        assert "loss" in rows.names
-        return [rows.row(place) for place in in_order(rows, range(len(rows)), ["loss"], False)[:3]]
+        table = TrialTable(ExperimentState.load(str(experiment)))
+        return table.take(places_of(table, wanted, table.names)[:3])
 
     assert len(benchmark.pedantic(listed, rounds=3, warmup_rounds=1)) == 3

@@ -225,6 +225,15 @@ class Columns:
         return slice(int(first), int(last))
 
 
+def counting_reports(source: TrialSource) -> int:
+    """How many reports count: those that a trial took back, because it went on from an earlier checkpoint, do not. As many as
+    there are rows in ``Columns`` and in frames; where no trial has begun twice nothing is read for it."""
+    table: Any = getattr(source, "table", None)
+    if table is not None and (not len(table) or max(table.export("attempt")) <= 1):
+        return int(table.reports)
+    return len(Columns(source))
+
+
 def _joined(buffers: Sequence[Any], dtype: Any) -> NDArray[Any]:
     import numpy as np
 

@@ -707,3 +707,4 @@ class RunSpec:
     raise_on_failed_trial: bool = True
     public_spec: dict[str, Any] = field(default_factory=dict)
     how_to_go_on: str = ""  # the call that does, for people
+    in_words: Callable[[str], str] = str  # what is printed, in the words of the door: a command line has no arguments

@@ -231,7 +231,7 @@ class TuneLoop:
         meta["variants"] = [one.meta() for one in state.variants]
         self._store_meta(meta)
         if self.spec.verbose > 0:
-            tell_repeats(state.variants)
+            tell_repeats(state.variants, self.spec.in_words)
         return state
 
     def _restore(self, hooks: frozenset[str]) -> ExperimentState:
@@ -267,7 +267,7 @@ class TuneLoop:
         remove_rings(spec.path)
         state.leftovers.clear()
         if spec.verbose > 0:
-            tell_going_on(state)
+            tell_going_on(state, spec.in_words)
         return state
 
     def _store_meta(self, meta: dict[str, Any]) -> None:
@@ -1045,7 +1045,7 @@ class TuneLoop:
             if best is None:
                 return None
             trial, value, step = best
-            return Standing(state.trial_id(trial), value, state.evaluated_params(trial), step)
+            return Standing(state.trial_id(trial), value, state.evaluated_params(trial), step, state.status(trial) == "ERROR")
 
         return StatusSnapshot(
             time=self._now(),
@@ -1094,24 +1094,25 @@ class TuneLoop:
                 raise error
 
 
-def tell_going_on(state: ExperimentState) -> None:
+def tell_going_on(state: ExperimentState, in_words: Callable[[str], str]) -> None:
     """Say what of an earlier session is there, and what of it is run."""
     counts = state.table.counts()
     ended, failed = counts["TERMINATED"], counts["ERROR"]
     told = f"{len(state)} trials, {ended + failed} of them ended"
     if failed:
         told += f" ({failed} failed; resume='AUTO+ERRORED' runs those again)"
-    print(f"fasttune: going on with {state.path}: {told}")
+    print(f"fasttune: going on with {state.path}: {in_words(told)}")
 
 
-def tell_repeats(variants: list[Variants]) -> None:
+def tell_repeats(variants: list[Variants], in_words: Callable[[str], str]) -> None:
     """Say that a grid is run over and over, which ``num_samples`` means, and not everybody who writes it."""
     for one in variants:
         if one.repeats:
-            print(
-                f"fasttune: num_samples={one.num_samples} runs each of the {one.grid_size} configs of the grid "
+            told = (
+                f"num_samples={one.num_samples} runs each of the {one.grid_size} configs of the grid "
                 f"{one.num_samples} times: {len(one)} trials"
             )
+            print(f"fasttune: {in_words(told)}")
 
 
 def has_no_handler(number: int) -> bool:

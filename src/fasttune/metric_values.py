@@ -63,10 +63,11 @@ def plain_value(name: str, value: Any) -> Any:
     return _Plain().value(name, value)
 
 
-def kept_value(name: str, value: Any) -> Any:
-    """As :func:`plain_value`, of what nobody has to be told of: what that refuses is kept as text."""
+def kept_value(name: str, value: Any, noun: str = "metric") -> Any:
+    """As :func:`plain_value`, of what nobody has to be told of: what that refuses is kept as text. ``noun``: what it is, for the
+    warning that says how it is kept."""
     try:
-        return plain_value(name, value)
+        return _Plain(noun).value(name, value)
     except ValueError:
         return str(value)
 
@@ -74,7 +75,8 @@ def kept_value(name: str, value: Any) -> Any:
 class _Plain:
     """One value on its way to JSON: how deep it is in lists and dicts, which of them it is in, how many parts it has had."""
 
-    def __init__(self) -> None:
+    def __init__(self, noun: str = "metric") -> None:
+        self._noun = noun
         self._within: set[int] = set()
         self._parts = 0
 
@@ -93,13 +95,13 @@ class _Plain:
             raise
         except Exception:  # whatever a method of the user's raises: nobody steers by this
             pass
-        return _said(name, value, _text_of(value), "as text")
+        return _said(f"{self._noun} {name!r}", value, _text_of(value), "as text")
 
     def _container(self, name: str, value: Any) -> Any:
         self._parts += len(value)
         if id(value) in self._within or len(self._within) >= _DEEPEST or self._parts > _MOST_PARTS:
             why = "in itself" if id(value) in self._within else "too deep or too large for a report"
-            return _said(name, value, _text_of(value), f"as text: it is {why}")
+            return _said(f"{self._noun} {name!r}", value, _text_of(value), f"as text: it is {why}")
         self._within.add(id(value))
         try:
             as_it_is = len(self._within) < _DEEPEST_AS_IT_IS
@@ -136,21 +138,21 @@ class _Plain:
         """Of a type that JSON does not have: a number for a duration or a decimal fraction, a list for a set, a dict for a
         dataclass, else text."""
         if hasattr(value, "total_seconds"):
-            return _said(name, value, float(value.total_seconds()), "as seconds")
+            return _said(f"{self._noun} {name!r}", value, float(value.total_seconds()), "as seconds")
         if isinstance(value, (set, frozenset)):
-            return _said(name, value, self._container(name, _in_order(value)), "as a list")
+            return _said(f"{self._noun} {name!r}", value, self._container(name, _in_order(value)), "as a list")
         if isinstance(getattr(value, "__dataclass_fields__", None), dict):
             if id(value) in self._within:
                 return _text_of(value)
             self._within.add(id(value))
             parts = {field: getattr(value, field) for field in value.__dataclass_fields__ if hasattr(value, field)}
             try:
-                return _said(name, value, self._container(name, parts), "as a dict")
+                return _said(f"{self._noun} {name!r}", value, self._container(name, parts), "as a dict")
             finally:
                 self._within.discard(id(value))
         if hasattr(value, "__float__") and hasattr(value, "as_integer_ratio"):  # decimal.Decimal, fractions.Fraction
-            return _said(name, value, float(value), "as a number of 64 bits")
-        return _said(name, value, _text_of(value), "as text")
+            return _said(f"{self._noun} {name!r}", value, float(value), "as a number of 64 bits")
+        return _said(f"{self._noun} {name!r}", value, _text_of(value), "as text")
 
 
 def _scalar(value: Any) -> Any:
@@ -221,12 +223,12 @@ def _untyped(value: Any) -> Any:
     return plain
 
 
-def _said(name: str, value: Any, kept: Any, how: str) -> Any:
+def _said(what: str, value: Any, kept: Any, how: str) -> Any:
     """What is kept of a value; said once for each type."""
     if type(value) not in _told:
         _told.add(type(value))
         warnings.warn(
-            f"metric {name!r} has the type {type_name(value)}, which is not stored as it is: it is kept {how}",
+            f"{what} has the type {type_name(value)}, which is not stored as it is: it is kept {how}",
             stacklevel=2,
         )
     return kept

@@ -51,7 +51,7 @@ from fasttune.result import (
 )
 from fasttune.scope import DEFAULT_SCOPE
 from fasttune.search.plan import tag_name, tag_value
-from fasttune.trial import Trial, TrialFailure, Trials, folder_name
+from fasttune.trial import RUNNING, Trial, TrialFailure, Trials, folder_name, shown_status
 
 if TYPE_CHECKING:
     from fasttune.report_index import ReportIndex
@@ -531,6 +531,27 @@ class ExperimentRecords:
 
     def status(self, i: int) -> str:
         return self.table.status(i)
+
+    def is_run(self) -> bool:
+        """Whether a process runs it at this moment, as the lock of its folder says."""
+        from fasttune.storage.recovery import writer_of
+
+        return bool(self.path) and writer_of(self.path) is not None
+
+    def shown_statuses(self) -> tuple[str, ...]:
+        """What people are told of each status, by its number in ``table.export("status")``."""
+        runs = not self.table.running or self.is_run()
+        return tuple(shown_status(status, runs) for status in _core.STATUSES)
+
+    def shown_status(self, i: int) -> str:
+        """What people are told of trial i's status."""
+        status = self.status(i)
+        return status if status != RUNNING else shown_status(status, self.is_run())
+
+    def shown_counts(self) -> dict[str, int]:
+        """How many trials people are told are of which status; without those that none is of."""
+        names = dict(zip(_core.STATUSES, self.shown_statuses(), strict=True))
+        return {names[status]: n for status, n in self.table.counts().items() if n}
 
     def metrics(self, i: int) -> dict[str, Any] | None:
         """What trial i reported last, flattened; None before its first report."""

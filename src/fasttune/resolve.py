@@ -83,6 +83,7 @@ class Call:
     seed: int | None = None
     raise_on_failed_trial: bool = True
     door: str = "run"  # what the user has called
+    in_words: Callable[[str], str] = str  # what is printed, as users of this door say it
 
 
 def resolve(experiments: list[Experiment], call: Call) -> RunSpec:
@@ -184,6 +185,7 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
         raise_on_failed_trial=call.raise_on_failed_trial,
         public_spec=first.public_spec,
         how_to_go_on=how_to_go_on(folder, call.door),
+        in_words=call.in_words,
     )
     if metas:
         from .going_on import check

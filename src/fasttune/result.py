@@ -88,6 +88,17 @@ DEBUG_KEYS = AUTO_RESULT_KEYS - {
 }
 
 
+# In tables "config/lr" is what a trial was given, and "user_attrs/note" what was attached to it, never what it reported.
+GIVEN_GROUPS = ("config", "user_attrs")
+REPORTED = "reported"
+
+
+def column_of_metric(name: str) -> str:
+    """The column that a metric has in tables: its name, but for "config/x" and "user_attrs/x", which are columns of others and
+    make it "reported/config/x". The one place where that is decided."""
+    return f"{REPORTED}{DELIMITER}{name}" if name.partition(DELIMITER)[0] in GIVEN_GROUPS and DELIMITER in name else name
+
+
 class ReportBlock(NamedTuple):
     """Some reports with the same metric names, as columns.
 

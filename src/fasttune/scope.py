@@ -35,6 +35,11 @@ def measured(metric: str, scope: str, over: bool = True) -> str:
     return f"last {metric}"
 
 
+def by_trial(trial_id: str, failed: bool) -> str:
+    """Whose value the best one is; that its trial has failed is said with it."""
+    return f"{trial_id} (failed)" if failed else trial_id
+
+
 def where(step: int | None) -> str:
     """Behind the value of one report: ", at iteration 61"; "" for all other values."""
     return "" if step is None else f", at iteration {step:,}"

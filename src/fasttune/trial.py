@@ -44,6 +44,13 @@ PAUSED = "PAUSED"
 TERMINATED = "TERMINATED"
 ERROR = "ERROR"
 STATUSES = (PENDING, RUNNING, PAUSED, TERMINATED, ERROR)
+INTERRUPTED = "INTERRUPTED"  # a word of tables: under way when its run ended. A trial's ``status`` stays RUNNING, as Ray Tune's does
+
+
+def shown_status(status: str, runs: bool) -> str:
+    """What people are told of a status: without a process that ``runs`` the experiment, no trial of it runs."""
+    return INTERRUPTED if status == RUNNING and not runs else status
+
 
 MAX_FOLDER_NAME = 130  # characters, as in Ray Tune; file systems allow 255 bytes
 LONGEST_TRIAL_NAME = 100  # bytes of it that are the trial's name
@@ -370,7 +377,7 @@ class Trial:
 
         last = self.last_result
         facts = [
-            ("status", self.status),
+            ("status", getattr(self._source, "shown_status", self._source.status)(self._index)),
             ("iteration", str(last.get("training_iteration", 0))),
             ("last metrics", listed({name: value for name, value in flatten(last).items() if _is_own(name)})),
             ("config", listed(flatten(self.config))),

@@ -36,7 +36,7 @@ def check_user_attrs(given: object) -> dict[str, Any]:
             raise TypeError(f"the name of a user attribute must be a text, got {name!r}")
         if not name:
             raise ValueError("the name of a user attribute must not be empty")
-    kept = {name: kept_value(name, value) for name, value in given.items()}
+    kept = {name: kept_value(name, value, "user attribute") for name, value in given.items()}
     size = len(as_json(kept))
     if size > MOST_BYTES:
         raise ValueError(

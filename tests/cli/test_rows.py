@@ -12,12 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import pytest
 
 import fasttune as tune
-from fasttune.cli import export, listing, watch
+from fasttune.cli import listing, watch
 from fasttune.cli.toml import as_keywords, as_toml, space_of
 from fasttune.cli.trials import trials_of
 from fasttune.experiment import ExperimentState
@@ -42,68 +40,6 @@ def small(results_dir: Path) -> Path:
         seed=7,
     )  # fmt: skip
     return results_dir / "small"
-
-
-# ---- filters and orders, against the obvious
-
-
-def fulfilling(text: str, frame: pd.DataFrame) -> list[bool]:
-    """For which rows of a column "a" a filter holds."""
-    return listing.Condition.of(text, ["a"]).holds(frame["a"]).tolist()
-
-
-VALUES = [3, 1.5, None, "x", "10", True, float("nan"), "", [1], -2, float("inf"), "abc"]
-
-
-def compares(cell: Any, operator: str, text: str) -> bool:
-    """What a filter means, for one cell."""
-    if cell is None or cell != cell:
-        return False
-    try:
-        left, right = float(cell), float(text)
-    except (TypeError, ValueError):
-        left, right = str(cell), text  # type: ignore[assignment]
-    return bool(listing.OPERATORS[operator](left, right))
-
-
-@pytest.mark.parametrize("operator", ["=", "==", "!=", "<", "<=", ">", ">="])
-@pytest.mark.parametrize("text", ["1.5", "x", "10", "True", "-2", "inf"])
-def test_a_filter_means_the_same_for_every_cell(operator: str, text: str) -> None:
-    frame = pd.DataFrame({"a": pd.Series(VALUES, dtype=object)})
-    assert fulfilling(f"a {operator} {text}", frame) == [compares(cell, operator, text) for cell in VALUES]
-    numbers = pd.DataFrame({"a": [1.5, np.nan, 10.0, -2.0, np.inf]})
-    expected = [compares(cell, operator, text) for cell in numbers["a"]]
-    assert fulfilling(f"a{operator}{text}", numbers) == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "rows"),
-    [
-        ("1 < a <= 10", [0, 1, 4]), ("10 >= a > 1", [0, 1, 4]), ("-3<a<0", [9]), ("a in x,3", [0, 3]), ("a in abc", [11]),
-        ("a =", [2, 6]), ("a !=", [0, 1, 3, 4, 5, 7, 8, 9, 10, 11]), ("a==3.0", [0]),
-    ],
-)  # fmt: skip
-def test_ranges_and_lists_and_empty_cells(text: str, rows: list[int]) -> None:
-    frame = pd.DataFrame({"a": pd.Series(VALUES, dtype=object)})
-    assert np.flatnonzero(fulfilling(text, frame)).tolist() == rows
-
-
-@pytest.mark.parametrize("descending", [False, True])
-def test_an_order_is_that_of_the_obvious_sort(descending: bool) -> None:
-    frame = pd.DataFrame({"a": pd.Series(VALUES * 2, dtype=object), "b": [i % 3 for i in range(2 * len(VALUES))]})
-
-    def key(i: int) -> tuple[Any, ...]:
-        cell, sign = frame["a"].tolist()[i], -1 if descending else 1
-        if cell is None or cell != cell:
-            return (2, 0, 0)
-        try:
-            return (int(descending), sign * float(cell), 0)
-        except (TypeError, ValueError):
-            words = sorted({str(one) for one in VALUES})
-            return (int(not descending), sign * words.index(str(cell)), 0)
-
-    expected = sorted(range(len(frame)), key=lambda i: (*key(i), (-1 if descending else 1) * frame["b"].tolist()[i]))
-    assert listing.order(frame, ["a", "b"], descending).tolist() == expected
 
 
 def test_integers_stay_integers_beside_an_empty_cell(small: Path, fasttune: Printed) -> None:
@@ -209,11 +145,6 @@ def test_parquet_needs_a_file_and_a_library(small: Path, fasttune: Printed, tmp_
     code, _, err = fasttune("export", "small", "--to", "parquet", "-o", tmp_path / "a.parquet")
     assert code == 1
     assert "pip install 'fasttune[arrow]'" in err
-    mixed = {"a": [1, "x", None], "b": ["u", "v", None], "c": pd.Series([[1], {"k": 2}, None])}
-    frame = export.for_parquet(pd.DataFrame(mixed, dtype=object))
-    assert frame["a"].tolist() == ["1", '"x"', None]
-    assert frame["b"].tolist() == ["u", "v", None]
-    assert frame["c"].tolist() == ["[1]", '{"k": 2}', None]
 
 
 # ---- rm
@@ -334,12 +265,13 @@ def complete(results_dir: Path, fasttune: Printed, tmp_path: Path) -> Complete:
     """What bash offers for the last of some words behind "fasttune"."""
     path = tmp_path / "completion.bash"
     path.write_text(fasttune("completion", "bash")[1])
-    script = f'source {path}; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _fasttune; printf "%s\\n" "${{COMPREPLY[@]}}"'
+    command = f'fasttune() {{ {sys.executable} -m fasttune "$@"; }}'
+    script = f'{command}; source {path}; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _fasttune; printf "%s\\n" "${{COMPREPLY[@]}}"'
 
     def completed(*words: str) -> list[str]:
         done = subprocess.run(
             ["bash", "-c", script, "bash", "fasttune", *words], capture_output=True, text=True, check=True,
-            env={**os.environ, "FASTTUNE_RESULTS_DIR": str(results_dir)},
+            env={**os.environ, "FASTTUNE_RESULTS_DIR": str(results_dir), "PYTHONPATH": PACKAGE},
         )  # fmt: skip
         assert done.stderr == ""
         return done.stdout.splitlines()
@@ -359,8 +291,31 @@ def test_completion(small: Path, complete: Complete, fasttune: Printed) -> None:
     assert complete("ls", "small", "--sort", "") == [""]  # a value of one's own
     assert complete("completion", "") == ["bash", "zsh"]
     assert complete("run", "") == [""]  # files, by the shell
+    assert complete("rm", "small", "s") == ["small"]
     assert "bashcompinit" in fasttune("completion", "zsh")[1]
     assert fasttune("completion", "fish")[0] == 2
+
+
+def test_completion_knows_pictures_schedulers_searchers_and_forms(small: Path, complete: Complete) -> None:
+    from fasttune.plot import PICTURES
+
+    assert complete("plot", "small", "") == list(PICTURES)
+    assert complete("plot", "-o", "x.svg", "small", "par") == ["parallel", "pareto"]
+    assert complete("plot", "s") == ["small"]
+    assert complete("plot", "small", "history", "") == [""]
+    assert complete("run", "--scheduler", "pb") == ["pb2", "pbt", "pbt_replay"]
+    assert complete("run", "train.py:train", "--search", "t") == ["tpe"]
+    assert complete("export", "small", "--to", "j") == ["jsonl"]
+
+
+def test_completion_knows_the_trials_that_can_be_stopped(small: Path, complete: Complete) -> None:
+    with tune.open_experiment({"x": tune.uniform(0, 1)}, metric="loss", mode="min", name="asked") as experiment:
+        alive = [experiment.ask().trial_id for _ in range(3)]
+        experiment.tell(experiment.ask(), 1.0)
+        assert complete("stop", "asked", "") == alive
+        assert complete("stop", "asked", alive[0], "--wait", "3", alive[1][:-1]) == alive
+    assert complete("stop", "small", "") == [""]
+    assert complete("stop", "nothing", "") == [""]
 
 
 def test_completion_where_there_is_nothing(complete: Complete) -> None:
@@ -403,4 +358,5 @@ def test_an_experiment_without_trials(results_dir: Path, fasttune: Printed) -> N
     assert "has a number for 'loss' yet" in fasttune("best", "empty")[2]
     with tune.open_experiment({"x": tune.uniform(0, 1)}, metric="loss", mode="min", name="asked") as experiment:
         experiment.ask()
-    assert "RUNNING" in fasttune("ls", "asked", "--sort", "loss")[1]
+        assert "RUNNING" in fasttune("ls", "asked", "--sort", "loss")[1]
+    assert "INTERRUPTED" in fasttune("ls", "asked", "--sort", "loss")[1]

@@ -148,9 +148,9 @@ FILES = {
         ("run job:train --stop loss", "--stop takes KEY=VALUE"),
         ("run job:train --scheduler nosuch", "there is no scheduler called 'nosuch'"),
         ("run job:train --scheduler asha", "without a metric"),
-        ("run job:train --search nosuch", "search_alg must be one of"),
+        ("run job:train --search nosuch", "--search must be one of"),
         ("run job:train --resources cpu=1000000", "cpu"),
-        ("run job:train --resume", "needs name="),
+        ("run job:train --resume", "--resume AUTO needs --name NAME"),
         ("resume nothing", "there is no experiment"),
     ],
 )
@@ -238,7 +238,7 @@ def test_what_a_tuner_began_goes_on_with_its_settings(here: Path, results_dir: P
     assert fasttune("resume", "tuner", "job:train", "--num-samples", 3, *QUIET) == (0, "", "")
     trials = analysis_of(results_dir, "tuner").trials
     assert [trial.last_result["training_iteration"] for trial in trials] == [2, 2, 2]  # the function is kept, too
-    for options, said in ((["--resources", "cpu=1"], "tune.with_resources"), (["--num-samples", "0"], "num_samples must be")):
+    for options, said in ((["--resources", "cpu=1"], "tune.with_resources"), (["--num-samples", "0"], "--num-samples must be")):
         code, _, err = fasttune("resume", "tuner", "job:train", *options)
         assert code == 1
         assert said in err

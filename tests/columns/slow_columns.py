@@ -142,7 +142,7 @@ def reports(source: Any) -> pd.DataFrame:
         "time": columns.time,
     }
     rows = np.arange(len(columns.trial))
-    metrics = {whole_text(name): columns.metric(name, rows) for name in columns.kinds}
+    metrics = {whole_text(renamed(name)): columns.metric(name, rows) for name in columns.kinds}
     return pd.DataFrame(table | {name: column for name, column in metrics.items() if column is not None})
 
 
@@ -153,13 +153,17 @@ def _frame(columns: SlowColumns, rows: np.ndarray[Any, Any], folders: bool = Fal
     for name in columns.names_in(rows):
         column = columns.metric(name, rows)
         if column is not None:
-            table[whole_text(name)] = column
+            table[whole_text(renamed(name))] = column
     for name, values in auto_columns(columns, rows).items():
         table.setdefault(name, values)
     table.update(_config_columns([source.config(i) for i in trials.tolist()], which))
     if folders:
         table["logdir"] = column_of([trial_folder(source, i) for i in trials.tolist()])[which]
     return pd.DataFrame(table)
+
+
+def renamed(name: str) -> str:
+    return f"reported/{name}" if name.startswith(("config/", "user_attrs/")) else name
 
 
 def _config_columns(configs: Sequence[Mapping[str, Any]], which: Any) -> dict[str, Any]:
@@ -231,10 +235,13 @@ def trial_rows(source: Any) -> list[dict[str, Any]]:
     """What ``fasttune ls`` shows of each trial."""
     rows = []
     for i in range(len(source)):
-        row: dict[str, Any] = {"trial_id": source.trial_id(i), "status": source.status(i), "training_iteration": 0}
+        row: dict[str, Any] = {"trial_id": source.trial_id(i), "status": source.shown_status(i), "training_iteration": 0}
         row |= flatten(source.last_result(i))
         row.pop("done", None)
-        if not any(name.startswith("config/") for name in row):
+        elsewhere = {name: value for name, value in (source.metrics(i) or {}).items() if renamed(name) != name}
+        row = {name: value for name, value in row.items() if name not in elsewhere}
+        row |= {renamed(name): value for name, value in elsewhere.items()}
+        if elsewhere or not any(name.startswith("config/") for name in row):
             row |= flatten({"config": source.config(i)})
         if row["status"] == "ERROR":
             row["error"] = read_reason(source.failure(i).text).what

@@ -75,6 +75,28 @@ def test_a_parquet_file_holds_the_reports(analysis: Any, tmp_path: Path) -> None
     pd.testing.assert_frame_equal(found.astype({"trial_id": str}), expected.astype({"trial_id": str}))
 
 
+@pytest.mark.arrow
+def test_the_command_line_writes_the_same_parquet(mixed: Any, tmp_path: Path) -> None:
+    from fasttune.analysis.exports import to_arrow
+    from fasttune.cli import main
+    from fasttune.cli.trials import trials_of
+
+    path = tmp_path / "trials.parquet"
+    assert main(["export", mixed.experiment_path, "--to", "parquet", "-o", str(path)]) == 0
+    import pyarrow.parquet as parquet
+
+    found, expected = parquet.read_table(path), to_arrow(trials_of(mixed._source))
+    assert found.column_names == expected.column_names
+    for name in found.column_names:
+        told = expected[name].to_pylist()
+        if any(value == {} for value in told):  # Parquet has no type for them
+            told = [None if value is None else str(value) for value in told]
+        assert repr(found[name].to_pylist()) == repr(told), name
+    assert any("{}" in found[name].to_pylist() for name in found.column_names)
+    assert main(["export", mixed.experiment_path, "--to", "parquet", "--reports", "-o", str(path)]) == 0
+    assert parquet.read_table(path).num_rows == len(mixed.reports())
+
+
 def test_reports_of_some_metrics_and_trials(analysis: Any) -> None:
     from fasttune.analysis import ExperimentAnalysis
 

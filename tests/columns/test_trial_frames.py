@@ -15,9 +15,12 @@ from hypothesis import strategies as st
 
 from fasttune import auto_columns, trial_columns
 from fasttune.analysis import ExperimentAnalysis
-from fasttune.cli.listing import Condition, order
+from fasttune.cells import in_order
+from fasttune.cli.listing import cells_of
 from fasttune.cli.trial_rows import TrialRows
 from fasttune.cli.trials import TrialTable
+from fasttune.columns import counting_reports
+from fasttune.conditions import quoted, read_conditions
 
 
 @pytest.fixture(params=list(EXPERIMENTS))
@@ -76,11 +79,18 @@ def test_rows_of_ls_equal_those_made_of_dicts(analyses: list[ExperimentAnalysis]
                 assert present.tolist() == [value is not None for value in told]
                 assert repr(values[present].tolist()) == repr([float(value) for value in told if value is not None])
             ours, theirs = table.columns([name]), pd.DataFrame({name: pd.Series(told, dtype=object)})
+            of_columns, of_rows = cells_of(table, ours, name), cells_of(table, theirs, name)
             for descending in (False, True):
-                assert order(ours, [name], descending).tolist() == order(theirs, [name], descending).tolist()
-            for text in (f"{name} > 0.5", f"{name} != 1", f"{name} == True", f"{name} < a"):
-                one = Condition.of(text, names)
-                assert one.holds(ours[name]).tolist() == one.holds(theirs[name]).tolist(), text
+                assert in_order([of_columns], descending).tolist() == in_order([of_rows], descending).tolist()
+            for rest in ("> 0.5", "!= 1", "== True", "< a", "=", "~ 1"):
+                (one,) = read_conditions(f"{quoted(name)} {rest}", names)
+                if rest != "~ 1" or of_columns.dtype == of_rows.dtype:  # 1.0 has another text than True
+                    assert one.holds(of_columns).tolist() == one.holds(of_rows).tolist(), rest
+
+
+def test_as_many_reports_count_as_frames_have_rows(analyses: list[ExperimentAnalysis]) -> None:
+    for analysis in analyses:
+        assert counting_reports(analysis._source) == len(slow.SlowColumns(analysis._source).reports)
 
 
 def test_what_the_experiments_are_there_for() -> None:

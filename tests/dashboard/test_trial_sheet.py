@@ -7,11 +7,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from fasttune.dashboard.conditions import Condition, contains, holds, in_order, read_conditions
-from fasttune.dashboard.question import NotAnswered
+import fasttune as tune
 from fasttune.dashboard.shelf import Opened
 from fasttune.dashboard.trial_sheet import Asked, TrialSheet
 from fasttune.failure import read_reason
@@ -121,6 +119,10 @@ FILTERS = {
     "TOO MANY": lambda row: "error" in row,
     "_00007": lambda row: row["trial_id"].endswith("_00007"),
     "loss = word": lambda row: False,
+    "0.25 <= lr <= 0.75": lambda row: 0.25 <= row["config/lr"] <= 0.75,
+    "optimizer/name in adam, sgd": lambda row: row["config/optimizer/name"] in ("adam", "sgd"),
+    "error =": lambda row: "error" not in row,
+    "error ~ many": lambda row: "many" in row.get("error", ""),
     "   ": lambda row: True,
 }
 
@@ -151,6 +153,25 @@ def test_a_status_alone(sheets: dict[str, TrialSheet]) -> None:
     assert sheet.page(Asked(status="ERROR"))["found"] == len(failed) > 0
 
 
+def test_trials_that_nobody_runs_any_more_do_not_run(tmp_path: Path) -> None:
+    from fasttune.dashboard.progress import progress_of
+
+    space = {"x": tune.uniform(0, 1)}
+    with tune.open_experiment(space, metric="loss", mode="min", name="left", storage_path=tmp_path) as experiment:
+        experiment.tell(experiment.ask(), 1.0)
+        experiment.report(experiment.ask(), 2.0)
+        running = Opened(str(tmp_path / "left"), "1")
+        assert progress_of(running)["counts"] == {"TERMINATED": 1, "RUNNING": 1}
+        assert TrialSheet(running).page(Asked(status="RUNNING"))["found"] == 1
+    left = Opened(str(tmp_path / "left"), "2")
+    assert progress_of(left)["counts"] == {"TERMINATED": 1, "INTERRUPTED": 1}
+    sheet = TrialSheet(left)
+    assert sheet.page(Asked(status="RUNNING"))["found"] == 0
+    assert sheet.page(Asked(filter="status = INTERRUPTED"))["rows"] == sheet.page(Asked(status="INTERRUPTED"))["rows"]
+    (row,) = sheet.page(Asked(status="INTERRUPTED"))["rows"]
+    assert row["cells"][1] == "INTERRUPTED"
+
+
 def test_cells_are_texts_of_what_the_trial_says(sheets: dict[str, TrialSheet]) -> None:
     sheet = sheets["search"]
     page = sheet.page(Asked("trial_id"))
@@ -164,37 +185,3 @@ def test_cells_are_texts_of_what_the_trial_says(sheets: dict[str, TrialSheet]) -
     kinds = {column["name"]: column["kind"] for column in page["columns"]}
     assert kinds["config/optimizer/name"] == "text"
     assert kinds["config/lr"] == kinds["loss"] == "number"
-
-
-# ---- conditions by themselves
-
-
-def test_conditions_are_read() -> None:
-    names = ["loss", "config/lr", "a and b"]
-    assert read_conditions("loss<0.3 and  lr >= 1e-3;word", names) == [
-        Condition("loss", "<", "0.3"),
-        Condition("config/lr", ">=", "1e-3"),
-        Condition("", "", "word"),
-    ]
-    assert read_conditions("", names) == []
-    with pytest.raises(NotAnswered, match="no column 'los'; there are loss, config/lr"):
-        read_conditions("los < 3", names)
-    with pytest.raises(NotAnswered, match="at most 20"):
-        read_conditions(";".join(["word"] * 21), names)
-
-
-def test_mixed_columns_compare_numbers_as_numbers_and_texts_as_texts() -> None:
-    column = np.array([2, "10", "b", None, math.nan, True, "a", 1.5], dtype=object)
-    assert holds(column, "<", "3").tolist() == [True, False, False, False, False, True, False, True]
-    assert holds(column, "=", "b").tolist() == [False, False, True, False, False, False, False, False]
-    assert contains(column, "B").tolist() == [False, False, True, False, False, False, False, False]
-    assert in_order(column, False).tolist() == [5, 7, 0, 1, 6, 2, 3, 4]
-    assert in_order(column, True).tolist() == [2, 6, 1, 0, 7, 5, 3, 4]
-
-
-def test_infinities_are_numbers_and_nan_is_nothing() -> None:
-    column = np.array([1.0, math.inf, math.nan, -math.inf])
-    assert in_order(column, False).tolist() == [3, 0, 1, 2]
-    assert in_order(column, True).tolist() == [1, 0, 3, 2]
-    assert holds(column, "!=", "1").tolist() == [False, True, False, True]
-    assert holds(column, "<", "inf").tolist() == [True, False, False, True]

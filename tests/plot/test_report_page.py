@@ -155,6 +155,23 @@ def test_a_page_of_a_run_in_which_everything_failed(tmp_path: Path) -> None:
     assert "RuntimeError: at once 5 times" in page.text
 
 
+def test_a_page_marks_a_best_trial_that_failed_and_tells_what_was_attached(tmp_path: Path) -> None:
+    def train(config: dict[str, Any]) -> None:
+        tune.set_user_attr("<i>", {"version": 3})
+        tune.report(loss=config["x"])
+        if config["x"] == 0:
+            raise RuntimeError("behind <it>")
+
+    given: dict[str, Any] = {"executor": "inline", "verbose": 0, "raise_on_failed_trial": False, "user_attrs": {"why": "<b>"}}
+    analysis = tune.run(train, config={"x": tune.grid_search([1, 0])}, metric="loss", mode="min", **given)
+    page = written(analysis, tmp_path)
+    assert "This trial failed behind its last report: RuntimeError: behind <it>" in page.text
+    assert f"{analysis.trials[0].trial_id} (failed)" not in page.text
+    assert page.text.count(f"{analysis.trials[1].trial_id} (failed)") == 1  # in the table of the best
+    assert "Attached to it: <i>/version 3" in page.text
+    assert "Attached to the run: why <b>" in page.text
+
+
 def test_an_unfinished_run_says_how_to_go_on(tmp_path: Path) -> None:
     code = f"""
 import os

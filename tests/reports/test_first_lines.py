@@ -508,5 +508,6 @@ def test_the_first_run_loads_nothing_that_it_does_not_use(executor: str, tmp_pat
     )
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True, timeout=120)
     heavy = {"numpy", "pandas", "decimal", "fractions", "difflib", "csv", "urllib", "pathlib", "base64", "hashlib"}
-    ours = {"fasttune.logger", "fasttune.other_words", "fasttune.report_index"}
+    ours = {"fasttune.logger", "fasttune.other_words", "fasttune.report_index", "fasttune.analysis.frames"}
+    ours |= {"fasttune.auto_columns", "fasttune.trial_columns", "fasttune.search.plan_columns"}
     assert (heavy | ours) & set(done.stdout.split()) == set()

@@ -10,7 +10,6 @@ from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from fasttune.analysis.frames import TrialFrames, long_frame, reports_frame, trial_frame, trials_frame
 from fasttune.best import Best, best_of
 from fasttune.columns import Columns
 from fasttune.config import no_mode
@@ -20,7 +19,6 @@ from fasttune.result import DELIMITER, best_position, check_mode, flatten, numbe
 from fasttune.scope import DEFAULT_SCOPE, check_scope, measured, where
 from fasttune.space_json import config_to_json
 from fasttune.trial import ERROR, Snapshot, Trial, Trials, TrialSource
-from fasttune.trial_columns import TrialColumns
 
 if TYPE_CHECKING:
     import logging
@@ -286,6 +284,8 @@ class ExperimentAnalysis:
     @property
     def best_result_df(self) -> pd.DataFrame:
         """``best_result`` as a frame of one line, flattened, with index trial_id."""
+        from fasttune.analysis.frames import trial_frame, trials_frame
+
         best = self._best()
         if best.step is None:
             return trials_frame(self._columns, [best.trial])
@@ -295,6 +295,8 @@ class ExperimentAnalysis:
     @property
     def best_dataframe(self) -> pd.DataFrame:
         """Every report of ``best_trial``, one line each."""
+        from fasttune.analysis.frames import trial_frame
+
         return trial_frame(self._columns, self.best_trial.index)
 
     @property
@@ -315,11 +317,15 @@ class ExperimentAnalysis:
     @property
     def results_df(self) -> pd.DataFrame:
         """One line per trial: its last result, flattened, with index trial_id."""
+        from fasttune.analysis.frames import trials_frame
+
         return trials_frame(self._columns, self._indices)
 
     @cached_property
     def trial_dataframes(self) -> Mapping[str, pd.DataFrame]:
         """Trial id -> every report of the trial, one line each; each frame is made when it is asked for."""
+        from fasttune.analysis.frames import TrialFrames
+
         return TrialFrames(self._columns, self._indices)
 
     def fetch_trial_dataframes(self) -> Mapping[str, pd.DataFrame]:
@@ -336,6 +342,8 @@ class ExperimentAnalysis:
             ValueError: a mode without a metric, a mode that is neither "min" nor "max", or a metric that no
                 report has although there are reports.
         """
+        from fasttune.analysis.frames import reports_frame
+
         if mode is not None:
             check_mode(mode)
             if metric is None:
@@ -360,6 +368,8 @@ class ExperimentAnalysis:
         Raises:
             ValueError: one of ``metrics`` was never reported.
         """
+        from fasttune.analysis.frames import long_frame
+
         if isinstance(metrics, str):
             raise TypeError(f"metrics must be a list of names, got the str {metrics!r}: write [{metrics!r}]")
         return long_frame(self._columns, self._chosen, metrics)
@@ -396,7 +406,8 @@ class ExperimentAnalysis:
         from fasttune.analysis.sql import to_sqlite
 
         trials = self.results_df.copy().reset_index()
-        trials.insert(1, "status", [self._source.status(i) for i in self._indices])
+        status: Any = getattr(self._source, "shown_status", self._source.status)
+        trials.insert(1, "status", [status(i) for i in self._indices])
         to_sqlite(trials, self.reports(), path)
 
     def _table(self, table: str) -> pd.DataFrame:
@@ -526,6 +537,8 @@ class ExperimentAnalysis:
 
     def _index(self, trial: Trial | str) -> int:
         """Index of a trial that is given as a view, by id or by folder."""
+        from fasttune.trial_columns import TrialColumns
+
         if isinstance(trial, Trial):
             if trial.index < len(self._source) and trial.local_experiment_path == self._source.path:
                 return trial.index

@@ -46,10 +46,11 @@ def to_polars(frame: pd.DataFrame) -> polars.DataFrame:
 
 
 def to_parquet(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
-    """Write the frame into a Parquet file, compressed by Snappy; a file that is there is replaced."""
+    """Write the frame into a Parquet file, compressed by Snappy; a file that is there is replaced. Columns of empty dicts, for
+    which Parquet has no type, hold their texts."""
     optional("pyarrow", "arrow", "to_parquet")
     parquet: Any = optional("pyarrow.parquet", "arrow", "to_parquet")
-    table = to_arrow(frame)
+    table = _without_hollow(to_arrow(frame), frame)
     whole = f"{os.fspath(path)}.writing"  # nobody finds half a file
     try:
         parquet.write_table(table, whole)
@@ -57,6 +58,25 @@ def to_parquet(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
     finally:
         if os.path.exists(whole):
             os.remove(whole)
+
+
+def _without_hollow(table: Any, frame: pd.DataFrame) -> Any:
+    """The table with texts in the place of values that have a struct without fields in them."""
+    arrow: Any = optional("pyarrow", "arrow", "to_parquet")
+    for place, field in enumerate(table.schema):
+        if _is_hollow(arrow, field.type):
+            values = frame.iloc[:, place]
+            texts = values.astype(object).where(values.isna(), values.map(str))
+            table = table.set_column(place, field.name, arrow.array(texts, from_pandas=True))
+    return table
+
+
+def _is_hollow(arrow: Any, kind: Any) -> bool:
+    if arrow.types.is_list(kind):
+        return _is_hollow(arrow, kind.value_type)
+    if not arrow.types.is_struct(kind):
+        return False
+    return kind.num_fields == 0 or any(_is_hollow(arrow, kind.field(at).type) for at in range(kind.num_fields))
 
 
 def _plain_series(polars: Any, name: str, values: Any) -> Any:

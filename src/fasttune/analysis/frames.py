@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fasttune.auto_columns import AutoColumns
 from fasttune.columns import Columns
 from fasttune.metric_values import whole_text
-from fasttune.result import flatten
+from fasttune.result import column_of_metric, flatten
 from fasttune.search.plan_columns import Coded, piece_of
 from fasttune.trial_columns import TrialColumns
 
@@ -168,8 +169,18 @@ def _metric_columns(columns: Columns, rows: Any, wanted: Sequence[str] | None = 
         if "x" in kinds:
             column = _with_extras(column, columns.extra(name), rows, len(present[rows]))
         if column is not None:
-            table[whole_text(name)] = _held(column)
+            table[whole_text(_column_name(name))] = _held(column)
     return table
+
+
+def _column_name(metric: str) -> str:
+    """The column of a metric; that it is called otherwise is said."""
+    name = column_of_metric(metric)
+    if name != metric:
+        warnings.warn(
+            f"metric {metric!r} has a name that tables keep for configs and attributes: its column is {name!r}", stacklevel=2
+        )
+    return name
 
 
 def _own(column: NDArray[Any], of: NDArray[Any]) -> NDArray[Any]:

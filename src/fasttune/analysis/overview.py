@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from fasttune._core import STATUSES
 from fasttune.html_table import listed, short, table_html
 from fasttune.result import AUTO_RESULT_KEYS, flatten
-from fasttune.scope import DEFAULT_SCOPE
+from fasttune.scope import DEFAULT_SCOPE, by_trial
+from fasttune.trial import ERROR
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,7 +28,7 @@ def overview_html(analysis: ExperimentAnalysis, title: str) -> str:
     shown = best_first(analysis, MOST_ROWS)
     rest = len(analysis.trials) - len(shown)
     more = f"<p>and {rest:,} more</p>" if rest else ""
-    return f"<p><b>{escape(title)}</b>: {escape(_counts(analysis))}</p>{table_html(HEAD, map(_line(analysis), shown))}{more}"
+    return f"<p><b>{escape(title)}</b>: {escape(_counts(analysis))}</p>{table_html(HEAD, map(_line(analysis, shown), shown))}{more}"
 
 
 def best_first(analysis: ExperimentAnalysis, most: int) -> list[int]:
@@ -64,14 +67,22 @@ def _scores(analysis: ExperimentAnalysis, chosen: NDArray[np.int64]) -> NDArray[
 
 
 def _counts(analysis: ExperimentAnalysis) -> str:
-    statuses = analysis.status_counts()
+    statuses = _shown_counts(analysis)
     told = ", ".join(f"{n:,} {status}" for status, n in statuses.items() if n)
     return f"{len(analysis.trials):,} trials" + (f" ({told})" if told else "")
 
 
-def _line(analysis: ExperimentAnalysis) -> Any:
-    """What makes the cells of a trial."""
+def _shown_counts(analysis: ExperimentAnalysis) -> dict[str, int]:
+    source: Any = analysis._source
+    names = dict(zip(STATUSES, source.shown_statuses(), strict=True)) if hasattr(source, "shown_statuses") else {}
+    return {names.get(status, status): n for status, n in analysis.status_counts().items()}
+
+
+def _line(analysis: ExperimentAnalysis, shown: Sequence[int]) -> Any:
+    """What makes the cells of a trial; where the first one is the best it is marked if it has failed."""
     source = analysis._source
+    status: Any = getattr(source, "shown_status", source.status)
+    best = shown[:1] if analysis.default_metric and analysis.default_mode else []
 
     def cells(i: int) -> tuple[str, ...]:
         told = flatten(source.last_result(i))
@@ -81,6 +92,7 @@ def _line(analysis: ExperimentAnalysis) -> Any:
             if name not in AUTO_RESULT_KEYS and not name.startswith("config/")
         }
         iteration = short(told.get("training_iteration", 0))
-        return source.trial_id(i), source.status(i), iteration, listed(metrics), listed(source.evaluated_params(i))
+        trial = by_trial(source.trial_id(i), i in best and source.status(i) == ERROR)
+        return trial, status(i), iteration, listed(metrics), listed(source.evaluated_params(i))
 
     return cells

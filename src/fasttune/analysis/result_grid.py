@@ -8,12 +8,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, overload
 
 from fasttune.analysis.experiment_analysis import ExperimentAnalysis
-from fasttune.analysis.frames import trial_frame
 from fasttune.error import TuneError
 from fasttune.metric_values import whole_text
 from fasttune.result import Result
 from fasttune.trial import ERROR, TERMINATED, Trial, trial_folder
-from fasttune.trial_columns import TrialColumns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -174,6 +172,8 @@ def result_of(analysis: ExperimentAnalysis, trial: Trial) -> Result:
 
 
 def _frame(analysis: ExperimentAnalysis, trial: int) -> pd.DataFrame:
+    from fasttune.analysis.frames import trial_frame
+
     return trial_frame(analysis._columns, trial)
 
 
@@ -183,6 +183,8 @@ def result_from_path(path: str | os.PathLike[str]) -> Result:
     Raises:
         TuneError: no trial of the experiment in the folder above has this folder.
     """
+    from fasttune.trial_columns import TrialColumns
+
     folder = os.path.abspath(os.path.expanduser(os.fspath(path)))
     analysis = ExperimentAnalysis(os.path.dirname(folder))
     every = TrialColumns(analysis._source, range(len(analysis.trials)))

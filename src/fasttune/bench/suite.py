@@ -126,7 +126,7 @@ def _chosen(schedulers: Sequence[Any] | None, reports: int) -> list[tuple[str, t
 
 def _named(name: Any, known: dict[str, type[TrialScheduler]]) -> tuple[str, type[TrialScheduler]]:
     from fasttune.bench import loads
-    from fasttune.schedulers import _class_of
+    from fasttune.schedulers import scheduler_class
 
     if not isinstance(name, str):
         raise TypeError(f"schedulers are names or TrialScheduler objects, got {type(name).__name__}: {name!r:.80}")
@@ -135,7 +135,7 @@ def _named(name: Any, known: dict[str, type[TrialScheduler]]) -> tuple[str, type
         if wanted in (label.lower(), kind.__name__.lower().removesuffix("scheduler")):
             return label, kind
     try:
-        kind = _class_of(name.lower())
+        kind = scheduler_class(name)
     except ValueError as error:
         raise ValueError(f"there is no scheduler {name!r} to measure; the names are {', '.join(known)}") from error
     if missing := loads.wants(kind):

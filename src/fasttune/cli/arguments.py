@@ -34,8 +34,8 @@ def listing(parser: argparse.ArgumentParser, columns: str) -> None:
         action="append",
         default=[],
         metavar="'COL OP VALUE'",
-        help="rows for which it holds, OP is one of = == != < <= > >=; also '0.01 < lr <= 0.1', 'opt in sgd,adam', 'loss ='"
-        " (empty); given several times, all have to hold",
+        help="rows for which it holds, OP is one of = == != < <= > >= ~ (has the text in it); also '0.01 < lr <= 0.1', "
+        "'opt in sgd,adam', 'loss =' (empty), or a word; 'and' joins several, and all that are given have to hold",
     )
     parser.add_argument("--limit", type=count, metavar="N", help="at most N rows; default 50 on a terminal, else all")
     parser.add_argument("--output", "-o", metavar="FILE", help="write all columns to FILE.csv, .json or .pkl instead")

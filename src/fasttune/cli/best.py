@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import TYPE_CHECKING
 
 from fasttune.cli import CommandError
@@ -48,6 +49,12 @@ def run(asked: argparse.Namespace) -> int:
     best = best_trial(source, analysis)
     if best is None:
         raise CommandError(f"no trial of {source.name!r} has a number for {analysis.default_metric!r} yet")
+    if source.status(best.trial) == "ERROR":
+        from fasttune.cli.trial_rows import reason
+        from fasttune.cli.words import one_line
+
+        words = f"the best trial, {source.trial_id(best.trial)}, failed behind its last report: {reason(source, best.trial)}"
+        print(f"fasttune: {one_line(words)}", file=sys.stderr)
     if asked.checkpoint:
         print(checkpoint_of(source, analysis, best.trial))
     elif asked.json:

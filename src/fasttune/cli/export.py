@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fasttune.cli import CommandError
 from fasttune.cli import arguments as common
@@ -21,15 +22,23 @@ EXAMPLES = """\
   fasttune export mnist --to parquet --reports -o reports.parquet
   fasttune export mnist --to sqlite -o mnist.db         tables trials and reports, for SQL"""
 
-FORMS = ("csv", "jsonl", "parquet", "sqlite")
-NO_TEXT = ("parquet", "sqlite")
 AT_ONCE = 10_000  # rows that are turned into text together
+
+
+class Form(NamedTuple):
+    """How ``--to`` writes a frame: as text, some rows at a time, or as a file. ``needs``: a library and the extra that brings it."""
+
+    text: Callable[[Any, pd.DataFrame], None] | None = None
+    file: Callable[[pd.DataFrame, str], None] | None = None
+    needs: tuple[str, str] | None = None
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Its arguments."""
     common.experiment(parser)
-    parser.add_argument("--to", choices=FORMS, required=True, help="form; parquet and sqlite need -o, parquet pyarrow too")
+    parser.add_argument(
+        "--to", choices=(*FORMS, SQLITE), required=True, help="form; parquet and sqlite need -o, parquet pyarrow too"
+    )
     parser.add_argument("--reports", action="store_true", help="a row for each report, not for each trial")
     parser.add_argument("--output", "-o", metavar="FILE", help="default: the standard output")
 
@@ -41,7 +50,7 @@ def run(asked: argparse.Namespace) -> int:
 
     check_output(asked)
     source = opened(find(asked.experiment))
-    if asked.to == "sqlite":
+    if asked.to == SQLITE:
         from fasttune.analysis import ExperimentAnalysis
 
         try:
@@ -51,13 +60,7 @@ def run(asked: argparse.Namespace) -> int:
         print(f"{len(source):,} trials written to {asked.output}", file=sys.stderr)
         return 0
     frame = reports_of(source) if asked.reports else trials_of(source)
-    if asked.to == "parquet":
-        for_parquet(frame).to_parquet(asked.output, index=False)
-    elif asked.output:
-        with open(asked.output, "w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-            write(file, frame, asked.to)
-    else:
-        write(sys.stdout, frame, asked.to)
+    write(FORMS[asked.to], frame, asked.output)
     if asked.output:
         print(f"{len(frame):,} rows written to {asked.output}", file=sys.stderr)
     return 0
@@ -67,16 +70,29 @@ def check_output(asked: argparse.Namespace) -> None:
     """Say what is missing before the experiment is read."""
     from fasttune.extras import optional
 
-    if asked.to in NO_TEXT and asked.output is None:
+    form = FORMS.get(asked.to, Form())
+    if form.text is None and asked.output is None:
         raise CommandError(f"--to {asked.to} is no text: give -o FILE")
-    if asked.to == "sqlite" and asked.reports:
+    if asked.to == SQLITE and asked.reports:
         raise CommandError("--to sqlite writes trials and reports, each into a table: leave --reports out")
-    if asked.to != "parquet":
+    if form.needs is None:
         return
     try:
-        optional("pyarrow", "arrow", "fasttune export --to parquet")
+        optional(*form.needs, f"fasttune export --to {asked.to}")
     except ImportError as error:
         raise CommandError(str(error)) from error
+
+
+def write(form: Form, frame: pd.DataFrame, output: str | None) -> None:
+    """The frame in one of the forms, to a file or the standard output."""
+    if form.file is not None:
+        assert output is not None  # check_output has asked for it
+        form.file(frame, output)
+    elif form.text is not None and output is not None:
+        with open(output, "w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+            form.text(file, frame)
+    elif form.text is not None:
+        form.text(sys.stdout, frame)
 
 
 def reports_of(source: ExperimentRecords) -> pd.DataFrame:
@@ -92,39 +108,47 @@ def reports_of(source: ExperimentRecords) -> pd.DataFrame:
     return frame[[*first, *(name for name in frame.columns if name not in first)]]
 
 
-def write(file: Any, frame: pd.DataFrame, form: str) -> None:
-    """The rows as text, some at a time: whoever reads the first ones does not wait for the last."""
+# ---- forms: whoever reads the first rows does not wait for the last
+
+
+def as_csv(file: Any, frame: pd.DataFrame) -> None:
+    """A line of titles, then one for each row."""
     import csv
 
-    from fasttune.cli.listing import plain, values_of
-
-    names = list(frame.columns)
     lines = csv.writer(file, lineterminator="\n")
-    if form == "csv":
-        lines.writerow(names)
-    for first in range(0, len(frame), AT_ONCE):
-        part = frame.iloc[first : first + AT_ONCE]
-        rows = zip(*(values_of(part[name]) for name in names), strict=True)
-        if form == "csv":
-            lines.writerows(rows)
-            continue
+    lines.writerow(frame.columns)
+    for rows in parts_of(frame):
+        lines.writerows(rows)
+
+
+def as_json_lines(file: Any, frame: pd.DataFrame) -> None:
+    """A JSON object for each row; what is not there is null."""
+    from fasttune.cli.listing import plain
+
+    for rows in parts_of(frame):
         for row in rows:
-            file.write(json.dumps(dict(zip(names, plain(list(row)), strict=True)), default=str) + "\n")
+            file.write(json.dumps(dict(zip(frame.columns, plain(list(row)), strict=True)), default=str) + "\n")
 
 
-def for_parquet(frame: pd.DataFrame) -> pd.DataFrame:
-    """Columns of one type each: what is mixed, or no plain value, as JSON."""
-    import pandas as pd
-
+def parts_of(frame: pd.DataFrame) -> Iterator[Iterable[tuple[Any, ...]]]:
+    """The rows as values of Python, some at a time."""
     from fasttune.cli.listing import values_of
 
-    made = frame.copy()
-    for name in made.columns:
-        if made[name].dtype != object:
-            continue
-        values = values_of(made[name])
-        kinds = {type(value) for value in values if value is not None}
-        if len(kinds) > 1 or not kinds <= {str, bool, int, float}:
-            values = [None if value is None else json.dumps(value, default=str) for value in values]
-        made[name] = pd.Series(values, dtype=object, index=made.index)
-    return made
+    for first in range(0, len(frame), AT_ONCE):
+        part = frame.iloc[first : first + AT_ONCE]
+        yield zip(*(values_of(part[name]) for name in frame.columns), strict=True)
+
+
+def as_parquet(frame: pd.DataFrame, path: str) -> None:
+    """As ``analysis.to_parquet`` does."""
+    from fasttune.analysis.exports import to_parquet
+
+    to_parquet(frame, path)
+
+
+FORMS = {
+    "csv": Form(text=as_csv),
+    "jsonl": Form(text=as_json_lines),
+    "parquet": Form(file=as_parquet, needs=("pyarrow", "arrow")),
+}
+SQLITE = "sqlite"  # of the experiment, not of a frame

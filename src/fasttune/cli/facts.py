@@ -52,6 +52,8 @@ def date(unix: float) -> str:
 
 def facts_of(source: ExperimentRecords, analysis: ExperimentAnalysis) -> dict[str, Any]:
     """What ``show`` shows, as ``--json`` prints it."""
+    from fasttune.columns import counting_reports
+
     meta = source.meta
     best = best_trial(source, analysis)
     return {
@@ -60,8 +62,8 @@ def facts_of(source: ExperimentRecords, analysis: ExperimentAnalysis) -> dict[st
         "status": state_of(source),
         "writer": writer_of(source.path),
         "trials": len(source),
-        "statuses": {status: n for status, n in source.table.counts().items() if n},
-        "reports": source.table.reports,
+        "statuses": source.shown_counts(),
+        "reports": counting_reports(source),
         "scheduler": meta["scheduler"],
         "searcher": meta["searcher"],
         "seed": meta["seed"],
@@ -96,10 +98,12 @@ def best_facts(best: Best, source: ExperimentRecords) -> dict[str, Any]:
 
     return {
         "trial_id": source.trial_id(best.trial),
+        "status": source.shown_status(best.trial),
         "value": best.value,
         "at_iteration": best.step,
         "training_iteration": source.last_result(best.trial).get("training_iteration"),
         "config": source.config(best.trial),
+        "user_attrs": source.attributes_of(best.trial),
         "path": trial_folder(source, best.trial),
     }
 

@@ -1,7 +1,6 @@
 """Rows for people and for pipes: chosen, sorted, and printed as a table, JSON, CSV or a file.
 
-What is asked of a million rows is asked of the columns that it is about. Numbers compare as numbers, also those that are
-text; an empty cell is None or NaN.
+What is asked of a million rows is asked of the columns that it is about, in the language of ``fasttune.conditions``.
 """
 
 from __future__ import annotations
@@ -9,37 +8,26 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import reduce
-from operator import and_, or_
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from fasttune.cells import in_order
 from fasttune.cli import CommandError
 from fasttune.cli.arguments import names as split
 from fasttune.cli.words import one_line
+from fasttune.conditions import FilterError, fulfilled, named, read_conditions
 
 if TYPE_CHECKING:
     import pandas as pd
+    from numpy.typing import NDArray
 
 Row = dict[str, Any]
 
 ROWS_ON_A_TERMINAL = 50
-OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
-    "<": lambda a, b: a < b,
-    "<=": lambda a, b: a <= b,
-    "=": lambda a, b: a == b,
-    "==": lambda a, b: a == b,
-    "!=": lambda a, b: a != b,
-    ">=": lambda a, b: a >= b,
-    ">": lambda a, b: a > b,
-}
-MIRRORED = {"<": ">", "<=": ">=", "=": "=", "==": "==", "!=": "!=", ">=": "<=", ">": "<"}
 CELL = 40  # characters of a cell
 GAP = "  "
-WHOLE = 1 << 53  # from here on not every integer is a float
 
 
 class Wanted(NamedTuple):
@@ -72,6 +60,11 @@ class Table(Protocol):
         """The columns."""
         ...
 
+    @property
+    def texts(self) -> Sequence[str]:
+        """The columns in which a word is looked for."""
+        ...
+
     def __len__(self) -> int: ...
 
     def columns(self, names: Sequence[str]) -> pd.DataFrame:
@@ -93,6 +86,10 @@ class Framed:
     def names(self) -> Sequence[str]:
         return list(self.frame.columns)
 
+    @property
+    def texts(self) -> Sequence[str]:
+        return [name for name in self.frame.columns if self.frame[name].dtype == object]
+
     def __len__(self) -> int:
         return len(self.frame)
 
@@ -104,14 +101,18 @@ class Framed:
 
 
 def give(table: Table, shown: Sequence[str], wanted: Wanted, noun: str) -> int:
-    """Give the rows as they are wanted; ``shown`` are the columns of a table when nobody chose any."""
+    """Give the rows as they are wanted; ``shown`` are the columns of a table when nobody chose any. CommandError for a column
+    that is not there and for a filter that means nothing."""
     known = table.names
     names = list(dict.fromkeys([*(name for name in shown if name in known), *known]))
     if wanted.columns == ["?"]:
         print("\n".join(map(one_line, names)))
         return 0
-    chosen = [named(name, names) for name in wanted.columns] if wanted.columns else None
-    places = places_of(table, wanted, names)
+    try:
+        chosen = [named(name, names) for name in wanted.columns] if wanted.columns else None
+        places = places_of(table, wanted, names)
+    except FilterError as error:
+        raise CommandError(str(error)) from error
     for_programs = bool(wanted.output or wanted.as_json or wanted.as_csv)
     on_terminal = sys.stdout.isatty() and not for_programs
     limit = wanted.limit or (ROWS_ON_A_TERMINAL if on_terminal else len(places))
@@ -128,18 +129,27 @@ def give(table: Table, shown: Sequence[str], wanted: Wanted, noun: str) -> int:
 
 
 def places_of(table: Table, wanted: Wanted, names: Sequence[str]) -> Sequence[int]:
-    """Which rows are wanted, in their order; only the columns that say so are looked at."""
-    conditions = [Condition.of(text, names) for text in wanted.conditions]
+    """Which rows are wanted, in their order; only the columns that say so are looked at. FilterError."""
+    conditions = [one for text in wanted.conditions for one in read_conditions(text, names)]
     sort = [named(name, names) for name in wanted.sort]
-    keys = table.columns(list(dict.fromkeys([*(one.column for one in conditions), *sort])))
-    for one in conditions:
-        keys = keys[one.holds(keys[one.column])]
+    asked = [one.column for one in conditions if one.column] + sort
+    frame = table.columns(list(dict.fromkeys(asked)))
+    fit = fulfilled(conditions, len(table), lambda name: cells_of(table, frame, name), lambda: table.texts)
     if sort:
-        keys = keys.iloc[order(keys, sort, wanted.desc)]
-    elif wanted.desc:
-        keys = keys.iloc[::-1]
-    places: list[int] = keys.index.tolist()
-    return places
+        places = in_order([cells_of(table, frame, name)[fit] for name in sort], wanted.desc)
+        kept: NDArray[Any] = fit.nonzero()[0][places]
+    else:
+        kept = fit.nonzero()[0][:: -1 if wanted.desc else 1]
+    found: list[int] = kept.tolist()
+    return found
+
+
+def cells_of(table: Table, frame: pd.DataFrame, name: str) -> NDArray[Any]:
+    """A column as ``fasttune.cells`` takes it; one that is not in the frame is made."""
+    column = frame[name] if name in frame else table.columns([name])[name]
+    if column.dtype.kind in "fiub":
+        return column.to_numpy(dtype=float, na_value=float("nan"))
+    return column.astype(object).where(~column.isna(), None).to_numpy(dtype=object)
 
 
 def write_rows(frame: pd.DataFrame, columns: Sequence[str], wanted: Wanted) -> None:
@@ -150,104 +160,6 @@ def write_rows(frame: pd.DataFrame, columns: Sequence[str], wanted: Wanted) -> N
         print_json(list(rows_of(frame, columns, wanted.columns is None)))
     else:
         write_csv(sys.stdout, frame, columns)
-
-
-# ---- which rows
-
-
-def named(name: str, names: Sequence[str]) -> str:
-    """The column of a name; a parameter's may be given without "config/". CommandError when there is none."""
-    for known in (name, f"config/{name}"):
-        if known in names:
-            return known
-    raise CommandError(f"there is no column {name!r}; the columns are {', '.join(names)}")
-
-
-SIDE = r"(<=|>=|==|!=|=|<|>)"
-
-
-class Condition(NamedTuple):
-    """A filter: all of its comparisons have to hold for a cell, or with ``any_of`` one of them."""
-
-    column: str
-    comparisons: list[tuple[str, str]]  # operator, value
-    any_of: bool = False
-
-    @classmethod
-    def of(cls, text: str, names: Sequence[str]) -> Condition:
-        """From 'column op value', 'low op column op high' or 'column in a,b'. CommandError for what is no filter."""
-        several = re.fullmatch(r"\s*(\S+)\s+in\s+(.+)", text)
-        if several is not None:
-            return cls(named(several[1], names), [("==", one.strip()) for one in several[2].split(",")], True)
-        between = re.fullmatch(rf"\s*([^<>=!]+?)\s*{SIDE}\s*([^<>=!]+?)\s*{SIDE}\s*([^<>=!]+?)\s*", text)
-        if between is not None and number_in(between[1]) is not None:
-            return cls(named(between[3], names), [(MIRRORED[between[2]], between[1]), (between[4], between[5])])
-        plain = re.fullmatch(rf"\s*(.+?)\s*{SIDE}\s*(.*?)\s*", text)
-        if plain is None:
-            raise CommandError(
-                f"a filter is 'COLUMN OPERATOR VALUE', operators are {' '.join(OPERATORS)}; or '0.01 < lr <= 0.1', or "
-                f"'opt in sgd,adam'; got {text!r}"
-            )
-        if not plain[3] and plain[2] not in ("=", "==", "!="):
-            raise CommandError(f"the filter {text!r} has no value to compare with ('COLUMN =' asks for empty cells)")
-        return cls(named(plain[1], names), [(plain[2], plain[3])])
-
-    def holds(self, column: pd.Series[Any]) -> pd.Series[bool]:
-        """For which cells. An empty one fulfils "column =" alone."""
-        found = [holds(column, operator, text) for operator, text in self.comparisons]
-        return reduce(or_ if self.any_of else and_, found)
-
-
-def holds(column: pd.Series[Any], operator: str, text: str) -> pd.Series[bool]:
-    """Whether each cell compares so with a value. Numbers compare as numbers, everything else as text."""
-    empty = column.isna()
-    if not text and operator in ("=", "==", "!="):
-        return ~empty if operator == "!=" else empty
-    compare, value, numbers = OPERATORS[operator], number_in(text), numbers_of(column)
-    by_number = numbers.notna() & (value is not None)
-    found = compare(numbers, value) & by_number if value is not None else by_number
-    by_text = ~empty & ~by_number
-    if by_text.any():
-        found = found.copy()
-        found[by_text] = compare(column[by_text].astype(str), text)
-    return found
-
-
-def numbers_of(column: pd.Series[Any]) -> pd.Series[Any]:
-    """The cells that are or read as numbers; NaN for the others."""
-    import pandas as pd
-
-    if pd.api.types.is_bool_dtype(column.dtype) or not pd.api.types.is_numeric_dtype(column.dtype):
-        return pd.to_numeric(column, errors="coerce").astype(float)
-    return column.astype(float) if pd.api.types.is_extension_array_dtype(column.dtype) else column
-
-
-def number_in(text: str) -> float | None:
-    """The number that a text is, if it is one."""
-    try:
-        return float(text)
-    except ValueError:
-        return None
-
-
-def order(frame: pd.DataFrame, columns: Sequence[str], descending: bool) -> Any:
-    """Positions of the rows, sorted by the first column, equal ones by the next, then as they were. Numbers come before
-    text (behind it when descending), empty cells last either way."""
-    import numpy as np
-
-    keys: list[Any] = []
-    for name in reversed(columns):  # lexsort takes the most important key last
-        column = frame[name]
-        numbers = numbers_of(column)
-        empty = column.isna().to_numpy()
-        texts = ~empty & numbers.isna().to_numpy()
-        sign = -1 if descending else 1
-        if texts.any():
-            words = column.where(texts, "").astype(str)
-            _, ranks = np.unique(words.to_numpy(dtype=str), return_inverse=True)
-            keys.append(sign * ranks)
-        keys += [sign * numbers.fillna(0).to_numpy(dtype=float), sign * texts.astype(int), empty]
-    return np.lexsort(keys)
 
 
 # ---- how they look

@@ -57,6 +57,8 @@ def facts_of(path: str) -> dict[str, Any]:
     from fasttune.best import best_of
     from fasttune.cli.facts import date, last_heard, state_of
     from fasttune.cli.finding import opened
+    from fasttune.columns import counting_reports
+    from fasttune.scope import by_trial
 
     source = opened(path)
     counts = source.table.counts()
@@ -70,7 +72,8 @@ def facts_of(path: str) -> dict[str, Any]:
         "mode": source.mode,
         "scope": source.scope,
         "best": None if best is None else best.value,
-        "reports": source.table.reports,
+        "best_trial": None if best is None else by_trial(source.trial_id(best.trial), source.status(best.trial) == "ERROR"),
+        "reports": counting_reports(source),
         "began": date(source.meta["created"]),
         "last_updated": date(last_heard(source)),
     }

@@ -12,12 +12,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from difflib import get_close_matches
+from functools import cache
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from fasttune.cli import CommandError
+from fasttune.error import IllegalTransitionError, IncompleteTrialsError, TuneError
 from fasttune.folder import COMMAND_FILE, UNFINISHED
 
 if TYPE_CHECKING:
@@ -51,6 +54,7 @@ class Order:
     scheduler: Table | None = None
     search: Table | None = None
     file: str = "the command line"  # where the space was said, for errors
+    keys: tuple[str, ...] = field(default=(), init=False)  # settings and tables that a file said, for errors
 
     def carry_out(
         self,
@@ -65,6 +69,7 @@ class Order:
         """Run it, as ``tune.run`` would. ``go_on_in``: the folder of the experiment that it goes on with, ``how`` is what
         becomes of its trials; ``scheduler`` and ``searcher``: objects, where they are not told as text. CommandError for what
         cannot be, before any trial starts."""
+        from fasttune.cli.spoken import warnings_spoken
         from fasttune.cli.target import trainable_of
         from fasttune.cli.toml import space_of
         from fasttune.config import FailureConfig, check_max_concurrent, one_storage_path
@@ -75,11 +80,13 @@ class Order:
 
         def beginning(spec: RunSpec) -> None:
             nonlocal begun
+            check_ready(spec)
             if begin is not None:
                 begin(spec)
             begun = True
 
         trainable = trainable_of(self.target)
+        in_words = self.words()
         told = dict(self.settings)
         about_one = {name: told.pop(name) for name in ABOUT_ONE if name in told}
         if self.space is not None:
@@ -97,12 +104,23 @@ class Order:
                 resume_config=how,
                 trust=trust,
                 door="command",
+                in_words=in_words,
             )
-            return carry_out(trainable, about_one, call, beginning)
-        except (ValueError, TypeError, ImportError) as error:
-            if begun or isinstance(error, CommandError):
+            with warnings_spoken(in_words):
+                return carry_out(trainable, about_one, call, beginning)
+        except (ValueError, TypeError, ImportError, TuneError) as error:
+            if isinstance(error, (IncompleteTrialsError, IllegalTransitionError)) or (begun and not isinstance(error, TuneError)):
                 raise
-            raise CommandError(f"{self.file}: {error}" if self.file.endswith(".toml") else str(error)) from error
+            words = in_words(str(error))
+            of_file = self.file.endswith(".toml") and not isinstance(error, TuneError)
+            raise CommandError(f"{self.file}: {words}" if of_file else words) from error
+
+    def words(self) -> Callable[[str], str]:
+        """What puts texts of the machine into the words of this order: options, or keys of the file that said them."""
+        from fasttune.cli.spoken import spoken
+
+        classes = cache(lambda: classes_of(self.scheduler, self.search, self.keys))  # made when the first is said
+        return lambda text: spoken(text, classes(), self.keys)
 
     # -- beside the experiment
 
@@ -128,7 +146,7 @@ class Order:
             return None
         try:
             told = json.loads(data)
-            known = {one.name: told[one.name] for one in fields(cls)}
+            known = {one.name: told[one.name] for one in fields(cls) if one.init}
             made = cls(**known)
             texts = isinstance(made.target, str) and isinstance(made.folder, str) and isinstance(made.file, str)
             tables = all(one is None or isinstance(one, dict) for one in (made.space, made.scheduler, made.search))
@@ -138,6 +156,30 @@ class Order:
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise CommandError(f"{path} cannot be read ({error}): say what to run, fasttune resume EXP module:function") from error
         return made
+
+
+def check_ready(spec: RunSpec) -> None:
+    """ValueError for a searcher that would not suggest anything, as it does not know what is better."""
+    searcher: Any = spec.searcher
+    while getattr(searcher, "searcher", None) is not None:  # a limit, or no config twice
+        searcher = searcher.searcher
+    if getattr(searcher, "ready", True) is False:
+        raise ValueError(f"{type(searcher).__name__} learns from a metric: say --metric NAME and --mode min or max")
+
+
+def classes_of(scheduler: Table | None, search: Table | None, keys: Collection[str]) -> dict[str, str]:
+    """Class of the scheduler and of the searcher that were asked for -> the option that asked, or ``keys`` of a file."""
+    from fasttune.schedulers import create_scheduler
+    from fasttune.search import create_searcher
+
+    found = {}
+    for what, told, create in (("scheduler", scheduler, create_scheduler), ("search", search, create_searcher)):
+        try:
+            name, arguments = named(told or {}, what)
+            found[type(create(name, **arguments)).__name__] = f"{what if what in keys else f'--{what}'} {name}"
+        except (CommandError, ValueError, TypeError, ImportError):  # what is wrong with it is said where it is made
+            continue
+    return found
 
 
 def check_names(table: Mapping[str, Any], known: tuple[str, ...], place: str) -> None:
@@ -158,8 +200,14 @@ def made_scheduler(told: Table | None) -> Any:
 
     if told is None:
         return None
+    import fasttune.schedulers
+
     name, arguments = named(told, "scheduler")
-    return create_scheduler(name, **arguments) if arguments else name
+    try:
+        return create_scheduler(name, **arguments) if arguments else name
+    except TypeError as error:
+        raise_unknown(error, f"--scheduler {name}", fasttune.schedulers)
+        raise
 
 
 def made_searcher(told: Table | None, seed: Any) -> Any:
@@ -176,7 +224,28 @@ def made_searcher(told: Table | None, seed: Any) -> Any:
     if seed is not None and not any(one in arguments for one in SEEDS):
         known = inspect.signature(type(create_searcher(name))).parameters
         arguments.update({one: seed for one in SEEDS if one in known})
-    return create_searcher(name, **arguments)
+    import fasttune.search
+
+    try:
+        return create_searcher(name, **arguments)
+    except TypeError as error:
+        raise_unknown(error, f"--search {name}", fasttune.search)
+        raise
+
+
+def raise_unknown(error: TypeError, option: str, room: ModuleType) -> None:
+    """CommandError for an argument that a class of the room does not have, with those that it has; nothing for other errors."""
+    import inspect
+    import re
+
+    wrong = re.match(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))
+    kind = getattr(room, wrong[1], None) if wrong is not None else None
+    if wrong is None or kind is None:
+        return
+    known = [one for one in inspect.signature(kind).parameters if one not in ("metric", "mode", "unknown", "kwargs")]
+    near = get_close_matches(wrong[2], known, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise CommandError(f"{option} has no argument {wrong[2]!r}; {hint}It has {', '.join(known)}") from error
 
 
 def named(told: Table, what: str) -> tuple[str, Table]:

@@ -88,6 +88,7 @@ def by_order(folder: str, kept: Order | None, asked: argparse.Namespace) -> int:
 
 def by_tuner(folder: str, asked: argparse.Namespace) -> ExperimentAnalysis:
     """As the Tuner that began it was made, which is kept beside it. IncompleteTrialsError when trials have failed."""
+    from fasttune.cli.spoken import spoken, warnings_spoken
     from fasttune.cli.target import trainable_of
     from fasttune.config import FailureConfig
     from fasttune.error import IncompleteTrialsError
@@ -109,8 +110,9 @@ def by_tuner(folder: str, asked: argparse.Namespace) -> ExperimentAnalysis:
         tuner._run_config = replace(tuner._run_config, **said)
         tuner._experiment()  # says what is wrong with them
     except (ValueError, TypeError) as error:
-        raise CommandError(str(error)) from error
-    analysis = tuner.fit()._analysis
+        raise CommandError(spoken(str(error))) from error
+    with warnings_spoken():
+        analysis = tuner.fit()._analysis
     source: Any = analysis._source
     failed = source.trials_of("ERROR")
     if failed:

@@ -30,6 +30,7 @@ space.toml:
   batch = {grid_search = [32, 64]}
   epochs = 10"""
 
+TRUTH = {"true": True, "false": False}  # of --resume, beside its words
 TABLES = ("run", "space", "scheduler", "search")
 
 
@@ -106,16 +107,19 @@ def order_of(asked: argparse.Namespace) -> Order:
     space = tables.get("space")
     for text in asked.set:
         space = put(space or {}, *pair(text, "--set"))
-    settings |= settings_of(asked)
+    in_file = {*settings, *tables}
     said = {
         "num_samples": asked.num_samples, "seed": asked.seed, "metric": asked.metric, "mode": asked.mode,
-        "name": asked.name, "storage_path": asked.storage, "resume": asked.resume,
+        "name": asked.name, "storage_path": asked.storage, "resume": TRUTH.get((asked.resume or "").lower(), asked.resume),
     }  # fmt: skip
-    settings |= {name: value for name, value in said.items() if value is not None}
+    on_line = settings_of(asked) | {name: value for name, value in said.items() if value is not None}
+    settings |= on_line
     file = places.get("space") or places.get("run") or "the command line"
-    return Order(
+    order = Order(
         whole_name(target, folder), os.getcwd(), settings, space, tables.get("scheduler"), tables.get("search"), file
     )
+    order.keys = tuple(sorted(in_file - set(on_line) - {name for name in ("scheduler", "search") if getattr(asked, name)}))
+    return order
 
 
 def read_files(asked: argparse.Namespace) -> tuple[dict[str, Any], dict[str, str]]:
@@ -254,7 +258,9 @@ def told_failures(error: IncompleteTrialsError) -> str:
     if not error.trials:
         return str(error.args[0])
     analysis = error.analysis
-    reason = read_reason(error.first_traceback, error.trials[0].trial_id) if error.first_traceback else ""
+    reason = str(read_reason(error.first_traceback, error.trials[0].trial_id)) if error.first_traceback else ""
+    if "MissingMetricError" in reason:
+        reason = f"{reason}; --metric names the value by which trials are compared"
     listed = f"fasttune ls {short_name(analysis.experiment_path)} --filter status=ERROR --columns trial_id,error"
     return f"{len(error.trials):,} of {len(analysis.trials):,} trials failed: {reason}; {listed}"
 

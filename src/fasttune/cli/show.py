@@ -44,7 +44,7 @@ def print_facts(facts: dict[str, Any]) -> None:
     from fasttune.cli.listing import cell
     from fasttune.cli.words import printable
     from fasttune.result import flatten
-    from fasttune.scope import measured, where
+    from fasttune.scope import by_trial, measured, where
 
     status = facts["status"]
     if status == "running":
@@ -71,8 +71,10 @@ def print_facts(facts: dict[str, Any]) -> None:
         words = measured(facts["metric"], facts["scope"])
         value = f"best {words} = {cell(best['value'])} ({facts['mode']}){where(best['at_iteration'])}"
         ran = ", after" if best["at_iteration"] is None else " of"
-        lines.append(("best trial", f"{best['trial_id']}, {value}{ran} {best['training_iteration']} iterations"))
+        trial = by_trial(best["trial_id"], best["status"] == "ERROR")
+        lines.append(("best trial", f"{trial}, {value}{ran} {best['training_iteration']} iterations"))
         lines += [(f"  {name}", cell(value)) for name, value in flatten(best["config"]).items()]
+        lines += [(f"  attached: {name}", cell(value)) for name, value in flatten(best["user_attrs"]).items()]
     lines += [(f"attached: {name}", cell(value)) for name, value in flatten(facts["user_attrs"]).items()]
     if facts["notes"]:
         lines.append(("notes", facts["notes"].replace("\n", "\n" + " " * 14)))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fasttune import _core
 from fasttune.cli.listing import Row
 from fasttune.failure import read_reason
-from fasttune.result import AUTO_KEYS, DELIMITER, EXPERIMENT_TAG, flatten
+from fasttune.result import AUTO_KEYS, DELIMITER, EXPERIMENT_TAG, column_of_metric, flatten
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,10 +24,14 @@ ERROR = _core.STATUSES.index("ERROR")
 
 def trial_row(source: ExperimentRecords, i: int) -> Row:
     """The flattened last result of a trial; before its first report it has its config only."""
-    row: Row = {"trial_id": source.trial_id(i), "status": source.status(i), "training_iteration": 0}
+    row: Row = {"trial_id": source.trial_id(i), "status": source.shown_status(i), "training_iteration": 0}
     row |= flatten(source.last_result(i))
     row.pop("done", None)
-    if not any(name.startswith("config/") for name in row):
+    renamed = [(name, value) for name, value in (source.metrics(i) or {}).items() if column_of_metric(name) != name]
+    for name, value in renamed:
+        row.pop(name, None)
+        row[column_of_metric(name)] = value
+    if renamed or not any(name.startswith("config/") for name in row):
         row |= flatten({"config": source.config(i)})
     if row["status"] == "ERROR":
         row["error"] = reason(source, i)
@@ -38,6 +42,12 @@ def reason(source: ExperimentRecords, i: int) -> str:
     """Why a trial failed, in a line."""
     failure = source.failure(i)
     return read_reason(failure.text).what if failure is not None else ""
+
+
+def _is_peculiar(metric: str) -> bool:
+    """A metric that has, or looks as if it had, the name of something that is not reported."""
+    first = metric.split(DELIMITER)[0]
+    return first in FILLED_IN or not first or column_of_metric(metric) != metric
 
 
 def _fits_float(value: Any) -> bool:
@@ -111,12 +121,6 @@ class TrialRows:
             column[place], present[place] = told.get(place, np.nan), place in told
         return column, present
 
-    def has_truths(self, name: str) -> bool:
-        """Whether some of what ``numbers`` gives are True and False, which compare as words, too."""
-        pieces = self._pieces(name) or ()
-        told = (row.get(name) for row in self._peculiar.values())
-        return any(values.dtype.kind == "b" for _, values in pieces) or any(type(value) is bool for value in told)
-
     # ---- columns of the rows that are not looked at
 
     def _pieces(self, name: str) -> list[tuple[Any, NDArray[Any]]] | None:
@@ -127,7 +131,7 @@ class TrialRows:
             steps = np.array(self._source.table.export("iteration"), dtype=np.int64)
             return [(slice(None), np.where(self._schemas < 0, 0, steps))]
         if name == "status":
-            return [(slice(None), np.array(_core.STATUSES, dtype=object)[self._status])]
+            return [(slice(None), np.array(self._source.shown_statuses(), dtype=object)[self._status])]
         if name == "trial_id":
             return [(slice(None), self._trials.ids)]
         if name.startswith(f"config{DELIMITER}"):
@@ -195,6 +199,6 @@ class TrialRows:
         begun = np.array(table.export("attempt"), dtype=np.int64) > 0
         apart.update(np.flatnonzero(begun & (self._schemas < 0)).tolist())
         for schema in table.schemas:
-            if any(name.split(DELIMITER)[0] in FILLED_IN or name.startswith(DELIMITER) for name in schema.keys):
+            if any(_is_peculiar(name) for name in schema.keys):
                 apart.update(np.flatnonzero(self._schemas == schema.number).tolist())
         return {place: trial_row(self._source, place) for place in sorted(apart)}

@@ -26,7 +26,6 @@ def trials_of(source: ExperimentRecords) -> pd.DataFrame:
     import numpy as np
     import pandas as pd
 
-    from fasttune import _core
     from fasttune.analysis import ExperimentAnalysis
 
     if not len(source):
@@ -34,7 +33,7 @@ def trials_of(source: ExperimentRecords) -> pd.DataFrame:
     analysis = ExperimentAnalysis(source)
     frame = analysis.results_df.reset_index().drop(columns="done", errors="ignore")
     codes = np.frombuffer(source.table.export("status"), np.uint8)
-    frame.insert(1, "status", np.array(_core.STATUSES, dtype=object)[codes])
+    frame.insert(1, "status", np.array(source.shown_statuses(), dtype=object)[codes])
     if "training_iteration" not in frame:
         frame["training_iteration"] = 0
     frame["training_iteration"] = frame["training_iteration"].fillna(0)
@@ -74,6 +73,10 @@ class TrialTable:
         awaited = [metric] if metric is not None and metric not in own and len(self) else []
         return [*FIRST, *own, *awaited]
 
+    @property
+    def texts(self) -> Sequence[str]:
+        return [name for name in self.names if name in ("trial_id", "status", "error") or name.startswith("config/")]
+
     def __len__(self) -> int:
         return len(self._source)
 
@@ -84,7 +87,7 @@ class TrialTable:
         made: dict[str, Any] = {}
         for name in names:
             found = self._rows.numbers(name)
-            if found is None or self._rows.has_truths(name):
+            if found is None:
                 made[name] = pd.Series(self._rows.column(name), dtype=object)
             else:
                 made[name] = np.where(found[1], found[0], np.nan)

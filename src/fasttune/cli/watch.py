@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from fasttune.cli import arguments as common
 from fasttune.cli.words import one_line
+from fasttune.trial import shown_status
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -107,7 +108,7 @@ class Follower:
     def line(self) -> str:
         """The state on one line."""
         best = self.best()
-        return one_line(", ".join(filter(None, [self.state(), self.counts(), f"{self.source.table.reports:,} reports", best])))
+        return one_line(", ".join(filter(None, [self.state(), self.counts(), f"{self.reports():,} reports", best])))
 
     def facts(self) -> str:
         """The same for programs: what ``fasttune show --json`` prints, on one line."""
@@ -128,8 +129,14 @@ class Follower:
     def counts(self) -> str:
         """How many trials there are of each state."""
         counts = self.source.table.counts()
-        each = ", ".join(f"{n:,} {status}" for status, n in counts.items() if n)
+        each = ", ".join(f"{n:,} {shown_status(status, self.runs)}" for status, n in counts.items() if n)
         return f"{len(self.source):,} trials" + (f": {each}" if each else "")
+
+    def reports(self) -> int:
+        """How many reports count."""
+        from fasttune.columns import counting_reports
+
+        return counting_reports(self.source)
 
     def goal(self) -> tuple[str | None, str | None, Scope]:
         """Metric, mode and scope: those that were asked for, else the run's own."""
@@ -140,7 +147,7 @@ class Follower:
         """The best trial in words; "" while there is none."""
         from fasttune.best import best_of
         from fasttune.cli.listing import cell
-        from fasttune.scope import measured
+        from fasttune.scope import by_trial, measured
 
         metric, mode, scope = self.goal()
         if metric is None or mode is None or not self.source.table.reports:
@@ -149,7 +156,8 @@ class Follower:
         if found is None:
             return ""
         words = measured(metric, scope, not self.runs)
-        return f"best {words} {cell(found.value)} ({mode}) by {self.source.trial_id(found.trial)}"
+        trial = by_trial(self.source.trial_id(found.trial), self.source.status(found.trial) == "ERROR")
+        return f"best {words} {cell(found.value)} ({mode}) by {trial}"
 
     def rows(self) -> list[int]:
         """The trials that are shown: those that run, then those that ended last."""
@@ -179,7 +187,7 @@ class Follower:
         for i in rows:
             values: dict[str, Any] = source.metrics(i) or {}
             given = source.evaluated_params(i)
-            cells = [source.trial_id(i), source.status(i), str(source.table.iteration(i))]
+            cells = [source.trial_id(i), shown_status(source.status(i), self.runs), str(source.table.iteration(i))]
             cells += [cell(values.get(metric))] if metric else []
             lines_of.append([one_line(text) for text in [*cells, *(cell(given.get(name)) for name in params)]])
         shown = fitting([[one_line(name) for name in names], *lines_of], get_terminal_size().columns)
@@ -188,7 +196,7 @@ class Follower:
         for told in lines_of:
             table.add_row(*map(Text, told[:shown]))
         head = Text(one_line(source.name), style="bold") + Text(f"  {self.state()}  {one_line(source.path)}", style="default")
-        lines = [head, Text(f"{self.counts()}; {source.table.reports:,} reports"), Text(one_line(self.best()))]
+        lines = [head, Text(f"{self.counts()}; {self.reports():,} reports"), Text(one_line(self.best()))]
         return Group(*(line for line in lines if line.plain), table)
 
 

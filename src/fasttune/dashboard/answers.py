@@ -26,6 +26,7 @@ from fasttune.plot.data import value_text
 from fasttune.plot.facts import Facts, facts_of
 from fasttune.result import flatten
 from fasttune.stop_requests import StopRequest, ask
+from fasttune.trial import shown_status
 
 READING_S = 0.4  # that one look at the list spends on experiments that it does not know yet
 MOST_COMPARED = 8
@@ -174,7 +175,7 @@ class Answers:
             "version": opened.version,
             "trial": number,
             "trial_id": source.trial_id(number),
-            "status": status,
+            "status": shown_status(status, opened.running),
             "iteration": source.table.iteration(number),
             "failures": source.num_failures(number),
             "attempt": source.table.attempt(number),

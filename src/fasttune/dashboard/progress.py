@@ -12,10 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasttune.best import best_of
+from fasttune.columns import counting_reports
 from fasttune.dashboard.shelf import Opened
 from fasttune.plot.data import number_text, value_text
 from fasttune.plot.facts import duration
 from fasttune.scope import measured, where
+from fasttune.trial import shown_status
 
 if TYPE_CHECKING:
     from fasttune.best import Best
@@ -47,9 +49,9 @@ def progress_of(opened: Opened) -> dict[str, Any]:
         "state": state,
         "trials": len(source),
         "asked": asked,
-        "counts": {status: counts[status] for status in ORDER if counts[status]},
+        "counts": {shown_status(status, opened.running): counts[status] for status in ORDER if counts[status]},
         "over": over,
-        "reports": table.reports,
+        "reports": counting_reports(source),
         "metric": source.metric,
         "mode": source.mode,
         "best": None if best is None else _best_told(source, best, opened.running),
@@ -148,6 +150,7 @@ def _best_told(source: ExperimentRecords, best: Best, running: bool) -> dict[str
         "words": f"best {measured(source.metric, source.scope, not running)} ({source.mode}){where(best.step)}",
         "trial": best.trial,
         "trial_id": source.trial_id(best.trial),
+        "failed": source.status(best.trial) == "ERROR",
         "config": [[name, value_text(value)] for name, value in sorted(params.items())],
     }
 

@@ -12,12 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasttune import _core
-from fasttune.dashboard.conditions import contains, holds, in_order, named, read_conditions
+from fasttune.cells import in_order
+from fasttune.conditions import FilterError, fulfilled, named, read_conditions
 from fasttune.dashboard.question import NotAnswered
 from fasttune.dashboard.shelf import Opened
 from fasttune.failure import read_reason
 from fasttune.plot.data import value_text
-from fasttune.result import DELIMITER, flatten
+from fasttune.result import DELIMITER, column_of_metric, flatten
+from fasttune.trial import INTERRUPTED, shown_status
 from fasttune.trial_columns import TrialColumns
 
 if TYPE_CHECKING:
@@ -61,6 +63,11 @@ class TrialSheet:
         return [own, *(name for name in names if name != own)] if own in names else list(names)
 
     @cached_property
+    def _reported(self) -> dict[str, str]:
+        """Column -> metric."""
+        return {column_of_metric(name): name for name in self.metrics}
+
+    @cached_property
     def parameters(self) -> list[str]:
         """Names of what was searched, with "config/" before them."""
         searched = {str(name) for one in self._source.meta["trainables"] for name in one.get("space") or ()}
@@ -71,21 +78,20 @@ class TrialSheet:
     @property
     def names(self) -> list[str]:
         """All columns, in their order."""
-        told = [TRIAL, STATUS, ITERATION, *self.metrics, *self.parameters, SECONDS]
+        told = [TRIAL, STATUS, ITERATION, *self._reported, *self.parameters, SECONDS]
         if (self._status == FAILED).any():
             told.append(ERROR)
         return list(dict.fromkeys(told))  # a metric may have the name of a column of ours, which wins
 
     def page(self, asked: Asked) -> dict[str, Any]:
-        """The rows that are wanted, with what is needed to show them. NotAnswered for a column that is not there."""
+        """The rows that are wanted, with what is needed to show them. NotAnswered for a column that is not there, and for a filter
+        that means nothing."""
         names = self.names
-        sort = named(asked.sort, names) if asked.sort else ""
-        key = sort, asked.descending, asked.filter, asked.status
-        if key not in self._found:
-            if len(self._found) == REMEMBERED:
-                del self._found[next(iter(self._found))]
-            self._found[key] = self._places(sort, asked, names)
-        places = self._found[key]
+        try:
+            sort = named(asked.sort, names) if asked.sort else ""
+            places = self._places(sort, asked, names)
+        except FilterError as error:
+            raise NotAnswered(400, str(error)) from error
         shown = places[asked.offset : asked.offset + asked.limit].tolist()
         columns = names[:MOST_COLUMNS]
         return {
@@ -103,16 +109,22 @@ class TrialSheet:
     # ---- which rows
 
     def _places(self, sort: str, asked: Asked, names: list[str]) -> Ints:
-        if asked.status and asked.status not in _core.STATUSES:
-            raise NotAnswered(400, f"status must be one of {', '.join(_core.STATUSES)}, got {asked.status[:40]!r}")
+        key = sort, asked.descending, asked.filter, asked.status
+        if key not in self._found:
+            found = self._looked_for(sort, asked, names)
+            if len(self._found) == REMEMBERED:
+                del self._found[next(iter(self._found))]
+            self._found[key] = found
+        return self._found[key]
+
+    def _looked_for(self, sort: str, asked: Asked, names: list[str]) -> Ints:
+        known = (*_core.STATUSES, INTERRUPTED)
+        if asked.status and asked.status not in known:
+            raise NotAnswered(400, f"status must be one of {', '.join(known)}, got {asked.status[:40]!r}")
         fit = np.ones(len(self._source), dtype=np.bool_)
         if asked.status:
-            fit &= self._status == _core.STATUSES.index(asked.status)
-        for condition in read_conditions(asked.filter, names):
-            if condition.operator:
-                fit &= holds(self.column(condition.column), condition.operator, condition.value)
-            else:
-                fit &= self._with_word(condition.value)
+            fit &= self.column(STATUS) == asked.status
+        fit &= fulfilled(read_conditions(asked.filter, names), len(fit), self.column, self._texts)
         places = self._order(sort, asked.descending)
         found: Ints = places[fit[places]]
         return found
@@ -120,18 +132,14 @@ class TrialSheet:
     def _order(self, sort: str, descending: bool) -> Ints:
         if sort in ("", TRIAL):
             if not sort and self._source.mode is not None and self._source.metric in self.metrics:
-                return in_order(self.column(self._source.metric), self._source.mode == "max")
+                return in_order([self.column(self._source.metric)], self._source.mode == "max")
             numbers = np.arange(len(self._source))
             return numbers[::-1] if descending else numbers
-        return in_order(self.column(sort), descending)
+        return in_order([self.column(sort)], descending)
 
-    def _with_word(self, word: str) -> NDArray[np.bool_]:
-        fit = contains(self.column(TRIAL), word)
-        for name in self.names:
-            column = self.column(name) if name in (STATUS, ERROR) or name.startswith(CONFIG) else None
-            if column is not None and column.dtype.kind == "O":
-                fit |= contains(column, word)
-        return fit
+    def _texts(self) -> list[str]:
+        """The columns in which a word is looked for."""
+        return [name for name in self.names if name in (TRIAL, STATUS, ERROR) or name.startswith(CONFIG)]
 
     # ---- columns
 
@@ -146,7 +154,7 @@ class TrialSheet:
         if name == TRIAL:
             return self._trials.ids
         if name == STATUS:
-            return np.array(_core.STATUSES, dtype=object)[self._status]
+            return np.array([shown_status(status, self._opened.running) for status in _core.STATUSES], dtype=object)[self._status]
         if name == ITERATION:
             return self._field("iteration")
         if name == SECONDS:
@@ -158,7 +166,7 @@ class TrialSheet:
             return column
         if name.startswith(CONFIG) and name in self.parameters:
             return self._config(name.removeprefix(CONFIG))
-        return self._metric(name)
+        return self._metric(self._reported.get(name, name))
 
     def _config(self, name: str) -> NDArray[Any]:
         """The column of one flat name of the configs: of floats where all values are numbers."""
@@ -204,7 +212,7 @@ class TrialSheet:
         seconds = float(self._seconds[i])
         told: dict[str, str] = {
             TRIAL: source.trial_id(i),
-            STATUS: source.status(i),
+            STATUS: shown_status(source.status(i), self._opened.running),
             ITERATION: str(source.table.iteration(i)),
             SECONDS: "" if seconds != seconds else f"{seconds:.3g}" if seconds < 1000 else f"{seconds:.0f}",
             ERROR: reason_of(source, i) if source.status(i) == "ERROR" else "",
@@ -217,7 +225,8 @@ class TrialSheet:
             elif name.startswith(CONFIG) and name in self.parameters:
                 cells.append(value_text(config[key]) if key in config else "")
             else:
-                cells.append(value_text(metrics[name]) if name in metrics else "")
+                metric = self._reported[name]
+                cells.append(value_text(metrics[metric]) if metric in metrics else "")
         return cells
 
     def _kind(self, name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +22,8 @@ from fasttune.plot.data import (
     number_text,
     value_text,
 )
+from fasttune.result import flatten
+from fasttune.scope import by_trial
 
 TOP = 10  # trials of the table of the best
 MOST_KINDS = 30  # of failures
@@ -36,6 +39,8 @@ class BestTrial(NamedTuple):
     config: list[tuple[str, str]]
     when: str  # "after 12.3 seconds, at step 61 of 81"
     better_than_first: str  # "" or how the first trial compares
+    failed: str  # "" or why it failed, behind its last report
+    attached: list[tuple[str, str]]  # user attributes
 
 
 class Saved(NamedTuple):
@@ -71,6 +76,7 @@ class Facts(NamedTuple):
     saved: Saved | None
     searched: list[tuple[str, str, str]]  # name, in words, condition
     asked: list[tuple[str, str]]
+    attached: list[tuple[str, str]]  # user attributes of the run
     top_names: list[str]
     top: list[list[str]]
     failures: list[Kind]
@@ -96,6 +102,7 @@ def facts_of(experiment: Experiment, goal: Goal | None, no_goal: str = "") -> Fa
         saved=_saved(experiment),
         searched=[(line.name, line.words, line.condition) for line in experiment.space],
         asked=_asked(experiment, goal),
+        attached=attributes(experiment.analysis.user_attrs),
         top_names=names,
         top=rows,
         failures=kinds,
@@ -138,7 +145,15 @@ def _best(experiment: Experiment, goal: Goal) -> BestTrial:
     first = score[np.isfinite(score)][0]
     compared = "" if first == score[position] else f"The first trial had {number_text(first)}."
     config = [(name, value_text(value)) for name, value in sorted(trial.evaluated_params.items())]
-    return BestTrial(experiment.trial_id(position), number_text(score[position]), config, when, compared)
+    failed = experiment.outcome[position] == FAILED
+    why = read_reason(experiment.failure_text(position)).what if failed else ""
+    attached = attributes(trial.user_attrs)
+    return BestTrial(experiment.trial_id(position), number_text(score[position]), config, when, compared, why, attached)
+
+
+def attributes(given: Mapping[str, object]) -> list[tuple[str, str]]:
+    """User attributes as names and texts."""
+    return [(name, value_text(value)) for name, value in flatten(given).items()]
 
 
 def _cost(experiment: Experiment) -> list[tuple[str, str]]:
@@ -200,7 +215,11 @@ def _top(experiment: Experiment, goal: Goal | None) -> tuple[list[str], list[lis
     params = [experiment.analysis.trials[k].evaluated_params for k in order.tolist()]
     names = sorted({name for row in params for name in row})
     rows = [
-        [experiment.trial_id(k), number_text(experiment.score(goal)[k]), f"{experiment.steps[k]:,}"]
+        [
+            by_trial(experiment.trial_id(k), bool(experiment.outcome[k] == FAILED)),
+            number_text(experiment.score(goal)[k]),
+            f"{experiment.steps[k]:,}",
+        ]
         + [value_text(row[name]) if name in row else "" for name in names]
         for k, row in zip(order.tolist(), params, strict=True)
     ]

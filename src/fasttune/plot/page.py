@@ -254,6 +254,8 @@ def _summary(facts: Facts) -> Iterator[str]:
     else:
         yield '<p class="soft">The journal does not say what was searched.</p>'
     yield _list(facts.asked)
+    if facts.attached:
+        yield f'<p class="soft">Attached to the run:</p>{_list(facts.attached)}'
     if facts.top:
         head = "".join(f"<th>{text(name)}</th>" for name in facts.top_names)
         body = "".join("<tr>" + "".join(f"<td>{text(cell)}</td>" for cell in row) + "</tr>" for row in facts.top)
@@ -267,7 +269,11 @@ def _found(facts: Facts) -> Iterator[str]:
         return
     yield f'<div class="big">{text(best.value)}</div><div class="soft">{text(goal.words())}</div>'
     yield f"<p>by trial {text(best.trial_id)}, {text(best.when)}. {text(best.better_than_first)}</p>"
+    if best.failed:
+        yield f'<p class="failed">This trial failed behind its last report: {text(best.failed)}</p>'
     yield _list(best.config, "config")
+    if best.attached:
+        yield f'<p class="soft">Attached to it:</p>{_list(best.attached, "config")}'
 
 
 def _saved(facts: Facts) -> Iterator[str]:

@@ -31,6 +31,7 @@ h2 { font-size: 19px; margin: 40px 0 6px; padding-top: 10px; border-top: 1px sol
 h3 { font-size: 16px; margin: 26px 0 2px; }
 p { margin: 4px 0 10px; max-width: 78ch; }
 .soft, figcaption { color: var(--soft); }
+.failed { color: var(--bad); }
 .path { font-family: ui-monospace, monospace; font-size: 13px; overflow-wrap: anywhere; color: var(--soft); }
 .state { display: inline-block; font-size: 13px; padding: 1px 10px; border-radius: 10px; border: 1px solid currentColor; }
 .state.finished { color: var(--good); } .state.unfinished { color: var(--bad); } .state.running { color: var(--accent); }

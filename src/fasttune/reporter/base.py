@@ -17,7 +17,8 @@ from numbers import Real
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fasttune.failure import Reason
-from fasttune.scope import DEFAULT_SCOPE, measured, where
+from fasttune.scope import DEFAULT_SCOPE, by_trial, measured, where
+from fasttune.trial import ERROR, shown_status
 
 from .table import cut_cell, wrap_title
 
@@ -70,12 +71,19 @@ DRAWING_SHARE = 20  # drawing takes at most one part in so many of the run
 
 
 class Standing(NamedTuple):
-    """The best trial so far. ``step``: the iteration of the value, where the scope is "all"."""
+    """The best trial so far. ``step``: the iteration of the value, where the scope is "all"; ``failed``: it has failed, behind its
+    last report."""
 
     trial_id: str
     value: float
     params: Mapping[str, Any]
     step: int | None = None
+    failed: bool = False
+
+    @property
+    def by(self) -> str:
+        """Whose value it is, in words."""
+        return by_trial(self.trial_id, self.failed)
 
 
 def _no_rows(status: str, number: int) -> Sequence[Trial]:
@@ -345,7 +353,7 @@ class TableReporter(ProgressReporter):
         return Table(
             [wrap_title(title, width) for title in titles],
             [
-                [str(trial), trial.status, location(trial), *row]
+                [str(trial), shown_status(trial.status, not snapshot.over), location(trial), *row]
                 for trial, row in zip(shown, rows, strict=True)
             ],
             _left_out(snapshot.counts, shares),
@@ -373,7 +381,7 @@ class TableReporter(ProgressReporter):
         # Ray Tune's line, byte for byte: it is about the last value
         said = "" if snapshot.scope == DEFAULT_SCOPE else f" (best {snapshot.best_words(metric)}{where(best.step)})"
         value = f"{metric}={_plain(best.value)}{said}"
-        return f"Current best trial: {best.trial_id} with {value} and parameters={dict(params)}"
+        return f"Current best trial: {best.by} with {value} and parameters={dict(params)}"
 
     def _only_metric(self, trials: Sequence[Trial]) -> str | None:
         """The one number that trials report, when they report one only; else nobody knows what is meant."""
@@ -450,7 +458,7 @@ def best_of(trials: Iterable[Trial], metric: str, mode: str) -> Standing | None:
         return None
     result = best[1].last_result
     config = result.get("config", best[1].config)
-    return Standing(best[1].trial_id, look_up(result, metric), config)
+    return Standing(best[1].trial_id, look_up(result, metric), config, failed=best[1].status == ERROR)
 
 
 def time_line(now: float, elapsed: float) -> str:
@@ -496,7 +504,8 @@ def rate(number: float, of: str) -> str:
 
 def number_line(snapshot: StatusSnapshot, total: int | None) -> str:
     """ "Number of trials: 2/5 (1 RUNNING, 1 TERMINATED)"."""
-    counts = ", ".join(f"{number} {status}" for status, number in sorted(snapshot.counts.items()) if number)
+    shown = {shown_status(status, not snapshot.over): number for status, number in snapshot.counts.items()}
+    counts = ", ".join(f"{number} {status}" for status, number in sorted(shown.items()) if number)
     known = snapshot.total if snapshot.total is not None else total
     of = "" if known is None else "/infinite" if known < 0 or known >= 2**62 else f"/{known}"
     return f"Number of trials: {snapshot.started}{of}" + (f" ({counts})" if counts else "")

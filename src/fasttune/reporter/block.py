@@ -37,6 +37,7 @@ _MARKS = (
     ("PAUSED", "‖", "yellow", "paused"),
     ("PENDING", "○", "bright_black", "waiting"),
 )
+_LEFT = ("‖", "yellow", "interrupted")  # they were under way when the run ended
 _AT_WORK = ("RUNNING", "PAUSED")
 
 
@@ -118,6 +119,8 @@ def _count_line(snapshot: StatusSnapshot, words: bool) -> Text:
     line = _text("")
     for status, mark, colour, word in _MARKS:
         number = snapshot.counts.get(status, 0)
+        if status == "RUNNING" and snapshot.over:
+            mark, colour, word = _LEFT
         if number:
             line.append("   " if len(line) and words else "  " if len(line) else "")
             line.append(f"{mark} ", colour)
@@ -131,7 +134,7 @@ def _best(snapshot: StatusSnapshot, best: Standing, metric: str | None) -> Rende
     line = _text("best ", "bright_black")
     line.append(f"{snapshot.best_words(metric or 'value')} ", "default")
     line.append(_measured(best.value), "bold green")
-    line.append(f"{where(best.step)}  {best.trial_id}", "bright_black")
+    line.append(f"{where(best.step)}  {best.by}", "bright_black")
     for name, parameter in best.params.items():
         line.append(whole_text(f"  {name}="), "bright_black")
         line.append(_short(parameter), "default")

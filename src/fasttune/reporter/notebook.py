@@ -108,7 +108,7 @@ class JupyterNotebookReporter(TableReporter):
         best = snapshot.leader
         if best is not None:
             words = snapshot.best_words(self.metric or self._guessed)
-            by = f"by {best.trial_id} with {dict(best.params)}"
+            by = f"by {best.by} with {dict(best.params)}"
             rows.append((f"Best {words}", f"{best.value}{where(best.step)} {by}"))
         if snapshot.eta_s and not snapshot.over:
             rows.append(("Left", duration(snapshot.eta_s)))

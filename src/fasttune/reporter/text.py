@@ -128,7 +128,7 @@ class LogReporter(ProgressReporter):
         best = snapshot.leader
         if best is not None:
             words = snapshot.best_words(self.metric or "value")
-            parts.append(f"best {words} {best.value:.6g}{where(best.step)} ({best.trial_id})")
+            parts.append(f"best {words} {best.value:.6g}{where(best.step)} ({best.trial_id}{', failed' if best.failed else ''})")
         if snapshot.eta_s is not None:
             parts.append(f"{duration(snapshot.eta_s)} left")
         line = ", ".join(parts)
@@ -146,7 +146,7 @@ class LogReporter(ProgressReporter):
         if best is None:
             return lines
         words = snapshot.best_words(self.metric or "value")
-        by = f"by trial {best.trial_id} with {dict(best.params)}"
+        by = f"by trial {best.by} with {dict(best.params)}"
         return f"{lines}\nbest {words} {best.value:.6g}{where(best.step)} {by}"
 
     def _write(self, text: str) -> None:

@@ -85,6 +85,7 @@ __all__ = [
     "create_scheduler",
     "evenly_distribute_cpus_gpus",
     "scheduler_class",
+    "scheduler_names",
 ]
 
 
@@ -94,6 +95,11 @@ def create_scheduler(scheduler: str, **arguments: Any) -> TrialScheduler:
         raise TypeError(f"create_scheduler takes a name, got {type(scheduler).__name__}: {scheduler!r:.80}")
     made = scheduler_class(scheduler)(**arguments)
     return _checked(made, scheduler)
+
+
+def scheduler_names() -> list[str]:
+    """The names that ``create_scheduler`` knows, those of other packages included."""
+    return sorted({name for name, kind in _NAMES.items() if kind in _HOME} | set(_entry_points()))
 
 
 def scheduler_class(scheduler: str) -> Any:
@@ -106,13 +112,8 @@ def scheduler_class(scheduler: str) -> Any:
     if wanted in outside:
         return outside[wanted].load()
     if kind is not None:
-        raise ValueError(f"the scheduler {wanted!r} ({kind}) is not part of this version; {_known(outside)}")
-    raise ValueError(f"there is no scheduler called {wanted!r}; {_known(outside)}")
-
-
-def _known(outside: dict[str, Any]) -> str:
-    names = sorted({name for name, kind in _NAMES.items() if kind in _HOME} | set(outside))
-    return f"the names are {', '.join(names)}"
+        raise ValueError(f"the scheduler {wanted!r} ({kind}) is not part of this version; the names are {', '.join(scheduler_names())}")
+    raise ValueError(f"there is no scheduler called {wanted!r}; the names are {', '.join(scheduler_names())}")
 
 
 def _entry_points() -> dict[str, Any]:

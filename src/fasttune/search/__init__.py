@@ -94,6 +94,7 @@ __all__ = [
     "TuneBOHB",
     "UniqueSearch",
     "create_searcher",
+    "searcher_names",
     "seeded_searcher",
 ]
 
@@ -116,6 +117,13 @@ def create_searcher(search_alg: str, **kwargs: Any) -> Any:
             f"What to take instead: {_INSTEAD[wanted]}. Names that work: {known}; or pass a subclass of Searcher."
         )
     raise ValueError(f"search_alg must be one of {known}, got {search_alg!r}")
+
+
+def searcher_names() -> list[str]:
+    """The names that ``create_searcher`` knows, those of other packages included."""
+    from importlib.metadata import entry_points
+
+    return sorted({*_NAMES, *(entry.name for entry in entry_points(group="fasttune.search"))})
 
 
 def seeded_searcher(search_alg: str, seed: int) -> Any:

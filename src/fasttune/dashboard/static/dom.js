@@ -70,7 +70,8 @@ export function dateText(unix) {
   return new Date(unix * 1000).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" });
 }
 
-const KINDS = { TERMINATED: "finished", ERROR: "failed", RUNNING: "running", PAUSED: "paused", PENDING: "waiting" };
+const KINDS = { TERMINATED: "finished", ERROR: "failed", RUNNING: "running", PAUSED: "paused", PENDING: "waiting",
+  INTERRUPTED: "interrupted" };
 
 export function statusName(status) {
   return KINDS[status] || status;

@@ -118,12 +118,12 @@ function bestCard(told, base) {
   const why = told.metric ? `No trial has reported ${told.metric}${told.state === "running" ? " yet" : ""}.` : "The run was given no metric: choose one above the pictures.";
   const shows = [title, told.best, why];
   if (!told.best) return { shows, draw: () => [el("h2", {}, title), el("p", { class: "soft" }, why)] };
-  const { value, words, trial, trial_id, config } = told.best;
+  const { value, words, trial, trial_id, config, failed } = told.best;
   return {
     shows,
     draw: () => [
       el("h2", {}, title), el("div", { class: "big" }, value),
-      el("div", { class: "soft" }, words, ", trial ", el("a", { href: `${base}/trials/${trial}` }, trial_id)), facts(config, "config"),
+      el("div", { class: "soft" }, words, ", trial ", el("a", { href: `${base}/trials/${trial}` }, trial_id), failed ? " (failed)" : ""), facts(config, "config"),
     ],
   };
 }
@@ -131,9 +131,8 @@ function bestCard(told, base) {
 function progressCard(told, base) {
   const of = told.asked && told.asked > told.trials ? ` of ${count(told.asked)}` : "";
   const share = told.asked && told.state === "running" ? ` (${Math.floor((100 * told.over) / told.asked)} %)` : "";
-  const name = (status) => (status === "RUNNING" && told.state !== "running" ? "left under way" : statusName(status));
   const chips = Object.entries(told.counts).map(([status, n]) =>
-    el("a", { class: `chip ${statusName(status)}`, href: `${base}/trials?status=${status}` }, `${count(n)} ${name(status)}`));
+    el("a", { class: `chip ${statusName(status)}`, href: `${base}/trials?status=${status}` }, `${count(n)} ${statusName(status)}`));
   const rows = [["reports", count(told.reports)], ["pace", paceText(told.rate.trials, told.rate.reports) || "not known"]];
   const words = el("small", {}, `${of} ${told.over === 1 && !of ? "trial" : "trials"} over${share}`);
   return {
