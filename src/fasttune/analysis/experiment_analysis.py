@@ -399,7 +399,7 @@ class ExperimentAnalysis:
         trials.insert(1, "status", [self._source.status(i) for i in self._indices])
         to_sqlite(trials, self.reports(), path)
 
-    def export(self, path: str | os.PathLike[str], format: str | None = None, **options: Any) -> str:
+    def export(self, path: str | os.PathLike[str], format: str | None = None, **options: Any) -> str:  # noqa: A002
         """Write the experiment in the form of another program, and return where it was written; see docs/exchange.md.
 
         Args:

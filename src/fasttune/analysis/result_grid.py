@@ -106,7 +106,7 @@ class ResultGrid(Sequence[Result]):
         """The same as a Parquet file, which takes the place of one that is there; needs pyarrow."""
         self._analysis.to_parquet(path, table)
 
-    def export(self, path: str | os.PathLike[str], format: str | None = None, **options: Any) -> str:
+    def export(self, path: str | os.PathLike[str], format: str | None = None, **options: Any) -> str:  # noqa: A002
         """Write the experiment in the form of another program, see ``ExperimentAnalysis.export``."""
         return self._analysis.export(path, format, **options)
 

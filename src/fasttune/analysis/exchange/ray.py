@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from fasttune.analysis.experiment_analysis import ExperimentAnalysis
 
 STATE = "experiment_state-{}.json"
-NO_METRIC = frozenset(["timestamp", "pid", "config"])  # numbers and dicts of a result that Ray keeps no statistics of
+NO_METRIC = frozenset(["timestamp", "pid", "time_since_restore", "iterations_since_restore"])  # numbers without statistics
+TO_JSON = json.JSONEncoder(default=plain)
 
 
 def write(analysis: ExperimentAnalysis, path: str) -> str:
@@ -51,8 +52,8 @@ def write(analysis: ExperimentAnalysis, path: str) -> str:
         last = source.last_result(i)
         results = results_of(reports.get(i, ()), last)
         os.mkdir(os.path.join(folder, folder_of[i]))
-        write_trial(source, i, os.path.join(folder, folder_of[i]), results)
-        states.append([trial_state(source, i, storage, folder_of[i]), run_state(source, i, results)])
+        written = write_trial(source, i, os.path.join(folder, folder_of[i]), results)
+        states.append([trial_state(source, i, storage, folder_of[i], written), run_state(source, i, written)])
     created = (getattr(source, "meta", None) or {}).get("created") or 0.0
     session = datetime.fromtimestamp(created).strftime("%Y-%m-%d_%H-%M-%S")
     state = {
@@ -61,56 +62,75 @@ def write(analysis: ExperimentAnalysis, path: str) -> str:
         "stats": {"start_time": created},
     }
     with open(os.path.join(folder, STATE.format(session)), "w", encoding="utf-8") as file:
-        json.dump(state, file)
+        file.write(TO_JSON.encode(state))
     return path
 
 
 # ---- a trial's files
 
 
-def write_trial(source: Any, i: int, folder: str, results: list[dict[str, Any]]) -> None:
+class Written(NamedTuple):
+    """What of a trial stands in several places."""
+
+    config: dict[str, Any]  # as JSON has it
+    last: dict[str, Any]  # the last result, likewise; {} without one
+    flat: list[dict[str, Any]]  # each result without its config, by flat names
+
+
+def write_trial(source: Any, i: int, folder: str, results: list[dict[str, Any]]) -> Written:
     """The files in a trial's folder."""
+    config = with_text_keys(source.config(i))
     with open(os.path.join(folder, PARAMS_JSON), "w", encoding="utf-8") as file:
-        json.dump(with_text_keys(source.config(i)), file, indent=2, default=plain)
+        file.write(json.dumps(config, indent=2, default=plain))
     failure = source.failure(i)
     if failure is not None:
         with open(os.path.join(folder, ERROR_TXT), "w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(f"Failure # {failure.count}\n{failure.text.rstrip()}\n")
-    shown = [{name: value for name, value in one.items() if name != "experiment_tag"} for one in results]
+    lines, flat = [], []
+    last: dict[str, Any] = {}
+    before, of_config = None, ""
+    for result in results:
+        given = result.pop("config", {})
+        if given is not before:  # all results of a trial share one dict
+            before, of_config = given, TO_JSON.encode(with_text_keys(given))
+        result.pop("experiment_tag", None)
+        flat.append(flatten(result))
+        text = TO_JSON.encode(result)
+        lines.append(f'{text[:-1]}, "config": {of_config}}}\n')
+        last = result
     with open(os.path.join(folder, RESULT_JSON), "w", encoding="utf-8") as file:
-        file.writelines(json.dumps(with_text_keys(one), default=plain) + "\n" for one in shown)
-    if not results:
-        return
-    rows = [flatten({name: value for name, value in one.items() if name != "config"}) for one in shown]
-    columns = dict.fromkeys(name for row in rows for name in row)
-    with open(os.path.join(folder, PROGRESS_CSV), "w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-        table = csv.writer(file)
-        table.writerow([whole_text(name) for name in columns])
-        table.writerows([row.get(name, "") for name in columns] for row in rows)
+        file.writelines(lines)
+    if flat:
+        same = all(row.keys() == flat[0].keys() for row in flat)
+        columns = list(flat[0]) if same else list(dict.fromkeys(name for row in flat for name in row))
+        with open(os.path.join(folder, PROGRESS_CSV), "w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+            table = csv.writer(file)
+            table.writerow([whole_text(name) for name in columns])
+            table.writerows([row.get(name, "") for name in columns] for row in flat)
+    return Written(config, {**last, "config": config} if last else {}, flat)
 
 
 # ---- the experiment's state
 
 
-def trial_state(source: Any, i: int, storage: tuple[str, str], folder: str) -> str:
+def trial_state(source: Any, i: int, storage: tuple[str, str], folder: str, written: Written) -> str:
     """What Ray keeps of a trial that does not change, as JSON. A running one is to Ray one that waits."""
-    config = with_text_keys(source.config(i))
     state = {
         "stub": True,
         "trainable_name": source.trainable_name(i),
         "trial_id": source.trial_id(i),
         "storage": embedded(storage_context(*storage, folder)),
-        "config": config,
-        "_Trial__unresolved_config": config,
+        "config": written.config,
+        "_Trial__unresolved_config": written.config,
         "evaluated_params": with_text_keys(source.evaluated_params(i)),
         "experiment_tag": source.experiment_tag(i),
         "stopping_criterion": dict(getattr(source, "stopping_criterion", None) or {}),
         "placement_group_factory": request(source.resources(i)).hex(),
-        "_default_placement_group_factory": NOTHING.hex(),
+        "_default_placement_group_factory": NONE.hex(),
         "_setup_default_resource": True,
-        "results": NOTHING.hex(),
-        "extra_arg": NOTHING.hex(),
-        "_resources": NOTHING.hex(),
+        "results": NONE.hex(),
+        "extra_arg": NONE.hex(),
+        "_resources": NONE.hex(),
         "log_to_file": [None, None],
         "max_failures": int(getattr(source, "max_failures", 0)),
         "export_formats": [],
@@ -125,12 +145,12 @@ def trial_state(source: Any, i: int, storage: tuple[str, str], folder: str) -> s
         "_state_json": None,
         "_default_result_or_future": None,
     }
-    return json.dumps(state, default=plain)
+    return TO_JSON.encode(state)
 
 
-def run_state(source: Any, i: int, results: list[dict[str, Any]]) -> str:
+def run_state(source: Any, i: int, written: Written) -> str:
     """What Ray keeps of a trial's run, as JSON: its last result, and statistics of its metrics."""
-    last = results[-1] if results else {}
+    last = written.last
     failed = source.failure(i) is not None
     state = {
         "start_time": last.get("timestamp", 0) - last.get("time_total_s", 0.0) if last else None,
@@ -138,23 +158,23 @@ def run_state(source: Any, i: int, results: list[dict[str, Any]]) -> str:
         "num_failures_after_restore": source.num_failures(i),
         "error_filename": ERROR_TXT if failed else None,
         "pickled_error_filename": None,
-        "last_result": with_text_keys(last),
+        "last_result": last,
         "last_result_time": last.get("timestamp", -math.inf),
-        "metric_analysis": metric_statistics(results),
+        "metric_analysis": metric_statistics(written.flat),
         "_n_steps": [5, 10],
         "metric_n_steps": {},
         "checkpoint_manager": embedded(NO_CHECKPOINTS),
     }
-    return json.dumps(state, default=plain)
+    return TO_JSON.encode(state)
 
 
 def metric_statistics(results: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     """Flat name -> max, min, avg, last, last-5-avg, last-10-avg of each metric."""
     history: dict[str, list[float]] = {}
     for result in results:
-        for name, value in flatten({name: value for name, value in result.items() if name not in NO_METRIC}).items():
+        for name, value in result.items():
             known = number(value)
-            if known is not None:
+            if known is not None and name not in NO_METRIC:
                 history.setdefault(name, []).append(known)
     return {name: statistics(values) for name, values in history.items()}
 
@@ -162,7 +182,7 @@ def metric_statistics(results: list[dict[str, Any]]) -> dict[str, dict[str, floa
 # ---- pickles of Ray's objects
 
 START, END = b"\x80\x04", b"."
-NOTHING = START + b"N" + END
+NONE = START + b"N" + END
 
 
 def embedded(pickled: bytes) -> dict[str, str]:
