@@ -59,7 +59,8 @@ def test_a_study_has_every_trial_with_state_values_and_times(
         assert told.value == trial.last_result["loss"]
         assert told.user_attrs["acc"] == trial.last_result["acc"]
         assert told.intermediate_values == dict(zip(history["training_iteration"], history["loss"], strict=True))
-        assert {**told.params, "layers": 0} == {**trial.evaluated_params, "layers": 0}
+        assert {**told.params, "twice": told.user_attrs["twice"], "layers": 0} == {**trial.evaluated_params, "layers": 0}
+        assert told.params["layers"] == str(trial.evaluated_params["layers"])
     assert all(states.values()), "the experiment has trials of every kind"
     complete = [trial for trial in analysis.trials if analysis.trial_dataframes[trial.trial_id].shape[0] == 9]
     assert study.best_trial.user_attrs["trial_id"] == min(complete, key=lambda one: one.last_result["loss"]).trial_id
@@ -94,7 +95,7 @@ def test_distributions_are_those_of_the_space(analysis: tune.ExperimentAnalysis,
     assert found["layers"] == CategoricalDistribution(("[1]", "[2, 3]"))
     assert set(found["solver/name"].choices) == {"sgd", "adam", "bad"}
     assert found["solver/nesterov"] == CategoricalDistribution((True, False))
-    assert isinstance(found["twice"], FloatDistribution)
+    assert "twice" not in found, "it is computed"
     assert "epochs" not in found
 
 

@@ -70,7 +70,8 @@ def test_names_and_numbers_that_mlflow_does_not_have(tmp_path: Path) -> None:
             tune.report({"a@1": float(step), "a#1": -float(step), "n": float("nan") if step else 1.0})
 
     space = {f"p{k}": tune.uniform(0, 1) for k in range(150)} | {"lr!": tune.choice(["x" * 9000])}
-    made = tune.run(train, name="odd", config=space, metric="a@1", mode="max", executor="inline", verbose=0, storage_path=str(tmp_path))
+    asked: dict[str, Any] = {"metric": "a@1", "mode": "max", "executor": "inline", "verbose": 0}
+    made = tune.run(train, name="odd", config=space, storage_path=str(tmp_path), **asked)
     made.export(tmp_path / "odd.sqlite", "mlflow", experiment_name="other")
     found = client(tmp_path / "odd.sqlite")
     (run,) = found.search_runs([found.get_experiment_by_name("other").experiment_id])

@@ -34,7 +34,7 @@ def export(analysis: ExperimentAnalysis, path: str | os.PathLike[str], form: str
     name = format_of(path, form)
     write: Any = writer(name)
     check_options(name, write, options)
-    check_library(name, "export")
+    check_library(name, "analysis.export to")
     written: str = write(analysis, os.fspath(path), **options)
     return written
 
@@ -78,4 +78,4 @@ def check_library(name: str, who: str) -> None:
 
     library = FORMATS[name].library
     if library is not None:
-        optional(*library, f"{who} to {name}")
+        optional(*library, f"{who} {name}")

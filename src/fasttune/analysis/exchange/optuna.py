@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fasttune.analysis.exchange.outcomes import COMPLETE, FAIL, PLAIN, PRUNED, WAITING, Outcomes, Told
+from fasttune.analysis.exchange.outcomes import COMPLETE, FAIL, PLAIN, PRUNED, WAITING, Outcomes, Told, plain
 from fasttune.extras import optional
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def write(
 
     A trial that a scheduler or somebody stopped is PRUNED; one that failed, or has no value, is FAIL; one that has not begun
     is WAITING, so that whoever goes on with the study runs it. The intermediate values are those of the metric at each
-    ``training_iteration``; last values of the other metrics are user attributes.
+    ``training_iteration``; last values of the other metrics are user attributes, as is what a function of the space computed.
 
     Args:
         path: "study.db" is an SQLite storage, "study.log" a journal of Optuna's, "mysql://..." the URL of a database.
@@ -91,7 +91,10 @@ class StudyTrials:
     def __init__(self, optuna: Any, outcomes: Outcomes) -> None:
         self._optuna = optuna
         self.outcomes = outcomes
-        self.parameters = parameters_of(optuna.distributions, outcomes.space, outcomes.params)
+        # what a function computes from other parameters is nothing that a sampler could choose
+        self.computed = {line.name for line in outcomes.space if line.kind == "computed"}
+        searched = [{name: row[name] for name in row if name not in self.computed} for row in outcomes.params]
+        self.parameters = parameters_of(optuna.distributions, outcomes.space, searched)
 
     @property
     def directions(self) -> list[str]:
@@ -106,7 +109,9 @@ class StudyTrials:
 
     def params(self, told: Told) -> dict[str, Any]:
         """Flat name -> the value as Optuna has it."""
-        return {name: self.parameters[name].external(value) for name, value in told.params.items()}
+        return {
+            name: self.parameters[name].external(value) for name, value in told.params.items() if name not in self.computed
+        }
 
     def intermediate(self, told: Told) -> dict[int, float]:
         """Step -> value of the one objective; {} of several, for which Optuna has no intermediate values."""
@@ -122,9 +127,11 @@ class StudyTrials:
         return list(told.values)
 
     def attributes(self, told: Told) -> dict[str, Any]:
-        """The user attributes: the other metrics, what the user has attached, and whose trial it is."""
+        """The user attributes: the other metrics, what was computed, what the user has attached, and whose trial it is."""
         last = {name: values[-1] for name, values in told.reports.items() if name not in self.outcomes.goals}
-        return {**{name: value for name, value in last.items() if math.isfinite(value)}, **told.attributes, "trial_id": told.trial_id}
+        numbers = {name: value for name, value in last.items() if math.isfinite(value)}
+        computed = {name: plain(value) for name, value in told.params.items() if name in self.computed}
+        return {**numbers, **computed, **told.attributes, "trial_id": told.trial_id}
 
     def system_attributes(self, told: Told) -> dict[str, Any]:
         return {"fixed_params": self.params(told)} if told.state == WAITING else {}
@@ -143,6 +150,7 @@ class StudyTrials:
         """The trial as Optuna's own."""
         start, complete = self.times(told)
         waits = told.state == WAITING
+        params = {} if waits else self.params(told)
         return self._optuna.trial.FrozenTrial(
             number=-1,
             trial_id=-1,
@@ -151,8 +159,8 @@ class StudyTrials:
             values=self.values(told),
             datetime_start=start,
             datetime_complete=complete,
-            params={} if waits else self.params(told),
-            distributions={} if waits else {name: self.parameters[name].distribution for name in told.params},
+            params=params,
+            distributions={name: self.parameters[name].distribution for name in params},
             user_attrs=self.attributes(told),
             system_attrs=self.system_attributes(told),
             intermediate_values=self.intermediate(told),
@@ -184,10 +192,10 @@ def parameter_of(kinds: Any, values: Sequence[Any], line: SpaceLine | None) -> P
     options = dict.fromkeys((type(one), one) for one in (*(line.options if line else ()), *values) if isinstance(one, PLAIN))
     offered = [one for _, one in options]
     # to Optuna True and 1 are one option, and only plain values can be stored
-    plain = types <= set(PLAIN) and len(offered) == len(set(offered)) and not any(one != one for one in offered)
-    if not plain:
+    fits = types <= set(PLAIN) and len(offered) == len(set(offered)) and not any(one != one for one in offered)
+    if not fits:
         offered = list(dict.fromkeys(map(str, (*(line.options if line else ()), *values))))
-    return Parameter(kinds.CategoricalDistribution(offered), not plain)
+    return Parameter(kinds.CategoricalDistribution(offered), not fits)
 
 
 def numbers(kinds: Any, values: Sequence[float], line: SpaceLine | None) -> Any:
