@@ -57,7 +57,7 @@ test-ax: $(VENV)/.ax
 	$(VENV)/ax/bin/python -m pytest -q -m ax tests/search/test_ax_search.py $(ARGS)
 
 test-exchange: $(VENV)/.exchange
-	$(VENV)/exchange/bin/python -m pytest -q tests/exchange $(ARGS)
+	$(VENV)/exchange/bin/python -m pytest -q -m exchange tests/exchange $(ARGS)
 
 test-gpu: $(VENV)/.test
 	$(PY) -m pytest -q -m gpu tests/resources $(ARGS)
@@ -147,7 +147,7 @@ $(VENV)/.ax: $(VENV)/.made $(CORE)
 $(VENV)/.exchange: $(VENV)/.made $(CORE)
 	"$(PYTHON)" -m venv $(VENV)/exchange
 	$(VENV)/exchange/bin/python -m pip --disable-pip-version-check --quiet install -e '.[optuna,mlflow,arrow]' \
-		'ray[tune]' optuna-dashboard scikit-learn pytest hypothesis pytest-timeout
+		'ray[tune]' optuna-dashboard pytest hypothesis pytest-timeout
 	@touch $@
 
 $(VENV)/.lint: $(VENV)/.made $(CORE)

@@ -60,7 +60,7 @@ class Heard(TPESearch):
 def heard_by_run(start: Any, **asked: Any) -> list[tuple[dict[str, Any], Any, bool, bool]]:
     searcher = Heard(seed=1)
     options = {"config": SPACE, "metric": "loss", "mode": "min", "num_samples": 1, "executor": "inline", "verbose": 0}
-    tune.run(train, search_alg=searcher, warm_start=start, **{**options, **asked})
+    tune.run(train, warm_start=start, **{"search_alg": searcher, **options, **asked})
     return searcher.heard
 
 
@@ -103,6 +103,32 @@ def test_tuner_and_open_experiment_take_it_too() -> None:
 def test_limits_around_a_searcher_pass_it_on() -> None:
     start = tune.warm_start.from_optuna(studied(20))
     assert len(heard_by_run(start, max_concurrent_trials=2, on_duplicate="skip")) == 20
+
+
+def test_a_run_that_goes_on_suggests_what_one_without_a_break_does() -> None:
+    start = tune.warm_start.from_optuna(studied(20))
+    asked: dict[str, Any] = {"config": SPACE, "metric": "loss", "mode": "min", "search_alg": "tpe", "warm_start": start, "seed": 1,
+                             "executor": "inline", "verbose": 0}  # fmt: skip
+    tune.run(train, name="broken", num_samples=4, **asked)
+    went_on = tune.run(train, name="broken", resume=True, num_samples=8, **asked)
+    whole = tune.run(train, name="whole", num_samples=8, **asked)
+    assert [trial.config for trial in went_on.trials] == [trial.config for trial in whole.trials]
+
+
+@pytest.mark.parametrize("name", ["tpe", "gp", "cmaes", "evolution", "bohb", "optuna", "bayesopt", "hyperopt"])
+def test_every_searcher_that_learns_takes_it(name: str) -> None:
+    start = tune.warm_start.from_optuna(studied(20), rename={"kind": None})
+    made = tune.run(
+        train, config={"x": tune.uniform(-10, 10), "kind": "a"}, num_samples=1, metric="loss", mode="min", search_alg=name,
+        warm_start=start, executor="inline", verbose=0, seed=1,
+    )  # fmt: skip
+    assert made.trials[0].status == "TERMINATED"
+
+
+@pytest.mark.parametrize("name", ["random", "sobol", "halton"])
+def test_one_that_learns_nothing_says_so(name: str) -> None:
+    with pytest.raises(TypeError, match=r"warm_start is for a searcher that learns, and \w+ does not"):
+        heard_by_run(tune.warm_start.from_optuna(studied(5)), search_alg=name)
 
 
 def test_the_best_ones_can_be_tried_first() -> None:

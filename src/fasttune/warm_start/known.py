@@ -208,11 +208,13 @@ def _listed(names: Sequence[str]) -> str:
 def _learner(searcher: Any) -> Any:
     """Its ``add_evaluated_point``; TypeError if it has none of its own."""
     from fasttune.search import Searcher
+    from fasttune.search.space_searcher import SpaceSearcher
 
     inner = searcher
     while isinstance(getattr(inner, "searcher", None), Searcher):
         inner = inner.searcher
-    if not isinstance(inner, Searcher) or type(inner).add_evaluated_point is Searcher.add_evaluated_point:
+    learns = isinstance(inner, Searcher) and type(inner).add_evaluated_point is not Searcher.add_evaluated_point
+    if not learns or (isinstance(inner, SpaceSearcher) and type(inner)._tell is SpaceSearcher._tell):  # Sobol, Halton
         raise TypeError(
             f"warm_start is for a searcher that learns, and {type(inner).__name__} does not: pass search_alg=\"tpe\" or another "
             "(docs/search.md), or only try the best ones first: points_to_evaluate=start.best(3)"
