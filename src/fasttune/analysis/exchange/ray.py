@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from fasttune.analysis.exchange.tables import whole_file
 from fasttune.folder import ERROR_TXT, PARAMS_JSON, PROGRESS_CSV, RESULT_JSON
 from fasttune.logger.json import plain
 from fasttune.metric_values import whole_text, with_text_keys
@@ -47,22 +48,19 @@ def write(analysis: ExperimentAnalysis, path: str) -> str:
     names = TrialColumns(source, sorted(indices)).folders.tolist()
     folder_of = dict(zip(sorted(indices), map(os.path.basename, names), strict=True))
     storage = (os.path.dirname(folder), os.path.basename(folder))
-    states = []
-    for i in indices:
-        last = source.last_result(i)
-        results = results_of(reports.get(i, ()), last)
-        os.mkdir(os.path.join(folder, folder_of[i]))
-        written = write_trial(source, i, os.path.join(folder, folder_of[i]), results)
-        states.append([trial_state(source, i, storage, folder_of[i], written), run_state(source, i, written)])
     created = (getattr(source, "meta", None) or {}).get("created") or 0.0
     session = datetime.fromtimestamp(created).strftime("%Y-%m-%d_%H-%M-%S")
-    state = {
-        "trial_data": states,
-        "runner_data": {"_metric": source.metric, "_start_time": created, "_session_str": session},
-        "stats": {"start_time": created},
-    }
-    with open(os.path.join(folder, STATE.format(session)), "w", encoding="utf-8") as file:
-        file.write(TO_JSON.encode(state))
+    with whole_file(os.path.join(folder, STATE.format(session))) as state:
+        state.write('{"trial_data": [')
+        for place, i in enumerate(indices):
+            name = folder_of[i]
+            os.mkdir(os.path.join(folder, name))
+            results = results_of(reports.pop(i, ()), source.last_result(i))
+            written = write_trial(source, i, os.path.join(folder, name), results)
+            told = [trial_state(source, i, storage, name, written), run_state(source, i, written)]
+            state.write(f"{', ' if place else ''}{TO_JSON.encode(told)}")
+        runner = {"_metric": source.metric, "_start_time": created, "_session_str": session}
+        state.write(f'], "runner_data": {TO_JSON.encode(runner)}, "stats": {{"start_time": {TO_JSON.encode(created)}}}}}')
     return path
 
 
