@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 import warnings
 from datetime import datetime
 from pathlib import Path
@@ -174,6 +175,14 @@ def test_values_outside_the_space_widen_it(tmp_path: Path) -> None:
     assert set(trials[0].distributions["k"].choices) == {"True", "1", "a"}
     drawn = [trial.params["n"] for trial in trials]
     assert trials[0].distributions["n"] == FloatDistribution(min(drawn), max(drawn))
+
+
+def test_an_analysis_that_was_pickled_says_what_it_does_not_know(analysis: tune.ExperimentAnalysis, tmp_path: Path) -> None:
+    again = pickle.loads(pickle.dumps(analysis))
+    with pytest.warns(UserWarning, match="holds no journal"):
+        again.export(tmp_path / "study.log", "optuna")
+    states = [trial.state for trial in load(tmp_path / "study.log").trials]
+    assert states == [TrialState.FAIL if trial.status == "ERROR" else TrialState.COMPLETE for trial in analysis.trials]
 
 
 def test_what_cannot_be_is_said(analysis: tune.ExperimentAnalysis, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -46,6 +47,12 @@ class Outcomes:
         self._scope = analysis._scope(scope)
         self._experiment = Experiment(analysis)
         self._source: Any = analysis._source
+        if not hasattr(self._source, "table"):
+            warnings.warn(
+                "this analysis was pickled and holds no journal, which knows what was stopped early: trials that ended without "
+                "an error count as complete. Open the experiment's folder instead: ExperimentAnalysis(path)",
+                stacklevel=5,
+            )
 
     @property
     def scope(self) -> str:
@@ -111,7 +118,7 @@ class Outcomes:
             begins = [None if end is None else end - one.get("time_total_s", 0.0) for end, one in zip(ends, results, strict=True)]
             return begins, ends
         return tuple(  # type: ignore[return-value]
-            [time if math.isfinite(time) and time > 0 else None for time in self._of_table(table, name)]
+            [time if math.isfinite(time) and (time > 0 or not self._source.path) else None for time in self._of_table(table, name)]
             for name in ("started", "ended")
         )
 
