@@ -1,6 +1,7 @@
 # make tune      set up .venv and run the example (about a minute)
 # make test      set up .venv and run the tests; test-all adds the slow ones, and Ray Tune's own examples (drop-in)
 # make test-ax   the adapter to Ax, in an environment of its own: some gigabytes, because Ax brings PyTorch
+# make test-exchange  exports opened by Ray, MLflow and optuna-dashboard themselves, in an environment of their own
 # make test-browser  the report page and the dashboard in a real Chromium; installs nothing, and says what is missing
 # make test-gpu  what needs a real NVIDIA GPU, where there is one
 # make drop-in   Ray Tune's own examples with their imports changed, counted
@@ -17,7 +18,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: tune test test-all test-ax test-gpu test-browser faults fuzz bench peers drop-in docs lint debug clean
+.PHONY: tune test test-all test-ax test-exchange test-gpu test-browser faults fuzz bench peers drop-in docs lint debug clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -42,13 +43,13 @@ tune: $(VENV)/.examples
 	$(PY) examples/digits_asha.py $(ARGS)
 
 test: $(VENV)/.test $(VENV)/.nevergrad $(VENV)/.arrow $(VENV)/.boosters
-	$(PY) -m pytest -q -n $(JOBS) --dist worksteal -m "not slow and not gpu and not browser and not nevergrad and not ax and not arrow and not boosters" $(ARGS)
+	$(PY) -m pytest -q -n $(JOBS) --dist worksteal -m "not slow and not gpu and not browser and not nevergrad and not ax and not arrow and not boosters and not exchange" $(ARGS)
 	PYTHONPATH=$(VENV)/nevergrad $(PY) -m pytest -q -m nevergrad tests/search
 	PYTHONPATH=$(VENV)/arrow $(PY) -m pytest -q -m arrow tests/columns
 	PYTHONPATH=$(VENV)/boosters $(PY) -m pytest -q -m boosters tests/sklearn_search
 
 test-all: $(VENV)/.test $(VENV)/.nevergrad $(VENV)/.arrow $(VENV)/.boosters
-	FASTTUNE_ALL_ROUNDS=1 $(PY) -m pytest -n $(JOBS) --dist worksteal -m "not gpu and not browser and not nevergrad and not ax and not arrow and not boosters" $(ARGS)
+	FASTTUNE_ALL_ROUNDS=1 $(PY) -m pytest -n $(JOBS) --dist worksteal -m "not gpu and not browser and not nevergrad and not ax and not arrow and not boosters and not exchange" $(ARGS)
 	$(PY) -m benchmarks.drop_in
 	PYTHONPATH=$(VENV)/nevergrad $(PY) -m pytest -q -m nevergrad tests/search
 	PYTHONPATH=$(VENV)/arrow $(PY) -m pytest -q -m arrow tests/columns
@@ -57,6 +58,9 @@ test-all: $(VENV)/.test $(VENV)/.nevergrad $(VENV)/.arrow $(VENV)/.boosters
 
 test-ax: $(VENV)/.ax
 	$(VENV)/ax/bin/python -m pytest -q -m ax tests/search/test_ax_search.py $(ARGS)
+
+test-exchange: $(VENV)/.exchange
+	$(VENV)/exchange/bin/python -m pytest -q -m exchange tests/exchange $(ARGS)
 
 test-gpu: $(VENV)/.test
 	$(PY) -m pytest -q -m gpu tests/resources $(ARGS)
@@ -156,6 +160,12 @@ $(VENV)/.ax: $(VENV)/.made $(CORE)
 $(VENV)/.docs: $(VENV)/.made
 	"$(PYTHON)" -m venv $(VENV)/docs
 	$(VENV)/docs/bin/python -m pip --disable-pip-version-check --quiet install 'mkdocs-material>=9.6,<10' 'mkdocstrings[python]>=1.0' 'ruff>=0.6'
+	@touch $@
+
+$(VENV)/.exchange: $(VENV)/.made $(CORE)
+	"$(PYTHON)" -m venv $(VENV)/exchange
+	$(VENV)/exchange/bin/python -m pip --disable-pip-version-check --quiet install -e '.[optuna,mlflow,arrow]' \
+		'ray[tune]' optuna-dashboard pytest hypothesis pytest-timeout
 	@touch $@
 
 $(VENV)/.lint: $(VENV)/.made $(CORE)

@@ -31,7 +31,7 @@ FLOORS = {
         "virtual", "columns", "best", "search_history", "callback_states", "report_index",
         "trial_columns", "auto_columns", "stop_requests", "cells", "conditions"),
     5: ("resolve", "tuner", "ask_tell", "analysis", "bench", "cli", "dashboard", "plot", "sklearn", "testing", "__init__", "__main__",
-        "unpicklable", "utils"),
+        "unpicklable", "utils", "warm_start"),
 }
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 

@@ -148,7 +148,7 @@ _HOME = {
     "user_attrs": ("set_user_attr",),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
-_ROOMS = frozenset([*_HOME, "executors", "experiment", "logger", "loop", "plot", "storage", "trial", "utils"])
+_ROOMS = frozenset([*_HOME, "executors", "experiment", "logger", "loop", "plot", "storage", "trial", "utils", "warm_start"])
 
 __all__ = [
     "Analysis",

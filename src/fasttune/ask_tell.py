@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fasttune.schedulers import TrialScheduler
     from fasttune.scope import Scope
     from fasttune.search import SearchAlgorithm, Searcher
+    from fasttune.warm_start import WarmStart
 
 
 def told_by_hand(config: dict[str, Any]) -> None:
@@ -34,6 +35,7 @@ def open_experiment(
     mode: Mode | None = None,
     scope: Scope | None = None,
     search_alg: Searcher | SearchAlgorithm | str | None = None,
+    warm_start: WarmStart | ExperimentAnalysis | str | os.PathLike[str] | None = None,
     scheduler: TrialScheduler | str | None = None,
     num_samples: int = -1,
     on_duplicate: str = "allow",
@@ -78,6 +80,7 @@ def open_experiment(
         mode=mode,
         scope=scope,
         search_alg=search_alg,
+        warm_start=warm_start,
         on_duplicate=on_duplicate,
         scheduler=scheduler,
         resume=resume if name is not None else None,

@@ -24,6 +24,7 @@ from .folder import is_ours_in_trial, is_plain
 from .scope import DEFAULT_SCOPE, Scope, check_scope
 
 if TYPE_CHECKING:
+    from .analysis import ExperimentAnalysis, ResultGrid
     from .callback import Callback
     from .machine import Machine
     from .reporter.base import ProgressReporter
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from .stopper import StopRules
     from .storage.recovery import ExperimentLock
     from .trial import Trial
+    from .warm_start import WarmStart
 
 MOST_TRIALS = 2**32 - 1  # a record has 32 bits for the number of its trial
 EXECUTORS = ("process", "inline")
@@ -241,6 +243,7 @@ class TuneConfig(_Settings):
     trial_dirname_creator: Callable[[Trial], str] | None = None
     chdir_to_trial_dir: bool | None = None
     scope: Scope | None = None
+    warm_start: WarmStart | ExperimentAnalysis | ResultGrid | str | os.PathLike[str] | None = None
 
     def __post_init__(self) -> None:
         if self.scope is not None:

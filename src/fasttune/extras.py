@@ -15,6 +15,7 @@ PACKAGES = {
     "cmaes": ("cmaes", "0.11"),
     "hyperopt": ("hyperopt", "0.2.7"),
     "matplotlib": ("matplotlib", "3.8"),
+    "mlflow": ("mlflow", "2.10"),
     "nevergrad": ("nevergrad", "1.0"),
     "optuna": ("optuna", "4.0"),
     "plotly": ("plotly", "5.20"),

@@ -62,6 +62,7 @@ class Call:
     mode: str | None = None
     scope: Scope | None = None
     search_alg: Searcher | SearchAlgorithm | str | None = None
+    warm_start: Any = None
     scheduler: TrialScheduler | str | None = None
     on_duplicate: str = "allow"
     max_concurrent: int | None = None
@@ -138,6 +139,10 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
         search_alg = without_duplicates(search_alg, call.on_duplicate, experiments, search_seed)
         trainables[0] = replace(trainables[0], num_samples=total_of(search_alg, first))
     searcher = resolve_searcher(search_alg, metric, mode, experiments, call.max_concurrent, search_seed)
+    if call.warm_start is not None:
+        from .warm_start.known import as_warm_start
+
+        as_warm_start(call.warm_start).teach(searcher)
     check_searcher_wanted(searcher, scheduler)
     metric, mode = steering_metric(metric, mode, scheduler, searcher)
     if not claims:

@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from .scope import Scope
     from .search.base import SearchAlgorithm, Searcher
     from .trial import Trial
+    from .warm_start import WarmStart
 
 WORKERS_NEED = ("fasttune.search.variants",)  # they compute their configs themselves
 
@@ -82,6 +83,7 @@ def run(
     storage_path: Path | None = None,
     local_dir: Path | None = None,
     search_alg: Searcher | SearchAlgorithm | str | None = None,
+    warm_start: WarmStart | ExperimentAnalysis | ResultGrid | Path | None = None,
     scheduler: TrialScheduler | str | None = None,
     on_duplicate: str = "allow",
     checkpoint_config: CheckpointConfig | Mapping[str, Any] | None = None,
@@ -122,6 +124,8 @@ def run(
         config: the search space, a dict of values and domains.
         num_samples: how often to sample the space (a grid is run as often); -1: until something else stops the run.
         search_alg: what suggests configs: a Searcher, or its name ("tpe", "gp", "auto", ...). None: random and grid search.
+        warm_start: what the searcher knows already: ``tune.warm_start.from_optuna(study)`` and its like, or an earlier experiment
+            (its analysis, or its folder). A run that goes on is given it again.
         user_attrs: names and values that are attached to the run, e.g. ``{"dataset": "v3"}``, kept and shown, and steer nothing:
             ``analysis.user_attrs``. Those of a trial: :func:`fasttune.set_user_attr`.
         on_duplicate: what happens when a config comes twice. "allow": it is run again. "skip": another one is taken, and the
@@ -212,6 +216,7 @@ def run(
         mode=mode,
         scope=scope,
         search_alg=search_alg,
+        warm_start=warm_start,
         on_duplicate=on_duplicate,
         scheduler=scheduler,
         max_concurrent=check_max_concurrent(max_concurrent_trials),
@@ -469,6 +474,7 @@ class Tuner:
             mode=tune.mode,
             scope=tune.scope,
             search_alg=tune.search_alg,
+            warm_start=tune.warm_start,
             on_duplicate=tune.on_duplicate,
             scheduler=tune.scheduler,
             max_concurrent=check_max_concurrent(tune.max_concurrent_trials),

@@ -410,6 +410,25 @@ class ExperimentAnalysis:
         trials.insert(1, "status", [status(i) for i in self._indices])
         to_sqlite(trials, self.reports(), path)
 
+    def export(self, path: str | os.PathLike[str], format: str | None = None, **options: Any) -> str:  # noqa: A002
+        """Write the experiment in the form of another program, and return where it was written; see docs/exchange.md.
+
+        Args:
+            path: a file, a folder for "ray", a storage for "optuna", a store for "mlflow".
+            format: "csv", "jsonl", "parquet", "sqlite", "ray", "optuna" or "mlflow"; None: as the path's ending says, of
+                the first four.
+            options: of the form. csv, jsonl, parquet: ``table`` ("trials" or "reports"). optuna: ``study_name``, ``metrics``,
+                ``scope``. mlflow: ``experiment_name``, ``metrics``, ``scope``.
+
+        Raises:
+            ValueError: an unknown form, or something there that is in the way.
+            TypeError: an option that the form does not have.
+            ImportError: a library is missing; the message says how to install it.
+        """
+        from fasttune.analysis.exchange import export
+
+        return export(self, path, format, **options)
+
     def _table(self, table: str) -> pd.DataFrame:
         if table not in ("trials", "reports"):
             raise ValueError(f'table must be "trials" or "reports", got {table!r}')

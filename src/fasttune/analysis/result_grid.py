@@ -104,6 +104,10 @@ class ResultGrid(Sequence[Result]):
         """The same as a Parquet file, which takes the place of one that is there; needs pyarrow."""
         self._analysis.to_parquet(path, table)
 
+    def export(self, path: str | os.PathLike[str], format: str | None = None, **options: Any) -> str:  # noqa: A002
+        """Write the experiment in the form of another program, see ``ExperimentAnalysis.export``."""
+        return self._analysis.export(path, format, **options)
+
     @property
     def user_attrs(self) -> dict[str, Any]:
         """What was attached to the run, see ``ExperimentAnalysis.user_attrs``."""

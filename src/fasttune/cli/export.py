@@ -20,27 +20,28 @@ EXAMPLES = """\
   fasttune export mnist --to csv > trials.csv           a row for each trial: its last report, config and state
   fasttune export mnist --to jsonl --reports | head     a row for each report
   fasttune export mnist --to parquet --reports -o reports.parquet
-  fasttune export mnist --to sqlite -o mnist.db         tables trials and reports, for SQL"""
+  fasttune export mnist --to sqlite -o mnist.db         tables trials and reports, for SQL
+  fasttune export mnist --to optuna -o study.db         a study, for optuna-dashboard; or study.log, a journal of Optuna's
+  fasttune export mnist --to mlflow -o mlflow.db        a run for each trial; or the URL of an MLflow server
+  fasttune export mnist --to ray -o FOLDER              a folder that Ray Tune's ExperimentAnalysis opens"""
 
+WHOLE = ("sqlite", "ray", "optuna", "mlflow")  # forms of the experiment, not of one table; see fasttune.analysis.exchange
 AT_ONCE = 10_000  # rows that are turned into text together
 
 
 class Form(NamedTuple):
-    """How ``--to`` writes a frame: as text, some rows at a time, or as a file. ``needs``: a library and the extra that brings it."""
+    """How ``--to`` writes a frame: as text, some rows at a time, or as a file."""
 
     text: Callable[[Any, pd.DataFrame], None] | None = None
     file: Callable[[pd.DataFrame, str], None] | None = None
-    needs: tuple[str, str] | None = None
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Its arguments."""
     common.experiment(parser)
-    parser.add_argument(
-        "--to", choices=(*FORMS, SQLITE), required=True, help="form; parquet and sqlite need -o, parquet pyarrow too"
-    )
+    parser.add_argument("--to", choices=(*FORMS, *WHOLE), required=True, help="form; all but csv and jsonl need -o")
     parser.add_argument("--reports", action="store_true", help="a row for each report, not for each trial")
-    parser.add_argument("--output", "-o", metavar="FILE", help="default: the standard output")
+    parser.add_argument("--output", "-o", metavar="PATH", help="file, folder or storage; default: the standard output")
 
 
 def run(asked: argparse.Namespace) -> int:
@@ -50,11 +51,11 @@ def run(asked: argparse.Namespace) -> int:
 
     check_output(asked)
     source = opened(find(asked.experiment))
-    if asked.to == SQLITE:
+    if asked.to in WHOLE:
         from fasttune.analysis import ExperimentAnalysis
 
         try:
-            ExperimentAnalysis(source).to_sqlite(asked.output)
+            ExperimentAnalysis(source).export(asked.output, asked.to)
         except ValueError as error:
             raise CommandError(str(error)) from error
         print(f"{len(source):,} trials written to {asked.output}", file=sys.stderr)
@@ -68,17 +69,15 @@ def run(asked: argparse.Namespace) -> int:
 
 def check_output(asked: argparse.Namespace) -> None:
     """Say what is missing before the experiment is read."""
-    from fasttune.extras import optional
+    from fasttune.analysis.exchange.forms import check_library
 
     form = FORMS.get(asked.to, Form())
     if form.text is None and asked.output is None:
         raise CommandError(f"--to {asked.to} is no text: give -o FILE")
-    if asked.to == SQLITE and asked.reports:
-        raise CommandError("--to sqlite writes trials and reports, each into a table: leave --reports out")
-    if form.needs is None:
-        return
+    if asked.to in WHOLE and asked.reports:
+        raise CommandError(f"--to {asked.to} writes trials and their reports: leave --reports out")
     try:
-        optional(*form.needs, f"fasttune export --to {asked.to}")
+        check_library(asked.to, "fasttune export --to")
     except ImportError as error:
         raise CommandError(str(error)) from error
 
@@ -149,6 +148,5 @@ def as_parquet(frame: pd.DataFrame, path: str) -> None:
 FORMS = {
     "csv": Form(text=as_csv),
     "jsonl": Form(text=as_json_lines),
-    "parquet": Form(file=as_parquet, needs=("pyarrow", "arrow")),
+    "parquet": Form(file=as_parquet),
 }
-SQLITE = "sqlite"  # of the experiment, not of a frame

@@ -28,6 +28,7 @@ class SpaceLine(NamedTuple):
     options: tuple[Any, ...] = ()  # of a choice, those that are plain values
     words: str = ""
     condition: str = ""  # "if optimizer/solver is sgd"
+    step: float | None = None  # between one value and the next; None: any, of integers 1
 
 
 class Parameter(NamedTuple):
@@ -208,7 +209,8 @@ def _number_line(node: dict[str, Any], name: str, condition: str) -> SpaceLine:
     words = f"{'a whole number' if kind == 'integer' else 'a number'} from {_short(low)} to {_short(last)}"
     words += f" in steps of {_short(q)}" if q and q != 1 else ""
     words += ", on a logarithmic scale" if log else ""
-    return SpaceLine(name, kind, float(low), float(last), log, words=words, condition=condition)
+    step = float(q) if q and q != 1 else None
+    return SpaceLine(name, kind, float(low), float(last), log, words=words, condition=condition, step=step)
 
 
 def _short(value: Any) -> str:
