@@ -1,6 +1,7 @@
 # make tune      set up .venv and run the example (about a minute)
 # make test      set up .venv and run the tests; test-all adds the slow ones, and Ray Tune's own examples (drop-in)
 # make test-ax   the adapter to Ax, in an environment of its own: some gigabytes, because Ax brings PyTorch
+# make test-loggers  the loggers against TensorBoard, MLflow, W&B, Aim and Comet, in an environment of its own (1.5 GB)
 # make test-browser  the report page and the dashboard in a real Chromium; installs nothing, and says what is missing
 # make test-gpu  what needs a real NVIDIA GPU, where there is one
 # make drop-in   Ray Tune's own examples with their imports changed, counted
@@ -16,7 +17,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: tune test test-all test-ax test-gpu test-browser faults fuzz bench peers drop-in lint debug clean
+.PHONY: tune test test-all test-ax test-loggers test-gpu test-browser faults fuzz bench peers drop-in lint debug clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -41,12 +42,12 @@ tune: $(VENV)/.examples
 	$(PY) examples/digits_asha.py $(ARGS)
 
 test: $(VENV)/.test $(VENV)/.nevergrad $(VENV)/.arrow
-	$(PY) -m pytest -q -n $(JOBS) --dist worksteal -m "not slow and not gpu and not browser and not nevergrad and not ax and not arrow" $(ARGS)
+	$(PY) -m pytest -q -n $(JOBS) --dist worksteal -m "not slow and not gpu and not browser and not nevergrad and not ax and not arrow and not loggers" $(ARGS)
 	PYTHONPATH=$(VENV)/nevergrad $(PY) -m pytest -q -m nevergrad tests/search
 	PYTHONPATH=$(VENV)/arrow $(PY) -m pytest -q -m arrow tests/columns
 
 test-all: $(VENV)/.test $(VENV)/.nevergrad $(VENV)/.arrow
-	FASTTUNE_ALL_ROUNDS=1 $(PY) -m pytest -n $(JOBS) --dist worksteal -m "not gpu and not browser and not nevergrad and not ax and not arrow" $(ARGS)
+	FASTTUNE_ALL_ROUNDS=1 $(PY) -m pytest -n $(JOBS) --dist worksteal -m "not gpu and not browser and not nevergrad and not ax and not arrow and not loggers" $(ARGS)
 	$(PY) -m benchmarks.drop_in
 	PYTHONPATH=$(VENV)/nevergrad $(PY) -m pytest -q -m nevergrad tests/search
 	PYTHONPATH=$(VENV)/arrow $(PY) -m pytest -q -m arrow tests/columns
@@ -54,6 +55,9 @@ test-all: $(VENV)/.test $(VENV)/.nevergrad $(VENV)/.arrow
 
 test-ax: $(VENV)/.ax
 	$(VENV)/ax/bin/python -m pytest -q -m ax tests/search/test_ax_search.py $(ARGS)
+
+test-loggers: $(VENV)/.loggers
+	$(VENV)/loggers/bin/python -m pytest -q -m loggers tests/logger $(ARGS)
 
 test-gpu: $(VENV)/.test
 	$(PY) -m pytest -q -m gpu tests/resources $(ARGS)
@@ -138,6 +142,12 @@ $(VENV)/.arrow: $(VENV)/.test
 $(VENV)/.ax: $(VENV)/.made $(CORE)
 	"$(PYTHON)" -m venv $(VENV)/ax
 	$(VENV)/ax/bin/python -m pip --disable-pip-version-check --quiet install -e '.[ax]' pytest hypothesis pytest-timeout
+	@touch $@
+
+$(VENV)/.loggers: $(VENV)/.made $(CORE)
+	"$(PYTHON)" -m venv $(VENV)/loggers
+	$(VENV)/loggers/bin/python -m pip --disable-pip-version-check --quiet install -e '.[tensorboard,mlflow,wandb,aim,comet]' \
+		tensorboard pytest hypothesis pytest-timeout
 	@touch $@
 
 $(VENV)/.lint: $(VENV)/.made $(CORE)

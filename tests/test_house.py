@@ -29,9 +29,9 @@ FLOORS = {
     3: ("schedulers", "search", "executors", "storage", "logger", "reporter"),
     4: ("going_on", "records", "record_checks", "retention", "wanted_names", "orders", "experiment", "echo", "loop",
         "virtual", "columns", "best", "search_history", "callback_states", "report_index",
-        "trial_columns", "auto_columns", "stop_requests"),
+        "trial_columns", "auto_columns", "stop_requests", "follower"),
     5: ("resolve", "tuner", "ask_tell", "analysis", "bench", "cli", "dashboard", "plot", "testing", "__init__", "__main__",
-        "unpicklable", "utils"),
+        "unpicklable", "utils", "integration"),
 }
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 

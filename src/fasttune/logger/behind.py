@@ -112,6 +112,9 @@ class JournalLogger(LoggerCallback):
         **info: Any,
     ) -> None:
         """Start the process that logs the experiment in the folder ``path``."""
+        earlier: FollowingProcess | None = self.__dict__.pop("_process", None)
+        if earlier is not None:  # an error has ended that run; it follows no longer than to its end
+            earlier.let_go()
         if path:  # a simulated run has no folder
             self._process = FollowingProcess(self, path)
 
@@ -170,6 +173,8 @@ class FollowingProcess:
     def __init__(self, logger: JournalLogger, path: str) -> None:
         from fasttune.script import by_value, described, dumps, is_named_in
 
+        self._orders = -1
+        self._own = os.getpid()
         self._logger = logger
         self._path = path
         data = dumps(logger)
@@ -180,7 +185,6 @@ class FollowingProcess:
         self._ended = threading.Event()  # the process is no more
         self.told: dict[str, Any] = {}  # the last that it has told
         self._spoken_at = time.monotonic() - AGAIN_S
-        self._own = os.getpid()
         self._catches_up = False
         told = self._launch()
         threading.Thread(
@@ -228,7 +232,9 @@ class FollowingProcess:
                 with suppress(ValueError):
                     self.told = json.loads(line)
                 self._speak_of_lag()
-        status = os.waitpid(self._pid, 0)[1]
+        status = 0
+        with suppress(ChildProcessError):  # where the program collects its children itself
+            status = os.waitpid(self._pid, 0)[1]
         if not self.told.get("over") and not self.told.get("stopped"):
             self._say_stopped(os.waitstatus_to_exitcode(status))
         else:
@@ -279,12 +285,22 @@ class FollowingProcess:
             self._leave()
             return
         finally:
-            os.close(self._orders)
+            self.let_go()
         if self.told.get("over"):
             if said_at:
                 say(f"{name}: {self.progress(trials)}, {time.monotonic() - began:.0f} s behind the run's end")
             if self.told.get("left_out"):
                 say(f"{name}: {self.told['left_out']}")
+
+    def let_go(self) -> None:
+        """Say nothing more to it: it ends behind what is there. Safe to call twice."""
+        orders, self._orders = self._orders, -1
+        if orders >= 0:
+            os.close(orders)
+
+    def __del__(self) -> None:
+        if self._own == os.getpid():
+            self.let_go()
 
     def _leave(self) -> None:
         """What it holds it may bring home; the rest is for later."""

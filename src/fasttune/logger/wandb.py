@@ -12,6 +12,13 @@ from fasttune.logger.behind import JournalLogger, LoggedExperiment
 from fasttune.logger.numbers import as_plain, shown
 from fasttune.logger.open_runs import OpenRuns
 
+# fmt: off
+INIT_OPTIONS = (
+    "entity", "project", "dir", "id", "name", "notes", "tags", "config", "config_exclude_keys", "config_include_keys",
+    "allow_val_change", "group", "job_type", "mode", "force", "reinit", "resume", "resume_from", "fork_from", "save_code",
+    "tensorboard", "sync_tensorboard", "monitor_gym", "settings", "anonymous",
+)
+# fmt: on
 MOST_RUNS = 32  # that are open at a time: each is a stream of W&B's own process
 
 
@@ -169,10 +176,6 @@ def give_key(key: str | None, file: str | None) -> None:
 
 def check_options(options: Mapping[str, Any]) -> None:
     """TypeError for what ``wandb.init`` does not take: it would be said only behind the run."""
-    known = (
-        "entity project dir id name notes tags config config_exclude_keys config_include_keys allow_val_change group job_type mode "
-        "force reinit resume resume_from fork_from save_code tensorboard sync_tensorboard monitor_gym settings anonymous"
-    ).split()
-    wrong = [name for name in options if name not in known]
+    wrong = [name for name in options if name not in INIT_OPTIONS]
     if wrong:
-        raise TypeError(f"unexpected keyword argument {wrong[0]!r}: it is none of wandb.init ({', '.join(known)})")
+        raise TypeError(f"unexpected keyword argument {wrong[0]!r}: it is none of wandb.init ({', '.join(INIT_OPTIONS)})")
