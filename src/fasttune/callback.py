@@ -150,7 +150,10 @@ class CallbackList:
         path: str | None = None,
     ) -> None:
         """Set every callback up. One that cannot be set up takes no part in the run."""
-        arguments = {"stop": stop, "num_samples": num_samples, "total_num_samples": total_num_samples, "path": path}
+        arguments: dict[str, Any] = {
+            "stop": stop, "num_samples": num_samples, "total_num_samples": total_num_samples,
+            **({} if path is None else {"path": path}),
+        }  # fmt: skip
         for callback, method in tuple(self._hooks.get("setup", ())):
             try:
                 self.times.call(method, **_accepted(method, arguments))

@@ -49,11 +49,14 @@ class PositionTakenError(TuneError):
 class Told(NamedTuple):
     """How far an experiment is logged."""
 
-    entry: int = 0  # all entries of the journal up to this one,
-    records: int = 0  # and so many records of the next one
-    rings: dict[int, int] = {}  # what was in rings, behind the journal, up to these positions of theirs
-    failed: tuple[int, ...] = ()  # trials that failed, and may be tried again: their end was not told yet
-    best: tuple[int, ...] = ()  # trials behind the first max_trials that are logged
+    entry: int  # all entries of the journal up to this one,
+    records: int  # and so many records of the next one
+    rings: dict[int, int]  # what was in rings, behind the journal, up to these positions of theirs
+    failed: tuple[int, ...]  # trials that failed, and may be tried again: their end was not told yet
+    best: tuple[int, ...]  # trials behind the first max_trials that are logged
+
+
+NOTHING = Told(0, 0, {}, (), ())
 
 
 class LogPosition:
@@ -73,7 +76,7 @@ class LogPosition:
         with open(self._fd, "rb", closefd=False) as file:
             data = file.read()
         self._size = data.rfind(b"\n") + 1
-        self.told = Told()
+        self.told = NOTHING
         for line in reversed(data[: self._size].splitlines()):
             found = self._read(line)
             if found is not None:
@@ -134,12 +137,12 @@ class Follower:
         self._last_time = 0.0  # of the last record that was told, while there are more; 0: it is not behind
         self._flushed_at = time.monotonic()
         self._unsaved = False
-        records, before = self.records, self._skip != Told()
+        records, before = self.records, self._skip != NOTHING
         began = float(meta["created"])
         about = LoggedExperiment(records.name, path, records.metric, records.mode, began, identity, before)
         self._call(logger.log_begin, about)
         if not before:
-            self.position.save(Told(self._entry))  # whoever comes next knows that something may be there
+            self.position.save(NOTHING._replace(entry=self._entry))  # whoever comes next knows that something may be there
 
     def _begun(self) -> ExperimentRecords:
         meta = first_meta(iter(self.storage.read()), self.path)
