@@ -179,7 +179,7 @@ class Follower:
         """Everything that the journal has by now."""
         for source, position, data in self.storage.read(self._entry):
             events = self.records.fold_found(source, data, self._watch())[0]
-            known = self._entry < self._skip.entry or position <= self._skip.rings.get(source, 0)
+            known = self._entry < self._skip.entry or position <= self._skip.rings.get(source, -1)  # the loop's own: 0
             first = self._skip.records if self._entry == self._skip.entry else 0
             if not self._tell(self.records, events, len(events) if known else first):
                 return
@@ -323,7 +323,7 @@ class Follower:
         positions = self.storage.positions()
         for source, position, data in read_rings(self.path, positions, quiet=True, wait=True):
             events = list(self.records.take_leftovers([(source, position, data)], positions, ALL))
-            known = position <= self._rings.get(source, 0)
+            known = position <= self._rings.get(source, -1)
             told = self._tell(self.records, events, len(events) if known else 0)
             self._done = 0
             if not told:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import fasttune as tune
@@ -354,6 +355,69 @@ def test_what_a_killed_run_left_in_its_rings_is_logged_once(tmp_path, executor):
     follow(path, Lines(str(tmp_path / "lines")))
     again = told(tmp_path / "lines", "result")[len(first) :]
     assert [one[1:3] for one in again] == [[1, step] for step in (1, 2, 3, 4)]  # the trial that was running begins anew
+
+
+LOGGED = """
+from fasttune.logger import JournalLogger
+
+class Steps(JournalLogger):
+    key = "steps"
+    niceness = 0
+
+    def log_trial_result(self, iteration, trial, result):
+        with open(os.environ["MARK"] + ".lines", "a") as file:
+            file.write(f"{trial.index} {iteration}\\n")
+
+callbacks = [Steps()]
+"""
+
+
+def test_behind_a_killed_run_it_goes_on_to_the_end_and_a_resumed_run_goes_on_behind_it(tmp_path):
+    script = tmp_path / "script.py"
+    text = KILLED.replace("\n\ndef train", f"\n{LOGGED}\n\ndef train", 1)
+    script.write_text(text.replace("verbose=0,", "verbose=0, callbacks=callbacks,"))
+    words = [sys.executable, str(script), str(tmp_path / "mark"), str(tmp_path / "results"), "process"]
+    assert subprocess.run(words, check=False).returncode == -signal.SIGKILL
+    assert subprocess.run(words, check=False).returncode == 0  # behind it its logger waits for that of the killed run
+    lines = (tmp_path / "mark.lines").read_text().splitlines()
+    steps = [f"{i} {step}" for i in (0, 1, 1) for step in (1, 2, 3, 4)]
+    assert lines == steps
+
+
+@pytest.mark.parametrize("name", ["asha", "pbt", "hyperband", "median"])
+def test_whatever_a_scheduler_does_each_report_is_told_once_and_in_its_order(tmp_path, name):
+    from fasttune.schedulers import ASHAScheduler, HyperBandScheduler, MedianStoppingRule, PopulationBasedTraining
+
+    scheduler = {
+        "asha": lambda: ASHAScheduler(max_t=9, grace_period=1),
+        "pbt": lambda: PopulationBasedTraining(perturbation_interval=2, hyperparam_mutations={"x": tune.uniform(0, 1)}, seed=3),
+        "hyperband": lambda: HyperBandScheduler(max_t=9),
+        "median": lambda: MedianStoppingRule(grace_period=1),
+    }[name]()
+
+    def train(config):
+        checkpoint = tune.get_checkpoint()
+        first = checkpoint.to_dict()["epoch"] if checkpoint else 0
+        for epoch in range(first, 9):
+            loss = config["x"] + 1 / (epoch + 1)
+            tune.report(loss=loss, checkpoint=tune.Checkpoint.from_dict({"epoch": epoch + 1}))
+
+    analysis = tune.run(
+        train, config={"x": tune.uniform(0, 1)}, num_samples=12, metric="loss", mode="min", scheduler=scheduler, seed=5,
+        executor="inline", storage_path=tmp_path, name="exp", verbose=0,
+    )  # fmt: skip
+    follow(analysis.experiment_path, Lines(str(tmp_path / "lines")))
+    reported: dict[int, list[Any]] = {}
+    for block in tune.ExperimentAnalysis(analysis.experiment_path)._source.report_blocks():
+        losses = np.frombuffer(block.values[block.keys.index("loss")])
+        trials, steps = np.frombuffer(block.trial, np.int32), np.frombuffer(block.step, np.int32)
+        for i, step, loss in zip(trials.tolist(), steps.tolist(), losses.tolist(), strict=True):
+            reported.setdefault(i, []).append([step, loss])
+    written: dict[int, list[Any]] = {}
+    for _, i, step, loss, _ in told(tmp_path / "lines", "result"):
+        written.setdefault(i, []).append([step, loss])
+    assert written == reported
+    assert sorted(one[1] for one in told(tmp_path / "lines", "end")) == list(range(12))
 
 
 INTERRUPTED = """

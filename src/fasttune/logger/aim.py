@@ -33,7 +33,7 @@ class AimLoggerCallback(JournalLogger):
         experiment_name: str | None = None,
         metrics: Sequence[str] | None = None,
         *,
-        max_trials: int | None = 1000,
+        max_trials: int | None = 500,
         best_trials: int = 10,
         **options: Any,
     ) -> None:

@@ -264,7 +264,9 @@ class FollowingProcess:
     def progress(self, trials: int | None = None) -> str:
         """How far it is."""
         written, wanted = self.told.get("written", 0), self.told.get("wanted", trials)
-        return f"{written:,} trials written" if wanted is None else f"{written:,} of {wanted:,} trials written"
+        if wanted is None:
+            return f"{written:,} trial{'s' if written != 1 else ''} written"
+        return f"{written:,} of {wanted:,} trials written"
 
     def catch_up(self, trials: int) -> None:
         """Wait until it has logged everything. ``trials``: how many the run had."""

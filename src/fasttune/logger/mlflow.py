@@ -87,7 +87,7 @@ class MLflowLoggerCallback(JournalLogger):
         tracking_token: str | None = None,
         save_artifact: bool = False,
         log_params_on_trial_end: bool = False,
-        max_trials: int | None = 1000,
+        max_trials: int | None = 500,
         best_trials: int = 10,
     ) -> None:
         require("mlflow", "mlflow", type(self).__name__)

@@ -10,7 +10,8 @@ from fasttune.result import flatten
 LEFT_OUT = frozenset(
     [
         "config", "date", "done", "experiment_tag", "hostname", "node_ip", "pid", "time_total_s", "timestamp",
-        "training_iteration", "trial_id", "should_checkpoint", "checkpoint_dir_name",
+        "training_iteration", "trial_id", "should_checkpoint", "checkpoint_dir_name", "iterations_since_restore",
+        "time_since_restore",
     ]
 )  # fmt: skip
 
