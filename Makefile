@@ -2,6 +2,7 @@
 # make test      set up .venv and run the tests; test-all adds the slow ones, and Ray Tune's own examples (drop-in)
 # make test-ax   the adapter to Ax, in an environment of its own: some gigabytes, because Ax brings PyTorch
 # make test-exchange  exports opened by Ray, MLflow and optuna-dashboard themselves, in an environment of their own
+# make test-loggers  the loggers against TensorBoard, MLflow, W&B, Aim and Comet, in an environment of its own (1.5 GB)
 # make test-browser  the report page and the dashboard in a real Chromium; installs nothing, and says what is missing
 # make test-gpu  what needs a real NVIDIA GPU, where there is one
 # make drop-in   Ray Tune's own examples with their imports changed, counted
@@ -18,12 +19,14 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: tune test test-all test-ax test-exchange test-gpu test-browser faults fuzz bench peers drop-in docs lint debug clean
+.PHONY: tune test test-all test-ax test-exchange test-loggers test-gpu test-browser faults fuzz bench peers drop-in docs lint debug clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet
 JOBS := 2
+# Marks of what runs in a step, or an environment, of its own.
+ELSEWHERE := not gpu and not browser and not nevergrad and not ax and not arrow and not boosters and not exchange and not loggers
 
 # What would make an interpreter or pip look at, or write to, another place than the environment made here.
 unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PIP_USER PIP_TARGET PIP_PREFIX PIP_REQUIRE_VIRTUALENV
@@ -43,13 +46,13 @@ tune: $(VENV)/.examples
 	$(PY) examples/digits_asha.py $(ARGS)
 
 test: $(VENV)/.test $(VENV)/.nevergrad $(VENV)/.arrow $(VENV)/.boosters
-	$(PY) -m pytest -q -n $(JOBS) --dist worksteal -m "not slow and not gpu and not browser and not nevergrad and not ax and not arrow and not boosters and not exchange" $(ARGS)
+	$(PY) -m pytest -q -n $(JOBS) --dist worksteal -m "not slow and $(ELSEWHERE)" $(ARGS)
 	PYTHONPATH=$(VENV)/nevergrad $(PY) -m pytest -q -m nevergrad tests/search
 	PYTHONPATH=$(VENV)/arrow $(PY) -m pytest -q -m arrow tests/columns
 	PYTHONPATH=$(VENV)/boosters $(PY) -m pytest -q -m boosters tests/sklearn_search
 
 test-all: $(VENV)/.test $(VENV)/.nevergrad $(VENV)/.arrow $(VENV)/.boosters
-	FASTTUNE_ALL_ROUNDS=1 $(PY) -m pytest -n $(JOBS) --dist worksteal -m "not gpu and not browser and not nevergrad and not ax and not arrow and not boosters and not exchange" $(ARGS)
+	FASTTUNE_ALL_ROUNDS=1 $(PY) -m pytest -n $(JOBS) --dist worksteal -m "$(ELSEWHERE)" $(ARGS)
 	$(PY) -m benchmarks.drop_in
 	PYTHONPATH=$(VENV)/nevergrad $(PY) -m pytest -q -m nevergrad tests/search
 	PYTHONPATH=$(VENV)/arrow $(PY) -m pytest -q -m arrow tests/columns
@@ -61,6 +64,9 @@ test-ax: $(VENV)/.ax
 
 test-exchange: $(VENV)/.exchange
 	$(VENV)/exchange/bin/python -m pytest -q -m exchange tests/exchange $(ARGS)
+
+test-loggers: $(VENV)/.loggers
+	$(VENV)/loggers/bin/python -m pytest -q -m loggers tests/logger $(ARGS)
 
 test-gpu: $(VENV)/.test
 	$(PY) -m pytest -q -m gpu tests/resources $(ARGS)
@@ -166,6 +172,12 @@ $(VENV)/.exchange: $(VENV)/.made $(CORE)
 	"$(PYTHON)" -m venv $(VENV)/exchange
 	$(VENV)/exchange/bin/python -m pip --disable-pip-version-check --quiet install -e '.[optuna,mlflow,arrow]' \
 		'ray[tune]' optuna-dashboard pytest hypothesis pytest-timeout
+	@touch $@
+
+$(VENV)/.loggers: $(VENV)/.made $(CORE)
+	"$(PYTHON)" -m venv $(VENV)/loggers
+	$(VENV)/loggers/bin/python -m pip --disable-pip-version-check --quiet install -e '.[tensorboard,mlflow,wandb,aim,comet]' \
+		tensorboard pytest hypothesis pytest-timeout
 	@touch $@
 
 $(VENV)/.lint: $(VENV)/.made $(CORE)

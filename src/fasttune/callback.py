@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from fasttune.hook_times import UNTIMED
@@ -49,7 +50,7 @@ class Callback:
         total_num_samples: int | None = None,
         **info: Any,
     ) -> None:
-        """Called once, before any other hook."""
+        """Called once, before any other hook. ``info`` has ``path``, the experiment's folder."""
 
     def on_step_begin(self, iteration: int, trials: Sequence[Any], **info: Any) -> None:
         """Called before each turn of the loop."""
@@ -142,10 +143,17 @@ class CallbackList:
                 self._drop(hook, callback)
 
     def setup(
-        self, stop: Any = None, num_samples: int | None = None, total_num_samples: int | None = None
+        self,
+        stop: Any = None,
+        num_samples: int | None = None,
+        total_num_samples: int | None = None,
+        path: str | None = None,
     ) -> None:
         """Set every callback up. One that cannot be set up takes no part in the run."""
-        arguments = {"stop": stop, "num_samples": num_samples, "total_num_samples": total_num_samples}
+        arguments: dict[str, Any] = {
+            "stop": stop, "num_samples": num_samples, "total_num_samples": total_num_samples,
+            **({} if path is None else {"path": path}),
+        }  # fmt: skip
         for callback, method in tuple(self._hooks.get("setup", ())):
             try:
                 self.times.call(method, **_accepted(method, arguments))
@@ -234,19 +242,21 @@ def _names(constant: object) -> bool:
 
 
 def _accepted(method: Callable[..., None], arguments: dict[str, Any]) -> dict[str, Any]:
-    """The arguments, or none of them for a ``setup(self)`` as it was written once."""
+    """The arguments, without the path for one that has no ``**info``, or none of them for a ``setup(self)`` as it was
+    written once."""
     import inspect
 
-    try:
-        inspect.signature(method).bind(**arguments)
-    except TypeError:
-        warnings.warn(
-            "a callback's setup() should take (stop=None, num_samples=None, total_num_samples=None, **info)",
-            FutureWarning,
-            stacklevel=3,
-        )
-        return {}
-    return arguments
+    known = {name: value for name, value in arguments.items() if name != "path"}
+    for told in (arguments, known):
+        with suppress(TypeError):
+            inspect.signature(method).bind(**told)
+            return told
+    warnings.warn(
+        "a callback's setup() should take (stop=None, num_samples=None, total_num_samples=None, **info)",
+        FutureWarning,
+        stacklevel=3,
+    )
+    return {}
 
 
 def _key(place: int, callback: Callback) -> str:

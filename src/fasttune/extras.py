@@ -10,8 +10,10 @@ from typing import Any
 
 # Module -> the package that it comes in, and the first version that works; the same as in pyproject.toml.
 PACKAGES = {
+    "aim": ("aim", "3.17"),
     "ax": ("ax-platform", "1.0"),
     "bayes_opt": ("bayesian-optimization", "1.4"),
+    "comet_ml": ("comet_ml", "3.38"),
     "cmaes": ("cmaes", "0.11"),
     "hyperopt": ("hyperopt", "0.2.7"),
     "matplotlib": ("matplotlib", "3.8"),
@@ -24,7 +26,9 @@ PACKAGES = {
     "scipy": ("scipy", "1.15"),
     "sklearn": ("scikit-learn", "1.4"),
     "starlette": ("starlette", "0.37"),
+    "tensorboardX": ("tensorboardX", "2.6"),
     "uvicorn": ("uvicorn", "0.29"),
+    "wandb": ("wandb", "0.19.10"),
 }
 
 
@@ -32,6 +36,27 @@ def optional(module: str, extra: str, who: str, least: str | None = None) -> Mod
     """The module, imported now. ImportError says what ``who`` needs, which version is there, and how to install it.
     ``least``: the first version that works, where ``who`` needs a newer one than others do."""
     library = module.split(".")[0]
+    check_version(library, extra, who, least)
+    try:
+        return import_module(module)
+    except ImportError as error:
+        if error.name is not None and error.name.split(".")[0] != library:
+            raise  # the library is there; what it needs itself is not
+        raise _missing(library, extra, who) from error
+
+
+def require(library: str, extra: str, who: str) -> None:
+    """The ImportError of :func:`optional`, without importing anything: the library is used in another process, or takes
+    seconds to import."""
+    from importlib.util import find_spec
+
+    check_version(library, extra, who)
+    if find_spec(library) is None:
+        raise _missing(library, extra, who)
+
+
+def check_version(library: str, extra: str, who: str, least: str | None = None) -> None:
+    """ImportError for a library that is too old."""
     package, otherwise = PACKAGES.get(library, (library, "0"))
     least = least or otherwise
     there = installed(package)
@@ -40,15 +65,12 @@ def optional(module: str, extra: str, who: str, least: str | None = None) -> Mod
             f"{who} needs {package} {least} or newer, and {there} is installed: pip install -U 'fasttune[{extra}]'",
             name=library,
         )
-    try:
-        return import_module(module)
-    except ImportError as error:
-        if error.name is not None and error.name.split(".")[0] != library:
-            raise  # the library is there; what it needs itself is not
-        raise ImportError(
-            f"{who} needs the library {library!r}, which is not installed: pip install 'fasttune[{extra}]'",
-            name=error.name,
-        ) from error
+
+
+def _missing(library: str, extra: str, who: str) -> ImportError:
+    return ImportError(
+        f"{who} needs the library {library!r}, which is not installed: pip install 'fasttune[{extra}]'", name=library
+    )
 
 
 def installed(package: str) -> str | None:

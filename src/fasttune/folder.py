@@ -21,6 +21,7 @@ PROGRAM = "program.pkl"  # what workers run, while they do
 TUNER_FILE = "tuner.pkl"  # what a Tuner was made with
 CALLBACKS_FILE = "callbacks.pkl"  # states that callbacks keep across sessions
 COMMAND_FILE = "command.json"  # what `fasttune run` was told, for `fasttune resume`
+LOGGED = "logged."  # and a logger's key: how far it is behind the run (.json), and what its library printed (.txt)
 STOP_FILE = "stop.requests"  # what a run is asked to stop, from outside; gone when it has ended
 PBT_GLOBAL = "pbt_global.txt"
 PBT_POLICY = "pbt_policy_{trial_id}.txt"
@@ -40,6 +41,7 @@ ERROR_TXT = "error.txt"
 _FILES = [JOURNAL, LOCK_FILE, PROGRAM, TUNER_FILE, CALLBACKS_FILE, COMMAND_FILE, STOP_FILE]
 _OF_THE_RUN = frozenset([*_FILES, RINGS, WRITING])
 _BESIDE = rf"(?s:(?:{'|'.join(map(re.escape, _FILES))})[-.].*)"
+_LOGGED = rf"{re.escape(LOGGED)}[\w-]+\.(?:json|txt)"
 _POLICY = rf"(?s:{re.escape(PBT_POLICY).replace(re.escape('{trial_id}'), '.*')})"
 _OF_TRIALS = frozenset([RESULT_JSON, PARAMS_JSON, PROGRESS_CSV, ERROR_TXT])
 
@@ -53,7 +55,7 @@ def is_ours(name: str) -> bool:
 def is_of_the_run(name: str) -> bool:
     """The same without the texts of our schedulers: names that no scheduler may give to a text of its own."""
     folded = name.casefold()
-    return folded in _OF_THE_RUN or folded.endswith(UNFINISHED) or re.fullmatch(_BESIDE, folded) is not None
+    return folded in _OF_THE_RUN or folded.endswith(UNFINISHED) or re.fullmatch(f"{_BESIDE}|{_LOGGED}", folded) is not None
 
 
 def is_ours_in_trial(name: str) -> bool:

@@ -48,7 +48,7 @@ class HookTimes:
 
     def _name(self, hook: Callable[..., object], took: float) -> None:
         name = hook_name(hook)
-        if name in self._named:
+        if name in self._named or getattr(getattr(hook, "__self__", None), "says_that_it_waits", False):
             return
         self._named.add(name)
         import logging  # 2 ms that most runs do without

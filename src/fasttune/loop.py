@@ -1003,6 +1003,7 @@ class TuneLoop:
             stop=spec.public_spec.get("stop"),
             num_samples=spec.public_spec.get("num_samples"),
             total_num_samples=state.total,
+            path=spec.path,
         )
         if spec.resume is not None:
             self._states.restore(spec.trust)

@@ -1,16 +1,20 @@
-"""Rows L1, L3 and L4: what is written beside the journal when it is asked for, and callbacks of one's own."""
+"""Rows L1 to L5: what is written beside the journal when it is asked for, and callbacks of one's own."""
 
 from __future__ import annotations
 
 import csv
 import json
+import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import fasttune as tune
 from fasttune.callback import HOOKS
-from fasttune.logger import CSVLoggerCallback, JsonLoggerCallback, LoggerCallback
+from fasttune.logger import BEHIND, CSVLoggerCallback, JsonLoggerCallback, LoggerCallback, TBXLogger, TBXLoggerCallback
 
 
 def grows(config: dict[str, Any]) -> None:
@@ -36,6 +40,43 @@ def test_L1_csv_and_json_files_in_the_folder_of_each_trial(run):
 def test_L1_without_loggers_the_folder_holds_the_journal_alone(run):
     analysis = run(grows)
     assert sorted(path.name for path in Path(analysis.experiment_path).iterdir()) == [".lock", "experiment.db"]
+
+
+def events(folder: str) -> Iterator[Any]:
+    """The events in a trial's folder, by tensorboardX's own description of them. TensorBoard's reader reads the same in
+    tests/logger, in an environment of its own."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    for path in sorted(Path(folder).glob("events.out.tfevents.*")):
+        data = path.read_bytes()
+        while data:
+            size = int.from_bytes(data[:8], "little")
+            yield Event.FromString(data[12 : 12 + size])
+            data = data[16 + size :]
+
+
+def test_L2_tensorboard_events_in_the_folder_of_each_trial(run, monkeypatch):
+    monkeypatch.setattr(TBXLoggerCallback, "niceness", 0)
+    analysis = run(grows, config={"lr": tune.grid_search([0.1, 0.2])}, metric="loss", mode="min", callbacks=[TBXLogger()])
+    for trial in analysis.trials:
+        told = [(event.step, one) for event in events(trial.path) for one in event.summary.value]
+        assert [(step, one.simple_value) for step, one in told if one.tag == "loss"] == [(1, 1.0), (2, 0.5)]
+        assert [(step, one.simple_value) for step, one in told if one.tag == "net/width"] == [(1, 3.0), (2, 4.0)]
+        assert [one.tag for _, one in told if one.tag.startswith("_hparams_/")] == [
+            "_hparams_/experiment", "_hparams_/session_start_info", "_hparams_/session_end_info"
+        ]  # fmt: skip
+
+
+LIBRARIES = {"TBX": "tensorboardX", "MLflow": "mlflow", "Wandb": "wandb", "Aim": "aim", "Comet": "comet_ml"}
+
+
+@pytest.mark.parametrize("kind", BEHIND, ids=lambda kind: kind.__name__)
+def test_L5_adapters_are_here_and_say_what_to_install(kind, monkeypatch):
+    library = LIBRARIES[kind.__name__.removesuffix("LoggerCallback")]
+    monkeypatch.setitem(sys.modules, library, None)
+    text = rf"{kind.__name__} needs the library '{library}', which is not installed: pip install 'fasttune\[{kind.key}\]'"
+    with pytest.raises(ImportError, match=text):
+        kind()
 
 
 class Watching(tune.Callback):

@@ -12,7 +12,7 @@ import pytest
 import fasttune as tune
 from fasttune.analysis.exchange import FORMATS
 from fasttune.cli import main
-from fasttune.cli.export import FORMS
+from fasttune.cli.export import FORMS, WHOLE
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def named(results_dir: Path) -> str:
 
 
 def test_every_form_is_offered() -> None:
-    assert tuple(FORMATS) == FORMS
+    assert tuple(FORMATS) == (*FORMS, *WHOLE)
 
 
 def test_a_study(named: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

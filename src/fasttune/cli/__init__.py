@@ -44,6 +44,7 @@ COMMANDS = (
     Command("report", "report", "write one page that tells what an experiment found and what it cost"),
     Command("plot", "plot", "write one picture of an experiment"),
     Command("export", "export", "write trials or reports as CSV, JSON lines or Parquet, or all of it for SQL, Optuna, MLflow and Ray"),
+    Command("log", "log", "write an experiment to TensorBoard, MLflow, W&B, Aim or Comet, also while it runs"),
     Command("replay", "replay", "ask the scheduler again: does the journal give the same decisions"),
     Command("note", "add-note", "add a note to an experiment"),
     Command("table", "table", "write an experiment's table for SQL, 'trials'"),

@@ -50,19 +50,17 @@ class SqliteReader(Storage):
         raise ValueError(f"the journal in {self.folder} was opened for reading")
 
     def read(self, after: int = 0) -> Iterator[tuple[int, int, bytes]]:
-        n = last = 0
+        last = after  # entries are numbered from 1
         database = self._open()
         try:
-            for number, source, position, data in self._entries(database):
+            for number, source, position, data in self._entries(database, after):
                 if data is None:
                     self._report_damage(number, position)
                     break
                 if self._last is not None and number > self._last:
                     return
                 last = number
-                n += 1
-                if n > after:
-                    yield source, position, data
+                yield source, position, data
         finally:
             database.close()
         if self._fixed and self._last is None:
@@ -167,10 +165,9 @@ class SqliteReader(Storage):
             database.look()
         raise JournalError(f"{self.path} is rewritten faster than it can be read")
 
-    def _entries(self, database: Database) -> Iterator[tuple[int, int, Any, bytes | None]]:
-        """(id, source, position, data) of the entries, in batches that belong together; at damage a last one without
-        data: the id before it and, as its position, what is wrong."""
-        last = 0
+    def _entries(self, database: Database, last: int = 0) -> Iterator[tuple[int, int, Any, bytes | None]]:
+        """(id, source, position, data) of the entries behind ``last``, in batches that belong together; at damage a last
+        one without data: the id before it and, as its position, what is wrong."""
         while True:
             batch = self._held_together(database, lambda: self._batch(database, last))  # noqa: B023 - called at once
             yield from batch

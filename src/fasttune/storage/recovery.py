@@ -312,6 +312,23 @@ def writer_of(folder: str) -> int | None:
     return None
 
 
+def nobody_writes(folder: str) -> bool:
+    """Whether it is certain that no process writes the experiment at this moment: its lock is there, and free."""
+    import fcntl
+
+    try:
+        fd = open_plain(os.path.join(folder, LOCK_FILE))
+    except (OSError, JournalError):
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+    return True
+
+
 def _number_in(fd: int) -> int:
     """The living process that has written its number into a lock, 0 when it has not yet."""
     text = os.pread(fd, 32, 0)
