@@ -112,8 +112,12 @@ def scheduler_class(scheduler: str) -> Any:
     if wanted in outside:
         return outside[wanted].load()
     if kind is not None:
-        raise ValueError(f"the scheduler {wanted!r} ({kind}) is not part of this version; the names are {', '.join(scheduler_names())}")
-    raise ValueError(f"there is no scheduler called {wanted!r}; the names are {', '.join(scheduler_names())}")
+        raise ValueError(f"the scheduler {wanted!r} ({kind}) is not part of this version; {_known()}")
+    raise ValueError(f"there is no scheduler called {wanted!r}; {_known()}")
+
+
+def _known() -> str:
+    return f"the names are {', '.join(scheduler_names())}"
 
 
 def _entry_points() -> dict[str, Any]:
