@@ -67,6 +67,7 @@ class JournalLogger(LoggerCallback):
     title: ClassVar[str] = ""  # for sentences: "TensorBoard"
     key: ClassVar[str] = ""  # for `fasttune log --to`, and for the file that says how far it is
     niceness: ClassVar[int] = 10  # of its process: trials come first
+    secrets: ClassVar[tuple[str, ...]] = ()  # attributes that are not pickled: a Tuner keeps its callbacks in a file
     says_that_it_waits = True  # at the run's end: no hook that is slow by mistake
 
     # Nothing is called while trials run.
@@ -125,7 +126,7 @@ class JournalLogger(LoggerCallback):
             process.catch_up(len(trials))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_process"}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_process", *self.secrets)}
 
     def hint(self, path: str) -> str:
         """The command that goes on with logging an experiment."""
