@@ -298,7 +298,7 @@ def test_wandb_without_a_key_is_said_and_costs_no_trial(run, monkeypatch, caplog
     analysis = run(WandbLoggerCallback(project="digits", mode="online"))
     assert len(analysis.trials) == 3
     assert "W&B: logging has stopped, the run is not concerned" in caplog.text
-    assert "--to wandb --option project=digits" in caplog.text
+    assert "--to wandb --option project=digits --option mode=online" in caplog.text
 
 
 # ---- Aim

@@ -14,7 +14,6 @@ from fasttune.logger.numbers import as_plain, numbers_of
 from fasttune.logger.open_runs import OpenRuns
 from fasttune.result import flatten
 
-
 # fmt: off
 EXPERIMENT_OPTIONS = (
     "api_key", "project_name", "workspace", "log_code", "log_graph", "auto_param_logging", "auto_metric_logging", "parse_args",
