@@ -463,8 +463,7 @@ def _follow(orders: Orders, logger: JournalLogger) -> None:
         follower.run(over, orders.rest)
     finally:
         follower.close()
-    end = {"over": True, "left_out": follower.left_out()} if follower.finished else {"stopped": True}
-    _tell({**follower.state(), **end})
+    _tell({**follower.state(), "over": follower.finished, "left_out": follower.left_out()})
 
 
 def _first_in_turn(orders: Orders, logger: JournalLogger) -> Follower:

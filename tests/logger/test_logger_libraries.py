@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import pickle
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ import pytest
 import fasttune as tune
 from fasttune.follower import Follower
 from fasttune.logger import (
+    BEHIND,
     AimLoggerCallback,
     CometLoggerCallback,
     JournalLogger,
@@ -296,7 +298,7 @@ def test_wandb_without_a_key_is_said_and_costs_no_trial(run, monkeypatch, caplog
     analysis = run(WandbLoggerCallback(project="digits", mode="online"))
     assert len(analysis.trials) == 3
     assert "W&B: logging has stopped, the run is not concerned" in caplog.text
-    assert "--to wandb --option project=digits" in caplog.text
+    assert "--to wandb --option project=digits --option mode=online" in caplog.text
 
 
 # ---- Aim
@@ -375,3 +377,30 @@ def test_comet_in_two_parts(run):
     assert {name: [value for _, value in one["loss"]] for name, one in found.items()} == {
         trial.trial_id: pytest.approx(losses) for trial, losses in zip(analysis.trials, LOSSES, strict=True)
     }
+
+
+# ---- what is theirs alone
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda: WandbLoggerCallback(api_key="very-secret", mode="offline"), "WANDB_API_KEY"),
+        (lambda: MLflowLoggerCallback(tracking_token="very-secret"), "MLFLOW_TRACKING_TOKEN"),
+        (lambda: CometLoggerCallback(api_key="very-secret"), "COMET_API_KEY"),
+    ],
+    ids=["wandb", "mlflow", "comet"],
+)
+def test_a_key_is_in_no_pickle_and_in_no_hint(make, name, monkeypatch):
+    monkeypatch.setenv(name, "")
+    logger = make()
+    logger.setup(path="")
+    assert os.environ[name] == "very-secret"
+    assert b"very-secret" not in pickle.dumps(logger)
+    assert "very-secret" not in logger.hint("exp")
+
+
+@pytest.mark.parametrize("kind", BEHIND)
+def test_an_unknown_option_is_an_error_at_once(kind):
+    with pytest.raises(TypeError, match="unexpected keyword argument 'projcet'"):
+        kind(projcet="digits")

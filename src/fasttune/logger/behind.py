@@ -67,6 +67,7 @@ class JournalLogger(LoggerCallback):
     title: ClassVar[str] = ""  # for sentences: "TensorBoard"
     key: ClassVar[str] = ""  # for `fasttune log --to`, and for the file that says how far it is
     niceness: ClassVar[int] = 10  # of its process: trials come first
+    secrets: ClassVar[tuple[str, ...]] = ()  # attributes that are not pickled: a Tuner keeps its callbacks in a file
     says_that_it_waits = True  # at the run's end: no hook that is slow by mistake
 
     # Nothing is called while trials run.
@@ -125,7 +126,7 @@ class JournalLogger(LoggerCallback):
             process.catch_up(len(trials))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_process"}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_process", *self.secrets)}
 
     def hint(self, path: str) -> str:
         """The command that goes on with logging an experiment."""
@@ -149,10 +150,12 @@ def options_of(logger: JournalLogger) -> dict[str, Any]:
     """The plain arguments that a logger was made with, where they are not the defaults: kept as attributes of their names."""
     import inspect
 
-    found = {}
+    found: dict[str, Any] = {}
     for name, one in inspect.signature(type(logger).__init__).parameters.items():
         value = getattr(logger, name, one.default)
-        if one.default is not one.empty and value != one.default and isinstance(value, PLAIN):
+        if one.kind is one.VAR_KEYWORD and isinstance(value, dict):
+            found.update({key: each for key, each in value.items() if isinstance(each, PLAIN)})
+        elif one.default is not one.empty and value != one.default and isinstance(value, PLAIN):
             found[name] = value
     return found
 
@@ -185,7 +188,7 @@ class FollowingProcess:
         self._ended = threading.Event()  # the process is no more
         self.told: dict[str, Any] = {}  # the last that it has told
         self._spoken_at = time.monotonic() - AGAIN_S
-        self._catches_up = False
+        self._catches_up = self._left = False
         told = self._launch()
         threading.Thread(
             target=self._listen, args=(told, json.dumps(head).encode() + b"\n" + data), name="fasttune-logger", daemon=True
@@ -235,12 +238,11 @@ class FollowingProcess:
         status = 0
         with suppress(ChildProcessError):  # where the program collects its children itself
             status = os.waitpid(self._pid, 0)[1]
-        if not self.told.get("over") and not self.told.get("stopped"):
+        if not (self.told.get("over") or self._left):
             self._say_stopped(os.waitstatus_to_exitcode(status))
-        else:
-            with suppress(OSError):
-                if not os.path.getsize(self.printed):
-                    os.unlink(self.printed)
+        with suppress(OSError):
+            if not os.path.getsize(self.printed):
+                os.unlink(self.printed)
         self._ended.set()
 
     def _say_stopped(self, code: int) -> None:
@@ -306,6 +308,7 @@ class FollowingProcess:
 
     def _leave(self) -> None:
         """What it holds it may bring home; the rest is for later."""
+        self._left = True
         if not self._ended.is_set():
             with suppress(ProcessLookupError):
                 os.kill(self._pid, signal.SIGTERM)

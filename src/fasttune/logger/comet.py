@@ -14,6 +14,17 @@ from fasttune.logger.numbers import as_plain, numbers_of
 from fasttune.logger.open_runs import OpenRuns
 from fasttune.result import flatten
 
+# fmt: off
+EXPERIMENT_OPTIONS = (
+    "api_key", "project_name", "workspace", "log_code", "log_graph", "auto_param_logging", "auto_metric_logging", "parse_args",
+    "auto_output_logging", "log_env_details", "log_git_metadata", "log_git_patch", "disabled", "offline_directory", "log_env_gpu",
+    "log_env_host", "log_env_cpu", "log_env_network", "log_env_disk", "display_summary", "display_summary_level",
+    "auto_weight_logging", "auto_log_co2", "auto_metric_step_rate", "auto_histogram_tensorboard_logging",
+    "auto_histogram_epoch_rate", "auto_histogram_weight_logging", "auto_histogram_gradient_logging",
+    "auto_histogram_activation_logging", "distributed_node_identifier",
+)
+# fmt: on
+
 
 class CometLoggerCallback(JournalLogger):
     """Logs each trial as an experiment of Comet: its config as parameters, the numbers of its reports by ``training_iteration``,
@@ -31,6 +42,8 @@ class CometLoggerCallback(JournalLogger):
 
     title = "Comet"
     key = "comet"
+    secrets = ("_api_key",)
+    _api_key: str | None = None
 
     def __init__(
         self,
@@ -46,6 +59,12 @@ class CometLoggerCallback(JournalLogger):
         super().__init__(max_trials=max_trials, best_trials=best_trials)
         if "experiment_key" in options:
             raise TypeError("experiment_key is made of the trial: each has an experiment of its own")
+        wrong = [name for name in options if name not in EXPERIMENT_OPTIONS]
+        if wrong:
+            raise TypeError(
+                f"unexpected keyword argument {wrong[0]!r}: it is none of comet_ml.Experiment ({', '.join(EXPERIMENT_OPTIONS)})"
+            )
+        self._api_key = options.pop("api_key", None)
         self.online = online
         self.tags = tuple(tags or ())
         self.save_checkpoints = save_checkpoints
@@ -55,7 +74,17 @@ class CometLoggerCallback(JournalLogger):
         where = [self.options.get(name) for name in ("workspace", "project_name", "offline_directory")]
         return " ".join([*(str(one) for one in where if one), *([] if self.online else ["offline"])])
 
+    def setup(self, *arguments: Any, **told: Any) -> None:
+        """Start the process that logs. What Comet knows us by is in its environment."""
+        self._give_key()
+        super().setup(*arguments, **told)
+
+    def _give_key(self) -> None:
+        if self._api_key:
+            os.environ["COMET_API_KEY"] = self._api_key
+
     def log_begin(self, experiment: LoggedExperiment) -> None:
+        self._give_key()
         os.environ.setdefault("COMET_LOGGING_CONSOLE", "ERROR")
         self._comet: Any = optional("comet_ml", "comet", type(self).__name__)
         self._about = experiment
@@ -112,4 +141,4 @@ class CometLoggerCallback(JournalLogger):
 
     def _is_online(self, key: str) -> bool:
         """Whether an earlier process has begun the experiment of this key."""
-        return self._comet.API(api_key=self.options.get("api_key")).get_experiment_by_key(key) is not None
+        return self._comet.API().get_experiment_by_key(key) is not None

@@ -76,6 +76,8 @@ class MLflowLoggerCallback(JournalLogger):
 
     title = "MLflow"
     key = "mlflow"
+    secrets = ("_token",)
+    _token: str | None = None
 
     def __init__(
         self,
@@ -105,9 +107,17 @@ class MLflowLoggerCallback(JournalLogger):
         name = self.experiment_name or os.environ.get("MLFLOW_EXPERIMENT_NAME", "")
         return f"{uri} {name}".strip()
 
-    def log_begin(self, experiment: LoggedExperiment) -> None:
+    def setup(self, *arguments: Any, **told: Any) -> None:
+        """Start the process that logs. The server's token is in its environment."""
+        self._give_token()
+        super().setup(*arguments, **told)
+
+    def _give_token(self) -> None:
         if self._token:
             os.environ["MLFLOW_TRACKING_TOKEN"] = self._token
+
+    def log_begin(self, experiment: LoggedExperiment) -> None:
+        self._give_token()
         optional("mlflow", "mlflow", type(self).__name__)
         from mlflow import MlflowClient
 

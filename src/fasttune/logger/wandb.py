@@ -42,6 +42,8 @@ class WandbLoggerCallback(JournalLogger):
 
     title = "W&B"
     key = "wandb"
+    secrets = ("_api_key",)
+    _api_key: str | None = None
 
     def __init__(
         self,
@@ -66,7 +68,7 @@ class WandbLoggerCallback(JournalLogger):
         self.project = project or os.environ.get("WANDB_PROJECT_NAME")
         self.group = group or os.environ.get("WANDB_GROUP_NAME")
         self.api_key_file = api_key_file
-        self._key = api_key
+        self._api_key = api_key
         self.excludes = tuple(excludes or ())
         self.log_config = log_config
         self.upload_checkpoints = upload_checkpoints or save_checkpoints  # its name in Ray Tune 1.x
@@ -76,8 +78,13 @@ class WandbLoggerCallback(JournalLogger):
         where = [self.options.get("entity"), self.project, self.options.get("dir"), self.options.get("mode")]
         return " ".join(str(one) for one in where if one)
 
+    def setup(self, *arguments: Any, **told: Any) -> None:
+        """Start the process that logs. What W&B knows us by is in its environment."""
+        give_key(self._api_key, self.api_key_file)
+        super().setup(*arguments, **told)
+
     def log_begin(self, experiment: LoggedExperiment) -> None:
-        give_key(self._key, self.api_key_file)
+        give_key(self._api_key, self.api_key_file)
         self._wandb: Any = optional("wandb", "wandb", type(self).__name__)
         self._about = experiment
         self._runs: OpenRuns[Any] = OpenRuns(self._open, lambda run: run.finish(), most=MOST_RUNS)
