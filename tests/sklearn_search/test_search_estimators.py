@@ -184,12 +184,12 @@ def test_lists_are_sampled_without_replacement() -> None:
 
 
 def test_the_same_random_state_gives_the_same_candidates() -> None:
-    def drawn(state: Any, jobs: int | None = None) -> Any:
+    def drawn(state: Any) -> Any:
         space = {"var_smoothing": tune.loguniform(1e-12, 1e-1)}
-        search = TuneSearchCV(GaussianNB(), space, n_trials=3, cv=2, random_state=state, search_optimization="random", n_jobs=jobs)
+        search = TuneSearchCV(GaussianNB(), space, n_trials=3, cv=2, random_state=state, search_optimization="random")
         return search.fit(X, Y).cv_results_["params"]
 
-    assert drawn(7) == drawn(7) == drawn(7, 2)
+    assert drawn(7) == drawn(7)
     assert drawn(7) != drawn(8)
     assert drawn(np.random.RandomState(3)) == drawn(np.random.RandomState(3))
     np.random.seed(5)
@@ -362,6 +362,8 @@ def asked(**arguments: Any) -> Callable[[], Any]:
         (asked(search_optimization=3), "search_optimization must be a Searcher or its name"),
         (asked(search_kwargs={"seed": 1}), "search_kwargs need the name of a searcher"),
         (asked(loggers=["jsn"]), "loggers must be Callbacks or names"),
+        (lambda: TuneSearchCV(TREE, {"x": tune.uniform(0, 1)}, n_trials=-1).fit(X, Y), "n_trials=-1 goes on without end"),
+        (asked(use_gpu=10_000.0), "gpu"),
         (asked(n_trials=0), "The 'n_trials' parameter of TuneSearchCV must be"),
         (asked(mode="mox"), "The 'mode' parameter of TuneSearchCV must be"),
         (asked(scoring=["accuracy", "roc_auc"]), "the parameter refit must be set"),
@@ -382,3 +384,25 @@ def test_a_search_that_ends_before_its_first_report_says_so() -> None:
 
     with pytest.raises(ValueError, match="no candidate was evaluated"):
         TuneSearchCV(TREE, {"max_depth": [1]}, cv=2, stopper=Never()).fit(X, Y)
+
+
+def test_callbacks_that_would_hear_nothing_are_refused() -> None:
+    search = TuneGridSearchCV(TREE, {"max_depth": [1]}, cv=2)
+    search._skl_callbacks = [object()]  # what scikit-learn's set_callbacks leaves, from 1.9 on
+    with pytest.raises(ValueError, match=r"calls no callbacks of scikit-learn's"):
+        search.fit(X, Y)
+
+
+@pytest.mark.slow
+def test_the_example_runs() -> None:
+    import subprocess
+    import sys
+
+    import fasttune
+
+    script = Path(__file__).resolve().parents[2] / "examples" / "sklearn_search.py"
+    source = str(Path(fasttune.__file__).resolve().parents[1])
+    call = [sys.executable, "-W", "error", str(script), "--trees", "9", "--steps", "3"]
+    done = subprocess.run(call, env={**os.environ, "PYTHONPATH": source}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "candidates got to the end" in done.stdout

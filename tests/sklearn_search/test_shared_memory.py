@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,10 @@ import scipy.sparse
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.datasets import make_classification
 
+from fasttune.resolve import Call
 from fasttune.sklearn import TuneGridSearchCV
 from fasttune.sklearn.shared import Shared
+from fasttune.tuner import carry_out
 
 X, Y = make_classification(400, 50, random_state=0)
 
@@ -101,3 +104,14 @@ def test_workers_map_the_data_and_use_a_thread_each(monkeypatch: pytest.MonkeyPa
     assert results["split0_test_mapped"].tolist() == [1.0] * 6
     assert results["split0_test_threads"].tolist() == results["split0_test_pools"].tolist()
     assert results["split0_test_pools"].min() >= 1
+
+
+def test_a_module_that_cannot_be_loaded_beforehand_costs_nothing(tmp_path: Path) -> None:
+    about_one = {"config": {}, "num_samples": 2}
+    call = Call(storage_path=str(tmp_path), executor="process", verbose=0)
+    analysis = carry_out(two, about_one, call, preload=("no_module_of_this_name",))
+    assert [trial.last_result["n"] for trial in analysis.trials] == [2, 2]
+
+
+def two(config: dict[str, Any]) -> dict[str, int]:
+    return {"n": 2}

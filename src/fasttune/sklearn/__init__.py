@@ -6,9 +6,9 @@ of fasttune works on them. Needs scikit-learn (``pip install 'fasttune[sklearn]'
 
 from __future__ import annotations
 
-from fasttune.extras import optional
+from fasttune.extras import optional as _optional
 
-optional("sklearn", "sklearn", "fasttune.sklearn", "1.6")
+_optional("sklearn", "sklearn", "fasttune.sklearn", "1.6")
 
 from fasttune.sklearn.search_cv import TuneGridSearchCV as TuneGridSearchCV  # noqa: E402
 from fasttune.sklearn.search_cv import TuneSearchCV as TuneSearchCV  # noqa: E402

@@ -128,13 +128,16 @@ class TuneSearchCV(TuneBaseSearchCV):
 
     def _search(self, seed: int) -> dict[str, Any]:
         config = distribution_space(self.param_distributions)
+        finite = is_finite(config)
+        if self.n_trials == -1 and not finite and self.time_budget_s is None and self.stopper is None:
+            raise ValueError("n_trials=-1 goes on without end: say by time_budget_s or stopper when it is over")
         return {
             "config": config,
             "num_samples": int(self.n_trials),
             "candidates": int(self.n_trials),
             "search_alg": searcher_of(self.search_optimization, self.search_kwargs, seed),
             # Where everything can be tried, nothing is tried twice: so does scikit-learn with lists.
-            "on_duplicate": "skip" if is_finite(config) else "allow",
+            "on_duplicate": "skip" if finite else "allow",
         }
 
 
