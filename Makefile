@@ -1,6 +1,8 @@
 # make tune      set up .venv and run the example (about a minute)
 # make test      set up .venv and run the tests; test-all adds the slow ones, and Ray Tune's own examples (drop-in)
 # make test-ax   the adapter to Ax, in an environment of its own: some gigabytes, because Ax brings PyTorch
+# make test-boosting  CatBoost's callbacks (XGBoost's and LightGBM's are in make test): 280 MB beside .venv
+# make test-torch  Keras, Lightning, Transformers and PyTorch, in an environment of its own: 1.6 GB
 # make test-browser  the report page and the dashboard in a real Chromium; installs nothing, and says what is missing
 # make test-gpu  what needs a real NVIDIA GPU, where there is one
 # make drop-in   Ray Tune's own examples with their imports changed, counted
@@ -16,7 +18,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: tune test test-all test-ax test-gpu test-browser faults fuzz bench peers drop-in lint debug clean
+.PHONY: tune test test-all test-ax test-boosting test-torch test-gpu test-browser faults fuzz bench peers drop-in lint debug clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -41,12 +43,12 @@ tune: $(VENV)/.examples
 	$(PY) examples/digits_asha.py $(ARGS)
 
 test: $(VENV)/.test $(VENV)/.nevergrad $(VENV)/.arrow
-	$(PY) -m pytest -q -n $(JOBS) --dist worksteal -m "not slow and not gpu and not browser and not nevergrad and not ax and not arrow" $(ARGS)
+	$(PY) -m pytest -q -n $(JOBS) --dist worksteal -m "not slow and not gpu and not browser and not nevergrad and not ax and not arrow and not boosting and not torch" $(ARGS)
 	PYTHONPATH=$(VENV)/nevergrad $(PY) -m pytest -q -m nevergrad tests/search
 	PYTHONPATH=$(VENV)/arrow $(PY) -m pytest -q -m arrow tests/columns
 
 test-all: $(VENV)/.test $(VENV)/.nevergrad $(VENV)/.arrow
-	FASTTUNE_ALL_ROUNDS=1 $(PY) -m pytest -n $(JOBS) --dist worksteal -m "not gpu and not browser and not nevergrad and not ax and not arrow" $(ARGS)
+	FASTTUNE_ALL_ROUNDS=1 $(PY) -m pytest -n $(JOBS) --dist worksteal -m "not gpu and not browser and not nevergrad and not ax and not arrow and not boosting and not torch" $(ARGS)
 	$(PY) -m benchmarks.drop_in
 	PYTHONPATH=$(VENV)/nevergrad $(PY) -m pytest -q -m nevergrad tests/search
 	PYTHONPATH=$(VENV)/arrow $(PY) -m pytest -q -m arrow tests/columns
@@ -54,6 +56,12 @@ test-all: $(VENV)/.test $(VENV)/.nevergrad $(VENV)/.arrow
 
 test-ax: $(VENV)/.ax
 	$(VENV)/ax/bin/python -m pytest -q -m ax tests/search/test_ax_search.py $(ARGS)
+
+test-boosting: $(VENV)/.boosting
+	PYTHONPATH=$(VENV)/boosting $(PY) -m pytest -q -m boosting tests/integration tests/test_docs.py $(ARGS)
+
+test-torch: $(VENV)/.torch
+	$(VENV)/torch/bin/python -m pytest -q -m torch tests/integration tests/test_docs.py $(ARGS)
 
 test-gpu: $(VENV)/.test
 	$(PY) -m pytest -q -m gpu tests/resources $(ARGS)
@@ -138,6 +146,18 @@ $(VENV)/.arrow: $(VENV)/.test
 $(VENV)/.ax: $(VENV)/.made $(CORE)
 	"$(PYTHON)" -m venv $(VENV)/ax
 	$(VENV)/ax/bin/python -m pip --disable-pip-version-check --quiet install -e '.[ax]' pytest hypothesis pytest-timeout
+	@touch $@
+
+# CatBoost weighs 270 MB, and needs nothing else that is not there for the other tests.
+$(VENV)/.boosting: $(VENV)/.test
+	$(PIP) install --no-deps --upgrade --target $(VENV)/boosting catboost graphviz
+	@touch $@
+
+# PyTorch as pip finds it: PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu has the one for CPUs, a tenth in size.
+$(VENV)/.torch: $(VENV)/.made $(CORE)
+	"$(PYTHON)" -m venv $(VENV)/torch
+	$(VENV)/torch/bin/python -m pip --disable-pip-version-check --quiet install \
+		-e '.[keras,lightning,transformers]' torch scikit-learn pytest hypothesis pytest-timeout
 	@touch $@
 
 $(VENV)/.lint: $(VENV)/.made $(CORE)

@@ -31,7 +31,7 @@ FLOORS = {
         "virtual", "columns", "best", "search_history", "callback_states", "report_index",
         "trial_columns", "auto_columns", "stop_requests"),
     5: ("resolve", "tuner", "ask_tell", "analysis", "bench", "cli", "dashboard", "plot", "testing", "__init__", "__main__",
-        "unpicklable", "utils"),
+        "unpicklable", "utils", "integration"),
 }
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 
@@ -219,6 +219,10 @@ for name in sys.argv[1:]:
         continue
     try:
         importlib.import_module(name)
+    except ImportError as error:
+        if not name.startswith("fasttune.integration.") or "which is not installed: pip install 'fasttune[" not in str(error):
+            print(name, traceback.format_exc(), sep=": ", flush=True)
+            os._exit(1)
     except BaseException:
         print(name, traceback.format_exc(), sep=": ", flush=True)
         os._exit(1)

@@ -12,18 +12,25 @@ from typing import Any
 PACKAGES = {
     "ax": ("ax-platform", "1.0"),
     "bayes_opt": ("bayesian-optimization", "1.4"),
+    "catboost": ("catboost", "1.2"),
     "cmaes": ("cmaes", "0.11"),
     "hyperopt": ("hyperopt", "0.2.7"),
+    "keras": ("keras", "3.0"),
+    "lightgbm": ("lightgbm", "4.0"),
+    "lightning": ("lightning", "2.2"),
     "matplotlib": ("matplotlib", "3.8"),
     "nevergrad": ("nevergrad", "1.0"),
     "optuna": ("optuna", "4.0"),
     "plotly": ("plotly", "5.20"),
     "polars": ("polars", "1.0"),
     "pyarrow": ("pyarrow", "15.0"),
+    "pytorch_lightning": ("pytorch-lightning", "2.2"),
     "scipy": ("scipy", "1.15"),
     "sklearn": ("scikit-learn", "1.4"),
     "starlette": ("starlette", "0.37"),
+    "transformers": ("transformers", "4.41"),
     "uvicorn": ("uvicorn", "0.29"),
+    "xgboost": ("xgboost", "2.0"),
 }
 
 
