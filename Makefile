@@ -150,7 +150,7 @@ $(VENV)/.ax: $(VENV)/.made $(CORE)
 
 # CatBoost weighs 270 MB, and needs nothing else that is not there for the other tests.
 $(VENV)/.boosting: $(VENV)/.test
-	$(PIP) install --no-deps --upgrade --target $(VENV)/boosting catboost graphviz
+	$(PIP) install --no-deps --upgrade --target $(VENV)/boosting catboost graphviz six
 	@touch $@
 
 # PyTorch as pip finds it: PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu has the one for CPUs, a tenth in size.

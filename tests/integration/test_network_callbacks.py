@@ -254,3 +254,19 @@ def test_transformers_metrics_that_never_come_are_said(tmp_path: Path) -> None:
     trainer.args.save_strategy = "best"
     with pytest.raises(ValueError, match='save_strategy="best" decides behind the report'):
         trainer.train()
+
+
+# ---- PyTorch -----------------------------------------------------------------------------------------------------
+
+
+def counts_threads(config: dict[str, Any]) -> None:
+    import torch
+
+    tune.report(threads=torch.get_num_threads())
+
+
+def test_pytorch_has_the_threads_of_its_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)  # what the user has set stays
+    for cpus in (1, 2):
+        analysis = run(counts_threads, executor="process", resources_per_trial={"cpu": cpus})
+        assert analysis.trials[0].last_result["threads"] == cpus

@@ -7,7 +7,8 @@ so on with several sets).
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from fasttune import session
@@ -28,7 +29,16 @@ optional("catboost", "catboost", "fasttune.integration.catboost")
 
 from catboost import CatBoost  # noqa: E402
 
-NOT_IN_PIECES = ("early_stopping_rounds", "use_best_model", "save_snapshot", "snapshot_file", "snapshot_interval", "callbacks")
+NOT_IN_PIECES = (
+    "callbacks",
+    "early_stopping_rounds",
+    "od_pval",
+    "od_wait",
+    "save_snapshot",
+    "snapshot_file",
+    "snapshot_interval",
+    "use_best_model",
+)
 
 
 class TuneReportCallback:
@@ -137,15 +147,13 @@ class TuneReportCheckpointCallback:
         if reports.raised is not None:
             raise reports.raised
         if reports.held is not None:
-            save = self._checkpoint_at_end if last and not self._ends_a_piece(piece) else True
-            report_with_files(reports.held, self._writer(piece) if save else None)
+            due = self._frequency > 0 and piece.tree_count_ % self._frequency == 0
+            save = due or (last and self._checkpoint_at_end)
+            report_with_files(reports.held, partial(self._write, piece) if save else None)
         return piece
 
-    def _ends_a_piece(self, piece: CatBoost) -> bool:
-        return self._frequency > 0 and piece.tree_count_ % self._frequency == 0
-
-    def _writer(self, model: CatBoost) -> Callable[[str], None]:
-        return lambda folder: model.save_model(os.path.join(folder, self._filename))
+    def _write(self, model: CatBoost, folder: str) -> None:
+        model.save_model(os.path.join(folder, self._filename))
 
     def _check(self, model: CatBoost, keywords: Mapping[str, Any]) -> None:
         given = {**model.get_params(), **keywords}

@@ -17,6 +17,7 @@ from fasttune.extras import installed, optional
 from fasttune.integration.reports import (
     Metrics,
     ReportedMetrics,
+    at_another_event,
     checked_events,
     checked_filename,
     path_in,
@@ -91,7 +92,7 @@ class TuneReportCheckpointCallback(Callback):  # type: ignore[misc,unused-ignore
         if trainer.sanity_checking:
             return
         found = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        metrics = self._metrics(found, _comes_later)
+        metrics = self._metrics(found, at_another_event)
         if metrics:
             report_with_files(metrics, partial(self._write, trainer) if self._save_checkpoints else None)
 
@@ -104,8 +105,3 @@ class TuneReportCallback(TuneReportCheckpointCallback):
 
     def __init__(self, metrics: Metrics = None, on: str | Sequence[str] = "validation_end") -> None:
         super().__init__(metrics, save_checkpoints=False, on=on)
-
-
-def _comes_later(name: str) -> bool:
-    """Events bring different metrics: only the end tells what never comes."""
-    return True

@@ -85,17 +85,25 @@ class ReportedMetrics:
 
 
 def _checked_names(metrics: Metrics) -> dict[str, str] | None:
+    """Name in the report -> name in the library; None, if nothing was named: as Ray Tune has it, that is all."""
     if metrics is None:
         return None
-    names = {metrics: metrics} if isinstance(metrics, str) else metrics
-    if not isinstance(names, Mapping):
-        names = {name: name for name in names} if isinstance(names, Sequence | set | frozenset) else {0: 0}
-    if not all(isinstance(name, str) for pair in names.items() for name in pair):
+    names: Any = metrics
+    if isinstance(metrics, str):
+        names = {metrics: metrics}
+    elif isinstance(metrics, Sequence | set | frozenset):
+        names = {name: name for name in metrics}
+    if not isinstance(names, Mapping) or not all(isinstance(name, str) for pair in names.items() for name in pair):
         raise TypeError(
             "metrics must be a name, a list of names or a dict {name in the report: name in the library}, "
             f"got {metrics!r:.80}"
         )
-    return dict(names) or None  # as Ray Tune has it: none named is all
+    return dict(names) or None
+
+
+def at_another_event(name: str) -> bool:
+    """``later`` of a library each of whose events brings other metrics: only the end tells what never comes."""
+    return True
 
 
 def checked_filename(filename: Any, endings: tuple[str, ...] = ()) -> str:

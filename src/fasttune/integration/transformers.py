@@ -16,6 +16,7 @@ from fasttune.extras import optional
 from fasttune.integration.reports import (
     Metrics,
     ReportedMetrics,
+    at_another_event,
     checked_events,
     checked_filename,
     path_in,
@@ -54,7 +55,7 @@ class _ReportingCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
         found: dict[str, Any] = {}
         for entry in state.log_history:
             found.update(entry)
-        metrics = self._metrics(found, _comes_later)
+        metrics = self._metrics(found, at_another_event)
         if not metrics or self._stopped is not None:
             return
         try:
@@ -166,8 +167,3 @@ def _saved(args: Any, state: Any) -> str:
 def _link(saved: str, name: str, folder: str) -> None:
     """What the trainer has saved goes into a checkpoint by a link: it is copied once, when that is reported."""
     os.symlink(os.path.abspath(saved), os.path.join(folder, name), target_is_directory=True)
-
-
-def _comes_later(name: str) -> bool:
-    """Events bring different metrics: only the end tells what never comes."""
-    return True
