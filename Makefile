@@ -3,6 +3,8 @@
 # make test-ax   the adapter to Ax, in an environment of its own: some gigabytes, because Ax brings PyTorch
 # make test-exchange  exports opened by Ray, MLflow and optuna-dashboard themselves, in an environment of their own
 # make test-loggers  the loggers against TensorBoard, MLflow, W&B, Aim and Comet, in an environment of its own (1.5 GB)
+# make test-boosting  CatBoost's callbacks (XGBoost's and LightGBM's are in make test): 280 MB beside .venv
+# make test-torch  Keras, Lightning, Transformers and PyTorch, in an environment of its own: 1.6 GB
 # make test-browser  the report page and the dashboard in a real Chromium; installs nothing, and says what is missing
 # make test-gpu  what needs a real NVIDIA GPU, where there is one
 # make drop-in   Ray Tune's own examples with their imports changed, counted
@@ -19,14 +21,14 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: tune test test-all test-ax test-exchange test-loggers test-gpu test-browser faults fuzz bench peers drop-in docs lint debug clean
+.PHONY: tune test test-all test-ax test-exchange test-loggers test-boosting test-torch test-gpu test-browser faults fuzz bench peers drop-in docs lint debug clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet
 JOBS := 2
 # Marks of what runs in a step, or an environment, of its own.
-ELSEWHERE := not gpu and not browser and not nevergrad and not ax and not arrow and not boosters and not exchange and not loggers
+ELSEWHERE := not gpu and not browser and not nevergrad and not ax and not arrow and not exchange and not loggers and not boosting and not torch
 
 # What would make an interpreter or pip look at, or write to, another place than the environment made here.
 unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PIP_USER PIP_TARGET PIP_PREFIX PIP_REQUIRE_VIRTUALENV
@@ -45,18 +47,16 @@ CORE := setup.py pyproject.toml $(wildcard src/fasttune/_core.p* src/fasttune/_c
 tune: $(VENV)/.examples
 	$(PY) examples/digits_asha.py $(ARGS)
 
-test: $(VENV)/.test $(VENV)/.nevergrad $(VENV)/.arrow $(VENV)/.boosters
+test: $(VENV)/.test $(VENV)/.nevergrad $(VENV)/.arrow
 	$(PY) -m pytest -q -n $(JOBS) --dist worksteal -m "not slow and $(ELSEWHERE)" $(ARGS)
 	PYTHONPATH=$(VENV)/nevergrad $(PY) -m pytest -q -m nevergrad tests/search
 	PYTHONPATH=$(VENV)/arrow $(PY) -m pytest -q -m arrow tests/columns
-	PYTHONPATH=$(VENV)/boosters $(PY) -m pytest -q -m boosters tests/sklearn_search
 
-test-all: $(VENV)/.test $(VENV)/.nevergrad $(VENV)/.arrow $(VENV)/.boosters
+test-all: $(VENV)/.test $(VENV)/.nevergrad $(VENV)/.arrow
 	FASTTUNE_ALL_ROUNDS=1 $(PY) -m pytest -n $(JOBS) --dist worksteal -m "$(ELSEWHERE)" $(ARGS)
 	$(PY) -m benchmarks.drop_in
 	PYTHONPATH=$(VENV)/nevergrad $(PY) -m pytest -q -m nevergrad tests/search
 	PYTHONPATH=$(VENV)/arrow $(PY) -m pytest -q -m arrow tests/columns
-	PYTHONPATH=$(VENV)/boosters $(PY) -m pytest -q -m boosters tests/sklearn_search
 	PYTHONPATH=$(VENV)/nevergrad $(PY) -m pytest -q tests/search/test_bayesopt_search.py
 
 test-ax: $(VENV)/.ax
@@ -67,6 +67,12 @@ test-exchange: $(VENV)/.exchange
 
 test-loggers: $(VENV)/.loggers
 	$(VENV)/loggers/bin/python -m pytest -q -m loggers tests/logger $(ARGS)
+
+test-boosting: $(VENV)/.boosting
+	PYTHONPATH=$(VENV)/boosting $(PY) -m pytest -q -m boosting tests/integration tests/test_docs.py $(ARGS)
+
+test-torch: $(VENV)/.torch
+	$(VENV)/torch/bin/python -m pytest -q -m torch tests/integration tests/test_docs.py $(ARGS)
 
 test-gpu: $(VENV)/.test
 	$(PY) -m pytest -q -m gpu tests/resources $(ARGS)
@@ -152,11 +158,6 @@ $(VENV)/.arrow: $(VENV)/.test
 	$(PIP) install --no-deps --upgrade --target $(VENV)/arrow pyarrow polars polars-runtime-32
 	@touch $@
 
-# Only the tests of searches with them need them. XGBoost's small package: without the libraries for several GPUs.
-$(VENV)/.boosters: $(VENV)/.test
-	$(PIP) install --no-deps --upgrade --target $(VENV)/boosters xgboost-cpu lightgbm
-	@touch $@
-
 $(VENV)/.ax: $(VENV)/.made $(CORE)
 	"$(PYTHON)" -m venv $(VENV)/ax
 	$(VENV)/ax/bin/python -m pip --disable-pip-version-check --quiet install -e '.[ax]' pytest hypothesis pytest-timeout
@@ -178,6 +179,18 @@ $(VENV)/.loggers: $(VENV)/.made $(CORE)
 	"$(PYTHON)" -m venv $(VENV)/loggers
 	$(VENV)/loggers/bin/python -m pip --disable-pip-version-check --quiet install -e '.[tensorboard,mlflow,wandb,aim,comet]' \
 		tensorboard pytest hypothesis pytest-timeout
+	@touch $@
+
+# CatBoost weighs 270 MB, and needs nothing else that is not there for the other tests.
+$(VENV)/.boosting: $(VENV)/.test
+	$(PIP) install --no-deps --upgrade --target $(VENV)/boosting catboost graphviz six
+	@touch $@
+
+# PyTorch as pip finds it: PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu has the one for CPUs, a tenth in size.
+$(VENV)/.torch: $(VENV)/.made $(CORE)
+	"$(PYTHON)" -m venv $(VENV)/torch
+	$(VENV)/torch/bin/python -m pip --disable-pip-version-check --quiet install \
+		-e '.[keras,lightning,transformers]' torch scikit-learn pytest hypothesis pytest-timeout
 	@touch $@
 
 $(VENV)/.lint: $(VENV)/.made $(CORE)

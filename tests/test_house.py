@@ -219,6 +219,10 @@ for name in sys.argv[1:]:
         continue
     try:
         importlib.import_module(name)
+    except ImportError as error:
+        if not name.startswith("fasttune.integration.") or "which is not installed: pip install 'fasttune[" not in str(error):
+            print(name, traceback.format_exc(), sep=": ", flush=True)
+            os._exit(1)
     except BaseException:
         print(name, traceback.format_exc(), sep=": ", flush=True)
         os._exit(1)

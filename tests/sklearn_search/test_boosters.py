@@ -13,8 +13,6 @@ import fasttune as tune
 from fasttune.sklearn import TuneSearchCV
 from fasttune.sklearn.stepwise import Boosted, stepwise
 
-pytestmark = pytest.mark.boosters
-
 X, Y = make_classification(120, 6, random_state=0)
 
 
