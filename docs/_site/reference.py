@@ -68,7 +68,7 @@ PAGES = (
             "HyperBandScheduler", "HyperBandForBOHB", "SuccessiveHalvingScheduler", "MedianStoppingRule",
             "PopulationBasedTraining", "PopulationBasedTrainingReplay", "PB2", "ResourceChangingScheduler",
             "DistributeResources", "DistributeResourcesToTopJob", "evenly_distribute_cpus_gpus", "FIFOScheduler",
-            "TrialScheduler", "create_scheduler",
+            "TrialScheduler", "create_scheduler", "scheduler_class", "scheduler_names",
         ),
         "fasttune.schedulers",
     ),
@@ -78,7 +78,7 @@ PAGES = (
             "fasttune.search", "TPESearch", "GPSearch", "CMAESearch", "EvolutionSearch", "TuneBOHB", "SobolSearch",
             "HaltonSearch", "QuasiRandomSearch", "RandomSearch", "BasicVariantGenerator", "ConcurrencyLimiter", "Repeater",
             "UniqueSearch", "Searcher", "SearchAlgorithm", "SearchGenerator", "Suggestion", "create_searcher",
-            "seeded_searcher",
+            "searcher_names", "seeded_searcher",
         )
         + _of("fasttune.search.space_searcher", "SpaceSearcher")
         + _of("fasttune.search.optuna", "OptunaSearch")
@@ -96,8 +96,33 @@ PAGES = (
         )
         + _of("fasttune", "Callback")
         + _of("fasttune.logger", "LoggerCallback", "CSVLoggerCallback", "JsonLoggerCallback", "pretty_print")
+        + _of(
+            "fasttune.logger", "TBXLoggerCallback", "TBXLogger", "MLflowLoggerCallback", "WandbLoggerCallback",
+            "AimLoggerCallback", "CometLoggerCallback", "JournalLogger", "LoggedExperiment", "BEHIND",
+        )
         + _of("fasttune", "ProgressReporter", "CLIReporter", "JupyterNotebookReporter"),
         "fasttune",
+    ),
+    Page(
+        "warm_start", "Warm starts", "What was found elsewhere, as a beginning.",
+        _of("fasttune.warm_start", "from_optuna", "from_ray", "from_cv_results", "from_experiment", "WarmStart", "KnownTrial"),
+        "fasttune.warm_start",
+    ),
+    Page(
+        "sklearn", "scikit-learn", "Search classes in the place of scikit-learn's.",
+        _of("fasttune.sklearn", "TuneSearchCV", "TuneGridSearchCV"),
+        "fasttune.sklearn",
+    ),
+    Page(
+        "integration", "Training libraries", "Callbacks that report and keep checkpoints; a module for each library.",
+        tuple(
+            name
+            for library in ("xgboost", "lightgbm", "catboost", "keras", "pytorch_lightning", "transformers")
+            for name in _of(f"fasttune.integration.{library}", "TuneReportCallback", "TuneReportCheckpointCallback")
+        )
+        + _of("fasttune.logger.mlflow", "setup_mlflow")
+        + _of("fasttune.logger.wandb", "setup_wandb"),
+        "fasttune.integration",
     ),
     Page(
         "plot", "Pictures", "Each is also a method of `analysis.plot`.",
@@ -130,7 +155,7 @@ PAGES = (
     ),
 )  # fmt: skip
 
-ROOMS = ("", "schedulers", "search", "plot", "logger", "utils", "testing")  # those whose `__all__` has to be here
+ROOMS = ("", "schedulers", "search", "plot", "logger", "sklearn", "warm_start", "utils", "testing")  # those whose `__all__` has to be here
 
 
 def public_names(room: str) -> list[str]:
