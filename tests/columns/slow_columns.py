@@ -126,9 +126,17 @@ def results_df(source: Any) -> pd.DataFrame:
     if silent:
         configs = _config_columns([source.config(i) for i in silent], np.arange(len(silent)))
         empty = pd.DataFrame({"trial_id": column_of([source.trial_id(i) for i in silent]), **configs})
-        frame = pd.concat([frame, empty], ignore_index=True) if reported else empty
+        frame = _below(frame, empty) if reported else empty
     line = {i: at for at, i in enumerate([*reported, *silent])}
     return frame.iloc[[line[i] for i in range(len(source))]].set_index("trial_id")
+
+
+def _below(frame: pd.DataFrame, empty: pd.DataFrame) -> pd.DataFrame:
+    together = pd.concat([frame, empty], ignore_index=True)
+    for name in [name for name in together if together[name].dtype == object]:  # pandas before 3 mixes up None and NaN there
+        cells = [value for part in (frame, empty) for value in (part[name].tolist() if name in part else [np.nan] * len(part))]
+        together[name] = pd.Series(cells, dtype=object)
+    return together
 
 
 def reports(source: Any) -> pd.DataFrame:

@@ -64,7 +64,7 @@ def trials_frame(columns: Columns, trials: Sequence[int]) -> pd.DataFrame:
         table = {whole_text(f"config/{name}"): _held(of_silent.column(pieces)) for name, pieces in configs}
         table |= {name: _held(column) for name, column in _attributes(columns.source, silent).items()}
         empty = pd.DataFrame({"trial_id": of_silent.ids, **table})
-        frame = pd.concat([frame, empty], ignore_index=True) if len(shown) else empty
+        frame = _stacked(frame, empty) if len(shown) else empty
         shown = np.concatenate([shown, silent])
     if "trial_id" not in frame:
         return frame
@@ -73,6 +73,25 @@ def trials_frame(columns: Columns, trials: Sequence[int]) -> pd.DataFrame:
         line[shown] = np.arange(len(shown))
         frame = frame.iloc[line[wanted]]
     return frame.set_index("trial_id")
+
+
+def _stacked(above: pd.DataFrame, below: pd.DataFrame) -> pd.DataFrame:
+    """One under the other. A cell that is None stays None, and one that is not there is NaN.
+
+    pandas before 3 makes all cells of an object column that has only empty ones what the first one in its block is.
+    """
+    import numpy as np
+    import pandas as pd
+
+    frame = pd.concat([above, below], ignore_index=True)
+    if int(pd.__version__.split(".")[0]) >= 3:
+        return frame
+    for name in frame.columns[(frame.dtypes == object).to_numpy()]:
+        parts = [
+            part[name].to_numpy(object) if name in part else np.full(len(part), np.nan, dtype=object) for part in (above, below)
+        ]
+        frame[name] = pd.Series(np.concatenate(parts), dtype=object)
+    return frame
 
 
 def _attributes(source: TrialSource, trials: Ints) -> dict[str, NDArray[Any]]:
