@@ -155,7 +155,8 @@ PAGES = (
     ),
 )  # fmt: skip
 
-ROOMS = ("", "schedulers", "search", "plot", "logger", "sklearn", "warm_start", "utils", "testing")  # those whose `__all__` has to be here
+# Those whose `__all__` has to be here.
+ROOMS = ("", "schedulers", "search", "plot", "logger", "sklearn", "warm_start", "utils", "testing")
 
 
 def public_names(room: str) -> list[str]:
