@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 import re
+import sys
 import tomllib
 from pathlib import Path
 
@@ -53,4 +53,6 @@ def test_A6_a_library_that_is_missing_is_named() -> None:
 def test_the_versions_are_those_of_the_extras() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     asked = {re.sub(r"\[.*\]", "", line) for lines in project["optional-dependencies"].values() for line in lines}
-    assert {f"{package}>={least}" for package, least in PACKAGES.values()} <= asked
+    older = {"pytorch_lightning"}  # the name that lightning, which the extra brings, had before: used where it is there
+    assert {f"{package}>={least}" for module, (package, least) in PACKAGES.items() if module not in older} <= asked
+    assert PACKAGES["pytorch_lightning"][1] == PACKAGES["lightning"][1]
