@@ -102,19 +102,20 @@ def train(config):
 ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
 tune.Tuner(
     train,
-    param_space={"x": tune.grid_search([1.0, 2.0, 3.0]), "deep": {"kind": tune.grid_search(["good", "bad"])}, "fixed": 7,
+    param_space={"x": tune.grid_search([1.0, 2.0]), "deep": {"kind": tune.grid_search(["good", "bad"])}, "fixed": 7,
                  "pair": tune.choice([(1, 2)])},
     run_config=tune.RunConfig(name="theirs", storage_path=sys.argv[1], verbose=0),
 ).fit()
 """
 
 
+@pytest.mark.timeout(1200)  # Ray starts a cluster, and a process for each trial: minutes on a busy machine
 def test_a_folder_of_ray_is_a_warm_start(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", RUN, str(tmp_path)], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     start = tune.warm_start.from_ray(tmp_path / "theirs")
     found = {(known.config["x"], known.config["deep"]["kind"]): known for known in start}
-    assert len(found) == len(start) == 6
+    assert len(found) == len(start) == 4
     for (x, kind), known in found.items():
         assert known.config == {"x": x, "deep": {"kind": kind}, "fixed": 7, "pair": [1, 2]}
         assert known.outcome == ("failed" if kind == "bad" else "done")
