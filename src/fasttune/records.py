@@ -726,7 +726,13 @@ class ExperimentRecords:
             results = index.results_at(i, [step for step, _ in kept], self.last_result(i))
         else:
             results = {result["training_iteration"]: result for result in self.results(i)}
-        return [(self.checkpoint_at(path), results.get(step, {})) for step, path in kept]
+        found: list[tuple[str | Checkpoint, dict[str, Any]]] = []
+        later = kept[-1][0] + 1  # the lowest step of those behind it
+        for step, path in reversed(kept):
+            # One that the trial went back behind belongs to a report that was taken back: that of its step is another one.
+            found.append((self.checkpoint_at(path), results.get(step, {}) if step < later else {}))
+            later = min(later, step)
+        return found[::-1]
 
     def latest_checkpoint(self, i: int) -> tuple[str, int] | None:
         """(directory or name in memory, iteration) of the newest checkpoint of trial i that is kept, or of that which it
