@@ -11,8 +11,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -63,14 +65,29 @@ def tell(text: str, live: bool) -> None:
     print(f"\r\x1b[K  {text}" if live else f"  {text}", flush=True)
 
 
+def core_is_there(root: Path) -> bool:
+    """Whether this environment has fasttune, with a core that is younger than all that it is built from.
+
+    pip would build it once more: for an editable install it begins in an empty folder each time.
+    """
+    made = root / "src" / "fasttune" / f"_core{sysconfig.get_config_var('EXT_SUFFIX')}"
+    sources = [root / "setup.py", root / "pyproject.toml", root / ".ci" / "build-constraints.txt"]
+    sources += [*root.glob("src/fasttune/_core.p*"), *root.glob("src/fasttune/_core/*.pxi")]
+    try:
+        version("fasttune")
+        return made.stat().st_mtime > max(source.stat().st_mtime for source in sources)
+    except (PackageNotFoundError, FileNotFoundError):
+        return False
+
+
 def main(extras: list[str]) -> None:
     libraries = of_extras(extras)
     # In the environment and not, as pip would have it, in one of its own for each build: an edited core is built again soon.
     finish(begin("setuptools and Cython", "-r", ".ci/build-constraints.txt"))
-    finish(
-        begin(f"{len(libraries)} libraries and theirs", *libraries),
-        begin("the core, compiled", "--no-build-isolation", "--no-deps", "-e", "."),
-    )
+    steps = [begin(f"{len(libraries)} libraries and theirs", *libraries)]
+    if not core_is_there(ROOT):
+        steps.append(begin("the core, compiled", "--no-build-isolation", "--no-deps", "-e", "."))
+    finish(*steps)
 
 
 if __name__ == "__main__":

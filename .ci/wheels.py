@@ -166,7 +166,7 @@ def bare(folder: Path) -> dict[str, str]:
         if there := shutil.which(name):
             (commands / name).symlink_to(there)
     kept = {key: value for key, value in ENVIRON.items() if key not in ("CC", "CXX", "PYTHONPATH")}
-    environ = {**kept, "PATH": f"{folder}/env/bin:{commands}"}
+    environ = {**kept, "PATH": f"{folder}/env/bin:{commands}", "FASTTUNE_RESULTS_DIR": str(folder / "results")}
     found = [name for name in ("cc", "gcc", "clang") if shutil.which(name, path=environ["PATH"])]
     if found:
         raise SystemExit(f"{found} can be found in {environ['PATH']}")

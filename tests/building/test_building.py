@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import sysconfig
 import tomllib
 from pathlib import Path
 
@@ -96,6 +97,22 @@ def test_an_interpreter_counts_only_if_it_runs(tmp_path: Path, monkeypatch: pyte
 
 def test_an_extension_is_linked_without_folders_of_this_machine() -> None:
     assert wheels.without_paths("gcc -pthread -shared -L/opt/py/lib -Wl,-rpath,/opt/py/lib -O2") == "gcc -pthread -shared -O2"
+
+
+def test_a_core_that_is_younger_than_its_sources_is_not_built_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(install, "version", lambda _: "0.1.0")
+    core = f"src/fasttune/_core{sysconfig.get_config_var('EXT_SUFFIX')}"
+    part = "src/fasttune/_core/ring.pxi"
+    for name in ("setup.py", "pyproject.toml", ".ci/build-constraints.txt", "src/fasttune/_core.pyx", part):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (1000, 1000))
+    assert not install.core_is_there(tmp_path)
+    (tmp_path / core).touch()
+    os.utime(tmp_path / core, (2000, 2000))
+    assert install.core_is_there(tmp_path)
+    os.utime(tmp_path / part, (3000, 3000))
+    assert not install.core_is_there(tmp_path)
 
 
 def test_a_step_that_fails_tells_what_pip_has_said(capsys: pytest.CaptureFixture[str]) -> None:

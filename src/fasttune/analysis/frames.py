@@ -86,7 +86,7 @@ def _stacked(above: pd.DataFrame, below: pd.DataFrame) -> pd.DataFrame:
     frame = pd.concat([above, below], ignore_index=True)
     if int(pd.__version__.split(".")[0]) >= 3:
         return frame
-    for name in frame.columns[(frame.dtypes == np.dtype(object)).to_numpy()]:
+    for name in [name for name in frame.columns if pd.api.types.is_object_dtype(frame[name].dtype)]:
         parts = [
             part[name].to_numpy(object) if name in part else np.full(len(part), np.nan, dtype=object) for part in (above, below)
         ]

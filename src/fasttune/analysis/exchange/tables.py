@@ -29,7 +29,8 @@ def trials_table(analysis: ExperimentAnalysis) -> pd.DataFrame:
     frame = analysis.results_df.reset_index()
     if "trial_id" not in frame:
         frame.insert(0, "trial_id", [])
-    status_of = analysis._source.status
+    source = analysis._source
+    status_of = getattr(source, "shown_status", source.status)  # a pickled analysis does not know whether anybody runs
     frame.insert(1, "status", [status_of(i) for i in analysis._indices])
     return frame
 
