@@ -958,7 +958,7 @@ def first_meta(entries: Iterator[tuple[int, int, bytes]], path: str) -> dict[str
                 if meta.get("format") == FORMAT:  # another one is refused by name
                     check_meta(meta, path)
                 return meta
-    raise JournalError(f"the journal of {path!r} is empty: the run was killed before it began")
+    raise JournalError(f"the journal of {path!r} is empty: the run was killed before it began, or begins at this moment")
 
 
 def later_metas(entries: Iterator[tuple[int, int, bytes]]) -> list[dict[str, Any]]:

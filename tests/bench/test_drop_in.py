@@ -45,12 +45,12 @@ def test_imports_and_nothing_else_are_changed() -> None:
 def test_names_that_are_not_here_are_found() -> None:
     source = converted(
         "from ray.tune.schedulers import ASHAScheduler, NoSuch\n"
-        "from ray.tune.integration.xgboost import TuneReportCallback\n"
+        "from ray.tune.integration.xgboost import NoSuchCallback, TuneReportCallback\n"
         "from ray.rllib import PPO\n"
     )
     assert names_not_here(source) == [
         "fasttune.schedulers.NoSuch",
-        "fasttune.integration.xgboost.TuneReportCallback",
+        "fasttune.integration.xgboost.NoSuchCallback",
         "ray.rllib",
     ]
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -12,6 +14,9 @@ from pathlib import Path
 import pytest
 
 import fasttune as tune
+from fasttune.cli import log
+from fasttune.folder import JOURNAL, LOCK_FILE
+from fasttune.storage.sqlite import SqliteStorage
 
 LOGGER = '''
 import os
@@ -97,6 +102,28 @@ def test_a_library_that_is_not_there_is_named(fasttune, exp, monkeypatch):
     code, _, err = fasttune("log", "exp", "--to", "mlflow")
     assert code == 1
     assert "needs the library 'mlflow', which is not installed: pip install 'fasttune[mlflow]'" in err
+
+
+def test_a_run_that_begins_at_this_moment_is_waited_for(fasttune, exp, monkeypatch):
+    """Its lock is held, and there is no record in its journal yet."""
+    young = Path(exp).with_name("young")
+    young.mkdir()
+    SqliteStorage(str(young)).close()
+    lock = open(young / LOCK_FILE, "w")  # noqa: SIM115
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    looks = []
+
+    def look(seconds):
+        looks.append(seconds)
+        if len(looks) == 3:
+            shutil.copy(Path(exp, JOURNAL), young / JOURNAL)
+            lock.close()
+
+    monkeypatch.setattr(log.time, "sleep", look)
+    code, _, err = fasttune("log", "young", "--to", "lines.py:Lines")
+    assert code == 0, err
+    assert len(looks) == 3
+    assert len(Path("lines").read_text().splitlines()) == 6
 
 
 def test_an_experiment_that_runs_is_followed_to_its_end(fasttune, place):

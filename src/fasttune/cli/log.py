@@ -26,6 +26,7 @@ EXAMPLES = """\
 What was logged before is not logged again. Ctrl-C ends it where it is; the same command goes on."""
 
 SAY_S = 5.0  # so often it is said how far it is
+FIRST_LOOKS, FIRST_LOOK_S = 200, 0.05  # a run has its journal a moment before the first record in it
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,7 +48,7 @@ def limit(text: str) -> int | None:
 
 def run(asked: argparse.Namespace) -> int:
     """Log what there is, and what comes while somebody runs it."""
-    from fasttune.cli.finding import find, opened
+    from fasttune.cli.finding import begun_at, find, opened
     from fasttune.follower import Follower, LoggingFailedError
     from fasttune.logger.behind import called
     from fasttune.storage.recovery import writer_of
@@ -55,6 +56,10 @@ def run(asked: argparse.Namespace) -> int:
     logger = made(asked)
     path = find(asked.experiment)
     progress = Progress(called(logger))
+    for _ in range(FIRST_LOOKS):
+        if begun_at(path) is not None or writer_of(path) is None:
+            break
+        time.sleep(FIRST_LOOK_S)
     try:
         follower = Follower(path, logger, progress.tell)
     except LoggingFailedError as error:
