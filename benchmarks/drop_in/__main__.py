@@ -29,20 +29,12 @@ RAY = "ray==2.60.0"
 NO_EXAMPLES = frozenset(["__init__", "utils"])  # what the examples share
 
 RLLIB = "an RLlib algorithm is the trainable: there is no reinforcement learning library here"
-GLUE = "ray.tune.integration is not here: call tune.report in a callback of that library"
-MLFLOW = "ray.air's glue to MLflow is not here: call mlflow inside the trainable"
 CONTROLLER = "it names the controller's class, to say of what type an argument is: schedulers are handed the state here"
 # Example -> (what its error says, or which name is not here; why).
 EXPLAINED = {
-    "lightgbm_example": ("fasttune.integration", GLUE),
-    "mlflow_example": ("ray.air", MLFLOW),
-    "mlflow_ptl": ("ray.air", MLFLOW),
-    "mnist_ptl_mini": ("fasttune.integration", GLUE),
     "pb2_ppo_example": ("Unknown trainable 'PPO'", RLLIB),
     "pbt_ppo_example": ("ray.rllib", RLLIB),
-    "tune_mnist_keras": ("fasttune.integration", GLUE),
     "xgboost_dynamic_resources_example": ("fasttune.execution", CONTROLLER),
-    "xgboost_example": ("fasttune.integration", GLUE),
 }
 
 
@@ -153,7 +145,7 @@ def is_here(module: str, name: str) -> bool:
     """Whether ``from module import name`` works, or wants only a library of its own."""
     try:
         return hasattr(importlib.import_module(module), name)
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         return not str(error.name).startswith("fasttune")
 
 

@@ -11,6 +11,10 @@ import ast
 EXAMPLES = "ray.tune.examples."  # they import each other: from the folder that they lie in
 # Modules whose names live elsewhere, as the table of the page has it.
 MOVED = {
+    "ray.air.integrations.comet": "fasttune.integration.comet",
+    "ray.air.integrations.keras": "fasttune.integration.keras",
+    "ray.air.integrations.mlflow": "fasttune.integration.mlflow",
+    "ray.air.integrations.wandb": "fasttune.integration.wandb",
     "ray.tune.execution.placement_groups": "fasttune",
     "ray.tune.utils.mock_trainable": "mock_trainable",
 }
