@@ -146,7 +146,8 @@ def _comparison(part: str, plain: re.Match[str], names: Sequence[str]) -> Condit
     left, operator, right = _side(part, plain, 1), plain[2], _side(part, plain, 3)
     if not plain[3] and operator not in ("=", "==", "!="):
         raise FilterError(f"the filter {part!r} has no value to compare with ('COLUMN =' asks for empty cells)")
-    if re.match(rf"!|{SIGN}", plain[3]):
+    _check_joined(part, plain[3])
+    if re.search(rf"^!|(^|\s){SIGN}(\s|$)|^{SIGN}", plain[3]):
         raise FilterError(f"the filter {part!r} has two operators, or a value that has to stand in quotes; {FORMS}")
     if operator in MIRRORED and left not in names and number_in(left) is not None and right in (*names, *map(_short, names)):
         return Condition(named(right, names), ((MIRRORED[operator], left),))
@@ -154,10 +155,20 @@ def _comparison(part: str, plain: re.Match[str], names: Sequence[str]) -> Condit
 
 
 def _word(part: str, masked: str, names: Sequence[str]) -> Condition:
+    _check_joined(part, masked)
     first, *rest = masked.split(maxsplit=1)
     if re.search(SIGN, masked) or (rest and first in (*names, *map(_short, names))):
         raise FilterError(f"{FORMS}; got {part!r}")
     return Condition("", (("~", _unquoted(part)),))
+
+
+def _check_joined(part: str, masked: str) -> None:
+    """FilterError for words of other languages that would be taken for a part of a value."""
+    if joined := re.search(r"\s(or|\|\||&&)\s", masked, re.IGNORECASE):
+        raise FilterError(
+            f"the filter {part!r} has {joined[1]!r}, which joins nothing here: 'and' joins conditions that all hold, 'COLUMN in A,B'"
+            " asks for one of several values; a text with that word in it stands in quotes"
+        )
 
 
 def _short(name: str) -> str:

@@ -300,6 +300,8 @@ class Follower:
         """How far it is, for people."""
         behind = max(0.0, time.time() - self._last_time) if self._last_time else 0.0
         told: dict[str, Any] = {"written": len(self._over), "behind_s": round(behind, 1)}
+        if under_way := len(self._told_at.keys() - self._over):
+            told["under_way"] = under_way
         if self.total is not None:
             limit = self.logger.max_trials
             told["wanted"] = self.total if limit is None else min(self.total, limit + len(self._best))

@@ -8,10 +8,12 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import fasttune as tune
@@ -360,3 +362,22 @@ def test_an_experiment_without_trials(results_dir: Path, fasttune: Printed) -> N
         experiment.ask()
         assert "RUNNING" in fasttune("ls", "asked", "--sort", "loss")[1]
     assert "INTERRUPTED" in fasttune("ls", "asked", "--sort", "loss")[1]
+
+
+def of_numpy(config: dict[str, Any]) -> float:
+    return float(config["i"])
+
+
+@pytest.mark.parametrize("form", ["toml", "json", "python"])
+def test_values_of_numpy_come_back_as_what_they_are(form: str, fasttune: Printed, results_dir: Path) -> None:
+    """As texts, "False" would be true in the run that takes them from a file."""
+    config = {
+        "i": tune.choice(np.arange(3, 4)), "share": np.float32(0.5), "on": tune.choice(np.array([False])),
+        "many": np.arange(2), "deep": {"n": [np.int8(4)]},
+    }  # fmt: skip
+    tune.run(of_numpy, config=config, metric="v", mode="min", name="of_numpy", executor="inline", verbose=0)
+    code, text, _ = fasttune("best", "of_numpy", "--as", form)
+    assert code == 0
+    found = {"toml": tomllib.loads, "json": json.loads, "python": lambda text: eval(f"dict({text})")}[form](text)
+    assert found == {"i": 3, "share": 0.5, "on": False, "many": [0, 1], "deep": {"n": [4]}}
+    assert [type(found[key]) for key in ("i", "share", "on")] == [int, float, bool]

@@ -89,6 +89,8 @@ def test_no_table_says_that_something_runs_which_nobody_runs(left: Path, said: S
         assert "RUNNING" not in text
     assert json.loads(said("show", left, "--json"))["statuses"] == {"INTERRUPTED": 1, "TERMINATED": 1}
     assert len(json.loads(said("ls", left, "--filter", "status = INTERRUPTED", "--json"))) == 1
+    (listed,) = json.loads(said("lsx", left.parent, "--json"))
+    assert (listed["running"], listed["interrupted"], listed["terminated"], listed["total_trials"]) == (0, 1, 1, 2)
     analysis = tune.ExperimentAnalysis(str(left))
     html = analysis._repr_html_() + analysis.trials[1]._repr_html_()
     assert html.count("INTERRUPTED") == 3

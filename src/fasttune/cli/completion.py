@@ -167,10 +167,18 @@ def searchers() -> list[str]:
     """What ``--search`` takes."""
     from fasttune.search import searcher_names
 
-    return searcher_names()
+    return sorted(["auto", *searcher_names()])
+
+
+def loggers() -> list[str]:
+    """What ``fasttune log --to`` takes, but for loggers of one's own."""
+    from fasttune.logger import BEHIND
+
+    return [kind.key for kind in BEHIND]
 
 
 KNOWN: dict[tuple[str, str], Callable[[], list[str]]] = {  # command and argument -> the words that it may be
+    ("log", "to"): loggers,
     ("plot", "name"): pictures,
     ("run", "scheduler"): schedulers,
     ("run", "search"): searchers,

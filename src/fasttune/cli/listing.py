@@ -236,12 +236,18 @@ def print_json(value: Any) -> None:
 
 
 def plain(value: Any) -> Any:
-    """A value with what JSON has no number for as None."""
+    """A value as Python has it where it is one of numpy's, with what JSON has no number for as None."""
+    value = of_python(value)
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
         return {str(key): plain(inner) for key, inner in value.items()}
     return [plain(inner) for inner in value] if isinstance(value, (list, tuple)) else value
+
+
+def of_python(value: Any) -> Any:
+    """A number, truth value or array of numpy as Python's own (lists); anything else as it is."""
+    return value.tolist() if type(value).__module__ == "numpy" and hasattr(value, "tolist") else value
 
 
 def write_csv(file: Any, frame: pd.DataFrame, columns: Sequence[str]) -> None:

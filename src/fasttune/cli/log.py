@@ -154,4 +154,5 @@ class Progress:
         if not follower.finished:
             print(f"{self._name}: interrupted with {told['written']:,} trials written; the same command goes on", file=sys.stderr)
             return
-        print(f"{self._name}: {told['written']:,} trials written" + (f"; {left_out}" if left_out else ""), file=sys.stderr)
+        cut = f", and {told['under_way']:,} that did not end, up to their last report" if "under_way" in told else ""
+        print(f"{self._name}: {told['written']:,} trials written{cut}" + (f"; {left_out}" if left_out else ""), file=sys.stderr)

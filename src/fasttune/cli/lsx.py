@@ -59,9 +59,12 @@ def facts_of(path: str) -> dict[str, Any]:
     from fasttune.cli.finding import opened
     from fasttune.columns import counting_reports
     from fasttune.scope import by_trial
+    from fasttune.trial import INTERRUPTED, RUNNING
 
     source = opened(path)
-    counts = source.table.counts()
+    counts = {INTERRUPTED: 0, **source.table.counts()}
+    if not source.is_run():  # nobody runs it: what its table calls running was cut
+        counts[INTERRUPTED], counts[RUNNING] = counts[RUNNING], 0
     metric, mode = source.metric, source.mode
     best = None if metric is None or mode is None else best_of(source, metric, mode, source.scope)
     return {

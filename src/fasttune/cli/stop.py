@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from fasttune.cli import CommandError
 from fasttune.cli import arguments as common
 from fasttune.cli.words import one_line
+from fasttune.folder import COMMAND_FILE
 
 if TYPE_CHECKING:
     from fasttune.records import ExperimentRecords
@@ -105,7 +106,10 @@ def wait_for_run(folder: str, requests: list[StopRequest], seconds: float) -> in
             return asked_only(folder, "the run")
         ask_again(folder, requests)
         time.sleep(LOOK_S)
-    print(f"the run has ended: fasttune show {short_name(folder)}, fasttune resume {short_name(folder)}", file=sys.stderr)
+    name = short_name(folder)
+    begun_here = os.path.isfile(os.path.join(folder, COMMAND_FILE))
+    on = f"fasttune resume {name}" if begun_here else "the program that began it goes on with resume='AUTO'"
+    print(f"the run has ended: fasttune show {name}; {on}", file=sys.stderr)
     return 0
 
 

@@ -21,6 +21,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from fasttune.cli import CommandError
+from fasttune.cli.listing import of_python
 
 DOMAINS = (
     "uniform", "quniform", "loguniform", "qloguniform", "randn", "qrandn", "randint", "qrandint", "lograndint",
@@ -157,12 +158,20 @@ def has_none(value: Any) -> bool:
 
 
 def _guarded(value: Any) -> Any:
-    """A constant: a table in it that looks like a domain says that it is none."""
+    """A constant, of Python's own types: a table in it that looks like a domain says that it is none."""
+    value = of_python(value)
     if isinstance(value, dict):
         name = str(next(iter(value))) if len(value) == 1 else ""
         looks = name in (*DOMAINS, *NO_DOMAIN, CONSTANT) or near_domains(name)
         return {CONSTANT: value} if looks else {key: _guarded(one) for key, one in value.items()}
     return [_guarded(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def _of_python(value: Any) -> Any:
+    value = of_python(value)
+    if isinstance(value, dict):
+        return {key: _of_python(one) for key, one in value.items()}
+    return type(value)(map(_of_python, value)) if type(value) in (list, tuple) else value
 
 
 def _key(key: object) -> str:
@@ -192,6 +201,7 @@ def _written(value: Any) -> str:
 
 def as_keywords(config: Mapping[str, Any]) -> str:
     """A config as the keyword arguments of a call in Python: lr=0.05, opt={'name': 'sgd'}."""
+    config = {key: _of_python(value) for key, value in config.items()}
     plain = {key: value for key, value in config.items() if str(key).isidentifier() and not keyword.iskeyword(str(key))}
     rest = {key: value for key, value in config.items() if key not in plain}
     words = [f"{key}={value!r}" for key, value in plain.items()]
