@@ -109,3 +109,14 @@ def test_what_cannot_be_is_said(
     with pytest.raises(kind, match=words.replace("(", r"\(")):
         analysis.export(**asked)  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
+
+
+def test_json_has_no_number_for_what_is_not_finite_in_an_array() -> None:
+    import json
+
+    import numpy as np
+
+    from fasttune.analysis.exchange.jsonl import finite
+
+    found = finite({"w": np.array([1.0, np.nan]), "f": np.float32("inf")})
+    assert json.dumps(found, allow_nan=False) == '{"w": [1.0, null], "f": null}'

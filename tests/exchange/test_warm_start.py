@@ -344,3 +344,9 @@ def test_a_folder_that_is_none_of_rays(tmp_path: Path) -> None:
         tune.warm_start.from_ray(tmp_path)
     with pytest.raises(ValueError, match="is no folder"):
         tune.warm_start.from_ray(tmp_path / "nowhere")
+
+
+def test_names_that_become_one_lose_no_value() -> None:
+    known = WarmStart([KnownTrial({"a": 1, "b": 2}, {"loss": 1.0})])
+    with pytest.raises(ValueError, match="rename gives 'a' and 'b' the one name 'b': a value would be lost"):
+        known.renamed({"a": "b"})

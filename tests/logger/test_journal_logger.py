@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import signal
 import subprocess
@@ -502,3 +503,11 @@ def test_a_simulated_run_starts_no_process(tmp_path):
     logger.setup(path="")
     logger.on_experiment_end([])
     assert not (tmp_path / "lines").exists()
+
+
+def test_a_number_beyond_all_floats_is_an_infinity():
+    from fasttune.logger.numbers import numbers_of
+    from fasttune.logger.tensorboardx import step_of
+
+    assert numbers_of({"big": 10**400, "low": -(10**400), "x": 1}) == {"big": math.inf, "low": -math.inf, "x": 1.0}
+    assert (step_of({"timesteps_total": 2**70}, 3), step_of({"timesteps_total": 7}, 3)) == (3, 7)

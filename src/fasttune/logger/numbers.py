@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,7 +29,15 @@ def is_number(value: Any) -> bool:
 
 def numbers_of(result: Mapping[str, Any]) -> dict[str, float]:
     """The numbers of a result, flattened."""
-    return {name: float(value) for name, value in shown(result).items() if is_number(value)}
+    return {name: as_float(value) for name, value in shown(result).items() if is_number(value)}
+
+
+def as_float(value: float) -> float:
+    """A number as libraries take it: an integer beyond 10**308 is an infinity."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
 
 
 def as_plain(value: Any) -> Any:

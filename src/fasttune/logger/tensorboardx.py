@@ -6,7 +6,6 @@ CPU and as much waiting, against 1 ms), and a second one in the same second writ
 
 from __future__ import annotations
 
-import math
 import os
 import socket
 import time
@@ -15,7 +14,7 @@ from typing import Any
 
 from fasttune.extras import optional, require
 from fasttune.logger.behind import JournalLogger, LoggedExperiment
-from fasttune.logger.numbers import is_number, numbers_of, shown
+from fasttune.logger.numbers import as_float, is_number, numbers_of, shown
 from fasttune.logger.open_runs import OpenRuns
 from fasttune.result import AUTO_RESULT_KEYS, flatten
 
@@ -90,7 +89,7 @@ class TBXLoggerCallback(JournalLogger):
         drawn: list[Any] = []
         for name, value in shown(result).items():
             if is_number(value):
-                drawn += summary.scalar(self.prefix + name, float(value)).value
+                drawn += summary.scalar(self.prefix + name, as_float(value)).value
             elif isinstance(value, (list, tuple)):
                 drawn += _histogram(self.prefix + name, value)
         when = result.get("timestamp", time.time())
@@ -122,9 +121,9 @@ class TBXLoggerCallback(JournalLogger):
 
 
 def step_of(result: Mapping[str, Any], iteration: int) -> int:
-    """Where a report stands: at the trial's own count of steps, if it reports one."""
+    """Where a report stands: at the trial's own count of steps, if it reports one that TensorBoard's 64 bits hold."""
     step = result.get("timesteps_total")
-    return int(step) if isinstance(step, (int, float)) and math.isfinite(step) else iteration
+    return int(step) if isinstance(step, (int, float)) and abs(step) < 2**63 else iteration
 
 
 def _histogram(name: str, value: Any) -> list[Any]:

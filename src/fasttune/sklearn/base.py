@@ -168,9 +168,11 @@ class TuneBaseSearchCV(BaseSearchCV):  # type: ignore[misc, unused-ignore]
         with self._folder() as folder, shared(task) as handed:
             analysis = self._run(task, handed, folder)
             candidates = self._in_order(evaluated(analysis, self._given, whole=task.max_iters > 1))
-        self._take(task, analysis, candidates, refit_metric)
-        if analysis.interrupted:
-            raise KeyboardInterrupt(f"the search was interrupted after {len(candidates)} candidates")
+        try:
+            self._take(task, analysis, candidates, refit_metric)
+        finally:  # a Ctrl-C is no error of the search: too few candidates come of it
+            if analysis.interrupted:
+                raise KeyboardInterrupt(f"the search was interrupted after {len(candidates)} candidates")
         if self.refit:
             self._refit(task, X, y)
         return self

@@ -54,7 +54,8 @@ def cv_results(
 
 
 def ranks(means: Floats, reached: NDArray[np.int64], mode: str) -> NDArray[np.int32]:
-    """1 for the best; equals share the smaller rank; more folds come before a better score, NaN comes last of its equals."""
+    """1 for the best; equals share the smaller rank; more folds come before a better score, and NaN (a failed fit) behind all."""
+    reached = np.where(np.isnan(means), 0, reached)
     losses = means if mode == "min" else -means
     losses = np.where(np.isnan(losses), np.inf, losses)
     places = np.lexsort((losses, -reached))

@@ -71,7 +71,8 @@ def grid_places(space: Config) -> list[int]:
     changes quickest there, the first one here."""
     import numpy as np
 
-    grids = grid_of(space.get(SEVERAL))
+    several = grid_of(space.get(SEVERAL)) if list(space) == [SEVERAL] else None  # else it is a parameter of that name
+    grids = several if several is not None and all(isinstance(one, Mapping) for one in several) else None
     places: list[int] = []
     for one in [space] if grids is None else grids:
         sizes = [len(grid_of(value) or ()) for value in one.values()]

@@ -204,6 +204,7 @@ def stepwise(estimator: Any, max_iters: int, last_step: bool = True) -> Stepwise
     if last_step and _is_pipeline(estimator):
         return LastStep(estimator, max_iters)
     library = _library_of(estimator)
+    _check_that_steps_add_up(estimator, library)
     if library == "xgboost":
         return Boosted(estimator, max_iters, "xgb_model")
     if library == "lightgbm":
@@ -221,6 +222,21 @@ def stepwise(estimator: Any, max_iters: int, last_step: bool = True) -> Stepwise
         f"max_iters={max_iters} asks for training in steps, and {type(estimator).__name__} cannot be: it has neither partial_fit "
         "nor warm_start with n_estimators or max_iter. Leave max_iters at 1: early_stopping then stops between folds"
     )
+
+
+def _check_that_steps_add_up(estimator: Any, library: str | None) -> None:
+    """ValueError for what has the parameters of training in steps and is another model when it is trained so."""
+    parameters = estimator.get_params(deep=False)
+    reason = None
+    if library == "xgboost" and type(estimator).__name__.startswith("XGBRF"):
+        reason = "a random forest of XGBoost that goes on is a boosted one"
+    elif library == "lightgbm" and parameters.get("boosting_type") == "rf":
+        reason = "LightGBM does not go on with a random forest"
+    elif library is None and parameters.get("solver") == "liblinear":
+        reason = "solver='liblinear' begins anew each time, whatever warm_start says (lbfgs, saga and others go on)"
+    if reason is not None:
+        name = type(estimator).__name__
+        raise ValueError(f"{name} cannot be trained in steps: {reason}. Leave max_iters at 1: early_stopping then stops between folds")
 
 
 def _fit(estimator: Any, X: Any, y: Any, fit_params: dict[str, Any]) -> None:

@@ -100,12 +100,17 @@ class WarmStart(Sequence[KnownTrial]):
         """The same with other names of parameters, e.g. ``{"clf__C": "C", "n_jobs": None}``; None leaves one out.
 
         Raises:
-            ValueError: no trial has a parameter of one of these names.
+            ValueError: no trial has a parameter of one of these names, or two parameters would have one name.
         """
         there = dict.fromkeys(name for trial in self.trials for name in trial.config)
         unknown = [name for name in names if name not in there]
         if unknown and self.trials:
             raise ValueError(f"rename has {unknown[0]!r}, and {self.source} has {_listed(list(there))}")
+        new = [names.get(name, name) for name in there]
+        twice = [name for name in new if name is not None and new.count(name) > 1]
+        if twice:
+            both = [name for name in there if names.get(name, name) == twice[0]]
+            raise ValueError(f"rename gives {' and '.join(map(repr, both))} the one name {twice[0]!r}: a value would be lost")
         kept = [
             replace(
                 trial,

@@ -39,6 +39,8 @@ def write_rows(file: Any, frame: pd.DataFrame) -> None:
 
 def finite(value: Any) -> Any:
     """A value with what JSON has no number for as None."""
+    if hasattr(value, "tolist"):
+        value = _plain(value)
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
