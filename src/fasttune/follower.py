@@ -53,10 +53,12 @@ class Told(NamedTuple):
     records: int  # and so many records of the next one
     rings: dict[int, int]  # what was in rings, behind the journal, up to these positions of theirs
     failed: tuple[int, ...]  # trials that failed, and may be tried again: their end was not told yet
-    best: tuple[int, ...]  # trials behind the first max_trials that are logged
+    best: tuple[int, ...]  # trials behind the first ``limit`` that are logged
+    limit: int | None = None  # of the logger that did it: the first so many trials; None: all
 
 
 NOTHING = Told(0, 0, {}, (), ())
+AT_ONCE = 256  # trials that are told in one pass over the journal, when a limit is raised
 
 
 class LogPosition:
@@ -88,7 +90,8 @@ class LogPosition:
             told = json.loads(line)
             if told["experiment"] == self._identity:
                 rings = {int(source): int(position) for source, position in told["rings"].items()}
-                return Told(int(told["entry"]), int(told["records"]), rings, tuple(told["failed"]), tuple(told["best"]))
+                limit = None if told["limit"] is None else int(told["limit"])
+                return Told(int(told["entry"]), int(told["records"]), rings, tuple(told["failed"]), tuple(told["best"]), limit)
         return None
 
     def save(self, told: Told) -> None:
@@ -112,6 +115,7 @@ class Follower:
     _entry   entries of the journal that were taken; the first says what the experiment is
     _done    records of the next one that were told
     _over    trials that are logged and have ended, unless they are gone on with
+    _limit   the first so many trials are followed: the limit under which logging began, until a higher one is caught up with
     _failed  trials that failed since the last round, and those before: who is tried again is so in a moment
     """
 
@@ -128,6 +132,7 @@ class Follower:
         identity = f"{meta['prefix']}-{meta['created']}"
         self.position = LogPosition(log_file(path, key_of(logger), "json"), identity)
         self._skip = self.position.told  # what was told by an earlier process
+        self._limit = logger.max_trials if self._skip == NOTHING else self._skip.limit
         self._entry, self._done = 1, 0
         self._rings = dict(self._skip.rings)
         self._failed: tuple[list[int], list[int]] = ([], list(self._skip.failed))
@@ -142,7 +147,8 @@ class Follower:
         about = LoggedExperiment(records.name, path, records.metric, records.mode, began, identity, before)
         self._call(logger.log_begin, about)
         if not before:
-            self.position.save(NOTHING._replace(entry=self._entry))  # whoever comes next knows that something may be there
+            # whoever comes next knows that something may be there
+            self.position.save(NOTHING._replace(entry=self._entry, limit=self._limit))
 
     def _begun(self) -> ExperimentRecords:
         meta = first_meta(iter(self.storage.read()), self.path)
@@ -190,7 +196,7 @@ class Follower:
 
     def _watch(self) -> int:
         """Which records are looked at one by one."""
-        limit = self.logger.max_trials
+        limit = self._limit
         return QUIET if limit is not None and len(self._over) >= limit + len(self._best) else ALL
 
     def _tell(self, records: ExperimentRecords, events: Sequence[tuple[Any, ...]], first: int) -> bool:
@@ -207,7 +213,7 @@ class Follower:
         return True
 
     def _wanted(self, trial: int) -> bool:
-        limit = self.logger.max_trials
+        limit = self._limit
         return limit is None or trial < limit or trial in self._best
 
     def _note(self, event: tuple[Any, ...]) -> None:
@@ -289,7 +295,7 @@ class Follower:
             self._call(self.logger.log_flush)
         if now >= (self._skip.entry, self._skip.records):  # else it still folds what was told before
             failed = (*self._failed[0], *self._failed[1])
-            told = Told(*now, dict(self._rings), failed, tuple(sorted(self._best)))
+            told = Told(*now, dict(self._rings), failed, tuple(sorted(self._best)), self._limit)
             if told != self.position.told:
                 self.position.save(told)
         self._unsaved = False
@@ -303,7 +309,7 @@ class Follower:
         if under_way := len(self._told_at.keys() - self._over):
             told["under_way"] = under_way
         if self.total is not None:
-            limit = self.logger.max_trials
+            limit = self._limit
             told["wanted"] = self.total if limit is None else min(self.total, limit + len(self._best))
         return told
 
@@ -314,7 +320,8 @@ class Follower:
         self._take_leftovers()
         if not self.stop:
             self._end_failed(last=True)
-            self._tell_again(self._best_of_the_others())
+            self._raise_limit()
+            self._tell_again(self._best_of_the_others(), 1)
         self._unsaved = True
         self._save()
         self._call(self.logger.log_end, not self.stop and self.records.table.finished == len(self.records))
@@ -334,7 +341,7 @@ class Follower:
 
     def _best_of_the_others(self) -> set[int]:
         """The best by the last value of the metric of the trials that are not logged."""
-        limit, n, records = self.logger.max_trials, self.logger.best_trials, self.records
+        limit, n, records = self._limit, self.logger.best_trials, self.records
         if limit is None or not n or len(records) <= limit or records.metric is None or records.mode is None:
             return set()
         values = records.table.export("value")
@@ -342,26 +349,46 @@ class Follower:
         known = [i for i in range(limit, len(values)) if math.isfinite(values[i])]
         return set(heapq.nsmallest(n, known, key=lambda i: (sign * values[i], i))) - self._best
 
-    def _tell_again(self, chosen: set[int]) -> None:
-        """Tell everything about these trials, which were left out so far."""
-        if not chosen:
+    def _raise_limit(self) -> None:
+        """Tell of the trials that an earlier limit has left out, where this logger's is higher."""
+        old, new = self._limit, self.logger.max_trials
+        if old is None or (new is not None and new <= old):
             return
+        last = len(self.records) if new is None else min(new, len(self.records))
+        self._tell_again(set(range(old, last)) - self._best, AT_ONCE)
+        if not self.stop:
+            self._limit = new
+
+    def _tell_again(self, chosen: set[int], at_once: int) -> None:
+        """Tell everything about these trials, which were left out so far; so many count as logged together."""
+        left = sorted(chosen)
+        while left and not self.stop:
+            now, left = set(left[:at_once]), left[at_once:]
+            if not self._tell_whole(now):
+                return
+            self._end_failed(last=True)
+            self._best |= now
+            self._unsaved = True
+            self._save()
+
+    def _tell_whole(self, chosen: set[int]) -> bool:
+        """Tell these trials from their beginning. False: asked to stop before their end."""
         records = self._begun()
         for source, _, data in chain(self.storage.read(1), self.records.leftovers):
             for event in records.fold_found(source, data, ALL)[0]:
                 if event[0] in TOLD_OF and event[1] in chosen:
-                    if self.stop:
-                        return
+                    if self.stop and len(chosen) > 1:  # one alone is told to its end, so that it is not told twice
+                        return False
                     self._tell_one(records, event)
-        self._end_failed(last=True)
-        self._best |= chosen
+        return True
 
     def left_out(self) -> str:
         """Which trials are not logged, in words; "" when all are."""
-        limit, n = self.logger.max_trials, len(self.records)
+        limit, n = self._limit, len(self.records)
         if limit is None or n <= limit:
             return ""
-        best = f" and the {len(self._best)} best of the others" if self._best else ""
+        others = sum(i >= limit for i in self._best)
+        best = f" and the {others} best of the others" if others else ""
         return f"of {n:,} trials the first {limit:,}{best} are written (max_trials={limit}; None: all)"
 
 

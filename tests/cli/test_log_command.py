@@ -76,7 +76,7 @@ def test_a_logger_of_ones_own_with_options(fasttune, exp, place):
     left_out = "of 3 trials the first 1 and the 1 best of the others are written (max_trials=1; None: all)"
     assert err == f"Lines: 2 trials written; {left_out}\n"
     fasttune("log", "exp", "--to", "lines.py:Lines", "--max-trials", "all")
-    assert [line.split()[0] for line in Path("lines").read_text().splitlines()] == ["0", "0", "2", "2"]  # of these it was told
+    assert [line.split()[0] for line in Path("lines").read_text().splitlines()] == ["0", "0", "2", "2", "1", "1"]
 
 
 @pytest.mark.parametrize(

@@ -511,3 +511,60 @@ def test_a_number_beyond_all_floats_is_an_infinity():
 
     assert numbers_of({"big": 10**400, "low": -(10**400), "x": 1}) == {"big": math.inf, "low": -math.inf, "x": 1.0}
     assert (step_of({"timesteps_total": 2**70}, 3), step_of({"timesteps_total": 7}, 3)) == (3, 7)
+
+
+def reports_of(file: str | Path) -> list[tuple[int, int]]:
+    return [(i, step) for _, i, step, *_ in told(file, "result")]
+
+
+@pytest.mark.parametrize("raised", [7, None], ids=["to seven", "to all"])
+@pytest.mark.parametrize("stop_at", [0, 25], ids=["at once", "interrupted"])
+def test_a_higher_limit_logs_what_a_lower_one_left_out(run, tmp_path, raised, stop_at):
+    path = run(config={"x": tune.grid_search([float(x) for x in range(9)])}).experiment_path
+    file = str(tmp_path / "lines")
+    assert follow(path, Lines(file, max_trials=2, best_trials=1)).left_out().startswith("of 9 trials the first 2 and the 1 best")
+    assert sorted(reports_of(file)) == [(i, step) for i in (0, 1, 2) for step in (1, 2, 3)]
+    if stop_at:
+        follow(path, Lines(file, max_trials=4, best_trials=1), stop_at=3)  # while it tells of trial 3
+    follower = follow(path, Lines(file, max_trials=raised, best_trials=0))
+    assert follower.finished
+    last = 9 if raised is None else raised
+    assert set(reports_of(file)) == {(i, step) for i in range(last) for step in (1, 2, 3)}
+    assert len(reports_of(file)) == 3 * last
+    assert follower.left_out() == ("" if raised is None else "of 9 trials the first 7 are written (max_trials=7; None: all)")
+    before = reports_of(file)
+    follow(path, Lines(file, max_trials=raised, best_trials=0))
+    assert reports_of(file) == before
+
+
+@pytest.mark.parametrize("stop_at", range(6, 20, 3))
+def test_the_best_of_the_others_are_told_once_when_somebody_interrupts(run, tmp_path, stop_at):
+    path = run(config={"x": tune.grid_search([float(x) for x in range(9, 0, -1)])}).experiment_path
+    file = str(tmp_path / "lines")
+    assert not follow(path, Lines(file, max_trials=1, best_trials=4), stop_at=stop_at).finished
+    assert follow(path, Lines(file, max_trials=1, best_trials=4)).finished
+    assert sorted(reports_of(file)) == [(i, step) for i in (0, 5, 6, 7, 8) for step in (1, 2, 3)]
+    assert sorted(i for _, i, _ in told(file, "end")) == [0, 5, 6, 7, 8]
+
+
+def test_two_loggers_that_write_to_one_place_are_refused(run, tmp_path, caplog):
+    """The second would log nothing: what the first has logged counts for both."""
+    run(callbacks=[Lines(str(tmp_path / "lines")), Lines(str(tmp_path / "others"))])
+    assert "two Lines loggers of one run write to the same place" in caplog.text
+    assert len(reports_of(tmp_path / "lines")) == 9
+    assert not (tmp_path / "others").exists()
+    again = Lines(str(tmp_path / "again"))
+    run(callbacks=[again], name="second")
+    run(callbacks=[again], name="third")
+    assert len(reports_of(tmp_path / "again")) == 18
+
+
+def test_places_and_options_that_mean_the_same_elsewhere(tmp_path, monkeypatch):
+    from fasttune.logger.behind import as_option, whole_place
+
+    monkeypatch.chdir(tmp_path)
+    assert whole_place("sqlite:///runs.db") == f"sqlite:///{tmp_path}/runs.db"
+    assert whole_place("runs") == str(tmp_path / "runs")
+    for service in ("http://there:5000", "databricks", "sqlite://", "postgresql://user@there/runs", ""):
+        assert whole_place(service) == service
+    assert [as_option(one) for one in ("digits", "123", "true", 3, ["a"], None)] == ["digits", '"123"', '"true"', "3", '["a"]', "null"]

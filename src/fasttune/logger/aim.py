@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fasttune.extras import optional, require
-from fasttune.logger.behind import JournalLogger, LoggedExperiment
+from fasttune.logger.behind import JournalLogger, LoggedExperiment, whole_place
 from fasttune.logger.numbers import as_plain, numbers_of
 from fasttune.logger.open_runs import OpenRuns
 
@@ -42,7 +42,7 @@ class AimLoggerCallback(JournalLogger):
         wrong = [name for name in options if name not in RUN_OPTIONS]
         if wrong:
             raise TypeError(f"unexpected keyword argument {wrong[0]!r}: it is none of aim.Run ({', '.join(RUN_OPTIONS)})")
-        self.repo = repo
+        self.repo = None if repo is None else whole_place(repo)
         self.experiment_name = experiment_name
         self.metrics = None if metrics is None else tuple(metrics)
         self.options = options

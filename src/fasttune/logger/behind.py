@@ -17,6 +17,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, ClassVar, NamedTuple
+from weakref import WeakValueDictionary
 
 from fasttune.argument import checked_count
 from fasttune.callback import Callback
@@ -30,6 +31,7 @@ BEHIND_S = 30.0  # one that is further behind is spoken of while the run goes on
 AGAIN_S = 300.0  # no more often than this
 LAST_S = 30.0  # for a library to bring home what it holds, when it is told to stop
 PLAIN = (str, int, float, bool, type(None))
+EMPTY: tuple[Any, ...] = ((), [], {})  # what a logger makes of an argument that was left out
 
 
 class LoggedExperiment(NamedTuple):
@@ -117,7 +119,19 @@ class JournalLogger(LoggerCallback):
         if earlier is not None:  # an error has ended that run; it follows no longer than to its end
             earlier.let_go()
         if path:  # a simulated run has no folder
+            self._check_alone(path)
             self._process = FollowingProcess(self, path)
+
+    def _check_alone(self, path: str) -> None:
+        """ValueError where another logger of this run writes to the same place: each report is logged there once."""
+        place = os.path.abspath(path), self.key or type(self).__name__, self.log_destination()
+        other = _writing.get(place)
+        if other is not None and other is not self and "_process" in other.__dict__:
+            raise ValueError(
+                f"two {called(self)} loggers of one run write to the same place ({place[2] or 'the default'}), where each report"
+                " is logged once: give them different places, or leave one out"
+            )
+        _writing[place] = self
 
     def on_experiment_end(self, trials: Sequence[Any], **info: Any) -> None:
         """Wait until everything is logged. Ctrl-C ends the waiting, and says how to go on."""
@@ -134,8 +148,11 @@ class JournalLogger(LoggerCallback):
 
         words = ["fasttune", "log", path, "--to", named(type(self))]
         for name, value in options_of(self).items():
-            words += ["--option", f"{name}={json.dumps(value) if not isinstance(value, str) else value}"]
+            words += ["--option", f"{name}={as_option(value)}"]
         return shlex.join(words)
+
+
+_writing: WeakValueDictionary[tuple[str, str, str], JournalLogger] = WeakValueDictionary()  # by folder, key and place
 
 
 def named(kind: type[JournalLogger]) -> str:
@@ -146,6 +163,25 @@ def named(kind: type[JournalLogger]) -> str:
     return f"{getattr(sys.modules.get(place), '__file__', place) if place == '__main__' else place}:{kind.__qualname__}"
 
 
+def as_option(value: Any) -> str:
+    """A value as `fasttune log --option` reads it: JSON, and a text as it is where that is no JSON."""
+    if isinstance(value, str):
+        try:
+            json.loads(value)
+        except ValueError:
+            return value
+    return json.dumps(value)
+
+
+def is_plain(value: Any) -> bool:
+    """Whether a value can be written as an option."""
+    if isinstance(value, (list, tuple)):
+        return all(map(is_plain, value))
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and is_plain(one) for key, one in value.items())
+    return isinstance(value, PLAIN)
+
+
 def options_of(logger: JournalLogger) -> dict[str, Any]:
     """The plain arguments that a logger was made with, where they are not the defaults: kept as attributes of their names."""
     import inspect
@@ -154,10 +190,19 @@ def options_of(logger: JournalLogger) -> dict[str, Any]:
     for name, one in inspect.signature(type(logger).__init__).parameters.items():
         value = getattr(logger, name, one.default)
         if one.kind is one.VAR_KEYWORD and isinstance(value, dict):
-            found.update({key: each for key, each in value.items() if isinstance(each, PLAIN)})
-        elif one.default is not one.empty and value != one.default and isinstance(value, PLAIN):
+            found.update({key: each for key, each in value.items() if is_plain(each)})
+        elif one.default is not one.empty and value != one.default and is_plain(value) and value not in EMPTY:
             found[name] = value
     return found
+
+
+def whole_place(place: str) -> str:
+    """A folder, or an SQLite file as SQLAlchemy writes it, by its whole path; the address of a service as it is. A logger that
+    goes on later, from another folder, writes to the same place."""
+    sqlite, found, file = place.partition("sqlite:///")
+    if found and not sqlite:
+        return found + os.path.abspath(file) if file else place
+    return place if "://" in place or not place or place == "databricks" else os.path.abspath(os.path.expanduser(place))
 
 
 def log_file(path: str, key: str, ending: str) -> str:

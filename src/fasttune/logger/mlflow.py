@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fasttune.extras import optional, require
-from fasttune.logger.behind import JournalLogger, LoggedExperiment
+from fasttune.logger.behind import JournalLogger, LoggedExperiment, whole_place
 from fasttune.logger.numbers import numbers_of
 from fasttune.logger.open_runs import OpenRuns
 from fasttune.result import flatten
@@ -94,7 +94,7 @@ class MLflowLoggerCallback(JournalLogger):
     ) -> None:
         require("mlflow", "mlflow", type(self).__name__)
         super().__init__(max_trials=max_trials, best_trials=best_trials)
-        self.tracking_uri = tracking_uri
+        self.tracking_uri = None if tracking_uri is None else whole_place(tracking_uri)
         self.registry_uri = registry_uri
         self.experiment_name = experiment_name
         self.tags = dict(tags or {})

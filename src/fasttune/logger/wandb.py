@@ -8,7 +8,7 @@ from fnmatch import fnmatch
 from typing import Any
 
 from fasttune.extras import optional, require
-from fasttune.logger.behind import JournalLogger, LoggedExperiment
+from fasttune.logger.behind import JournalLogger, LoggedExperiment, whole_place
 from fasttune.logger.numbers import as_plain, shown
 from fasttune.logger.open_runs import OpenRuns
 
@@ -72,7 +72,7 @@ class WandbLoggerCallback(JournalLogger):
         self.excludes = tuple(excludes or ())
         self.log_config = log_config
         self.upload_checkpoints = upload_checkpoints or save_checkpoints  # its name in Ray Tune 1.x
-        self.options = options
+        self.options = {**options, **({"dir": whole_place(str(options["dir"]))} if options.get("dir") else {})}
 
     def log_destination(self) -> str:
         where = [self.options.get("entity"), self.project, self.options.get("dir"), self.options.get("mode")]
