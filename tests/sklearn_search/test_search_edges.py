@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.datasets import load_iris
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, SGDClassifier
+from sklearn.svm import SVC
 
 from fasttune.sklearn import TuneGridSearchCV
 from fasttune.sklearn.results import ranks
@@ -66,3 +67,19 @@ def test_forests_of_boosting_libraries_are_not_trained_in_steps() -> None:
         TuneGridSearchCV(XGBRFClassifier(), {"max_depth": [2]}, max_iters=5).fit(X, Y)
     with pytest.raises(ValueError, match="LightGBM does not go on with a random forest"):
         TuneGridSearchCV(LGBMClassifier(boosting_type="rf"), {"max_depth": [2]}, max_iters=5).fit(X, Y)
+
+
+@pytest.mark.filterwarnings("ignore:Scoring failed", "ignore:One or more of the test scores")
+def test_a_score_that_nobody_has_keeps_its_columns() -> None:
+    """The area under one curve is of two classes, and there are three."""
+    grid, scoring = {"C": [1.0, 2.0]}, ["accuracy", "roc_auc"]
+    search = TuneGridSearchCV(SVC(), grid, scoring=scoring, refit="accuracy").fit(X, Y)
+    assert np.isnan(search.cv_results_["mean_test_roc_auc"]).all()
+    assert search.cv_results_["rank_test_roc_auc"].tolist() == [1, 1]
+    assert TuneGridSearchCV(SVC(), grid, scoring=scoring, refit="roc_auc").fit(X, Y).best_index_ == 0
+
+
+def test_labels_in_a_column_are_trained_in_steps_too() -> None:
+    search = TuneGridSearchCV(SGDClassifier(random_state=0), {"alpha": [1e-3]}, max_iters=3, error_score="raise")
+    flat = search.fit(X, Y).best_score_
+    assert search.fit(X, Y[:, None]).best_score_ == flat

@@ -259,6 +259,7 @@ class TuneBaseSearchCV(BaseSearchCV):  # type: ignore[misc, unused-ignore]
             error_score=error_score,
             train_scores=self.return_train_score,
             iterative=task.max_iters > 1,
+            expected=names_of(task.scorer),
         )
         names = [key.removeprefix("rank_test_") for key in results if key.startswith("rank_test_")]
         self.multimetric_ = names != ["score"]

@@ -258,6 +258,8 @@ def classes_of(estimator: Any, y: Any) -> Any:
     if y is None or not is_classifier(estimator):
         return None
     labels = np.asarray(y)
+    if labels.ndim == 2 and labels.shape[1] == 1:  # a column is taken for its labels, as fit does
+        labels = labels.ravel()
     return np.unique(labels) if labels.ndim == 1 else [np.unique(column) for column in labels.T]
 
 

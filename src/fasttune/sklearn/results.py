@@ -24,13 +24,21 @@ class Evaluated(NamedTuple):
 
 
 def cv_results(
-    candidates: Sequence[Evaluated], n_splits: int, *, mode: str, error_score: float, train_scores: bool, iterative: bool
+    candidates: Sequence[Evaluated],
+    n_splits: int,
+    *,
+    mode: str,
+    error_score: float,
+    train_scores: bool,
+    iterative: bool,
+    expected: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The columns of ``cv_results_``, a row for each candidate: times in seconds, scores by split, mean, standard deviation and
     rank, and ``training_iteration``: folds that were scored, or steps of training.
 
     A candidate that was stopped between folds has NaN for those that it lacks, and the mean of those that it has. Ranks put
     it behind all that were stopped later: folds differ, and few of them say little. ``mode``: "max" or "min" has rank 1.
+    ``expected``: names of scores that have their columns whatever the fits gave.
     """
     results: dict[str, Any] = {}
     for what in ("fit_time", "score_time"):
@@ -39,7 +47,7 @@ def cv_results(
     results |= param_columns([one.params for one in candidates])
     results["params"] = [one.params for one in candidates]
     failed = np.array([[f"split{k}_fit_error" in one.values for k in range(n_splits)] for one in candidates])
-    names = _score_names(candidates)
+    names = _score_names(candidates, expected)
     reached = np.array([0 if iterative else one.iterations for one in candidates])
     known = _known(candidates, n_splits)
     for name in names:
@@ -93,9 +101,10 @@ def _kind_of(values: list[Any]) -> np.dtype[Any]:
     return np.dtype(object)
 
 
-def _score_names(candidates: Sequence[Evaluated]) -> list[str]:
+def _score_names(candidates: Sequence[Evaluated], expected: Sequence[str]) -> list[str]:
+    """The expected ones, also one that no fit has a number for, and those that were found."""
     found = (_OF_SPLIT.fullmatch(key) for one in candidates for key in one.values)
-    return list(dict.fromkeys(match.group(3) for match in found if match is not None)) or ["score"]
+    return list(dict.fromkeys([*expected, *(match.group(3) for match in found if match is not None)])) or ["score"]
 
 
 def _known(candidates: Sequence[Evaluated], n_splits: int) -> NDArray[np.bool_]:
