@@ -1,16 +1,18 @@
 """Columns of cells as somebody compares and sorts them: arrays of float64 with NaN where there is nothing, or of objects, None
-or NaN where there is nothing.
+or NaN where there is nothing. And cells as other programs take them: Python's own values.
 
-A cell is a number if it is one or reads as one; True is 1. Every other cell is the text that ``str`` gives.
+Compared, a cell is a number if it is one or reads as one; True is 1. Every other cell is the text that ``str`` gives.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
     from numpy.typing import NDArray
 
     Bools = NDArray[np.bool_]
@@ -29,6 +31,27 @@ OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
 TRUTH = {"true": 1.0, "false": 0.0}  # what somebody writes who compares with booleans
 MOST_LETTERS = 1 << 24  # of texts that are laid side by side, as 4 bytes each
 REMEMBERED = 10_000  # different texts of a column: most columns of texts hold a few, many times
+
+
+def values_of(column: pd.Series[Any]) -> list[Any]:
+    """The cells as Python's own values, None for an empty one."""
+    values, missing = column.tolist(), column.isna().tolist()
+    return [None if empty else value for value, empty in zip(values, missing, strict=True)] if any(missing) else values
+
+
+def of_python(value: Any) -> Any:
+    """A number, truth value or array of numpy as Python's own (lists); anything else as it is."""
+    return value.tolist() if type(value).__module__.partition(".")[0] == "numpy" and hasattr(value, "tolist") else value
+
+
+def finite(value: Any) -> Any:
+    """A value of Python's own types, also within lists and dicts, with what JSON has no number for as None."""
+    value = of_python(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {str(key): finite(inner) for key, inner in value.items()}
+    return [finite(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
 def compared(column: NDArray[Any], operator: str, text: str) -> Bools:

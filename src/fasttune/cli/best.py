@@ -87,6 +87,6 @@ def in_form(form: str, config: dict[str, object]) -> str:
         return as_toml(config)
     import json
 
-    from fasttune.cli.listing import plain
+    from fasttune.cells import finite
 
-    return json.dumps(plain(config), indent=1, default=str) + "\n"
+    return json.dumps(finite(config), indent=1, default=str) + "\n"

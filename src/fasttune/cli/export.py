@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fasttune.cli import CommandError
@@ -26,7 +25,6 @@ EXAMPLES = """\
   fasttune export mnist --to ray -o FOLDER              a folder that Ray Tune's ExperimentAnalysis opens"""
 
 WHOLE = ("sqlite", "ray", "optuna", "mlflow")  # forms of the experiment, not of one table; see fasttune.analysis.exchange
-AT_ONCE = 10_000  # rows that are turned into text together
 
 
 class Form(NamedTuple):
@@ -111,31 +109,17 @@ def reports_of(source: ExperimentRecords) -> pd.DataFrame:
 
 
 def as_csv(file: Any, frame: pd.DataFrame) -> None:
-    """A line of titles, then one for each row."""
-    import csv
+    """As ``analysis.export(format="csv")`` does."""
+    from fasttune.analysis.exchange.csv import write_rows
 
-    lines = csv.writer(file, lineterminator="\n")
-    lines.writerow(frame.columns)
-    for rows in parts_of(frame):
-        lines.writerows(rows)
+    write_rows(file, frame)
 
 
 def as_json_lines(file: Any, frame: pd.DataFrame) -> None:
-    """A JSON object for each row; what is not there is null."""
-    from fasttune.cli.listing import plain
+    """As ``analysis.export(format="jsonl")`` does."""
+    from fasttune.analysis.exchange.jsonl import write_rows
 
-    for rows in parts_of(frame):
-        for row in rows:
-            file.write(json.dumps(dict(zip(frame.columns, plain(list(row)), strict=True)), default=str) + "\n")
-
-
-def parts_of(frame: pd.DataFrame) -> Iterator[Iterable[tuple[Any, ...]]]:
-    """The rows as values of Python, some at a time."""
-    from fasttune.cli.listing import values_of
-
-    for first in range(0, len(frame), AT_ONCE):
-        part = frame.iloc[first : first + AT_ONCE]
-        yield zip(*(values_of(part[name]) for name in frame.columns), strict=True)
+    write_rows(file, frame)
 
 
 def as_parquet(frame: pd.DataFrame, path: str) -> None:

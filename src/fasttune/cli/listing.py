@@ -6,14 +6,13 @@ What is asked of a million rows is asked of the columns that it is about, in the
 from __future__ import annotations
 
 import json
-import math
 import os
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from fasttune.cells import in_order
+from fasttune.cells import finite, in_order, values_of
 from fasttune.cli import CommandError
 from fasttune.cli.arguments import names as split
 from fasttune.cli.words import one_line
@@ -189,11 +188,6 @@ def print_table(frame: pd.DataFrame, columns: Sequence[str], width: int | None) 
         print(f"left out, for want of space: {left_out} (--columns chooses)", file=sys.stderr)
 
 
-def values_of(column: pd.Series[Any]) -> list[Any]:
-    """The cells as Python's own values, None for an empty one."""
-    return [None if empty else value for value, empty in zip(column.tolist(), column.isna().tolist(), strict=True)]
-
-
 def rows_of(frame: pd.DataFrame, columns: Sequence[str], without_empty: bool = False) -> Iterator[Row]:
     """The rows as dicts; ``without_empty``: of what they have, only."""
     cells = [values_of(frame[name]) for name in columns]
@@ -232,31 +226,14 @@ def cell(value: Any) -> str:
 
 def print_json(value: Any) -> None:
     """As JSON that every program reads: numbers that are none are null, other objects their text."""
-    print(json.dumps(plain(value), indent=1, default=str))
-
-
-def plain(value: Any) -> Any:
-    """A value as Python has it where it is one of numpy's, with what JSON has no number for as None."""
-    value = of_python(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {str(key): plain(inner) for key, inner in value.items()}
-    return [plain(inner) for inner in value] if isinstance(value, (list, tuple)) else value
-
-
-def of_python(value: Any) -> Any:
-    """A number, truth value or array of numpy as Python's own (lists); anything else as it is."""
-    return value.tolist() if type(value).__module__ == "numpy" and hasattr(value, "tolist") else value
+    print(json.dumps(finite(value), indent=1, default=str))
 
 
 def write_csv(file: Any, frame: pd.DataFrame, columns: Sequence[str]) -> None:
     """As CSV, an empty cell for what is not there."""
-    import csv
+    from fasttune.analysis.exchange.csv import write_rows
 
-    lines = csv.writer(file, lineterminator="\n")
-    lines.writerow(columns)
-    lines.writerows(zip(*(values_of(frame[name]) for name in columns), strict=True))
+    write_rows(file, frame[list(columns)])
 
 
 def write(path: str, frame: pd.DataFrame, columns: Sequence[str]) -> None:
@@ -267,7 +244,7 @@ def write(path: str, frame: pd.DataFrame, columns: Sequence[str]) -> None:
             write_csv(file, frame, columns)
     elif ending == ".json":
         with open(path, "w", encoding="utf-8") as file:
-            json.dump(plain(list(rows_of(frame, columns))), file, indent=1, default=str)
+            json.dump(finite(list(rows_of(frame, columns))), file, indent=1, default=str)
             file.write("\n")
     elif ending in (".pkl", ".pickle"):
         frame[list(columns)].reset_index(drop=True).to_pickle(path)

@@ -20,8 +20,8 @@ from datetime import date, datetime, time
 from difflib import get_close_matches
 from typing import Any
 
+from fasttune.cells import of_python
 from fasttune.cli import CommandError
-from fasttune.cli.listing import of_python
 
 DOMAINS = (
     "uniform", "quniform", "loguniform", "qloguniform", "randn", "qrandn", "randint", "qrandint", "lograndint",

@@ -113,12 +113,12 @@ class Follower:
     def facts(self) -> str:
         """The same for programs: what ``fasttune show --json`` prints, on one line."""
         from fasttune.analysis import ExperimentAnalysis
+        from fasttune.cells import finite
         from fasttune.cli.facts import facts_of
-        from fasttune.cli.listing import plain
 
         metric, mode, scope = self.goal()
         analysis = ExperimentAnalysis(self.source, default_metric=metric, default_mode=mode, default_scope=scope)
-        return json.dumps(plain(facts_of(self.source, analysis)), default=str)
+        return json.dumps(finite(facts_of(self.source, analysis)), default=str)
 
     def state(self) -> str:
         """running, finished or unfinished."""

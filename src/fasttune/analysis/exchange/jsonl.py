@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 from typing import TYPE_CHECKING, Any
 
 from fasttune.analysis.exchange.tables import rows_of, table_of, whole_file
+from fasttune.cells import finite, of_python
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,20 +37,7 @@ def write_rows(file: Any, frame: pd.DataFrame) -> None:
         file.write("\n".join(lines) + "\n")
 
 
-def finite(value: Any) -> Any:
-    """A value with what JSON has no number for as None."""
-    if hasattr(value, "tolist"):
-        value = _plain(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {str(key): finite(inner) for key, inner in value.items()}
-    return [finite(inner) for inner in value] if isinstance(value, (list, tuple)) else value
-
-
 def _plain(value: Any) -> Any:
     """What stands for a value that JSON does not know: the lists of an array, or a text."""
-    if hasattr(value, "tolist"):  # numpy and its like
-        plain = value.tolist()
-        return str(plain) if type(plain) is type(value) else plain
-    return str(value)
+    found = of_python(value)
+    return str(value) if type(found) is type(value) else found

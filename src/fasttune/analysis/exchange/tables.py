@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
+from fasttune.cells import values_of
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -39,13 +41,7 @@ def rows_of(frame: pd.DataFrame) -> Iterator[list[tuple[Any, ...]]]:
     """The rows as Python's own values, some at a time; None for an empty cell."""
     for first in range(0, len(frame), AT_ONCE):
         part = frame.iloc[first : first + AT_ONCE]
-        yield list(zip(*(_cells(part.iloc[:, place]) for place in range(part.shape[1])), strict=True))
-
-
-def _cells(column: pd.Series[Any]) -> list[Any]:
-    values = column.tolist()
-    missing = column.isna().tolist()
-    return [None if empty else value for value, empty in zip(values, missing, strict=True)] if any(missing) else values
+        yield list(zip(*(values_of(part.iloc[:, place]) for place in range(part.shape[1])), strict=True))
 
 
 @contextmanager
