@@ -844,7 +844,12 @@ def get_trial_dir() -> str | None:
     return get_context().get_trial_dir()
 
 
-_warned: set[str] = set()  # what this process has been told already
+_warned: set[str] = set()  # what the run in this process has been told already
+
+
+def warn_anew() -> None:
+    """A run begins here: what was said of another one is said again."""
+    _warned.clear()
 
 
 def _warn_once(subject: str, text: str) -> None:

@@ -19,7 +19,7 @@ from fasttune.error import StopTrial
 from fasttune.executors import stand_in
 from fasttune.executors.base import Job, Program, ProgramTrainable
 from fasttune.failure import failure_text
-from fasttune.session import TrialContext, end_function, handle_end, run_function
+from fasttune.session import TrialContext, end_function, handle_end, run_function, warn_anew
 
 if TYPE_CHECKING:
     from fasttune.trainable import Trainable
@@ -144,6 +144,7 @@ class Host:
         turn: Callable[[], None] = _nothing,
         until_stored: Callable[[], None] | None = None,
     ) -> None:
+        warn_anew()
         self.program = program
         self.reporter = reporter
         self.wait = wait
