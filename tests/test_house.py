@@ -23,7 +23,7 @@ FLOORS = {
     1: ("argument", "error", "extras", "other_words", "folder", "plain_files", "result", "trial", "space",
         "space_json", "identity", "cgroups", "machine", "metric_values", "resources", "nesting", "rule", "config",
         "scope", "failure", "free_gpu", "result_keys", "code_places", "script", "json_kinds", "html_table", "trial_lines",
-        "whole_lines"),
+        "whole_lines", "once"),
     2: ("session", "trainable", "checkpoint", "callback", "hook_times", "stopper", "registry", "totals",
         "user_attrs"),
     3: ("schedulers", "search", "executors", "storage", "logger", "reporter"),

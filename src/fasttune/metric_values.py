@@ -1,16 +1,17 @@
 """What a report may hold beside plain numbers, and what is kept of it: numbers, or what JSON can hold.
 
 No trial fails for a value that nobody steers by. What JSON cannot hold is kept as the nearest that it can, and where
-nothing is near, as text; that is said once for each type.
+nothing is near, as text; a run is told that once for each type.
 """
 
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
+
+from fasttune.once import warn_once
 
 EXACT_INT = 2**53  # integers up to here are float64 values without loss
 _LONGEST_TEXT = 1000  # characters that are kept of what is kept as text
@@ -19,7 +20,6 @@ _DEEPEST = 90  # lists and dicts in each other; those who read take 100
 _DEEPEST_AS_IT_IS = 25  # tuples, and dicts whose keys are no texts, are written as three within each other
 _MOST_PARTS = 1_000_000
 _KEYS = (str, int, float, bool, type(None))
-_told: set[type] = set()  # types that it was said of that they are not kept as they are
 
 
 class _TensorError(ValueError):
@@ -193,9 +193,7 @@ def _named(prefix: str, values: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _say_renamed(name: str) -> None:
-    if dict not in _told:
-        _told.add(dict)
-        warnings.warn(f"two keys of a report are the same text; one of them is kept as {name!r} (said once)", stacklevel=2)
+    warn_once(dict, f"two keys of a report are the same text; one of them is kept as {name!r} (said once)")
 
 
 def _part(key: Any) -> Any:
@@ -225,12 +223,7 @@ def _untyped(value: Any) -> Any:
 
 def _said(what: str, value: Any, kept: Any, how: str) -> Any:
     """What is kept of a value; said once for each type."""
-    if type(value) not in _told:
-        _told.add(type(value))
-        warnings.warn(
-            f"{what} has the type {type_name(value)}, which is not stored as it is: it is kept {how}",
-            stacklevel=2,
-        )
+    warn_once(type(value), f"{what} has the type {type_name(value)}, which is not stored as it is: it is kept {how}")
     return kept
 
 

@@ -35,6 +35,7 @@ from .config import (
 from .error import TuneError
 from .folder import JOURNAL as JOURNAL
 from .folder import LONGEST_NAME, cut
+from .once import warn_anew
 from .plain_files import check_before_writing
 from .scope import DEFAULT_SCOPE, check_scope
 
@@ -89,6 +90,7 @@ class Call:
 
 def resolve(experiments: list[Experiment], call: Call) -> RunSpec:
     """The RunSpec of these experiments steered by this call. Raises for everything that cannot be."""
+    warn_anew()
     claims: list[Claim] = []
     try:
         return _resolved(experiments, call, claims)

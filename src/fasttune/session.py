@@ -11,7 +11,6 @@ import os
 import re
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from types import GeneratorType
@@ -31,6 +30,7 @@ from fasttune.checkpoint import (
 from fasttune.error import MissingMetricError, StopTrial
 from fasttune.folder import CHECKPOINT_NAME
 from fasttune.metric_values import is_number, plain_value, split_metrics, steer_by, to_json, type_name
+from fasttune.once import warn_once
 from fasttune.result import AUTO_RESULT_KEYS
 from fasttune.result_keys import DEFAULT_METRIC
 from fasttune.totals import TOTALS, added_up, totals_in, with_totals, write_totals
@@ -278,9 +278,9 @@ def report(
     if reporter is None and _back_from_absence():
         report(metrics, checkpoint=checkpoint, **keywords)
     elif reporter is None:
-        _warn_once("report", f"tune.report() does nothing here: {_why_absent()}")
+        warn_once("report", f"tune.report() does nothing here: {_why_absent()}")
     elif reporter.context.is_class:
-        _warn_once(
+        warn_once(
             "report in a class",
             "tune.report() does nothing inside a class Trainable: return the metrics from step() instead",
         )
@@ -332,7 +332,7 @@ def handle_end(reporter: Reporter, value: Any) -> None:
         finally:
             generator.close()
     if not isinstance(value, Mapping) and is_number(value) and reporter.iteration > reporter.context.iteration0:
-        _warn_once(
+        warn_once(
             "a number after reports",
             f"the number that the function returned ({value!r:.40}) is dropped: it has reported before, so nobody can say "
             f"which metric this is. Report it under its name, e.g. tune.report({_bare_name(reporter)}=...)",
@@ -468,14 +468,14 @@ def deliver(
         with _NOBODY_ELSE if context.threads is None else context.threads.saving:
             name = _keep_checkpoint(context, checkpoint)
     except _TrialOverError:
-        _warn_once("report", f"tune.report() does nothing here: {_why_absent()}")
+        warn_once("report", f"tune.report() does nothing here: {_why_absent()}")
         return
     if not context.is_class and (context.totals or not TOTALS.keys().isdisjoint(metrics)):
         code, name = _write_counted(reporter, context, numbers, extra, name)
     else:
         code = _write(reporter, context, numbers, extra, name)
     if code == GONE:
-        _warn_once("report", f"tune.report() does nothing here: {_why_absent()}")
+        warn_once("report", f"tune.report() does nothing here: {_why_absent()}")
         return
     if code == LATE:
         if checkpoint is not None or context.is_class:  # one of a block may have the name of an earlier one
@@ -514,7 +514,7 @@ def _write_counted(
     """As :func:`_write`, with the totals that this report adds to; what was written of the checkpoint bears them."""
     for key in TOTALS:
         if extra.get(key) is not None:
-            _warn_once(key, f"{key} is not added up to {TOTALS[key]}: it is {type_name(extra[key])}, no number")
+            warn_once(key, f"{key} is not added up to {TOTALS[key]}: it is {type_name(extra[key])}, no number")
     with _NOBODY_ELSE if context.threads is None else context.threads.saving:  # no other report comes between
         totals = added_up(context.totals, numbers)
         told = {key: numbers.get(key, total) for key, total in totals.items() if key not in extra}  # their own word counts
@@ -583,7 +583,7 @@ def checkpoint_dir(step: int) -> Iterator[str]:
         with whole_directory(os.path.join(context.trial_dir(), name), *_staging(context)) as directory:
             yield directory
     except _TrialOverError:
-        _warn_once("checkpoint_dir", f"tune.checkpoint_dir() keeps nothing here: {_why_absent()}")
+        warn_once("checkpoint_dir", f"tune.checkpoint_dir() keeps nothing here: {_why_absent()}")
         return
     context.pending = os.path.join(context.trial_dirname, name)
     context.quick = context.fresh = False
@@ -662,7 +662,7 @@ def note_here(kind: int, payload: bytes, what: str) -> None:
         if reporter is None:
             if _back_from_absence():
                 continue
-            _warn_once(what, f"tune.{what}() does nothing here: {_why_absent()}")
+            warn_once(what, f"tune.{what}() does nothing here: {_why_absent()}")
             return
         context = reporter.context
         if context.threads is None and _of_another_thread():
@@ -844,22 +844,9 @@ def get_trial_dir() -> str | None:
     return get_context().get_trial_dir()
 
 
-_warned: set[str] = set()  # what the run in this process has been told already
-
-
-def warn_anew() -> None:
-    """A run begins here: what was said of another one is said again."""
-    _warned.clear()
-
-
-def _warn_once(subject: str, text: str) -> None:
-    if subject not in _warned:
-        _warned.add(subject)
-        warnings.warn(text, stacklevel=3)
-
 
 def _context_or_warn(name: str) -> TrialContext | None:
     context = current_context()
     if context is None:
-        _warn_once(name, f"tune.{name}() knows nothing here: {_why_absent()}")
+        warn_once(name, f"tune.{name}() knows nothing here: {_why_absent()}")
     return context

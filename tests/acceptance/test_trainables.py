@@ -533,10 +533,10 @@ def test_T11_a_class_knows_who_it_is(run):
     assert trial.last_result["cpus"] == 1
 
 
-def test_T12_report_outside_a_trial_only_warns(monkeypatch):
-    from fasttune import session
+def test_T12_report_outside_a_trial_only_warns():
+    from fasttune import once
 
-    monkeypatch.setattr(session, "_warned", set())
+    once.warn_anew()
     with pytest.warns(UserWarning, match="does nothing here"):
         tune.report(score=1)
     with warnings.catch_warnings():

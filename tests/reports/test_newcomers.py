@@ -10,16 +10,13 @@ from typing import Any
 import pytest
 
 import fasttune as tune
-from fasttune import session
 from fasttune.schedulers import ASHAScheduler
 
 EXECUTORS = pytest.mark.parametrize("executor", ["inline", "process"])
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(session, "_warned", set())  # what is said once is said to each test
-
+def run(tmp_path: Path) -> Any:
     def run(trainable: Any, **more: Any) -> Any:
         given = {"storage_path": tmp_path, "verbose": 0, "executor": "inline", "metric": "loss", "mode": "min"}
         return tune.run(trainable, **{**given, **more})

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 from fake_reporter import FakeReporter, make_context
 
-from fasttune import _core, session
+from fasttune import _core, once
 
 
 @pytest.fixture(autouse=True)
 def _outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """No trial runs here, and nobody has been warned yet."""
     monkeypatch.setattr(_core, "current", lambda: None, raising=False)
-    monkeypatch.setattr(session, "_warned", set())
+    once.warn_anew()
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from fake_reporter import FakeReporter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fasttune import metric_values, session
+from fasttune import session
 from fasttune.error import StopTrial
 from fasttune.metric_values import split_metrics
 from fasttune.record_checks import extras
@@ -185,9 +185,8 @@ class Score:
     ],
 )
 def test_a_value_that_json_does_not_have_is_kept_as_the_nearest_and_said_once(
-    enter: Enter, monkeypatch: pytest.MonkeyPatch, value: Any, kept: Any, said: str
+    enter: Enter, value: Any, kept: Any, said: str
 ) -> None:
-    monkeypatch.setattr(metric_values, "_told", set())
     reporter = enter()
     with pytest.warns(UserWarning, match=rf"metric 'a/m' has the type .* it is kept {said}"):
         report({"a": {"m": value}, "loss": 1.0})
@@ -257,8 +256,7 @@ def test_no_value_beside_the_metric_fails_a_report_or_takes_others_with_it(enter
         assert repr(extras(json.dumps(told).encode())) == repr(told)
 
 
-def test_what_has_not_even_text_is_named_by_its_type(enter: Enter, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metric_values, "_told", set())
+def test_what_has_not_even_text_is_named_by_its_type(enter: Enter) -> None:
     reporter = enter()
     with pytest.warns(UserWarning, match="Unprintable"):
         report({"m": [Unprintable()], "loss": 1.0})

@@ -19,7 +19,8 @@ from fasttune.error import StopTrial
 from fasttune.executors import stand_in
 from fasttune.executors.base import Job, Program, ProgramTrainable
 from fasttune.failure import failure_text
-from fasttune.session import TrialContext, end_function, handle_end, run_function, warn_anew
+from fasttune.once import warn_anew
+from fasttune.session import TrialContext, end_function, handle_end, run_function
 
 if TYPE_CHECKING:
     from fasttune.trainable import Trainable
