@@ -147,17 +147,40 @@ class Columns:
                 self._gather_extras(self._extras)
         return self._extras.get(name, {})
 
-    def _gather_extras(self, found: dict[str, dict[int, Any]]) -> None:
+    @cached_property
+    def _positions(self) -> Ints:
+        """Row of the blocks laid end to end -> position in the columns; -1: it does not count."""
         import numpy as np
 
         place = np.full(self._offsets[-1], -1)
         place[slice(None) if self._order is None else self._order] = np.arange(len(self))
+        return place
+
+    def _gather_extras(self, found: dict[str, dict[int, Any]]) -> None:
+        place = self._positions
         for offset, block in zip(self._offsets, self._blocks, strict=False):
             for row, extra in block.extras.items():
                 position = int(place[offset + row])
                 if position >= 0:
                     for name, value in extra.items():
                         found.setdefault(name, {})[position] = value
+
+    def where(self, name: str) -> tuple[Ints, Floats]:
+        """(positions of the reports that have the metric as a number, its values there): of a name that few reports have, without
+        an array that is as long as all of them."""
+        import numpy as np
+
+        found, values = [np.empty(0, np.int64)], [np.empty(0, np.float64)]
+        for which, at in self._places.get(name, []):
+            column = np.frombuffer(self._blocks[which].values[at], np.float64)
+            found.append(self._positions[self._offsets[which] : self._offsets[which] + len(column)])
+            values.append(column)
+        others = {position: known for position, value in self.extra(name).items() if (known := number(value)) is not None}
+        positions = np.concatenate([*found, np.fromiter(others, np.int64)])
+        together = np.concatenate([*values, np.fromiter(others.values(), np.float64)])
+        order = np.argsort(positions, kind="stable")
+        order = order[np.searchsorted(positions, 0, sorter=order) :]
+        return positions[order], together[order]
 
     def scores(self, metric: str, mode: str, scope: str) -> Scores:
         """Each trial's score: its last value, its best one ("all"), or a mean of all or the last 5 or 10.

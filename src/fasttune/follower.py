@@ -21,7 +21,8 @@ from typing import Any, NamedTuple
 
 from fasttune import _core
 from fasttune.error import JournalError, TuneError
-from fasttune.logger.behind import JournalLogger, LoggedExperiment, log_file
+from fasttune.logger.behind import JournalLogger, LoggedExperiment
+from fasttune.logger.following_process import log_file
 from fasttune.plain_files import open_plain
 from fasttune.record_checks import naming
 from fasttune.records import ExperimentRecords, first_meta

@@ -53,6 +53,26 @@ def test_integers_stay_integers_beside_an_empty_cell(small: Path, fasttune: Prin
     assert trials_of(ExperimentState.load(str(small)))["training_iteration"].tolist() == [3, 0, 3, 3]
 
 
+def test_what_was_attached_to_trials_are_columns(results_dir: Path, fasttune: Printed) -> None:
+    def attaches(config: dict[str, Any]) -> None:
+        if config["n"] % 2:
+            tune.set_user_attr("data", {"rows": 10 * config["n"], "by": "me"})
+        tune.report(loss=1.0 / (1 + config["n"]), **({"word": "odd"} if config["n"] == 3 else {}))
+
+    tune.run(attaches, name="noted", config={"n": tune.grid_search(list(range(5)))}, executor="inline", verbose=0)
+
+    def listed(*asked: str) -> list[str]:
+        columns = "n,user_attrs/data/rows,user_attrs/data/by"
+        return fasttune("ls", "noted", "--csv", "--columns", columns, *asked)[1].splitlines()[1:]
+
+    assert listed("--filter", "user_attrs/data/rows > 15") == ["3,30,me"]
+    assert listed("--sort", "user_attrs/data/rows", "--desc") == ["3,30,me", "1,10,me", "0,,", "2,,", "4,,"]
+    assert listed("--filter", "user_attrs/data/by =") == ["0,,", "2,,", "4,,"]
+    assert listed("--filter", "user_attrs/data/by != you") == ["1,10,me", "3,30,me"]
+    rows = json.loads(fasttune("ls", "noted", "--json")[1])
+    assert [row.get("user_attrs/data/rows") for row in rows] == [None, 10, None, 30, None]
+
+
 def test_what_a_stranger_wrote_does_nothing_to_the_terminal(results_dir: Path, fasttune: Printed) -> None:
     assert listing.cell("a\033[31mred\a\r\nb") == "a [31mred b"
     evil = "x\033]0;title\a"

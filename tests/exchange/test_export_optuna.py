@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
@@ -175,6 +176,33 @@ def test_values_outside_the_space_widen_it(tmp_path: Path) -> None:
     assert set(trials[0].distributions["k"].choices) == {"True", "1", "a"}
     drawn = [trial.params["n"] for trial in trials]
     assert trials[0].distributions["n"] == FloatDistribution(min(drawn), max(drawn))
+
+
+@pytest.mark.parametrize("file", ["study.db", "study.log"])
+def test_values_of_numpy_are_numbers_and_options_as_pythons_own(tmp_path: Path, file: str) -> None:
+    drawn = [(np.float32(0.5), np.int64(3), np.bool_(True)), (np.float32(0.25), np.int64(4), np.bool_(False))]
+    space = {
+        "rate": tune.grid_search([one[0] for one in drawn]),
+        "layers": tune.grid_search([one[1] for one in drawn]),
+        "deep": tune.choice([one[2] for one in drawn]),
+        "wide": tune.sample_from(lambda spec: np.int64(2) * spec.config.layers),
+    }
+    made = tune.run(
+        lambda config: {"loss": 1.0}, config=space, metric="loss", mode="min", executor="inline", verbose=0, seed=1,
+        name="mixed", storage_path=str(tmp_path), user_attrs={"seen": np.int64(5)},
+    )  # fmt: skip
+    made.export(tmp_path / file, "optuna")
+    study = load(tmp_path / file)
+    assert [trial.params["rate"] for trial in study.trials] == [trial.config["rate"] for trial in made.trials]
+    assert {type(value) for trial in study.trials for value in trial.params.values()} == {float, int, bool}
+    assert [trial.user_attrs["wide"] for trial in study.trials] == [2 * trial.params["layers"] for trial in study.trials]
+    assert study.user_attrs["seen"] == 5
+
+
+def test_a_folder_that_is_not_there_is_named(analysis: tune.ExperimentAnalysis, tmp_path: Path) -> None:
+    for path, form in (("study.db", "optuna"), ("study.log", "optuna"), ("a.csv", None), ("a.sqlite", None)):
+        with pytest.raises(FileNotFoundError, match="there is no folder"):
+            analysis.export(tmp_path / "nowhere" / path, form)
 
 
 def test_an_analysis_that_was_pickled_says_what_it_does_not_know(analysis: tune.ExperimentAnalysis, tmp_path: Path) -> None:

@@ -561,7 +561,7 @@ def test_two_loggers_that_write_to_one_place_are_refused(run, tmp_path, caplog):
 
 
 def test_places_and_options_that_mean_the_same_elsewhere(tmp_path, monkeypatch):
-    from fasttune.logger.behind import as_option, whole_place
+    from fasttune.logger.options import as_option, whole_place
 
     monkeypatch.chdir(tmp_path)
     assert whole_place("sqlite:///runs.db") == f"sqlite:///{tmp_path}/runs.db"

@@ -29,6 +29,7 @@ from fasttune.logger import (
     TBXLoggerCallback,
     WandbLoggerCallback,
 )
+from fasttune.logger.mlflow_names import Names
 
 os.environ["COMET_DISABLE_AUTO_LOGGING"] = "1"  # where it is installed, it logs what others log
 
@@ -162,6 +163,28 @@ def test_mlflow_client_reads_runs(run, tmp_path):
         history = MlflowClient(uri).get_metric_history(one.info.run_id, "loss")
         assert [(point.step, point.value) for point in history] == [(step + 1, loss) for step, loss in enumerate(losses)]
         assert one.data.metrics["net/norm"] == 2.0
+
+
+ODD_NAMES = ["", "..", "a//b", "a/b", "sp%ace", "sp_ace", "\u00f6", "\u00e4", "x" * 400, "x" * 401, " ", "a:b (c)"]
+
+
+def odd_names(config):
+    tune.set_user_attr("sp%ace", "attached")
+    tune.report({"loss": 1.0, **{name: float(k) for k, name in enumerate(ODD_NAMES)}})
+
+
+def test_mlflow_takes_any_name_and_tells_all_apart(tmp_path):
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    tune.run(
+        odd_names, config={name: k for k, name in enumerate(ODD_NAMES) if "/" not in name}, callbacks=[MLflowLoggerCallback(uri)],
+        executor="inline", storage_path=tmp_path / "results", name="exp", verbose=0,
+    )  # fmt: skip
+    (one,) = mlflow_runs(uri)
+    assert one.info.status == "FINISHED"
+    names = Names()
+    assert {name: one.data.metrics[names(name)] for name in ODD_NAMES} == {name: float(k) for k, name in enumerate(ODD_NAMES)}
+    assert sorted(map(int, one.data.params.values())) == [k for k, name in enumerate(ODD_NAMES) if "/" not in name]
+    assert one.data.tags["sp_ace"] == "attached"
 
 
 def test_mlflow_in_two_parts(run, tmp_path):

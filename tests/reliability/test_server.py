@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable
@@ -19,7 +21,7 @@ from laboratory import MARK, SOURCE, Lab, check_acks, wait_until
 
 import fasttune as tune
 from fasttune import _core
-from fasttune.executors import process
+from fasttune.executors import process, server
 from fasttune.executors.server import MARK as SERVER_MARK
 from fasttune.executors.server import end_marked, is_running, marked
 from fasttune.experiment import ExperimentState
@@ -228,6 +230,34 @@ def test_the_first_server_dies_and_the_second_one_runs_everything(
     with pytest.warns(RuntimeWarning, match="has ended with status 7"):
         analysis = a_run(kills_nobody, tmp_path)
     assert {one.status for one in analysis.trials} == {"TERMINATED"}
+
+
+def stops_the_server(config: dict[str, Any]) -> None:
+    tune.report({"loss": 1.0})
+    if config["n"] == 0:
+        os.kill(os.getppid(), signal.SIGSTOP)
+        os._exit(3)  # of which the driver hears by the server, and for which it wants another worker
+
+
+def test_a_server_that_somebody_stops_is_told_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "SILENT_S", 0.1)
+    with pytest.warns(RuntimeWarning, match="had been stopped"):
+        analysis = a_run(stops_the_server, tmp_path, 3, max_concurrent_trials=1)
+    assert [one.status for one in analysis.trials] == ["ERROR", "TERMINATED", "TERMINATED"]
+
+
+def test_an_answer_of_a_stopped_server_is_waited_for_in_the_same_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "SILENT_S", 0.05)
+    one = server.Server()
+    try:
+        os.kill(one.pid, signal.SIGSTOP)
+        wait_until(lambda: server.state_of(one.pid) == b"T", "stopped server")
+        threading.Timer(0.5, one._sock.shutdown, [socket.SHUT_RDWR]).start()
+        with pytest.warns(RuntimeWarning, match="had been stopped"), pytest.raises(server.ServerGoneError):
+            one.hear()
+        assert server.state_of(one.pid) != b"T"
+    finally:
+        one.end()
 
 
 def kills_nobody(config: dict[str, Any]) -> None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fasttune.cli import CommandError
 from fasttune.cli import arguments as common
+from fasttune.cli.report import metrics
+from fasttune.scope import SCOPES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,9 +23,12 @@ EXAMPLES = """\
   fasttune export mnist --to parquet --reports -o reports.parquet
   fasttune export mnist --to sqlite -o mnist.db         tables trials and reports, for SQL
   fasttune export mnist --to optuna -o study.db         a study, for optuna-dashboard; or study.log, a journal of Optuna's
+  fasttune export mnist --to optuna -o study.db --metrics loss=min,seconds=min --name both
   fasttune export mnist --to mlflow -o mlflow.db        a run for each trial; or the URL of an MLflow server
   fasttune export mnist --to ray -o FOLDER              a folder that Ray Tune's ExperimentAnalysis opens"""
 
+OPTIONS = ("metrics", "scope", "name")
+NAMED = {"optuna": "study_name", "mlflow": "experiment_name"}  # forms that have the options, and what --name is there
 WHOLE = ("sqlite", "ray", "optuna", "mlflow")  # forms of the experiment, not of one table; see fasttune.analysis.exchange
 
 
@@ -40,6 +45,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to", choices=(*FORMS, *WHOLE), required=True, help="form; all but csv and jsonl need -o")
     parser.add_argument("--reports", action="store_true", help="a row for each report, not for each trial")
     parser.add_argument("--output", "-o", metavar="PATH", help="file, folder or storage; default: the standard output")
+    parser.add_argument("--metrics", type=metrics, metavar="A=min,B=max", help="optuna, mlflow: objectives; default: its metric")
+    parser.add_argument("--scope", choices=SCOPES, help="likewise: which value of a trial is its value")
+    parser.add_argument("--name", help="likewise: of the study, or of MLflow's experiment; default: that of EXP")
 
 
 def run(asked: argparse.Namespace) -> int:
@@ -53,9 +61,9 @@ def run(asked: argparse.Namespace) -> int:
         from fasttune.analysis import ExperimentAnalysis
 
         try:
-            ExperimentAnalysis(source).export(asked.output, asked.to)
+            ExperimentAnalysis(source).export(asked.output, asked.to, **options_of(asked))
         except ValueError as error:
-            raise CommandError(str(error)) from error
+            raise CommandError(in_options(str(error))) from error
         print(f"{len(source):,} trials written to {asked.output}", file=sys.stderr)
         return 0
     frame = reports_of(source) if asked.reports else trials_of(source)
@@ -67,17 +75,34 @@ def run(asked: argparse.Namespace) -> int:
 
 def check_output(asked: argparse.Namespace) -> None:
     """Say what is missing before the experiment is read."""
-    from fasttune.analysis.exchange.forms import check_library
+    from fasttune.analysis.exchange.forms import check_folder, check_library
 
     form = FORMS.get(asked.to, Form())
     if form.text is None and asked.output is None:
         raise CommandError(f"--to {asked.to} is no text: give -o FILE")
+    if refused := [f"--{option}" for option in OPTIONS if getattr(asked, option) is not None and asked.to not in NAMED]:
+        raise CommandError(f"--to {asked.to} takes no {', '.join(refused)}: {' and '.join(NAMED)} do")
     if asked.to in WHOLE and asked.reports:
         raise CommandError(f"--to {asked.to} writes trials and their reports: leave --reports out")
     try:
         check_library(asked.to, "fasttune export --to")
-    except ImportError as error:
+        if asked.output is not None:
+            check_folder(asked.to, asked.output)
+    except (ImportError, FileNotFoundError) as error:
         raise CommandError(str(error)) from error
+
+
+def options_of(asked: argparse.Namespace) -> dict[str, Any]:
+    """Options of ``analysis.export``."""
+    given = {option: value for option in OPTIONS if (value := getattr(asked, option)) is not None}
+    return {NAMED[asked.to] if option == "name" else option: value for option, value in given.items()}
+
+
+def in_options(text: str) -> str:
+    """An error of ``analysis.export`` as somebody reads it who typed options."""
+    for option in NAMED.values():
+        text = text.replace(f"{option}=", "--name")
+    return text.replace('metrics={"loss": "min"}', "--metrics loss=min")
 
 
 def write(form: Form, frame: pd.DataFrame, output: str | None) -> None:

@@ -50,7 +50,7 @@ def run(asked: argparse.Namespace) -> int:
     """Log what there is, and what comes while somebody runs it."""
     from fasttune.cli.finding import begun_at, find, opened
     from fasttune.follower import Follower, LoggingFailedError
-    from fasttune.logger.behind import called
+    from fasttune.logger.following_process import called
     from fasttune.storage.recovery import writer_of
 
     logger = made(asked)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from fasttune.records import ExperimentRecords
     from fasttune.trial_columns import TrialColumns
 
+ATTACHED = f"user_attrs{DELIMITER}"  # what the columns of users' attributes are called, as in frames
 FIRST = ("trial_id", "status", "training_iteration")
 FILLED_IN = {*AUTO_KEYS, EXPERIMENT_TAG, *FIRST, "error"}
 ERROR = _core.STATUSES.index("ERROR")
@@ -33,6 +34,7 @@ def trial_row(source: ExperimentRecords, i: int) -> Row:
         row[column_of_metric(name)] = value
     if renamed or not any(name.startswith("config/") for name in row):
         row |= flatten({"config": source.config(i)})
+    row |= {f"{ATTACHED}{name}": value for name, value in flatten(source.attributes_of(i)).items()}
     if row["status"] == "ERROR":
         row["error"] = reason(source, i)
     return row
@@ -85,7 +87,7 @@ class TrialRows:
         kinds[list(self._peculiar)] = -1  # these are all looked at
         _, first = np.unique(kinds, return_index=True)
         looked_at = sorted({*self._peculiar, *first.tolist()})
-        return list(dict.fromkeys(name for place in looked_at for name in self.row(place)))
+        return list(dict.fromkeys([*(name for place in looked_at for name in self.row(place)), *self._attributes]))
 
     def column(self, name: str) -> list[Any]:
         """What each row has of this name, None where it has nothing."""
@@ -137,6 +139,12 @@ class TrialRows:
         if name.startswith(f"config{DELIMITER}"):
             found = self._trials.config_names().get(name.removeprefix(f"config{DELIMITER}"), [])
             return [(at, give().values) for at, give in found]
+        if name.startswith(ATTACHED):
+            from fasttune.search.plan_columns import piece_of
+
+            at, attached = self._attributes.get(name, ([], []))
+            values = piece_of(attached).values
+            return [(np.array(at, dtype=np.int64), values)]
         if name == "error":
             failed = np.flatnonzero(self._status == ERROR)
             return [(failed, np.array([reason(self._source, i) for i in failed.tolist()], dtype=object))]
@@ -146,6 +154,17 @@ class TrialRows:
         if name in FILLED_IN:
             return None
         return self._metric(name)
+
+    @cached_property
+    def _attributes(self) -> dict[str, tuple[list[int], list[Any]]]:
+        """Column of users' attributes -> the trials that have one, and what they have."""
+        found: dict[str, tuple[list[int], list[Any]]] = {}
+        for place in self._source.attributed():
+            for name, value in flatten(self._source.attributes_of(place)).items():
+                at, values = found.setdefault(f"{ATTACHED}{name}", ([], []))
+                at.append(place)
+                values.append(value)
+        return found
 
     def _field(self, name: Any) -> NDArray[np.float64]:
         import numpy as np

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from fasttune.cli.trial_rows import TrialRows
+from fasttune.cli.trial_rows import ATTACHED, TrialRows
 from fasttune.failure import read_reason
+from fasttune.result import flatten
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +38,7 @@ def trials_of(source: ExperimentRecords) -> pd.DataFrame:
     if "training_iteration" not in frame:
         frame["training_iteration"] = 0
     frame["training_iteration"] = frame["training_iteration"].fillna(0)
-    whole_numbers(frame, analysis)
+    whole_numbers(frame, analysis, source)
     if source.metric is not None and source.metric not in frame:
         frame[source.metric] = np.nan  # nobody has reported it yet
     failed = source.table.of_status("ERROR")
@@ -50,10 +51,15 @@ def trials_of(source: ExperimentRecords) -> pd.DataFrame:
     return frame
 
 
-def whole_numbers(frame: pd.DataFrame, analysis: ExperimentAnalysis) -> None:
+def whole_numbers(frame: pd.DataFrame, analysis: ExperimentAnalysis, source: ExperimentRecords) -> None:
     """Integers stay integers where a trial has none: beside an empty cell a column of them is one of floats."""
     reported = {name for name, kinds in analysis._columns.names.items() if kinds == "i"}
-    for name in {*reported, *WHOLE} & set(frame.columns):
+    attached: dict[str, set[type]] = {}
+    for i in source.attributed():
+        for name, value in flatten(source.attributes_of(i)).items():
+            attached.setdefault(f"{ATTACHED}{name}", set()).add(type(value))
+    whole = {name for name, kinds in attached.items() if kinds == {int}}
+    for name in {*reported, *WHOLE, *whole} & set(frame.columns):
         column: Any = frame[name]
         if column.dtype.kind == "f" and (column.dropna() % 1 == 0).all():
             frame[name] = column.astype("Int64")

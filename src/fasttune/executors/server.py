@@ -15,6 +15,7 @@ import socket
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -30,6 +31,7 @@ SOURCE = (
 MARK = "FASTTUNE_SERVERS"  # environment: the servers, one within the other, that a process comes from
 SCARCE = (errno.EAGAIN, errno.ENOMEM)  # the system has no process to give, now
 PAUSES_S = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8)  # before each attempt to get a process, when the system has none to give
+SILENT_S = 1.0  # how often the server is looked at while it is waited for
 KILLED_S = 2.0  # what was killed is waited for so long
 
 
@@ -74,6 +76,7 @@ class Server:
         self._preload = preload
         self.pid = 0  # of the process, until it has been collected
         self.mark = os.urandom(8).hex()
+        self._look_at = 0.0  # when wait() looks next at what the process does
         self._watched = -1  # what wait() waits for besides the socket and the bell
         self.bell, self._bell_reader = _bell()
         self.rules_fd = anonymous_file("fasttune-rungs")
@@ -156,6 +159,8 @@ class Server:
         """The server's next message, waiting for it; ServerGoneError if the server has gone."""
         from fasttune.executors.worker import receive
 
+        while not self.has_message(SILENT_S):
+            self._continue()
         try:
             message = receive(self._sock)
         except OSError as error:
@@ -164,13 +169,28 @@ class Server:
             raise ServerGoneError("the server of the worker processes has died")
         return message
 
+    def _continue(self) -> None:
+        """If somebody has stopped the process (SIGSTOP), let it go on: the run would wait for it without a word."""
+        if state_of(self.pid) != b"T":
+            return
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(self.pid, signal.SIGCONT)
+        warnings.warn(
+            f"process {self.pid}, which starts the workers, had been stopped (SIGSTOP), and was told to go on; to hold a run, stop "
+            f"the process that called it ({os.getpid()})",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
     def has_message(self, timeout: float) -> bool:
         """Whether hear() would answer at once; waits up to ``timeout`` seconds for that."""
         return bool(self._poller.poll(timeout * 1000))
 
     def wait(self, timeout: float) -> None:
         """Sleep until a worker rings the bell, the server says something, or the time is over."""
-        self._both.poll(timeout * 1000)
+        if not self._both.poll(timeout * 1000) and time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + SILENT_S
+            self._continue()
 
     def quiet_bell(self) -> None:
         """Make the bell silent until it is rung again."""
@@ -280,11 +300,16 @@ def _entries(environ: list[bytes]) -> Iterator[bytes]:
 
 def is_running(pid: int) -> bool:
     """The process exists and is no zombie."""
+    return state_of(pid) not in (None, b"Z", b"X")
+
+
+def state_of(pid: int) -> bytes | None:
+    """The letter that proc(5) has for what a process is doing: b"R", b"S", b"T" (stopped); None if there is none."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
+            return file.read().rpartition(b")")[2].split()[0]
     except OSError:
-        return False
+        return None
 
 
 def anonymous_file(name: str) -> int:

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fasttune.extras import optional, require
-from fasttune.logger.behind import JournalLogger, LoggedExperiment, whole_place
+from fasttune.logger.behind import JournalLogger, LoggedExperiment
 from fasttune.logger.numbers import as_plain, numbers_of
 from fasttune.logger.open_runs import OpenRuns
+from fasttune.logger.options import whole_place
 
 RUN_OPTIONS = ("system_tracking_interval", "log_system_params", "capture_terminal_logs", "force_resume", "read_only")
 

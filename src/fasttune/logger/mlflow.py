@@ -4,38 +4,38 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from fasttune.extras import optional, require
-from fasttune.logger.behind import JournalLogger, LoggedExperiment, whole_place
+from fasttune.logger.behind import JournalLogger, LoggedExperiment
+from fasttune.logger.mlflow_names import Names
 from fasttune.logger.numbers import numbers_of
 from fasttune.logger.open_runs import OpenRuns
+from fasttune.logger.options import whole_place
 from fasttune.result import flatten
 
 TRIAL_TAG = "fasttune_trial"  # by which the run of a trial is found again
 AT_ONCE = 1000  # metrics, and 100 parameters: what a server takes in one request
 PARAMS_AT_ONCE = 100
-LONGEST_NAME = 250
 LONGEST_PARAM = 6000
-NOT_IN_NAMES = re.compile(r"[^\w\-. :/]")
 
 
 class MLflowRun:
     """The run of one trial, and its metrics that were not sent yet."""
 
-    def __init__(self, client: Any, run_id: str) -> None:
+    def __init__(self, client: Any, run_id: str, names: Names) -> None:
         from mlflow.entities import Metric, Param
 
         self._client = client
         self.run_id = run_id
+        self._names = names
         self._metric, self._param = Metric, Param
         self._waiting: list[Any] = []
 
     def add(self, values: Mapping[str, float], step: int, when: int) -> None:
         """Numbers of a report, at unix milliseconds."""
-        self._waiting += [self._metric(allowed(name), value, when, step) for name, value in values.items()]
+        self._waiting += [self._metric(self._names(name), value, when, step) for name, value in values.items()]
         if len(self._waiting) >= AT_ONCE:
             self.send()
 
@@ -47,7 +47,7 @@ class MLflowRun:
 
     def add_params(self, config: Mapping[str, Any]) -> None:
         """A flattened config. MLflow takes each name once."""
-        params = [self._param(allowed(name), str(value)[:LONGEST_PARAM]) for name, value in config.items()]
+        params = [self._param(self._names(name), str(value)[:LONGEST_PARAM]) for name, value in config.items()]
         for first in range(0, len(params), PARAMS_AT_ONCE):
             self._client.log_batch(self.run_id, params=params[first : first + PARAMS_AT_ONCE])
 
@@ -126,6 +126,7 @@ class MLflowLoggerCallback(JournalLogger):
         name = self.experiment_name or os.environ.get("MLFLOW_EXPERIMENT_NAME") or experiment.name
         found = self._client.get_experiment_by_name(name)
         self._home = found.experiment_id if found is not None else self._client.create_experiment(name)
+        self._names = Names()
         self._opened: set[str] = set()  # trials whose runs this process has made
         self._runs: OpenRuns[MLflowRun] = OpenRuns(self._open, MLflowRun.send, most=1000)
 
@@ -138,7 +139,7 @@ class MLflowLoggerCallback(JournalLogger):
     def log_trial_attributes(self, trial: Any, attributes: Mapping[str, Any]) -> None:
         run = self._runs.of(trial)
         for name, value in attributes.items():
-            self._client.set_tag(run.run_id, allowed(name), value if isinstance(value, str) else json.dumps(value, default=str))
+            self._client.set_tag(run.run_id, self._names(name), value if isinstance(value, str) else json.dumps(value, default=str))
 
     def log_trial_end(self, trial: Any, failed: bool = False) -> None:
         run = self._runs.take(trial)
@@ -162,11 +163,11 @@ class MLflowLoggerCallback(JournalLogger):
         if self._about.goes_on or trial.trial_id in self._opened:
             for found in self._client.search_runs([self._home], f"tags.{TRIAL_TAG} = '{trial.trial_id}'", max_results=1):
                 self._client.update_run(found.info.run_id, status="RUNNING")
-                return MLflowRun(self._client, found.info.run_id)
+                return MLflowRun(self._client, found.info.run_id, self._names)
         self._opened.add(trial.trial_id)
         tags = {**self.tags, "trial_name": str(trial), TRIAL_TAG: trial.trial_id, "fasttune_experiment": self._about.path}
         run_id = self._client.create_run(self._home, tags=tags, run_name=str(trial)).info.run_id
-        run = MLflowRun(self._client, run_id)
+        run = MLflowRun(self._client, run_id, self._names)
         if not self.log_params_on_trial_end:
             run.add_params(flatten(trial.config))
         return run
@@ -227,7 +228,8 @@ def setup_mlflow(
         mlflow.end_run()
     own = {} if context.get_trial_id() is None else {TRIAL_TAG: context.get_trial_id(), "trial_name": context.get_trial_name()}
     mlflow.start_run(run_name=run_name or context.get_trial_name(), tags={**own, **(tags or {})})
-    mlflow.log_params({allowed(name): str(value)[:LONGEST_PARAM] for name, value in flatten(told).items()})
+    names = Names()
+    mlflow.log_params({names(name): str(value)[:LONGEST_PARAM] for name, value in flatten(told).items()})
     return mlflow
 
 
@@ -250,8 +252,3 @@ def _experiment(mlflow: Any, asked: Mapping[str, Any], artifacts: str | None, ma
         f"there is no MLflow experiment {name if number is None else number!r} in {mlflow.get_tracking_uri()}; "
         "create_experiment_if_not_exists=True makes one of a name"
     )
-
-
-def allowed(name: str) -> str:
-    """A name as MLflow allows it: letters, digits, and - _ . / : and blanks."""
-    return NOT_IN_NAMES.sub("_", name)[:LONGEST_NAME]

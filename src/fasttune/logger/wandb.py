@@ -8,9 +8,10 @@ from fnmatch import fnmatch
 from typing import Any
 
 from fasttune.extras import optional, require
-from fasttune.logger.behind import JournalLogger, LoggedExperiment, whole_place
+from fasttune.logger.behind import JournalLogger, LoggedExperiment
 from fasttune.logger.numbers import as_plain, shown
 from fasttune.logger.open_runs import OpenRuns
+from fasttune.logger.options import whole_place
 
 # fmt: off
 INIT_OPTIONS = (

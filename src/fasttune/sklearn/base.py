@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+import warnings
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_method_params
 
 from fasttune.analysis import ExperimentAnalysis
+from fasttune.columns import Columns
 from fasttune.sklearn.evaluation import Candidate, CrossValidation, classes_of, names_of
 from fasttune.sklearn.results import Evaluated, cv_results
 from fasttune.sklearn.shared import Shared
@@ -32,6 +34,7 @@ from fasttune.sklearn.steering import callbacks_of, scheduler_of
 from fasttune.sklearn.stepwise import stepwise
 from fasttune.space import SearchSpaceError
 
+NOT_SCORES = ("done", "time", "training_iteration")  # of what a report bears
 STEERING = "mean_test_{}"  # what a report calls the score that steers
 
 
@@ -162,6 +165,7 @@ class TuneBaseSearchCV(BaseSearchCV):  # type: ignore[misc, unused-ignore]
             max_iters=int(self.max_iters),
             last_step=self.pipeline_auto_early_stop,
             config=get_config(),
+            warning_filters=list(warnings.filters),
         )
         if self.max_iters > 1 and not searches_estimators(task.estimator, self._given):
             stepwise(clone(task.estimator), task.max_iters, task.last_step)  # refuses what cannot be trained in steps
@@ -340,21 +344,39 @@ def modules_of(estimator: Any) -> tuple[str, ...]:
 
 def evaluated(analysis: ExperimentAnalysis, given: Any, whole: bool) -> list[Evaluated]:
     """The candidates that have reported, in the order in which they were made, with the last value under each name.
-    ``whole``: each report has all of them, and the last one counts."""
-    frame = analysis.reports().drop(columns=["time", "done"], errors="ignore")
-    by_trial = frame.groupby("trial_id", observed=True, sort=False)
-    last = by_trial.tail(1).set_index("trial_id") if whole else by_trial.last()
-    rows = {trial_id: _values(row) for trial_id, row in zip(last.index, last.to_dict("records"), strict=True)}
+    ``whole``: each report has all of them, and the last one counts.
+
+    Each fold has names of its own: a frame of all reports grows with the square of the folds.
+    """
+    columns = analysis._columns
+    last = columns.last_rows()
+    rows: dict[int, dict[str, Any]] = {trial: {} for trial in columns.trial[last].tolist()}
+    for name in columns.names:
+        if name not in NOT_SCORES:
+            for trial, value in _last_values(columns, name, last if whole else None):
+                rows[trial][name] = value
+    iterations = dict(zip(columns.trial[last].tolist(), columns.step[last].tolist(), strict=True))
     return [
-        Evaluated(params_of(trial.config, given), row, int(row["training_iteration"]), number)
-        for number, trial in enumerate(analysis.trials)
-        if (row := rows.get(trial.trial_id)) is not None
+        Evaluated(params_of(trial.config, given), row, iterations[i], number)
+        for number, (i, trial) in enumerate(zip(analysis._indices, analysis.trials, strict=True))
+        if (row := rows.get(int(i))) is not None
     ]
 
 
-def _values(row: Mapping[Any, Any]) -> dict[str, Any]:
-    """What is there of a row of a frame: NaN stands for what was never reported, too."""
-    return {str(name): value for name, value in row.items() if value is not None and value == value}
+def _last_values(columns: Columns, name: str, rows: Any) -> Iterator[tuple[int, Any]]:
+    """(trial, value) of each value under this name, a trial's last one last; ``rows``: in these reports alone."""
+    places, values = columns.where(name)
+    texts = columns.extra(name)
+    if rows is not None:
+        chosen = np.isin(places, rows)
+        places, values = places[chosen], values[chosen]
+        texts = {place: text for place, text in texts.items() if place in set(rows.tolist())}
+    known = ~np.isnan(values)
+    yield from zip(columns.trial[places[known]].tolist(), values[known].tolist(), strict=True)
+    numbers = set(places.tolist())
+    for place, text in sorted(texts.items()):
+        if place not in numbers and text is not None:
+            yield int(columns.trial[place]), text
 
 
 def fits_of(candidates: list[Evaluated], n_splits: int) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pickle
 import time
+import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +19,7 @@ from sklearn.model_selection._validation import _fit_and_score, _score
 from sklearn.utils.metaestimators import _safe_split
 from sklearn.utils.validation import _check_method_params
 
+from fasttune.script import is_elsewhere
 from fasttune.sklearn.shared import Mapped, Shared
 from fasttune.sklearn.spaces import params_of
 from fasttune.sklearn.stepwise import Stepwise, stepwise
@@ -44,6 +46,7 @@ class CrossValidation:
         last_step: of a pipeline the last estimator is what is trained in steps.
         given: the parameters to be searched, as they were given.
         config: scikit-learn's global settings, metadata routing among them.
+        warning_filters: those of the process that searches, which hold in workers too, as scikit-learn's own do.
     """
 
     estimator: Any
@@ -60,6 +63,7 @@ class CrossValidation:
     max_iters: int = 1
     last_step: bool = True
     config: dict[str, Any] = field(default_factory=dict)
+    warning_filters: list[Any] = field(default_factory=list)
 
     def with_params(self, params: dict[str, Any]) -> Any:
         """A new estimator with a candidate's parameters, which may be estimators themselves."""
@@ -80,8 +84,12 @@ class Candidate(Trainable):
     def step(self) -> dict[str, Any]:
         from sklearn import config_context
 
-        limit_threads(self)
-        with config_context(**self.task.config):
+        elsewhere = is_elsewhere()
+        if elsewhere:
+            limit_threads(self)
+        with config_context(**self.task.config), warnings.catch_warnings():
+            if elsewhere:
+                warnings.filters = list(self.task.warning_filters)
             result = self.folds.step()
         if self.task.metric not in result:
             result[self.task.metric] = self._steering(result)
@@ -252,28 +260,32 @@ def _is_plain_function(scorer: Any) -> bool:
 
 
 def classes_of(estimator: Any, y: Any) -> Any:
-    """All labels, which ``partial_fit`` of a classifier wants to know from the first; a list of them for several outputs."""
+    """All labels, which ``partial_fit`` of a classifier wants to know from the first: of several outputs a list of them for
+    MultiOutputClassifier, and their numbers where y says of each label whether a row has it."""
     from sklearn.base import is_classifier
+    from sklearn.multioutput import MultiOutputClassifier
+    from sklearn.utils.multiclass import type_of_target, unique_labels
 
     if y is None or not is_classifier(estimator):
         return None
-    labels = np.asarray(y)
+    labels = y.toarray() if hasattr(y, "toarray") else np.asarray(y)
     if labels.ndim == 2 and labels.shape[1] == 1:  # a column is taken for its labels, as fit does
         labels = labels.ravel()
-    return np.unique(labels) if labels.ndim == 1 else [np.unique(column) for column in labels.T]
+    if labels.ndim == 1:
+        return np.unique(labels)
+    last = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
+    if not isinstance(last, MultiOutputClassifier) and type_of_target(labels) == "multilabel-indicator":
+        return unique_labels(labels)
+    return [np.unique(column) for column in labels.T]
 
 
 _limited = -1  # threads that this process's libraries were last told to use
 
 
 def limit_threads(trial: Trainable) -> None:
-    """In a worker, lets the libraries of linear algebra and OpenMP use as many threads as the trial has CPUs: they were loaded
+    """Lets a worker's libraries of linear algebra and OpenMP use as many threads as the trial has CPUs: they were loaded
     before the worker's environment could tell them."""
     global _limited
-    from fasttune.script import is_elsewhere
-
-    if not is_elsewhere():
-        return
     cpus = max(1, int(trial.trial_resources.required_resources.get("CPU", 1)))
     if cpus != _limited:
         from threadpoolctl import threadpool_limits

@@ -101,7 +101,12 @@ def _as_dicts(given: Any, argument: str) -> list[Mapping[str, Any]]:
 
 
 def _domain(name: str, value: Any) -> Any:
-    if isinstance(value, Domain) or grid_of(value) is not None:
+    if grid_of(value) is not None:
+        raise ValueError(
+            f"param_distributions[{name!r}] must be a list of values, a distribution or a domain, got a grid_search, of which "
+            "n_trials would be the number of times that all of it is tried: give the list for a choice, or use TuneGridSearchCV"
+        )
+    if isinstance(value, Domain):
         return value
     if hasattr(value, "rvs"):
         return _of_distribution(value)

@@ -234,6 +234,8 @@ def _check_that_steps_add_up(estimator: Any, library: str | None) -> None:
         reason = "LightGBM does not go on with a random forest"
     elif library is None and parameters.get("solver") == "liblinear":
         reason = "solver='liblinear' begins anew each time, whatever warm_start says (lbfgs, saga and others go on)"
+    elif _is_bagging(estimator) and parameters.get("oob_score"):
+        reason = "scikit-learn has no out-of-bag score of a bagging that goes on (oob_score=False, or a random forest)"
     if reason is not None:
         name = type(estimator).__name__
         raise ValueError(f"{name} cannot be trained in steps: {reason}. Leave max_iters at 1: early_stopping then stops between folds")
@@ -253,6 +255,12 @@ def _is_histogram_boosting(estimator: Any) -> bool:
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
     return isinstance(estimator, (HistGradientBoostingClassifier, HistGradientBoostingRegressor))
+
+
+def _is_bagging(estimator: Any) -> bool:
+    from sklearn.ensemble import BaggingClassifier, BaggingRegressor
+
+    return isinstance(estimator, (BaggingClassifier, BaggingRegressor))
 
 
 def _library_of(estimator: Any) -> str | None:

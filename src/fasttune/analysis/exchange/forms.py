@@ -16,6 +16,7 @@ class Format(NamedTuple):
     words: str  # what it is, in a line
     endings: tuple[str, ...] = ()  # of files that are it without being called so
     library: tuple[str, str] | None = None  # what it needs beyond fasttune: a module, and the extra that brings it
+    makes_folders: bool = False  # it is a folder, and made with those above it
 
 
 FORMATS = {
@@ -23,7 +24,7 @@ FORMATS = {
     "jsonl": Format("JSON lines, an object for each trial or report", (".jsonl", ".ndjson")),
     "parquet": Format("columns, for pandas, Polars, DuckDB, Spark", (".parquet", ".pq"), ("pyarrow", "arrow")),
     "sqlite": Format("tables trials and reports, for SQL", (".sqlite", ".sqlite3", ".db")),
-    "ray": Format("a folder that Ray Tune's ExperimentAnalysis opens"),
+    "ray": Format("a folder that Ray Tune's ExperimentAnalysis opens", makes_folders=True),
     "optuna": Format("a study in an Optuna storage, for optuna-dashboard", (), ("optuna", "optuna")),
     "mlflow": Format("a run for each trial, in an MLflow store", (), ("mlflow", "mlflow")),
 }
@@ -35,6 +36,7 @@ def export(analysis: ExperimentAnalysis, path: str | os.PathLike[str], form: str
     write: Any = writer(name)
     check_options(name, write, options)
     check_library(name, "analysis.export to")
+    check_folder(name, os.fspath(path))
     written: str = write(analysis, os.fspath(path), **options)
     return written
 
@@ -70,6 +72,13 @@ def check_options(name: str, write: Any, options: dict[str, Any]) -> None:
     if unknown:
         has = f"it has {', '.join(known)}" if known else "it has none"
         raise TypeError(f"format {name!r} has no option {unknown[0]!r}; {has}")
+
+
+def check_folder(name: str, path: str) -> None:
+    """FileNotFoundError for a file in a folder that is not there: each library has words of its own for it."""
+    folder = os.path.dirname(os.path.abspath(path))
+    if "://" not in path and not FORMATS[name].makes_folders and not os.path.isdir(folder):
+        raise FileNotFoundError(f"{path!r} cannot be written: there is no folder {folder!r}")
 
 
 def check_library(name: str, who: str) -> None:

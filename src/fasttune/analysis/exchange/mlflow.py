@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fasttune.analysis.exchange.outcomes import COMPLETE, FAIL, PRUNED, RUNNING, WAITING, Outcomes, Told
 from fasttune.extras import optional
+from fasttune.logger.mlflow_names import Names
 
 if TYPE_CHECKING:
     from fasttune.analysis.experiment_analysis import ExperimentAnalysis
@@ -20,8 +20,7 @@ DATABASES = (".db", ".sqlite", ".sqlite3")
 STATUS = {COMPLETE: "FINISHED", PRUNED: "FINISHED", FAIL: "FAILED", RUNNING: "RUNNING", WAITING: "SCHEDULED"}
 WORDS = {COMPLETE: "finished", PRUNED: "stopped early", FAIL: "failed", RUNNING: "running", WAITING: "waiting"}
 MOST_METRICS, MOST_PARAMS = 1000, 100  # that MLflow takes in one request; all together no more than the former
-LONGEST_KEY, LONGEST_VALUE = 250, 5000  # characters
-ALIEN = re.compile(r"[^\w\-. :/]", re.ASCII)  # characters that MLflow's names do not have
+LONGEST_VALUE = 5000  # characters
 
 
 def write(
@@ -112,26 +111,6 @@ def batches(metrics: Sequence[Any], params: Sequence[Any]) -> Iterator[tuple[lis
 
 def milliseconds(time: float | None) -> int:
     return round(1000 * (time or 0.0))
-
-
-class Names:
-    """Names as MLflow allows them, told apart where two would become one."""
-
-    def __init__(self) -> None:
-        self._known: dict[str, str] = {}
-        self._taken: set[str] = set()
-
-    def __call__(self, name: str) -> str:
-        if name not in self._known:
-            # what is no path of its own, as "../a", is refused too
-            plain = "/".join(part for part in ALIEN.sub("_", name).split("/") if part.strip(".")) or "_"
-            made, number = plain[:LONGEST_KEY], 1
-            while made in self._taken:
-                number += 1
-                made = f"{plain[: LONGEST_KEY - 10]}_{number}"
-            self._taken.add(made)
-            self._known[name] = made
-        return self._known[name]
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fasttune.analysis.exchange.outcomes import COMPLETE, FAIL, PLAIN, PRUNED, WAITING, Outcomes, Told, plain
+from fasttune.cells import of_python
 from fasttune.extras import optional
 
 if TYPE_CHECKING:
@@ -189,12 +190,13 @@ def parameter_of(kinds: Any, values: Sequence[Any], line: SpaceLine | None) -> P
     if not chosen and types <= {int, float} and all(map(math.isfinite, values)):
         whole = types == {int} and (line is None or line.kind != "float")
         return Parameter((whole_numbers if whole else numbers)(kinds, values, line), False)
-    options = dict.fromkeys((type(one), one) for one in (*(line.options if line else ()), *values) if isinstance(one, PLAIN))
+    choices = [of_python(one) for one in line.options] if line else []
+    options = dict.fromkeys((type(one), one) for one in (*choices, *values) if isinstance(one, PLAIN))
     offered = [one for _, one in options]
     # to Optuna True and 1 are one option, and only plain values can be stored
     fits = types <= set(PLAIN) and len(offered) == len(set(offered)) and not any(one != one for one in offered)
     if not fits:
-        offered = list(dict.fromkeys(map(str, (*(line.options if line else ()), *values))))
+        offered = list(dict.fromkeys(map(str, (*choices, *values))))
     return Parameter(kinds.CategoricalDistribution(offered), not fits)
 
 
@@ -235,7 +237,7 @@ def new_study(optuna: Any, storage: Any, name: str, made: StudyTrials) -> Any:
         raise ValueError(f"the storage has a study named {name!r} already: give another study_name=") from None
     storage.set_study_system_attr(study._study_id, "study:metric_names", made.metric_names)
     for attribute, value in made.outcomes.analysis.user_attrs.items():
-        study.set_user_attr(attribute, value if isinstance(value, PLAIN) else str(value))
+        study.set_user_attr(attribute, plain(value))
     study.set_user_attr("scope", made.outcomes.scope)
     return study
 

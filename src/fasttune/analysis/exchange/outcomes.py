@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from fasttune.cells import of_python
 from fasttune.plot.data import CUT_OFF, FAILED, FINISHED, STOPPED, Experiment
 from fasttune.result import check_mode, flatten
 
@@ -60,8 +61,9 @@ class Outcomes:
 
     @cached_property
     def params(self) -> list[dict[str, Any]]:
-        """Of each trial: what was sampled, by flat names."""
-        return [self._source.evaluated_params(i) for i in self._experiment.trials.tolist()]
+        """Of each trial: what was sampled, by flat names; numpy's values as Python's own."""
+        every = (self._source.evaluated_params(i) for i in self._experiment.trials.tolist())
+        return [{name: of_python(value) for name, value in params.items()} for params in every]
 
     @property
     def space(self) -> list[Any]:
@@ -170,4 +172,5 @@ def plain(value: Any) -> Any:
     """A value that every program has: itself, or its text."""
     if isinstance(value, PLAIN):
         return value
-    return value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else str(value)
+    own = of_python(value)
+    return own if isinstance(own, PLAIN) else str(value)
