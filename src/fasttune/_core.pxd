@@ -42,6 +42,8 @@ cdef class Ring:
     cdef bint has_view
     cdef RingHeader *h
     cdef char *data           # capacity bytes of records
+    cdef char *taken          # what take() gave last
+    cdef Py_ssize_t n_taken
     cdef uint64_t capacity    # power of two
     cdef uint32_t *seals      # one per 16 bytes of records; NULL when they are not sealed
     cdef uint64_t salt        # of the seals

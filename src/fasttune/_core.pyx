@@ -5,18 +5,23 @@ Knows nothing above it: no files, no callbacks into user code, no random state t
 """
 
 cimport cython
-from cpython.buffer cimport PyBUF_READ, PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bool cimport PyBool_Check
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.dict cimport PyDict_Next, PyDict_Size
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_Check
 from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact
 from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawRealloc, PyMem_RawMalloc
-from cpython.memoryview cimport PyMemoryView_FromMemory
+from cpython.memoryview cimport PyMemoryView_FromObject
 from cpython.object cimport PyObject
 from libc.math cimport INFINITY, ceil, erfc, fabs, fma, log1p
 from libc.stdio cimport _IOLBF, setvbuf, stdout
 from libc.string cimport memcpy, memmove, memset
+
+import sys
+
+if sys.byteorder != "little":  # numbers in records are stored as they lie in memory
+    raise ImportError("fasttune's records are little-endian, and this machine is not: it cannot read or write them")
 
 include "_core/queue.pxi"      # EventQueue: what is ready (FIFO) and what is timed (heap)
 include "_core/ledger.pxi"     # Ledger: CPUs and GPUs in integer 1/10,000 units

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from .warm_start import WarmStart
 
 MOST_TRIALS = 2**32 - 1  # a record has 32 bits for the number of its trial
-EXECUTORS = ("process", "inline")
 DURABILITIES = ("process", "full")
 MAX_SUSPENDED = 1000  # paused trials whose code lives on
 Mode = Literal["min", "max"]
@@ -471,15 +470,6 @@ def check_max_suspended(number: object) -> int:
     return checked_count("max_suspended", number, rule="None or at least 0")
 
 
-def check_executor(executor: str | None) -> str:
-    """The name of the executor; None stands for worker processes."""
-    if executor is None:
-        return EXECUTORS[0]
-    if executor not in EXECUTORS:
-        raise ValueError(f"executor must be 'process' or 'inline', got {executor!r}")
-    return executor
-
-
 def check_durability(durability: object) -> str:
     """What a report that returned survives: the death of every process, or a power cut too."""
     if durability not in DURABILITIES:
@@ -689,7 +679,7 @@ class RunSpec:
     max_suspended: int = MAX_SUSPENDED
     durability: str = DURABILITIES[0]
     trust: bool = False  # go on in a folder whose files belong to somebody else
-    executor: str = EXECUTORS[0]
+    executor: str = "process"
     gpus: list[int | str] | None = None
     resources: dict[str, float] = field(default_factory=dict)  # kinds of the run's own, and how much there is
     user_attrs: dict[str, Any] = field(default_factory=dict)

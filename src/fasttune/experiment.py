@@ -24,18 +24,20 @@ from fasttune.checkpoint import DICT_FILE, Checkpoint, memory_key, memory_name
 from fasttune.config import Experiment as Experiment  # Ray Tune has it, and Trial, in a module of this name
 from fasttune.error import JournalError, TuneError
 from fasttune.failure import Reasons
-from fasttune.folder import is_ours, is_plain
 from fasttune.going_on import asked_of, latest
 from fasttune.hook_times import UNTIMED
 from fasttune.identity import is_json, without_addresses
+from fasttune.judgements import Judgement, Judgements
+from fasttune.meta import options_of
 from fasttune.metric_values import kept_value
 from fasttune.orders import OVER, Orders, Shelf
 from fasttune.plain_files import check_owner
-from fasttune.records import CONFIGS_HEAD, FORMAT, ONE_TRIAL, ExperimentRecords, Unfit, first_meta, later_metas
+from fasttune.records import CONFIGS_HEAD, ONE_TRIAL, ExperimentRecords, Unfit
 from fasttune.result import flatten, number
 from fasttune.retention import Retention
 from fasttune.rule import CompiledRule
 from fasttune.schedulers.base import Change, compiled_rule
+from fasttune.schedulers.view import ExperimentView
 from fasttune.search.base import Searcher
 from fasttune.search.basic_variant import BasicVariantGenerator
 from fasttune.search.variants import Variants
@@ -44,7 +46,7 @@ from fasttune.space_json import comparable, config_to_json, to_json_value
 from fasttune.storage.reader import SqliteReader
 from fasttune.storage.recovery import copied_rings, left_in, writer_of
 from fasttune.trial import Trial as Trial
-from fasttune.trial import allowed_folder_name
+from fasttune.trial_names import cleaned, name_by, refuse_our_names
 from fasttune.wanted_names import WantedNames
 
 if TYPE_CHECKING:
@@ -147,6 +149,7 @@ class ExperimentState(ExperimentRecords):
         self.spec = spec
         self.hooks = hooks
         self.scheduler = spec.scheduler
+        self.view = ExperimentView(self)
         self.searcher: Searcher | None = spec.searcher if isinstance(spec.searcher, Searcher) else None
         self.stopper = spec.stop.stopper
         self.rule: CompiledRule | None = compiled_rule(spec.scheduler)
@@ -164,6 +167,7 @@ class ExperimentState(ExperimentRecords):
         self._choosing = False
         self.pausing: set[int] = set()  # answered to pause, and not known to be paused yet
         self.unanswered: set[int] = set()  # being decided about
+        self._held_back: set[int] = set()  # paused to wait for others, as the searcher was told
         self.orders = Orders(self)
         self.shelf = Shelf(self, spec.max_suspended)
         self._undone: dict[int, int] = {}  # replayed decisions that no record has followed yet
@@ -189,6 +193,7 @@ class ExperimentState(ExperimentRecords):
         self.retention = Retention(spec.checkpoint) if spec.checkpoint.num_to_keep is not None else None
         self._surplus: dict[str, None] = {}  # checkpoints to be deleted once the journal holds what has been folded
         self._saved_by: dict[str, int] = {}  # trial of each checkpoint that the retention knows
+        self._judged: Judgements | None = None  # what the replay has met, until it is asked for
         self.reasons = Reasons()  # of the failures of this session
         self.live = True  # False: an earlier session is replayed
         self.times = UNTIMED  # of the hooks; the loop has a clock, and brings its own
@@ -399,8 +404,16 @@ class ExperimentState(ExperimentRecords):
                 continue
             alive = i in self.shelf.living or i in self.pausing
             self._handed.add(i)
+            self._hold_no_more(i)
             return Resume(i, self.ask_from(i)) if alive else self.start_of(i)
         return None
+
+    def _hold_no_more(self, i: int) -> None:
+        """Trial i goes on; the searcher is told so if it was told that it waits for others."""
+        if i in self._held_back:
+            self._held_back.discard(i)
+            if self.searcher is not None:
+                self.times.call(self.searcher.on_unpause, self.trial_id(i))
 
     def _choose(self) -> Trial | None:
         table, orders = self.table, self.orders
@@ -409,7 +422,7 @@ class ExperimentState(ExperimentRecords):
             return None
         self._choosing = True
         try:
-            trial = self.times.call(self.scheduler.choose_trial_to_run, self)
+            trial = self.times.call(self.scheduler.choose_trial_to_run, self.view)
         finally:
             self._choosing = False
         orders.hear()
@@ -509,6 +522,10 @@ class ExperimentState(ExperimentRecords):
         known = self._saved_at.get(i)
         return known is not None and known[0] == self.table.iteration(i)
 
+    @property
+    def reuses_processes(self) -> bool:
+        return self.spec.reuse_actors
+
     def can_begin_again(self, trial: Trial) -> bool:
         """Whether a trial that just reported loses nothing if it goes on in another place: it saves when it is told to (a
         class), or this report came with a checkpoint."""
@@ -593,7 +610,7 @@ class ExperimentState(ExperimentRecords):
                 self._tell(i)
         if self.asks:
             for i in numbers:
-                self.times.call(self.scheduler.on_trial_add, self, self.trials[i])
+                self.times.call(self.scheduler.on_trial_add, self.view, self.trials[i])
                 self.orders.hear()
 
     def _tell(self, i: int) -> None:
@@ -641,6 +658,7 @@ class ExperimentState(ExperimentRecords):
     def _on_start(self, event: tuple[Any, ...]) -> None:
         i = event[1]
         self._handed.discard(i)
+        self._hold_no_more(i)
         self.shelf.gone(i)
         self.orders.started(i)
         self._happen("on_trial_start", i)
@@ -676,7 +694,7 @@ class ExperimentState(ExperimentRecords):
             return
         told = i, self.metrics_of(schema, values, extra), step, time, self._time_before(i, time), False
         result = self.result_of(*told) if self._shows_results else {}
-        # the searcher is handed the dict that the scheduler was: HyperBandForBOHB adds the budget to it
+        # the searcher is handed the dict that the scheduler was, with what that tells it besides
         flat = self.flat_result_of(*told) if decision == _core.WAIT or self.searcher is not None else {}
         if decision == _core.WAIT:
             decision = self._answer(i, result, flat)
@@ -696,6 +714,9 @@ class ExperimentState(ExperimentRecords):
         decision = self._decide(i, result, flat)
         if decision == _core.PAUSE:
             self.pausing.add(i)
+            if self.searcher is not None and self.scheduler.holds_back:
+                self._held_back.add(i)
+                self.times.call(self.searcher.on_pause, self.trial_id(i))
         if self.live:
             self.unanswered.add(i)
             self.orders.hear()
@@ -724,12 +745,14 @@ class ExperimentState(ExperimentRecords):
         stopper = self.stopper
         if stopper is not None and stopper.asks_every_report and self.times.call(stopper, self.trial_id(i), result):
             return _core.STOP
-        decision = self.times.call(self.scheduler.on_trial_result, self, self.trials[i], flat)
+        decision = self.times.call(self.scheduler.on_trial_result, self.view, self.trials[i], flat)
         if decision not in CODES:
             raise TuneError(
                 f"{type(self.scheduler).__name__}.on_trial_result() must return CONTINUE, PAUSE, STOP or NOOP, "
                 f"got {decision!r}; is a return missing at its end?"
             )
+        if self.searcher is not None:
+            flat.update(self.times.call(self.scheduler.tells_searcher, self.trials[i]))
         return CODES[decision]
 
     def _on_end(self, event: tuple[Any, ...]) -> None:
@@ -740,11 +763,11 @@ class ExperimentState(ExperimentRecords):
         if self.asks:
             if not flags & 7 and self.table.last(i) is not None:
                 # a trial that ended by itself: seen as done
-                self.times.call(self.scheduler.on_trial_result, self, self.trials[i], flat)
+                self.times.call(self.scheduler.on_trial_result, self.view, self.trials[i], flat)
             if flags & _core.REMOVED:
-                self.times.call(self.scheduler.on_trial_remove, self, self.trials[i])
+                self.times.call(self.scheduler.on_trial_remove, self.view, self.trials[i])
             else:
-                self.times.call(self.scheduler.on_trial_complete, self, self.trials[i], flat)
+                self.times.call(self.scheduler.on_trial_complete, self.view, self.trials[i], flat)
             self.orders.hear()
         self.orders.ended(i)
         if self.searcher is not None and self._hears(i):
@@ -757,6 +780,7 @@ class ExperimentState(ExperimentRecords):
         self._told_at.pop(i, None)
         self.pausing.discard(i)
         self._undone.pop(i, None)
+        self._held_back.discard(i)
         self._flat.pop(i, None)
         if self.shelf.gone(i):
             self.tell_to_discard(i)
@@ -818,11 +842,11 @@ class ExperimentState(ExperimentRecords):
         if not self.live:
             self._errored.add(i)
             if self.asks:
-                self.times.call(self.scheduler.on_trial_error, self, self.trials[i])
+                self.times.call(self.scheduler.on_trial_error, self.view, self.trials[i])
                 self.orders.hear()
             return
         if self.asks:
-            self.times.call(self.scheduler.on_trial_error, self, self.trials[i])
+            self.times.call(self.scheduler.on_trial_error, self.view, self.trials[i])
             self.orders.hear()
         self.orders.over(i)
         if again:
@@ -852,7 +876,7 @@ class ExperimentState(ExperimentRecords):
         """Trial i waits for another attempt."""
         self._record(_core.KIND_REQUEUED, i, 0)
         if self.asks:
-            self.times.call(self.scheduler.on_trial_add, self, self.trials[i])
+            self.times.call(self.scheduler.on_trial_add, self.view, self.trials[i])
             self.orders.hear()
         if not self.chooses:
             self.waiting.append(i)
@@ -1065,16 +1089,23 @@ class ExperimentState(ExperimentRecords):
         ``new_space`` what comes from here on is of another space."""
         self.live, self.rereads = False, True
         positions: dict[int, int] = {}
+        judged = self._judgements() if self.rule is not None and self.rule.kind != "none" and not self.asks else None
         watch = self.watch | ENDS | CHOICES | DECISIONS
         for source, position, data in entries:
             positions[source] = position
             events, fits = self.fold_found(source, data, watch)
             if fits is not data:
                 self._fitting[source, position, crc32(data)] = fits
+            if judged is not None:
+                judged.add(source, fits)
             for event in events:
                 self._replay(event)
         for event in self.take_leftovers(left(positions), positions, watch):
             self._replay(event)
+        if judged is not None:
+            for source, _, data in self.leftovers:
+                judged.add(source, data)
+        self._judged = judged
         self.live, self.rereads = True, False
         self.user_attrs.update(self.spec.user_attrs)
         self.wanted.begin_again(self._now)
@@ -1144,7 +1175,7 @@ class ExperimentState(ExperimentRecords):
 
     def _add_again(self, i: int) -> None:
         if self.asks:
-            self.times.call(self.scheduler.on_trial_add, self, self.trials[i])
+            self.times.call(self.scheduler.on_trial_add, self.view, self.trials[i])
             self.orders.hear()
 
     def _do_what_was_decided(self) -> None:
@@ -1228,23 +1259,17 @@ class ExperimentState(ExperimentRecords):
                 stacklevel=2,
             )
 
-    def judgements(self) -> Iterator[tuple[int, int, float, int, bool]]:
-        """(trial, rung, value, sequence, whether it was stopped) of each judgement of a compiled rule, in their order."""
-        found: list[tuple[int, int, int, float, bool]] = []
-        learnt: dict[int, list[Any]] = {}
-        so_far: dict[int, float] = {}
-        smooth = self.rule.smooth if self.rule is not None else 0
-        for source, _, data in self._entries():
-            names = learnt.setdefault(source, [])
-            for sequence, trial, rung, schema, raw, decided in _core.judgements(
-                data, names, self.metric, smooth, so_far
-            ):
-                values = memoryview(raw).cast("d")
-                value = values[0] if schema is None else values[schema[0].index(self.metric)]
-                found.append((sequence, trial, rung, value, decided == _core.STOP))
-        found.sort()
-        for sequence, trial, rung, value, stopped in found:
-            yield trial, rung, value, sequence, stopped
+    def judgements(self) -> Iterable[Judgement]:
+        """Each judgement of the compiled rule, in their order: those that the replay has met, or read again."""
+        found, self._judged = self._judged, None
+        if found is None:
+            found = self._judgements()
+            for source, _, data in self._entries():
+                found.add(source, data)
+        return found
+
+    def _judgements(self) -> Judgements:
+        return Judgements(self.metric, self.rule.smooth if self.rule is not None else 0)
 
     @classmethod
     def load(cls, path: str) -> ExperimentRecords:
@@ -1275,61 +1300,6 @@ def warn_of_unfit(path: str, unfit: list[Unfit], kept: str = "") -> None:
     )
 
 
-def make_meta(spec: RunSpec, prefix: str, now: float, hostname: str, variants: list[Any]) -> dict[str, Any]:
-    """What a journal says about its experiment, first of all."""
-    return {
-        "format": FORMAT,
-        "name": spec.name,
-        "asked_name": spec.asked_name or spec.name,
-        "created": now,
-        "prefix": prefix,
-        "metric": spec.metric,
-        "mode": spec.mode,
-        "seed": spec.seed,
-        "hostname": hostname,
-        "pid": os.getpid(),
-        "scheduler": type(spec.scheduler).__name__,
-        "searcher": type(spec.searcher).__name__ if spec.searcher is not None else "BasicVariantGenerator",
-        "max_failures": spec.failure.max_failures,
-        "stop": spec.stop.thresholds,
-        "options": options_of(spec),
-        "trainables": [
-            {
-                "name": one.name,
-                "experiment": one.experiment,
-                "num_samples": one.num_samples,
-                "is_class": isinstance(one.trainable, type),
-                "space": sorted(map(str, flatten(one.space))),
-                "resources": None if callable(one.resources) else one.resources.__reduce__()[1],
-            }
-            for one in spec.trainables
-        ],
-        "variants": [one.meta() for one in variants],
-        "asked": asked_of(spec),
-    }
-
-
-def options_of(spec: RunSpec) -> dict[str, Any]:
-    """What was asked that trials show."""
-    return {
-        "checkpoint_freq": spec.checkpoint.checkpoint_frequency,
-        "checkpoint_at_end": bool(spec.checkpoint.checkpoint_at_end),
-        "restore_path": spec.restore,
-        "log_to_file": spec.log_to_file,
-    }
-
-
-def read_metas(storage: Storage, path: str) -> list[dict[str, Any]]:
-    """The meta record of a journal and those of its later sessions. JournalError when it is empty."""
-    entries = iter(storage.read())
-    return [first_meta(entries, path), *later_metas(entries)]
-
-
-def read_meta(storage: Storage, path: str) -> dict[str, Any]:
-    """The meta record of a journal. JournalError when it is empty."""
-    return first_meta(iter(storage.read()), path)
-
-
 def len_or_none(variants: Any) -> int | None:
     """Number of configs, None when there is no end."""
     size: int | None = variants.len
@@ -1353,31 +1323,6 @@ def refuse_domains(config: dict[str, Any], who: str) -> None:
         raise TuneError(
             f"{who} left {path_name(path)!r} to be sampled: a trial would be given {shown(left)} in place of a value. "
             "Usual cause: a domain in config that the searcher does not search, or a .sample() that is missing"
-        )
-
-
-def name_by(creator: Callable[[Trial], str], trial: Trial) -> str:
-    """What a user's function calls the trial; TuneError unless it is a name."""
-    name = creator(trial)
-    if not isinstance(name, str) or not name:
-        raise TuneError(f"{getattr(creator, '__name__', creator)}({trial.trial_id}) must return a name, got {name!r}")
-    return name
-
-
-def cleaned(name: str) -> str:
-    """A folder's name as a user's function gave it."""
-    if not is_plain(name):
-        raise ValueError(f"trial_dirname_creator must return the name of a folder without '/', got {name!r}")
-    return allowed_folder_name(name)
-
-
-def refuse_our_names(folder: str, said_by: str) -> None:
-    """ValueError for a trial's folder that would be one of the experiment's own."""
-    if is_ours(folder):
-        raise ValueError(
-            f"{said_by} made {folder!r} the name of a trial's folder, but fasttune uses that name itself in an "
-            "experiment's folder (upper and lower case are one): what the trial saves there would be written over or "
-            f"deleted. Name it otherwise, e.g. {'trial_' + folder.lstrip('.')!r}"
         )
 
 

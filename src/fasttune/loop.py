@@ -7,7 +7,6 @@ decides is in the journal before anybody acts on it; what a ring holds stays the
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import threading
 import time
@@ -33,15 +32,15 @@ from fasttune.experiment import (
     SaveNow,
     Start,
     Stop,
-    make_meta,
-    read_metas,
     warn_of_unfit,
 )
 from fasttune.failure import failure_text, with_traceback
 from fasttune.folder import is_of_the_run, is_plain
 from fasttune.going_on import check, session_record
 from fasttune.hook_times import HookTimes
+from fasttune.interrupts import Interrupts
 from fasttune.machine import detect
+from fasttune.meta import make_meta, read_metas
 from fasttune.nesting import stay_in
 from fasttune.plain_files import check_before_writing
 from fasttune.resources import Supply, check_possible, resolve_resources, trial_environ, with_declared
@@ -68,13 +67,10 @@ IDLE_S = 0.1  # longest sleep of a turn
 WATCH_S = 1.0  # so often it is looked whether the experiment's folder is still there (5 us)
 LAST_WAIT_S = 1.0  # behind a Ctrl-C, for a process that holds the database
 PATIENCE = 1000  # such turns in a row are taken for a searcher that will never suggest again
-LAST_INTERRUPT = 5  # this many Ctrl-C end a process whose trial swallows them
-ONE_SIGNAL_S = 1.0  # the same signal again so soon is the first one: `timeout` sends it to the process and to its group
 GRACE_S = 1.0  # a trial that was told to stop and does not report is killed after this
 TABLE_SHARE = 0.1  # of the run's time may go into writing the SQL table for people at its end
 # trials that a shared rule has room for when their number is open; untouched pages cost nothing
 OPEN_END_CAPACITY = 1 << 24
-_caught: list[Interrupts] = []  # the runs of this process that hold its signals, the innermost last
 LOG_HOOKS = (
     "on_trial_start",
     "on_trial_restore",
@@ -217,8 +213,7 @@ class TuneLoop:
         elif "ipykernel" in sys.modules:  # a kernel shows what other processes print late, or not at all
             executor.pass_prints((1, 2), self._show_prints, False)
         executor.open(program, self._epoch, rule, self._drain_within, self._turn_within)
-        if hasattr(executor, "set_chunks"):
-            executor.set_chunks(self._place_in_variants)
+        executor.find_configs(self._place_in_variants)
         self._start_reporting()
 
     def _begin(self, hooks: frozenset[str]) -> ExperimentState:
@@ -334,28 +329,25 @@ class TuneLoop:
         """The compiled rule on the memory that reports are judged on, its rungs as the journal left them."""
         if program.rule.kind == "none" or program.asks:
             return None
-        shared = getattr(self._executor, "shared_rule", None)
-        rule: Any = shared(program) if shared is not None else program.rule.build(program.capacity)
+        rule: Any = self.executor.shared_rule(program)
         for judgement in self.state.judgements() if len(self.state) else ():
             rule.record(*judgement)
         self.spec.scheduler.live_rule = rule  # type: ignore[attr-defined]
         return rule
 
     def _make_executor(self, request: Any, first_source: int) -> Executor:
-        from fasttune.executors import make_executor
+        from fasttune.executors import Place, make_executor
 
-        limit = self.spec.max_concurrent or sys.maxsize
-        uniform = request if not callable(request) else None
-        return make_executor(
-            self.spec.executor,
+        place = Place(
             folder=self.spec.path,
             supply=self._supply,
-            request=uniform if uniform is not None else resolve_resources(None),
-            limit=limit,
+            request=request if not callable(request) else resolve_resources(None),
+            limit=self.spec.max_concurrent or sys.maxsize,
             environ_of=self._environ_of,
             usage=self._usage,
             first_source=first_source,
         )
+        return make_executor(self.spec.executor, place)
 
     def _environ_of(self, placement: Any) -> dict[str, str]:
         return {**self._where, **os.environ, **trial_environ(placement, os.environ)}
@@ -363,7 +355,7 @@ class TuneLoop:
     @contextmanager
     def _told_where(self) -> Iterator[None]:
         """Trials in this process find in its environment what those in a worker find in theirs."""
-        mine = {} if self.spec.executor != "inline" else {k: v for k, v in self._where.items() if k not in os.environ}
+        mine = {k: v for k, v in self._where.items() if k not in os.environ} if self.executor.here else {}
         os.environ.update(mine)
         try:
             yield
@@ -393,6 +385,11 @@ class TuneLoop:
 
     def _now(self) -> float:
         return self._epoch + time.monotonic()
+
+    @property
+    def in_trial(self) -> bool:
+        """The user's code runs in this thread."""
+        return self._executor is not None and self._executor.in_trial
 
     @property
     def executor(self) -> Executor:
@@ -473,7 +470,7 @@ class TuneLoop:
 
     def _rest(self, progressed: bool) -> float:
         """How long the next poll may sleep."""
-        if self.spec.executor == "inline":
+        if self.executor.here:
             return 0.0
         if self._entries:
             return max(0.0, self._committed_at + COMMIT_S - time.monotonic())
@@ -616,7 +613,7 @@ class TuneLoop:
 
     def _drain_within(self) -> None:
         """A trial in this process found its ring full: fold and store without starting or ending anything."""
-        executor: Any = self.executor
+        executor = self.executor
         executor.in_trial = False  # a Ctrl-C waits until this is done
         for source, position, data in executor.drain_now():
             self._take_in(source, position, data)
@@ -660,8 +657,7 @@ class TuneLoop:
         while (room := executor.room()) > 0 and not state.waiting:
             span = state.next_spans(room)
             if span is None:
-                rebalance = getattr(executor, "rebalance", None)
-                if rebalance is not None and state.stopping is None and rebalance():
+                if state.stopping is None and executor.rebalance():
                     gave = True
                     continue
                 break
@@ -951,7 +947,7 @@ class TuneLoop:
 
     def _write_files(self) -> None:
         """What the scheduler wants to leave in the experiment's folder."""
-        for name, text in self.state.scheduler.files(self.state).items():
+        for name, text in self.state.scheduler.files(self.state.view).items():
             try:
                 if not is_plain(name) or is_of_the_run(name):
                     raise OSError("it is no name for a file of its own in the experiment's folder")
@@ -1114,83 +1110,3 @@ def tell_repeats(variants: list[Variants], in_words: Callable[[str], str]) -> No
                 f"{one.num_samples} times: {len(one)} trials"
             )
             print(f"fasttune: {in_words(told)}")
-
-
-def has_no_handler(number: int) -> bool:
-    """Whether a signal does what it does by default: no handler of Python's, and none of C code (``faulthandler``)."""
-    if signal.getsignal(number) is not signal.SIG_DFL:
-        return False
-    try:
-        with open("/proc/self/status", encoding="ascii", errors="replace") as file:
-            caught = next((line for line in file if line.startswith("SigCgt:")), "SigCgt: 0")
-        return not int(caught.partition(":")[2], 16) >> (number - 1) & 1
-    except (OSError, ValueError):  # no such file system here
-        return True
-
-
-def _restore_in_child() -> None:
-    while _caught:
-        _caught[-1].restore()
-
-
-os.register_at_fork(after_in_child=_restore_in_child)
-
-
-class Interrupts:
-    """Ctrl-C or SIGUSR1 ends the run and keeps its results; a second one is a KeyboardInterrupt for the caller, too. SIGTERM
-    ends the run in the same way and then the process, as it would have without us. Only in the main thread, and the latter
-    two only where nobody else handles them.
-
-    The loop is never torn out of its own work: the first signal is only noted, unless a trial runs in this process;
-    the second one gets the loop out of a callback or searcher that does not come back; the third out of everything. A
-    trial in this process that swallows KeyboardInterrupt for ever is ended with the process, by the fifth (its reports
-    survive). A child that a trial or a hook forks has the handlers of before the run: a pool ends its processes by
-    SIGTERM, and the run is the parent's.
-    """
-
-    def __init__(self, loop: TuneLoop) -> None:
-        self._loop = loop
-        self._before: dict[int, Any] = {}
-        self._terminated = False
-        self._first = 0, 0.0  # the first signal, and when it came
-
-    def catch(self) -> None:
-        if threading.current_thread() is not threading.main_thread():
-            return
-        if not os.environ.get("TUNE_DISABLE_SIGINT_HANDLER"):
-            self._before[signal.SIGINT] = signal.signal(signal.SIGINT, self._on_signal)
-        for number in (signal.SIGTERM, signal.SIGUSR1):
-            if has_no_handler(number):
-                self._before[number] = signal.signal(number, self._on_signal)
-        _caught.append(self)
-
-    def _on_signal(self, number: int, frame: Any) -> None:
-        loop = self._loop
-        now = time.monotonic()
-        if number == self._first[0] and now - self._first[1] < ONE_SIGNAL_S:
-            return
-        if not loop.interrupts:
-            self._first = number, now
-        loop.interrupts += 1
-        in_trial = getattr(loop._executor, "in_trial", False)
-        if in_trial and (loop.interrupts >= LAST_INTERRUPT or (self._terminated and number == signal.SIGTERM)):
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-        self._terminated = self._terminated or number == signal.SIGTERM
-        enough = 2 if loop.turning else 3  # while results are brought home, one more
-        if loop.interrupts >= enough or in_trial:
-            raise KeyboardInterrupt
-
-    def restore(self) -> None:
-        """The handlers as they were."""
-        if self in _caught:
-            _caught.remove(self)
-        while self._before:
-            signal.signal(*self._before.popitem())
-
-    def pass_on(self) -> None:
-        """What the caller, or the system, shall see of it besides the results."""
-        if self._terminated:
-            os.kill(os.getpid(), signal.SIGTERM)
-        if self._loop.interrupts > 1:
-            raise KeyboardInterrupt

@@ -21,19 +21,17 @@ from fasttune import _core
 from fasttune.checkpoint import Checkpoint, memory_key, memory_name, step_of
 from fasttune.error import IllegalTransitionError, JournalError, TrialFailedError
 from fasttune.folder import JOURNAL
+from fasttune.meta import FORMAT, first_meta, read_session
 from fasttune.metric_values import whole_int, whole_text
 from fasttune.plain_files import lies_in
 from fasttune.record_checks import (
     WRONG,
     change,
     check_announced,
-    check_asked,
-    check_meta,
     checkpoint_name,
     extras,
     is_request,
     naming,
-    parsed,
     suggestion,
     variants_of,
 )
@@ -60,11 +58,9 @@ if TYPE_CHECKING:
     from fasttune.search.variants import Variants
     from fasttune.storage.base import Entry, Storage
 
-FORMAT = 1
 TOLD = 1 << _core.KIND_TOLD
 ALIVE = ("PENDING", "RUNNING", "PAUSED")
 ONE_TRIAL = 8  # flag of a DECISION: one trial is ended from outside, not the run
-META_KIND = bytes([_core.KIND_META])
 CONFIGS_HEAD = Struct("<II")  # experiment, number of the first config within it
 
 
@@ -943,47 +939,6 @@ def as_blocks(columns: _core.ReportColumns) -> list[ReportBlock]:
         )
         for keys, kinds, trial, step, time, values, texts in columns.blocks()
     ]
-
-
-def first_meta(entries: Iterator[tuple[int, int, bytes]], path: str) -> dict[str, Any]:
-    """The record that a journal begins with."""
-    for _, _, data in entries:
-        try:
-            decoded = _core.decode(data)
-        except ValueError as error:
-            raise JournalError(f"the journal of {path!r} cannot be read: {error}") from error
-        for kind, _, _, _, _, _, payload in decoded:
-            if kind == _core.KIND_META:
-                meta = parsed(payload.rstrip(b"\0"), f"the description of the experiment at {path!r}")
-                if meta.get("format") == FORMAT:  # another one is refused by name
-                    check_meta(meta, path)
-                return meta
-    raise JournalError(f"the journal of {path!r} is empty: the run was killed before it began, or begins at this moment")
-
-
-def later_metas(entries: Iterator[tuple[int, int, bytes]]) -> list[dict[str, Any]]:
-    """What later sessions were asked, in their order, of a journal whose first record has been read. Such a record is the
-    first of its entry."""
-    return [
-        read_session(payload.rstrip(b"\0"))
-        for source, _, data in entries
-        if source == 0 and data[4:5] == META_KIND
-        for kind, _, _, _, _, _, payload in _core.decode(data)
-        if kind == _core.KIND_META
-    ]
-
-
-def read_session(payload: str | bytes) -> dict[str, Any]:
-    """The record of a later session; JournalError when it is none."""
-    try:
-        told = json.loads(payload)
-        typed = isinstance(told, dict) and isinstance(told.get("asked"), dict)
-        if typed and isinstance(told.get("variants"), list if told.get("new_space") else list | None):
-            check_asked(told["asked"], "a record of a later session")
-            return dict(told)
-    except (ValueError, RecursionError):
-        pass
-    raise JournalError(f"a record of a later session cannot be read: {payload[:80]!r}")
 
 
 def sql_value(value: Any) -> Any:

@@ -26,7 +26,6 @@ from .config import (
     TrainableSpec,
     as_mode,
     check_durability,
-    check_executor,
     check_max_suspended,
     check_metric_mode,
     no_mode,
@@ -101,6 +100,7 @@ def resolve(experiments: list[Experiment], call: Call) -> RunSpec:
 
 
 def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) -> RunSpec:
+    from .executors import check_executor
     from .resources import check_declared
 
     first = experiments[0]
@@ -214,7 +214,7 @@ def seed_of_search(seed: int, metas: list[dict[str, Any]], spaces: Sequence[Mapp
 def earlier_metas(folder: str) -> list[dict[str, Any]]:
     """What an experiment's journal says of its sessions; [] if the run ended before it wrote anything."""
     from .error import JournalError
-    from .experiment import read_metas
+    from .meta import read_metas
     from .storage.reader import SqliteReader
 
     try:
@@ -666,7 +666,7 @@ def resolve_seed(seed: object, earlier: str | None) -> int:
 def earlier_seed(folder: str) -> int | None:
     """The seed in an experiment's journal; None if the run ended before it wrote anything."""
     from .error import JournalError
-    from .experiment import read_meta
+    from .meta import read_meta
     from .storage.reader import SqliteReader
 
     try:

@@ -597,8 +597,8 @@ def check_same_experiment(
     folder: str, name: str, space: Mapping[str, Any], scheduler: TrialScheduler | str | None, new_space: bool
 ) -> None:
     """Refuses to go on with an experiment of another trainable, or over another space unless that is meant."""
-    from .experiment import read_metas
     from .going_on import check_space, latest
+    from .meta import read_metas
     from .schedulers import TrialScheduler
     from .storage.reader import SqliteReader
 

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 from fasttune import _core
 from fasttune.error import TuneError
 from fasttune.executors.base import Batch, Death, Executor, Job, Program, Suspended
-from fasttune.experiment import ExperimentState, make_meta
+from fasttune.experiment import ExperimentState
 from fasttune.failure import failure_text
 from fasttune.loop import TuneLoop
 from fasttune.machine import Machine
+from fasttune.meta import make_meta
 from fasttune.resources import Supply
 from fasttune.search.base import Searcher
 from fasttune.storage.memory import MemoryStorage
@@ -76,6 +77,7 @@ class VirtualExecutor(Executor):
     """
 
     name = "virtual"
+    here = True
 
     def __init__(self, curve_of: CurveOf, workers: int, units_of: Callable[[int], float], deadline: float) -> None:
         self.now = 0.0

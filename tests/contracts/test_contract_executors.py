@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from fasttune.executors import EXECUTORS, Executor, make_executor
+from fasttune.executors import EXECUTORS, Executor, Place, make_executor
 from fasttune.machine import detect
 from fasttune.resources import Supply, resolve_resources
 from fasttune.testing import ExecutorContract
@@ -14,16 +14,15 @@ from fasttune.testing import ExecutorContract
 def made(name: str, folder: str) -> Executor:
     """The executor of a name, with room for two trials of one CPU on a machine without GPUs."""
     environ = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-    return make_executor(
-        name,
+    place = Place(
         folder=folder,
         supply=Supply(detect(environ)),
         request=resolve_resources(None),
         limit=2,
         environ_of=lambda placement: environ,
         usage=lambda: "0.0/2 CPUs",
-        first_source=1,
     )
+    return make_executor(name, place)
 
 
 class TestInline(ExecutorContract):

@@ -367,3 +367,19 @@ def test_processes_killed_while_they_judge_do_not_spoil_the_rungs() -> None:
         twin = SlowAsha(16, 1, 4, True, True, asha.bracket)
         twin.rung(0, 0).values.extend(log)
         assert asha.cutoffs()[0][-1] == (1.0, twin.rung(0, 0).cutoff())
+
+
+def test_a_lock_that_is_damaged_is_an_error_and_judges_nobody() -> None:
+    """It was judged without the lock, beside whoever had it."""
+    settings: dict[str, Any] = {"max_t": 100, "grace_period": 1, "reduction_factor": 4, "brackets": 1, "maximise": True}
+    memory = mmap.mmap(-1, Asha.nbytes(4, 1, 64))
+    asha = Asha(**settings, capacity=64, buffer=memory)
+    asha.judge(0, 1.0, 0.5)
+    whole = memory[:]
+    memory[128:168] = b"\xff" * 40  # the mutex of the lowest rung
+    for call in (lambda: asha.judge(1, 1.0, 0.4), lambda: asha.complete(1, 1.0, 0.4), lambda: asha.record(1, 0, 0.4)):
+        with pytest.raises(OSError, match="the lock of a rung cannot be taken"):
+            call()
+    assert asha.rung_sizes() == [[1, 0, 0, 0]]
+    memory[:] = whole
+    assert asha.judge(1, 1.0, 0.4) == STOP

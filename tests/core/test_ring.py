@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import struct
+import subprocess
 import sys
 import tempfile
 import time
@@ -377,3 +378,35 @@ def test_a_span_raced_by_two_processes_runs_each_trial_once() -> None:
         ran = [record[3] for record in _core.decode(ring.take())]
         assert ran
         assert sorted(ran + back) == list(range(rounds * n))
+
+
+def test_what_was_taken_keeps_the_memory_that_it_lies_in() -> None:
+    """The view owned nothing: looked at behind its ring's end it read unmapped memory."""
+    memory = mmap.mmap(-1, 4096 + CAPACITY)
+    ring = Ring(memory, create=True)
+    assert ring.write(_core.KIND_ERROR, 3, 1, framed(b"what was said"))
+    taken = ring.take()
+    assert taken is not None
+    assert taken.readonly
+    first, before = taken[:24], bytes(taken)
+    del ring, memory
+    assert payloads(taken) == [b"what was said"]
+    del taken
+    assert bytes(first) == before[:24]
+
+
+def test_views_of_one_ring_are_of_what_was_taken_when_they_were_made() -> None:
+    _, ring = new_ring()
+    views = []
+    for word in (b"one", b"two", b"three"):
+        assert ring.write(_core.KIND_ERROR, 3, 1, framed(word))
+        views.append(ring.take())
+    assert [payloads(view) for view in views] == [[b"one"], [b"two"], [b"three"]]
+    assert ring.take() is None
+
+
+def test_a_machine_of_the_other_byte_order_is_refused() -> None:
+    code = "import sys; sys.byteorder = 'big'; import fasttune._core"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert told.returncode == 1
+    assert "ImportError: fasttune's records are little-endian" in told.stderr

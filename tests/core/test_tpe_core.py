@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import pickle
+import struct
 import sys
 from pathlib import Path
 from typing import Any
@@ -167,3 +168,44 @@ def test_wrong_arguments() -> None:
     tpe.tell(tpe.add([1.0]), 1, 1.0)
     with pytest.raises(ValueError, match="row 0 was told already"):
         tpe.tell(0, 1, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("k", "number"),
+    [
+        (0, math.nan), (1, -1.0), (1, math.nan), (2, math.nan), (3, 3), (3, -1), (3, 0.5), (3, math.nan), (3, math.inf),
+        (7, 1.5), (7, -1e-9), (7, math.nan), (7, math.inf), (1, None), (8, None),
+    ],
+)  # fmt: skip
+def test_a_number_that_has_no_place_is_refused_and_changes_nothing(k: int, number: float | None) -> None:
+    """It was written as it came, and read as a place in an array on the stack."""
+    tpe, row = Tpe(DIMS, 1), [0.0, 0.1, 3, 0, None, None, None, 0.5, 2.0]
+    for unit in (0.25, 0.75):
+        tpe.tell(tpe.add([*row[:7], unit, 2.0]), 1, unit)
+    waiting = tpe.add(row)
+    wrong = [*row[:k], number, *row[k + 1 :]]
+    for call in (tpe.add, lambda one: tpe.change(waiting, one), tpe.score):
+        with pytest.raises(ValueError, match="dimension"):
+            call(wrong)
+    tpe.tell(waiting, 1, 0.1)
+    other = Tpe(DIMS, 1)
+    for unit, loss in ((0.25, 0.25), (0.75, 0.75), (0.5, 0.1)):
+        other.tell(other.add([*row[:7], unit, 2.0]), 1, loss)
+    assert tpe.ask(0) == other.ask(0)
+
+
+def test_half_of_a_conditional_group_is_refused() -> None:
+    tpe = Tpe(DIMS, 1)
+    with pytest.raises(ValueError, match="dimensions 4 and 5 are part of the same configs"):
+        tpe.add([0.0, 0.1, 3, 1, 0.5, None, None, 0.5, 2.0])
+
+
+@pytest.mark.parametrize("unit", [-1.0, 2.0, 1e300])
+def test_a_damaged_pickle_is_refused(unit: float) -> None:
+    tpe = Tpe(DIMS[:2], 1)
+    tpe.add([0.0, 0.1])
+    make, given = tpe.__reduce__()
+    units = struct.pack("<2d", 0.5, unit)
+    assert given[3] != units
+    with pytest.raises(ValueError, match="row 0 is damaged"):
+        make(*given[:3], units, *given[4:])

@@ -52,7 +52,7 @@ class Stage:
         self.path = "."
         self.machine: dict[str, float] = {}  # what there is to give out; {}: this machine's
         self.total: int | None = None  # trials that there will be
-        self.searcher: Any = None
+        self.reuses_processes = False
         if metric is not None:
             assert scheduler.set_search_properties(metric, mode)
 

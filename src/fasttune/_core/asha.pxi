@@ -64,6 +64,7 @@ cdef extern from *:
 cdef enum:
     MAX_RUNGS = 64
     MAX_BRACKETS = 16
+    NO_LOCK = -2                         # in the place of a decision: a rung's lock cannot be taken
 
 cdef uint64_t TAG_NUMBER = 0xFFFFFFFFFFFF
 
@@ -215,7 +216,7 @@ cdef class Asha:
         return s
 
     cdef int lock(self, int bracket, int rung) noexcept nogil:
-        """Take the rung's lock; puts right what a process that died inside has left."""
+        """Take the rung's lock; puts right what a process that died inside has left. -1: it cannot be had, ever."""
         cdef int got = ft_mutex_lock(&self.rung_at(bracket, rung).mutex)
         if got == 1:
             self.take_back(bracket, rung)
@@ -310,7 +311,8 @@ cdef class Asha:
 
     cdef int record_at(self, int bracket, int rung, Standing *of, double v, bint decide) noexcept nogil:
         cdef int decision
-        self.lock(bracket, rung)
+        if self.lock(bracket, rung) != 0:
+            return NO_LOCK
         decision = self.judge_locked(bracket, rung, of, v, decide)
         self.unlock(bracket, rung)
         return decision
@@ -402,6 +404,8 @@ cdef class Asha:
         self.refuse_full(decision)
 
     cdef int refuse_full(self, int decision) except -1:
+        if decision == NO_LOCK:
+            raise OSError("the lock of a rung cannot be taken: the memory that the rungs lie in is damaged")
         if decision < 0:
             raise OverflowError(f"a rung is full: {self.capacity} trials have reached it")
         return 0
@@ -502,5 +506,5 @@ cdef class Asha:
         if not 0 <= rung < self.rungs:
             raise ValueError(f"rung must be from 0 to {self.rungs - 1}, got {rung}")
         stand_fresh(&nobody)
-        self.lock(0, rung)
+        self.refuse_full(NO_LOCK if self.lock(0, rung) != 0 else 0)
         self.judge_locked(0, rung, &nobody, self.sign * value, True)

@@ -216,16 +216,18 @@ cdef class HyperBand:
 
     cdef int end(self, int64_t bracket, int32_t trial, int32_t asking) noexcept nogil:
         """The trial is over by decision; whoever asks is answered, the others are noted. -1: no memory."""
+        cdef int64_t room = self.room_ended
         cdef void *moved
-        self.leave(bracket, trial)
-        if trial == asking:
-            return 0
-        if self.n_ended == self.room_ended:
-            self.room_ended = max(64, 2 * self.room_ended)
-            moved = PyMem_RawRealloc(self.ended, self.room_ended * sizeof(int32_t))
+        if trial != asking and self.n_ended == room:
+            room = max(64, 2 * room)
+            moved = PyMem_RawRealloc(self.ended, room * sizeof(int32_t))
             if moved == NULL:
                 return -1
             self.ended = <int32_t *>moved
+            self.room_ended = room
+        self.leave(bracket, trial)
+        if trial == asking:
+            return 0
         self.ended[self.n_ended] = trial
         self.n_ended += 1
         return 0

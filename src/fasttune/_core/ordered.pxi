@@ -32,17 +32,21 @@ cdef inline void delete_at(double *a, uint64_t n, uint64_t i) noexcept nogil:
     memmove(a + i, a + i + 1, (n - i - 1) * sizeof(double))
 
 
-cdef void ordered_free(Ordered *s) noexcept nogil:
+cdef void chunks_free(Chunks *c) noexcept nogil:
     cdef uint32_t j
+    for j in range(c.n):
+        PyMem_RawFree(c.at[j])
+    PyMem_RawFree(c.at)
+    PyMem_RawFree(c.first)
+    PyMem_RawFree(c.size)
+    PyMem_RawFree(c.sums)
+    PyMem_RawFree(c)
+
+
+cdef void ordered_free(Ordered *s) noexcept nogil:
     PyMem_RawFree(s.flat)
     if s.chunks != NULL:
-        for j in range(s.chunks.n):
-            PyMem_RawFree(s.chunks.at[j])
-        PyMem_RawFree(s.chunks.at)
-        PyMem_RawFree(s.chunks.first)
-        PyMem_RawFree(s.chunks.size)
-        PyMem_RawFree(s.chunks.sums)
-        PyMem_RawFree(s.chunks)
+        chunks_free(s.chunks)
     memset(s, 0, sizeof(Ordered))
 
 
@@ -118,7 +122,7 @@ cdef int ordered_unfold(Ordered *s) noexcept nogil:
     if c == NULL:
         return -1
     if chunks_grow(c) != 0:
-        PyMem_RawFree(c)
+        chunks_free(c)
         return -1
     c.at[0] = s.flat
     c.first[0] = s.flat[0]

@@ -257,6 +257,7 @@ cdef class Reporter:
         cdef int rung = -1
         cdef uint32_t size = RECORD_HEADER
         cdef double v
+        cdef bint locked
         if self.forks != ft_get_forks():
             self.leave_child()
         if self.muted:
@@ -272,9 +273,9 @@ cdef class Reporter:
              ring_now(self.ring))
         if rung >= 0:
             v = self.rule.seen(&self.standing, self.last_value)
-            self.rule.lock(self.bracket, rung)
-            if self.rule.judge_locked(self.bracket, rung, &self.standing, v, False) < 0:
-                # The rung is full: the trial ends as if it had not reached it.
+            locked = self.rule.lock(self.bracket, rung) == 0
+            if not locked or self.rule.judge_locked(self.bracket, rung, &self.standing, v, False) < 0:
+                # The rung is full, or its lock is lost: the trial ends as if it had not reached it.
                 self.ring.pending -= 16
                 r.size = RECORD_HEADER
                 r.flags = <uint8_t>flags
@@ -282,7 +283,8 @@ cdef class Reporter:
                 (<double *>(<char *>r + RECORD_HEADER))[0] = self.rule.sign * v
                 (<uint64_t *>(<char *>r + RECORD_HEADER))[1] = tag_of(&self.standing)
             self.ring.publish(False)
-            self.rule.unlock(self.bracket, rung)
+            if locked:
+                self.rule.unlock(self.bracket, rung)
             if urgent:
                 self.ring.call_reader()
         else:
@@ -620,7 +622,9 @@ cdef class Reporter:
         rung = self.rule.reached(self.bracket, self.standing.rung, t)
         if rung < 0:
             return 0
-        self.rule.lock(self.bracket, rung)
+        if self.rule.lock(self.bracket, rung) != 0:
+            failed[0] = 1
+            return 1
         decision = self.rule.judge_locked(self.bracket, rung, &self.standing, v, True)
         if decision < 0:
             self.rule.unlock(self.bracket, rung)

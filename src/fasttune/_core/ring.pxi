@@ -290,7 +290,7 @@ cdef class Ring:
             raise ValueError("a ring's buffer must be 4096 bytes plus a power of two >= 4096, and perhaps a quarter of that "
                              f"for seals, got {self.view.len}")
         self.h = <RingHeader *>self.view.buf
-        self.data = <char *>self.view.buf + RING_HEADER
+        self.data = self.taken = <char *>self.view.buf + RING_HEADER
         self.bell_fd = bell_fd
         if create:
             memset(self.h, 0, RING_HEADER)
@@ -402,7 +402,13 @@ cdef class Ring:
         if offset + n > self.capacity:
             n = self.capacity - offset
         self.h.read = read + n
-        return PyMemoryView_FromMemory(self.data + offset, n, PyBUF_READ)
+        self.taken = self.data + offset
+        self.n_taken = n
+        return PyMemoryView_FromObject(self)
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        """What was taken last, read-only: a view of it keeps the ring's memory."""
+        PyBuffer_FillInfo(view, self, self.taken, self.n_taken, 1, flags)
 
     def release(self):
         """Let the writer reuse everything that was taken so far."""

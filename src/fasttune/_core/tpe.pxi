@@ -176,9 +176,34 @@ cdef class Tpe:
         cdef Py_ssize_t k
         if len(numbers) != self.n_dims:
             raise ValueError(f"a row has {self.n_dims} numbers, got {len(numbers)}")
+        cdef bytearray room = bytearray(self.n_dims * sizeof(double))
+        cdef double *units = <double *><char *>room
         for k in range(self.n_dims):
-            self.units[row * self.n_dims + k] = NAN if numbers[k] is None else unit_of(self.dims + k, numbers[k])
-        self.hashes[row] = self.hash_of(self.units + row * self.n_dims)
+            units[k] = NAN if numbers[k] is None else unit_of(self.dims + k, numbers[k])
+            if numbers[k] is not None and not self.has_place(k, units[k]):
+                raise ValueError(f"dimension {k} has no place for {numbers[k]}")
+        self.check_whole(units)
+        memcpy(self.units + row * self.n_dims, units, self.n_dims * sizeof(double))
+        self.hashes[row] = self.hash_of(units)
+        return 0
+
+    cdef bint has_place(self, Py_ssize_t k, double unit) noexcept nogil:
+        """Whether a unit is one of dimension k; NaN, which stands for none, is not."""
+        cdef const TpeDim *dim = self.dims + k
+        if dim.kind == TPE_CATEGORICAL:
+            return unit >= 0.0 and unit < dim.size and unit == floor(unit)
+        return unit >= 0.0 and unit <= 1.0
+
+    cdef int check_whole(self, const double *units) except -1:
+        """A group's numbers are there together, or none of them is."""
+        cdef int g, i
+        cdef const TpeGroup *group
+        for g in range(self.n_groups):
+            group = self.groups + g
+            for i in range(1, group.n_dims):
+                if (units[group.dims[i]] == units[group.dims[i]]) != self.has(group, units):
+                    raise ValueError(f"dimensions {group.dims[0]} and {group.dims[i]} are part of the same configs, and one of "
+                                     "them is None")
         return 0
 
     cdef int check_pending(self, Py_ssize_t row) except -1:
@@ -650,11 +675,17 @@ cdef class Tpe:
 
     def restore(self, bytes units, ends, dropped=()):
         """Take over the rows of another one with the same dimensions, as ``__reduce__`` wrote them."""
-        cdef Py_ssize_t row, width = self.n_dims * sizeof(double)
+        cdef Py_ssize_t k, row, width = self.n_dims * sizeof(double)
+        cdef double *theirs
         for row in range(len(units) // max(1, width)):
             self.append()
-            memcpy(self.units + row * self.n_dims, PyBytes_AS_STRING(units) + row * width, width)
-            self.hashes[row] = self.hash_of(self.units + row * self.n_dims)
+            theirs = self.units + row * self.n_dims
+            memcpy(theirs, PyBytes_AS_STRING(units) + row * width, width)
+            for k in range(self.n_dims):
+                if theirs[k] == theirs[k] and not self.has_place(k, theirs[k]):
+                    raise ValueError(f"row {row} is damaged: dimension {k} has no place {theirs[k]}")
+            self.check_whole(theirs)
+            self.hashes[row] = self.hash_of(theirs)
         for end in ends:
             self.tell(*end)
         for row in dropped:

@@ -188,7 +188,7 @@ def judged_again(replay: Replay, told: list[Told]) -> list[Difference]:
             continue
         if one.kind == _core.KIND_END:
             if one.sequence and i in last:
-                scheduler.on_trial_complete(replay, replay.recorded.trials[i], last[i])
+                scheduler.on_trial_complete(replay.view, replay.recorded.trials[i], last[i])
             continue
         began, before = clocks[i]
         known = {"training_iteration": one.step, "time_total_s": before + one.time - began, **one.metrics}
@@ -198,7 +198,7 @@ def judged_again(replay: Replay, told: list[Told]) -> list[Difference]:
         was = one.flags & 7
         if was == _core.STOP and not one.sequence and not known[compiled.time_attr] >= over:
             continue  # stopped from outside
-        now = CODES[scheduler.on_trial_result(replay, replay.recorded.trials[i], known)]
+        now = CODES[scheduler.on_trial_result(replay.view, replay.recorded.trials[i], known)]
         if was != now:
             found.append(Difference(replay.trial_id(i), one.step, NAMES[was], NAMES[now]))
     return found

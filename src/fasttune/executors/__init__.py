@@ -1,56 +1,54 @@
-"""Where trials run; one file per kind. See :mod:`fasttune.executors.base` for the contract."""
+"""Where trials run; one file per kind, loaded when it is used. See :mod:`fasttune.executors.base` for the contract.
+
+To add one, write its file and put its class into ``EXECUTORS``; a class of another package is found by an entry point of the
+group ``fasttune.executors``.
+"""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 from fasttune.executors.base import Executor as Executor
+from fasttune.executors.base import Place as Place
 from fasttune.executors.base import Program as Program
 
-EXECUTORS = ("process", "inline")
+EXECUTORS = {
+    "process": "process:ProcessExecutor",
+    "inline": "inline:InlineExecutor",
+}
+DEFAULT = "process"
 
-__all__ = ["EXECUTORS", "Executor", "Program", "make_executor"]
-
-
-def make_executor(
-    name: str,
-    *,
-    folder: str,
-    supply: Any,
-    request: Any,
-    limit: int,
-    environ_of: Callable[[Any], dict[str, str]],
-    usage: Callable[[], str],
-    first_source: int,
-) -> Executor:
-    """The executor of a name; ``supply`` hands out the machine's resources, ``request`` is what one trial asks for."""
-    if name == "inline":
-        from fasttune.executors.inline import InlineExecutor
-
-        return InlineExecutor(folder, slots=_fitting(supply, request, limit), usage=usage(), source=first_source)
-    if name == "process":
-        from fasttune.executors.process import ProcessExecutor
-
-        return ProcessExecutor(
-            folder,
-            place=supply.acquire,
-            free=supply.release,
-            environ_of=environ_of,
-            request=request,
-            limit=limit,
-            usage=usage,
-            first_source=first_source,
-        )
-    raise ValueError(f"executor must be one of {', '.join(EXECUTORS)}, got {name!r}")
+__all__ = ["DEFAULT", "EXECUTORS", "Executor", "Place", "Program", "check_executor", "executor_class", "make_executor"]
 
 
-def _fitting(supply: Any, request: Any, limit: int) -> int:
-    """How many trials fit at once, found by trying; at most one per CPU if they ask for nothing."""
-    taken: list[Any] = []
-    while len(taken) < min(limit, os.cpu_count() or 1, 4096) and (placement := supply.acquire(request)) is not None:
-        taken.append(placement)
-    for placement in taken:
-        supply.release(placement)
-    return max(1, len(taken))
+def check_executor(executor: str | None) -> str:
+    """The name of the executor; None stands for worker processes. ValueError if there is none of that name."""
+    name = DEFAULT if executor is None else executor
+    if not isinstance(name, str) or (name not in EXECUTORS and name not in _entry_points()):
+        names = ", ".join(map(repr, [*EXECUTORS, *_entry_points()]))
+        raise ValueError(f"executor must be one of {names}, got {executor!r}")
+    return name
+
+
+def executor_class(name: str) -> type[Executor]:
+    """The class of a name that ``check_executor`` knows. TypeError if an entry point is none."""
+    if name in EXECUTORS:
+        module, _, kind = EXECUTORS[name].partition(":")
+        found: Any = getattr(import_module(f"{__name__}.{module}"), kind)
+    else:
+        found = _entry_points()[name].load()
+    if not (isinstance(found, type) and issubclass(found, Executor)):
+        raise TypeError(f"the executor {name!r} must be a subclass of Executor, got {found!r:.80}")
+    return found
+
+
+def make_executor(name: str, place: Place) -> Executor:
+    """The executor of a name, at a place."""
+    return executor_class(check_executor(name)).at(place)
+
+
+def _entry_points() -> dict[str, Any]:
+    from importlib.metadata import entry_points
+
+    return {found.name: found for found in entry_points(group="fasttune.executors")}

@@ -13,7 +13,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, Self
 
 from fasttune.rule import NO_RULE, CompiledRule
 
@@ -102,10 +102,42 @@ class Batch(NamedTuple):
     data: memoryview
 
 
+class Supplies(Protocol):
+    """What there is to give out; see ``resources.Supply``."""
+
+    def acquire(self, request: Any) -> Any: ...
+    def release(self, placement: Any) -> None: ...
+
+
+class Place(NamedTuple):
+    """What an executor is made of."""
+
+    folder: str  # the experiment's
+    supply: Supplies  # the machine's resources
+    request: Any  # what one trial asks for
+    limit: int  # the most trials at once
+    environ_of: Callable[[Any], dict[str, str]]  # the environment of trials with that placement
+    usage: Callable[[], str]  # resources in use, in words
+    first_source: int = 1  # number of its first ring; those from here on are its own
+
+
 class Executor(ABC):
-    """Where trials run."""
+    """Where trials run.
+
+    Attributes:
+        name: as ``executor=`` has it.
+        here: trials run in the loop's thread, in its ``poll``, which so needs no sleep.
+        in_trial: the user's code runs in the loop's thread just now: a Ctrl-C may end it where it is.
+    """
 
     name: str = ""
+    here: bool = False
+    in_trial: bool = False
+
+    @classmethod
+    def at(cls, place: Place) -> Self:
+        """One that a run has asked for by name."""
+        raise NotImplementedError(f"{cls.__name__} must override at(place) to be made by its name")
 
     def pass_prints(self, caught: tuple[int, ...], show: Callable[[str], None], named: bool) -> None:  # noqa: B027
         """Perhaps called before :meth:`open`: what trials in other processes write to the streams ``caught`` (1: standard
@@ -122,6 +154,18 @@ class Executor(ABC):
         ``drain`` folds and stores what is in a ring that is full; ``turn`` is a whole turn of the loop from within a
         trial, but for starting others.
         """
+
+    def shared_rule(self, program: Program) -> Any:
+        """The compiled rule of a program that has one, on memory that all share who judge; asked before :meth:`open`."""
+        return program.rule.build(program.capacity)
+
+    def find_configs(self, place_of: Callable[[int], tuple[int, int]]) -> None:  # noqa: B027
+        """By what to find (experiment, number of its config among the variants) of a trial that was part of a span; told behind
+        :meth:`open`."""
+
+    def rebalance(self) -> bool:
+        """Nothing is left to be handed out: share what was, and has not begun, more evenly. Whether anything was moved."""
+        return False
 
     @abstractmethod
     def room(self) -> int:

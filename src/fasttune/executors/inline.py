@@ -18,11 +18,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, Self
 
 from fasttune import _core
 from fasttune.error import StopTrial, TuneError
-from fasttune.executors.base import Answer, Batch, Death, Executor, Job, Program
+from fasttune.executors.base import Answer, Batch, Death, Executor, Job, Place, Program
 from fasttune.executors.host import Host
 from fasttune.executors.suspension import LEAVE, Suspension
 from fasttune.executors.threads import follow_threads
@@ -37,6 +37,11 @@ class InlineExecutor(Executor):
     """Runs trials in this process. ``slots``: how many may be under way at once when trials have to wait."""
 
     name = "inline"
+    here = True
+
+    @classmethod
+    def at(cls, place: Place) -> Self:
+        return cls(place.folder, fitting(place), place.usage(), place.first_source)
 
     def __init__(self, folder: str, slots: int, usage: str, source: int = SOURCE) -> None:
         self._path = os.path.join(folder, RINGS, f"{source}.ring")
@@ -56,7 +61,6 @@ class InlineExecutor(Executor):
         self._broken: BaseException | None = None  # raised by the loop within a trial
         self._leaves_files = False
         self._memory: mmap.mmap | None = None
-        self.in_trial = False  # the user's code runs: a Ctrl-C may end it where it is
         # Held by the loop's thread but while the user's code runs: a thread of a trial that finds the ring full then
         # drains it itself, because the loop's thread may be waiting for that very thread.
         self._loop_lock = threading.RLock()
@@ -362,3 +366,14 @@ def map_file(path: str, size: int) -> mmap.mmap:
         return mmap.mmap(fd, size)
     finally:
         os.close(fd)
+
+
+def fitting(place: Place) -> int:
+    """How many trials fit at once, found by trying; at most one per CPU if they ask for nothing."""
+    taken: list[Any] = []
+    most = min(place.limit, os.cpu_count() or 1, 4096)
+    while len(taken) < most and (placement := place.supply.acquire(place.request)) is not None:
+        taken.append(placement)
+    for placement in taken:
+        place.supply.release(placement)
+    return max(1, len(taken))

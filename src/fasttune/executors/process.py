@@ -17,12 +17,12 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from fasttune import _core, nesting, script
 from fasttune.cgroups import MemoryKills, process_limits
 from fasttune.error import TuneError
-from fasttune.executors.base import Batch, Death, Executor, Job, Program
+from fasttune.executors.base import Batch, Death, Executor, Job, Place, Program
 from fasttune.executors.inline import map_file, remove_ring
 from fasttune.executors.program_file import ProgramFile
 from fasttune.executors.server import MARK, PAUSES_S, Server, ServerGoneError
@@ -97,6 +97,19 @@ class ProcessExecutor(Executor):
     """
 
     name = "process"
+
+    @classmethod
+    def at(cls, place: Place) -> Self:
+        return cls(
+            place.folder,
+            place=place.supply.acquire,
+            free=place.supply.release,
+            environ_of=place.environ_of,
+            request=place.request,
+            limit=place.limit,
+            usage=place.usage,
+            first_source=place.first_source,
+        )
 
     def __init__(
         self,
@@ -199,9 +212,6 @@ class ProcessExecutor(Executor):
             return
 
     def shared_rule(self, program: Program) -> Any:
-        """The compiled rule on memory that the workers share; None if there is none to share."""
-        if program.rule.kind == "none" or program.asks:
-            return None
         size = program.rule.nbytes(program.capacity)
         os.ftruncate(self._server.rules_fd, size)
         return program.rule.build(program.capacity, mmap.mmap(self._server.rules_fd, size))
@@ -394,8 +404,7 @@ class ProcessExecutor(Executor):
         payload = experiment.to_bytes(4, "little") + local.to_bytes(4, "little")
         slot.order(_core.KIND_RUN, first, n, payload)
 
-    def rebalance(self) -> bool:
-        """Move unstarted trials from the worker that has most to one that has none."""
+    def rebalance(self) -> bool:  # from the worker that has most to one that has none
         hungry = self._hungriest()
         if hungry is None or hungry.wire.up.left or hungry.busy:
             return False
@@ -419,9 +428,8 @@ class ProcessExecutor(Executor):
                 pass
         return []
 
-    def set_chunks(self, chunk_of: Callable[[int], tuple[int, int]]) -> None:
-        """How to find (experiment, variant) of a trial."""
-        self._chunk_of = chunk_of
+    def find_configs(self, place_of: Callable[[int], tuple[int, int]]) -> None:
+        self._chunk_of = place_of
 
     def start(self, job: Job) -> bool:
         one = self._program.trainables[job.experiment]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 from fasttune import _core
 from fasttune.argument import checked_number
 from fasttune.schedulers.base import TrialScheduler
+from fasttune.schedulers.view import ExperimentView
 from fasttune.trial import Trial
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class ASHAPromotionScheduler(TrialScheduler):
     def reads(self) -> Mapping[str, str]:
         return {self._time_attr: "time_attr"}
 
-    def on_trial_add(self, state: Any, trial: Trial) -> None:
+    def on_trial_add(self, state: ExperimentView, trial: Trial) -> None:
         self.check_metric()
 
     def ask_from(self, trial: Trial) -> int:
@@ -90,7 +91,7 @@ class ASHAPromotionScheduler(TrialScheduler):
             return 0
         return math.ceil(self._rule().milestone(trial.index))
 
-    def on_trial_result(self, state: Any, trial: Trial, result: dict[str, Any]) -> str:
+    def on_trial_result(self, state: ExperimentView, trial: Trial, result: dict[str, Any]) -> str:
         time, value = result.get(self._time_attr), result.get(self.metric or "")
         if not _is_number(time) or not _is_number(value):
             return self.CONTINUE
@@ -101,20 +102,20 @@ class ASHAPromotionScheduler(TrialScheduler):
             self._promised.pop(trial.index, None)
         return _WORDS[decision]
 
-    def on_trial_complete(self, state: Any, trial: Trial, result: dict[str, Any]) -> None:
+    def on_trial_complete(self, state: ExperimentView, trial: Trial, result: dict[str, Any]) -> None:
         self._over(trial)
 
-    def on_trial_remove(self, state: Any, trial: Trial) -> None:
+    def on_trial_remove(self, state: ExperimentView, trial: Trial) -> None:
         self._over(trial)
 
-    def on_trial_error(self, state: Any, trial: Trial) -> None:
+    def on_trial_error(self, state: ExperimentView, trial: Trial) -> None:
         self._over(trial)
 
     def _over(self, trial: Trial) -> None:
         self._promised.pop(trial.index, None)
         self._rule().withdraw(trial.index)
 
-    def choose_trial_to_run(self, state: Any) -> Trial | None:
+    def choose_trial_to_run(self, state: ExperimentView) -> Trial | None:
         """The next promotion; else the next trial that has not begun."""
         promoted = self._promotion(state)
         if promoted is not None:
@@ -126,7 +127,7 @@ class ASHAPromotionScheduler(TrialScheduler):
             return fresh
         return None
 
-    def _promotion(self, state: Any) -> Trial | None:
+    def _promotion(self, state: ExperimentView) -> Trial | None:
         """The best of the highest rung; one that was chosen before and could not be run then, before equals."""
         owed = [(rung, -index) for index, rung in self._promised.items() if _waits(state.trials[index])]
         highest, index = max(owed, default=(-1, 0))

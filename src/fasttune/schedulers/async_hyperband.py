@@ -16,6 +16,7 @@ from fasttune.result import AUTO_KEYS, number
 from fasttune.rule import CompiledRule
 from fasttune.schedulers.base import TrialScheduler
 from fasttune.schedulers.saved import SavedState, read_state, unlike, write_state
+from fasttune.schedulers.view import ExperimentView
 from fasttune.trial import Trial
 
 if TYPE_CHECKING:
@@ -143,16 +144,16 @@ class AsyncHyperBandScheduler(TrialScheduler):
             self._asked = _core.Asha(capacity=1 << 22, maximise=mode == "max", **self._arguments)
         return self._asked
 
-    def on_trial_add(self, state: Any, trial: Trial) -> None:
+    def on_trial_add(self, state: ExperimentView, trial: Trial) -> None:
         self.check_metric()
 
-    def on_trial_result(self, state: Any, trial: Trial, result: dict[str, Any]) -> str:
+    def on_trial_result(self, state: ExperimentView, trial: Trial, result: dict[str, Any]) -> str:
         time, value = self._time_and_value(result)
         if value is None:
             return self.CONTINUE
         return self.STOP if self._rule().judge(trial.index, time, value) else self.CONTINUE
 
-    def on_trial_complete(self, state: Any, trial: Trial, result: dict[str, Any]) -> None:
+    def on_trial_complete(self, state: ExperimentView, trial: Trial, result: dict[str, Any]) -> None:
         time, value = self._time_and_value(result)
         if value is not None:
             self._rule().complete(trial.index, time, value)

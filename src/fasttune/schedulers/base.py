@@ -1,10 +1,8 @@
 """The scheduler contract: trials and results come in, decisions go out.
 
-A scheduler returns values: it answers for the trial that reported, and what it wants done about others it leaves in
-``orders()``. ``state`` is the experiment's own state, to be looked at and not to be changed. What a scheduler may count on is
-``trials``, ``get_trial(trial_id)``, ``get_live_trials()``, ``trials_of(status, most)``, ``total``: how many trials there will
-be, None when that is open, and ``searcher``, None without one; all else of it may change from version to version, and what is
-done to it is in no journal, so a resumed run would not know of it.
+A scheduler returns values: it answers for the trial that reported, what it wants done about others it leaves in ``orders()``, and
+what a searcher should know in ``tells_searcher()``. ``state`` is an :class:`~fasttune.schedulers.view.ExperimentView`: the
+experiment, to be looked at.
 
 Results are flattened ("a/b"). The order is: ``on_trial_add`` once, ``on_trial_result`` per report unless a stop criterion ended
 the trial first, then one of ``on_trial_complete`` (it ended or was stopped), ``on_trial_error`` (it failed; ``on_trial_add``
@@ -20,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from fasttune.argument import taken_by
 from fasttune.rule import NO_RULE, CompiledRule
 from fasttune.schedulers.saved import read_state, write_state
+from fasttune.schedulers.view import ExperimentView
 from fasttune.trial import Trial
 
 if TYPE_CHECKING:
@@ -68,6 +67,7 @@ class TrialScheduler:
 
     supports_buffered_results = True
     takes_searcher = True  # whether a searcher may suggest the configs
+    holds_back = False  # whether a trial that it pauses waits for others: the searcher is told (on_pause), and goes on suggesting
     compares = False  # whether it holds trials against each other, and so must know by what, and which way is better
 
     _made_with: tuple[tuple[Any, ...], dict[str, Any]] = (), {}
@@ -126,12 +126,16 @@ class TrialScheduler:
         """The rule in compiled form, decided where reports are made. None: the scheduler is asked on every report."""
         return None
 
-    def on_trial_add(self, state: Any, trial: Trial) -> None:
+    def on_trial_add(self, state: ExperimentView, trial: Trial) -> None:
         """A trial was made, or will be tried again after a failure."""
 
-    def on_trial_result(self, state: Any, trial: Trial, result: dict[str, Any]) -> str:
+    def on_trial_result(self, state: ExperimentView, trial: Trial, result: dict[str, Any]) -> str:
         """Decide: CONTINUE, PAUSE, STOP or NOOP."""
         return self.CONTINUE
+
+    def tells_searcher(self, trial: Trial) -> Mapping[str, Any]:
+        """What the searcher hears of the result that was decided about just now, besides what the trial reported."""
+        return {}
 
     def ask_from(self, trial: Trial) -> int:
         """The ``training_iteration`` from which on this trial's reports have to be decided. Reports before it go on
@@ -143,16 +147,16 @@ class TrialScheduler:
         """What else is to be done now, in this order. Asked after every hook; each order is given once."""
         return ()
 
-    def on_trial_complete(self, state: Any, trial: Trial, result: dict[str, Any]) -> None:
+    def on_trial_complete(self, state: ExperimentView, trial: Trial, result: dict[str, Any]) -> None:
         """The trial ended; ``result`` is its last one."""
 
-    def on_trial_remove(self, state: Any, trial: Trial) -> None:
+    def on_trial_remove(self, state: ExperimentView, trial: Trial) -> None:
         """The trial was stopped while it was waiting or paused."""
 
-    def on_trial_error(self, state: Any, trial: Trial) -> None:
+    def on_trial_error(self, state: ExperimentView, trial: Trial) -> None:
         """The trial failed."""
 
-    def choose_trial_to_run(self, state: Any) -> Trial | None:
+    def choose_trial_to_run(self, state: ExperimentView) -> Trial | None:
         """Which PENDING or PAUSED trial gets the free resources; None: none of them now."""
         for status in ("PENDING", "PAUSED"):
             for trial in state.trials_of(status, 1):
@@ -160,7 +164,7 @@ class TrialScheduler:
                 return found
         return None
 
-    def files(self, state: Any) -> Mapping[str, str]:
+    def files(self, state: ExperimentView) -> Mapping[str, str]:
         """Texts by file name for the experiment's folder, written when the run ends."""
         return {}
 

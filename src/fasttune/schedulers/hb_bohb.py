@@ -5,19 +5,20 @@ Falkner, Klein, Hutter: BOHB: Robust and Efficient Hyperparameter Optimization a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from fasttune.schedulers.brackets import Stage
 from fasttune.schedulers.hyperband import HyperBandScheduler
+from fasttune.schedulers.view import ExperimentView
 from fasttune.trial import Trial
 
 
 class HyperBandForBOHB(HyperBandScheduler):
     """HyperBand whose largest bracket is filled first, one bracket after the other, with word to the searcher.
 
-    Each result that is decided about gets ``hyperband_info``: ``{"budget": milestone}`` when the trial has reached its
-    milestone, otherwise ``{}``; the searcher's ``on_trial_result`` sees it. Arguments are those of
-    :class:`HyperBandScheduler`.
+    The searcher's ``on_trial_result`` finds ``hyperband_info`` in each result that is decided about: ``{"budget": milestone}`` when
+    the trial has reached its milestone, otherwise ``{}``. Arguments are those of :class:`HyperBandScheduler`.
     """
 
     fair = False
@@ -26,15 +27,18 @@ class HyperBandForBOHB(HyperBandScheduler):
         brackets = super()._form(max_t, reduction_factor, form)
         return sorted(brackets, key=len, reverse=True)
 
-    def on_trial_result(self, state: Any, trial: Trial, result: dict[str, Any]) -> str:
-        result["hyperband_info"] = {}
+    def on_trial_result(self, state: ExperimentView, trial: Trial, result: dict[str, Any]) -> str:
+        self._budget: dict[str, float] = {}
         if trial.is_finished():
             return self.CONTINUE
         milestone = self._rule.milestone(trial.index)
         decision = super().on_trial_result(state, trial, result)
         if self._time_of(trial, result) >= milestone:
-            result["hyperband_info"] = {"budget": milestone}
+            self._budget = {"budget": milestone}
         return decision
+
+    def tells_searcher(self, trial: Trial) -> Mapping[str, Any]:
+        return {"hyperband_info": self._budget}
 
     @property
     def _title(self) -> str:

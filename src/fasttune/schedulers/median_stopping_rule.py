@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 from fasttune import _core
 from fasttune.argument import checked_count, checked_number
 from fasttune.schedulers.base import TrialScheduler
+from fasttune.schedulers.view import ExperimentView
 from fasttune.trial import Trial
 
 if TYPE_CHECKING:
@@ -82,11 +83,11 @@ class MedianStoppingRule(TrialScheduler):
     def reads(self) -> Mapping[str, str]:
         return {self._time_attr: "time_attr"}
 
-    def on_trial_add(self, state: Any, trial: Trial) -> None:
+    def on_trial_add(self, state: ExperimentView, trial: Trial) -> None:
         self.check_metric()
         self._seen.pop(trial.index, None)
 
-    def on_trial_result(self, state: Any, trial: Trial, result: dict[str, Any]) -> str:
+    def on_trial_result(self, state: ExperimentView, trial: Trial, result: dict[str, Any]) -> str:
         report = self._news(trial, result, again=bool(result.get("done")))
         if report is None:
             return self.CONTINUE
@@ -98,16 +99,16 @@ class MedianStoppingRule(TrialScheduler):
             return self.STOP if self._hard_stop else self.PAUSE
         return self._without_others(state, trial, report[0])
 
-    def on_trial_complete(self, state: Any, trial: Trial, result: dict[str, Any]) -> None:
+    def on_trial_complete(self, state: ExperimentView, trial: Trial, result: dict[str, Any]) -> None:
         report = self._news(trial, result, again=True)
         if report is not None:
             self._rule().record(trial.index, *report)
         self._forget(trial)
 
-    def on_trial_remove(self, state: Any, trial: Trial) -> None:
+    def on_trial_remove(self, state: ExperimentView, trial: Trial) -> None:
         self._forget(trial)
 
-    def on_trial_error(self, state: Any, trial: Trial) -> None:
+    def on_trial_error(self, state: ExperimentView, trial: Trial) -> None:
         self._forget(trial)
 
     def _news(self, trial: Trial, result: dict[str, Any], again: bool) -> tuple[float, float, int] | None:
@@ -122,7 +123,7 @@ class MedianStoppingRule(TrialScheduler):
         self._seen[trial.index] = (step, time)
         return time, value, step
 
-    def _without_others(self, state: Any, trial: Trial, time: float) -> str:
+    def _without_others(self, state: ExperimentView, trial: Trial, time: float) -> str:
         """There are too few to compare with: let another one get there, if one waits."""
         if not time - self._paused_at.get(trial.index, -math.inf) > self._min_time_slice:
             return self.CONTINUE

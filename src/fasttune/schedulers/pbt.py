@@ -22,6 +22,7 @@ from fasttune.folder import PBT_GLOBAL, PBT_POLICY
 from fasttune.metric_values import with_text_keys
 from fasttune.schedulers.base import Change, Order, Save, TrialScheduler
 from fasttune.schedulers.explore import Explorer, completed, original_tag, perturbed_tag, takes
+from fasttune.schedulers.view import ExperimentView
 from fasttune.space import contains_domains, domains_of, path_name
 from fasttune.trial import Trial
 
@@ -147,7 +148,7 @@ class PopulationBasedTraining(TrialScheduler):
     def reads(self) -> Mapping[str, str]:
         return {self._time_attr: "time_attr"}
 
-    def on_trial_add(self, state: Any, trial: Trial) -> None:
+    def on_trial_add(self, state: ExperimentView, trial: Trial) -> None:
         self.check_metric()
         i = trial.index
         self.population.forget(i)
@@ -155,13 +156,13 @@ class PopulationBasedTraining(TrialScheduler):
         self._behind += 1
         self._wait(i)
 
-    def on_trial_complete(self, state: Any, trial: Trial, result: dict[str, Any]) -> None:
+    def on_trial_complete(self, state: ExperimentView, trial: Trial, result: dict[str, Any]) -> None:
         self._leave(trial)
 
-    def on_trial_remove(self, state: Any, trial: Trial) -> None:
+    def on_trial_remove(self, state: ExperimentView, trial: Trial) -> None:
         self._leave(trial)
 
-    def on_trial_error(self, state: Any, trial: Trial) -> None:
+    def on_trial_error(self, state: ExperimentView, trial: Trial) -> None:
         self._leave(trial)
 
     def _leave(self, trial: Trial) -> None:
@@ -180,7 +181,7 @@ class PopulationBasedTraining(TrialScheduler):
     def ask_from(self, trial: Trial) -> int:
         return math.ceil(self.population.due(trial.index)) if self._time_attr == "training_iteration" else 0
 
-    def on_trial_result(self, state: Any, trial: Trial, result: dict[str, Any]) -> str:
+    def on_trial_result(self, state: ExperimentView, trial: Trial, result: dict[str, Any]) -> str:
         if result.get("done") or trial.is_finished():
             return self.CONTINUE
         time, value = result.get(self._time_attr), result.get(self.metric or "")
@@ -310,7 +311,7 @@ class PopulationBasedTraining(TrialScheduler):
         """The trial may be chosen when it does not run; also for one that goes on, so that a resumed run knows it."""
         heapq.heappush(self._waiting, (self.population.trained(i), i))
 
-    def choose_trial_to_run(self, state: Any) -> Trial | None:
+    def choose_trial_to_run(self, state: ExperimentView) -> Trial | None:
         """The one that has trained least; in a synchronous population only those that have not reached the next
         perturbation."""
         self._reconsider(1)
@@ -345,7 +346,7 @@ class PopulationBasedTraining(TrialScheduler):
             else:
                 self._passed.append((time, i))
 
-    def _others_wait(self, state: Any) -> bool:
+    def _others_wait(self, state: ExperimentView) -> bool:
         """Whether there is somebody to take turns with; mostly it is the next one to be chosen."""
         if self._waiting:
             time, i = self._waiting[0]
@@ -366,11 +367,11 @@ class PopulationBasedTraining(TrialScheduler):
     def debug_string(self) -> str:
         return f"{type(self).__name__}: {self.num_checkpoints} checkpoints, {self.num_perturbations} perturbs"
 
-    def files(self, state: Any) -> dict[str, str]:
+    def files(self, state: ExperimentView) -> dict[str, str]:
         return policy_files(state) if self.log_config else {}
 
 
-def policy_files(state: Any) -> dict[str, str]:
+def policy_files(state: ExperimentView) -> dict[str, str]:
     """The texts of pbt_global.txt and of each trial's pbt_policy_<trial id>.txt, from who copied whom."""
     copies = [copied for copied in state.lineage() if copied.donor is not None]
     configs = {copied.trial: copied.old_config for copied in reversed(copies)}  # as they were at first

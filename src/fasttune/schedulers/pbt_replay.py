@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from fasttune.schedulers.base import Change, Order, Save, TrialScheduler
 from fasttune.schedulers.explore import perturbed_tag
+from fasttune.schedulers.view import ExperimentView
 from fasttune.trial import Trial
 
 
@@ -55,7 +56,7 @@ class PopulationBasedTrainingReplay(TrialScheduler):
             )
         return {**space, **self.config}
 
-    def on_trial_add(self, state: Any, trial: Trial) -> None:
+    def on_trial_add(self, state: ExperimentView, trial: Trial) -> None:
         if self._trial not in (None, trial.index):
             raise ValueError(f"{type(self).__name__} replays one trial, and there is a second one: num_samples must be 1")
         self._trial = trial.index
@@ -63,7 +64,7 @@ class PopulationBasedTrainingReplay(TrialScheduler):
     def ask_from(self, trial: Trial) -> int:
         return self.policies[self._next].iteration if self._next < len(self.policies) else 1 << 31
 
-    def on_trial_result(self, state: Any, trial: Trial, result: dict[str, Any]) -> str:
+    def on_trial_result(self, state: ExperimentView, trial: Trial, result: dict[str, Any]) -> str:
         due = [policy for policy in self.policies[self._next :] if policy.iteration <= result["training_iteration"]]
         if not due or result.get("done") or trial.is_finished():
             return self.CONTINUE

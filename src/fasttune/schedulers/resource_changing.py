@@ -14,6 +14,7 @@ from fasttune.argument import checked_count, checked_number, shown
 from fasttune.machine import detect
 from fasttune.resources import PlacementGroupFactory, resolve_resources
 from fasttune.schedulers.base import Change, FIFOScheduler, Order, Save, TrialScheduler, tell_goal
+from fasttune.schedulers.view import ExperimentView
 from fasttune.trial import Trial
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class DistributeResources:
         self.reserve_resources = _amounts("reserve_resources", {} if reserve_resources is None else reserve_resources)
 
     def __call__(
-        self, state: Any, trial: Trial, result: dict[str, Any], scheduler: ResourceChangingScheduler
+        self, state: ExperimentView, trial: Trial, result: dict[str, Any], scheduler: ResourceChangingScheduler
     ) -> PlacementGroupFactory | None:
         """What the trial shall have; None: what it has."""
         base = scheduler.base_trial_resources
@@ -93,9 +94,9 @@ class DistributeResources:
         cpus = amounts.get("CPU", 0.0) / gpus
         return {"GPU": 1.0, "CPU": cpus} if cpus > 0 else {"GPU": 1.0}
 
-    def _total(self, state: Any) -> dict[str, float]:
+    def _total(self, state: ExperimentView) -> dict[str, float]:
         """What there is to be given out, by the names that requests use."""
-        machine = getattr(state, "machine", None) or _detected()
+        machine = state.machine or _detected()
         total = {_NAMES.get(name, name): float(amount) for name, amount in machine.items()}
         return {name: amount - self.reserve_resources.get(name, 0.0) for name, amount in total.items()}
 
@@ -143,7 +144,7 @@ class DistributeResourcesToTopJob(DistributeResources):
         self.mode = mode
 
     def __call__(
-        self, state: Any, trial: Trial, result: dict[str, Any], scheduler: ResourceChangingScheduler
+        self, state: ExperimentView, trial: Trial, result: dict[str, Any], scheduler: ResourceChangingScheduler
     ) -> PlacementGroupFactory | None:
         base = scheduler.base_trial_resources
         if base is None:
@@ -182,7 +183,7 @@ class DistributeResourcesToTopJob(DistributeResources):
 
 
 def evenly_distribute_cpus_gpus(
-    state: Any, trial: Trial, result: dict[str, Any], scheduler: ResourceChangingScheduler
+    state: ExperimentView, trial: Trial, result: dict[str, Any], scheduler: ResourceChangingScheduler
 ) -> PlacementGroupFactory | None:
     """``DistributeResources()`` under the older name of this rule."""
     return DistributeResources()(state, trial, result, scheduler)
@@ -220,6 +221,8 @@ class ResourceChangingScheduler(TrialScheduler):
                 f"{resources_allocation_function!r:.80}"
             )
         self._base = base_scheduler if base_scheduler is not None else FIFOScheduler()
+        self.takes_searcher = self._base.takes_searcher
+        self.holds_back = self._base.holds_back
         self._allocate = resources_allocation_function
         self._base_resources: PlacementGroupFactory | None = None
         self._resources: dict[str, PlacementGroupFactory] = {}  # trial id -> what it has, where that was changed
@@ -265,8 +268,8 @@ class ResourceChangingScheduler(TrialScheduler):
 
     # -- hooks --------------------------------------------------------------------------------------------------------
 
-    def on_trial_add(self, state: Any, trial: Trial) -> None:
-        if getattr(getattr(state, "spec", None), "reuse_actors", False):
+    def on_trial_add(self, state: ExperimentView, trial: Trial) -> None:
+        if state.reuses_processes:
             raise ValueError(
                 "ResourceChangingScheduler cannot be used with reuse_actors=True: an actor keeps the resources that it "
                 "was made with"
@@ -288,7 +291,7 @@ class ResourceChangingScheduler(TrialScheduler):
                 f"{own}, those before it for {self._base_resources}"
             )
 
-    def on_trial_result(self, state: Any, trial: Trial, result: dict[str, Any]) -> str:
+    def on_trial_result(self, state: ExperimentView, trial: Trial, result: dict[str, Any]) -> str:
         decision = self.CONTINUE
         if result.get("training_iteration", 0) >= self._base.ask_from(trial) or result.get("done"):
             decision = self._base.on_trial_result(state, trial, result)
@@ -302,7 +305,7 @@ class ResourceChangingScheduler(TrialScheduler):
             return decision
         return self._change(state, trial, resolve_resources(wanted)) or decision
 
-    def _change(self, state: Any, trial: Trial, wanted: PlacementGroupFactory) -> str | None:
+    def _change(self, state: ExperimentView, trial: Trial, wanted: PlacementGroupFactory) -> str | None:
         """Order the change, if the trial can go on from where it is; PAUSE when it was ordered."""
         if not state.can_begin_again(trial):
             self._warn(trial, wanted)
@@ -323,6 +326,15 @@ class ResourceChangingScheduler(TrialScheduler):
                 stacklevel=2,
             )
 
+    def complete_space(self, space: Mapping[str, Any]) -> Mapping[str, Any]:
+        return self._base.complete_space(space)
+
+    def tells_searcher(self, trial: Trial) -> Mapping[str, Any]:
+        return self._base.tells_searcher(trial)
+
+    def files(self, state: ExperimentView) -> Mapping[str, str]:
+        return self._base.files(state)
+
     def ask_from(self, trial: Trial) -> int:
         return self._base.ask_from(trial) if self._allocate is None else 0
 
@@ -331,19 +343,19 @@ class ResourceChangingScheduler(TrialScheduler):
         self._pending = []
         return given
 
-    def on_trial_complete(self, state: Any, trial: Trial, result: dict[str, Any]) -> None:
+    def on_trial_complete(self, state: ExperimentView, trial: Trial, result: dict[str, Any]) -> None:
         self._changed.pop(trial.trial_id, None)
         self._base.on_trial_complete(state, trial, result)
 
-    def on_trial_remove(self, state: Any, trial: Trial) -> None:
+    def on_trial_remove(self, state: ExperimentView, trial: Trial) -> None:
         self._changed.pop(trial.trial_id, None)
         self._base.on_trial_remove(state, trial)
 
-    def on_trial_error(self, state: Any, trial: Trial) -> None:
+    def on_trial_error(self, state: ExperimentView, trial: Trial) -> None:
         self._changed.pop(trial.trial_id, None)
         self._base.on_trial_error(state, trial)
 
-    def choose_trial_to_run(self, state: Any) -> Trial | None:
+    def choose_trial_to_run(self, state: ExperimentView) -> Trial | None:
         return self._base.choose_trial_to_run(state)
 
     def debug_string(self) -> str:
@@ -360,7 +372,7 @@ _NAMES = {"cpu": "CPU", "gpu": "GPU"}
 _ALIVE = ("PENDING", "RUNNING", "PAUSED")
 
 
-def first_alive(state: Any, most: int) -> list[int]:
+def first_alive(state: ExperimentView, most: int) -> list[int]:
     """Numbers of the first trials that are not over."""
     found = [trial.index for status in _ALIVE for trial in state.trials_of(status, most)]
     return sorted(found)[:most]

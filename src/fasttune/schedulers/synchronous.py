@@ -10,6 +10,7 @@ from fasttune import _core
 from fasttune.error import MissingMetricError
 from fasttune.schedulers.base import End, Order, TrialScheduler
 from fasttune.schedulers.brackets import Stage
+from fasttune.schedulers.view import ExperimentView
 from fasttune.trial import Trial
 
 if TYPE_CHECKING:
@@ -24,14 +25,14 @@ class SynchronousScheduler(TrialScheduler):
     """Trials run to their bracket's milestone and are paused there until all its others have come; then the best go on.
 
     A trial is asked about from its milestone on where ``time_attr`` is "training_iteration"; otherwise on every report.
-    The searcher's ``on_pause`` and ``on_unpause`` tell it who waits, so that it goes on
-    suggesting meanwhile. Subclasses give the plan: brackets of (size, milestone).
+    Subclasses give the plan: brackets of (size, milestone).
     """
 
     supports_buffered_results = False
     fair = True  # serve the least complete bracket of the oldest round first, otherwise the oldest bracket
 
     compares = True
+    holds_back = True
 
     def __init__(
         self,
@@ -48,7 +49,6 @@ class SynchronousScheduler(TrialScheduler):
         self._brackets: _core.HyperBand | None = None
         self._over: list[Trial] = []  # losers whose End is to be ordered
         self._chosen: list[int] = []  # trials that were chosen and have not reported since
-        self._waiting: set[int] = set()  # trials that the searcher was told are paused
 
     @property
     def _rule(self) -> _core.HyperBand:
@@ -61,15 +61,15 @@ class SynchronousScheduler(TrialScheduler):
     def reads(self) -> Mapping[str, str]:
         return {self._time_attr: "time_attr"}
 
-    def on_trial_add(self, state: Any, trial: Trial) -> None:
+    def on_trial_add(self, state: ExperimentView, trial: Trial) -> None:
         self.check_metric()
         self._rule.add(trial.index)
-        total = getattr(state, "total", None)
+        total = state.total
         if total is not None and trial.index + 1 >= total:
             self._rule.close()  # a bracket that is not full never will be
             self._note(state)
 
-    def on_trial_result(self, state: Any, trial: Trial, result: dict[str, Any]) -> str:
+    def on_trial_result(self, state: ExperimentView, trial: Trial, result: dict[str, Any]) -> str:
         if trial.is_finished():
             return self.CONTINUE  # it ended by itself, and leaves its bracket with on_trial_complete
         time = self._time_of(trial, result)
@@ -78,10 +78,6 @@ class SynchronousScheduler(TrialScheduler):
             self._chosen.remove(trial.index)
         decision = self._rule.report(trial.index, time, value)
         self._note(state)
-        searcher = getattr(state, "searcher", None)
-        if decision == _core.PAUSE and searcher is not None:
-            self._waiting.add(trial.index)
-            searcher.on_pause(trial.trial_id)
         return DECISIONS[decision]
 
     def _time_of(self, trial: Trial, result: dict[str, Any]) -> float:
@@ -93,21 +89,20 @@ class SynchronousScheduler(TrialScheduler):
         milestone = self._rule.milestone(trial.index)
         return _core.NEVER_ASK if math.isinf(milestone) else math.ceil(milestone)
 
-    def on_trial_complete(self, state: Any, trial: Trial, result: dict[str, Any]) -> None:
+    def on_trial_complete(self, state: ExperimentView, trial: Trial, result: dict[str, Any]) -> None:
         self._leave(state, trial, lost=False)
 
-    def on_trial_remove(self, state: Any, trial: Trial) -> None:
+    def on_trial_remove(self, state: ExperimentView, trial: Trial) -> None:
         self._leave(state, trial, lost=True)
 
-    def on_trial_error(self, state: Any, trial: Trial) -> None:
+    def on_trial_error(self, state: ExperimentView, trial: Trial) -> None:
         self._leave(state, trial, lost=True)
 
-    def _leave(self, state: Any, trial: Trial, lost: bool) -> None:
-        self._waiting.discard(trial.index)
+    def _leave(self, state: ExperimentView, trial: Trial, lost: bool) -> None:
         self._rule.remove(trial.index, lost)
         self._note(state)
 
-    def _note(self, state: Any) -> None:
+    def _note(self, state: ExperimentView) -> None:
         """Take over who is over since the last time."""
         for number in self._rule.take_ended():
             self._over.append(state.trials[number])
@@ -120,7 +115,7 @@ class SynchronousScheduler(TrialScheduler):
 
     # -- who runs -----------------------------------------------------------------------------------------------------
 
-    def choose_trial_to_run(self, state: Any) -> Trial | None:
+    def choose_trial_to_run(self, state: ExperimentView) -> Trial | None:
         """Who is to run next. When nobody is and nobody runs, no trial can have been added either: then the newest
         bracket waits in vain for more, and goes on with those it has."""
         found = self._next(state)
@@ -130,12 +125,9 @@ class SynchronousScheduler(TrialScheduler):
             if found is None and self._rule.halve_now():
                 self._note(state)
                 found = self._next(state)
-        if found is not None and found.index in self._waiting:
-            self._waiting.remove(found.index)
-            state.searcher.on_unpause(found.trial_id)
         return found
 
-    def _next(self, state: Any) -> Trial | None:
+    def _next(self, state: ExperimentView) -> Trial | None:
         if self._brackets is None:
             return None
         rule = self._rule
@@ -152,7 +144,7 @@ class SynchronousScheduler(TrialScheduler):
             self._chosen.append(number)
         return None
 
-    def _look_again(self, state: Any) -> None:
+    def _look_again(self, state: ExperimentView) -> None:
         """Nobody runs: whoever is taken for running waits, or is over. So it is after an interrupted run."""
         for number in self._rule.running():
             trial: Trial = state.trials[number]

@@ -131,8 +131,7 @@ class Drive:
         self.deaths: list[Death] = []
         self.batches = 0
         executor.open(program, time.time() - time.monotonic(), None, self._drain, self._drain)
-        if hasattr(executor, "set_chunks"):
-            executor.set_chunks(lambda trial: (0, trial))
+        executor.find_configs(lambda trial: (0, trial))
 
     def turn(self, timeout: float = 0.01) -> None:
         """Poll once, answer what waits, and let go of what was taken."""
@@ -142,8 +141,7 @@ class Drive:
         self.executor.release()
 
     def _drain(self) -> None:
-        inline: Any = self.executor
-        for batch in inline.drain_now():
+        for batch in self.executor.drain_now():
             self._keep(batch.data)
         self.executor.release()
 

@@ -11,6 +11,7 @@ from typing import Any
 from fasttune.analysis import ExperimentAnalysis
 from fasttune.rule import CompiledRule
 from fasttune.schedulers.base import Order, TrialScheduler, compiled_rule, tell_goal
+from fasttune.schedulers.view import ExperimentView
 from fasttune.session import report
 from fasttune.space import uniform
 from fasttune.trial import Trial
@@ -47,6 +48,7 @@ class Watched(TrialScheduler):
         super().__init__()
         self.inner = inner
         self.takes_searcher = inner.takes_searcher
+        self.holds_back = inner.holds_back
         self.calls: list[tuple[str, str, str, Any]] = []
 
     @property
@@ -64,25 +66,28 @@ class Watched(TrialScheduler):
         self.calls.append((hook, trial.trial_id, trial.status, answer))
         return answer
 
-    def on_trial_add(self, state: Any, trial: Trial) -> None:
+    def on_trial_add(self, state: ExperimentView, trial: Trial) -> None:
         self._note("add", trial)
         self.inner.on_trial_add(state, trial)
 
-    def on_trial_result(self, state: Any, trial: Trial, result: dict[str, Any]) -> str:
+    def on_trial_result(self, state: ExperimentView, trial: Trial, result: dict[str, Any]) -> str:
         answer: str = self._note("result", trial, self.inner.on_trial_result(state, trial, result))
         return answer
 
-    def on_trial_complete(self, state: Any, trial: Trial, result: dict[str, Any]) -> None:
+    def on_trial_complete(self, state: ExperimentView, trial: Trial, result: dict[str, Any]) -> None:
         self._note("complete", trial)
         self.inner.on_trial_complete(state, trial, result)
 
-    def on_trial_remove(self, state: Any, trial: Trial) -> None:
+    def on_trial_remove(self, state: ExperimentView, trial: Trial) -> None:
         self._note("remove", trial)
         self.inner.on_trial_remove(state, trial)
 
-    def on_trial_error(self, state: Any, trial: Trial) -> None:
+    def on_trial_error(self, state: ExperimentView, trial: Trial) -> None:
         self._note("error", trial)
         self.inner.on_trial_error(state, trial)
+
+    def tells_searcher(self, trial: Trial) -> Mapping[str, Any]:
+        return self.inner.tells_searcher(trial)
 
     def ask_from(self, trial: Trial) -> int:
         return self.inner.ask_from(trial)
@@ -93,10 +98,10 @@ class Watched(TrialScheduler):
     def complete_space(self, space: Mapping[str, Any]) -> Mapping[str, Any]:
         return self.inner.complete_space(space)
 
-    def files(self, state: Any) -> Mapping[str, str]:
+    def files(self, state: ExperimentView) -> Mapping[str, str]:
         return self.inner.files(state)
 
-    def choose_trial_to_run(self, state: Any) -> Trial | None:
+    def choose_trial_to_run(self, state: ExperimentView) -> Trial | None:
         trial = self.inner.choose_trial_to_run(state)
         if trial is not None:
             self._note("choose", trial)
