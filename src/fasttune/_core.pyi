@@ -6,11 +6,11 @@ from typing import Any, ClassVar, Final, Literal, Never, Self, final
 
 from typing_extensions import Buffer, disjoint_base
 
-# What report() returns; the first four are also decisions.
+# What report() returns; CONTINUE, STOP and PAUSE are also decisions.
 CONTINUE: Final = 0
 STOP: Final = 1
 WAIT: Final = 2
-TURN: Final = 3
+TURN: Final = 8
 PAUSE: Final = 3
 NOT_PLAIN: Final = -1
 FULL: Final = -2
@@ -172,6 +172,7 @@ class Sampler:
 
 @final
 class Ring:
+    HEADER: ClassVar[int]
     epoch: Final[float]
     bell_fd: int
     def __new__(cls, buffer: Buffer, create: bool = False, epoch: float = 0.0, bell_fd: int = -1) -> Self: ...

@@ -42,6 +42,6 @@ class Echo:
 
     def _open(self) -> tuple[Any, Any]:
         if self._ring is None:
-            self._ring = _core.Ring(bytearray(4096 + RING_BYTES), create=True)
+            self._ring = _core.Ring(bytearray(_core.Ring.HEADER + RING_BYTES), create=True)
             self._reporter = _core.Reporter(self._ring)
         return self._ring, self._reporter

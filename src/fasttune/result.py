@@ -11,7 +11,7 @@ import os
 import time as clock
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 from fasttune.result_keys import CHECKPOINT_DIR_NAME as CHECKPOINT_DIR_NAME
 from fasttune.result_keys import DEFAULT_METRIC as DEFAULT_METRIC
@@ -554,6 +554,11 @@ def number(value: Any) -> float | None:
         return float(value)
     except OverflowError:  # an int beyond 10^308
         return math.inf if value > 0 else -math.inf
+
+
+def is_real(value: Any) -> TypeGuard[float]:
+    """Whether a value is a number of Python's, and no truth."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def best_position(scores: Sequence[float], mode: str) -> int:

@@ -35,15 +35,8 @@ from fasttune.result import AUTO_RESULT_KEYS
 from fasttune.result_keys import DEFAULT_METRIC
 from fasttune.totals import TOTALS, added_up, totals_in, with_totals, write_totals
 
-CONTINUE = 0
-STOP = 1
-WAIT = 2
-TURN = 3
-NOT_PLAIN = -1
-FULL = -2
-MISSING = -3
-GONE = -4
-LATE = -5
+CONTINUE, STOP, WAIT, TURN = _core.CONTINUE, _core.STOP, _core.WAIT, _core.TURN
+NOT_PLAIN, FULL, MISSING, GONE, LATE = _core.NOT_PLAIN, _core.FULL, _core.MISSING, _core.GONE, _core.LATE
 
 _NOBODY_ELSE = nullcontext()
 _savings = itertools.count()

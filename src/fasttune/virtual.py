@@ -102,7 +102,7 @@ class VirtualExecutor(Executor):
         self, program: Program, epoch: float, rule: Any, drain: Callable[[], None], turn: Callable[[], None]
     ) -> None:
         self._program = program
-        self.ring = _core.Ring(bytearray(4096 + RING_BYTES), create=True)
+        self.ring = _core.Ring(bytearray(_core.Ring.HEADER + RING_BYTES), create=True)
         self.ring.hold(0.0)
         self.reporter = _core.Reporter(
             self.ring,

@@ -585,7 +585,7 @@ cdef class Reporter:
             self.last_value = self.values[s.metric]
             self.last_t = self.clock(self.clock_kind, s.clock, now, step)
         if decision == 0 and owner and now >= self.turn_at:
-            return 3
+            return TURN_
         if failed:
             raise OverflowError(f"a rung is full: {self.rule.capacity} trials have reached it")
         return decision
@@ -640,6 +640,7 @@ DEADLINE = "\0deadline"  # the limit on the clock itself: no metric can bear thi
 
 # C constants of the codes that Python sees as module attributes
 cdef enum:
+    TURN_ = 8
     NOT_PLAIN_ = -1
     FULL_ = -2
     MISSING_ = -3

@@ -195,7 +195,7 @@ cdef enum:
 CONTINUE = 0
 STOP = 1
 WAIT = 2          # an answer of the loop is needed (stored as ASKED)
-TURN = 3          # as CONTINUE; the loop, in the trial's own thread, is due for a turn (stored as CONTINUE)
+TURN = 8          # as CONTINUE; the loop, in the trial's own thread, is due for a turn (stored as CONTINUE)
 PAUSE = 3
 NOT_PLAIN = -1    # nothing written: a value is not a plain number
 FULL = -2         # nothing written: the ring must be drained first
@@ -312,6 +312,8 @@ cdef class Ring:
     def __dealloc__(self):
         if self.has_view:
             PyBuffer_Release(&self.view)
+
+    HEADER = RING_HEADER
 
     @staticmethod
     def nbytes(Py_ssize_t capacity):

@@ -17,6 +17,7 @@ from fasttune.cli import CommandError
 from fasttune.cli.arguments import names as split
 from fasttune.cli.words import one_line
 from fasttune.conditions import FilterError, fulfilled, named, read_conditions
+from fasttune.result import is_real
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -167,7 +168,7 @@ def write_rows(frame: pd.DataFrame, columns: Sequence[str], wanted: Wanted) -> N
 def print_table(frame: pd.DataFrame, columns: Sequence[str], width: int | None) -> None:
     """Columns side by side, a title over each; ``width``: the terminal's, columns that do not fit are left out."""
     texts = [[cell(value) for value in values_of(frame[name])] for name in columns]
-    numeric = [len(frame) > 0 and all(_is_number(value) for value in values_of(frame[name])) for name in columns]
+    numeric = [len(frame) > 0 and all(value is None or is_real(value) for value in values_of(frame[name])) for name in columns]
     titles = [title(name, columns) for name in columns]
     widths = [max(map(len, [name, *column])) for name, column in zip(titles, texts, strict=True)]
     fitting = len(columns) if width is None else _fitting(widths, width)
@@ -208,10 +209,6 @@ def _fitting(widths: Sequence[int], width: int) -> int:
         if total > width:
             return max(1, number)
     return len(widths)
-
-
-def _is_number(value: Any) -> bool:
-    return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
 
 
 def cell(value: Any) -> str:

@@ -40,7 +40,7 @@ class ManualExecutor(Executor):
         self, program: Program, epoch: float, rule: Any, drain: Callable[[], None], turn: Callable[[], None]
     ) -> None:
         self._program = program
-        self._ring = _core.Ring(bytearray(4096 + RING_BYTES), create=True, epoch=epoch)
+        self._ring = _core.Ring(bytearray(_core.Ring.HEADER + RING_BYTES), create=True, epoch=epoch)
         self._reporter = _core.Reporter(
             self._ring,
             metric=program.metric,

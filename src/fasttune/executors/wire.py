@@ -12,9 +12,8 @@ from fasttune.script import by_value, is_named_in
 
 UP_BYTES = 1 << 22
 DOWN_BYTES = 1 << 19
-HEADER = 4096
 UP_RING = _core.Ring.nbytes(UP_BYTES)  # sealed: it outlives its processes
-FILE_BYTES = UP_RING + HEADER + DOWN_BYTES
+FILE_BYTES = UP_RING + _core.Ring.HEADER + DOWN_BYTES
 CANNOT_LOAD = 77  # exit status of a worker that could not load the program
 
 

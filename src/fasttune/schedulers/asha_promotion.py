@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any
 
 from fasttune import _core
 from fasttune.argument import checked_number
+from fasttune.result import is_real
 from fasttune.schedulers.base import TrialScheduler
 from fasttune.schedulers.view import ExperimentView
 from fasttune.trial import Trial
@@ -93,7 +94,7 @@ class ASHAPromotionScheduler(TrialScheduler):
 
     def on_trial_result(self, state: ExperimentView, trial: Trial, result: dict[str, Any]) -> str:
         time, value = result.get(self._time_attr), result.get(self.metric or "")
-        if not _is_number(time) or not _is_number(value):
+        if not is_real(time) or not is_real(value):
             return self.CONTINUE
         rule = self._rule()
         before = rule.rung(trial.index)
@@ -157,7 +158,3 @@ _WORDS = {
 
 def _waits(trial: Trial) -> bool:
     return trial.status in ("PAUSED", "PENDING")
-
-
-def _is_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)

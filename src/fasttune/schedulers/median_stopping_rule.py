@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any
 
 from fasttune import _core
 from fasttune.argument import checked_count, checked_number
+from fasttune.result import is_real
 from fasttune.schedulers.base import TrialScheduler
 from fasttune.schedulers.view import ExperimentView
 from fasttune.trial import Trial
@@ -115,7 +116,7 @@ class MedianStoppingRule(TrialScheduler):
         """(time, value, step), unless the report lacks one, or is of a trial that was let off. ``again``: it may be the
         last report of a trial that ended, shown once more."""
         time, value = result.get(self._time_attr), result.get(self.metric or "")
-        if trial.index in self._stopped or not _is_number(time) or not _is_number(value):
+        if trial.index in self._stopped or not is_real(time) or not is_real(value):
             return None
         step = result.get("training_iteration", 0)
         if again and step > 0 and self._seen.get(trial.index) == (step, time):
@@ -138,10 +139,6 @@ class MedianStoppingRule(TrialScheduler):
 
     def debug_string(self) -> str:
         return f"Using MedianStoppingRule: num_stopped={len(self._stopped)}."
-
-
-def _is_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _require(holds: bool, rule: str, value: Any) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from fasttune.argument import checked_count, checked_number, shown
 from fasttune.machine import detect
 from fasttune.resources import PlacementGroupFactory, resolve_resources
+from fasttune.result import is_real
 from fasttune.schedulers.base import Change, FIFOScheduler, Order, Save, TrialScheduler, tell_goal
 from fasttune.schedulers.view import ExperimentView
 from fasttune.trial import Trial
@@ -171,11 +172,11 @@ class DistributeResourcesToTopJob(DistributeResources):
     @staticmethod
     def _is_best(others: Sequence[Trial], trial: Trial, value: Any, metric: str, sign: float) -> bool:
         """Whether none of the others has a better last value; of equals the first is the best."""
-        if not _is_number(value):
+        if not _is_known(value):
             return False
         for other in others:
             theirs: Any = other.last_result.get(metric)
-            if other.trial_id == trial.trial_id or not _is_number(theirs):
+            if other.trial_id == trial.trial_id or not _is_known(theirs):
                 continue
             if sign * theirs > sign * value or (theirs == value and other.trial_id < trial.trial_id):
                 return False
@@ -389,5 +390,6 @@ def _times(amounts: Mapping[str, float], part: Mapping[str, float]) -> int:
     return max(0, min(fits, default=0))
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
+def _is_known(value: Any) -> bool:
+    """Whether a metric has a value that can be compared."""
+    return is_real(value) and value == value

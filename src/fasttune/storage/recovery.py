@@ -24,7 +24,7 @@ from fasttune.storage.base import Entry, Key, Storage
 
 DYING_S = 3.0  # a worker ends with its driver; this much later it is not waited for any more
 PATIENCE_S = 1.0  # for a process that has the lock and has not said who it is
-HEADER = 4096  # bytes before a ring's records
+HEADER = _core.Ring.HEADER  # bytes before a ring's records
 LARGEST_RING = 1 << 26  # bytes of records that one may have room for; ours are a tenth of that
 SPARE = 1 << 24  # bytes of rings that are held in memory beyond what they take on the disk
 PLACES = Struct("<8x Q 48x Q 120x Q")  # capacity, head and released in a ring's header
@@ -241,7 +241,7 @@ def _contents(fd: int, everything: bool = False) -> bytearray | None:
         return bytearray(head_bytes)
     capacity, head, released = PLACES.unpack_from(head_bytes)
     size = HEADER + capacity + capacity // 4  # records, and a seal of 4 bytes for every 16
-    if not 4096 <= capacity <= LARGEST_RING or capacity & (capacity - 1) or size > os.fstat(fd).st_size:
+    if not HEADER <= capacity <= LARGEST_RING or capacity & (capacity - 1) or size > os.fstat(fd).st_size:
         return bytearray(head_bytes)
     data = bytearray(size)
     data[:HEADER] = head_bytes
