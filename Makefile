@@ -51,7 +51,7 @@ PYTHON := $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 endif
 
 # The install is editable: an edited .py is picked up as it is, an edited part of the core by the next make.
-CORE := setup.py .ci/build-constraints.txt pyproject.toml $(wildcard src/fasttune/_core.p* src/fasttune/_core/*.pxi)
+CORE := setup.py .ci/build-constraints.txt pyproject.toml $(wildcard src/fasttune/_*.p* src/fasttune/_*/*.pxi)
 
 tune: $(VENV)/.examples
 	$(PY) examples/digits_asha.py $(ARGS)
@@ -132,7 +132,7 @@ docs: $(VENV)/.docs
 lint: $(VENV)/.test $(VENV)/.lint
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
-	$(PY) -m mypy.stubtest fasttune._core --allowlist .ci/stubtest-allowlist --ignore-unused-allowlist --ignore-disjoint-bases --ignore-missing-stub
+	$(PY) -m mypy.stubtest fasttune._core fasttune._rules fasttune._draws --allowlist .ci/stubtest-allowlist --ignore-unused-allowlist --ignore-disjoint-bases --ignore-missing-stub
 
 # Built beside the release build, never over it: PYTHONPATH comes before the editable install.
 debug: $(VENV)/.test $(VENV)/.lint
@@ -141,7 +141,7 @@ debug: $(VENV)/.test $(VENV)/.lint
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
-	rm -rf src/*.egg-info src/fasttune/_core.c src/fasttune/_core.html src/fasttune/_core.*.so
+	rm -rf src/*.egg-info src/fasttune/_*.c src/fasttune/_*.html src/fasttune/_*.so
 	find . -name __pycache__ -type d -not -path './.venv*' -prune -exec rm -rf {} +
 
 $(VENV)/.made:

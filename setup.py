@@ -1,4 +1,4 @@
-"""Build of the one compiled module. Everything else is in pyproject.toml.
+"""Build of the compiled modules. Everything else is in pyproject.toml.
 
 FASTTUNE_DEBUG=1 builds with checks of bounds and of what is not initialised, and without optimisation (`make debug`).
 FASTTUNE_ANNOTATE=1 has Cython write its annotated HTML.
@@ -22,9 +22,8 @@ from setuptools.command.build_ext import build_ext
 from setuptools.command.editable_wheel import editable_wheel
 from setuptools.command.sdist import sdist
 
-CORE = "src/fasttune/_core.pyx"
-PARTS = ["src/fasttune/_core.pxd", *sorted(glob("src/fasttune/_core/*.pxi"))]
-SHIPPED_C = "src/fasttune/_core.c"  # in an sdist only; what a checkout's builds make lies under build/
+MODULES = ("_core", "_rules", "_draws")
+WORDS = "src/fasttune/_core/words.pxi"  # a part of each
 
 debug = os.environ.get("FASTTUNE_DEBUG", "") not in ("", "0")
 
@@ -48,41 +47,54 @@ FOR_GCC = [
 ]
 
 
-def core() -> Extension:
+def source_of(module: str) -> str:
+    return f"src/fasttune/{module}.pyx"
+
+
+def parts_of(module: str) -> list[str]:
+    return [f"src/fasttune/{module}.pxd", *sorted({WORDS, *glob(f"src/fasttune/{module}/*.pxi")})]
+
+
+def shipped_c(module: str) -> str:
+    """In an sdist only; what a checkout's builds make lies under build/."""
+    return f"src/fasttune/{module}.c"
+
+
+def compiled(module: str) -> Extension:
     return Extension(
-        "fasttune._core",
-        [CORE],
+        f"fasttune.{module}",
+        [source_of(module)],
         # Without its parts in this list an edited .pxi would leave the old module in place.
-        depends=PARTS,
+        depends=parts_of(module),
         # NDEBUG would leave out Cython's own assertions. -g0: debugging symbols were six of seven megabytes.
         extra_compile_args=["-O0", "-g", "-UNDEBUG"] if debug else ["-O3", "-g0"],
         libraries=["m", "pthread"],
     )
 
 
-def digest() -> str:
+def digest(module: str) -> str:
     """Of all that the C is made from."""
     found = hashlib.sha256(repr(sorted(DIRECTIVES.items())).encode())
-    for path in (CORE, *PARTS):
+    for path in (source_of(module), *parts_of(module)):
         found.update(Path(path).read_bytes())
     return found.hexdigest()
 
 
-def first_line() -> bytes:
-    return f"/* Made by Cython from the sources with the digest {digest()} */\n".encode()
+def first_line(module: str) -> bytes:
+    return f"/* Made by Cython from the sources with the digest {digest(module)} */\n".encode()
 
 
-def c_is_there() -> bool:
+def c_is_there(module: str) -> bool:
     """Whether the C of an sdist lies here, and is that of these sources."""
     try:
-        with open(SHIPPED_C, "rb") as file:
-            return not debug and file.readline() == first_line()
+        with open(shipped_c(module), "rb") as file:
+            return not debug and file.readline() == first_line(module)
     except OSError:
         return False
 
 
-def translated(build_dir: str) -> str:
-    """The core's C, made by Cython under ``build_dir`` if it is older than its sources."""
+def translated(module: str, build_dir: str) -> str:
+    """The module's C, made by Cython under ``build_dir`` if it is older than its sources."""
     try:
         from Cython.Build import cythonize
     except ImportError:
@@ -90,7 +102,7 @@ def translated(build_dir: str) -> str:
             "error: building fasttune from these sources needs Cython, which is not installed: pip install 'cython>=3.1'"
         ) from None
     (made,) = cythonize(
-        [core()],
+        [compiled(module)],
         build_dir=build_dir,
         annotate=os.environ.get("FASTTUNE_ANNOTATE", "") not in ("", "0"),
         compiler_directives=DIRECTIVES,
@@ -135,16 +147,18 @@ class BuildEditable(editable_wheel):
 
 
 class BuildCore(build_ext):
-    """Translates the core, unless this is an sdist, and compiles it on all CPUs.
+    """Translates the modules, unless this is an sdist, and compiles them on all CPUs.
 
-    It is one C file, because calls between its parts are inlined. GCC's link-time optimisation splits the work behind the
+    Each is one C file, because calls between its parts are inlined. GCC's link-time optimisation splits the work behind the
     inlining, so that the parts are compiled side by side: as many instructions, in half the time on two cores.
     """
 
     def run(self) -> None:
         check_machine(compiler_of(self))
         for extension in self.extensions:
-            extension.sources = [SHIPPED_C if c_is_there() else translated("build/debug/c" if debug else "build/c")]
+            module = extension.name.rpartition(".")[2]
+            made = shipped_c(module) if c_is_there(module) else translated(module, "build/debug/c" if debug else "build/c")
+            extension.sources = [made]
         super().run()
 
     def build_extensions(self) -> None:
@@ -185,14 +199,15 @@ def understands(compiler, flags: list[str]) -> bool:
 
 
 class SourcesWithC(sdist):
-    """An sdist that holds the core's C."""
+    """An sdist that holds the C, too."""
 
     def make_release_tree(self, base_dir: str, files: list[str]) -> None:
         super().make_release_tree(base_dir, files)
-        made = Path(SHIPPED_C).read_bytes() if c_is_there() else first_line() + Path(translated("build/c")).read_bytes()
-        Path(base_dir, SHIPPED_C).write_bytes(made)
+        for module in MODULES:
+            here = Path(shipped_c(module) if c_is_there(module) else translated(module, "build/c")).read_bytes()
+            Path(base_dir, shipped_c(module)).write_bytes(here if c_is_there(module) else first_line(module) + here)
 
 
 COMMANDS = {"build": BuildAll, "build_ext": BuildCore, "editable_wheel": BuildEditable, "sdist": SourcesWithC}
 
-setup(ext_modules=[core()], cmdclass=COMMANDS)
+setup(ext_modules=[compiled(module) for module in MODULES], cmdclass=COMMANDS)

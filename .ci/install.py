@@ -70,12 +70,14 @@ def core_is_there(root: Path) -> bool:
 
     pip would build it once more: for an editable install it begins in an empty folder each time.
     """
-    made = root / "src" / "fasttune" / f"_core{sysconfig.get_config_var('EXT_SUFFIX')}"
+    package, ending = root / "src" / "fasttune", sysconfig.get_config_var("EXT_SUFFIX")
     sources = [root / "setup.py", root / "pyproject.toml", root / ".ci" / "build-constraints.txt"]
-    sources += [*root.glob("src/fasttune/_core.p*"), *root.glob("src/fasttune/_core/*.pxi")]
+    modules = sorted(package.glob("_*.pyx"))
+    sources += [*modules, *package.glob("_*.pxd"), *package.glob("_*.pyi"), *package.glob("_*/*.pxi")]
     try:
         version("fasttune")
-        return made.stat().st_mtime > max(source.stat().st_mtime for source in sources)
+        made = min((package / f"{module.stem}{ending}").stat().st_mtime for module in modules)
+        return made > max(source.stat().st_mtime for source in sources)
     except (PackageNotFoundError, FileNotFoundError):
         return False
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from fasttune import _core
+from fasttune import _rules
 from fasttune.schedulers import HyperBandScheduler
 from fasttune.schedulers.brackets import halving_stages
 
@@ -41,8 +41,8 @@ class Bare:
         return []
 
 
-def filled(size: int, plan: list[Any]) -> _core.HyperBand:
-    rule = _core.HyperBand(plan, True)
+def filled(size: int, plan: list[Any]) -> _rules.HyperBand:
+    rule = _rules.HyperBand(plan, True)
     for trial in range(size):
         rule.add(trial)
     return rule
@@ -65,7 +65,7 @@ def bench_decide(benchmark: Any, size: int, shape: str) -> None:
     benchmark.extra_info["ns a decision"] = round(benchmark.stats.stats.min / size * 1e9, 1)
 
 
-def run_all(rule: _core.HyperBand, times: list[float]) -> int:
+def run_all(rule: _rules.HyperBand, times: list[float]) -> int:
     """Choose and report until nobody is left; the number of decisions."""
     decisions = 0
     while (trial := rule.choose()) >= 0:

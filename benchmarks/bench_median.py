@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from fasttune import _core
+from fasttune import _rules
 
 LOOPS = 1_200
 REPORTS = (1, 10, 100, 800)  # a trial, before the timed ones
@@ -29,7 +29,7 @@ def reports(step: int, spread: float, draw: random.Random) -> tuple[Any, Any, An
 @pytest.mark.parametrize("spread", [0.0, 1.0], ids=["common steps", "any times"])
 def bench_next_reports(benchmark: Any, spread: float, before: int) -> None:
     draw = random.Random(0)
-    rule = _core.MedianRule(1.0, 3, True)
+    rule = _rules.MedianRule(1.0, 3, True)
     for step in range(1, before + 1):
         rule.decide(*reports(step, spread, draw))
     rounds = iter([reports(before + k, spread, draw) for k in range(1, 11)])
@@ -42,11 +42,11 @@ def bench_one_by_one(benchmark: Any) -> None:
     values = [draw.random() for _ in range(LOOPS)]
 
     def filled() -> tuple[Any, Any]:
-        rule = _core.MedianRule(1.0, 3, True)
+        rule = _rules.MedianRule(1.0, 3, True)
         rule.decide(*reports(1, 0.0, draw))
         return (rule,), {}
 
-    def turn(rule: _core.MedianRule) -> None:
+    def turn(rule: _rules.MedianRule) -> None:
         for trial, value in enumerate(values, LOOPS):
             rule.judge(trial, 1.0, value)
 

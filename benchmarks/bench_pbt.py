@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import fasttune as tune
-from fasttune import _core
+from fasttune import _rules
 from fasttune.schedulers import PopulationBasedTraining
 
 LOOPS = 1_000
@@ -24,7 +24,7 @@ TRIALS, STEPS = 16, 1_000
 @pytest.mark.parametrize("size", [100, 10_000, 1_000_000])
 def bench_population_decision(benchmark: Any, size: int) -> None:
     draw = random.Random(0)
-    population = _core.Population(0.25, 1.0)
+    population = _rules.Population(0.25, 1.0)
     everybody = array("q", range(size))
     scores = array("d", [draw.random() for _ in range(size)])
     population.decide(everybody, array("d", [1.0] * size), scores, array("b", bytes(size)))

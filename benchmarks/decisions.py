@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from statistics import median
 from typing import Any, NamedTuple
 
-from fasttune import _core
+from fasttune import _core, _rules
 
 SIZES = (100, 1_000, 1_200, 10_000, 100_000, 1_000_000)
 BATCH = 1_000
@@ -65,7 +65,7 @@ def hyperband(size: int) -> Bench:
     draw = random.Random(0)
     length = size * max(1, BATCH // size)
     rounds = max(2, min(ROUNDS, 3_000_000 // length))
-    rule = _core.HyperBand([[(size, 1.0), (max(1, size // 3), 3.0)]], True)
+    rule = _rules.HyperBand([[(size, 1.0), (max(1, size // 3), 3.0)]], True)
     for trial in range(length * rounds):
         rule.add(trial)
         rule.started(trial)
@@ -75,7 +75,7 @@ def hyperband(size: int) -> Bench:
 def population(size: int) -> Bench:
     """A population of ``size``: each decision gives a trial a new score and finds its quantile."""
     draw = random.Random(0)
-    rule = _core.Population(0.25, 1.0)
+    rule = _rules.Population(0.25, 1.0)
     batch(range(size), 1.0, draw).decide(rule)
 
     def again() -> Iterator[Batch]:
@@ -90,7 +90,7 @@ def population(size: int) -> Bench:
 def median_rule(size: int) -> Bench:
     """``size`` trials that have reported at three steps: each decision is of a new trial's first report."""
     draw = random.Random(0)
-    rule = _core.MedianRule(1.0, 3, True)
+    rule = _rules.MedianRule(1.0, 3, True)
     for step in (1.0, 2.0, 3.0):
         batch(range(size), step, draw).decide(rule)
     return Bench(rule, (batch(range(size + k * BATCH, size + (k + 1) * BATCH), 1.0, draw) for k in range(ROUNDS)))
@@ -99,7 +99,7 @@ def median_rule(size: int) -> Bench:
 def median_any_time(size: int) -> Bench:
     """``size`` trials that have reported three times, no two at the same time; each batch at times of its own."""
     draw = random.Random(0)
-    rule = _core.MedianRule(0.0, 3, True)
+    rule = _rules.MedianRule(0.0, 3, True)
 
     def scattered(trials: range, time: float) -> Batch:
         rows = batch(trials, time, draw)

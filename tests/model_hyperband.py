@@ -1,4 +1,4 @@
-"""The slow, obvious twin of ``_core.HyperBand``: brackets as lists, everything looked for whenever it is asked."""
+"""The slow, obvious twin of ``_rules.HyperBand``: brackets as lists, everything looked for whenever it is asked."""
 
 from __future__ import annotations
 

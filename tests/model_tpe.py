@@ -8,7 +8,7 @@ from itertools import pairwise
 from statistics import NormalDist
 from typing import NamedTuple
 
-from fasttune._core import Tpe, philox4x32
+from fasttune._draws import Tpe, philox4x32
 
 Numbers = Sequence[float | None]
 Dim = tuple[int, float, float, bool, float, int, int]  # kind, low, high, log, q, parent, option

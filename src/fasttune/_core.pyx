@@ -18,26 +18,17 @@ from libc.math cimport INFINITY, ceil, erfc, fabs, fma, log1p
 from libc.stdio cimport _IOLBF, setvbuf, stdout
 from libc.string cimport memcpy, memmove, memset
 
-import sys
+import sys as _sys
 
-if sys.byteorder != "little":  # numbers in records are stored as they lie in memory
+if _sys.byteorder != "little":  # numbers in records are stored as they lie in memory
     raise ImportError("fasttune's records are little-endian, and this machine is not: it cannot read or write them")
 
+include "_core/words.pxi"      # what the other modules have, too
 include "_core/queue.pxi"      # EventQueue: what is ready (FIFO) and what is timed (heap)
 include "_core/ledger.pxi"     # Ledger: CPUs and GPUs in integer 1/10,000 units
-include "_core/sampling.pxi"   # Sampler: config values as a pure function of (seed, trial index)
 include "_core/ring.pxi"       # Ring: single-writer single-reader records in shared memory
 include "_core/rung.pxi"       # Rung: O(log n) cut-off of a growing set
 include "_core/asha.pxi"       # Asha: the stopping rule, shared between processes
-include "_core/population.pxi" # Population: quantiles of scores that keep changing
-include "_core/hyperband.pxi"  # HyperBand: synchronous halving, bracket by bracket
-include "_core/ordered.pxi"    # Ordered: how many numbers are at most v, and its neighbours
-include "_core/timeline.pxi"   # Timeline: the same of the numbers that hold at a time
-include "_core/median.pxi"     # MedianRule: worse than the median of running means
-include "_core/promotion.pxi"  # Promotion: pause at rungs, promote the best
-include "_core/pasha.pxi"      # Pasha: promotion that opens rungs while ranks are not stable
-include "_core/parzen.pxi"     # sums over kernels, the normal distribution, scales of dimensions
-include "_core/tpe.pxi"        # Tpe: suggestions from densities of good and of bad trials
 include "_core/reporter.pxi"   # Reporter: what report() writes, and the decision it brings back
 include "_core/bits.pxi"       # BitTree: a set of trials that knows its next one at once
 include "_core/columns.pxi"    # columns of reports in order, texts of many trials

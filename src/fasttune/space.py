@@ -24,13 +24,13 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from fasttune import _core
+from fasttune import _draws
 from fasttune.argument import shown
 from fasttune.error import TuneError
 
 Config: TypeAlias = dict[str, Any]
 Path: TypeAlias = tuple[Any, ...]
-Rule: TypeAlias = tuple[str, float, float, float]  # what _core.Sampler draws by: (letter, a, b, q)
+Rule: TypeAlias = tuple[str, float, float, float]  # what _draws.Sampler draws by: (letter, a, b, q)
 
 SEED_LIMIT = 2**64
 
@@ -76,7 +76,7 @@ def seed_from(random_state: Any = None, name: str = "random_state") -> int:
 
 def derive_seed(seed: int, number: int) -> int:
     """Seed number ``number`` of the family of ``seed``: independent of it and of its brothers."""
-    low, high, *_ = _core.philox4x32(
+    low, high, *_ = _draws.philox4x32(
         (number & 0xFFFFFFFF, number >> 32, 0, 2), (seed & 0xFFFFFFFF, seed >> 32)
     )
     return low | high << 32
@@ -103,7 +103,7 @@ class Sampler:
             raise NotImplementedError(
                 f"{type(self).__name__} has neither a rule nor a sample() for {domain!r}"
             )
-        numbers = _core.Sampler([rule], seed_from(random_state))
+        numbers = _draws.Sampler([rule], seed_from(random_state))
         if size == 1:
             return domain.value_of(numbers.values(0)[0])
         values = [domain.value_of(numbers.values(i)[0]) for i in range(size)]

@@ -101,15 +101,18 @@ def test_an_extension_is_linked_without_folders_of_this_machine() -> None:
 
 def test_a_core_that_is_younger_than_its_sources_is_not_built_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(install, "version", lambda _: "0.1.0")
-    core = f"src/fasttune/_core{sysconfig.get_config_var('EXT_SUFFIX')}"
-    part = "src/fasttune/_core/ring.pxi"
-    for name in ("setup.py", "pyproject.toml", ".ci/build-constraints.txt", "src/fasttune/_core.pyx", part):
+    made = [f"src/fasttune/{module}{sysconfig.get_config_var('EXT_SUFFIX')}" for module in ("_core", "_rules")]
+    part = "src/fasttune/_rules/median.pxi"
+    sources = ["src/fasttune/_core.pyx", "src/fasttune/_rules.pyx", part]
+    for name in ("setup.py", "pyproject.toml", ".ci/build-constraints.txt", *sources):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
         os.utime(tmp_path / name, (1000, 1000))
     assert not install.core_is_there(tmp_path)
-    (tmp_path / core).touch()
-    os.utime(tmp_path / core, (2000, 2000))
+    for core in made:
+        assert not install.core_is_there(tmp_path)
+        (tmp_path / core).touch()
+        os.utime(tmp_path / core, (2000, 2000))
     assert install.core_is_there(tmp_path)
     os.utime(tmp_path / part, (3000, 3000))
     assert not install.core_is_there(tmp_path)

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fasttune._core import CONTINUE, PAUSE, STOP, HyperBand
+from fasttune._core import CONTINUE, PAUSE, STOP
+from fasttune._rules import HyperBand
 from rounds import rounds
 
 sys.path.insert(0, str(Path(__file__).parents[1]))

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fasttune._core import MedianRule
+from fasttune._rules import MedianRule
 from rounds import rounds
 
 sys.path.insert(0, str(Path(__file__).parents[1]))

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fasttune._core import LOWER, MIDDLE, NOT_DUE, UPPER, Population
+from fasttune._rules import LOWER, MIDDLE, NOT_DUE, UPPER, Population
 from rounds import rounds
 
 sys.path.insert(0, str(Path(__file__).parents[1]))

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fasttune._core import Pasha, Promotion
+from fasttune._rules import Pasha, Promotion
 from rounds import rounds
 
 sys.path.insert(0, str(Path(__file__).parents[1]))

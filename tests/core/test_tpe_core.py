@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fasttune._core import Tpe
+from fasttune._draws import Tpe
 from rounds import rounds
 
 sys.path.insert(0, str(Path(__file__).parents[1]))

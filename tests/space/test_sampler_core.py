@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from fasttune import _core, space
+from fasttune import _draws, space
 
 KNOWN_ANSWERS = [  # of the Random123 distribution
     ((0,) * 4, (0,) * 2, (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8)),
@@ -46,14 +46,14 @@ trials = st.integers(0, 2**62)
 
 @pytest.mark.parametrize(("counter", "key", "answer"), KNOWN_ANSWERS)
 def test_philox_known_answers(counter, key, answer):
-    assert _core.philox4x32(counter, key) == answer
+    assert _draws.philox4x32(counter, key) == answer
     assert tuple(model_sampling.philox(counter, key)) == answer
 
 
 @given(seed=seeds, trial=trials)
 @settings(max_examples=300, deadline=None)
 def test_values_equal_the_slow_twin_exactly(seed, trial):
-    drawn = _core.Sampler(RULES, seed, grid=12).values(trial)
+    drawn = _draws.Sampler(RULES, seed, grid=12).values(trial)
     expected = [model_sampling.value(rule, k, seed, trial, trial % 12) for k, rule in enumerate(RULES)]
     assert list(drawn) == expected
     assert [type(a) for a in drawn] == [float] * 6 + [int] * 7
@@ -63,7 +63,7 @@ def test_values_equal_the_slow_twin_exactly(seed, trial):
 @settings(max_examples=50, deadline=None)
 def test_a_block_is_the_values_of_its_trials_as_columns(seed, first, n):
     rules = [rule for rule in RULES if rule[0] != "g" and abs(rule[1]) < 2**53]
-    sampler = _core.Sampler(rules, seed)
+    sampler = _draws.Sampler(rules, seed)
     columns = struct.unpack(f"{len(rules) * n}d", sampler.block(first, n))
     for i in range(n):
         assert columns[i::n] == sampler.values(first + i)
@@ -71,7 +71,7 @@ def test_a_block_is_the_values_of_its_trials_as_columns(seed, first, n):
 
 @given(seed=seeds, numbers=st.lists(trials, max_size=6))
 def test_columns_are_the_values_of_any_trials(seed, numbers):
-    sampler = _core.Sampler(RULES, seed, grid=12)
+    sampler = _draws.Sampler(RULES, seed, grid=12)
     columns = sampler.columns(np.array(numbers, dtype=np.int64))
     made = [
         np.frombuffer(column, np.int64 if rule[0] in "ijg" else np.float64).tolist()
@@ -81,10 +81,10 @@ def test_columns_are_the_values_of_any_trials(seed, numbers):
 
 
 def test_parts_are_what_a_node_gives_to_each_config():
-    draw = _core.SpaceNode(_core.SpaceNode.DRAW, leaf=0)
-    part = _core.SpaceNode(_core.SpaceNode.LIST, children=(draw, _core.SpaceNode(_core.SpaceNode.CONST, value="x")))
-    root = _core.SpaceNode(_core.SpaceNode.DICT, keys=("a",), children=(part,))
-    sampler = _core.Sampler([("i", 0, 100, 1)], 7, root)
+    draw = _draws.SpaceNode(_draws.SpaceNode.DRAW, leaf=0)
+    part = _draws.SpaceNode(_draws.SpaceNode.LIST, children=(draw, _draws.SpaceNode(_draws.SpaceNode.CONST, value="x")))
+    root = _draws.SpaceNode(_draws.SpaceNode.DICT, keys=("a",), children=(part,))
+    sampler = _draws.Sampler([("i", 0, 100, 1)], 7, root)
     numbers = np.array([3, 0, 2**40], dtype=np.int64)
     made = sampler.parts(part, numbers)
     assert made == [sampler.config(trial)["a"] for trial in numbers.tolist()]
@@ -93,13 +93,13 @@ def test_parts_are_what_a_node_gives_to_each_config():
 
 def test_many_leaves_do_not_fit_on_the_stack_and_are_right_all_the_same():
     rules = [("u", 0.0, 1.0, 0.0)] * 101
-    assert list(_core.Sampler(rules, 3).values(5)) == [
+    assert list(_draws.Sampler(rules, 3).values(5)) == [
         model_sampling.value(rule, k, 3, 5) for k, rule in enumerate(rules)
     ]
 
 
 def test_constant_trials_of_one_sample_share_their_random_values():
-    sampler = _core.Sampler([("g", 1, 3, 0), ("u", 0.0, 1.0, 0.0)], 1, offset=2, grid=3, constant=True)
+    sampler = _draws.Sampler([("g", 1, 3, 0), ("u", 0.0, 1.0, 0.0)], 1, offset=2, grid=3, constant=True)
     rows = [sampler.values(i) for i in range(2, 8)]
     assert [row[0] for row in rows] == [0, 1, 2, 0, 1, 2]
     assert len({row[1] for row in rows[:3]}) == len({row[1] for row in rows[3:]}) == 1
@@ -117,12 +117,12 @@ def test_constant_trials_of_one_sample_share_their_random_values():
 )
 def test_errors_name_the_rule_and_the_value(arguments, words):
     with pytest.raises(ValueError, match=words):
-        _core.Sampler(*arguments)
+        _draws.Sampler(*arguments)
 
 
 def test_build_checks_the_number_of_values():
     with pytest.raises(ValueError, match="1 leaves, got 2 values"):
-        _core.Sampler([("u", 0, 1, 0)], 0).build([1.0, 2.0])
+        _draws.Sampler([("u", 0, 1, 0)], 0).build([1.0, 2.0])
 
 
 N = 20_000
@@ -162,7 +162,7 @@ def test_choice_is_even_and_the_end_values_of_quniform_are_half_as_likely():
 
 
 def test_leaves_and_trials_are_independent_of_each_other():
-    sampler = _core.Sampler([("u", 0, 1, 0)] * 4, 9)
+    sampler = _draws.Sampler([("u", 0, 1, 0)] * 4, 9)
     columns = np.frombuffer(sampler.block(0, N)).reshape(4, N)
     correlations = np.corrcoef([*columns, np.roll(columns[0], 1)])
     assert np.abs(correlations - np.eye(5)).max() < 0.03

@@ -62,7 +62,6 @@ cdef extern from *:
 
 
 cdef enum:
-    MAX_RUNGS = 64
     MAX_BRACKETS = 16
     NO_LOCK = -2                         # in the place of a decision: a rung's lock cannot be taken
 
@@ -99,14 +98,6 @@ cdef inline void stand_fresh(Standing *of) noexcept nogil:
     of.strikes = 0
     of.best = NAN
     of.number = 0
-
-
-cdef inline uint64_t mix64(uint64_t x) noexcept nogil:
-    """SplitMix64's finaliser (Steele, Lea, Flood 2014): a good hash of one integer."""
-    x += <uint64_t>0x9E3779B97F4A7C15
-    x = (x ^ (x >> 30)) * <uint64_t>0xBF58476D1CE4E5B9
-    x = (x ^ (x >> 27)) * <uint64_t>0x94D049BB133111EB
-    return x ^ (x >> 31)
 
 
 cdef class Asha:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from fasttune import _core
+from fasttune import _draws
 from fasttune.error import TrialFailedError
 from fasttune.result import flatten
 from fasttune.search.base import Searcher
@@ -70,7 +70,7 @@ class FunctionCurves:
 
     def fails(self, place: tuple[int, int], step: int) -> bool:
         """Whether this step of this attempt fails: drawn from (seed, trial, attempt, step)."""
-        drawn: int = _core.philox4x32((*place, step, 0), self._key)[0]
+        drawn: int = _draws.philox4x32((*place, step, 0), self._key)[0]
         return drawn < self._failures * 2.0**32
 
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from fasttune import _core
+from fasttune import _core, _rules
 from fasttune.argument import checked_number
 from fasttune.result import is_real
 from fasttune.schedulers.base import TrialScheduler
@@ -64,14 +64,14 @@ class ASHAPromotionScheduler(TrialScheduler):
         checked_number("reduction_factor", reduction_factor, above=1)
         self._time_attr = time_attr
         self._arguments = (float(max_t), float(grace_period), float(reduction_factor))
-        self._made: _core.Promotion | None = None
+        self._made: _rules.Promotion | None = None
         self._promised: dict[int, int] = {}  # promoted from which rung, and not known to have come to the next one
         self._make(True)  # refuses what makes too many rungs
 
-    def _make(self, maximise: bool) -> _core.Promotion:
-        return _core.Promotion(*self._arguments, maximise)
+    def _make(self, maximise: bool) -> _rules.Promotion:
+        return _rules.Promotion(*self._arguments, maximise)
 
-    def _rule(self) -> _core.Promotion:
+    def _rule(self) -> _rules.Promotion:
         if self._made is None:
             self._made = self._make(self.mode == "max")
         return self._made

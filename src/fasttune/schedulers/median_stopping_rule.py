@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from fasttune import _core
+from fasttune import _core, _rules
 from fasttune.argument import checked_count, checked_number
 from fasttune.result import is_real
 from fasttune.schedulers.base import TrialScheduler
@@ -70,15 +70,15 @@ class MedianStoppingRule(TrialScheduler):
         self._hard_stop = bool(hard_stop)
         self._patience = checked_count("patience", patience)
         self._smoothing = smoothing
-        self._asked: _core.MedianRule | None = None
+        self._asked: _rules.MedianRule | None = None
         self._stopped: set[int] = set()  # stopped, or paused instead
         self._paused_at: dict[int, float] = {}
         self._seen: dict[int, tuple[int, float]] = {}  # (training_iteration, time) of the newest report
 
-    def _rule(self) -> _core.MedianRule:
+    def _rule(self) -> _rules.MedianRule:
         if self._asked is None:
             maximise, last = self.mode == "max", self._smoothing == "last"
-            self._asked = _core.MedianRule(self._grace_period, self._min_samples, maximise, self._patience, last)
+            self._asked = _rules.MedianRule(self._grace_period, self._min_samples, maximise, self._patience, last)
         return self._asked
 
     def reads(self) -> Mapping[str, str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fasttune import _core
+from fasttune import _rules
 from fasttune.schedulers.asha_promotion import ASHAPromotionScheduler
 from fasttune.trial import Trial
 
@@ -29,8 +29,8 @@ class PASHAScheduler(ASHAPromotionScheduler):
     report.
     """
 
-    def _make(self, maximise: bool) -> _core.Pasha:
-        return _core.Pasha(*self._arguments, maximise)
+    def _make(self, maximise: bool) -> _rules.Pasha:
+        return _rules.Pasha(*self._arguments, maximise)
 
     def ask_from(self, trial: Trial) -> int:
         return 0

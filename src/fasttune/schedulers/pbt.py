@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fasttune import _core
+from fasttune import _rules
 from fasttune.argument import checked_count, checked_number, shown
 from fasttune.error import TuneError
 from fasttune.folder import PBT_GLOBAL, PBT_POLICY
@@ -118,7 +118,7 @@ class PopulationBasedTraining(TrialScheduler):
         self._synch = synch
         self._seed = checked_count("seed", seed)
         self._next_sync = max(self._interval, self._burn_in)
-        self._made: _core.Population | None = None
+        self._made: _rules.Population | None = None
         self._orders: list[Order] = []
         self._waiting: list[tuple[float, int]] = []  # heap of (time trained, trial); what has changed since is skipped
         self._passed: deque[tuple[float, int]] = deque()  # taken from there while they could not be run
@@ -137,10 +137,10 @@ class PopulationBasedTraining(TrialScheduler):
         return completed(space, self._mutations)
 
     @property
-    def population(self) -> _core.Population:
+    def population(self) -> _rules.Population:
         """Scores and ranks of the trials."""
         if self._made is None:
-            self._made = _core.Population(self._quantile_fraction, self._interval, self._burn_in, self.mode != "min")
+            self._made = _rules.Population(self._quantile_fraction, self._interval, self._burn_in, self.mode != "min")
         return self._made
 
     # -- trials come and go -------------------------------------------------------------------------------------------
@@ -199,9 +199,9 @@ class PopulationBasedTraining(TrialScheduler):
                 self._synchronise()
             return self.PAUSE
         place = self.population.settle(i, time)
-        if place == _core.UPPER:
+        if place == _rules.UPPER:
             self._save(trial)
-        exploited = place == _core.LOWER and self._exploit(trial)
+        exploited = place == _rules.LOWER and self._exploit(trial)
         return self.PAUSE if exploited or self._others_wait(state) else self.CONTINUE
 
     def _reached(self, trial: Trial, time: float, value: float) -> None:
@@ -229,10 +229,10 @@ class PopulationBasedTraining(TrialScheduler):
         time = max(population.trained(i) for i in self._live)
         places = [(trial, population.settle(i, time)) for i, trial in self._live.items()]
         for trial, place in places:
-            if place == _core.UPPER:
+            if place == _rules.UPPER:
                 self._save(trial)
         for trial, place in places:
-            if place == _core.LOWER:
+            if place == _rules.LOWER:
                 self._exploit(trial)
         self._next_sync = max(self._next_sync + self._interval, time)
         self._behind = sum(self._is_behind(i) for i in self._live)

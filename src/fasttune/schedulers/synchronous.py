@@ -1,4 +1,4 @@
-"""What HyperBand and successive halving share: the brackets of ``_core.HyperBand`` behind the scheduler contract."""
+"""What HyperBand and successive halving share: the brackets of ``_rules.HyperBand`` behind the scheduler contract."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
-from fasttune import _core
+from fasttune import _core, _rules
 from fasttune.error import MissingMetricError
 from fasttune.schedulers.base import End, Order, TrialScheduler
 from fasttune.schedulers.brackets import Stage
@@ -46,14 +46,14 @@ class SynchronousScheduler(TrialScheduler):
         self._plan = plan
         self._time_attr = time_attr
         self._stop_last_trials = bool(stop_last_trials)
-        self._brackets: _core.HyperBand | None = None
+        self._brackets: _rules.HyperBand | None = None
         self._over: list[Trial] = []  # losers whose End is to be ordered
         self._chosen: list[int] = []  # trials that were chosen and have not reported since
 
     @property
-    def _rule(self) -> _core.HyperBand:
+    def _rule(self) -> _rules.HyperBand:
         if self._brackets is None:
-            self._brackets = _core.HyperBand(self._plan, self.mode == "max", self._stop_last_trials, self.fair)
+            self._brackets = _rules.HyperBand(self._plan, self.mode == "max", self._stop_last_trials, self.fair)
         return self._brackets
 
     # -- what happens -------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from fasttune import _core
+from fasttune import _draws
 from fasttune.argument import checked_number
 from fasttune.search.base import Metric, Mode
 from fasttune.search.dimensions import Dimensions, Numbers
@@ -85,7 +85,7 @@ class TuneBOHB(SpaceSearcher):
         at_least(0, max_concurrent=max_concurrent)
         self.max_concurrent = max_concurrent
         self._time_attr = time_attr
-        self._models: dict[float, _core.Tpe] = {}  # by budget
+        self._models: dict[float, _draws.Tpe] = {}  # by budget
         self._rows: dict[str, tuple[float, int]] = {}  # trial -> the budget it was suggested by, and its row there
         self._heard: dict[str, float] = {}  # trial -> the largest budget that it was heard of at
         self._elsewhere: list[tuple[Numbers, Told]] = []
@@ -168,9 +168,9 @@ class TuneBOHB(SpaceSearcher):
             del self._rows[trial_id]
         else:
             row = model.add(self._parzen.inward(numbers))
-        model.tell(row, _core.Tpe.WHOLE, losses[0])
+        model.tell(row, _draws.Tpe.WHOLE, losses[0])
 
-    def _model_of(self, budget: float) -> _core.Tpe:
+    def _model_of(self, budget: float) -> _draws.Tpe:
         if budget not in self._models:
             largest = budget > max(self._models, default=0.0)
             share = self._settings.top_n_percent / 100
@@ -182,8 +182,8 @@ class TuneBOHB(SpaceSearcher):
                     self._add(model, numbers, told)
         return self._models[budget]
 
-    def _add(self, model: _core.Tpe, numbers: Numbers, told: Told) -> None:
-        model.tell(model.add(self._parzen.inward(numbers)), _core.Tpe.WHOLE, told.loss, math.isnan(told.loss))
+    def _add(self, model: _draws.Tpe, numbers: Numbers, told: Told) -> None:
+        model.tell(model.add(self._parzen.inward(numbers)), _draws.Tpe.WHOLE, told.loss, math.isnan(told.loss))
 
     def _tell(self, trial_id: str | None, numbers: Numbers, told: Told) -> None:
         """Evaluated elsewhere: it counts at the largest budget, whatever that will be."""

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from fasttune import _core
+from fasttune import _draws
 from fasttune.search.dimensions import CATEGORICAL, FLOAT, INTEGER, NORMAL, Dimensions, Numbers
 
-KIND = {FLOAT: _core.Tpe.FLOAT, INTEGER: _core.Tpe.INTEGER, CATEGORICAL: _core.Tpe.CATEGORICAL, NORMAL: _core.Tpe.UNIT}
+KIND = {FLOAT: _draws.Tpe.FLOAT, INTEGER: _draws.Tpe.INTEGER, CATEGORICAL: _draws.Tpe.CATEGORICAL, NORMAL: _draws.Tpe.UNIT}
 
 
 class Parzen:
@@ -20,10 +20,10 @@ class Parzen:
         self._dimensions = dimensions
         self._normals = [k for k, one in enumerate(dimensions) if one.kind == NORMAL]
 
-    def model(self, seed: int, **settings: Any) -> _core.Tpe:
+    def model(self, seed: int, **settings: Any) -> _draws.Tpe:
         """A model that has not seen anything."""
         rules = [(KIND[d.kind], d.low, d.high, d.log, d.q, d.parent, d.option) for d in self._dimensions]
-        return _core.Tpe(rules, seed, **settings)
+        return _draws.Tpe(rules, seed, **settings)
 
     def inward(self, numbers: Numbers) -> Numbers:
         """Numbers of a config as the core has them."""

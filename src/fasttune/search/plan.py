@@ -1,6 +1,6 @@
 """A search space, compiled: the leaves that are sampled, and the tree that puts a config together from them.
 
-    space --compile--> leaves (path, rule)  --_core.Sampler, key (seed, trial)-->  numbers  --tree-->  config
+    space --compile--> leaves (path, rule)  --_draws.Sampler, key (seed, trial)-->  numbers  --tree-->  config
 
 Leaves are numbered in the order of their sorted paths; options of a ``choice`` that hold domains have leaves
 of their own, which are part of a config only when that option was picked.
@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from fasttune import _core
+from fasttune import _draws
 from fasttune.metric_values import whole_int
 from fasttune.search.calls import Calls, view_of
 from fasttune.space import (
@@ -32,7 +32,7 @@ from fasttune.space import (
     refuse_equal_names,
 )
 
-SpaceNode = _core.SpaceNode
+SpaceNode = _draws.SpaceNode
 LARGEST_GRID = 2**62
 EXACT_IN_FLOAT = 2**53
 
@@ -74,7 +74,7 @@ class Plan:
         self._seed = seed
         self._called: dict[int, dict[int, Any]] = {}
         self._known: dict[int, dict[int, Any]] = {}  # trial -> values of functions, of which not all are known
-        self.sampler = _core.Sampler(
+        self.sampler = _draws.Sampler(
             [leaf.rule for leaf in self.leaves],
             seed,
             self.root,

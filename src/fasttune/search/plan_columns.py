@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fasttune import _core
+from fasttune import _draws
 from fasttune.metric_values import whole_text
 from fasttune.result import DELIMITER, flatten
 from fasttune.search.plan import Plan, sort_key, tag_name, tag_value
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Ints = NDArray[np.int64]
 
-SpaceNode = _core.SpaceNode
+SpaceNode = _draws.SpaceNode
 CONTAINERS = (SpaceNode.LIST, SpaceNode.TUPLE)
 Picked = Mapping[int, int]  # leaf of a choice that branches -> number of the option
 

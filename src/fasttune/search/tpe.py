@@ -11,7 +11,7 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fasttune import _core
+from fasttune import _draws
 from fasttune.argument import checked_count, checked_number
 from fasttune.search.base import Metric, Mode
 from fasttune.search.dimensions import Dimensions, Numbers
@@ -67,7 +67,7 @@ class TPESearch(SpaceSearcher):
         }
         self._first: list[Numbers] = []  # what is left of the Latin hypercube, last one first
         self._rows: dict[str, int] = {}  # of the trials that run
-        self._model: _core.Tpe
+        self._model: _draws.Tpe
         super().__init__(space, metric, mode, points_to_evaluate, evaluated_rewards, seed=seed)
 
     def _begin(self, dimensions: Dimensions) -> None:
@@ -103,7 +103,7 @@ class TPESearch(SpaceSearcher):
         row = self._rows.pop(trial_id, -1) if trial_id is not None else -1
         if row < 0:
             row = self._model.add(self._parzen.inward(numbers))
-        step = told.step or (_core.Tpe.UNKNOWN if told.outcome == PRUNED else _core.Tpe.WHOLE)
+        step = told.step or (_draws.Tpe.UNKNOWN if told.outcome == PRUNED else _draws.Tpe.WHOLE)
         self._model.tell(row, step, told.loss, told.outcome == FAILED)
 
 
