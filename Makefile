@@ -17,6 +17,7 @@
 # make docs      the documents as a site, build/site/index.html, in an environment of its own; a dead link is an error
 # make lint      ruff, mypy --strict, and the stub of the compiled core against the core itself
 # make debug     the core with bounds checks and without optimisation, and its tests
+# make sanitize  the core with AddressSanitizer and UndefinedBehaviorSanitizer, and its tests and those of executors
 # make clean     remove everything that was built (not .venv-peers, not results)
 # Another interpreter: make test PYTHON=/path/to/python3.13; more tests at a time: make test JOBS=8
 
@@ -25,7 +26,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .PHONY: tune test test-all test-ax test-exchange test-loggers test-boosting test-torch test-gpu test-browser test-oldest wheel test-wheel \
-	faults fuzz bench peers drop-in docs lint debug clean
+	faults fuzz bench peers drop-in docs lint debug sanitize clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -138,6 +139,13 @@ lint: $(VENV)/.test $(VENV)/.lint
 debug: $(VENV)/.test $(VENV)/.lint
 	FASTTUNE_DEBUG=1 $(PY) setup.py -q build --build-base build/debug --build-lib build/debug/lib
 	PYTHONPATH=build/debug/lib FASTTUNE_DEBUG=1 $(PY) -m pytest -q tests/core $(ARGS)
+
+# Without leaks: Python's own allocations at the end of a process are none of ours.
+sanitize: $(VENV)/.test $(VENV)/.lint
+	FASTTUNE_SANITIZE=1 $(PY) setup.py -q build --build-base build/sanitize --build-lib build/sanitize/lib
+	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
+		ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 \
+		PYTHONPATH=build/sanitize/lib $(PY) -m pytest -q -p no:cacheprovider tests/core tests/executors -m "not slow" $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

@@ -1,6 +1,7 @@
 """Build of the compiled modules. Everything else is in pyproject.toml.
 
 FASTTUNE_DEBUG=1 builds with checks of bounds and of what is not initialised, and without optimisation (`make debug`).
+FASTTUNE_SANITIZE=1 builds with AddressSanitizer and UndefinedBehaviorSanitizer (`make sanitize`).
 FASTTUNE_ANNOTATE=1 has Cython write its annotated HTML.
 
 An sdist holds the C that Cython made, with a digest of what it was made from: whoever installs from it needs no Cython.
@@ -26,6 +27,8 @@ MODULES = ("_core", "_rules", "_draws")
 WORDS = "src/fasttune/_core/words.pxi"  # a part of each
 
 debug = os.environ.get("FASTTUNE_DEBUG", "") not in ("", "0")
+sanitize = os.environ.get("FASTTUNE_SANITIZE", "") not in ("", "0")
+SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer", "-O1", "-g"]
 
 DIRECTIVES = {
     "language_level": "3",
@@ -67,7 +70,8 @@ def compiled(module: str) -> Extension:
         # Without its parts in this list an edited .pxi would leave the old module in place.
         depends=parts_of(module),
         # NDEBUG would leave out Cython's own assertions. -g0: debugging symbols were six of seven megabytes.
-        extra_compile_args=["-O0", "-g", "-UNDEBUG"] if debug else ["-O3", "-g0"],
+        extra_compile_args=SANITIZERS if sanitize else ["-O0", "-g", "-UNDEBUG"] if debug else ["-O3", "-g0"],
+        extra_link_args=SANITIZERS if sanitize else [],
         libraries=["m", "pthread"],
     )
 
@@ -162,7 +166,7 @@ class BuildCore(build_ext):
         super().run()
 
     def build_extensions(self) -> None:
-        for extension in [] if debug else self.extensions:
+        for extension in [] if debug or sanitize else self.extensions:
             if understands(self.compiler, FOR_GCC):
                 extension.extra_compile_args += FOR_GCC
             cpus = len(os.sched_getaffinity(0))

@@ -68,7 +68,7 @@ PAGES = (
             "HyperBandScheduler", "HyperBandForBOHB", "SuccessiveHalvingScheduler", "MedianStoppingRule",
             "PopulationBasedTraining", "PopulationBasedTrainingReplay", "PB2", "ResourceChangingScheduler",
             "DistributeResources", "DistributeResourcesToTopJob", "evenly_distribute_cpus_gpus", "FIFOScheduler",
-            "TrialScheduler", "create_scheduler", "scheduler_class", "scheduler_names",
+            "TrialScheduler", "ExperimentView", "create_scheduler", "scheduler_class", "scheduler_names",
         ),
         "fasttune.schedulers",
     ),

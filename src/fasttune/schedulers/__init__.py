@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .resource_changing import ResourceChangingScheduler as ResourceChangingScheduler
     from .resource_changing import evenly_distribute_cpus_gpus as evenly_distribute_cpus_gpus
     from .successive_halving import SuccessiveHalvingScheduler as SuccessiveHalvingScheduler
+    from .view import ExperimentView as ExperimentView
 
 _HOME = {
     "ASHAPromotionScheduler": "asha_promotion",
@@ -33,6 +34,7 @@ _HOME = {
     "AsyncHyperBandScheduler": "async_hyperband",
     "DistributeResources": "resource_changing",
     "DistributeResourcesToTopJob": "resource_changing",
+    "ExperimentView": "view",
     "FIFOScheduler": "base",
     "PB2": "pb2",
     "PopulationBasedTraining": "pbt",
@@ -72,6 +74,7 @@ __all__ = [
     "AsyncHyperBandScheduler",
     "DistributeResources",
     "DistributeResourcesToTopJob",
+    "ExperimentView",
     "FIFOScheduler",
     "HyperBandForBOHB",
     "HyperBandScheduler",
