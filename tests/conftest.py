@@ -14,6 +14,7 @@ from pathlib import Path
 # Several processes of a test share few cores: linear algebra with a thread for each of them would wait for itself.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("FASTTUNE_CHECKS", "1")  # after each turn of each run what is known of its trials is validated
 
 import pytest
 from hypothesis import HealthCheck, settings

@@ -31,6 +31,19 @@ from fasttune.judgements import Judgement, Judgements
 from fasttune.meta import options_of
 from fasttune.metric_values import kept_value
 from fasttune.orders import OVER, Orders, Shelf
+from fasttune.phases import (
+    ALIVE,
+    ANSWERING,
+    BEING_PAUSED,
+    CHOSEN,
+    DECIDING,
+    EARLY,
+    HANDED_OUT,
+    LEAVING,
+    PAUSING,
+    RETURNING,
+    Phases,
+)
 from fasttune.plain_files import check_owner
 from fasttune.records import CONFIGS_HEAD, ONE_TRIAL, ExperimentRecords, Unfit
 from fasttune.result import flatten, number
@@ -162,11 +175,9 @@ class ExperimentState(ExperimentRecords):
         self.happened: list[Happening] = []
         self.waiting: deque[int] = deque()  # trials to be run again: retries, and what a resumed run left
         self._restoring: set[int] = set()  # trials that are to begin from a checkpoint
-        self._handed: set[int] = set()  # chosen and handed out, and not known to have begun yet
+        self.phases = Phases(self.table.status, self.story)
         self._aside: set[int] = set()  # chosen this turn, and could not be run
         self._choosing = False
-        self.pausing: set[int] = set()  # answered to pause, and not known to be paused yet
-        self.unanswered: set[int] = set()  # being decided about
         self._held_back: set[int] = set()  # paused to wait for others, as the searcher was told
         self.orders = Orders(self)
         self.shelf = Shelf(self, spec.max_suspended)
@@ -330,7 +341,7 @@ class ExperimentState(ExperimentRecords):
     def finished(self) -> bool:
         """Nothing runs, waits or can still be suggested."""
         table = self.table
-        if table.running or self._handed or (self.stopping is None and (table.pending or table.paused)):
+        if table.running or self.phases.count(HANDED_OUT) or (self.stopping is None and (table.pending or table.paused)):
             return False
         return self.stopping is not None or self._exhausted()
 
@@ -377,7 +388,8 @@ class ExperimentState(ExperimentRecords):
     def put_back(self, start: Start | Resume) -> None:
         """There was no room for this start after all. A scheduler that chooses may choose another one this turn."""
         if self.chooses:
-            self._handed.discard(start.trial)
+            self.phases.take_back(start.trial)
+            self.shelf.back(start.trial)
             self._aside.add(start.trial)
         elif isinstance(start, Start):
             self.waiting.appendleft(start.trial)
@@ -402,8 +414,8 @@ class ExperimentState(ExperimentRecords):
             if self.orders.blocks(i):
                 self._aside.add(i)
                 continue
-            alive = i in self.shelf.living or i in self.pausing
-            self._handed.add(i)
+            alive = self.phases.of(i) in (PAUSING, ALIVE, LEAVING)
+            self.phases.choose(i)
             self._hold_no_more(i)
             return Resume(i, self.ask_from(i)) if alive else self.start_of(i)
         return None
@@ -416,9 +428,9 @@ class ExperimentState(ExperimentRecords):
                 self.times.call(self.searcher.on_unpause, self.trial_id(i))
 
     def _choose(self) -> Trial | None:
-        table, orders = self.table, self.orders
-        hidden = len(self._handed) + len(self._aside) + len(orders.changes) + len(orders.ends)
-        if table.pending + table.paused + len(self.pausing) <= hidden - len(self._aside & orders.changes.keys()):
+        table, orders, phases = self.table, self.orders, self.phases
+        hidden = phases.count(HANDED_OUT) + len(self._aside) + len(orders.changes) + len(orders.ends)
+        if table.pending + table.paused + phases.count(BEING_PAUSED) <= hidden - len(self._aside & orders.changes.keys()):
             return None
         self._choosing = True
         try:
@@ -440,30 +452,30 @@ class ExperimentState(ExperimentRecords):
     def status(self, i: int) -> str:
         """As the journal has it, and what is on the way there: a trial that was handed out is RUNNING, one that was
         answered PAUSE is PAUSED. While the scheduler chooses, what cannot be run now is RUNNING to it."""
-        if i in self._handed or (self._choosing and (i in self._aside or self.orders.blocks(i))):
+        if self.is_handed(i) or (self._choosing and (i in self._aside or self.orders.blocks(i))):
             return "RUNNING"
-        return "PAUSED" if i in self.pausing else self.table.status(i)
+        return "PAUSED" if self.phases.is_in(i, BEING_PAUSED) else self.table.status(i)
 
     def is_handed(self, i: int) -> bool:
         """Trial i was handed out and is not known to have begun yet."""
-        return i in self._handed
+        return self.phases.is_in(i, HANDED_OUT)
 
     def trials_of(self, status: str, most: int = -1) -> list[Trial]:
-        hidden = self._hidden() if status != "RUNNING" else self.pausing
+        phases = self.phases
+        hidden = self._hidden() if status != "RUNNING" else {i for i in phases.those_in(BEING_PAUSED) if not self.is_handed(i)}
         found = self.table.of_status(status, most if most < 0 else most + len(hidden))
-        if status == "RUNNING" and self._handed:
-            found = sorted({*found, *self._handed})
-        elif status == "PAUSED" and self.pausing:
-            found = sorted({*found, *self.pausing})
+        if status == "RUNNING" and phases.count(HANDED_OUT):
+            found = sorted({*found, *phases.those_in(HANDED_OUT)})
+        elif status == "PAUSED" and phases.count(BEING_PAUSED):
+            found = sorted({*found, *phases.those_in(BEING_PAUSED)})
         if hidden:
             found = [i for i in found if i not in hidden]
         return [self.trials[i] for i in (found if most < 0 else found[:most])]
 
     def _hidden(self) -> set[int]:
         """Trials that count as running although the table does not say so."""
-        if not self._choosing:
-            return self._handed
-        return {*self._handed, *self._aside, *self.orders.changes, *self.orders.ends}
+        handed = self.phases.those_in(HANDED_OUT)
+        return {*handed, *self._aside, *self.orders.changes, *self.orders.ends} if self._choosing else {*handed}
 
     def start_of(self, i: int) -> Start:
         """How to start trial i now: fresh, or from its newest checkpoint."""
@@ -657,9 +669,8 @@ class ExperimentState(ExperimentRecords):
 
     def _on_start(self, event: tuple[Any, ...]) -> None:
         i = event[1]
-        self._handed.discard(i)
-        self._hold_no_more(i)
         self.shelf.gone(i)
+        self._hold_no_more(i)
         self.orders.started(i)
         self._happen("on_trial_start", i)
         if event[0] == _core.KIND_START and i in self._restoring:
@@ -711,16 +722,21 @@ class ExperimentState(ExperimentRecords):
 
     def _answer(self, i: int, result: dict[str, Any], flat: dict[str, Any]) -> int:
         """Decide about a report that waits, do what the scheduler orders, and then answer it."""
+        self.phases.rest(i)  # what a replayed scheduler decides otherwise than it did
+        if self.live:
+            self.phases.step(i, DECIDING)
         decision = self._decide(i, result, flat)
         if decision == _core.PAUSE:
-            self.pausing.add(i)
+            self.phases.step(i, ANSWERING if self.live else PAUSING)
             if self.searcher is not None and self.scheduler.holds_back:
                 self._held_back.add(i)
                 self.times.call(self.searcher.on_pause, self.trial_id(i))
         if self.live:
-            self.unanswered.add(i)
             self.orders.hear()
-            self.unanswered.discard(i)
+            if decision == _core.PAUSE:
+                self.phases.step(i, PAUSING)
+            else:
+                self.phases.rest(i)
             ask_from = self.ask_from(i) if decision == _core.CONTINUE else _core.NEVER_ASK
             self.instructions.append(Answer(i, decision, ask_from, self.orders.takes_due(i)))
         else:
@@ -730,13 +746,14 @@ class ExperimentState(ExperimentRecords):
 
     def _on_paused(self, event: tuple[Any, ...]) -> None:
         i = event[1]
-        self.pausing.discard(i)
-        if not self.live:
-            self._undone.pop(i, None)
-            return
-        if i not in self._handed:  # else it has been chosen again meanwhile
+        self._undone.pop(i, None)
+        if self.phases.of(i) == EARLY:  # it has been chosen again meanwhile
+            self.phases.step(i, RETURNING)
+        elif self.live:
             self.shelf.paused(i)
             self.orders.paused(i)
+        else:
+            self.phases.rest(i)
 
     def _decide(self, i: int, result: dict[str, Any], flat: dict[str, Any]) -> int:
         """Stop criteria first, then the scheduler."""
@@ -776,9 +793,7 @@ class ExperimentState(ExperimentRecords):
 
     def _leave(self, i: int, over: bool = True) -> None:
         """Trial i is over, or (``over=False``) this attempt of it."""
-        self._handed.discard(i)
         self._told_at.pop(i, None)
-        self.pausing.discard(i)
         self._undone.pop(i, None)
         self._held_back.discard(i)
         self._flat.pop(i, None)
@@ -947,10 +962,8 @@ class ExperimentState(ExperimentRecords):
 
     def _wait_again(self, i: int) -> None:
         """Trial i was handed out, and will not begin."""
-        if i in self._handed:
-            self._handed.discard(i)
-            if self.chooses:
-                self._keep(_core.encode(_core.KIND_CHOSEN, i, flags=_core.BACK, time=self._now))
+        if self.phases.take_back(i) and self.chooses:
+            self._keep(_core.encode(_core.KIND_CHOSEN, i, flags=_core.BACK, time=self._now))
 
     def stop_all(self, why: str) -> None:
         """Start nothing more and end what runs."""
@@ -985,7 +998,7 @@ class ExperimentState(ExperimentRecords):
         status = self.table.status(i)
         if status in OVER:
             return True
-        if i in self._handed or i in self.pausing:
+        if self.is_handed(i) or self.phases.is_in(i, BEING_PAUSED):
             return False  # it begins, or is paused, in a moment; then it is told between two turns, as the journal will say
         if status == "RUNNING":
             self.instructions.append(Stop(i, not at_once))
@@ -1015,7 +1028,7 @@ class ExperimentState(ExperimentRecords):
     def end_paused(self) -> None:
         """Paused trials that nobody will choose any more are over."""
         for i in self.table.of_status("PAUSED"):
-            if i not in self._handed:
+            if not self.is_handed(i):
                 self.remove(i)
 
     def end_waiting(self) -> None:
@@ -1024,6 +1037,11 @@ class ExperimentState(ExperimentRecords):
             for status in ("PENDING", "PAUSED"):
                 for i in self.table.of_status(status):
                     self.remove(i)
+
+    def validate(self) -> None:
+        """AssertionError if what is known of trials contradicts itself: for tests, between two turns."""
+        self.phases.validate()
+        self.orders.validate()
 
     def poll_stoppers(self) -> None:
         """Ask the stopper about the whole experiment, once a turn."""
@@ -1116,8 +1134,9 @@ class ExperimentState(ExperimentRecords):
             self._given_out[k] = blocks + alone
         for i, told in sorted(self._suggested.items()):
             self._note_equal(i, told["config"])
-        for i in sorted(self._handed):  # to a process that has ended before they began
+        for i in self.phases.those_in(HANDED_OUT):  # to a process that has ended before they began
             self._wait_again(i)
+            self.phases.rest(i)
         self._forget_missing_checkpoints()
         self._do_what_was_decided()
         self._requeue_unfinished(resume)
@@ -1139,12 +1158,15 @@ class ExperimentState(ExperimentRecords):
             if event[2] & ONE_TRIAL and 0 <= event[1] < len(self):
                 self.asked_to_stop[event[1]] = True
         elif kind == _core.KIND_CHOSEN:
-            (self._handed.discard if event[2] & _core.BACK else self._handed.add)(event[1])
+            if event[2] & _core.BACK:
+                self.phases.take_back(event[1])
+            elif 0 <= event[1] < len(self) and self.phases.of(event[1]) in CHOSEN:  # a stranger's journal may say anything
+                self.phases.choose(event[1])
         elif kind == _core.KIND_REQUEUED:
             if event[2] & _core.FRESH and self.retention is not None:
                 self._drop(self.retention.forget(event[1]))
             self._undone.pop(event[1], None)
-            self.pausing.discard(event[1])
+            self.phases.rest(event[1])
             self.asked_to_stop.pop(event[1], None)
             if event[2] & _core.AGAIN:
                 self._unheard.add(event[1])
@@ -1181,7 +1203,8 @@ class ExperimentState(ExperimentRecords):
     def _do_what_was_decided(self) -> None:
         """Decisions about reports that the journal has, and that the earlier session did not live to answer."""
         undone, self._undone = self._undone, {}
-        self.pausing.clear()
+        for i in self.phases.those_in(BEING_PAUSED):
+            self.phases.rest(i)
         asked, self.asked_to_stop = self.asked_to_stop, {}
         for i in sorted(asked):  # they are over, as whoever asked was promised
             if self.table.status(i) not in OVER:

@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from fasttune.search.variants import Variants
     from fasttune.storage.base import Entry, Held, Key
 
+CHECKS = os.environ.get("FASTTUNE_CHECKS", "") not in ("", "0")  # what is known of trials is validated after each turn
 COMMIT_S = 0.02  # a report is in the database at most this much later (in its ring it is at once)
 COMMIT_BYTES = 1 << 18
 IDLE_S = 0.1  # longest sleep of a turn
@@ -462,6 +463,8 @@ class TuneLoop:
         self.callbacks_step("on_step_end")
         self._states.save_if_due()
         self._report(False)
+        if CHECKS:
+            state.validate()
         if not (batches or gave):
             self._end_if_stuck()
         else:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fasttune.error import TuneError
+from fasttune.phases import ALIVE, BEING_PAUSED, HANDED_OUT, LEAVING, LIVING, PAUSING, RETURNING, RUNNING, UNANSWERED
 from fasttune.schedulers.base import Change, End, Save
 
 if TYPE_CHECKING:
@@ -72,11 +73,11 @@ class Orders:
         state = self._state
         if not state.live or i in self.saving or not state.is_class(i) or state.has_present_checkpoint(i):
             return
-        runs = state.table.status(i) == "RUNNING" and i not in state.pausing
-        if runs or i in state.unanswered or state.is_handed(i):
+        phase = state.phases.of(i)
+        if phase in (RUNNING, *UNANSWERED, *HANDED_OUT):
             self.saving.add(i)
             self.due.add(i)
-        elif i in state.pausing or i in state.shelf.living:
+        elif phase in (PAUSING, ALIVE, LEAVING):
             self.saving.add(i)
             state.tell_to_save(i)
 
@@ -108,7 +109,7 @@ class Orders:
 
     def _end(self, i: int) -> None:
         state = self._state
-        if i in state.pausing:
+        if state.phases.is_in(i, BEING_PAUSED):
             self.ends.add(i)
         elif not state.live:
             self.ends.add(i)  # the journal holds its end, or it is done when all has been replayed
@@ -144,7 +145,7 @@ class Orders:
         state, change = self._state, self.changes.get(i)
         if change is None or (change.donor is not None and not self._has_point(i, change.donor.index)):
             return
-        if i in state.pausing:
+        if state.phases.is_in(i, BEING_PAUSED):
             return
         if change.donor is None:
             self.save(i)  # it goes on from where it is
@@ -225,6 +226,14 @@ class Orders:
         self._forget_point(i)
         self.over(i)
 
+    def validate(self) -> None:
+        """AssertionError if orders stand for trials that they cannot be carried out for."""
+        assert self.due <= self.saving, (self.due, self.saving)
+        table = self._state.table
+        for i in (*self.saving, *self.changes, *self.ends):
+            assert table.status(i) not in OVER, (i, table.status(i))
+        assert self.points.keys() <= self.changes.keys(), (self.points, self.changes)
+
     def after_replay(self) -> None:
         """Carry out what was ordered in an earlier session and not done any more."""
         for i in sorted(self.ends):
@@ -249,17 +258,14 @@ class Shelf:
     def __init__(self, state: ExperimentState, most: int) -> None:
         self._state = state
         self._most = most
-        self.living: dict[int, None] = {}
         self._can_go: dict[int, None] = {}
-        self._going: set[int] = set()  # told to save, to be put away then
 
     def paused(self, i: int) -> None:
         """Trial i was paused where it is."""
-        state = self._state
-        self.living[i] = None
-        if state.is_class(i) or state.has_present_checkpoint(i):
-            self._can_go[i] = None
-        while len(self.living) - len(self._going) > self._most:
+        state, phases = self._state, self._state.phases
+        phases.step(i, ALIVE)
+        self.back(i)
+        while phases.count((ALIVE, RETURNING)) > self._most:
             first = next((j for j in self._can_go if not state.is_handed(j)), None)
             if first is None:
                 return
@@ -267,22 +273,25 @@ class Shelf:
             if state.has_present_checkpoint(first):
                 self._put_away(first)
             else:
-                self._going.add(first)
+                phases.step(first, LEAVING)
                 state.orders.save(first)
+
+    def back(self, i: int) -> None:
+        """Trial i is paused where it is, perhaps after all: it may be put away, if it can go on from a checkpoint."""
+        state = self._state
+        if state.phases.of(i) == ALIVE and (state.is_class(i) or state.has_present_checkpoint(i)):
+            self._can_go.setdefault(i)
 
     def saved(self, i: int) -> None:
         """Trial i has saved."""
-        if i in self._going:
-            self._going.discard(i)
-            if not self._state.is_handed(i):
-                self._put_away(i)
+        if self._state.phases.of(i) == LEAVING:
+            self._put_away(i)
 
     def _put_away(self, i: int) -> None:
         self.gone(i)
         self._state.tell_to_discard(i)
 
     def gone(self, i: int) -> bool:
-        """Trial i is no longer paused here; whether it was."""
-        self._going.discard(i)
+        """Trial i is where its status says; whether it was paused here, and its code lived."""
         self._can_go.pop(i, None)
-        return self.living.pop(i, self) is None
+        return self._state.phases.rest(i) in LIVING
