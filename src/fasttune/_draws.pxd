@@ -99,6 +99,8 @@ cdef class Tpe:               # rows 0 to n - 1 of n_dims units each
     cdef int make_room(self) except -1
     cdef Py_ssize_t append(self) except -1
     cdef int write(self, Py_ssize_t row, numbers) except -1
+    cdef bint has_place(self, Py_ssize_t k, double unit) noexcept nogil
+    cdef int check_whole(self, const double *units) except -1
     cdef int check_pending(self, Py_ssize_t row) except -1
     cdef void settle(self, Py_ssize_t row) noexcept nogil
     cdef void rank(self, Py_ssize_t row) noexcept nogil

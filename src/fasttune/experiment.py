@@ -727,7 +727,10 @@ class ExperimentState(ExperimentRecords):
             self.phases.step(i, DECIDING)
         decision = self._decide(i, result, flat)
         if decision == _core.PAUSE:
-            self.phases.step(i, ANSWERING if self.live else PAUSING)
+            if self.live:
+                self.phases.step(i, ANSWERING)
+            else:
+                self.phases.put(i, PAUSING)
             if self.searcher is not None and self.scheduler.holds_back:
                 self._held_back.add(i)
                 self.times.call(self.searcher.on_pause, self.trial_id(i))

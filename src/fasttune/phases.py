@@ -90,6 +90,10 @@ class Phases:
         """It is handed out."""
         self.step(trial, CHOSEN.get(self.of(trial), HANDED))
 
+    def put(self, trial: int, phase: int) -> None:
+        """It is there, as a replay says: of a piece of the journal all statuses are folded before the first event is seen."""
+        self._move(trial, phase)
+
     def take_back(self, trial: int) -> bool:
         """It was handed out, and will not begin: it is where it was. Whether it was handed out."""
         phase = self._of.get(trial)

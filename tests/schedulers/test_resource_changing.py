@@ -247,7 +247,7 @@ def test_what_cannot_be_is_said_at_once() -> None:
 
 def test_reused_actors_are_refused() -> None:
     on = stage(ResourceChangingScheduler())
-    on.spec = type("Spec", (), {"reuse_actors": True})  # type: ignore[attr-defined]
+    on.reuses_processes = True
     with pytest.raises(ValueError, match="reuse_actors"):
         on.add()
 

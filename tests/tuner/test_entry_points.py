@@ -29,6 +29,9 @@ class Counting(Searcher):
         super().__init__(metric=metric, mode=mode)
         self.given = first
 
+    def set_search_properties(self, metric, mode, config):
+        return True
+
     def suggest(self, trial_id):
         self.given += 1
         return {"x": self.given}

@@ -110,7 +110,7 @@ def create_searcher(search_alg: str, **kwargs: Any) -> Any:
     made = _class_of(_NAMES[wanted]) if wanted in _NAMES else _from_entry_point(search_alg)
     if made is not None:
         return made(**kwargs)
-    known = ", ".join(sorted(_NAMES))
+    known = ", ".join(searcher_names())
     if wanted in _INSTEAD:
         raise ValueError(
             f"there is no adapter to the search library {search_alg!r} here (docs/search.md says why). "
