@@ -247,7 +247,7 @@ cdef class TrialTable:
     cdef int intern(self, int source, int local, bytes payload) except -1
     cdef int move(self, TrialRow *row, uint32_t trial, int kind, int flags=*) except -1
     cdef int keep_values(self, TrialRow *row, int schema, const double *values) except -1
-    cdef int fold_records(self, const unsigned char[::1] view, Cursor *place, int source, uint64_t told, uint64_t watch,
+    cdef int fold_records(self, const unsigned char *view, Py_ssize_t n, Cursor *place, int source, uint64_t told, uint64_t watch,
                           bint recovered, object announced, list out) except -1
     cdef int fold_report(self, const Record *r, Schema s, int source, Py_ssize_t end) except -1
     cdef int fold_other(self, const Record *r, int source, Py_ssize_t end, bint recovered) except -1

@@ -6,6 +6,7 @@ Knows nothing above it, as ``_core``. ValueError, IndexError and MemoryError, as
 """
 
 cimport cython
+from cpython.buffer cimport PyBUF_FORMAT, PyBUF_ND, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc, PyMem_RawRealloc
 from libc.math cimport INFINITY, NAN, ceil, fabs, floor, fma, pow
 from libc.string cimport memcpy, memmove, memset

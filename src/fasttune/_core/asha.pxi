@@ -369,29 +369,25 @@ cdef class Asha:
         if rung >= 0:
             self.refuse_full(self.record_at(bracket, rung, of, v, False))
 
-    def decide(self, const int64_t[::1] trials, const double[::1] times, const double[::1] values,
-               signed char[::1] decisions):
+    def decide(self, trials, times, values, decisions):
         """As :meth:`judge` for each row, in their order; CONTINUE or STOP is put into ``decisions``.
 
         ValueError unless all are of one length and no trial is negative; OverflowError when a rung is full (the rows
         before it have been decided).
         """
-        cdef Py_ssize_t i, n = trials.shape[0]
+        cdef Batch batch = Batch(trials, times, values, decisions)
+        cdef Standing *of
+        cdef Py_ssize_t i
         cdef int decision = 0
-        if times.shape[0] != n or values.shape[0] != n or decisions.shape[0] != n:
-            raise ValueError(f"decide() takes columns of one length, got {n} trials, {times.shape[0]} times, "
-                             f"{values.shape[0]} values and room for {decisions.shape[0]} decisions")
-        for i in range(n):
-            if trials[i] < 0:
-                raise ValueError(f"row {i} is of trial {trials[i]}: trials are numbered from 0 on")
-            self.standing_of(trials[i])
+        for i in range(batch.n):
+            self.standing_of(batch.trials[i])
         with nogil:
-            for i in range(n):
-                decision = self.judge_one(trials[i], &self.standings[trials[i] >> 10][trials[i] & 1023], times[i],
-                                          values[i])
+            for i in range(batch.n):
+                of = &self.standings[batch.trials[i] >> 10][batch.trials[i] & 1023]
+                decision = self.judge_one(batch.trials[i], of, batch.times[i], batch.values[i])
                 if decision < 0:
                     break
-                decisions[i] = <signed char>decision
+                batch.decisions[i] = <signed char>decision
         self.refuse_full(decision)
 
     cdef int refuse_full(self, int decision) except -1:

@@ -37,21 +37,24 @@ cdef inline bytearray room_for(Py_ssize_t nbytes):
     return PyByteArray_FromStringAndSize(NULL, nbytes)
 
 
-def rows_in_order(const int32_t[::1] trial, const int32_t[::1] step, Py_ssize_t trials):
+def rows_in_order(trial_numbers, steps, Py_ssize_t trials):
     """Where the reports of each of ``trials`` trials are, in the order in which they lie.
 
     Returns (positions, uneven): int64 positions sorted by trial, None if they lie so; and the int32 numbers of the trials
     whose steps do not grow. Counting takes 0.6 s for 10^7 shuffled reports, where a stable sort takes 1.9 s.
     """
-    cdef Py_ssize_t i, n = trial.shape[0], at, end, place
+    cdef Numbers of_trials = Numbers(trial_numbers, 4, "il"), of_steps = Numbers(steps, 4, "il")
+    cdef const int32_t *trial = <const int32_t *>of_trials.at
+    cdef const int32_t *step = <const int32_t *>of_steps.at
+    cdef Py_ssize_t i, n = of_trials.n, at, end, place
     cdef int64_t *order
     cdef int64_t *begins
     cdef bint sorted = True
     cdef list uneven = []
     cdef bytearray positions, counts
     cdef int32_t last, one
-    if step.shape[0] != n:
-        raise ValueError(f"there are {n} trials of reports and {step.shape[0]} steps")
+    if of_steps.n != n:
+        raise ValueError(f"there are {n} trials of reports and {of_steps.n} steps")
     for i in range(n):
         if trial[i] < 0 or trial[i] >= trials:
             raise ValueError(f"report {i} is of trial {trial[i]}, and there are {trials}")
@@ -143,8 +146,7 @@ cdef inline int put_fixed(char *to, double value) except -1:
 
 cdef int set_part(Part *part, tuple told, Py_ssize_t n, list kept) except -1:
     """One part of ``texts`` as C reads it; what it points to is added to ``kept``."""
-    cdef const int64_t[::1] whole
-    cdef const double[::1] real
+    cdef Numbers column
     cdef const char *option
     cdef Py_ssize_t i
     kind = told[0]
@@ -153,17 +155,17 @@ cdef int set_part(Part *part, tuple told, Py_ssize_t n, list kept) except -1:
         kept.append(data)
         part.kind, part.text, part.size = PART_TEXT, <const char *>data, len(data)
     elif kind == "fixed":
-        real = told[1]
-        if real.shape[0] != n:
-            raise ValueError(f"a column of {real.shape[0]} numbers for {n} texts")
-        kept.append(told[1])
-        part.kind, part.real, part.size = PART_FIXED, &real[0], LONGEST_FIXED
+        column = Numbers(told[1], 8, "d")
+        if column.n != n:
+            raise ValueError(f"a column of {column.n} numbers for {n} texts")
+        kept.append(column)
+        part.kind, part.real, part.size = PART_FIXED, <const double *>column.at, LONGEST_FIXED
     elif kind == "digits" or kind == "option":
-        whole = told[1]
-        if whole.shape[0] != n:
-            raise ValueError(f"a column of {whole.shape[0]} numbers for {n} texts")
-        kept.append(told[1])
-        part.whole = &whole[0]
+        column = Numbers(told[1], 8, "lq")
+        if column.n != n:
+            raise ValueError(f"a column of {column.n} numbers for {n} texts")
+        kept.append(column)
+        part.whole = <const int64_t *>column.at
         if kind == "digits":
             part.kind, part.width, part.size = PART_DIGITS, told[2], max(LONGEST_INT, told[2]) + 1
         else:
@@ -171,8 +173,8 @@ cdef int set_part(Part *part, tuple told, Py_ssize_t n, list kept) except -1:
             part.kind, part.options = PART_OPTION, len(options)
             part.size = max([len(data) for data in options], default=0)
             for i in range(n):
-                if whole[i] < 0 or whole[i] >= part.options:
-                    raise IndexError(f"option {whole[i]} of {part.options}")
+                if part.whole[i] < 0 or part.whole[i] >= part.options:
+                    raise IndexError(f"option {part.whole[i]} of {part.options}")
             kept.append(options)
     else:
         raise ValueError(f"a part is text, digits, fixed or option, got {kind!r}")

@@ -30,21 +30,23 @@ cdef void wal_sum(const unsigned char *p, Py_ssize_t n, bint big, uint32_t *s) n
 
 def wal_checksum(data, bint big, uint32_t s0=0, uint32_t s1=0):
     """The two sums over ``data``, whose length is a multiple of 8, going on from (s0, s1)."""
-    cdef const unsigned char[::1] view = data
+    cdef Numbers bytes_of = Numbers(data)
+    cdef const unsigned char *view = bytes_of.at
     cdef uint32_t[2] s
-    if view.shape[0] & 7:
-        raise ValueError(f"a checksum of SQLite's log is over a multiple of 8 bytes, got {view.shape[0]}")
+    if bytes_of.n & 7:
+        raise ValueError(f"a checksum of SQLite's log is over a multiple of 8 bytes, got {bytes_of.n}")
     s[0] = s0
     s[1] = s1
-    if view.shape[0]:
-        wal_sum(&view[0], view.shape[0], big, s)
+    if bytes_of.n:
+        wal_sum(&view[0], bytes_of.n, big, s)
     return s[0], s[1]
 
 
 def wal_frames(data, Py_ssize_t page_size, bint big, uint32_t salt0, uint32_t salt1, uint32_t s0, uint32_t s1):
     """([(page, pages of the database after this commit, or 0)], s0, s1) of the whole frames that ``data`` begins with."""
-    cdef const unsigned char[::1] view = data
-    cdef Py_ssize_t at = 0, n = view.shape[0], frame = page_size + 24
+    cdef Numbers bytes_of = Numbers(data)
+    cdef const unsigned char *view = bytes_of.at
+    cdef Py_ssize_t at = 0, n = bytes_of.n, frame = page_size + 24
     cdef const unsigned char *p
     cdef uint32_t[2] s
     cdef list out = []
@@ -72,8 +74,9 @@ def overflow_run(data, Py_ssize_t page_size, Py_ssize_t usable, uint32_t number,
     ``data`` holds pages from page ``number`` on, each of which begins with the number of the next one; ``left`` bytes of
     the row are looked for. Reading a journal of 500 MB takes 0.56 s of CPU so, page by page in Python 0.71 s.
     """
-    cdef const unsigned char[::1] view = data
-    cdef Py_ssize_t here = view.shape[0] // page_size, k = 0, at = 0, size
+    cdef Numbers bytes_of = Numbers(data)
+    cdef const unsigned char *view = bytes_of.at
+    cdef Py_ssize_t here = bytes_of.n // page_size, k = 0, at = 0, size
     cdef const unsigned char *page
     cdef uint32_t next_page = number
     cdef bytes content

@@ -591,8 +591,9 @@ def decode(data):
 
     Raises ValueError with the offset where a record is damaged.
     """
-    cdef const unsigned char[::1] view = data
-    cdef Py_ssize_t at = 0, n = view.shape[0]
+    cdef Numbers bytes_of = Numbers(data)
+    cdef const unsigned char *view = bytes_of.at
+    cdef Py_ssize_t at = 0, n = bytes_of.n
     cdef const Record *r
     out = []
     while at < n:
@@ -671,8 +672,9 @@ def without_held(data):
     As (trial, place, bytes), in their order: a place is a step, and attempt << 32. A damaged record ends the looking: what
     follows is left as it is.
     """
-    cdef const unsigned char[::1] view = data
-    cdef Py_ssize_t at = 0, n = view.shape[0], written = 0, copied = 0
+    cdef Numbers bytes_of = Numbers(data)
+    cdef const unsigned char *view = bytes_of.at
+    cdef Py_ssize_t at = 0, n = bytes_of.n, written = 0, copied = 0
     cdef const Record *r
     cdef const char *source
     cdef char *target

@@ -217,32 +217,32 @@ cdef class TrialTable:
         shown without those before it. ``announced(trial, n, bytes)`` is called before room is made for n trials from
         ``trial`` on whose configs come in so many bytes, and may refuse by an error of its own.
         """
-        cdef const unsigned char[::1] view = data
+        cdef Numbers bytes_of = Numbers(data)
+        cdef const unsigned char *view = bytes_of.at
         cdef Cursor place
         cdef const Record *r
         cdef list out = []
         place.begin = place.at = 0
         while True:
             try:
-                self.fold_records(view, &place, source, watch | ALWAYS_TOLD, watch, recovered, announced, out)
+                self.fold_records(view, bytes_of.n, &place, source, watch | ALWAYS_TOLD, watch, recovered, announced, out)
                 return out
             except (ValueError, IndexError) as error:
                 if unfit is None:
                     raise
                 r = <const Record *>&view[place.begin]
                 if place.at == place.begin:          # where the next record begins is not known either
-                    place.at = view.shape[0]
+                    place.at = bytes_of.n
                     unfit.append((place.begin, place.at - place.begin, -1, str(error)))
                 else:
                     unfit.append((place.begin, place.at - place.begin, <int64_t>r.trial if is_of_trial(r) else -1, str(error)))
                     if recovered and is_of_trial(r):
                         self.astray.add((source, r.trial))
 
-    cdef int fold_records(self, const unsigned char[::1] view, Cursor *place, int source, uint64_t told, uint64_t watch,
+    cdef int fold_records(self, const unsigned char *view, Py_ssize_t n, Cursor *place, int source, uint64_t told, uint64_t watch,
                           bint recovered, object announced, list out) except -1:
         """Fold the records from ``place`` on; at an error ``place.begin`` is the record that does not fit, and has changed
         nothing."""
-        cdef Py_ssize_t n = view.shape[0]
         cdef const Record *r
         cdef Schema s = None
         cdef int local_of_s = -1
@@ -655,8 +655,9 @@ cdef class ReportColumns:
 
     def add(self, data, int source, int64_t only_trial=-1):
         """Fold the reports of ``data`` in (of one trial only, if given)."""
-        cdef const unsigned char[::1] view = data
-        cdef Py_ssize_t at = 0, n = view.shape[0]
+        cdef Numbers bytes_of = Numbers(data)
+        cdef const unsigned char *view = bytes_of.at
+        cdef Py_ssize_t at = 0, n = bytes_of.n
         cdef const Record *r
         cdef list numbers = self.maps.setdefault(source, [])
         cdef int local = -1, number = 0
@@ -702,8 +703,9 @@ def judgements(data, table_maps=None, str metric=None, int smooth=0, dict so_far
     schema number, carried from call to call. With ``smooth`` (1 to maximise, -1 to minimise) a report is judged by the
     best value of ``metric`` that its trial has reported so far, which ``so_far`` carries. Only records of one source.
     """
-    cdef const unsigned char[::1] view = data
-    cdef Py_ssize_t at = 0, n = view.shape[0]
+    cdef Numbers bytes_of = Numbers(data)
+    cdef const unsigned char *view = bytes_of.at
+    cdef Py_ssize_t at = 0, n = bytes_of.n
     cdef const Record *r
     cdef const char *p
     cdef uint64_t tag

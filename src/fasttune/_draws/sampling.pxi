@@ -425,9 +425,11 @@ cdef class Sampler:
                 PyMem_Free(row)
         return data
 
-    def columns(self, const int64_t[::1] trials):
+    def columns(self, trials):
         """The numbers of some trials' leaves, a column of 8-byte cells per leaf: float64, or int64 of whole numbers. Also those that a config does not look at."""
-        cdef Py_ssize_t i, k, n = trials.shape[0]
+        cdef Numbers wanted = Numbers(trials, 8, "lq")
+        cdef const int64_t *trial = <const int64_t *>wanted.at
+        cdef Py_ssize_t i, k, n = wanted.n
         cdef Cell stack[STACK_LEAVES]
         cdef list made = [PyByteArray_FromStringAndSize(NULL, n * sizeof(Cell)) for k in range(self.count)]
         cdef Cell** to = <Cell**>PyMem_Malloc(max(1, self.count) * sizeof(Cell*))
@@ -440,7 +442,7 @@ cdef class Sampler:
                 to[k] = <Cell*>PyByteArray_AS_STRING(<bytearray>made[k])
             with nogil:
                 for i in range(n):
-                    self._draw(trials[i], row)
+                    self._draw(trial[i], row)
                     for k in range(self.count):
                         to[k][i] = row[k]
         finally:
@@ -449,15 +451,17 @@ cdef class Sampler:
                 PyMem_Free(row)
         return made
 
-    def parts(self, SpaceNode node, const int64_t[::1] trials):
+    def parts(self, SpaceNode node, trials):
         """What a node of the tree, in which nothing is computed outside, gives to the configs of some trials: a list."""
+        cdef Numbers wanted = Numbers(trials, 8, "lq")
+        cdef const int64_t *trial = <const int64_t *>wanted.at
         cdef Py_ssize_t i
         cdef Cell stack[STACK_LEAVES]
         cdef list made = []
         cdef Cell* row = self._row(stack)
         try:
-            for i in range(trials.shape[0]):
-                self._draw(trials[i], row)
+            for i in range(wanted.n):
+                self._draw(trial[i], row)
                 made.append(self._build(node, row, None))
         finally:
             if row != stack:

@@ -420,22 +420,19 @@ cdef class HyperBand:
             raise MemoryError()
         return decision
 
-    def decide(self, const int64_t[::1] trials, const double[::1] times, const double[::1] values,
-               signed char[::1] decisions):
+    def decide(self, trials, times, values, decisions):
         """``report`` for many, in order, without the GIL."""
-        cdef Py_ssize_t i, n = trials.shape[0]
+        cdef Batch batch = Batch(trials, times, values, decisions)
+        cdef Py_ssize_t i
         cdef int decision = 0
-        if times.shape[0] != n or values.shape[0] != n or decisions.shape[0] != n:
-            raise ValueError(f"the four buffers must be of one length, got {n}, {times.shape[0]}, {values.shape[0]} "
-                             f"and {decisions.shape[0]}")
-        for i in range(n):
-            self.known(trials[i])
+        for i in range(batch.n):
+            self.known(batch.trials[i])
         with nogil:
-            for i in range(n):
-                decision = self.decide_one(<int32_t>trials[i], times[i], values[i])
+            for i in range(batch.n):
+                decision = self.decide_one(<int32_t>batch.trials[i], batch.times[i], batch.values[i])
                 if decision < 0:
                     break
-                decisions[i] = <signed char>decision
+                batch.decisions[i] = <signed char>decision
         if decision < 0:
             raise MemoryError()
 

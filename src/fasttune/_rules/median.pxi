@@ -24,21 +24,6 @@ cdef inline bint is_finite(double x) noexcept nogil:
     return x - x == 0.0
 
 
-cdef int check_columns(const int64_t[::1] trials, const double[::1] times, const double[::1] values,
-                       signed char[::1] decisions, int64_t *most) except -1:
-    """The columns of a batch are of one length and name trials; ``most`` is their highest number, -1 for none."""
-    cdef Py_ssize_t i, n = trials.shape[0]
-    if times.shape[0] != n or values.shape[0] != n or decisions.shape[0] != n:
-        raise ValueError(f"decide() takes columns of one length, got {n} trials, {times.shape[0]} times, "
-                         f"{values.shape[0]} values and room for {decisions.shape[0]} decisions")
-    most[0] = -1
-    for i in range(n):
-        if not 0 <= trials[i] <= MOST_TRIALS:
-            raise ValueError(f"row {i} is of trial {trials[i]}: trials are numbered from 0 to {MOST_TRIALS}")
-        most[0] = max(most[0], trials[i])
-    return 0
-
-
 cdef class MedianRule:
     """The median stopping rule (Golovin et al. 2017, Google Vizier, section 3.2.1) as Ray Tune reads it.
 
@@ -230,25 +215,23 @@ cdef class MedianRule:
         if self.judge_one(self.trial_of(trial), t, value, step, False) == NO_MEMORY:
             raise MemoryError()
 
-    def decide(self, const int64_t[::1] trials, const double[::1] times, const double[::1] values,
-               signed char[::1] decisions):
+    def decide(self, trials, times, values, decisions):
         """As :meth:`judge` for each row, in their order.
 
         ValueError unless all columns are of one length and no trial is negative.
         """
-        cdef int64_t most
+        cdef Batch batch = Batch(trials, times, values, decisions)
         cdef Py_ssize_t i
         cdef int decision = 0
-        check_columns(trials, times, values, decisions, &most)
-        if most < 0:
+        if batch.n == 0:
             return
-        self.trial_of(most)
+        self.trial_of(batch.highest)
         with nogil:
-            for i in range(trials.shape[0]):
-                decision = self.judge_one(self.trials + trials[i], times[i], values[i], 0, True)
+            for i in range(batch.n):
+                decision = self.judge_one(self.trials + batch.trials[i], batch.times[i], batch.values[i], 0, True)
                 if decision == NO_MEMORY:
                     break
-                decisions[i] = <signed char>decision
+                batch.decisions[i] = <signed char>decision
         if decision == NO_MEMORY:
             raise MemoryError()
 

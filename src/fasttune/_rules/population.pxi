@@ -202,25 +202,18 @@ cdef class Population:
             return C_NOT_DUE
         return self.settle_row(me, t)
 
-    def decide(self, const int64_t[::1] trials, const double[::1] times, const double[::1] values,
-               int8_t[::1] decisions):
+    def decide(self, trials, times, values, decisions):
         """:meth:`judge` for one report after the other, without the GIL."""
-        cdef Py_ssize_t n = trials.shape[0], i
-        cdef int64_t top = 0
-        if times.shape[0] != n or values.shape[0] != n or decisions.shape[0] != n:
-            raise ValueError(f"trials, times, values and decisions must be of one length, got {n}, {times.shape[0]}, "
-                             f"{values.shape[0]} and {decisions.shape[0]}")
-        for i in range(n):
-            if trials[i] < 0:
-                raise ValueError(f"a trial's number must be >= 0, got {trials[i]}")
-            top = max(top, trials[i] + 1)
-        self.reserve(top)
+        cdef Batch batch = Batch(trials, times, values, decisions)
+        cdef Py_ssize_t i
+        cdef uint32_t me
+        self.reserve(batch.highest + 1)
         with nogil:
-            for i in range(n):
-                if self.reach_row(<uint32_t>trials[i] + 1, times[i], values[i]):
-                    decisions[i] = self.settle_row(<uint32_t>trials[i] + 1, times[i])
-                else:
-                    decisions[i] = C_NOT_DUE
+            for i in range(batch.n):
+                me = <uint32_t>batch.trials[i] + 1
+                batch.decisions[i] = C_NOT_DUE
+                if self.reach_row(me, batch.times[i], batch.values[i]):
+                    batch.decisions[i] = <signed char>self.settle_row(me, batch.times[i])
 
     def reach(self, int64_t trial, double t, double value):
         """Keep the score and time of a trial that is due. Whether it was; :meth:`settle` decides, now or later."""

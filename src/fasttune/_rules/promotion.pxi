@@ -242,25 +242,23 @@ cdef class Promotion:
             raise MemoryError()
         return decision
 
-    def decide(self, const int64_t[::1] trials, const double[::1] times, const double[::1] values,
-               signed char[::1] decisions):
+    def decide(self, trials, times, values, decisions):
         """As :meth:`judge` for each row, in their order.
 
         ValueError unless all columns are of one length and no trial is negative.
         """
-        cdef int64_t most
+        cdef Batch batch = Batch(trials, times, values, decisions)
         cdef Py_ssize_t i
         cdef int decision = 0
-        check_columns(trials, times, values, decisions, &most)
-        if most < 0:
+        if batch.n == 0:
             return
-        self.trial_of(most)
+        self.trial_of(batch.highest)
         with nogil:
-            for i in range(trials.shape[0]):
-                decision = self.judge_one(<uint32_t>trials[i], times[i], values[i])
+            for i in range(batch.n):
+                decision = self.judge_one(<uint32_t>batch.trials[i], batch.times[i], batch.values[i])
                 if decision == NO_MEMORY:
                     break
-                decisions[i] = <signed char>decision
+                batch.decisions[i] = <signed char>decision
         if decision == NO_MEMORY:
             raise MemoryError()
 
