@@ -21,7 +21,7 @@ from fasttune.callback_states import CallbackStates
 from fasttune.checkpoint import Checkpoint, memory_key, memory_name, remove_unfinished
 from fasttune.echo import Echo
 from fasttune.error import FolderGoneError, ForeignFileError, JournalError, JournalLockedError, TuneError
-from fasttune.executors.base import Death, Executor, Job, Program, ProgramTrainable
+from fasttune.executors.base import Batch, Death, Executor, Job, Program, ProgramTrainable
 from fasttune.experiment import (
     WISHES,
     Answer,
@@ -438,9 +438,7 @@ class TuneLoop:
             state.tell_stops()
             self._keep_own()  # what has ended by it stands in the journal before what is reported next
         self.callbacks_step("on_step_begin")
-        batches = executor.poll(timeout)
-        for source, position, data in batches:
-            self._take_in(source, position, data)
+        got = self._take_all(executor.poll(timeout))
         for death in executor.deaths():
             self._bury(death)
         if state.wanted.open:
@@ -456,7 +454,7 @@ class TuneLoop:
         if state.stopping is not None:
             self._stop_late_starters()
         self._kill_deaf_trials()
-        if self._entries and self._commit_is_due(bool(batches)):
+        if self._entries and self._commit_is_due(got):
             self._commit()
         self.storage.flush_if_due()
         self._tell_callbacks()
@@ -465,11 +463,18 @@ class TuneLoop:
         self._report(False)
         if CHECKS:
             state.validate()
-        if not (batches or gave):
+        if not (got or gave):
             self._end_if_stuck()
         else:
             self._waits = 0
-        return bool(batches or gave)
+        return got or gave
+
+    def _take_all(self, batches: list[Batch]) -> bool:
+        """Whether there was anything. A function of its own: the error of a hook keeps the frames that it was called from, and what
+        they hold; here that would be a ring's memory."""
+        for source, position, data in batches:
+            self._take_in(source, position, data)
+        return bool(batches)
 
     def _rest(self, progressed: bool) -> float:
         """How long the next poll may sleep."""

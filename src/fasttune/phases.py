@@ -12,7 +12,7 @@ and still alive. Such a phase is kept here, for those trials alone: every other 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 NAMES = (
     "waiting", "running", "shelved", "over",
@@ -64,9 +64,9 @@ class Phases:
         phase = self._of.get(trial)
         return AT_REST[self._status_of(trial)] if phase is None else phase
 
-    def is_in(self, trial: int, phases: Iterable[int]) -> bool:
+    def is_in(self, trial: int, phases: Collection[int]) -> bool:
         """Whether it is in one of these, which no status says."""
-        return self._of.get(trial) in phases
+        return self._of.get(trial, WAITING) in phases
 
     def those_in(self, phases: Iterable[int]) -> list[int]:
         """The trials that are in one of these, by number."""

@@ -918,7 +918,7 @@ def name_asked(folder: str, otherwise: str) -> str:
     """The name that was asked for when the experiment in a folder began: mnist_2 may be the second of mnist, or somebody's
     mnist_2. Journals of earlier versions do not say."""
     from .error import JournalError
-    from .records import first_meta
+    from .meta import first_meta
     from .storage.reader import SqliteReader
 
     try:

@@ -168,5 +168,5 @@ def test_numbers_and_ranks_that_cannot_be_are_errors():
         population.at(0)
     with pytest.raises(ValueError, match="one length"):
         population.decide(array("q", [1]), array("d"), array("d"), array("b"))
-    with pytest.raises(ValueError, match="must be >= 0"):
+    with pytest.raises(ValueError, match="row 0 is of trial -1: trials are numbered from 0"):
         population.decide(array("q", [-1]), array("d", [1.0]), array("d", [1.0]), array("b", [0]))

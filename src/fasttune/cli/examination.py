@@ -73,7 +73,8 @@ class Examination:
         yield "written by", True, "nobody" if writer is None else f"process {writer or 'unknown'}, now"
 
     def _journal(self) -> Iterator[Check]:
-        from fasttune.records import ExperimentRecords, first_meta
+        from fasttune.meta import first_meta
+        from fasttune.records import ExperimentRecords
 
         damage: list[str] = []
         entries = bytes_of_them = 0
@@ -202,8 +203,9 @@ def free_name(path: str) -> str:
 
 def copy_journal(found: Examination, storage: object) -> None:
     """Every whole entry with what fits of it, what the rings have more, and every whole checkpoint."""
+    from fasttune.meta import first_meta
     from fasttune.record_checks import variants_of
-    from fasttune.records import ExperimentRecords, first_meta
+    from fasttune.records import ExperimentRecords
     from fasttune.storage.recovery import read_rings
     from fasttune.storage.sqlite import SqliteStorage
 

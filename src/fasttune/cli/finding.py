@@ -90,7 +90,7 @@ def latest(root: str) -> str:
 def begun_at(folder: str) -> float | None:
     """When an experiment began (unix time), as its journal says; None where that cannot be read."""
     from fasttune.error import TuneError
-    from fasttune.records import first_meta
+    from fasttune.meta import first_meta
     from fasttune.storage.reader import SqliteReader
 
     try:

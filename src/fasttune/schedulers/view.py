@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from fasttune.trial import Changed, Trial
+    from fasttune.trial import Trial
 
 
 class Viewed(Protocol):
@@ -31,7 +31,7 @@ class Viewed(Protocol):
     def get_trial(self, trial_id: str) -> Trial: ...
     def get_live_trials(self) -> list[Trial]: ...
     def trials_of(self, status: str, most: int = -1) -> list[Trial]: ...
-    def lineage(self) -> list[Changed]: ...
+    def lineage(self) -> list[Any]: ...
     def can_begin_again(self, trial: Trial) -> bool: ...
 
 
@@ -92,8 +92,9 @@ class ExperimentView:
         answered PAUSE is PAUSED."""
         return self._experiment.trials_of(status, most)
 
-    def lineage(self) -> list[Changed]:
-        """Which trials were changed, in order: who copied whom, when, and what changed."""
+    def lineage(self) -> list[Any]:
+        """Which trials were changed, in order, as values with ``trial`` and ``donor`` (its number, or None): who copied whom, when,
+        and what changed."""
         return self._experiment.lineage()
 
     def can_begin_again(self, trial: Trial) -> bool:
