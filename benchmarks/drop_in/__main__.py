@@ -29,7 +29,7 @@ RAY = "ray==2.60.0"
 NO_EXAMPLES = frozenset(["__init__", "utils"])  # what the examples share
 
 RLLIB = "an RLlib algorithm is the trainable: there is no reinforcement learning library here"
-CONTROLLER = "it names the controller's class, to say of what type an argument is: schedulers are handed the state here"
+CONTROLLER = "it names the controller's class, to say of what type an argument is: schedulers are handed an ExperimentView here"
 # Example -> (what its error says, or which name is not here; why).
 EXPLAINED = {
     "pb2_ppo_example": ("Unknown trainable 'PPO'", RLLIB),
