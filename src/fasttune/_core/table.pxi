@@ -199,7 +199,8 @@ cdef class TrialTable:
             row.held = n
             self.pool_n += n
         row.schema = schema
-        memcpy(self.pool + row.at, values, n * sizeof(double))
+        if n > 0:                                # else there may be no pool
+            memcpy(self.pool + row.at, values, n * sizeof(double))
         return 0
 
     def apply(self, data, int source, uint64_t watch=0, list unfit=None, bint recovered=False, announced=None):
