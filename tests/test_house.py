@@ -29,7 +29,7 @@ FLOORS = {
     3: ("schedulers", "search", "executors", "storage", "logger", "reporter"),
     4: ("going_on", "records", "record_checks", "retention", "wanted_names", "orders", "experiment", "echo", "loop",
         "virtual", "columns", "best", "search_history", "callback_states", "report_index",
-        "judgements", "meta", "phases", "trial_names", "interrupts",
+        "judgements", "meta", "phases", "trial_names", "interrupts", "folder_watch",
         "trial_columns", "auto_columns", "stop_requests", "cells", "conditions", "follower"),
     5: ("resolve", "tuner", "ask_tell", "analysis", "bench", "cli", "dashboard", "plot", "sklearn", "testing", "__init__", "__main__",
         "unpicklable", "utils", "warm_start", "integration"),

@@ -36,6 +36,7 @@ from fasttune.experiment import (
 )
 from fasttune.failure import failure_text, with_traceback
 from fasttune.folder import is_of_the_run, is_plain
+from fasttune.folder_watch import FolderWatch
 from fasttune.going_on import check, session_record
 from fasttune.hook_times import HookTimes
 from fasttune.interrupts import Interrupts
@@ -65,7 +66,6 @@ CHECKS = os.environ.get("FASTTUNE_CHECKS", "") not in ("", "0")  # what is known
 COMMIT_S = 0.02  # a report is in the database at most this much later (in its ring it is at once)
 COMMIT_BYTES = 1 << 18
 IDLE_S = 0.1  # longest sleep of a turn
-WATCH_S = 1.0  # so often it is looked whether the experiment's folder is still there (5 us)
 LAST_WAIT_S = 1.0  # behind a Ctrl-C, for a process that holds the database
 PATIENCE = 1000  # such turns in a row are taken for a searcher that will never suggest again
 GRACE_S = 1.0  # a trial that was told to stop and does not report is killed after this
@@ -127,7 +127,7 @@ class TuneLoop:
         self._waits = 0  # turns in a row in which a searcher had nothing although nothing ran
         self._reported_at = 0.0
         self._executor: Executor | None = None
-        self._watch_at = 0.0  # when the folder is looked at next
+        self._folder = FolderWatch(lambda: self.storage.gone())
         self._requests: StopRequests | None = None  # a run in virtual time has no folder, and hears nobody
         self._ended_from_outside = False
         self._waits_for = ""  # who held the database, when somebody did
@@ -148,7 +148,7 @@ class TuneLoop:
             try:
                 self._prepare()
                 signals.catch()
-                with self._told_where():
+                with self._told_where(), self._folder.in_time():
                     self._to_the_end(self._turn_until_finished, self._finish)
             except BaseException as error:
                 stay_in(self._pid, error)
@@ -432,7 +432,7 @@ class TuneLoop:
         state, executor = self.state, self.executor
         state.at(self._now())
         self._turns += 1
-        if self._watch_folder():
+        if self._folder.look():
             self._hear_requests()
         if state.has_stops:
             state.tell_stops()
@@ -543,7 +543,7 @@ class TuneLoop:
         if self._executor is not None:
             self._executor.release()
         if directories:
-            self._watch_folder(True)  # they are named by it
+            self._folder.look(True)  # they are named by it
         for path in directories:
             delete(path, self.spec.path)
 
@@ -560,7 +560,7 @@ class TuneLoop:
                 RuntimeWarning,
                 stacklevel=2,
             )
-        self._watch_folder()
+        self._folder.look()
         if not self.interrupts:
             return
         self._interrupted_at = self._interrupted_at or time.monotonic()
@@ -569,16 +569,6 @@ class TuneLoop:
                 f"{self._waits_for} holds a write transaction of {self.storage.path}; what it kept from being stored is "
                 "in the folder's rings, and stored when the experiment is gone on with"
             )
-
-    def _watch_folder(self, now: bool = False) -> bool:
-        """FolderGoneError when what is written does not come into the experiment's folder any more. Whether it was looked."""
-        if not now and time.monotonic() < self._watch_at:
-            return False
-        self._watch_at = time.monotonic() + WATCH_S
-        why = self.storage.gone()
-        if why is not None:
-            raise FolderGoneError(why)
-        return True
 
     def _hear_requests(self) -> None:
         """What other processes want to be stopped. It is in the journal before anything is done."""
@@ -639,7 +629,7 @@ class TuneLoop:
         """A trial in this process goes on for long: see to budgets, callbacks and reports from within its report."""
         state = self.state
         state.at(self._now())
-        looks = self._watch_folder()
+        looks = self._folder.look()
         self._drain_within()
         if looks:
             self._hear_requests()
@@ -861,7 +851,7 @@ class TuneLoop:
             self._tell_callbacks()  # what they add, and their states, are kept
         self._keep_own()
         self.state.take_instructions()  # there is nobody left to carry them out
-        self._watch_folder(True)
+        self._folder.look(True)
         self._commit()
         executor.close()
         self._executor = None
@@ -873,7 +863,7 @@ class TuneLoop:
             self._requests.forget()
         self.storage.flush_to_disk()
         self._last_entry = self.storage.last_entry
-        self._watch_folder(True)  # removed while this was done, nothing of it would be found
+        self._folder.look(True)  # removed while this was done, nothing of it would be found
 
     def _finish_in_memory(self, why: str, locked: bool) -> None:
         """An end without the folder: results are answered from memory, nothing is removed by names that may be another
@@ -949,7 +939,7 @@ class TuneLoop:
         except OSError as error:  # the journal is whole: the run is not lost for it
             import warnings
 
-            self._watch_folder(True)
+            self._folder.look(True)
 
             warnings.warn(f"the table 'trials' is missing: {error}", RuntimeWarning, stacklevel=2)
 

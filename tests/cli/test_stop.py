@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import fasttune as tune
-from fasttune import loop
+from fasttune import folder_watch
 from fasttune.analysis import ExperimentAnalysis
 from fasttune.cli import main
 from fasttune.error import ForeignFileError
@@ -30,7 +30,7 @@ FOREVER = 10**7  # reports; a trial that nobody stops runs into the time limit o
 @pytest.fixture(autouse=True)
 def looks_always(monkeypatch: pytest.MonkeyPatch) -> None:
     """The loop looks in every turn, not once a second."""
-    monkeypatch.setattr(loop, "WATCH_S", 0.0)
+    monkeypatch.setattr(folder_watch, "WATCH_S", 0.0)
 
 
 class Chooses(TrialScheduler):
@@ -202,10 +202,10 @@ DIES = """
 import os, sys
 sys.path.insert(0, sys.argv[2])
 import fasttune as tune
-from fasttune import loop
+from fasttune import folder_watch
 from fasttune.stop_requests import StopRequest, ask
 
-loop.WATCH_S = 0.0
+folder_watch.WATCH_S = 0.0
 folder = os.path.join(sys.argv[1], "exp")
 
 def train(config):

@@ -439,8 +439,8 @@ def disturbing(config: dict[str, Any]) -> None:
         time.sleep(0.002)
         tune.report(loss=step)
         if step == 50 and not Path(config["done"]).exists():
+            Path(config["done"]).touch()  # before it: the run may be over while the folder is still being replaced
             DISTURBANCES[config["how"]](folder)
-            Path(config["done"]).touch()
 
 
 def removed(folder: Path) -> None:
@@ -544,6 +544,43 @@ def test_a_folder_that_goes_is_noticed_and_the_results_are_there(tmp_path: Path,
             assert moved.status(0) == "RUNNING"
 
 
+@pytest.mark.parametrize("how", sorted(DISTURBANCES))
+@pytest.mark.parametrize("held_up", ["by a trial", "by a callback"])
+def test_it_is_said_while_the_loop_is_held_up(tmp_path: Path, held_up: str, how: str) -> None:
+    """A trial in this process that reports nothing, or a hook, keeps the loop from looking: it is said before they come back."""
+    other_experiment(tmp_path / "other")
+    heard: list[str] = []
+
+    def hold_up() -> None:
+        DISTURBANCES[how](tmp_path / "e")
+        until = time.monotonic() + 60
+        while not said and time.monotonic() < until:
+            time.sleep(0.01)
+        heard.extend(str(one.message) for one in said)
+
+    class Slow(tune.Callback):
+        def on_trial_result(self, *args: Any, **more: Any) -> None:
+            if held_up == "by a callback" and not heard:
+                hold_up()
+
+    def train(config: dict[str, Any]) -> None:
+        tune.report(loss=1.0)
+        if held_up == "by a trial" and not heard:
+            hold_up()
+        tune.report(loss=2.0)
+
+    with writable_again(tmp_path / "e"), warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        analysis = tune.run(
+            train, name="e", storage_path=tmp_path, metric="loss", mode="min", executor="inline", verbose=0, callbacks=[Slow()]
+        )
+    assert len(heard) == 1
+    assert str(tmp_path / "e") in heard[0]
+    assert "The run ends as soon as what runs in this process comes back" in heard[0]
+    assert sum("the run was ended" in str(one.message) for one in said) == 1
+    assert analysis.trials[0].metric_analysis["loss"]["min"] == 1.0
+
+
 def test_an_interrupt_in_a_read_only_folder_returns_the_results(lab: Lab, executor: str) -> None:
     process = lab.start(lab.told("endless", executor, samples=2, workers=2, frame=True))
     assert lab.wait_for_acks(20, process)
@@ -589,7 +626,7 @@ def test_a_folder_that_goes_while_the_run_ends(
 
 
 def test_told_by_hand_in_a_folder_that_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fasttune.loop.WATCH_S", 0.0)
+    monkeypatch.setattr("fasttune.folder_watch.WATCH_S", 0.0)
     experiment = tune.open_experiment({"x": tune.uniform(0, 1)}, name="e", metric="loss", mode="min", storage_path=tmp_path)
     asked = experiment.ask()
     assert asked is not None
