@@ -17,7 +17,7 @@ from benchmarks.analysis_size import made
 import fasttune as tune
 from fasttune.cli.listing import Wanted, places_of
 from fasttune.cli.trials import TrialTable
-from fasttune.experiment import ExperimentState
+from fasttune.engine.state import ExperimentState
 
 TRIALS = int(os.environ.get("FASTTUNE_BENCH_TRIALS", "20000"))
 

@@ -18,7 +18,7 @@ import types
 from typing import Never
 
 HANGS_AFTER = 120  # seconds; a program of a page takes one or two
-PRELOADED = ("numpy", "pandas", "rich", "fasttune.tuner", "fasttune.loop", "fasttune.analysis")
+PRELOADED = ("numpy", "pandas", "rich", "fasttune.tuner", "fasttune.engine.loop", "fasttune.analysis")
 
 
 def main() -> None:

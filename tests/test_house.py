@@ -20,17 +20,13 @@ SOURCE = ROOT / "src" / "fasttune"
 
 FLOORS = {
     0: ("_core", "_rules", "_draws"),
-    1: ("argument", "error", "extras", "other_words", "folder", "plain_files", "result", "trial", "space",
-        "space_json", "identity", "cgroups", "machine", "metric_values", "resources", "nesting", "rule", "config",
-        "scope", "failure", "free_gpu", "result_keys", "code_places", "script", "json_kinds", "html_table", "trial_lines",
-        "whole_lines", "once"),
+    1: ("argument", "error", "extras", "other_words", "folder", "plain_files", "result", "trial", "space", "devices",
+        "identity", "metric_values", "nesting", "rule", "config", "experiment", "scope", "failure", "result_keys",
+        "code_places", "script", "json_kinds", "html_table", "trial_lines", "whole_lines", "once"),
     2: ("session", "trainable", "checkpoint", "callback", "hook_times", "stopper", "registry", "totals",
         "user_attrs"),
     3: ("schedulers", "search", "executors", "storage", "logger", "reporter"),
-    4: ("going_on", "records", "record_checks", "retention", "wanted_names", "orders", "experiment", "echo", "loop",
-        "virtual", "columns", "best", "search_history", "callback_states", "report_index",
-        "judgements", "meta", "phases", "trial_names", "interrupts", "folder_watch",
-        "trial_columns", "auto_columns", "stop_requests", "cells", "conditions", "follower"),
+    4: ("engine", "tables", "search_history", "follower"),
     5: ("resolve", "tuner", "ask_tell", "analysis", "bench", "cli", "dashboard", "plot", "sklearn", "testing", "__init__", "__main__",
         "unpicklable", "utils", "warm_start", "integration"),
 }

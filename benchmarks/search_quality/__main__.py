@@ -25,8 +25,8 @@ import numpy as np
 from benchmarks.search_quality.problems import NETWORK, Problem, network, problems
 
 from fasttune.search import Searcher, create_searcher
-from fasttune.search.plan import Plan
-from fasttune.space import SearchSpaceError
+from fasttune.space.domains import SearchSpaceError
+from fasttune.space.plan import Plan
 
 TINY = 1e-9  # a regret below it is a hit
 

@@ -25,13 +25,13 @@ if TYPE_CHECKING:  # the same names once more, for type checkers and editors
     from .config import RunConfig as RunConfig
     from .config import SyncConfig as SyncConfig
     from .config import TuneConfig as TuneConfig
+    from .devices.resources import PlacementGroupFactory as PlacementGroupFactory
     from .error import TuneError as TuneError
     from .registry import register_env as register_env
     from .registry import register_trainable as register_trainable
     from .reporter import CLIReporter as CLIReporter
     from .reporter import JupyterNotebookReporter as JupyterNotebookReporter
     from .reporter import ProgressReporter as ProgressReporter
-    from .resources import PlacementGroupFactory as PlacementGroupFactory
     from .result import Result as Result
     from .schedulers import create_scheduler as create_scheduler
     from .search import SearchSpace as SearchSpace
@@ -90,6 +90,7 @@ _HOME = {
         "SyncConfig",
         "TuneConfig",
     ),
+    "devices.resources": ("PlacementGroupFactory",),
     "error": ("TuneError",),
     "registry": (
         "register_env",
@@ -100,7 +101,6 @@ _HOME = {
         "JupyterNotebookReporter",
         "ProgressReporter",
     ),
-    "resources": ("PlacementGroupFactory",),
     "result": ("Result",),
     "schedulers": ("create_scheduler",),
     "search": (
@@ -148,7 +148,7 @@ _HOME = {
     "user_attrs": ("set_user_attr",),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
-_ROOMS = frozenset([*_HOME, "executors", "experiment", "logger", "loop", "plot", "storage", "trial", "utils", "warm_start"])
+_ROOMS = frozenset([*_HOME, "executors", "experiment", "logger", "plot", "storage", "trial", "utils", "warm_start"])
 
 __all__ = [
     "Analysis",

@@ -8,8 +8,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from fasttune import _core
+from fasttune.engine.loop import TuneLoop
 from fasttune.executors.manual import ManualExecutor
-from fasttune.loop import TuneLoop
 from fasttune.search.base import Suggestion
 from fasttune.storage.reader import SqliteReader
 from fasttune.user_attrs import as_json, check_user_attrs

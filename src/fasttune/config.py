@@ -18,23 +18,23 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Never, Self, TypedDict
 
-from .argument import as_count, checked_count, checked_number, shown
-from .error import TuneError
-from .folder import is_ours_in_trial, is_plain
-from .scope import DEFAULT_SCOPE, Scope, check_scope
+from fasttune.argument import as_count, checked_count, checked_number, shown
+from fasttune.error import TuneError
+from fasttune.folder import is_ours_in_trial, is_plain
+from fasttune.scope import DEFAULT_SCOPE, Scope, check_scope
 
 if TYPE_CHECKING:
-    from .analysis import ExperimentAnalysis, ResultGrid
-    from .callback import Callback
-    from .machine import Machine
-    from .reporter.base import ProgressReporter
-    from .resources import PlacementGroupFactory
-    from .schedulers.base import TrialScheduler
-    from .search.base import SearchAlgorithm, Searcher
-    from .stopper import StopRules
-    from .storage.recovery import ExperimentLock
-    from .trial import Trial
-    from .warm_start import WarmStart
+    from fasttune.analysis import ExperimentAnalysis, ResultGrid
+    from fasttune.callback import Callback
+    from fasttune.devices.machine import Machine
+    from fasttune.devices.resources import PlacementGroupFactory
+    from fasttune.reporter.base import ProgressReporter
+    from fasttune.schedulers.base import TrialScheduler
+    from fasttune.search.base import SearchAlgorithm, Searcher
+    from fasttune.stopper import StopRules
+    from fasttune.storage.recovery import ExperimentLock
+    from fasttune.trial import Trial
+    from fasttune.warm_start import WarmStart
 
 MOST_TRIALS = 2**32 - 1  # a record has 32 bits for the number of its trial
 DURABILITIES = ("process", "full")
@@ -51,7 +51,7 @@ class _Settings:
         known = cls.__dataclass_fields__  # type: ignore[attr-defined]
         for name in keywords:
             if name not in known:
-                from .other_words import unexpected
+                from fasttune.other_words import unexpected
 
                 elsewhere = {**settings_places(cls), "Tuner({})": ("param_space", "trainable")}
                 raise unexpected(cls.__name__, name, known, elsewhere)
@@ -394,7 +394,7 @@ def check_config(config: object) -> dict[str, Any]:
             f"config must be a dict of names and values or domains, got {type(config).__name__}: "
             f"{config!r:.80}"
         )
-    from .space import refuse_equal_names
+    from fasttune.space.domains import refuse_equal_names
 
     refuse_equal_names(config)
     return _own_dicts(config)
@@ -409,9 +409,9 @@ def _own_dicts(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _no_leftover(key: object, value: Any) -> Any:
     """The value, unless it is a domain's function that was not called, or a set that holds domains: no trial could use it."""
-    if getattr(value, "__module__", "") == "fasttune.space" and type(value).__name__ == "function":
+    if getattr(value, "__module__", "") == "fasttune.space.domains" and type(value).__name__ == "function":
         raise ValueError(f"config[{key!r}] is the function tune.{value.__name__} itself: call it, tune.{value.__name__}(...)")
-    if isinstance(value, (set, frozenset)) and any(type(one).__module__ == "fasttune.space" for one in value):
+    if isinstance(value, (set, frozenset)) and any(type(one).__module__ == "fasttune.space.domains" for one in value):
         raise ValueError(f"config[{key!r}] is a set of domains, which nobody samples: write a list, or tune.choice([...])")
     return value
 
@@ -519,7 +519,7 @@ class Experiment:
         for wrong in unknown:
             from inspect import signature
 
-            from .other_words import unexpected
+            from fasttune.other_words import unexpected
 
             raise unexpected("Experiment", wrong, signature(type(self)).parameters)
         check_cluster_only(

@@ -20,13 +20,13 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 from fasttune import _core
+from fasttune.engine.meta import first_meta
+from fasttune.engine.record_checks import naming
+from fasttune.engine.records import ExperimentRecords
 from fasttune.error import JournalError, TuneError
 from fasttune.logger.behind import JournalLogger, LoggedExperiment
 from fasttune.logger.following_process import log_file
-from fasttune.meta import first_meta
 from fasttune.plain_files import open_plain
-from fasttune.record_checks import naming
-from fasttune.records import ExperimentRecords
 from fasttune.storage.reader import SqliteReader
 from fasttune.storage.recovery import nobody_writes, read_rings
 

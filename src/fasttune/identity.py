@@ -27,8 +27,8 @@ from types import BuiltinFunctionType, CodeType, FunctionType, MethodType
 from typing import Any
 
 from fasttune.json_kinds import LONGEST_INT
-from fasttune.space import Categorical, Domain, Function, Grid, grid_of
-from fasttune.space_json import from_json_value, to_json_value
+from fasttune.space.as_json import from_json_value, to_json_value
+from fasttune.space.domains import Categorical, Domain, Function, Grid, grid_of
 
 DEEPEST = 8  # objects within objects; further down only their class counts
 LONGEST = 2000  # characters of an object's own text; of a longer one the rest counts by its digest

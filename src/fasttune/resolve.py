@@ -15,8 +15,8 @@ from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .argument import checked_count, shown
-from .config import (
+from fasttune.argument import checked_count, shown
+from fasttune.config import (
     MODES,
     Experiment,
     FailureConfig,
@@ -31,23 +31,23 @@ from .config import (
     no_mode,
     resolve_resume,
 )
-from .error import TuneError
-from .folder import JOURNAL as JOURNAL
-from .folder import LONGEST_NAME, cut
-from .once import warn_anew
-from .plain_files import check_before_writing
-from .scope import DEFAULT_SCOPE, check_scope
+from fasttune.error import TuneError
+from fasttune.folder import JOURNAL as JOURNAL
+from fasttune.folder import LONGEST_NAME, cut
+from fasttune.once import warn_anew
+from fasttune.plain_files import check_before_writing
+from fasttune.scope import DEFAULT_SCOPE, check_scope
 
 if TYPE_CHECKING:
-    from .callback import Callback
-    from .machine import Machine
-    from .reporter.base import ProgressReporter
-    from .resources import PlacementGroupFactory
-    from .schedulers.base import TrialScheduler
-    from .scope import Scope
-    from .search.base import SearchAlgorithm, Searcher
-    from .stopper import StopRules
-    from .storage.recovery import ExperimentLock
+    from fasttune.callback import Callback
+    from fasttune.devices.machine import Machine
+    from fasttune.devices.resources import PlacementGroupFactory
+    from fasttune.reporter.base import ProgressReporter
+    from fasttune.schedulers.base import TrialScheduler
+    from fasttune.scope import Scope
+    from fasttune.search.base import SearchAlgorithm, Searcher
+    from fasttune.stopper import StopRules
+    from fasttune.storage.recovery import ExperimentLock
 
 DEFAULT_VERBOSE = 1
 
@@ -100,8 +100,8 @@ def resolve(experiments: list[Experiment], call: Call) -> RunSpec:
 
 
 def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) -> RunSpec:
-    from .executors import check_executor
-    from .resources import check_declared
+    from fasttune.devices.resources import check_declared
+    from fasttune.executors import check_executor
 
     first = experiments[0]
     metric, mode = check_metric_mode(call.metric, call.mode)
@@ -142,7 +142,7 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
         trainables[0] = replace(trainables[0], num_samples=total_of(search_alg, first))
     searcher = resolve_searcher(search_alg, metric, mode, experiments, call.max_concurrent, search_seed)
     if call.warm_start is not None:
-        from .warm_start.known import as_warm_start
+        from fasttune.warm_start.known import as_warm_start
 
         as_warm_start(call.warm_start).teach(searcher)
     check_searcher_wanted(searcher, scheduler)
@@ -195,7 +195,7 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
         in_words=call.in_words,
     )
     if metas:
-        from .going_on import check
+        from fasttune.engine.going_on import check
 
         check(metas, spec)  # before anything is written
     return spec
@@ -204,8 +204,8 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
 def seed_of_search(seed: int, metas: list[dict[str, Any]], spaces: Sequence[Mapping[str, Any]]) -> int:
     """The seed of a searcher that is made here: in a later search space of the same experiment another one, or it would
     begin as it did before."""
-    from .going_on import number_of_space
-    from .space import derive_seed
+    from fasttune.engine.going_on import number_of_space
+    from fasttune.space.domains import derive_seed
 
     number = number_of_space(metas, spaces) if metas else 0
     return derive_seed(seed, number) if number else seed
@@ -213,9 +213,9 @@ def seed_of_search(seed: int, metas: list[dict[str, Any]], spaces: Sequence[Mapp
 
 def earlier_metas(folder: str) -> list[dict[str, Any]]:
     """What an experiment's journal says of its sessions; [] if the run ended before it wrote anything."""
-    from .error import JournalError
-    from .meta import read_metas
-    from .storage.reader import SqliteReader
+    from fasttune.engine.meta import read_metas
+    from fasttune.error import JournalError
+    from fasttune.storage.reader import SqliteReader
 
     try:
         return read_metas(SqliteReader(folder), folder)
@@ -264,8 +264,8 @@ def named_experiments(given: object) -> list[Experiment]:
 
 def resolve_trainable(experiment: Experiment) -> TrainableSpec:
     """The experiment's trainable, found if it is a name, and checked, with what one trial of it needs."""
-    from .registry import get_trainable
-    from .trainable import check_trainable
+    from fasttune.registry import get_trainable
+    from fasttune.trainable import check_trainable
 
     trainable, name = experiment.run, None
     if isinstance(trainable, str):
@@ -295,7 +295,7 @@ def with_earlier_space(
     """Experiment number k; one that says no config goes on with the one that was. ResumeError if only the program has it."""
     if experiment.has_config or not metas:
         return experiment
-    from .going_on import earlier_space
+    from fasttune.engine.going_on import earlier_space
 
     return with_space(experiment, earlier_space(metas, k, str(earlier)))
 
@@ -304,8 +304,8 @@ def resolve_request(
     trainable: object, per_trial: object
 ) -> PlacementGroupFactory | Callable[[dict[str, Any]], PlacementGroupFactory]:
     """What one trial needs, said in one place: resources_per_trial, with_resources or the class itself."""
-    from .resources import PlacementGroupFactory, resolve_resources
-    from .trainable import attached_resources
+    from fasttune.devices.resources import PlacementGroupFactory, resolve_resources
+    from fasttune.trainable import attached_resources
 
     attached = attached_resources(trainable)
     own = class_request(trainable)
@@ -327,7 +327,7 @@ def resolve_request(
 
 def class_request(trainable: object) -> Callable[[dict[str, Any]], Any] | None:
     """A class trainable's own default_resource_request, if it has written one."""
-    from .trainable import Trainable
+    from fasttune.trainable import Trainable
 
     if not isinstance(trainable, type) or not issubclass(trainable, Trainable):
         return None
@@ -345,8 +345,8 @@ def class_request(trainable: object) -> Callable[[dict[str, Any]], Any] | None:
 
 def declared_before(metas: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """The kinds of resources that the session before had declared."""
-    from .going_on import latest
-    from .resources import check_declared
+    from fasttune.devices.resources import check_declared
+    from fasttune.engine.going_on import latest
 
     return check_declared(latest(metas).get("resources") or {}) if metas else {}
 
@@ -356,8 +356,8 @@ def check_supply(
 ) -> Machine:
     """The machine with what the run may use of it. Refuses a trial that it can never hold, and says so when GPUs would lie
     idle."""
-    from .machine import detect
-    from .resources import PlacementGroupFactory, check_possible, with_declared
+    from fasttune.devices.machine import detect
+    from fasttune.devices.resources import PlacementGroupFactory, check_possible, with_declared
 
     machine = with_declared(detect(gpus=gpus), resources)
     unused = bool(machine.gpus)
@@ -385,8 +385,8 @@ def resolve_scheduler(
     public_spec: Mapping[str, Any],
 ) -> TrialScheduler:
     """The scheduler, told the run's metric and mode; FIFO if there is none."""
-    from .schedulers import TrialScheduler, create_scheduler
-    from .schedulers.base import tell_goal
+    from fasttune.schedulers import TrialScheduler, create_scheduler
+    from fasttune.schedulers.base import tell_goal
 
     if scheduler is None or isinstance(scheduler, str):
         scheduler = create_scheduler(scheduler or "fifo")
@@ -409,7 +409,7 @@ def resolve_scheduler(
 
 def check_searcher_wanted(searcher: object, scheduler: TrialScheduler) -> None:
     """Refuses a searcher beside a scheduler that explores configs itself."""
-    from .search import Searcher
+    from fasttune.search import Searcher
 
     if isinstance(searcher, Searcher) and not scheduler.takes_searcher:
         raise ValueError(
@@ -420,8 +420,8 @@ def check_searcher_wanted(searcher: object, scheduler: TrialScheduler) -> None:
 
 def chosen_before(metas: list[dict[str, Any]]) -> str | None:
     """The name of the searcher that the experiment which is gone on with was begun with: more samples do not change it."""
-    from .going_on import latest
-    from .search.auto import KINDS
+    from fasttune.engine.going_on import latest
+    from fasttune.search.auto import KINDS
 
     found: Any = latest(metas)["searcher"] if metas else None
     while isinstance(found, dict) and found["kind"] not in KINDS:
@@ -433,14 +433,14 @@ def attributes_of_run(given: Mapping[str, Any] | None) -> dict[str, Any]:
     """The run's user attributes, as they are kept."""
     if given is None:
         return {}
-    from .user_attrs import check_user_attrs
+    from fasttune.user_attrs import check_user_attrs
 
     return check_user_attrs(given)
 
 
 def scope_before(metas: list[dict[str, Any]]) -> Scope:
     """What says who is best: in an experiment that is gone on with what it was asked, else the usual."""
-    from .going_on import latest
+    from fasttune.engine.going_on import latest
 
     found: Scope = latest(metas).get("scope", DEFAULT_SCOPE) if metas else DEFAULT_SCOPE
     return found
@@ -448,8 +448,8 @@ def scope_before(metas: list[dict[str, Any]]) -> Scope:
 
 def chosen_searcher(experiment: Experiment, metric: str | None, scheduler: TrialScheduler, verbose: int) -> str:
     """The name of the searcher that suits, and a line that says why."""
-    from .schedulers import HyperBandForBOHB
-    from .search.auto import choose
+    from fasttune.schedulers import HyperBandForBOHB
+    from fasttune.search.auto import choose
 
     choice = choose(
         experiment.config,
@@ -473,7 +473,7 @@ def resolve_searcher(
     seed: int,
 ) -> Searcher | SearchAlgorithm:
     """The searcher, told metric, mode and space, and limited; random and grid search if there is none."""
-    from .search import BasicVariantGenerator, SearchAlgorithm, Searcher, SearchGenerator, seeded_searcher
+    from fasttune.search import BasicVariantGenerator, SearchAlgorithm, Searcher, SearchGenerator, seeded_searcher
 
     if search_alg is None:
         return BasicVariantGenerator(random_state=seed)
@@ -497,7 +497,7 @@ ON_DUPLICATE = ("allow", "skip", "reuse")
 
 def without_duplicates(search_alg: object, how: str, experiments: list[Experiment], seed: int) -> Searcher:
     """The searcher of a run with ``on_duplicate`` "skip" or "reuse": one that is asked for each config."""
-    from .search import BasicVariantGenerator, Searcher, SearchGenerator, seeded_searcher
+    from fasttune.search import BasicVariantGenerator, Searcher, SearchGenerator, seeded_searcher
 
     if how not in ON_DUPLICATE:
         raise ValueError(f"on_duplicate must be one of {', '.join(map(repr, ON_DUPLICATE))}, got {how!r}")
@@ -515,14 +515,14 @@ def without_duplicates(search_alg: object, how: str, experiments: list[Experimen
         raise TypeError(f"on_duplicate={how!r} needs a Searcher, its name or None, got {kind_of(search_alg)}")
     if how == "reuse":
         return search_alg
-    from .search import UniqueSearch
+    from fasttune.search import UniqueSearch
 
     return UniqueSearch(search_alg)
 
 
 def total_of(searcher: object, experiment: Experiment) -> int:
     """How many trials there will be: of random and grid search as many as without a searcher."""
-    from .search import RandomSearch
+    from fasttune.search import RandomSearch
 
     inner = getattr(searcher, "searcher", searcher)
     if not isinstance(inner, RandomSearch) or experiment.num_samples == -1:
@@ -532,7 +532,7 @@ def total_of(searcher: object, experiment: Experiment) -> int:
 
 def tell_space(searcher: Searcher, metric: str | None, mode: str | None, experiments: Sequence[Experiment]) -> None:
     """Hands metric, mode and space to the searcher; a space that it does not take must hold no domains."""
-    from .search.base import tell_properties
+    from fasttune.search.base import tell_properties
 
     own = getattr(searcher, "metric", None)
     if metric is not None and isinstance(own, str) and own != metric:
@@ -557,8 +557,8 @@ def tell_space(searcher: Searcher, metric: str | None, mode: str | None, experim
 
 def check_one_space(searcher: Searcher, experiments: Sequence[Experiment]) -> None:
     """Refuses experiments of different spaces beside one searcher: it knows one, and what it suggests is for that."""
-    from .identity import described, differences
-    from .space import domains_of, path_name
+    from fasttune.identity import described, differences
+    from fasttune.space.domains import domains_of, path_name
 
     searched = [
         {path_name(path): described(domain) for path, domain in domains_of(one.config)} for one in experiments
@@ -575,14 +575,14 @@ def check_one_space(searcher: Searcher, experiments: Sequence[Experiment]) -> No
 
 def unresolved(config: Mapping[str, Any]) -> list[str]:
     """The names "a/b" of everything in a config that is still to be sampled."""
-    from .space import domains_of, path_name
+    from fasttune.space.domains import domains_of, path_name
 
     return [path_name(path) for path, _ in domains_of(config)]
 
 
 def limit(searcher: Searcher, max_concurrent: int | None) -> Searcher:
     """The searcher, never asked for more than ``max_concurrent`` trials at once."""
-    from .search import ConcurrencyLimiter
+    from fasttune.search import ConcurrencyLimiter
 
     if max_concurrent is None:
         return searcher
@@ -637,7 +637,7 @@ def check_trust(trust: object) -> bool:
 
 def resolve_stop_rules(experiment: Experiment) -> StopRules:
     """The stop criteria of a run, the time budget among them."""
-    from .stopper import resolve_stop
+    from fasttune.stopper import resolve_stop
 
     return resolve_stop(experiment.stop, experiment.time_budget_s)
 
@@ -648,7 +648,7 @@ def resolve_seed(seed: object, earlier: str | None) -> int:
     A new one comes from numpy's global generator if the program has loaded numpy, so that programs which call
     ``numpy.random.seed(s)``, as users of other tuners do, repeat themselves.
     """
-    from .space import seed_from
+    from fasttune.space.domains import seed_from
 
     if seed is not None:
         seed = checked_count("seed", seed, most=2**64 - 1, rule="None or an integer of at least 0, below 2**64")
@@ -665,9 +665,9 @@ def resolve_seed(seed: object, earlier: str | None) -> int:
 
 def earlier_seed(folder: str) -> int | None:
     """The seed in an experiment's journal; None if the run ended before it wrote anything."""
-    from .error import JournalError
-    from .meta import read_meta
-    from .storage.reader import SqliteReader
+    from fasttune.engine.meta import read_meta
+    from fasttune.error import JournalError
+    from fasttune.storage.reader import SqliteReader
 
     try:
         return int(read_meta(SqliteReader(folder), folder)["seed"])
@@ -694,7 +694,7 @@ def resolve_reporter(
     """What shows the progress: the reporter given, or one that fits the output; None when verbose is 0."""
     if reporter is None and resolve_verbose(verbose) == 0:
         return None  # and no reporter is even loaded
-    from .reporter import ProgressReporter, default_reporter
+    from fasttune.reporter import ProgressReporter, default_reporter
 
     if reporter is None:
         return default_reporter(resolve_verbose(verbose))
@@ -716,14 +716,14 @@ def result_lines(verbose: int) -> list[Callback]:
     """The callback that prints results, when that was asked for."""
     if verbose < 2:
         return []
-    from .reporter import ResultLines
+    from fasttune.reporter import ResultLines
 
     return [ResultLines(full=verbose >= 3)]
 
 
 def check_callbacks(callbacks: Sequence[Callback] | None) -> list[Callback]:
     """The callbacks in a list of our own: what a run adds does not appear in the caller's."""
-    from .callback import Callback
+    from fasttune.callback import Callback
 
     if callbacks is None:
         return []
@@ -752,7 +752,7 @@ class Place(NamedTuple):
         """Take the folder, made if it is a new one. ExperimentLockedError when another process is writing there what
         this run would go on with."""
         if self.restored is not None:
-            from .storage.recovery import ExperimentLock
+            from fasttune.storage.recovery import ExperimentLock
 
             check_before_writing(self.restored, self.trust)
             return Claim(self.restored, ExperimentLock(self.restored), self.restored)
@@ -841,8 +841,8 @@ def experiment_name(
 def claim_folder(root: str, name: str, *, exclusive: bool) -> Claim:
     """Takes ``root/name``, or ``root/name_2`` and so on: the first that holds no experiment yet, and that no other
     process is about to begin one in. With ``exclusive`` the folder is one that did not exist."""
-    from .error import ExperimentLockedError
-    from .storage.recovery import ExperimentLock
+    from fasttune.error import ExperimentLockedError
+    from fasttune.storage.recovery import ExperimentLock
 
     attempt = 1
     while attempt < 1_000_000:
@@ -868,7 +868,7 @@ def claim_folder(root: str, name: str, *, exclusive: bool) -> Claim:
 def claim_to_go_on(root: str, name: str, trust: bool) -> Claim:
     """Takes the folder of the last experiment of that name, or the first one's to be. Of two processes that come at the
     same moment one gets the lock; the other one is refused, or finds what the first one has done."""
-    from .storage.recovery import ExperimentLock
+    from fasttune.storage.recovery import ExperimentLock
 
     while True:
         folder = latest_folder(root, name) or numbered(root, name, 1)
@@ -917,9 +917,9 @@ def latest_folder(root: str, name: str) -> str | None:
 def name_asked(folder: str, otherwise: str) -> str:
     """The name that was asked for when the experiment in a folder began: mnist_2 may be the second of mnist, or somebody's
     mnist_2. Journals of earlier versions do not say."""
-    from .error import JournalError
-    from .meta import first_meta
-    from .storage.reader import SqliteReader
+    from fasttune.engine.meta import first_meta
+    from fasttune.error import JournalError
+    from fasttune.storage.reader import SqliteReader
 
     try:
         found = first_meta(SqliteReader(folder).read(), folder).get("asked_name")
@@ -936,7 +936,7 @@ def numbered(root: str, name: str, attempt: int) -> str:
 def name_of(trainable: object) -> str:
     if isinstance(trainable, str):
         return trainable
-    from .trainable import trainable_name
+    from fasttune.trainable import trainable_name
 
     return trainable_name(trainable)
 

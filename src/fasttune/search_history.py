@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 
-from fasttune.experiment import ExperimentState
+from fasttune.engine.state import ExperimentState
 from fasttune.folder import JOURNAL
 from fasttune.result import flatten, reports_by_trial, results_of
 from fasttune.search.base import Heard
-from fasttune.space import unflatten_dict
+from fasttune.space.domains import unflatten_dict
 
 
 def heard_in(folder: str) -> list[Heard] | None:

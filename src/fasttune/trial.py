@@ -35,7 +35,7 @@ from fasttune.scope import DEFAULT_SCOPE
 
 if TYPE_CHECKING:
     from fasttune.checkpoint import Checkpoint
-    from fasttune.resources import PlacementGroupFactory
+    from fasttune.devices.resources import PlacementGroupFactory
     from fasttune.scope import Scope
 
 PENDING = "PENDING"

@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Never, TypeVar, Unpack
 
-from .config import (
+from fasttune.config import (
     CheckpointConfig,
     ClusterOnly,
     Experiment,
@@ -32,11 +32,11 @@ from .config import (
     one_storage_path,
     settings_places,
 )
-from .error import IncompleteTrialsError, TrialFailedError, TuneError
-from .folder import TUNER_FILE, UNFINISHED
-from .nesting import begun
-from .plain_files import check_owner, plain_opener, write_whole
-from .resolve import (
+from fasttune.error import IncompleteTrialsError, TrialFailedError, TuneError
+from fasttune.folder import TUNER_FILE, UNFINISHED
+from fasttune.nesting import begun
+from fasttune.plain_files import check_owner, plain_opener, write_whole
+from fasttune.resolve import (
     JOURNAL,
     Call,
     as_experiments,
@@ -50,18 +50,18 @@ from .resolve import (
 )
 
 if TYPE_CHECKING:
-    from .analysis import ExperimentAnalysis, ResultGrid
-    from .callback import Callback
-    from .experiment import ExperimentState
-    from .records import ExperimentRecords
-    from .reporter.base import ProgressReporter
-    from .schedulers.base import TrialScheduler
-    from .scope import Scope
-    from .search.base import SearchAlgorithm, Searcher
-    from .trial import Trial
-    from .warm_start import WarmStart
+    from fasttune.analysis import ExperimentAnalysis, ResultGrid
+    from fasttune.callback import Callback
+    from fasttune.engine.records import ExperimentRecords
+    from fasttune.engine.state import ExperimentState
+    from fasttune.reporter.base import ProgressReporter
+    from fasttune.schedulers.base import TrialScheduler
+    from fasttune.scope import Scope
+    from fasttune.search.base import SearchAlgorithm, Searcher
+    from fasttune.trial import Trial
+    from fasttune.warm_start import WarmStart
 
-WORKERS_NEED = ("fasttune.search.variants",)  # they compute their configs themselves
+WORKERS_NEED = ("fasttune.space.variants",)  # they compute their configs themselves
 
 Runnable = Callable[..., Any] | type | str
 Path = str | os.PathLike[str]
@@ -331,7 +331,7 @@ class Tuner:
         **unknown: Never,
     ) -> None:
         for wrong in unknown:
-            from .other_words import unexpected
+            from fasttune.other_words import unexpected
 
             raise unexpected("Tuner", wrong, ("trainable", "param_space", "tune_config", "run_config"), settings_places())
         if trainable is None:
@@ -367,7 +367,7 @@ class Tuner:
     def get_results(self) -> ResultGrid:
         """The results of the last ``fit``, or of the experiment that was restored."""
         if self._state is None and self._path is not None:
-            from .experiment import ExperimentState
+            from fasttune.engine.state import ExperimentState
 
             self._state = ExperimentState.load(self._path)
         if self._state is None:
@@ -512,7 +512,7 @@ class Tuner:
             return None
 
     def _grid(self, state: ExperimentRecords, metric: str | None, mode: str | None) -> ResultGrid:
-        from .analysis import ExperimentAnalysis, ResultGrid
+        from fasttune.analysis import ExperimentAnalysis, ResultGrid
 
         return ResultGrid(ExperimentAnalysis(state, default_metric=metric, default_mode=mode))
 
@@ -524,14 +524,14 @@ def workers_launched(executor: str | None, preload: tuple[str, ...] = ()) -> Abs
     """Begins to start what worker processes come from, so that it gets ready while the run is being set up."""
     if executor not in (None, "process"):
         return nullcontext()
-    from .executors.server import launched_early
+    from fasttune.executors.server import launched_early
 
     return launched_early(preload=WORKERS_NEED + preload)
 
 
 def execute(spec: RunSpec) -> ExperimentState:
     """Carries the run out, and raises for failed trials if that was asked."""
-    from .loop import execute as carry_out
+    from fasttune.engine.loop import execute as carry_out
 
     state = carry_out(spec)
     if spec.raise_on_failed_trial and not state.interrupted:
@@ -563,7 +563,7 @@ def raise_if_incomplete(state: ExperimentState, spec: RunSpec) -> None:
 
 def analysis_of(state: ExperimentState, spec: RunSpec) -> ExperimentAnalysis:
     """The analysis of a run, with the run's metric and mode as what "best" means."""
-    from .analysis import ExperimentAnalysis
+    from fasttune.analysis import ExperimentAnalysis
 
     return ExperimentAnalysis(state, default_metric=spec.metric, default_mode=spec.mode)
 
@@ -597,10 +597,10 @@ def check_same_experiment(
     folder: str, name: str, space: Mapping[str, Any], scheduler: TrialScheduler | str | None, new_space: bool
 ) -> None:
     """Refuses to go on with an experiment of another trainable, or over another space unless that is meant."""
-    from .going_on import check_space, latest
-    from .meta import read_metas
-    from .schedulers import TrialScheduler
-    from .storage.reader import SqliteReader
+    from fasttune.engine.going_on import check_space, latest
+    from fasttune.engine.meta import read_metas
+    from fasttune.schedulers import TrialScheduler
+    from fasttune.storage.reader import SqliteReader
 
     asked = latest(read_metas(SqliteReader(folder), folder))
     ran = asked["trainables"][0]
@@ -641,7 +641,7 @@ def check_keywords(function: Callable[..., Any], unknown: Collection[str]) -> No
     for wrong in unknown:
         import inspect
 
-        from .other_words import unexpected
+        from fasttune.other_words import unexpected
 
         known = [name for name in inspect.signature(function).parameters if name not in ("unknown", "cluster_only")]
         elsewhere = {"Tuner({})": ("param_space", "tune_config", "run_config")} if wrong != "param_space" else {}

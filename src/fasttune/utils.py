@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fasttune.free_gpu import wait_for_gpu as wait_for_gpu
-from fasttune.space import flatten_dict as flatten_dict
-from fasttune.space import merge
-from fasttune.space import unflatten_dict as unflatten_dict
+from fasttune.devices.free_gpu import wait_for_gpu as wait_for_gpu
+from fasttune.space.domains import flatten_dict as flatten_dict
+from fasttune.space.domains import merge
+from fasttune.space.domains import unflatten_dict as unflatten_dict
 from fasttune.trainable import validate_save_restore as validate_save_restore
 from fasttune.unpicklable import diagnose_serialization as diagnose_serialization
 

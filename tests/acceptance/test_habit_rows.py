@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import fasttune as tune
-from fasttune.machine import detect
+from fasttune.devices.machine import detect
 
 SOURCE = str(Path(tune.__file__).resolve().parent.parent)
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from fasttune.machine import detect
+from fasttune.devices.machine import detect
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 

@@ -11,7 +11,7 @@ import pytest
 
 import fasttune as tune
 from fasttune import PlacementGroupFactory
-from fasttune.machine import detect
+from fasttune.devices.machine import detect
 
 PATIENCE_S = 60
 

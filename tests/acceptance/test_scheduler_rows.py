@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import fasttune as tune
-from fasttune.machine import detect
+from fasttune.devices.machine import detect
 from fasttune.schedulers import (
     ASHAScheduler,
     MedianStoppingRule,

@@ -147,7 +147,7 @@ def test_A2_none_for_ever_is_an_error_not_a_hang(run, monkeypatch):
         def suggest(self, trial_id):
             return None
 
-    monkeypatch.setattr("fasttune.loop.PATIENCE", 5)
+    monkeypatch.setattr("fasttune.engine.loop.PATIENCE", 5)
     with pytest.raises(tune.TuneError, match="keeps returning None"):
         run(square, search_alg=Silent(), num_samples=4)
 

@@ -20,9 +20,9 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         def load(path: str) -> Any:
             return on_disk[path]
 
-    checkpoint, experiment = ModuleType("fasttune.checkpoint"), ModuleType("fasttune.experiment")
+    checkpoint, experiment = ModuleType("fasttune.checkpoint"), ModuleType("fasttune.engine.state")
     checkpoint.Checkpoint = FakeCheckpoint  # type: ignore[attr-defined]
     experiment.ExperimentState = ExperimentState  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "fasttune.checkpoint", checkpoint)
-    monkeypatch.setitem(sys.modules, "fasttune.experiment", experiment)
+    monkeypatch.setitem(sys.modules, "fasttune.engine.state", experiment)
     return on_disk

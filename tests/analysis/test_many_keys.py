@@ -14,9 +14,9 @@ import pytest
 from fake_source import FakeSource, FakeTrial
 
 from fasttune.analysis.frames import TrialFrames, trial_frame, trials_frame
-from fasttune.columns import Columns
 from fasttune.result import ReportBlock, flatten
 from fasttune.storage.sqlite import SqliteStorage, unique_names
+from fasttune.tables.columns import Columns
 
 
 class Counted(str):

@@ -20,7 +20,7 @@ import fasttune as tune
 from fasttune.cli import listing, watch
 from fasttune.cli.toml import as_keywords, as_toml, space_of
 from fasttune.cli.trials import trials_of
-from fasttune.experiment import ExperimentState
+from fasttune.engine.state import ExperimentState
 
 PACKAGE = str(Path(tune.__file__).resolve().parent.parent)
 Printed = Callable[..., tuple[int, str, str]]

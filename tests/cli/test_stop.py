@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 
 import fasttune as tune
-from fasttune import folder_watch
 from fasttune.analysis import ExperimentAnalysis
 from fasttune.cli import main
+from fasttune.engine import folder_watch
+from fasttune.engine.stop_requests import StopRequest, StopRequests, ask, request_of
 from fasttune.error import ForeignFileError
 from fasttune.folder import STOP_FILE
 from fasttune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler, create_scheduler
-from fasttune.stop_requests import StopRequest, StopRequests, ask, request_of
 from fasttune.trial import Trial
 
 PACKAGE = str(Path(tune.__file__).resolve().parent.parent)
@@ -202,8 +202,8 @@ DIES = """
 import os, sys
 sys.path.insert(0, sys.argv[2])
 import fasttune as tune
-from fasttune import folder_watch
-from fasttune.stop_requests import StopRequest, ask
+from fasttune.engine import folder_watch
+from fasttune.engine.stop_requests import StopRequest, ask
 
 folder_watch.WATCH_S = 0.0
 folder = os.path.join(sys.argv[1], "exp")
@@ -358,7 +358,7 @@ def test_virtual_time_has_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_what_somebody_left_half_written_swallows_no_request(tmp_path: Path) -> None:
-    from fasttune.stop_requests import StopRequest, StopRequests, ask
+    from fasttune.engine.stop_requests import StopRequest, StopRequests, ask
 
     (tmp_path / "stop.requests").write_bytes(b'{"trial": "a_0')
     heard = StopRequests(str(tmp_path))

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fasttune.cells import OPERATORS, contains, in_order
 from fasttune.cli.listing import Framed, cells_of
-from fasttune.conditions import Condition, FilterError, fulfilled, quoted, read_conditions
+from fasttune.tables.cells import OPERATORS, contains, in_order
+from fasttune.tables.conditions import Condition, FilterError, fulfilled, quoted, read_conditions
 
 NAMES = ["loss", "config/lr", "a and b", "x<y", "note", "config/opt"]
 VALUES = [3, 1.5, None, "x", "10", True, float("nan"), "", [1], -2, float("inf"), "abc", "True"]

@@ -10,7 +10,7 @@ import pytest
 
 import fasttune as tune
 from fasttune.analysis import ExperimentAnalysis, ResultGrid
-from fasttune.records import ExperimentRecords
+from fasttune.engine.records import ExperimentRecords
 from fasttune.trial import Trial
 
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 import fasttune as tune
 from fasttune import _core
 from fasttune.result import flatten
-from fasttune.search.plan_columns import PlanColumns
-from fasttune.search.variants import Variants
+from fasttune.space.plan_columns import PlanColumns
+from fasttune.space.variants import Variants
 from rounds import rounds
 
 DOMAINS = st.sampled_from(

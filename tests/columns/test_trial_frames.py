@@ -13,14 +13,14 @@ from experiments import EXPERIMENTS
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fasttune import auto_columns, trial_columns
 from fasttune.analysis import ExperimentAnalysis
-from fasttune.cells import in_order
 from fasttune.cli.listing import cells_of
 from fasttune.cli.trial_rows import TrialRows
 from fasttune.cli.trials import TrialTable
-from fasttune.columns import counting_reports
-from fasttune.conditions import quoted, read_conditions
+from fasttune.tables import auto_columns, trial_columns
+from fasttune.tables.cells import in_order
+from fasttune.tables.columns import counting_reports
+from fasttune.tables.conditions import quoted, read_conditions
 
 
 @pytest.fixture(params=list(EXPERIMENTS))
@@ -174,7 +174,7 @@ def test_texts_refuse_what_they_cannot_write() -> None:
 
 @given(st.lists(st.integers(-(2**40), 2**40) | st.integers(-3, 3), max_size=30))
 def test_distinct_equals_unique(whole: list[int]) -> None:
-    from fasttune.search.plan_columns import distinct
+    from fasttune.space.plan_columns import distinct
 
     array = np.array(whole, dtype=np.int64)
     used, which = distinct(array)

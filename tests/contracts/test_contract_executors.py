@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from fasttune.devices.machine import detect
+from fasttune.devices.resources import Supply, resolve_resources
 from fasttune.executors import EXECUTORS, Executor, Place, make_executor
-from fasttune.machine import detect
-from fasttune.resources import Supply, resolve_resources
 from fasttune.testing import ExecutorContract
 
 

@@ -12,7 +12,7 @@ import fasttune as tune
 from fasttune import search
 from fasttune.search import BasicVariantGenerator, ConcurrencyLimiter, Repeater, SearchAlgorithm, Searcher
 from fasttune.search.base import Metric, Mode
-from fasttune.search.dimensions import CATEGORICAL
+from fasttune.space.dimensions import CATEGORICAL
 from fasttune.testing import SearcherContract
 
 

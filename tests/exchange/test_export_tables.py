@@ -116,7 +116,7 @@ def test_json_has_no_number_for_what_is_not_finite_in_an_array() -> None:
 
     import numpy as np
 
-    from fasttune.cells import finite
+    from fasttune.tables.cells import finite
 
     found = finite({"w": np.array([1.0, np.nan]), "f": np.float32("inf")})
     assert json.dumps(found, allow_nan=False) == '{"w": [1.0, null], "f": null}'

@@ -21,10 +21,10 @@ import atheris
 
 with atheris.instrument_imports(include=["fasttune"]):
     from fasttune import _core
+    from fasttune.devices.machine import Gpu, detect, visible_gpus
+    from fasttune.engine.record_checks import WRONG  # noqa: F401 - instrumented
+    from fasttune.engine.records import ExperimentRecords
     from fasttune.error import JournalError
-    from fasttune.machine import Gpu, detect, visible_gpus
-    from fasttune.record_checks import WRONG  # noqa: F401 - instrumented
-    from fasttune.records import ExperimentRecords
     from fasttune.storage.memory import MemoryStorage
     from fasttune.storage.reader import SqliteReader
     from fasttune.storage.recovery import copied_rings, left_in

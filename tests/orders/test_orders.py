@@ -11,8 +11,8 @@ import pytest
 from scripted import Change, Counting, End, Save, Scripted, counting, plain
 
 import fasttune as tune
+from fasttune.engine.state import ExperimentState
 from fasttune.error import TuneError
-from fasttune.experiment import ExperimentState
 
 Run = Callable[..., tune.ExperimentAnalysis]
 

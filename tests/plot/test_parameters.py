@@ -12,7 +12,7 @@ import fasttune as tune
 from fasttune.identity import described
 from fasttune.plot.chart import log_ticks, score_axis
 from fasttune.plot.parameters import MOST_CATEGORIES, parameter_of, space_lines
-from fasttune.space_json import to_json_value
+from fasttune.space.as_json import to_json_value
 
 SPACE: dict[Any, Any] = {
     "a": tune.grid_search([1, 2, 3]),

@@ -15,6 +15,7 @@ from searched import SPACE, loss_of
 import fasttune as tune
 from fasttune import _core
 from fasttune.analysis.curves import of_analysis
+from fasttune.engine.records import ONE_TRIAL, Changed
 from fasttune.plot.curves import LEVELS, curves_data
 from fasttune.plot.data import CUT_OFF, FAILED, FINISHED, STOPPED, Experiment, experiment_of, sampled
 from fasttune.plot.front import front_data
@@ -26,7 +27,6 @@ from fasttune.plot.parallel import NO_VALUE, parallel_data
 from fasttune.plot.rungs import rungs_data
 from fasttune.plot.slices import contour_data, rank_data, slices_data
 from fasttune.plot.workers import timeline_data
-from fasttune.records import ONE_TRIAL, Changed
 from fasttune.schedulers import ASHAScheduler, HyperBandScheduler
 
 

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 import fasttune
-from fasttune.experiment import ExperimentState
-from fasttune.records import ExperimentRecords
+from fasttune.engine.records import ExperimentRecords
+from fasttune.engine.state import ExperimentState
 from fasttune.storage.reader import SqliteReader
 
 SCRIPT = Path(__file__).with_name("crash_script.py")

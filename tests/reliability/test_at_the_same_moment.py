@@ -15,8 +15,8 @@ from laboratory import SOURCE, Lab
 
 import fasttune as tune
 from fasttune import resolve
+from fasttune.engine.state import ExperimentState
 from fasttune.error import ExperimentLockedError
-from fasttune.experiment import ExperimentState
 from fasttune.storage.recovery import ExperimentLock
 from rounds import rounds
 

@@ -21,9 +21,10 @@ import pytest
 from laboratory import Lab, check_acks, numbers_of, wait_until
 
 import fasttune as tune
-from fasttune import _core, loop
+from fasttune import _core
+from fasttune.engine import loop
+from fasttune.engine.state import ExperimentState
 from fasttune.error import FolderGoneError, JournalError, JournalLockedError
-from fasttune.experiment import ExperimentState
 from fasttune.storage.sqlite import FILE_NAME, SqliteStorage
 from rounds import thinned
 
@@ -626,7 +627,7 @@ def test_a_folder_that_goes_while_the_run_ends(
 
 
 def test_told_by_hand_in_a_folder_that_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fasttune.folder_watch.WATCH_S", 0.0)
+    monkeypatch.setattr("fasttune.engine.folder_watch.WATCH_S", 0.0)
     experiment = tune.open_experiment({"x": tune.uniform(0, 1)}, name="e", metric="loss", mode="min", storage_path=tmp_path)
     asked = experiment.ask()
     assert asked is not None

@@ -17,9 +17,9 @@ import pytest
 
 import fasttune as tune
 from fasttune import _core
+from fasttune.engine.meta import read_metas
 from fasttune.error import ResumeError
 from fasttune.identity import described
-from fasttune.meta import read_metas
 from fasttune.schedulers import ASHAScheduler, PopulationBasedTraining
 from fasttune.search import BasicVariantGenerator, ConcurrencyLimiter, TPESearch
 from fasttune.storage.reader import SqliteReader

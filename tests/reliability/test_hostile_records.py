@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 import fasttune as tune
 from fasttune import _core
 from fasttune.cli import main
+from fasttune.engine.state import ExperimentState
 from fasttune.error import JournalError
-from fasttune.experiment import ExperimentState
 from fasttune.storage import SqliteStorage
 from fasttune.storage.reader import SqliteReader
 from fasttune.storage.sqlite import checksum
@@ -225,8 +225,8 @@ def test_flipped_bytes_with_the_right_checksum(made: dict[str, Path], tmp_path: 
 OPEN = """
 import resource, sys, warnings
 import fasttune as tune
-from fasttune.experiment import ExperimentState
-import fasttune.storage.reader, fasttune.search.variants
+from fasttune.engine.state import ExperimentState
+import fasttune.storage.reader, fasttune.space.variants
 warnings.simplefilter("ignore")
 before = resource.getrusage(resource.RUSAGE_SELF)
 try:

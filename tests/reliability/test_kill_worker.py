@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import fasttune as tune
-from fasttune.experiment import ExperimentState
+from fasttune.engine.state import ExperimentState
 from fasttune.search import Searcher
 
 BAD = 3  # the trial that misbehaves

@@ -20,7 +20,7 @@ from laboratory import Lab, check_acks, numbers_of
 
 import fasttune as tune
 from fasttune.cli import main
-from fasttune.experiment import ExperimentState
+from fasttune.engine.state import ExperimentState
 from fasttune.resolve import earlier_metas, earlier_seed
 from fasttune.storage.reader import SqliteReader
 from fasttune.tuner import check_same_experiment

@@ -10,7 +10,7 @@ import pytest
 from laboratory import Lab, check_acks
 
 import fasttune as tune
-from fasttune.experiment import ExperimentState
+from fasttune.engine.state import ExperimentState
 from fasttune.search import Searcher
 
 

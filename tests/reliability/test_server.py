@@ -21,10 +21,10 @@ from laboratory import MARK, SOURCE, Lab, check_acks, wait_until
 
 import fasttune as tune
 from fasttune import _core
+from fasttune.engine.state import ExperimentState
 from fasttune.executors import process, server
 from fasttune.executors.server import MARK as SERVER_MARK
 from fasttune.executors.server import end_marked, is_running, marked
-from fasttune.experiment import ExperimentState
 
 
 def a_run(trainable: Any, folder: Path, samples: int = 8, **more: Any) -> tune.ExperimentAnalysis:
@@ -464,7 +464,7 @@ def test_C2_25_workers_that_die_before_they_begin_leave_those_that_work(
 GREEDY = """
 import os, signal
 import fasttune as tune
-import fasttune.experiment
+import fasttune.engine.state
 
 def trial(config):
     tune.report(loss=1.0)

@@ -11,11 +11,11 @@ import pytest
 from snapshots import Kept
 
 import fasttune as tune
-from fasttune.best import Leader, best_of
 from fasttune.cli import main
 from fasttune.error import NoBestTrialError
 from fasttune.reporter import CLIReporter
 from fasttune.scope import SCOPES
+from fasttune.tables.best import Leader, best_of
 
 CURVES = {"early": [0.2, 0.95, 0.5], "late": [0.1, 0.6, 0.7], "level": [0.68, 0.68, 0.68]}
 BEST = {"last": ("late", 0.7), "all": ("early", 0.95), "avg": ("level", 0.68)}

@@ -77,7 +77,7 @@ def test_a_retry_is_a_restore_too(tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys, pathlib
 import fasttune as tune
-from fasttune import callback_states
+from fasttune.engine import callback_states
 callback_states.EVERY_S = 0.0
 class Counting(tune.Callback):
     count = 0

@@ -17,7 +17,7 @@ from fasttune.search.evolution import EvolutionSearch
 from fasttune.search.hyperopt import HyperOptSearch
 from fasttune.search.optuna import OptunaSearch
 from fasttune.search.random_search import RandomSearch
-from fasttune.space import SearchSpaceError, contains_domains
+from fasttune.space.domains import SearchSpaceError, contains_domains
 
 
 def train(config: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 import fasttune as tune
 from fasttune.search import TPESearch
-from fasttune.space import SearchSpaceError
+from fasttune.space.domains import SearchSpaceError
 
 TWICE = {"a/b": tune.uniform(0, 1), "a": {"b": tune.uniform(0, 1)}}
 

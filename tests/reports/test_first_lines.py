@@ -11,8 +11,8 @@ import pytest
 
 import fasttune as tune
 from fasttune.config import CheckpointConfig
+from fasttune.engine.retention import Retention
 from fasttune.error import MissingMetricError, TuneError
-from fasttune.retention import Retention
 from fasttune.schedulers import (
     ASHAScheduler,
     DistributeResourcesToTopJob,
@@ -508,6 +508,6 @@ def test_the_first_run_loads_nothing_that_it_does_not_use(executor: str, tmp_pat
     )
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True, timeout=120)
     heavy = {"numpy", "pandas", "decimal", "fractions", "difflib", "csv", "urllib", "pathlib", "base64", "hashlib"}
-    ours = {"fasttune.logger", "fasttune.other_words", "fasttune.report_index", "fasttune.analysis.frames"}
-    ours |= {"fasttune.auto_columns", "fasttune.trial_columns", "fasttune.search.plan_columns"}
+    ours = {"fasttune.logger", "fasttune.other_words", "fasttune.engine.report_index", "fasttune.analysis.frames"}
+    ours |= {"fasttune.tables.auto_columns", "fasttune.tables.trial_columns", "fasttune.space.plan_columns"}
     assert (heavy | ours) & set(done.stdout.split()) == set()

@@ -12,9 +12,9 @@ import pytest
 
 import fasttune as tune
 from fasttune.schedulers import PB2, PopulationBasedTraining
-from fasttune.search.dimensions import Dimensions
-from fasttune.search.points import with_point
-from fasttune.space import Domain, Float, Integer, lies_in
+from fasttune.space.dimensions import Dimensions
+from fasttune.space.domains import Domain, Float, Integer, lies_in
+from fasttune.space.points import with_point
 
 DOMAINS: list[Any] = [
     tune.uniform(-1, 2),

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import fasttune as tune
-from fasttune.report_index import ReportIndex
+from fasttune.engine.report_index import ReportIndex
 from fasttune.result import ReportBlock, reports_by_trial, results_of
 from fasttune.storage.reader import SqliteReader
 

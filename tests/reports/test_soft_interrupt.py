@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import fasttune as tune
-from fasttune.interrupts import has_no_handler
+from fasttune.engine.interrupts import has_no_handler
 
 PROGRAM = """
 import os, signal, subprocess, sys, time

@@ -23,7 +23,7 @@ from fasttune.logger import CSVLoggerCallback, JsonLoggerCallback
 from fasttune.metric_values import from_json, split_metrics, to_json
 from fasttune.schedulers import PopulationBasedTraining
 from fasttune.search import Searcher
-from fasttune.space_json import config_from_json, config_to_json
+from fasttune.space.as_json import config_from_json, config_to_json
 
 HALF = "a\ud800b"  # one half of a pair of surrogates, which UTF-8 does not have
 

@@ -18,10 +18,10 @@ import fasttune as tune
 from fasttune.cli import main
 from fasttune.cli.trials import TrialTable, trials_of
 from fasttune.cli.watch import Follower
-from fasttune.columns import Columns, counting_reports
-from fasttune.experiment import ExperimentState
+from fasttune.engine.state import ExperimentState
 from fasttune.plot.data import experiment_of
 from fasttune.plot.facts import facts_of
+from fasttune.tables.columns import Columns, counting_reports
 
 Said = Callable[..., str]
 

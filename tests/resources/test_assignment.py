@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fasttune.machine import Gpu, Machine, choose_gpus, visible_gpus
-from fasttune.resources import (
+from fasttune.devices.machine import Gpu, Machine, choose_gpus, visible_gpus
+from fasttune.devices.resources import (
     THREAD_VARIABLES,
     Placement,
     PlacementGroupFactory,

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 import fasttune as tune
-from fasttune.cgroups import MemoryKills, process_limits
+from fasttune.devices.cgroups import MemoryKills, process_limits
+from fasttune.engine.state import ExperimentState
 from fasttune.executors.process import reason
-from fasttune.experiment import ExperimentState
 
 V2 = {
     "proc/self/cgroup": "0::/pod/mine\n",

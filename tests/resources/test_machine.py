@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fasttune.machine import Gpu, Machine, detect, visible_gpus
+from fasttune.devices.machine import Gpu, Machine, detect, visible_gpus
 
 CG = "sys/fs/cgroup"
 EIGHT = tuple(range(8))
@@ -138,7 +138,7 @@ def test_memory_without_proc_comes_from_psutil(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["0-99999999999", "0-" + "9" * 5000, "9" * 5000, "²", "1-²", "5-3", "-", "0,,1", "٣"])
 def test_lists_of_cpus_that_no_system_writes(text: str) -> None:
-    from fasttune.machine import _cpu_list
+    from fasttune.devices.machine import _cpu_list
 
     assert _cpu_list(text) == set()
 

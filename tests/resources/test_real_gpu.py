@@ -12,8 +12,8 @@ import sys
 
 import pytest
 
-from fasttune.machine import Machine, detect, detect_gpus
-from fasttune.resources import assign, resolve_resources, trial_environ
+from fasttune.devices.machine import Machine, detect, detect_gpus
+from fasttune.devices.resources import assign, resolve_resources, trial_environ
 
 pytestmark = pytest.mark.gpu
 
@@ -95,7 +95,7 @@ def test_wish_27_detection_creates_no_cuda_context(machine: Machine) -> None:
     """NVML itself may load libcuda (driver 580 does); a context keeps the device's files open and mapped."""
     code = (
         "import os\n"
-        "from fasttune.machine import detect\n"
+        "from fasttune.devices.machine import detect\n"
         "print(len(detect().gpus))\n"
         "held = {line.split()[-1] for line in open('/proc/self/maps')}\n"
         "numbers = [fd for fd in os.listdir('/proc/self/fd') if os.path.lexists(f'/proc/self/fd/{fd}')]\n"

@@ -7,7 +7,7 @@ import pickle
 
 import pytest
 
-from fasttune.resources import PlacementGroupFactory, resolve_resources
+from fasttune.devices.resources import PlacementGroupFactory, resolve_resources
 
 
 @pytest.mark.parametrize(

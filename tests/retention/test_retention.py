@@ -12,7 +12,7 @@ import pytest
 
 import fasttune as tune
 from fasttune.config import CheckpointConfig
-from fasttune.retention import Kept, Retention, delete, surplus
+from fasttune.engine.retention import Kept, Retention, delete, surplus
 
 NAN = math.nan
 

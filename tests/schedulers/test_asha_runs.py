@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import fasttune as tune
-from fasttune.experiment import ExperimentState
+from fasttune.engine.state import ExperimentState
 from fasttune.schedulers import ASHAScheduler
 
 sys.path.insert(0, str(Path(__file__).parents[1]))

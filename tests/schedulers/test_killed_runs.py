@@ -19,7 +19,7 @@ import pytest
 
 import fasttune as tune
 from fasttune import _core
-from fasttune.experiment import ExperimentState
+from fasttune.engine.state import ExperimentState
 from fasttune.schedulers import (
     ASHAPromotionScheduler,
     ASHAScheduler,

@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 from stage import Stage
 from test_hard_traces import MOST, names, small
 
-from fasttune.resources import PlacementGroupFactory
+from fasttune.devices.resources import PlacementGroupFactory
 from rounds import rounds
 
 STEPS = 12  # reports after which a trial is at the end of its training

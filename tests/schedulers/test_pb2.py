@@ -26,7 +26,7 @@ from fasttune.schedulers.bandit import (
     slope,
     unlikelihood,
 )
-from fasttune.space import Float
+from fasttune.space.domains import Float
 
 sys.path.insert(0, str(Path(__file__).parent))
 from stage import Stage

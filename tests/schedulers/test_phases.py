@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fasttune.phases import (
+from fasttune.engine.phases import (
     ALIVE,
     ANSWERING,
     AT_REST,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from stage import Stage
 
-from fasttune.resources import PlacementGroupFactory
+from fasttune.devices.resources import PlacementGroupFactory
 from fasttune.schedulers import (
     ASHAScheduler,
     DistributeResources,

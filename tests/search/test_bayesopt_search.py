@@ -11,7 +11,7 @@ import pytest
 import fasttune as tune
 from fasttune.search import create_searcher
 from fasttune.search.bayesopt import BayesOptSearch
-from fasttune.space import SearchSpaceError
+from fasttune.space.domains import SearchSpaceError
 from fasttune.testing import SearcherContract
 
 

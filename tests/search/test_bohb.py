@@ -13,7 +13,7 @@ import pytest
 import fasttune as tune
 from fasttune.schedulers import HyperBandForBOHB
 from fasttune.search import TuneBOHB, create_searcher
-from fasttune.search.plan import Plan
+from fasttune.space.plan import Plan
 
 SPACE: dict[str, Any] = {
     "x": tune.uniform(-5, 5),

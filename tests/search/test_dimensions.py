@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 import fasttune as tune
-from fasttune.search.dimensions import CATEGORICAL, FLOAT, INTEGER, Dimensions
-from fasttune.space import SearchSpaceError
+from fasttune.space.dimensions import CATEGORICAL, FLOAT, INTEGER, Dimensions
+from fasttune.space.domains import SearchSpaceError
 
 THING = object()
 RICH: dict[str, Any] = {

@@ -12,9 +12,9 @@ from hyperopt import hp
 
 import fasttune as tune
 from fasttune.search import create_searcher
-from fasttune.search.dimensions import Dimensions
 from fasttune.search.hyperopt import HyperOptSearch
-from fasttune.space import SearchSpaceError
+from fasttune.space.dimensions import Dimensions
+from fasttune.space.domains import SearchSpaceError
 from fasttune.testing import SearcherContract
 
 THING = object()

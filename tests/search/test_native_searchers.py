@@ -11,7 +11,7 @@ import pytest
 
 import fasttune as tune
 from fasttune.search import CMAESearch, EvolutionSearch, GPSearch, Searcher, create_searcher
-from fasttune.space import SearchSpaceError
+from fasttune.space.domains import SearchSpaceError
 
 Objective = Callable[[dict[str, Any]], float]
 
@@ -110,7 +110,7 @@ def median_of_seeds(name: str, problem: tuple[Objective, dict[str, Any]], trials
 
 def random_median(problem: tuple[Objective, dict[str, Any]], trials: int) -> float:
     """As :func:`median_of_seeds`, of configs that are drawn at random."""
-    from fasttune.search.dimensions import Dimensions
+    from fasttune.space.dimensions import Dimensions
 
     objective, space = problem
     found = []

@@ -11,8 +11,8 @@ import pytest
 
 import fasttune as tune
 from fasttune.search import create_searcher
-from fasttune.search.dimensions import Dimensions
-from fasttune.space import SearchSpaceError
+from fasttune.space.dimensions import Dimensions
+from fasttune.space.domains import SearchSpaceError
 from fasttune.testing import SearcherContract
 
 pytestmark = pytest.mark.nevergrad

@@ -13,7 +13,7 @@ import pytest
 
 import fasttune as tune
 from fasttune.search import HaltonSearch, QuasiRandomSearch, SobolSearch, create_searcher
-from fasttune.space import SearchSpaceError
+from fasttune.space.domains import SearchSpaceError
 
 SPACE: dict[str, Any] = {
     "lr": tune.loguniform(1e-4, 1.0),

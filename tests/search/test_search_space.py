@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import fasttune as tune
 from fasttune.search import BasicVariantGenerator
-from fasttune.space import SearchSpaceError
+from fasttune.space.domains import SearchSpaceError
 
 FINITE: dict[str, Any] = {
     "n": tune.randint(0, 3),

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 import fasttune as tune
-from fasttune.search.dimensions import Dimensions, Numbers
 from fasttune.search.space_searcher import DONE, FAILED, SpaceSearcher, Told
-from fasttune.space import SearchSpaceError
+from fasttune.space.dimensions import Dimensions, Numbers
+from fasttune.space.domains import SearchSpaceError
 from fasttune.testing import SearcherContract
 
 

@@ -14,8 +14,8 @@ import pytest
 
 import fasttune as tune
 from fasttune.search import TPESearch, create_searcher
-from fasttune.search.plan import Plan
 from fasttune.search.tpe import latin_hypercube
+from fasttune.space.plan import Plan
 
 Objective = Callable[[dict[str, Any]], float]
 

@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 
 from fasttune.search import BasicVariantGenerator
 from fasttune.search.basic_variant import Variants, read_block, read_config
-from fasttune.search.plan import draw_config
-from fasttune.space import (
+from fasttune.space.domains import (
     Domain,
     Float,
     Function,
@@ -32,6 +31,7 @@ from fasttune.space import (
     sample_from,
     uniform,
 )
+from fasttune.space.plan import draw_config
 from rounds import rounds
 
 

@@ -21,9 +21,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fasttune import session
+from fasttune.engine.record_checks import extras
 from fasttune.error import StopTrial
 from fasttune.metric_values import split_metrics
-from fasttune.record_checks import extras
 from fasttune.session import STOP, WAIT, handle_return, report, run_function
 
 Enter = Callable[..., FakeReporter]

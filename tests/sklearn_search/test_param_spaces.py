@@ -11,9 +11,9 @@ from sklearn.model_selection import ParameterGrid
 
 import fasttune as tune
 from fasttune.search import SearchSpace
-from fasttune.search.variants import Variants
 from fasttune.sklearn.spaces import DrawnFrom, distribution_space, grid_places, grid_space, params_of
-from fasttune.space import Categorical, Float, Integer
+from fasttune.space.domains import Categorical, Float, Integer
+from fasttune.space.variants import Variants
 
 
 @pytest.mark.parametrize(

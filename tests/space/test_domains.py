@@ -11,10 +11,11 @@ import sys
 import numpy as np
 import pytest
 
-from fasttune import space as tune
 from fasttune.error import TuneError
 from fasttune.search import sample
-from fasttune.space import (
+from fasttune.space import domains as tune
+from fasttune.space.as_json import from_json_value, space_from_json, space_to_json, to_json_value
+from fasttune.space.domains import (
     Categorical,
     Domain,
     Float,
@@ -24,7 +25,6 @@ from fasttune.space import (
     merge,
     unflatten_dict,
 )
-from fasttune.space_json import from_json_value, space_from_json, space_to_json, to_json_value
 
 KEY_CONCEPTS = {
     "uniform": tune.uniform(-5, -1),

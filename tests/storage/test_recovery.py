@@ -15,8 +15,8 @@ import pytest
 
 from fasttune import _core
 from fasttune.checkpoint import memory_name
+from fasttune.engine.records import ExperimentRecords
 from fasttune.error import ExperimentLockedError
-from fasttune.records import ExperimentRecords
 from fasttune.storage import MemoryStorage, SqliteStorage
 from fasttune.storage.base import Entry
 from fasttune.storage.recovery import (

@@ -20,7 +20,7 @@ import pytest
 import fasttune as tune
 from fasttune import schedulers, search, stopper
 from fasttune.argument import as_count, as_number, checked_count, checked_number, shown
-from fasttune.resources import PlacementGroupFactory, resolve_resources
+from fasttune.devices.resources import PlacementGroupFactory, resolve_resources
 
 HUGE = 10**400  # no float holds it
 ENDLESS = 10**5000  # and this one has no text

@@ -58,9 +58,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[RunSpec]:
         specs.append(spec)
         raise Stopped
 
-    stand_in = types.ModuleType("fasttune.loop")
+    stand_in = types.ModuleType("fasttune.engine.loop")
     stand_in.execute = execute  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "fasttune.loop", stand_in)
+    monkeypatch.setitem(sys.modules, "fasttune.engine.loop", stand_in)
     return specs
 
 

@@ -10,14 +10,14 @@ from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from fasttune.best import Best, best_of
-from fasttune.columns import Columns
 from fasttune.config import no_mode
 from fasttune.error import NoBestTrialError
 from fasttune.metric_values import whole_text
 from fasttune.result import DELIMITER, best_position, check_mode, flatten, number
 from fasttune.scope import DEFAULT_SCOPE, check_scope, measured, where
-from fasttune.space_json import config_to_json
+from fasttune.space.as_json import config_to_json
+from fasttune.tables.best import Best, best_of
+from fasttune.tables.columns import Columns
 from fasttune.trial import ERROR, Snapshot, Trial, Trials, TrialSource
 
 if TYPE_CHECKING:
@@ -513,7 +513,7 @@ class ExperimentAnalysis:
         deterministic, or the journal was changed. ``stop``: the run's stopper, if it had one that is no threshold.
         """
         from fasttune.analysis.verify import verify
-        from fasttune.records import ExperimentRecords
+        from fasttune.engine.records import ExperimentRecords
 
         if not isinstance(self._source, ExperimentRecords):
             raise ValueError("this analysis was pickled and holds no journal: open the folder, ExperimentAnalysis(path)")
@@ -556,7 +556,7 @@ class ExperimentAnalysis:
 
     def _index(self, trial: Trial | str) -> int:
         """Index of a trial that is given as a view, by id or by folder."""
-        from fasttune.trial_columns import TrialColumns
+        from fasttune.tables.trial_columns import TrialColumns
 
         if isinstance(trial, Trial):
             if trial.index < len(self._source) and trial.local_experiment_path == self._source.path:
@@ -653,7 +653,7 @@ class ExperimentAnalysis:
 def _opened(experiment: str | os.PathLike[str] | TrialSource) -> TrialSource:
     if not isinstance(experiment, (str, os.PathLike)):
         return experiment
-    from fasttune.experiment import ExperimentState
+    from fasttune.engine.state import ExperimentState
 
     path = os.path.abspath(os.path.expanduser(os.fspath(experiment)))
     if os.path.isfile(path):  # the journal itself

@@ -6,12 +6,12 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fasttune.auto_columns import AutoColumns
-from fasttune.columns import Columns
 from fasttune.metric_values import whole_text
 from fasttune.result import column_of_metric, flatten
-from fasttune.search.plan_columns import Coded, piece_of
-from fasttune.trial_columns import TrialColumns
+from fasttune.space.plan_columns import Coded, piece_of
+from fasttune.tables.auto_columns import AutoColumns
+from fasttune.tables.columns import Columns
+from fasttune.tables.trial_columns import TrialColumns
 
 if TYPE_CHECKING:
     import numpy as np

@@ -187,7 +187,7 @@ def result_from_path(path: str | os.PathLike[str]) -> Result:
     Raises:
         TuneError: no trial of the experiment in the folder above has this folder.
     """
-    from fasttune.trial_columns import TrialColumns
+    from fasttune.tables.trial_columns import TrialColumns
 
     folder = os.path.abspath(os.path.expanduser(os.fspath(path)))
     analysis = ExperimentAnalysis(os.path.dirname(folder))

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 from fasttune.analysis.curves import Cost, Curves, Listed, curves_of
 from fasttune.analysis.experiment_analysis import ExperimentAnalysis
 from fasttune.config import FailureConfig, RunSpec, TrainableSpec, check_metric_mode
-from fasttune.resources import resolve_resources
+from fasttune.devices.resources import resolve_resources
 from fasttune.scope import DEFAULT_SCOPE, Scope, check_scope
-from fasttune.space import seed_from
+from fasttune.space.domains import seed_from
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from fasttune.config import Experiment, Mode
+    from fasttune.engine.virtual import VirtualLoop
     from fasttune.schedulers import TrialScheduler
     from fasttune.search.base import SearchAlgorithm, Searcher
-    from fasttune.virtual import VirtualLoop
 
 
 class Simulation(ExperimentAnalysis):
@@ -108,7 +108,7 @@ def simulate(
 
     A trial that goes on from another one's checkpoint is at that trial's step, on the curve of its own config.
     """
-    from fasttune.virtual import VirtualLoop
+    from fasttune.engine.virtual import VirtualLoop
 
     check_numbers(workers, steps, failures)
     metric, mode = check_metric_mode(metric, mode)

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from fasttune import _core
 from fasttune.analysis.simulation import copied
 from fasttune.config import ResumeConfig, ResumeType, RunSpec, TrainableSpec
-from fasttune.experiment import CODES, ExperimentState, form_of
-from fasttune.records import ONE_TRIAL, ExperimentRecords
-from fasttune.resources import resolve_resources
-from fasttune.space_json import from_json_value
+from fasttune.devices.resources import resolve_resources
+from fasttune.engine.records import ONE_TRIAL, ExperimentRecords
+from fasttune.engine.state import CODES, ExperimentState, form_of
+from fasttune.space.as_json import from_json_value
 from fasttune.stopper import StopRules, resolve_stop
 
 if TYPE_CHECKING:

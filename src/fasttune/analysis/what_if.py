@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fasttune.analysis.simulation import Simulation, simulate
-from fasttune.best import best_of
 from fasttune.config import as_mode
 from fasttune.scope import measured
+from fasttune.tables.best import best_of
 
 if TYPE_CHECKING:
     from fasttune.analysis.curves import Cost

@@ -16,7 +16,7 @@ from typing import Any
 
 import fasttune as tune
 from fasttune.schedulers.base import FIFOScheduler, TrialScheduler
-from fasttune.space import Domain
+from fasttune.space.domains import Domain
 
 REPORTS = 81  # of a curve, as in the HyperBand paper's table 1
 POPULATION = 16

@@ -174,7 +174,7 @@ def _report_times(task: Task, size: int) -> tuple[float, float] | None:
 
 def _waited(state: Any) -> list[float]:
     """What each report says of the one before it; a trial's first one has nothing to say."""
-    from fasttune.columns import Columns
+    from fasttune.tables.columns import Columns
 
     columns = Columns(state)
     waited, _ = columns.metric("waited")

@@ -103,7 +103,7 @@ class Machine:
 
 def machine() -> Machine:
     """This machine, as it is now."""
-    from fasttune.machine import detect
+    from fasttune.devices.machine import detect
 
     here = detect(gpus=[])
     load = os.getloadavg()[0]

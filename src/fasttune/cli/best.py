@@ -11,7 +11,7 @@ from fasttune.cli import arguments as common
 
 if TYPE_CHECKING:
     from fasttune.analysis import ExperimentAnalysis
-    from fasttune.records import ExperimentRecords
+    from fasttune.engine.records import ExperimentRecords
 
 EXAMPLES = """\
   fasttune best latest                                  its config, as JSON
@@ -87,6 +87,6 @@ def in_form(form: str, config: dict[str, object]) -> str:
         return as_toml(config)
     import json
 
-    from fasttune.cells import finite
+    from fasttune.tables.cells import finite
 
     return json.dumps(finite(config), indent=1, default=str) + "\n"

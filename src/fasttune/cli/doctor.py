@@ -85,7 +85,7 @@ def installed(package: str) -> str | None:
 
 def devices() -> list[Check]:
     """CPUs, memory and GPUs as trials get them, and what keeps others from them."""
-    from fasttune.machine import detect
+    from fasttune.devices.machine import detect
 
     machine = detect()
     count = os.cpu_count() or 1

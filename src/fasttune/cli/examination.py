@@ -16,7 +16,7 @@ from fasttune.error import JournalError
 from fasttune.folder import COMMAND_FILE, JOURNAL, LOCK_FILE, PROGRAM, RINGS, WRITING, is_of_the_run
 
 if TYPE_CHECKING:
-    from fasttune.records import ExperimentRecords
+    from fasttune.engine.records import ExperimentRecords
     from fasttune.storage.reader import SqliteReader
 
 SHOWN = 3  # things of a kind that are named
@@ -73,8 +73,8 @@ class Examination:
         yield "written by", True, "nobody" if writer is None else f"process {writer or 'unknown'}, now"
 
     def _journal(self) -> Iterator[Check]:
-        from fasttune.meta import first_meta
-        from fasttune.records import ExperimentRecords
+        from fasttune.engine.meta import first_meta
+        from fasttune.engine.records import ExperimentRecords
 
         damage: list[str] = []
         entries = bytes_of_them = 0
@@ -203,9 +203,9 @@ def free_name(path: str) -> str:
 
 def copy_journal(found: Examination, storage: object) -> None:
     """Every whole entry with what fits of it, what the rings have more, and every whole checkpoint."""
-    from fasttune.meta import first_meta
-    from fasttune.record_checks import variants_of
-    from fasttune.records import ExperimentRecords
+    from fasttune.engine.meta import first_meta
+    from fasttune.engine.record_checks import variants_of
+    from fasttune.engine.records import ExperimentRecords
     from fasttune.storage.recovery import read_rings
     from fasttune.storage.sqlite import SqliteStorage
 

@@ -15,7 +15,7 @@ from fasttune.scope import SCOPES
 if TYPE_CHECKING:
     import pandas as pd
 
-    from fasttune.records import ExperimentRecords
+    from fasttune.engine.records import ExperimentRecords
 
 EXAMPLES = """\
   fasttune export mnist --to csv > trials.csv           a row for each trial: its last report, config and state
@@ -122,7 +122,7 @@ def reports_of(source: ExperimentRecords) -> pd.DataFrame:
     import numpy as np
 
     from fasttune.analysis.frames import reports_frame
-    from fasttune.columns import Columns
+    from fasttune.tables.columns import Columns
 
     columns = Columns(source)
     frame = reports_frame(columns, np.arange(len(columns)))

@@ -12,8 +12,8 @@ from fasttune.plain_files import plain_opener
 
 if TYPE_CHECKING:
     from fasttune.analysis import ExperimentAnalysis
-    from fasttune.best import Best
-    from fasttune.records import ExperimentRecords
+    from fasttune.engine.records import ExperimentRecords
+    from fasttune.tables.best import Best
 
 NOTE = "note.txt"
 LONGEST_NOTE = 1 << 16  # characters of it that are shown
@@ -52,7 +52,7 @@ def date(unix: float) -> str:
 
 def facts_of(source: ExperimentRecords, analysis: ExperimentAnalysis) -> dict[str, Any]:
     """What ``show`` shows, as ``--json`` prints it."""
-    from fasttune.columns import counting_reports
+    from fasttune.tables.columns import counting_reports
 
     meta = source.meta
     best = best_trial(source, analysis)
@@ -80,7 +80,7 @@ def facts_of(source: ExperimentRecords, analysis: ExperimentAnalysis) -> dict[st
 
 def best_trial(source: ExperimentRecords, analysis: ExperimentAnalysis) -> Best | None:
     """None where no trial has a number there. A metric that nobody reported is a CommandError."""
-    from fasttune.best import best_of
+    from fasttune.tables.best import best_of
 
     metric, mode = analysis.default_metric, analysis.default_mode
     if metric is None or mode is None or not source.table.reports:

@@ -11,7 +11,7 @@ from fasttune.cli import CommandError
 from fasttune.folder import JOURNAL
 
 if TYPE_CHECKING:
-    from fasttune.records import ExperimentRecords
+    from fasttune.engine.records import ExperimentRecords
 
 LATEST = "latest"
 MOST_NAMED = 8  # experiments that an error lists
@@ -89,8 +89,8 @@ def latest(root: str) -> str:
 
 def begun_at(folder: str) -> float | None:
     """When an experiment began (unix time), as its journal says; None where that cannot be read."""
+    from fasttune.engine.meta import first_meta
     from fasttune.error import TuneError
-    from fasttune.meta import first_meta
     from fasttune.storage.reader import SqliteReader
 
     try:
@@ -121,6 +121,6 @@ def unknown(text: str, root: str, known: Sequence[str]) -> str:
 
 def opened(folder: str) -> ExperimentRecords:
     """The experiment in a folder, as far as it is stored."""
-    from fasttune.experiment import ExperimentState
+    from fasttune.engine.state import ExperimentState
 
     return ExperimentState.load(folder)

@@ -1,6 +1,6 @@
 """Rows for people and for pipes: chosen, sorted, and printed as a table, JSON, CSV or a file.
 
-What is asked of a million rows is asked of the columns that it is about, in the language of ``fasttune.conditions``.
+What is asked of a million rows is asked of the columns that it is about, in the language of ``fasttune.tables.conditions``.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from fasttune.cells import finite, in_order, values_of
 from fasttune.cli import CommandError
 from fasttune.cli.arguments import names as split
 from fasttune.cli.words import one_line
-from fasttune.conditions import FilterError, fulfilled, named, read_conditions
 from fasttune.result import is_real
+from fasttune.tables.cells import finite, in_order, values_of
+from fasttune.tables.conditions import FilterError, fulfilled, named, read_conditions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -145,7 +145,7 @@ def places_of(table: Table, wanted: Wanted, names: Sequence[str]) -> Sequence[in
 
 
 def cells_of(table: Table, frame: pd.DataFrame, name: str) -> NDArray[Any]:
-    """A column as ``fasttune.cells`` takes it; one that is not in the frame is made."""
+    """A column as ``fasttune.tables.cells`` takes it; one that is not in the frame is made."""
     column = frame[name] if name in frame else table.columns([name])[name]
     if column.dtype.kind in "fiub":
         return column.to_numpy(dtype=float, na_value=float("nan"))

@@ -54,11 +54,11 @@ def row_of(path: str) -> dict[str, Any]:
 
 def facts_of(path: str) -> dict[str, Any]:
     """What lsx shows of an experiment that can be read."""
-    from fasttune.best import best_of
     from fasttune.cli.facts import date, last_heard, state_of
     from fasttune.cli.finding import opened
-    from fasttune.columns import counting_reports
     from fasttune.scope import by_trial
+    from fasttune.tables.best import best_of
+    from fasttune.tables.columns import counting_reports
     from fasttune.trial import INTERRUPTED, RUNNING
 
     source = opened(path)

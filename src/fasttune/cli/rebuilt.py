@@ -12,8 +12,8 @@ RANDOM = "BasicVariantGenerator"
 
 def asked_of(folder: str) -> Mapping[str, Any]:
     """What the experiment was asked last. CommandError when it was begun by an earlier version that did not tell."""
-    from fasttune.going_on import latest
-    from fasttune.meta import read_metas
+    from fasttune.engine.going_on import latest
+    from fasttune.engine.meta import read_metas
     from fasttune.storage.reader import SqliteReader
 
     asked = latest(read_metas(SqliteReader(folder, fixed=True), folder))

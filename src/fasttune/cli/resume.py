@@ -127,9 +127,9 @@ def of_the_journal(folder: str, target: str) -> tuple[Order, Any, Any]:
     from fasttune.cli.order import Order
     from fasttune.cli.rebuilt import asked_of, scheduler_of, searcher_of
     from fasttune.cli.target import trainable_of
+    from fasttune.devices.resources import PlacementGroupFactory
+    from fasttune.engine.meta import read_meta
     from fasttune.identity import from_description
-    from fasttune.meta import read_meta
-    from fasttune.resources import PlacementGroupFactory
     from fasttune.storage.reader import SqliteReader
     from fasttune.trainable import attached_resources
 

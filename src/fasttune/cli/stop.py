@@ -14,8 +14,8 @@ from fasttune.cli.words import one_line
 from fasttune.folder import COMMAND_FILE
 
 if TYPE_CHECKING:
-    from fasttune.records import ExperimentRecords
-    from fasttune.stop_requests import StopRequest
+    from fasttune.engine.records import ExperimentRecords
+    from fasttune.engine.stop_requests import StopRequest
 
 EXAMPLES = """\
   fasttune stop mnist 3f2a1_00004                       one trial, at its next report; its results are kept
@@ -41,7 +41,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(asked: argparse.Namespace) -> int:
     """Ask for it, and wait until it is done: 0 then, or where the run has heard it; 1 where it has not."""
     from fasttune.cli.finding import find, opened
-    from fasttune.stop_requests import StopRequest, ask
+    from fasttune.engine.stop_requests import StopRequest, ask
 
     if asked.trials and asked.end:
         raise CommandError("--end is about the whole run: leave the trials out")
@@ -139,7 +139,7 @@ def wait_for_trials(folder: str, trials: list[int], requests: list[StopRequest],
 
 def ask_again(folder: str, requests: list[StopRequest]) -> None:
     """A run that was just beginning has cleared away what was asked before."""
-    from fasttune.stop_requests import ask, is_unheard
+    from fasttune.engine.stop_requests import ask, is_unheard
 
     if is_unheard(folder):
         ask(folder, requests)

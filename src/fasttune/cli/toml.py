@@ -20,8 +20,8 @@ from datetime import date, datetime, time
 from difflib import get_close_matches
 from typing import Any
 
-from fasttune.cells import of_python
 from fasttune.cli import CommandError
+from fasttune.tables.cells import of_python
 
 DOMAINS = (
     "uniform", "quniform", "loguniform", "qloguniform", "randn", "qrandn", "randint", "qrandint", "lograndint",
@@ -99,7 +99,7 @@ def near_domains(name: str) -> list[str]:
 
 def domain(name: str, given: Any, place: str, file: str) -> Any:
     """The domain of a name with its arguments: in order, or a table of them by name."""
-    from fasttune import space
+    from fasttune.space import domains as space
 
     function: Callable[..., Any] = getattr(space, "grid_search" if name == "grid" else name)
     arguments: list[Any] = []

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from fasttune.records import ExperimentRecords
-    from fasttune.trial_columns import TrialColumns
+    from fasttune.engine.records import ExperimentRecords
+    from fasttune.tables.trial_columns import TrialColumns
 
 ATTACHED = f"user_attrs{DELIMITER}"  # what the columns of users' attributes are called, as in frames
 FIRST = ("trial_id", "status", "training_iteration")
@@ -140,7 +140,7 @@ class TrialRows:
             found = self._trials.config_names().get(name.removeprefix(f"config{DELIMITER}"), [])
             return [(at, give().values) for at, give in found]
         if name.startswith(ATTACHED):
-            from fasttune.search.plan_columns import piece_of
+            from fasttune.space.plan_columns import piece_of
 
             at, attached = self._attributes.get(name, ([], []))
             values = piece_of(attached).values
@@ -192,7 +192,7 @@ class TrialRows:
     def _trials(self) -> TrialColumns:
         import numpy as np
 
-        from fasttune.trial_columns import TrialColumns
+        from fasttune.tables.trial_columns import TrialColumns
 
         return TrialColumns(self._source, np.arange(len(self)))
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from fasttune.analysis import ExperimentAnalysis
-    from fasttune.records import ExperimentRecords
+    from fasttune.engine.records import ExperimentRecords
 
 FIRST = ("trial_id", "status", "training_iteration")
 MANY = 20  # times as many rows are made as columns in the time of one that is made alone

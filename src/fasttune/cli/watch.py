@@ -18,7 +18,7 @@ from fasttune.trial import shown_status
 if TYPE_CHECKING:
     from rich.console import Group
 
-    from fasttune.records import ExperimentRecords
+    from fasttune.engine.records import ExperimentRecords
     from fasttune.scope import Scope
 
 EXAMPLES = """\
@@ -113,8 +113,8 @@ class Follower:
     def facts(self) -> str:
         """The same for programs: what ``fasttune show --json`` prints, on one line."""
         from fasttune.analysis import ExperimentAnalysis
-        from fasttune.cells import finite
         from fasttune.cli.facts import facts_of
+        from fasttune.tables.cells import finite
 
         metric, mode, scope = self.goal()
         analysis = ExperimentAnalysis(self.source, default_metric=metric, default_mode=mode, default_scope=scope)
@@ -134,7 +134,7 @@ class Follower:
 
     def reports(self) -> int:
         """How many reports count."""
-        from fasttune.columns import counting_reports
+        from fasttune.tables.columns import counting_reports
 
         return counting_reports(self.source)
 
@@ -145,9 +145,9 @@ class Follower:
 
     def best(self) -> str:
         """The best trial in words; "" while there is none."""
-        from fasttune.best import best_of
         from fasttune.cli.listing import cell
         from fasttune.scope import by_trial, measured
+        from fasttune.tables.best import best_of
 
         metric, mode, scope = self.goal()
         if metric is None or mode is None or not self.source.table.reports:

@@ -21,11 +21,11 @@ from fasttune.dashboard.progress import progress_of, shown_name, unreadable
 from fasttune.dashboard.question import NotAnswered
 from fasttune.dashboard.shelf import Opened, Shelf
 from fasttune.dashboard.trial_sheet import Asked, reason_of, sheet_of
+from fasttune.engine.stop_requests import StopRequest, ask
 from fasttune.error import TuneError
 from fasttune.plot.data import value_text
 from fasttune.plot.facts import Facts, facts_of
 from fasttune.result import flatten
-from fasttune.stop_requests import StopRequest, ask
 from fasttune.trial import shown_status
 
 READING_S = 0.4  # that one look at the list spends on experiments that it does not know yet

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fasttune.best import best_of
-from fasttune.columns import counting_reports
 from fasttune.dashboard.shelf import Opened
 from fasttune.plot.data import number_text, value_text
 from fasttune.plot.facts import duration
 from fasttune.scope import measured, where
+from fasttune.tables.best import best_of
+from fasttune.tables.columns import counting_reports
 from fasttune.trial import shown_status
 
 if TYPE_CHECKING:
-    from fasttune.best import Best
-    from fasttune.records import ExperimentRecords
+    from fasttune.engine.records import ExperimentRecords
+    from fasttune.tables.best import Best
 
 Floats = NDArray[np.float64]
 

@@ -22,8 +22,8 @@ from fasttune.storage.recovery import writer_of
 
 if TYPE_CHECKING:
     from fasttune.analysis import ExperimentAnalysis
+    from fasttune.engine.records import ExperimentRecords
     from fasttune.plot.data import Experiment
-    from fasttune.records import ExperimentRecords
 
 KEPT = 6  # experiments that are open at a time; one of 10^5 trials takes some tens of megabytes
 SHARE = 10  # reading takes at most one part in so many of the time
@@ -64,7 +64,7 @@ class Opened:
     """
 
     def __init__(self, folder: str, version: str) -> None:
-        from fasttune.experiment import ExperimentState
+        from fasttune.engine.state import ExperimentState
 
         self.folder = folder
         self.version = version

@@ -12,18 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasttune import _core
-from fasttune.cells import in_order
-from fasttune.conditions import FilterError, fulfilled, named, read_conditions
 from fasttune.dashboard.question import NotAnswered
 from fasttune.dashboard.shelf import Opened
 from fasttune.failure import read_reason
 from fasttune.plot.data import value_text
 from fasttune.result import DELIMITER, column_of_metric, flatten
+from fasttune.tables.cells import in_order
+from fasttune.tables.conditions import FilterError, fulfilled, named, read_conditions
+from fasttune.tables.trial_columns import TrialColumns
 from fasttune.trial import INTERRUPTED, shown_status
-from fasttune.trial_columns import TrialColumns
 
 if TYPE_CHECKING:
-    from fasttune.records import ExperimentRecords
+    from fasttune.engine.records import ExperimentRecords
 
 Ints = NDArray[np.int64]
 

@@ -116,7 +116,7 @@ class HostContext(TrialContext):
 
     @property
     def resources(self) -> Any:
-        from fasttune.resources import resolve_resources
+        from fasttune.devices.resources import resolve_resources
 
         job = self.job
         if job.resources is not None:

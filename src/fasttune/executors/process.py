@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from fasttune import _core, nesting, script
-from fasttune.cgroups import MemoryKills, process_limits
+from fasttune.devices.cgroups import MemoryKills, process_limits
 from fasttune.error import TuneError
 from fasttune.executors.base import Batch, Death, Executor, Job, Place, Program
 from fasttune.executors.inline import map_file, remove_ring
@@ -436,7 +436,7 @@ class ProcessExecutor(Executor):
         request = one.resources if job.resources is None else job.resources
         self._varied = self._varied or request != self._request
         if callable(request):
-            from fasttune.resources import resolve_resources
+            from fasttune.devices.resources import resolve_resources
 
             config = job.config if job.config is not None else one.variants.config(job.local)
             request = resolve_resources(request, config)

@@ -21,7 +21,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from fasttune import nesting
-from fasttune.cgroups import process_limits
+from fasttune.devices.cgroups import process_limits
 from fasttune.error import TuneError
 
 SOURCE = (

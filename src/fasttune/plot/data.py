@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasttune.analysis.experiment_analysis import ExperimentAnalysis
-from fasttune.columns import DERIVED
 from fasttune.plot.journal import ends, first_judgements, first_pauses, side_by_side, stretches
 from fasttune.plot.parameters import Parameter, SpaceLine, parameter_of, space_lines
+from fasttune.tables.columns import DERIVED
 
 if TYPE_CHECKING:
     from fasttune.analysis.result_grid import ResultGrid
-    from fasttune.records import Changed
+    from fasttune.engine.records import Changed
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fasttune.space_json import from_json_value
+from fasttune.space.as_json import from_json_value
 
 MOST_CATEGORIES = 30  # on an axis; others are "other"
 FEW_OPTIONS = 12  # of a choice among numbers that are categories; more are a scale

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fasttune.argument import shown
-from fasttune.space import (
+from fasttune.space.domains import (
     Categorical,
     Config,
     Domain,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from fasttune.argument import shown
 from fasttune.error import TuneError
 from fasttune.schedulers.pbt import PopulationBasedTraining
-from fasttune.space import Categorical, Domain, Float, Integer, fresh, grid_of, real_number
+from fasttune.space.domains import Categorical, Domain, Float, Integer, fresh, grid_of, real_number
 from fasttune.trial import Trial
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fasttune.argument import checked_count, checked_number, shown
-from fasttune.machine import detect
-from fasttune.resources import PlacementGroupFactory, resolve_resources
+from fasttune.devices.machine import detect
+from fasttune.devices.resources import PlacementGroupFactory, resolve_resources
 from fasttune.result import is_real
 from fasttune.schedulers.base import Change, FIFOScheduler, Order, Save, TrialScheduler, tell_goal
 from fasttune.schedulers.view import ExperimentView

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from fasttune.search.quasi_random import QuasiRandomSearch as QuasiRandomSearch
     from fasttune.search.quasi_random import SobolSearch as SobolSearch
     from fasttune.search.random_search import RandomSearch as RandomSearch
-    from fasttune.search.search_space import SearchSpace as SearchSpace
     from fasttune.search.tpe import TPESearch as TPESearch
     from fasttune.search.unique import UniqueSearch as UniqueSearch
+    from fasttune.space.search_space import SearchSpace as SearchSpace
 
 _HOME = {
     "CMAESearch": "cmaes",
@@ -37,7 +37,7 @@ _HOME = {
     "HaltonSearch": "quasi_random",
     "QuasiRandomSearch": "quasi_random",
     "RandomSearch": "random_search",
-    "SearchSpace": "search_space",
+    "SearchSpace": ".space.search_space",
     "SobolSearch": "quasi_random",
     "TPESearch": "tpe",
     "TuneBOHB": "bohb",

@@ -9,8 +9,8 @@ import importlib.util
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from fasttune.search.dimensions import Dimensions
-from fasttune.space import SearchSpaceError
+from fasttune.space.dimensions import Dimensions
+from fasttune.space.domains import SearchSpaceError
 
 MOST_LEARNT = 50_000  # trials; with more, blocks of random configs find as much, for nothing
 FEW = 200  # trials, for which a Gaussian process takes some seconds in all

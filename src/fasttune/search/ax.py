@@ -10,8 +10,8 @@ from typing import Any
 
 from fasttune.extras import optional
 from fasttune.search.base import Metric, Mode, Searcher
-from fasttune.search.dimensions import CATEGORICAL, FLOAT, INTEGER, Dimension, Dimensions, Number, Numbers
 from fasttune.search.space_searcher import FAILED, SpaceSearcher, Told
+from fasttune.space.dimensions import CATEGORICAL, FLOAT, INTEGER, Dimension, Dimensions, Number, Numbers
 
 IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
 

@@ -8,11 +8,11 @@ from typing import Any
 
 from fasttune.argument import checked_count
 from fasttune.search.base import Metric, Mode, SearchAlgorithm, Searcher, check_metric_and_mode
-from fasttune.search.points import with_point
-from fasttune.search.variants import Variants as Variants
-from fasttune.search.variants import read_block as read_block
-from fasttune.search.variants import read_config as read_config
-from fasttune.space import derive_seed, seed_from
+from fasttune.space.domains import derive_seed, seed_from
+from fasttune.space.points import with_point
+from fasttune.space.variants import Variants as Variants
+from fasttune.space.variants import read_block as read_block
+from fasttune.space.variants import read_config as read_config
 
 
 class BasicVariantGenerator(SearchAlgorithm):

@@ -8,9 +8,9 @@ from typing import Any
 from fasttune.argument import checked_count
 from fasttune.extras import optional
 from fasttune.search.base import Metric, Mode, Searcher
-from fasttune.search.dimensions import FLOAT, INTEGER, Dimensions, Numbers
 from fasttune.search.space_searcher import FAILED, SpaceSearcher, Told
-from fasttune.space import Domain, uniform
+from fasttune.space.dimensions import FLOAT, INTEGER, Dimensions, Numbers
+from fasttune.space.domains import Domain, uniform
 
 UTILITY = {"kind": "ucb", "kappa": 2.576, "xi": 0.0}
 

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 from fasttune import _draws
 from fasttune.argument import checked_number
 from fasttune.search.base import Metric, Mode
-from fasttune.search.dimensions import Dimensions, Numbers
 from fasttune.search.parzen import Parzen
 from fasttune.search.space_searcher import SpaceSearcher, Told
 from fasttune.search.tpe import at_least
+from fasttune.space.dimensions import Dimensions, Numbers
 
 MOST_GOOD = 100  # trials that the good side is made of
 

@@ -15,8 +15,8 @@ from typing import Any
 from fasttune.argument import checked_count, checked_number
 from fasttune.extras import optional
 from fasttune.search.base import Metric, Mode
-from fasttune.search.dimensions import FLOAT, INTEGER, NORMAL, Dimension, Dimensions, Numbers
 from fasttune.search.space_searcher import FAILED, SpaceSearcher, Told
+from fasttune.space.dimensions import FLOAT, INTEGER, NORMAL, Dimension, Dimensions, Numbers
 
 RESTARTS = ("bipop", "ipop", None)
 NARROW = 1e-9  # a distribution this narrow, in widths of the space, has found its place

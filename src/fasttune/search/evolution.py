@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 
 from fasttune.argument import checked_count
 from fasttune.search.base import Metric, Mode
-from fasttune.search.dimensions import CATEGORICAL, Dimensions, Numbers
 from fasttune.search.space_searcher import FAILED, SpaceSearcher, Told
+from fasttune.space.dimensions import CATEGORICAL, Dimensions, Numbers
 
 WIDEST, FINEST = -0.3, -3.0  # powers of ten between which the deviation of a mutation lies, in widths of the space
 CROSSED = 0.3  # share of mutated children that have a second parent

@@ -8,8 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from fasttune.search.dimensions import CATEGORICAL, INTEGER, Dimension, Dimensions, Number
-from fasttune.space import Categorical, Domain, Path, SearchSpaceError, contains_domains, fresh, grid_of, path_name
+from fasttune.space.dimensions import CATEGORICAL, INTEGER, Dimension, Dimensions, Number
+from fasttune.space.domains import (
+    Categorical,
+    Domain,
+    Path,
+    SearchSpaceError,
+    contains_domains,
+    fresh,
+    grid_of,
+    path_name,
+)
 
 
 class OwnSpace:

@@ -14,8 +14,8 @@ from typing import Any
 from fasttune.argument import checked_count
 from fasttune.extras import one_thread, optional
 from fasttune.search.base import Metric, Mode
-from fasttune.search.dimensions import CATEGORICAL, Dimension, Dimensions, Numbers
 from fasttune.search.space_searcher import FAILED, SpaceSearcher, Told
+from fasttune.space.dimensions import CATEGORICAL, Dimension, Dimensions, Numbers
 
 MOST = 500  # results that the model is made of
 FINE = 50  # a number with more values than this is searched as if it were continuous

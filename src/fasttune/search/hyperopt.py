@@ -9,9 +9,9 @@ from typing import Any
 from fasttune.argument import checked_count, checked_number
 from fasttune.extras import optional
 from fasttune.search.base import Metric, Mode
-from fasttune.search.dimensions import CATEGORICAL, INTEGER, NORMAL, Dimension, Dimensions, Numbers
 from fasttune.search.expressions import OwnSpace, holds_expressions, number_of
 from fasttune.search.space_searcher import FAILED, SpaceSearcher, Told
+from fasttune.space.dimensions import CATEGORICAL, INTEGER, NORMAL, Dimension, Dimensions, Numbers
 
 
 class HyperOptSearch(SpaceSearcher):

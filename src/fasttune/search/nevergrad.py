@@ -8,9 +8,9 @@ from typing import Any
 from fasttune.argument import shown
 from fasttune.extras import optional
 from fasttune.search.base import Metric, Mode
-from fasttune.search.dimensions import CATEGORICAL, Dimensions, Numbers
 from fasttune.search.space_searcher import FAILED, SpaceSearcher, Told
-from fasttune.space import SearchSpaceError
+from fasttune.space.dimensions import CATEGORICAL, Dimensions, Numbers
+from fasttune.space.domains import SearchSpaceError
 
 
 class NevergradSearch(SpaceSearcher):

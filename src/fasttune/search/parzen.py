@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from fasttune import _draws
-from fasttune.search.dimensions import CATEGORICAL, FLOAT, INTEGER, NORMAL, Dimensions, Numbers
+from fasttune.space.dimensions import CATEGORICAL, FLOAT, INTEGER, NORMAL, Dimensions, Numbers
 
 KIND = {FLOAT: _draws.Tpe.FLOAT, INTEGER: _draws.Tpe.INTEGER, CATEGORICAL: _draws.Tpe.CATEGORICAL, NORMAL: _draws.Tpe.UNIT}
 

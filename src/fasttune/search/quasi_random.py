@@ -12,9 +12,9 @@ from typing import Any, ClassVar
 
 from fasttune.extras import optional
 from fasttune.search.base import Metric, Mode
-from fasttune.search.dimensions import Dimensions, Numbers
 from fasttune.search.space_searcher import SpaceSearcher
-from fasttune.space import SearchSpaceError
+from fasttune.space.dimensions import Dimensions, Numbers
+from fasttune.space.domains import SearchSpaceError
 
 BLOCK = 256  # points that are made together; a power of two keeps Sobol points balanced
 MOST_DIMENSIONS = {"Sobol": 21_201, "Halton": 100_000}  # Sobol: the direction numbers of Joe and Kuo 2008

@@ -1,27 +1,27 @@
-"""The domains and samplers, under the name that Ray Tune has them under. They live in ``fasttune.space``."""
+"""The domains and samplers, under the name that Ray Tune has them under. They live in ``fasttune.space.domains``."""
 
 from __future__ import annotations
 
-from fasttune.space import Categorical as Categorical
-from fasttune.space import Domain as Domain
-from fasttune.space import Float as Float
-from fasttune.space import Function as Function
-from fasttune.space import Grid as Grid
-from fasttune.space import Integer as Integer
-from fasttune.space import LogUniform as LogUniform
-from fasttune.space import Normal as Normal
-from fasttune.space import Quantized as Quantized
-from fasttune.space import Sampler as Sampler
-from fasttune.space import Uniform as Uniform
-from fasttune.space import choice as choice
-from fasttune.space import lograndint as lograndint
-from fasttune.space import loguniform as loguniform
-from fasttune.space import qlograndint as qlograndint
-from fasttune.space import qloguniform as qloguniform
-from fasttune.space import qrandint as qrandint
-from fasttune.space import qrandn as qrandn
-from fasttune.space import quniform as quniform
-from fasttune.space import randint as randint
-from fasttune.space import randn as randn
-from fasttune.space import sample_from as sample_from
-from fasttune.space import uniform as uniform
+from fasttune.space.domains import Categorical as Categorical
+from fasttune.space.domains import Domain as Domain
+from fasttune.space.domains import Float as Float
+from fasttune.space.domains import Function as Function
+from fasttune.space.domains import Grid as Grid
+from fasttune.space.domains import Integer as Integer
+from fasttune.space.domains import LogUniform as LogUniform
+from fasttune.space.domains import Normal as Normal
+from fasttune.space.domains import Quantized as Quantized
+from fasttune.space.domains import Sampler as Sampler
+from fasttune.space.domains import Uniform as Uniform
+from fasttune.space.domains import choice as choice
+from fasttune.space.domains import lograndint as lograndint
+from fasttune.space.domains import loguniform as loguniform
+from fasttune.space.domains import qlograndint as qlograndint
+from fasttune.space.domains import qloguniform as qloguniform
+from fasttune.space.domains import qrandint as qrandint
+from fasttune.space.domains import qrandn as qrandn
+from fasttune.space.domains import quniform as quniform
+from fasttune.space.domains import randint as randint
+from fasttune.space.domains import randn as randn
+from fasttune.space.domains import sample_from as sample_from
+from fasttune.space.domains import uniform as uniform

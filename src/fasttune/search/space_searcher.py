@@ -13,8 +13,8 @@ from typing import Any, ClassVar, NamedTuple
 
 from fasttune.argument import shown
 from fasttune.search.base import Metric, Mode, Searcher, check_metric_and_mode
-from fasttune.search.dimensions import KINDS, Dimensions, Numbers
-from fasttune.space import Config, SearchSpaceError, contains_domains, merge, seed_from
+from fasttune.space.dimensions import KINDS, Dimensions, Numbers
+from fasttune.space.domains import Config, SearchSpaceError, contains_domains, merge, seed_from
 
 DONE = "done"
 PRUNED = "pruned"  # known to have been ended early; of a run's own trials, ``step`` tells how far they came

@@ -14,9 +14,9 @@ from typing import Any
 from fasttune import _draws
 from fasttune.argument import checked_count, checked_number
 from fasttune.search.base import Metric, Mode
-from fasttune.search.dimensions import Dimensions, Numbers
 from fasttune.search.parzen import Parzen
 from fasttune.search.space_searcher import FAILED, PRUNED, SpaceSearcher, Told
+from fasttune.space.dimensions import Dimensions, Numbers
 
 
 class TPESearch(SpaceSearcher):

@@ -9,10 +9,10 @@ from typing import Any
 
 from fasttune.search.base import Metric, Mode, Searcher, tell_properties
 from fasttune.search.delegating import DelegatingSearcher
-from fasttune.search.search_space import SearchSpace
 from fasttune.search.space_searcher import SpaceSearcher
-from fasttune.space import contains_domains, merge
-from fasttune.space_json import to_json_value
+from fasttune.space.as_json import to_json_value
+from fasttune.space.domains import contains_domains, merge
+from fasttune.space.search_space import SearchSpace
 
 TRIES = 50  # duplicates in a row after which one that is left is taken in their place
 

@@ -25,14 +25,14 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_method_params
 
 from fasttune.analysis import ExperimentAnalysis
-from fasttune.columns import Columns
 from fasttune.sklearn.evaluation import Candidate, CrossValidation, classes_of, names_of
 from fasttune.sklearn.results import Evaluated, cv_results
 from fasttune.sklearn.shared import Shared
 from fasttune.sklearn.spaces import params_of
 from fasttune.sklearn.steering import callbacks_of, scheduler_of
 from fasttune.sklearn.stepwise import stepwise
-from fasttune.space import SearchSpaceError
+from fasttune.space.domains import SearchSpaceError
+from fasttune.tables.columns import Columns
 
 NOT_SCORES = ("done", "time", "training_iteration")  # of what a report bears
 STEERING = "mean_test_{}"  # what a report calls the score that steers
@@ -399,7 +399,7 @@ def refuse_callbacks(search: Any) -> None:
 
 def is_finite(config: Mapping[str, Any]) -> bool:
     """Whether a space holds so many candidates and no more."""
-    from fasttune.search.search_space import SearchSpace
+    from fasttune.space.search_space import SearchSpace
 
     try:
         return SearchSpace(config).size() != float("inf")

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fasttune.argument import shown
-from fasttune.space import (
+from fasttune.space.domains import (
     Config,
     Domain,
     choice,
@@ -40,7 +40,7 @@ class DrawnFrom(Domain):
     def sample(self, config: Any = None, size: int = 1, random_state: Any = None) -> Any:
         import numpy as np
 
-        from fasttune.space import seed_from
+        from fasttune.space.domains import seed_from
 
         state = np.random.RandomState(seed_from(random_state) % 2**32)
         values = [_plain(self.distribution.rvs(random_state=state)) for _ in range(size)]

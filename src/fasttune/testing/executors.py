@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fasttune import _core
+from fasttune.devices.resources import resolve_resources
 from fasttune.executors.base import Answer, Death, Executor, Job, Program, ProgramTrainable
-from fasttune.resources import resolve_resources
 from fasttune.rule import NO_RULE
-from fasttune.search.variants import Variants
 from fasttune.session import get_context, report
-from fasttune.space import uniform
+from fasttune.space.domains import uniform
+from fasttune.space.variants import Variants
 from fasttune.trainable import Trainable
 
 PATIENCE_S = 30.0  # what has not happened by then never will

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from fasttune.analysis.exchange.tables import rows_of, table_of, whole_file
-from fasttune.cells import finite, of_python
+from fasttune.tables.cells import finite, of_python
 
 if TYPE_CHECKING:
     import pandas as pd

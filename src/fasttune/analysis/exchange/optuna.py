@@ -10,8 +10,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fasttune.analysis.exchange.outcomes import COMPLETE, FAIL, PLAIN, PRUNED, WAITING, Outcomes, Told, plain
-from fasttune.cells import of_python
 from fasttune.extras import optional
+from fasttune.tables.cells import of_python
 
 if TYPE_CHECKING:
     from fasttune.analysis.experiment_analysis import ExperimentAnalysis

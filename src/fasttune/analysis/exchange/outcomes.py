@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fasttune.cells import of_python
 from fasttune.plot.data import CUT_OFF, FAILED, FINISHED, STOPPED, Experiment
 from fasttune.result import check_mode, flatten
+from fasttune.tables.cells import of_python
 
 if TYPE_CHECKING:
     from fasttune.analysis.experiment_analysis import ExperimentAnalysis

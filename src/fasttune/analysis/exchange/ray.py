@@ -20,8 +20,8 @@ from fasttune.folder import ERROR_TXT, PARAMS_JSON, PROGRESS_CSV, RESULT_JSON
 from fasttune.logger.json import plain
 from fasttune.metric_values import whole_text, with_text_keys
 from fasttune.result import flatten, number, reports_by_trial, results_of
+from fasttune.tables.trial_columns import TrialColumns
 from fasttune.trial import statistics
-from fasttune.trial_columns import TrialColumns
 
 if TYPE_CHECKING:
     from fasttune.analysis.experiment_analysis import ExperimentAnalysis

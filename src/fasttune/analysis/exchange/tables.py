@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
-from fasttune.cells import values_of
+from fasttune.tables.cells import values_of
 
 if TYPE_CHECKING:
     import pandas as pd

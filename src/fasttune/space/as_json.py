@@ -14,7 +14,7 @@ from typing import Any
 
 from fasttune.json_kinds import decoded, encoded, is_kind
 from fasttune.script import dumps
-from fasttune.space import (
+from fasttune.space.domains import (
     Categorical,
     Config,
     Domain,

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 from fasttune import _draws
 from fasttune.metric_values import whole_int
-from fasttune.search.calls import Calls, view_of
-from fasttune.space import (
+from fasttune.space.calls import Calls, view_of
+from fasttune.space.domains import (
     Categorical,
     Config,
     Domain,

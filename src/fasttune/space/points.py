@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from fasttune.space import Domain, Path, grid_of, lies_in, path_name
+from fasttune.space.domains import Domain, Path, grid_of, lies_in, path_name
 
 
 def with_point(space: Any, point: Any, path: Path = ()) -> Any:

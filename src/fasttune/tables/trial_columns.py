@@ -13,10 +13,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fasttune import _core
+from fasttune.engine.records import ExperimentRecords
 from fasttune.metric_values import whole_text
-from fasttune.records import ExperimentRecords
 from fasttune.result import flatten
-from fasttune.search.plan_columns import Coded, Piece, PlanColumns, Shape, piece_of
+from fasttune.space.plan_columns import Coded, Piece, PlanColumns, Shape, piece_of
 from fasttune.trial import LONGEST_TRIAL_NAME, MAX_FOLDER_NAME, allowed_folder_name, trial_folder
 
 if TYPE_CHECKING:

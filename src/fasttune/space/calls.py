@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from fasttune.space import (
+from fasttune.space.domains import (
     Domain,
     Function,
     Path,

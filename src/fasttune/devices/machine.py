@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from fasttune.cgroups import ControlGroups, read
+from fasttune.devices.cgroups import ControlGroups, read
 
 MOST_CPUS = 1 << 16  # no system counts further
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 
 from fasttune.argument import checked_count, checked_number
-from fasttune.machine import Gpu, detect_gpus
+from fasttune.devices.machine import Gpu, detect_gpus
 
 
 def wait_for_gpu(

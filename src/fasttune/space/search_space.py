@@ -8,9 +8,9 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from fasttune.search.dimensions import Dimensions
-from fasttune.search.variants import Variants
-from fasttune.space import (
+from fasttune.space.as_json import from_json_value, to_json_value
+from fasttune.space.dimensions import Dimensions
+from fasttune.space.domains import (
     Categorical,
     Config,
     Domain,
@@ -21,7 +21,7 @@ from fasttune.space import (
     grid_values,
     lies_in,
 )
-from fasttune.space_json import from_json_value, to_json_value
+from fasttune.space.variants import Variants
 
 if TYPE_CHECKING:
     import numpy as np

@@ -15,14 +15,18 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from fasttune import _core
-from fasttune.best import Leader
 from fasttune.callback import CallbackList
-from fasttune.callback_states import CallbackStates
 from fasttune.checkpoint import Checkpoint, memory_key, memory_name, remove_unfinished
-from fasttune.echo import Echo
-from fasttune.error import FolderGoneError, ForeignFileError, JournalError, JournalLockedError, TuneError
-from fasttune.executors.base import Batch, Death, Executor, Job, Program, ProgramTrainable
-from fasttune.experiment import (
+from fasttune.devices.machine import detect
+from fasttune.devices.resources import Supply, check_possible, resolve_resources, trial_environ, with_declared
+from fasttune.engine.callback_states import CallbackStates
+from fasttune.engine.echo import Echo
+from fasttune.engine.folder_watch import FolderWatch
+from fasttune.engine.going_on import check, session_record
+from fasttune.engine.interrupts import Interrupts
+from fasttune.engine.meta import make_meta, read_metas
+from fasttune.engine.retention import delete
+from fasttune.engine.state import (
     WISHES,
     Answer,
     Discard,
@@ -34,32 +38,28 @@ from fasttune.experiment import (
     Stop,
     warn_of_unfit,
 )
+from fasttune.engine.stop_requests import StopRequests
+from fasttune.error import FolderGoneError, ForeignFileError, JournalError, JournalLockedError, TuneError
+from fasttune.executors.base import Batch, Death, Executor, Job, Program, ProgramTrainable
 from fasttune.failure import failure_text, with_traceback
 from fasttune.folder import is_of_the_run, is_plain
-from fasttune.folder_watch import FolderWatch
-from fasttune.going_on import check, session_record
 from fasttune.hook_times import HookTimes
-from fasttune.interrupts import Interrupts
-from fasttune.machine import detect
-from fasttune.meta import make_meta, read_metas
 from fasttune.nesting import stay_in
 from fasttune.plain_files import check_before_writing
-from fasttune.resources import Supply, check_possible, resolve_resources, trial_environ, with_declared
 from fasttune.result import AUTO_RESULT_KEYS, SHOULD_CHECKPOINT
-from fasttune.retention import delete
 from fasttune.rule import NO_RULE
-from fasttune.stop_requests import StopRequests
 from fasttune.storage.memory import MemoryStorage
 from fasttune.storage.reader import LARGEST_ENTRY, SqliteReader
 from fasttune.storage.recovery import ExperimentLock, read_rings, recover_rings, remove_rings, ring_sources
 from fasttune.storage.sqlite import SqliteStorage, who_writes
+from fasttune.tables.best import Leader
 from fasttune.trainable import call_form, counted_in
 
 if TYPE_CHECKING:
     from fasttune.config import RunSpec
-    from fasttune.records import Unfit
+    from fasttune.engine.records import Unfit
     from fasttune.reporter.pace import Pace
-    from fasttune.search.variants import Variants
+    from fasttune.space.variants import Variants
     from fasttune.storage.base import Entry, Held, Key
 
 CHECKS = os.environ.get("FASTTUNE_CHECKS", "") not in ("", "0")  # what is known of trials is validated after each turn

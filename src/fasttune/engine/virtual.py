@@ -13,14 +13,14 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fasttune import _core
+from fasttune.devices.machine import Machine
+from fasttune.devices.resources import Supply
+from fasttune.engine.loop import TuneLoop
+from fasttune.engine.meta import make_meta
+from fasttune.engine.state import ExperimentState
 from fasttune.error import TuneError
 from fasttune.executors.base import Batch, Death, Executor, Job, Program, Suspended
-from fasttune.experiment import ExperimentState
 from fasttune.failure import failure_text
-from fasttune.loop import TuneLoop
-from fasttune.machine import Machine
-from fasttune.meta import make_meta
-from fasttune.resources import Supply
 from fasttune.search.base import Searcher
 from fasttune.storage.memory import MemoryStorage
 from fasttune.totals import TOTALS

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from fasttune._core import Grant, Ledger
 from fasttune.argument import as_count, as_number, shown
-from fasttune.machine import Gpu, Machine
+from fasttune.devices.machine import Gpu, Machine
 
 UNITS = 10_000  # of one CPU or GPU: the smallest share is 1/10,000
 STRATEGIES = ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD")

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fasttune.columns import DERIVED, Columns
+from fasttune.tables.columns import DERIVED, Columns
 
 if TYPE_CHECKING:
     from fasttune.trial import TrialSource

@@ -19,7 +19,7 @@ from fasttune.totals import TOTALS
 
 if TYPE_CHECKING:
     from fasttune.config import RunSpec
-    from fasttune.experiment import ExperimentState
+    from fasttune.engine.state import ExperimentState
 
 MOST = 20  # names in a message
 LEAST = 3  # trials that have to end before a name counts as one that never comes

@@ -8,12 +8,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from fasttune.engine.phases import (
+    ALIVE,
+    BEING_PAUSED,
+    HANDED_OUT,
+    LEAVING,
+    LIVING,
+    PAUSING,
+    RETURNING,
+    RUNNING,
+    UNANSWERED,
+)
 from fasttune.error import TuneError
-from fasttune.phases import ALIVE, BEING_PAUSED, HANDED_OUT, LEAVING, LIVING, PAUSING, RETURNING, RUNNING, UNANSWERED
 from fasttune.schedulers.base import Change, End, Save
 
 if TYPE_CHECKING:
-    from fasttune.experiment import ExperimentState
+    from fasttune.engine.state import ExperimentState
 
 OVER = ("TERMINATED", "ERROR")
 
@@ -124,7 +134,7 @@ class Orders:
     def _change(self, i: int, change: Change) -> None:
         state = self._state
         if change.resources is not None:
-            from fasttune.resources import resolve_resources
+            from fasttune.devices.resources import resolve_resources
 
             change = change._replace(resources=resolve_resources(change.resources))
         if state.live and state.status(i) == "RUNNING":

@@ -14,14 +14,14 @@ from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from fasttune.search.plan import Plan, active_calls
-from fasttune.search.points import with_point
-from fasttune.space import (
+from fasttune.space.as_json import config_from_json, config_to_json, from_json_value, to_json_value
+from fasttune.space.domains import (
     Config,
     SearchSpaceError,
     path_name,
 )
-from fasttune.space_json import config_from_json, config_to_json, from_json_value, to_json_value
+from fasttune.space.plan import Plan, active_calls
+from fasttune.space.points import with_point
 
 FORMAT = 1
 _LENGTH = struct.Struct("<Q")  # bytes of JSON rows at the head of a block, a multiple of 8 with its padding

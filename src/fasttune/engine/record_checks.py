@@ -17,8 +17,8 @@ from fasttune.metric_values import from_json
 from fasttune.plain_files import is_folder_name
 from fasttune.result import LATEST
 from fasttune.scope import DEFAULT_SCOPE, SCOPES
-from fasttune.search.variants import Variants
-from fasttune.space_json import config_from_json
+from fasttune.space.as_json import config_from_json
+from fasttune.space.variants import Variants
 
 DEEPEST = 100  # lists and dicts within each other in a record's JSON
 FREE_TRIALS = 600_000  # that may be announced, and not begun yet, with no bytes that say what they are: 65 MB
@@ -97,7 +97,7 @@ def is_request(value: Any) -> bool:
         return True
     if not isinstance(value, list) or not 1 <= len(value) <= 2:
         return False
-    from fasttune.resources import PlacementGroupFactory
+    from fasttune.devices.resources import PlacementGroupFactory
 
     try:
         PlacementGroupFactory(*value)

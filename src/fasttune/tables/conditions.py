@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fasttune.cells import OPERATORS, compared, contains, empty, number_in
+from fasttune.tables.cells import OPERATORS, compared, contains, empty, number_in
 
 if TYPE_CHECKING:
     import numpy as np

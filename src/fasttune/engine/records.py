@@ -19,12 +19,8 @@ from zlib import crc32
 
 from fasttune import _core
 from fasttune.checkpoint import Checkpoint, memory_key, memory_name, step_of
-from fasttune.error import IllegalTransitionError, JournalError, TrialFailedError
-from fasttune.folder import JOURNAL
-from fasttune.meta import FORMAT, first_meta, read_session
-from fasttune.metric_values import whole_int, whole_text
-from fasttune.plain_files import lies_in
-from fasttune.record_checks import (
+from fasttune.engine.meta import FORMAT, first_meta, read_session
+from fasttune.engine.record_checks import (
     WRONG,
     change,
     check_announced,
@@ -35,6 +31,10 @@ from fasttune.record_checks import (
     suggestion,
     variants_of,
 )
+from fasttune.error import IllegalTransitionError, JournalError, TrialFailedError
+from fasttune.folder import JOURNAL
+from fasttune.metric_values import whole_int, whole_text
+from fasttune.plain_files import lies_in
 from fasttune.result import (
     CHECKPOINT_DIR_NAME,
     SHOULD_CHECKPOINT,
@@ -48,14 +48,14 @@ from fasttune.result import (
     results_of,
 )
 from fasttune.scope import DEFAULT_SCOPE
-from fasttune.search.plan import tag_name, tag_value
+from fasttune.space.plan import tag_name, tag_value
 from fasttune.trial import RUNNING, Trial, TrialFailure, Trials, folder_name, shown_status
 
 if TYPE_CHECKING:
-    from fasttune.report_index import ReportIndex
-    from fasttune.resources import PlacementGroupFactory
+    from fasttune.devices.resources import PlacementGroupFactory
+    from fasttune.engine.report_index import ReportIndex
     from fasttune.scope import Scope
-    from fasttune.search.variants import Variants
+    from fasttune.space.variants import Variants
     from fasttune.storage.base import Entry, Storage
 
 TOLD = 1 << _core.KIND_TOLD
@@ -672,7 +672,7 @@ class ExperimentRecords:
         return self.table.failures(i)
 
     def resources(self, i: int) -> PlacementGroupFactory:
-        from fasttune.resources import PlacementGroupFactory
+        from fasttune.devices.resources import PlacementGroupFactory
 
         told = self._requests.get(i) or self._request_of(i) or self._told.get(i, {}).get("resources")
         return PlacementGroupFactory(*told) if told else PlacementGroupFactory([{"CPU": 1}])
@@ -876,7 +876,7 @@ class ExperimentRecords:
             if self._looked_at != reports:
                 self._looked_at = reports
                 return None
-            from fasttune.report_index import ReportIndex
+            from fasttune.engine.report_index import ReportIndex
 
             self._index = reports, ReportIndex(self.report_blocks())
         return self._index[1]

@@ -14,9 +14,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from fasttune.argument import shown
-from fasttune.search.calls import Calls, view_of
-from fasttune.search.plan import Plan, SpaceNode, active_calls, draw_inner
-from fasttune.space import (
+from fasttune.space.calls import Calls, view_of
+from fasttune.space.domains import (
     Categorical,
     Config,
     Domain,
@@ -30,6 +29,7 @@ from fasttune.space import (
     path_name,
     real_number,
 )
+from fasttune.space.plan import Plan, SpaceNode, active_calls, draw_inner
 
 FLOAT = "float"
 INTEGER = "integer"

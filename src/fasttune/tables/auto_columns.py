@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fasttune.columns import Columns
-from fasttune.records import ExperimentRecords
+from fasttune.engine.records import ExperimentRecords
 from fasttune.result import AUTO_KEYS, DELIMITER, EXPERIMENT_TAG, Timing, date_text
-from fasttune.search.plan_columns import Coded, distinct, piece_of, repeated
-from fasttune.trial_columns import FEW, TrialColumns
+from fasttune.space.plan_columns import Coded, distinct, piece_of, repeated
+from fasttune.tables.columns import Columns
+from fasttune.tables.trial_columns import FEW, TrialColumns
 
 if TYPE_CHECKING:
     import numpy as np

@@ -16,7 +16,7 @@ from fasttune.identity import GONE, NEW, arguments_of, described, differences, f
 from fasttune.result import flatten
 from fasttune.schedulers.base import TrialScheduler
 from fasttune.search.base import Searcher
-from fasttune.space_json import from_json_value, to_json_value
+from fasttune.space.as_json import from_json_value, to_json_value
 
 if TYPE_CHECKING:
     from fasttune.config import RunSpec

@@ -322,7 +322,7 @@ def _derived(key: str) -> Callable[[Columns], tuple[Floats, Bools]]:
     def values(columns: Columns) -> tuple[Floats, Bools]:
         import numpy as np
 
-        from fasttune.auto_columns import AutoColumns
+        from fasttune.tables.auto_columns import AutoColumns
 
         every = np.arange(len(columns))
         return AutoColumns(columns, every).column(key).astype(np.float64), np.ones(len(every), dtype=np.bool_)

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from fasttune import _core
+from fasttune.engine.going_on import asked_of
+from fasttune.engine.record_checks import check_asked, check_meta, parsed
 from fasttune.error import JournalError
-from fasttune.going_on import asked_of
-from fasttune.record_checks import check_asked, check_meta, parsed
 from fasttune.result import flatten
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""What the machine has, and who has how much of it."""

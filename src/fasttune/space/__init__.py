@@ -1,0 +1,55 @@
+"""Search spaces: what a config is drawn from, and its numbers."""
+
+from fasttune.space.domains import Categorical as Categorical
+from fasttune.space.domains import Domain as Domain
+from fasttune.space.domains import Float as Float
+from fasttune.space.domains import Function as Function
+from fasttune.space.domains import Grid as Grid
+from fasttune.space.domains import Integer as Integer
+from fasttune.space.domains import LogUniform as LogUniform
+from fasttune.space.domains import Normal as Normal
+from fasttune.space.domains import Quantized as Quantized
+from fasttune.space.domains import Sampler as Sampler
+from fasttune.space.domains import SearchSpaceError as SearchSpaceError
+from fasttune.space.domains import Uniform as Uniform
+from fasttune.space.domains import choice as choice
+from fasttune.space.domains import grid_search as grid_search
+from fasttune.space.domains import lograndint as lograndint
+from fasttune.space.domains import loguniform as loguniform
+from fasttune.space.domains import qlograndint as qlograndint
+from fasttune.space.domains import qloguniform as qloguniform
+from fasttune.space.domains import qrandint as qrandint
+from fasttune.space.domains import qrandn as qrandn
+from fasttune.space.domains import quniform as quniform
+from fasttune.space.domains import randint as randint
+from fasttune.space.domains import randn as randn
+from fasttune.space.domains import sample_from as sample_from
+from fasttune.space.domains import uniform as uniform
+
+__all__ = [
+    "Categorical",
+    "Domain",
+    "Float",
+    "Function",
+    "Grid",
+    "Integer",
+    "LogUniform",
+    "Normal",
+    "Quantized",
+    "Sampler",
+    "SearchSpaceError",
+    "Uniform",
+    "choice",
+    "grid_search",
+    "lograndint",
+    "loguniform",
+    "qlograndint",
+    "qloguniform",
+    "qrandint",
+    "qrandn",
+    "quniform",
+    "randint",
+    "randn",
+    "sample_from",
+    "uniform",
+]
