@@ -17,7 +17,7 @@ from benchmarks.analysis_size import made
 import fasttune as tune
 from fasttune.cli.listing import Wanted, places_of
 from fasttune.cli.trials import TrialTable
-from fasttune.engine.state import ExperimentState
+from fasttune.engine.opening import open_records
 
 TRIALS = int(os.environ.get("FASTTUNE_BENCH_TRIALS", "20000"))
 
@@ -47,7 +47,7 @@ def bench_ls(benchmark: Any, experiment: Path) -> None:
     wanted = Wanted(None, ["loss"], False, [], 3, None, False, False)
 
     def listed() -> Any:
-        table = TrialTable(ExperimentState.load(str(experiment)))
+        table = TrialTable(open_records(str(experiment)))
         return table.take(places_of(table, wanted, table.names)[:3])
 
     assert len(benchmark.pedantic(listed, rounds=3, warmup_rounds=1)) == 3

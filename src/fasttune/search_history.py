@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from fasttune.engine.state import ExperimentState
+from fasttune.engine.opening import open_records
 from fasttune.folder import JOURNAL
 from fasttune.result import flatten, reports_by_trial, results_of
 from fasttune.search.base import Heard
@@ -19,7 +19,7 @@ def heard_in(folder: str) -> list[Heard] | None:
     """
     if not os.path.exists(os.path.join(folder, JOURNAL)):
         return None
-    records = ExperimentState.load(folder)
+    records = open_records(folder)
     reports = reports_by_trial(records.report_blocks())
     return [
         Heard(

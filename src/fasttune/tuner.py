@@ -367,9 +367,9 @@ class Tuner:
     def get_results(self) -> ResultGrid:
         """The results of the last ``fit``, or of the experiment that was restored."""
         if self._state is None and self._path is not None:
-            from fasttune.engine.state import ExperimentState
+            from fasttune.engine.opening import open_records
 
-            self._state = ExperimentState.load(self._path)
+            self._state = open_records(self._path)
         if self._state is None:
             raise RuntimeError(
                 "there are no results yet: call fit() first, or Tuner.restore(path, trainable)"

@@ -12,7 +12,7 @@ from fake_source import FakeCheckpoint
 
 @pytest.fixture(autouse=True)
 def stand_ins(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Modules of other floors, replaced; the dict is path -> source, for ExperimentState.load."""
+    """Modules of other floors, replaced; the dict is path -> source, for open_records."""
     on_disk: dict[str, Any] = {}
 
     class ExperimentState:
@@ -20,9 +20,9 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         def load(path: str) -> Any:
             return on_disk[path]
 
-    checkpoint, experiment = ModuleType("fasttune.checkpoint"), ModuleType("fasttune.engine.state")
+    checkpoint, experiment = ModuleType("fasttune.checkpoint"), ModuleType("fasttune.engine.opening")
     checkpoint.Checkpoint = FakeCheckpoint  # type: ignore[attr-defined]
     experiment.ExperimentState = ExperimentState  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "fasttune.checkpoint", checkpoint)
-    monkeypatch.setitem(sys.modules, "fasttune.engine.state", experiment)
+    monkeypatch.setitem(sys.modules, "fasttune.engine.opening", experiment)
     return on_disk

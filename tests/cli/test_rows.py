@@ -20,7 +20,7 @@ import fasttune as tune
 from fasttune.cli import listing, watch
 from fasttune.cli.toml import as_keywords, as_toml, space_of
 from fasttune.cli.trials import trials_of
-from fasttune.engine.state import ExperimentState
+from fasttune.engine.opening import open_records
 
 PACKAGE = str(Path(tune.__file__).resolve().parent.parent)
 Printed = Callable[..., tuple[int, str, str]]
@@ -50,7 +50,7 @@ def test_integers_stay_integers_beside_an_empty_cell(small: Path, fasttune: Prin
     assert out == "n,training_iteration,config/lr\n3,3,0.05\n3,3,0.1\n3,3,0.2\n,0,0.3\n"
     assert fasttune("ls", "small", "--csv", "--json")[0] == 1
     assert fasttune("ls", "small", "--filter", "status=ERROR", "--columns", "error")[1].splitlines()[1] == "ValueError: too large"
-    assert trials_of(ExperimentState.load(str(small)))["training_iteration"].tolist() == [3, 0, 3, 3]
+    assert trials_of(open_records(str(small)))["training_iteration"].tolist() == [3, 0, 3, 3]
 
 
 def test_what_was_attached_to_trials_are_columns(results_dir: Path, fasttune: Printed) -> None:

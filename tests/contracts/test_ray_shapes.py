@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import fasttune as tune
-from fasttune.engine.state import Trial
+from fasttune.experiment import Trial
 from fasttune.logger import LoggerCallback
 from fasttune.schedulers import FIFOScheduler, TrialScheduler
 from fasttune.search import ConcurrencyLimiter, Searcher

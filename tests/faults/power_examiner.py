@@ -146,7 +146,7 @@ def journal_rows(folder: Path) -> int:
         connection = sqlite3.connect(copy / DATABASE)
         try:
             return int(connection.execute("SELECT count(*) FROM journal").fetchone()[0])
-        except sqlite3.DatabaseError:
+        except (sqlite3.DatabaseError, UnicodeDecodeError):  # the latter is SQLite's message, with a damaged name in it
             return 0
         finally:
             connection.close()

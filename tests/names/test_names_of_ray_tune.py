@@ -101,7 +101,7 @@ def test_a_name_of_ray_tune_is_here_or_has_its_row(module: str, name: str) -> No
 
 
 def test_experiment_is_where_trials_are() -> None:
-    from fasttune.engine.state import Experiment, Trial
+    from fasttune.experiment import Experiment, Trial
 
     assert Experiment is fasttune.Experiment
     assert Trial.__module__ == "fasttune.trial"

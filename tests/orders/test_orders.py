@@ -11,7 +11,7 @@ import pytest
 from scripted import Change, Counting, End, Save, Scripted, counting, plain
 
 import fasttune as tune
-from fasttune.engine.state import ExperimentState
+from fasttune.engine.opening import open_records
 from fasttune.error import TuneError
 
 Run = Callable[..., tune.ExperimentAnalysis]
@@ -53,7 +53,7 @@ def test_a_trial_copies_another(run: Run, trainable: Any, reuse: bool, tmp_path:
     assert first.config["rate"] == 100
     assert first.experiment_tag == "0@perturbed[rate=100]"
     assert [trial.last_result["score"] for trial in analysis.trials[1:]] == [12.0, 18.0]
-    [changed] = ExperimentState.load(os.path.join(tmp_path, "orders")).lineage()
+    [changed] = open_records(os.path.join(tmp_path, "orders")).lineage()
     assert (changed.trial, changed.donor, changed.trial_iteration, changed.donor_iteration) == (0, 2, 3, 3)
     assert (changed.old_config["rate"], changed.new_config["rate"]) == (1, 100)
     [row] = analysis.lineage().to_dict("records")

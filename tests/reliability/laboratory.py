@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 import fasttune
+from fasttune.engine.opening import open_records
 from fasttune.engine.records import ExperimentRecords
 from fasttune.engine.state import ExperimentState
 from fasttune.storage.reader import SqliteReader
@@ -131,7 +132,7 @@ class Lab:
         """The experiment as it is read now. What is acknowledged later, by workers that live on for a moment behind their
         driver, need not be in it."""
         notes = self.notes()
-        state: Any = ExperimentState.load(self.experiment)
+        state: Any = open_records(self.experiment)
         self.read_behind = (state, notes)
         return state
 

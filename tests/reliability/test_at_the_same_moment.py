@@ -15,7 +15,7 @@ from laboratory import SOURCE, Lab
 
 import fasttune as tune
 from fasttune import resolve
-from fasttune.engine.state import ExperimentState
+from fasttune.engine.opening import open_records
 from fasttune.error import ExperimentLockedError
 from fasttune.storage.recovery import ExperimentLock
 from rounds import rounds
@@ -134,7 +134,7 @@ def test_a_run_that_ends_between_the_look_and_the_lock_is_gone_on_with(
     second = a_run(tmp_path, resume="AUTO")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["e"]
     assert [trial.config for trial in second.trials] == [trial.config for trial in first[0].trials]
-    state = ExperimentState.load(str(tmp_path / "e"))
+    state = open_records(str(tmp_path / "e"))
     assert [state.table.attempt(i) for i in range(len(state))] == [1, 1, 1]
 
 

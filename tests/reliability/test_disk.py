@@ -23,7 +23,7 @@ from laboratory import Lab, check_acks, numbers_of, wait_until
 import fasttune as tune
 from fasttune import _core
 from fasttune.engine import loop
-from fasttune.engine.state import ExperimentState
+from fasttune.engine.opening import open_records
 from fasttune.error import FolderGoneError, JournalError, JournalLockedError
 from fasttune.storage.sqlite import FILE_NAME, SqliteStorage
 from rounds import thinned
@@ -191,7 +191,7 @@ def test_an_experiment_that_has_begun_is_on_the_disk(lab: Lab, disk: Disk, execu
     for name in (FILE_NAME, "experiment.db-wal"):
         assert (disk.image / name).exists()
     os.remove(disk.image / "experiment.db-wal")
-    assert ExperimentState.load(str(disk.image)).meta["metric"] == "loss"
+    assert open_records(str(disk.image)).meta["metric"] == "loss"
 
 
 @pytest.mark.parametrize("left", ["nothing", "zeros", "no table"])
@@ -260,7 +260,7 @@ def test_full_durability_survives_the_power(lab: Lab, disk: Disk, executor: str,
     lab.nobody_left()
     acks = set(lab.acks())
     assert len(acks) >= 40
-    assert acks <= set(numbers_of(ExperimentState.load(str(disk.image))))
+    assert acks <= set(numbers_of(open_records(str(disk.image))))
 
 
 def test_full_durability_acknowledges_nothing_that_the_disk_refused(lab: Lab, disk: Disk, executor: str) -> None:
@@ -422,7 +422,7 @@ def test_what_breaks_in_the_loop_within_a_trial_does_not_end_it(
     with pytest.raises(broken):
         run()
     monkeypatch.undo()
-    before = ExperimentState.load(str(tmp_path / "e"))
+    before = open_records(str(tmp_path / "e"))
     assert before.table.counts()["TERMINATED"] == before.table.counts()["ERROR"] == 0
     assert 0 < before.table.iteration(0) < 60
     analysis = run()
@@ -540,7 +540,7 @@ def test_a_folder_that_goes_is_noticed_and_the_results_are_there(tmp_path: Path,
         if how in ("renamed", "replaced"):  # the moved folder is whole, and can be gone on with
             (tmp_path / "e").rename(tmp_path / "was_e") if how == "replaced" else None
             (tmp_path / "elsewhere").rename(tmp_path / "e")
-            moved = ExperimentState.load(str(tmp_path / "e"))
+            moved = open_records(str(tmp_path / "e"))
             assert moved.table.iteration(0) == trial.last_result["training_iteration"]
             assert moved.status(0) == "RUNNING"
 

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 import fasttune as tune
 from fasttune import _core
 from fasttune.cli import main
-from fasttune.engine.state import ExperimentState
+from fasttune.engine.opening import open_records
 from fasttune.error import JournalError
 from fasttune.storage import SqliteStorage
 from fasttune.storage.reader import SqliteReader
@@ -74,7 +74,7 @@ def use_everything(folder: Path) -> None:
             assert str(one)
             one.config, one.evaluated_params, one.experiment_tag, one.status, one.last_result  # noqa: B018
             one.get_error(), one.has_checkpoint(), one.resources
-        ExperimentState.load(str(folder)).table_rows()
+        open_records(str(folder)).table_rows()
         with suppress(ValueError):  # there may be no best one
             _ = analysis.best_config
 
@@ -139,7 +139,7 @@ def test_a_description_that_is_no_object(made: dict[str, Path], tmp_path: Path, 
     data = _core.encode(_core.KIND_META, payload=payload)
     folder = rewritten(made["numbered"], tmp_path / "odd", [(0, 0, data)])
     with pytest.raises(JournalError, match="the description of the experiment"):
-        ExperimentState.load(str(folder))
+        open_records(str(folder))
 
 
 # -- the records behind it -------------------------------------------------------------------------------------
@@ -154,7 +154,7 @@ KINDS = {_core.KIND_CONFIG: CONFIG, _core.KIND_CHANGED: CHANGED, _core.KIND_TOLD
 @pytest.mark.parametrize("name", ["numbered", "searched"])
 def test_a_record_that_says_anything(made: dict[str, Path], tmp_path: Path, kind: int, name: str) -> None:
     entries = entries_of(made[name])
-    n = len(ExperimentState.load(str(made[name])))
+    n = len(open_records(str(made[name])))
     about = n if kind == _core.KIND_CONFIG else n - 1
     told = KINDS[kind]
     payloads = [json.dumps(told).encode(), b"", b"{", b"[" * 100_000, b'{"a":' * 100_000, b"\xff\xfe", b"null"]
@@ -225,12 +225,12 @@ def test_flipped_bytes_with_the_right_checksum(made: dict[str, Path], tmp_path: 
 OPEN = """
 import resource, sys, warnings
 import fasttune as tune
-from fasttune.engine.state import ExperimentState
+from fasttune.engine.opening import open_records
 import fasttune.storage.reader, fasttune.space.variants
 warnings.simplefilter("ignore")
 before = resource.getrusage(resource.RUSAGE_SELF)
 try:
-    state = ExperimentState.load(sys.argv[1])
+    state = open_records(sys.argv[1])
     for i in range(min(3, len(state))):
         state.config(i), state.last_result(i)
 except tune.TuneError as error:

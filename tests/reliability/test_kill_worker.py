@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import fasttune as tune
-from fasttune.engine.state import ExperimentState
+from fasttune.engine.opening import open_records
 from fasttune.search import Searcher
 
 BAD = 3  # the trial that misbehaves
@@ -39,7 +39,7 @@ def a_run(trainable: Any, folder: Path, samples: int = 8, **more: Any) -> tune.E
 
 def text_of(analysis: tune.ExperimentAnalysis, trial: int) -> str:
     """What the journal says of a trial's failure."""
-    failure = ExperimentState.load(analysis.experiment_path).failure(trial)
+    failure = open_records(analysis.experiment_path).failure(trial)
     assert failure is not None
     return failure.text
 

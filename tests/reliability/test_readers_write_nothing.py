@@ -20,7 +20,7 @@ from laboratory import Lab, check_acks, numbers_of
 
 import fasttune as tune
 from fasttune.cli import main
-from fasttune.engine.state import ExperimentState
+from fasttune.engine.opening import open_records
 from fasttune.resolve import earlier_metas, earlier_seed
 from fasttune.storage.reader import SqliteReader
 from fasttune.tuner import check_same_experiment
@@ -79,7 +79,7 @@ def listed(*line: str) -> Callable[[str], Any]:
 
 READERS: dict[str, Callable[[str], Any]] = {
     "analysis": analysis,
-    "load": ExperimentState.load,
+    "load": open_records,
     "ls": listed("ls", "--json"),
     "lsx": listed("lsx", "--json"),
     "show": listed("show", "--json"),
@@ -185,7 +185,7 @@ def test_somebody_who_may_only_read_sees_every_report(killed: Lab, others: str) 
                 reader(others)
             except BaseException as error:
                 raise AssertionError(name) from error
-        assert acks <= set(numbers_of(ExperimentState.load(others)))
+        assert acks <= set(numbers_of(open_records(others)))
 
     as_nobody(look)
     assert all_of(others) == before
@@ -210,7 +210,7 @@ def test_a_full_disk_can_be_read(killed: Lab, tmp_path: Path) -> None:
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
         try:
-            found = numbers_of(ExperimentState.load(str(disk / "crash")))
+            found = numbers_of(open_records(str(disk / "crash")))
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         assert set(killed.acks()) <= set(found)
@@ -222,7 +222,7 @@ def test_a_full_disk_can_be_read(killed: Lab, tmp_path: Path) -> None:
         before = all_of(str(disk))
         for reader in READERS.values():
             reader(str(disk / "crash"))
-        assert set(killed.acks()) <= set(numbers_of(ExperimentState.load(str(disk / "crash"))))
+        assert set(killed.acks()) <= set(numbers_of(open_records(str(disk / "crash"))))
         assert all_of(str(disk)) == before
     finally:
         subprocess.run(["umount", str(disk)], check=True)

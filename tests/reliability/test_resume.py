@@ -10,7 +10,7 @@ import pytest
 from laboratory import Lab, check_acks
 
 import fasttune as tune
-from fasttune.engine.state import ExperimentState
+from fasttune.engine.opening import open_records
 from fasttune.search import Searcher
 
 
@@ -154,5 +154,5 @@ def test_C2_2_a_finished_experiment_has_nothing_to_go_on_with(tmp_path: Path, ex
 
     a_run(trial, tmp_path, executor)
     analysis = a_run(trial, tmp_path, executor, resume="AUTO")
-    state: Any = ExperimentState.load(analysis.experiment_path)
+    state: Any = open_records(analysis.experiment_path)
     assert [state.table.attempt(i) for i in range(len(state))] == [1] * 8

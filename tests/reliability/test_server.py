@@ -21,7 +21,7 @@ from laboratory import MARK, SOURCE, Lab, check_acks, wait_until
 
 import fasttune as tune
 from fasttune import _core
-from fasttune.engine.state import ExperimentState
+from fasttune.engine.opening import open_records
 from fasttune.executors import process, server
 from fasttune.executors.server import MARK as SERVER_MARK
 from fasttune.executors.server import end_marked, is_running, marked
@@ -43,7 +43,7 @@ def a_run(trainable: Any, folder: Path, samples: int = 8, **more: Any) -> tune.E
 
 def texts_of(analysis: tune.ExperimentAnalysis) -> list[str]:
     """What the journal says of each trial that failed."""
-    state = ExperimentState.load(analysis.experiment_path)
+    state = open_records(analysis.experiment_path)
     found = [state.failure(trial.index) for trial in analysis.trials]
     return [failure.text for failure in found if failure is not None]
 
@@ -476,7 +476,7 @@ def trial(config):
 config = {"n": tune.grid_search([0, 1, 2, 3])}
 analysis = tune.run(trial, config=config, verbose=0, max_concurrent_trials=2, raise_on_failed_trial=False)
 print([trial.status for trial in analysis.trials])
-print(tune.experiment.ExperimentState.load(analysis.experiment_path).failure(1).text)
+print(tune.experiment.open_records(analysis.experiment_path).failure(1).text)
 """
 
 

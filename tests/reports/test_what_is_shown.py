@@ -18,7 +18,7 @@ import fasttune as tune
 from fasttune.cli import main
 from fasttune.cli.trials import TrialTable, trials_of
 from fasttune.cli.watch import Follower
-from fasttune.engine.state import ExperimentState
+from fasttune.engine.opening import open_records
 from fasttune.plot.data import experiment_of
 from fasttune.plot.facts import facts_of
 from fasttune.tables.columns import Columns, counting_reports
@@ -69,7 +69,7 @@ def left(tmp_path: Path) -> Path:
 
 
 def statuses_in_tables(folder: Path) -> set[str]:
-    source = ExperimentState.load(str(folder))
+    source = open_records(str(folder))
     told = set(trials_of(source)["status"])
     table = TrialTable(source)
     assert set(table.columns(["status"])["status"]) == told

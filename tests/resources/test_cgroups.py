@@ -9,7 +9,7 @@ import pytest
 
 import fasttune as tune
 from fasttune.devices.cgroups import MemoryKills, process_limits
-from fasttune.engine.state import ExperimentState
+from fasttune.engine.opening import open_records
 from fasttune.executors.process import reason
 
 V2 = {
@@ -145,7 +145,7 @@ def test_a_trial_that_dies_while_the_kernel_counts_a_kill(tmp_path: Path, monkey
         max_concurrent_trials=1,
         raise_on_failed_trial=False,
     )
-    state = ExperimentState.load(analysis.experiment_path)
+    state = open_records(analysis.experiment_path)
     texts = [state.failure(i).text for i in range(3)]  # type: ignore[union-attr]
     assert ["out of memory" in text for text in texts] == [False, True, False]
 

@@ -41,7 +41,7 @@ def test_a_trial_waits_for_its_own_gpu(ask: Any) -> None:
     """A trial sees its GPU alone, by its UUID; another one is named by its index all the same."""
     code = (
         WAIT
-        + "from fasttune import free_gpu\nanswer = [free_gpu._asked_for(one).index for one in (None, 0, '1', 'GPU-00000001')]"
+        + "from fasttune.devices import free_gpu\nanswer = [free_gpu._asked_for(one).index for one in (None, 0, '1', 'GPU-00000001')]"
     )
     assert ask(code, FAKE_GPUS="2", CUDA_VISIBLE_DEVICES="GPU-00000001-fa4e-4000-8000-000000000011") == [1, 0, 1, 1]
 

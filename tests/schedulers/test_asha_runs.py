@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import fasttune as tune
-from fasttune.engine.state import ExperimentState
+from fasttune.engine.opening import open_records
 from fasttune.schedulers import ASHAScheduler
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -144,6 +144,6 @@ def test_a_trial_that_is_tried_again_keeps_its_strikes_and_its_best_value(run: A
         max_concurrent_trials=1,
     )
     assert iterations(analysis) == [27, 3]
-    state = ExperimentState.load(analysis.experiment_path)
+    state = open_records(analysis.experiment_path)
     assert (state.table.attempt(1), state.table.rung(1), state.table.strikes(1)) == (2, 1, 2)
     assert state.table.extremes(1) == (1.0, 1.0)

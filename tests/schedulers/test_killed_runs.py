@@ -19,7 +19,7 @@ import pytest
 
 import fasttune as tune
 from fasttune import _core
-from fasttune.engine.state import ExperimentState
+from fasttune.engine.opening import open_records
 from fasttune.schedulers import (
     ASHAPromotionScheduler,
     ASHAScheduler,
@@ -124,7 +124,7 @@ def test_a_killed_run_goes_on_with_the_same_decisions(tmp_path: Path, kind: str,
 
 def judged(analysis: tune.ExperimentAnalysis) -> list[tuple[int, int]]:
     """(trial, rung) of every judgement of a compiled rule; each has a number of its own."""
-    state: Any = ExperimentState.load(analysis.experiment_path)
+    state: Any = open_records(analysis.experiment_path)
     learnt: dict[int, list[Any]] = {}
     found = [
         (sequence, trial, rung)

@@ -653,12 +653,12 @@ class ExperimentAnalysis:
 def _opened(experiment: str | os.PathLike[str] | TrialSource) -> TrialSource:
     if not isinstance(experiment, (str, os.PathLike)):
         return experiment
-    from fasttune.engine.state import ExperimentState
+    from fasttune.engine.opening import open_records
 
     path = os.path.abspath(os.path.expanduser(os.fspath(experiment)))
     if os.path.isfile(path):  # the journal itself
         path = os.path.dirname(path)
-    source: TrialSource = ExperimentState.load(path)
+    source: TrialSource = open_records(path)
     return source
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from struct import Struct
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,7 +17,9 @@ from fasttune.analysis.simulation import copied
 from fasttune.config import ResumeConfig, ResumeType, RunSpec, TrainableSpec
 from fasttune.devices.resources import resolve_resources
 from fasttune.engine.records import ONE_TRIAL, ExperimentRecords
-from fasttune.engine.state import CODES, ExperimentState, form_of
+from fasttune.engine.resuming import resume
+from fasttune.engine.state import CODES, ExperimentState
+from fasttune.engine.suggestions import form_of
 from fasttune.space.as_json import from_json_value
 from fasttune.stopper import StopRules, resolve_stop
 
@@ -93,15 +95,16 @@ class Replay(ExperimentState):
     def is_class(self, i: int) -> bool:
         return bool(self.meta["trainables"][self.experiment_of(i)].get("is_class"))
 
-    def _decide(self, i: int, result: dict[str, Any], flat: dict[str, Any]) -> int:
-        decision = super()._decide(i, result, flat)
+    def decide(self, i: int, result: dict[str, Any], flat: dict[str, Any]) -> int:
+        decision = super().decide(i, result, flat)
         self.decided.append((i, flat["training_iteration"], decision))
         return decision
 
-    def _replay(self, event: tuple[Any, ...]) -> None:
-        if event[0] == _core.KIND_CHANGED:
-            self._compare(event[1], event[3], json.loads(event[5]))
-        super()._replay(event)
+    def react(self, events: Iterable[tuple[Any, ...]]) -> None:
+        for event in events:
+            if event[0] == _core.KIND_CHANGED:
+                self._compare(event[1], event[3], json.loads(event[5]))
+            super().react((event,))
 
     def _compare(self, i: int, step: int, told: dict[str, Any]) -> None:
         """A change as the journal has it, and as it is ordered now."""
@@ -122,7 +125,7 @@ class Replay(ExperimentState):
         assert self.recorded.storage is not None
         entries = iter(self.recorded.storage.read())
         next(entries)  # the meta entry
-        self.replay(entries, SKIP, lambda _: self.recorded.leftovers)
+        resume(self, entries, SKIP, lambda _: self.recorded.leftovers)
         return [
             Difference(self.trial_id(i), step, NAMES[was], NAMES[now])
             for (i, step, now), was in zip(self.decided, recorded_answers(told), strict=True)

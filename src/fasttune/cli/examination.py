@@ -142,7 +142,7 @@ class Examination:
                 damaged.append(str(error))
         if keys:
             yield "in memory", not damaged, f"{len(keys):,} checkpoints" + some(damaged, "damaged")
-        named = {path for i in range(len(records)) for _, path in records._checkpoints.get(i, ()) if not path.startswith("memory:")}
+        named = {path for i in range(len(records)) for path in map(str, records.saved_paths(i)) if not path.startswith("memory:")}
         there = {path for path in named if records.has_checkpoint(path)}
         if named:
             gone = f", {len(named) - len(there):,} are not there (deleted by num_to_keep, or by hand)"

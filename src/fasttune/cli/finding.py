@@ -121,6 +121,6 @@ def unknown(text: str, root: str, known: Sequence[str]) -> str:
 
 def opened(folder: str) -> ExperimentRecords:
     """The experiment in a folder, as far as it is stored."""
-    from fasttune.engine.state import ExperimentState
+    from fasttune.engine.opening import open_records
 
-    return ExperimentState.load(folder)
+    return open_records(folder)

@@ -64,7 +64,7 @@ class Opened:
     """
 
     def __init__(self, folder: str, version: str) -> None:
-        from fasttune.engine.state import ExperimentState
+        from fasttune.engine.opening import open_records
 
         self.folder = folder
         self.version = version
@@ -72,7 +72,7 @@ class Opened:
         self.running = writer_of(folder) is not None  # before it is read: what is read of one that has ended is all
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
-            self.source: ExperimentRecords = ExperimentState.load(folder)
+            self.source: ExperimentRecords = open_records(folder)
         told = (str(one.message) for one in said)  # the thread that draws may have warned of another one meanwhile
         self.said = list(dict.fromkeys(text for text in told if folder in text))[:WARNINGS]
         self.read_at = time.monotonic()

@@ -9,7 +9,7 @@ from fasttune import _core
 from fasttune.metric_values import split_metrics, steer_by, to_json
 
 if TYPE_CHECKING:
-    from fasttune.engine.state import Start
+    from fasttune.engine.instructions import Start
 
 RING_BYTES = 1 << 16
 

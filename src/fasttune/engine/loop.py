@@ -23,21 +23,13 @@ from fasttune.engine.callback_states import CallbackStates
 from fasttune.engine.echo import Echo
 from fasttune.engine.folder_watch import FolderWatch
 from fasttune.engine.going_on import check, session_record
+from fasttune.engine.instructions import Answer, Discard, Instruction, Resume, SaveNow, Start, Stop
 from fasttune.engine.interrupts import Interrupts
 from fasttune.engine.meta import make_meta, read_metas
+from fasttune.engine.opening import warn_of_unfit
+from fasttune.engine.resuming import resume
 from fasttune.engine.retention import delete
-from fasttune.engine.state import (
-    WISHES,
-    Answer,
-    Discard,
-    ExperimentState,
-    Instruction,
-    Resume,
-    SaveNow,
-    Start,
-    Stop,
-    warn_of_unfit,
-)
+from fasttune.engine.state import WISHES, ExperimentState
 from fasttune.engine.stop_requests import StopRequests
 from fasttune.error import FolderGoneError, ForeignFileError, JournalError, JournalLockedError, TuneError
 from fasttune.executors.base import Batch, Death, Executor, Job, Program, ProgramTrainable
@@ -222,8 +214,7 @@ class TuneLoop:
         prefix = os.urandom(3).hex()[:5]
         meta = make_meta(self.spec, prefix, self._now(), os.uname().nodename, [])
         meta["machine"] = self._supply.total()
-        state = ExperimentState(self.spec, meta, self.storage, hooks)
-        state.times = self.times
+        state = ExperimentState(self.spec, meta, self.storage, hooks, self.times)
         meta["variants"] = [one.meta() for one in state.variants]
         self._store_meta(meta)
         if self.spec.verbose > 0:
@@ -239,15 +230,12 @@ class TuneLoop:
             )
         metas = read_metas(self.storage, spec.path)
         changes = check(metas, spec)
-        state = ExperimentState(spec, metas[0], self.storage, hooks)
+        state = ExperimentState(spec, metas[0], self.storage, hooks, self.times)
         state.goes_on(metas, bool(changes.space))
-        state.times = self.times
         entries = iter(self.storage.read())
         next(entries)  # the meta entry
         state.at(self._now())
-        state.replay(
-            entries, spec.resume, lambda positions: read_rings(spec.path, positions, wait=True), bool(changes.space)
-        )
+        resume(state, entries, spec.resume, lambda positions: read_rings(spec.path, positions, wait=True), bool(changes.space))
         state.machine = self._supply.total()
         self.state = state
         self._entries.extend(state.leftovers)
@@ -527,7 +515,7 @@ class TuneLoop:
     def _commit(self) -> None:
         """Store what has been folded, then let the rings reuse its space."""
         stay_in(self._pid)
-        surplus = self.state.take_surplus() if hasattr(self, "state") else []
+        surplus = self.state.kept.take_surplus() if hasattr(self, "state") else []
         directories, dropped = self._sorted_out(surplus) if surplus else ([], [])
         if self._aside:
             self.storage.set_aside([(one.source, one.why, one.data) for one in self._aside])
@@ -651,8 +639,8 @@ class TuneLoop:
 
     def _hand_out_spans(self) -> bool:
         state, executor = self.state, self.executor
-        gave = self._hand_out_singles() if state.waiting else False
-        while (room := executor.room()) > 0 and not state.waiting:
+        gave = self._hand_out_singles() if state.has_waiting else False
+        while (room := executor.room()) > 0 and not state.has_waiting:
             span = state.next_spans(room)
             if span is None:
                 if state.stopping is None and executor.rebalance():
@@ -699,7 +687,7 @@ class TuneLoop:
                 continue
             self._entries += state.handed(start)
             gave = True
-            if self._simple and not state.waiting:
+            if self._simple and not state.has_waiting:
                 break
         state.end_choosing()
         return gave

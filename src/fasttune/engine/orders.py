@@ -178,13 +178,13 @@ class Orders:
                 return False
             self.points[i] = found = self._state.start_point(donor)
             if found is not None:
-                self._state.hold(found[0])
+                self._state.kept.hold(found[0])
         return True
 
     def _forget_point(self, i: int) -> None:
         found = self.points.pop(i, None)
         if found is not None:
-            self._state.let_go(found[0])
+            self._state.kept.let_go(found[0])
 
     def _warn(self, i: int, source: int) -> None:
         """Say, once, that a change could not be carried out. A class saves when it is told to: if it has not, it was

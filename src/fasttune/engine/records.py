@@ -95,6 +95,14 @@ class Changed(NamedTuple):
     new_config: dict[str, Any]
 
 
+class Saved(NamedTuple):
+    """A checkpoint of a trial."""
+
+    step: int
+    path: str  # in the experiment's folder, or its name in memory
+    seconds: float  # time_total_s there
+
+
 class Unfit(NamedTuple):
     """A record that did not fit what was known, and was left out."""
 
@@ -151,10 +159,10 @@ class ExperimentRecords:
         self._attributes: dict[int, dict[str, Any]] = {}  # of trials
         self._errors: dict[int, str] = {}
         self._exceptions: dict[int, bytes] = {}
-        self._checkpoints: dict[int, list[tuple[int, str]]] = {}  # step, and path or name in memory
+        self._checkpoints: dict[int, list[Saved]] = {}
         self._stored: set[tuple[int, int]] | None = None  # checkpoints in memory that are stored, if only those count
         self.unsaved: dict[str, bytes] = {}  # checkpoints in memory by name that are not stored yet
-        self._saved_at: dict[int, tuple[int, float]] = {}  # iteration and time_total_s of the newest checkpoint
+        self._saved_at: dict[int, int] = {}  # iteration of the newest checkpoint since a trial began, or was changed
         self._configs: dict[int, dict[str, Any]] = {}  # of trials that were changed
         self._tags: dict[int, str] = {}
         self._flat: dict[int, tuple[dict[str, Any], str]] = {}  # of trials that run, see flat_result_of
@@ -168,7 +176,7 @@ class ExperimentRecords:
         self._index: tuple[int, ReportIndex] | None = None
         self._looked_at = -1  # how many reports there were when one trial's were looked for
         self.unfit: list[Unfit] = []
-        self._journal_ends: dict[int, int] = {}  # positions of the sources behind which they were left
+        self.journal_ends: dict[int, int] = {}  # positions of the sources behind which they were left
         self._fitting: dict[tuple[int, int, int], Any] = {}  # what fits of stored entries that do not fit as a whole
         self.leftovers: list[Entry] = []  # what is still in rings: it was folded, and the journal does not have it
         self.interrupted = False
@@ -308,15 +316,16 @@ class ExperimentRecords:
         else:
             checkpoint_name(path, trial)
         kept = self._checkpoints.setdefault(trial, [])
-        if kept and step <= kept[-1][0] and (step, path) in kept:  # another attempt, at the same place
-            kept.remove((step, path))
-        kept.append((step, path))
-        self._on_given.discard(trial)
+        if kept and step <= kept[-1].step:  # another attempt, at the same place
+            kept[:] = [one for one in kept if (one.step, one.path) != (step, path)]
         if step == self.table.iteration(trial):
-            self._saved_at[trial] = step, self._seconds(trial)
+            seconds = self._seconds(trial)
         else:  # its report is not there yet, or others are
             started, _, _, _, base_total, _ = self.table.times(trial)
-            self._saved_at[trial] = step, base_total + event[4] - started
+            seconds = base_total + event[4] - started
+        kept.append(Saved(step, path, seconds))
+        self._on_given.discard(trial)
+        self._saved_at[trial] = step
 
     def _note_requeued(self, event: tuple[Any, ...]) -> None:
         if event[2] & _core.FRESH:
@@ -360,7 +369,7 @@ class ExperimentRecords:
 
     @classmethod
     def read(
-        cls, storage: Storage, path: str, left_in_rings: Callable[[dict[int, int]], list[Entry]] = lambda _: []
+        cls, storage: Storage, path: str, left_in_rings: Callable[[dict[int, int]], Iterable[Entry]] = lambda _: ()
     ) -> ExperimentRecords:
         """Fold a whole journal, and what the rings hold behind the positions where it ends. JournalError when it does not
         begin as one."""
@@ -369,22 +378,30 @@ class ExperimentRecords:
         records = cls(meta, storage, path)
         records.variants = records._variants_of(meta["variants"])
         records._stored = storage.checkpoint_keys()
-        positions: dict[int, int] = {}
-        for source, position, data in entries:
-            positions[source] = position
-            _, fits = records.fold_found(source, data)
-            if fits is not data:
-                records._fitting[source, position, crc32(data)] = fits
-        for _ in records.take_leftovers(left_in_rings(positions), positions):
+        for _ in records.fold_journal(entries):
+            pass
+        for _ in records.take_leftovers(left_in_rings(records.journal_ends), records.journal_ends):
             pass
         return records
+
+    def fold_journal(
+        self, entries: Iterable[Entry], watch: int = 0
+    ) -> Iterator[tuple[int, Any, list[tuple[Any, ...]]]]:
+        """Fold what is stored; of each entry its source, what of it fits, and the records that somebody watches."""
+        self.journal_ends = {}
+        for source, position, data in entries:
+            self.journal_ends[source] = position
+            events, fits = self.fold_found(source, data, watch)
+            if fits is not data:
+                self._fitting[source, position, crc32(data)] = fits
+            yield source, fits, events
 
     def take_leftovers(
         self, entries: Iterable[Entry], positions: dict[int, int], watch: int = 0
     ) -> Iterator[tuple[Any, ...]]:
         """Fold what is left in rings behind these positions of the journal; the records that somebody watches. What fits is
         kept in ``leftovers``, without the checkpoints that it holds, which are in ``unsaved``."""
-        self._journal_ends = positions
+        self.journal_ends = positions
         for source, position, data in entries:
             events, fits = self._fold_fitting(source, data, watch, True)
             rest: Any
@@ -443,6 +460,11 @@ class ExperimentRecords:
     def told_more(self) -> set[int]:
         """Trials whose last result may say more than what they reported: checkpoints, what callbacks added."""
         return {*self._checkpoints, *self._additions, *self._before_change}
+
+    def given_in_this_space(self) -> Iterator[tuple[int, int]]:
+        """(experiment, how many configs it was given together) of the space that holds now."""
+        yield from ((one.experiment, one.n) for one in self._chunks if one.first >= self.space_from)
+        yield from ((told["experiment"], 1) for i, told in self._suggested.items() if i >= self.space_from)
 
     def experiment_of(self, i: int) -> int:
         """Number of the experiment (of several in one run) that trial i belongs to."""
@@ -582,7 +604,7 @@ class ExperimentRecords:
 
     def _tell_checkpoint(self, i: int, step: int, result: dict[str, Any]) -> None:
         """Say in a result of trial i that it came with a checkpoint, if it did and that is kept."""
-        for saved_at, path in reversed(self._checkpoints[i]):
+        for saved_at, path, _ in reversed(self._checkpoints[i]):
             if saved_at == step:
                 result.setdefault(CHECKPOINT_DIR_NAME, None if memory_key(path) else os.path.basename(path))
                 result.setdefault(SHOULD_CHECKPOINT, True)
@@ -711,10 +733,10 @@ class ExperimentRecords:
 
     def saved(self, i: int) -> list[str | Checkpoint]:
         """The checkpoints of trial i that are kept, oldest first, without a look at its reports."""
-        return [self.checkpoint_at(path) for _, path in self._checkpoints.get(i, ()) if self.has_checkpoint(path)]
+        return [self.checkpoint_at(one.path) for one in self._checkpoints.get(i, ()) if self.has_checkpoint(one.path)]
 
     def checkpoints(self, i: int) -> list[tuple[str | Checkpoint, dict[str, Any]]]:
-        kept = [(step, path) for step, path in self._checkpoints.get(i, ()) if self.has_checkpoint(path)]
+        kept = [(one.step, one.path) for one in self._checkpoints.get(i, ()) if self.has_checkpoint(one.path)]
         if not kept:
             return []
         index = self._report_index()
@@ -730,14 +752,25 @@ class ExperimentRecords:
             later = min(later, step)
         return found[::-1]
 
+    def has_saved(self, i: int) -> bool:
+        """Trial i has checkpoints, or was given one."""
+        return i in self._checkpoints or i in self._origins
+
+    def saved_paths(self, i: int) -> list[str]:
+        """The directories, or names in memory, of trial i's own checkpoints."""
+        return [self.absolute(one.path) for one in self._checkpoints.get(i, ())]
+
+    def given_points(self) -> list[str]:
+        """Those that trials were given and go on from, because they have saved nothing since."""
+        return [self.absolute(self._origins[i].path) for i in self._on_given]
+
     def latest_checkpoint(self, i: int) -> tuple[str, int] | None:
         """(directory or name in memory, iteration) of the newest checkpoint of trial i that is kept, or of that which it
         was given. Whether a directory is still there is not looked at.
         """
         kept, origin = self._checkpoints.get(i), self._origins.get(i)
         if kept and i not in self._on_given:
-            step, path = kept[-1]
-            return self.absolute(path), step
+            return self.absolute(kept[-1].path), kept[-1].step
         return None if origin is None else (self.absolute(origin.path), origin.step)
 
     def absolute(self, path: str) -> str:
@@ -753,7 +786,7 @@ class ExperimentRecords:
         relative = self.relative(path)
         kept = self._checkpoints.get(i, [])
         for k, one in enumerate(kept):  # each is there once; it is mostly one of the oldest that goes
-            if one[1] == relative:
+            if one.path == relative:
                 del kept[k]
                 break
         origin = self._origins.get(i)
@@ -890,7 +923,7 @@ class ExperimentRecords:
                 data = self._fitting.get((source, position, crc32(data)), data)
             yield source, position, data
         for source, position, data in self.leftovers:
-            if positions.get(source, 0) == self._journal_ends.get(source, 0):  # else somebody has taken them over since
+            if positions.get(source, 0) == self.journal_ends.get(source, 0):  # else somebody has taken them over since
                 yield source, position, data
 
     def table_rows(self) -> tuple[list[str], Iterator[tuple[Any, ...]]]:

@@ -11,42 +11,39 @@ from __future__ import annotations
 import json
 import math
 import os
-import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
-from zlib import crc32
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from fasttune import _core
-from fasttune.argument import shown
-from fasttune.checkpoint import DICT_FILE, Checkpoint, memory_key, memory_name
-from fasttune.config import Experiment as Experiment  # Ray Tune has it, and Trial, in a module of this name
+from fasttune.checkpoint import DICT_FILE, Checkpoint, memory_name
+from fasttune.engine.choosing import Choosing
 from fasttune.engine.going_on import asked_of, latest
+from fasttune.engine.instructions import Answer, Discard, Happening, Instruction, Resume, SaveNow, Span, Start, Stop
 from fasttune.engine.judgements import Judgement, Judgements
+from fasttune.engine.kept_checkpoints import KeptCheckpoints
 from fasttune.engine.meta import options_of
 from fasttune.engine.orders import OVER, Orders, Shelf
 from fasttune.engine.phases import (
-    ALIVE,
     ANSWERING,
     BEING_PAUSED,
     CHOSEN,
     DECIDING,
     EARLY,
     HANDED_OUT,
-    LEAVING,
     PAUSING,
     RETURNING,
     Phases,
 )
-from fasttune.engine.records import CONFIGS_HEAD, ONE_TRIAL, ExperimentRecords, Unfit
-from fasttune.engine.retention import Retention
+from fasttune.engine.records import CONFIGS_HEAD, ONE_TRIAL, ExperimentRecords
+from fasttune.engine.suggestions import Suggestions, refuse_domains
 from fasttune.engine.trial_names import cleaned, name_by, refuse_our_names
 from fasttune.engine.wanted_names import WantedNames
-from fasttune.error import JournalError, TuneError
+from fasttune.error import TuneError
 from fasttune.failure import Reasons
-from fasttune.hook_times import UNTIMED
-from fasttune.identity import is_json, without_addresses
+from fasttune.hook_times import UNTIMED, HookTimes
+from fasttune.identity import is_json
 from fasttune.metric_values import kept_value
 from fasttune.plain_files import check_owner
 from fasttune.result import flatten, number
@@ -54,99 +51,20 @@ from fasttune.rule import CompiledRule
 from fasttune.schedulers.base import Change, compiled_rule
 from fasttune.schedulers.view import ExperimentView
 from fasttune.search.base import Searcher
-from fasttune.search.basic_variant import BasicVariantGenerator
-from fasttune.space.as_json import comparable, config_to_json, to_json_value
-from fasttune.space.domains import derive_seed, domains_of, path_name, unflatten_dict
-from fasttune.space.variants import Variants
-from fasttune.storage.reader import SqliteReader
-from fasttune.storage.recovery import copied_rings, left_in, writer_of
-from fasttune.trial import Trial as Trial
+from fasttune.space.as_json import config_to_json
 
 if TYPE_CHECKING:
-    from fasttune.config import ResumeConfig, RunSpec
+    from fasttune.config import RunSpec
     from fasttune.devices.resources import PlacementGroupFactory
     from fasttune.storage.base import Entry, Storage
+    from fasttune.trial import Trial
 
 CODES = {"CONTINUE": _core.CONTINUE, "NOOP": _core.CONTINUE, "STOP": _core.STOP, "PAUSE": _core.PAUSE}
 REPORT_BIT = 1 << _core.KIND_REPORT
 SCORED = 1 << _core.KIND_CHECKPOINT  # the reports that checkpoints belong to
 ENDS = 1 << _core.KIND_END
-DECISIONS = 1 << _core.KIND_DECISION
 STARTS = 1 << _core.KIND_START | 1 << _core.KIND_RESUMED
-CHOICES = 1 << _core.KIND_CHOSEN  # what was handed out and is not known to have begun
-NEXT_SPACE = 1 << 32  # number of the seed of a later search space in the family of the one before
 WISHES = "should_checkpoint"  # among the hooks: callbacks may ask for a checkpoint of what they are told
-LOOKAHEAD = 200  # trials a scheduler that chooses may choose from
-
-
-class Span(NamedTuple):
-    """Instruction: run the trials first .. first+n-1, whose configs the worker computes itself."""
-
-    first: int
-    n: int
-
-
-class Start(NamedTuple):
-    """Instruction: run one trial, perhaps from a checkpoint. ``config`` None: the worker computes it."""
-
-    trial: int
-    config: dict[str, Any] | None
-    iteration: int
-    base_total: float
-    rung: int
-    checkpoint: str | None
-    attempt: int
-    changes: int  # how often it was changed or requeued so far
-    ask_from: int  # the first report that has to be decided
-    standing: tuple[int, float]  # strikes and best value that earlier attempts have left
-
-
-class Resume(NamedTuple):
-    """Instruction: go on with a paused trial where it was."""
-
-    trial: int
-    ask_from: int
-
-
-class Answer(NamedTuple):
-    """Instruction: what a trial that waits in its report shall do."""
-
-    trial: int
-    decision: int
-    ask_from: int
-    save: bool  # first
-
-
-class SaveNow(NamedTuple):
-    """Instruction: a paused class Trainable saves."""
-
-    trial: int
-
-
-class Discard(NamedTuple):
-    """Instruction: a paused trial's code is left for good."""
-
-    trial: int
-
-
-class Stop(NamedTuple):
-    """Instruction: end a running trial, kindly first."""
-
-    trial: int
-    patient: bool = False  # it ends at its next report, however late that comes
-
-
-Instruction = Span | Start | Resume | Answer | SaveNow | Discard | Stop
-
-
-class Happening(NamedTuple):
-    """Something a callback may want to hear of."""
-
-    hook: str
-    trial: int
-    result: dict[str, Any] | None = None
-    checkpoint: str | Checkpoint | None = None
-    step: int = 0  # of the result
 
 
 class ExperimentState(ExperimentRecords):
@@ -156,14 +74,21 @@ class ExperimentState(ExperimentRecords):
     """
 
     def __init__(
-        self, spec: RunSpec, meta: dict[str, Any], storage: Storage | None, hooks: frozenset[str] = frozenset()
+        self,
+        spec: RunSpec,
+        meta: dict[str, Any],
+        storage: Storage | None,
+        hooks: frozenset[str] = frozenset(),
+        times: HookTimes = UNTIMED,
     ) -> None:
         super().__init__(meta, storage, spec.path)
         self.spec = spec
         self.hooks = hooks
         self.scheduler = spec.scheduler
         self.view = ExperimentView(self)
-        self.searcher: Searcher | None = spec.searcher if isinstance(spec.searcher, Searcher) else None
+        self.times = times
+        self.suggestions = Suggestions(spec, times)
+        self.searcher = self.suggestions.searcher
         self.stopper = spec.stop.stopper
         self.rule: CompiledRule | None = compiled_rule(spec.scheduler)
         self.asks = self.rule is None or (self.stopper is not None and self.stopper.asks_every_report)
@@ -173,14 +98,12 @@ class ExperimentState(ExperimentRecords):
         self.entries: list[Entry] = []
         self.instructions: list[Instruction] = []
         self.happened: list[Happening] = []
-        self.waiting: deque[int] = deque()  # trials to be run again: retries, and what a resumed run left
         self._restoring: set[int] = set()  # trials that are to begin from a checkpoint
         self.phases = Phases(self.table.status, self.story)
-        self._aside: set[int] = set()  # chosen this turn, and could not be run
-        self._choosing = False
         self._held_back: set[int] = set()  # paused to wait for others, as the searcher was told
         self.orders = Orders(self)
         self.shelf = Shelf(self, spec.max_suspended)
+        self.choosing = Choosing(self)
         self._undone: dict[int, int] = {}  # replayed decisions that no record has followed yet
         self._errored: set[int] = set()  # replayed failures that no record has followed yet
         self._again: deque[int] = deque()  # who has failed in the batch that is looked at, and is to be tried again
@@ -193,21 +116,11 @@ class ExperimentState(ExperimentRecords):
         self.failed_fast: int | None = None
         self._now = 0.0
         self.restored = (0, 0.0)  # iterations and seconds in the checkpoint that every trial starts from
-        self._fresh_from = 0  # trials from here on that exist have not been handed out
-        self._given_out: list[int] = [0] * len(spec.trainables)  # configs suggested per experiment
-        self._searcher_done = self.searcher is None
-        self._first_with: dict[str, int] = {}  # config -> the first trial that had it; only if results are used again
-        self._equal: dict[int, int] = {}  # trial -> that trial
-        self._seen_last: set[int] = set()
         self._told_at: dict[int, float] = {}  # time of the report that was told last, of trials that run
-        self._added: set[int] = set()
-        self.retention = Retention(spec.checkpoint) if spec.checkpoint.num_to_keep is not None else None
-        self._surplus: dict[str, None] = {}  # checkpoints to be deleted once the journal holds what has been folded
-        self._saved_by: dict[str, int] = {}  # trial of each checkpoint that the retention knows
-        self._judged: Judgements | None = None  # what the replay has met, until it is asked for
+        self.kept = KeptCheckpoints(spec.checkpoint, spec.metric, spec.mode, self.unlist)
+        self.judged: Judgements | None = None  # what the replay has met, until it is asked for
         self.reasons = Reasons()  # of the failures of this session
         self.live = True  # False: an earlier session is replayed
-        self.times = UNTIMED  # of the hooks; the loop has a clock, and brings its own
         self._folders: set[str] = set()  # that users' functions named
         self._names = (
             spec.trial_name_creator is not None
@@ -219,17 +132,10 @@ class ExperimentState(ExperimentRecords):
         self.space_since = 0  # the record of a session in the journal from which on its space is that of this run
         self._told_whole: list[bool] = []  # per experiment: the journal can say every config of its last space
         self._unheard: set[int] = set()  # trials that begin again after they had ended: the searcher knows what it knows
-        if self.searcher is None and not meta["variants"]:
-            generator = self._generator()
-            self.variants = [generator.variants(one.num_samples, one.space) for one in spec.trainables]
+        if not meta["variants"]:
+            self.variants = self.suggestions.first_variants()
         self.watch = self._watch()
         self.wanted = WantedNames(self)
-
-    def _generator(self) -> BasicVariantGenerator:
-        generator = self.spec.searcher
-        if isinstance(generator, BasicVariantGenerator):
-            return generator
-        return BasicVariantGenerator(random_state=self.spec.seed)
 
     def goes_on(self, metas: list[dict[str, Any]], new_space: bool = False) -> None:
         """The run goes on with the journal of these records, in the last of its spaces, or in a new one."""
@@ -243,19 +149,14 @@ class ExperimentState(ExperimentRecords):
         """Configs by number. Those of the space that is this run's hold the objects in it, of earlier ones their texts."""
         if self.sessions != self.space_since or not told:
             return super()._variants_of(told)
-        # a journal of an earlier version is not compared by its points: then those that it tells
-        points = self._generator().points_to_evaluate or None if self.searcher is None else None
-        return [
-            Variants.from_meta({**one, "num_samples": asked.num_samples}, asked.space, points)
-            for one, asked in zip(told, self.spec.trainables, strict=True)
-        ]
+        return self.suggestions.variants_told(told)
 
     def take_new_requests(self) -> None:
         """Trials that begin from here on ask for what this run says, which may be another thing than before."""
         asked: list[Any] = asked_of(self.spec)["trainables"]
         self._session_requests.append((self._now, [one["resources"] for one in asked]))
 
-    def _take_new_space(self) -> None:
+    def take_new_space(self) -> None:
         """From the next trial on the space is the one that this run was asked. TuneError if trials are to go on whose
         configs only the program of the earlier space could make."""
         alive = [i for status in ("PENDING", "RUNNING", "PAUSED") for i in self.table.of_status(status)]
@@ -266,20 +167,9 @@ class ExperimentState(ExperimentRecords):
                 "their configs hold objects, which are text in the journal: finish them with the space that was, or end "
                 "them with ResumeConfig(unfinished='skip', new_space=True)"
             )
-        generator = self._generator()
         self.sessions = self.space_since
         self.space_from = len(self)
-        self._given_out = [0] * len(self.spec.trainables)
-        self.variants = [
-            Variants(
-                asked.space,
-                asked.num_samples,
-                seed=derive_seed(before.seed, NEXT_SPACE),
-                points=generator.points_to_evaluate,
-                constant_grid_search=generator.constant_grid_search,
-            )
-            for before, asked in zip(self.variants, self.spec.trainables, strict=False)  # none: a searcher suggests
-        ]
+        self.variants = self.suggestions.next_variants(self.variants)
 
     def _is_told_whole(self, i: int) -> bool:
         """The journal holds the config of trial i as it is, not as a text in places."""
@@ -289,6 +179,10 @@ class ExperimentState(ExperimentRecords):
     def _hears(self, i: int) -> bool:
         """The searcher is told of trial i: it suggested it, in the space that it searches, and does not know its end."""
         return self.sessions >= self.space_since and i >= self.space_from and i not in self._unheard
+
+    def tell_no_more(self, i: int) -> None:
+        """Trial i begins again after it had ended: the searcher knows what it knows of it."""
+        self._unheard.add(i)
 
     def _watch(self) -> int:
         """Kinds of records that Python must see; none of them in the plainest case."""
@@ -302,7 +196,7 @@ class ExperimentState(ExperimentRecords):
             watch |= REPORT_BIT
         watch |= SCORED
         hears_ends = searcher is not None or bool(self.hooks & {"on_trial_complete", "on_trial_error"})
-        if self.asks or hears_ends or self.retention is not None:
+        if self.asks or hears_ends or self.kept.ruled:
             watch |= ENDS
         if self.chooses or self.hooks & {"on_trial_start", "on_trial_restore"}:
             watch |= STARTS
@@ -329,13 +223,8 @@ class ExperimentState(ExperimentRecords):
     @property
     def total(self) -> int | None:
         """How many trials there will be, None when that is open."""
-        if self.searcher is None:
-            sizes = [len_or_none(variants) for variants in self.variants]
-            if any(size is None for size in sizes):
-                return None
-            return self.space_from + sum(size for size in sizes if size is not None)
-        samples = [one.num_samples for one in self.spec.trainables]
-        return None if -1 in samples else self.space_from + sum(samples)
+        more = self.suggestions.total(self.variants)
+        return None if more is None else self.space_from + more
 
     @property
     def finished(self) -> bool:
@@ -343,42 +232,34 @@ class ExperimentState(ExperimentRecords):
         table = self.table
         if table.running or self.phases.count(HANDED_OUT) or (self.stopping is None and (table.pending or table.paused)):
             return False
-        return self.stopping is not None or self._exhausted()
+        return self.stopping is not None or self.exhausted
 
-    def _exhausted(self) -> bool:
-        if self.searcher is not None:
-            return self._searcher_done
-        return all(len_or_none(v) == given for v, given in zip(self.variants, self._given_out, strict=True))
+    @property
+    def exhausted(self) -> bool:
+        """No more trials will be suggested."""
+        return self.suggestions.exhausted(self.variants)
+
+    @property
+    def gives_blocks(self) -> bool:
+        """The space gives its configs by number, many at a time."""
+        return self.searcher is None
+
+    @property
+    def has_waiting(self) -> bool:
+        """Trials wait to be run again, one by one."""
+        return bool(self.choosing.waiting)
 
     def next_spans(self, n: int) -> Span | None:
         """Up to n trials that were never started, for an executor that computes configs itself."""
-        if self.stopping is not None or n <= 0:
-            return None
-        if self._fresh_from >= len(self):
-            self._suggest_block(n)
-        while self._fresh_from < len(self) and self.table.status(self._fresh_from) != "PENDING":
-            self._fresh_from += 1
-        first = self._fresh_from
-        chunk = self.chunk_of(first) if first < len(self) else None
-        if chunk is None:
-            return None
-        limit = min(first + n, chunk.first + chunk.n)
-        self._fresh_from = limit
-        return Span(first, limit - first)
+        return None if self.stopping is not None or n <= 0 else self.choosing.next_span(n)
 
     def next_start(self) -> Start | Resume | None:
         """The next single trial to run: a retry, what the scheduler chooses, or a fresh one. None: nothing now."""
-        if self.stopping is not None:
+        chosen = self.choosing.next() if self.stopping is None else None
+        if chosen is None:
             return None
-        if self.chooses:
-            return self._chosen()
-        if self.waiting:
-            return self.start_of(self.waiting.popleft())
-        if self._fresh_from >= len(self) and not self._suggest(1):
-            return None
-        trial = self._fresh_from
-        self._fresh_from += 1
-        return self.start_of(trial)
+        self._hold_no_more(chosen.trial)
+        return Resume(chosen.trial, self.ask_from(chosen.trial)) if chosen.alive else self.start_of(chosen.trial)
 
     def handed(self, start: Start | Resume) -> list[Entry]:
         """An executor has taken this start. What the journal is told of it, at any time: schedulers that choose ask who
@@ -387,38 +268,13 @@ class ExperimentState(ExperimentRecords):
 
     def put_back(self, start: Start | Resume) -> None:
         """There was no room for this start after all. A scheduler that chooses may choose another one this turn."""
+        self.choosing.put_back(start.trial, isinstance(start, Start))
         if self.chooses:
-            self.phases.take_back(start.trial)
             self.shelf.back(start.trial)
-            self._aside.add(start.trial)
-        elif isinstance(start, Start):
-            self.waiting.appendleft(start.trial)
 
     def end_choosing(self) -> None:
         """What could not be run this turn may be chosen again in the next one."""
-        self._aside.clear()
-
-    def _chosen(self) -> Start | Resume | None:
-        if not self._exhausted() and not self.trials_of("PENDING", 1):
-            self._suggest(1 if self.searcher is not None else LOOKAHEAD)
-        while (trial := self._choose()) is not None:
-            i = trial.index
-            if i in self._aside:
-                return None  # it insists on what cannot be run now
-            status = self.status(i)
-            if status not in ("PENDING", "PAUSED"):
-                raise TuneError(
-                    f"{type(self.scheduler).__name__}.choose_trial_to_run() chose {trial}, which is {status}: "
-                    "only PENDING and PAUSED trials can be run"
-                )
-            if self.orders.blocks(i):
-                self._aside.add(i)
-                continue
-            alive = self.phases.of(i) in (PAUSING, ALIVE, LEAVING)
-            self.phases.choose(i)
-            self._hold_no_more(i)
-            return Resume(i, self.ask_from(i)) if alive else self.start_of(i)
-        return None
+        self.choosing.end_turn()
 
     def _hold_no_more(self, i: int) -> None:
         """Trial i goes on; the searcher is told so if it was told that it waits for others."""
@@ -426,19 +282,6 @@ class ExperimentState(ExperimentRecords):
             self._held_back.discard(i)
             if self.searcher is not None:
                 self.times.call(self.searcher.on_unpause, self.trial_id(i))
-
-    def _choose(self) -> Trial | None:
-        table, orders, phases = self.table, self.orders, self.phases
-        hidden = phases.count(HANDED_OUT) + len(self._aside) + len(orders.changes) + len(orders.ends)
-        if table.pending + table.paused + phases.count(BEING_PAUSED) <= hidden - len(self._aside & orders.changes.keys()):
-            return None
-        self._choosing = True
-        try:
-            trial = self.times.call(self.scheduler.choose_trial_to_run, self.view)
-        finally:
-            self._choosing = False
-        orders.hear()
-        return trial
 
     def ask_from(self, i: int) -> int:
         """The report of trial i from which on the loop has to be asked."""
@@ -450,32 +293,15 @@ class ExperimentState(ExperimentRecords):
         return _core.NEVER_ASK if step >= _core.NEVER_ASK else max(0, math.ceil(step))
 
     def status(self, i: int) -> str:
-        """As the journal has it, and what is on the way there: a trial that was handed out is RUNNING, one that was
-        answered PAUSE is PAUSED. While the scheduler chooses, what cannot be run now is RUNNING to it."""
-        if self.is_handed(i) or (self._choosing and (i in self._aside or self.orders.blocks(i))):
-            return "RUNNING"
-        return "PAUSED" if self.phases.is_in(i, BEING_PAUSED) else self.table.status(i)
+        """As it is shown, see :meth:`Choosing.status`."""
+        return self.choosing.status(i)
 
     def is_handed(self, i: int) -> bool:
         """Trial i was handed out and is not known to have begun yet."""
         return self.phases.is_in(i, HANDED_OUT)
 
     def trials_of(self, status: str, most: int = -1) -> list[Trial]:
-        phases = self.phases
-        hidden = self._hidden() if status != "RUNNING" else {i for i in phases.those_in(BEING_PAUSED) if not self.is_handed(i)}
-        found = self.table.of_status(status, most if most < 0 else most + len(hidden))
-        if status == "RUNNING" and phases.count(HANDED_OUT):
-            found = sorted({*found, *phases.those_in(HANDED_OUT)})
-        elif status == "PAUSED" and phases.count(BEING_PAUSED):
-            found = sorted({*found, *phases.those_in(BEING_PAUSED)})
-        if hidden:
-            found = [i for i in found if i not in hidden]
-        return [self.trials[i] for i in (found if most < 0 else found[:most])]
-
-    def _hidden(self) -> set[int]:
-        """Trials that count as running although the table does not say so."""
-        handed = self.phases.those_in(HANDED_OUT)
-        return {*handed, *self._aside, *self.orders.changes, *self.orders.ends} if self._choosing else {*handed}
+        return self.choosing.trials_of(status, most)
 
     def start_of(self, i: int) -> Start:
         """How to start trial i now: fresh, or from its newest checkpoint."""
@@ -492,8 +318,7 @@ class ExperimentState(ExperimentRecords):
         if found is None:
             return Start(i, config, *self.restored, rung, self.spec.restore, *begun, standing)
         path, step, seconds = found
-        if self.retention is not None:
-            self._drop(self.retention.started(i, path))
+        self.kept.started(i, path)
         return Start(i, config, step, seconds, rung, path, *begun, standing)
 
     def start_point(self, i: int) -> tuple[str, int, float] | None:
@@ -512,14 +337,7 @@ class ExperimentState(ExperimentRecords):
         """time_total_s of trial i at a step."""
         if step == self.table.iteration(i):
             return self._seconds(i)
-        known = self._saved_at.get(i)
-        if known is not None and known[0] == step:
-            return known[1]
-        for result in self.results(i):
-            if result["training_iteration"] == step:
-                seconds: float = result["time_total_s"]
-                return seconds
-        return 0.0
+        return next((one.seconds for one in reversed(self._checkpoints.get(i, ())) if one.step == step), 0.0)
 
     def is_class(self, i: int) -> bool:
         """Trial i is a class Trainable, which can be told to save."""
@@ -531,8 +349,7 @@ class ExperimentState(ExperimentRecords):
 
     def has_present_checkpoint(self, i: int) -> bool:
         """Trial i has a checkpoint of where it is now."""
-        known = self._saved_at.get(i)
-        return known is not None and known[0] == self.table.iteration(i)
+        return self._saved_at.get(i) == self.table.iteration(i)
 
     @property
     def reuses_processes(self) -> bool:
@@ -545,76 +362,42 @@ class ExperimentState(ExperimentRecords):
 
     # -- suggesting ---------------------------------------------------------------------------------------------------
 
-    def _suggest(self, n: int) -> bool:
-        return self._suggest_block(n) if self.searcher is None else self._suggest_one()
+    def suggest(self, n: int) -> bool:
+        """There are up to n trials more; whether there are any."""
+        return self._suggest_block(n) if self.gives_blocks else self._suggest_one()
 
     def _suggest_block(self, n: int) -> bool:
-        for k, variants in enumerate(self.variants):
-            given, size = self._given_out[k], len_or_none(variants)
-            m = n if size is None else min(n, size - given)
-            if m > 0:
-                payload = CONFIGS_HEAD.pack(k, given) + variants.block(given, m)
-                first = len(self)
-                self._record(_core.KIND_CONFIGS, first, m, payload)
-                self._given_out[k] += m
-                self._add(range(first, first + m))
-                return True
-        return False
+        block = self.suggestions.next_block(self.variants, n)
+        if block is None:
+            return False
+        payload = CONFIGS_HEAD.pack(block.experiment, block.start) + self.variants[block.experiment].block(block.start, block.n)
+        first = len(self)
+        self.record(_core.KIND_CONFIGS, first, block.n, payload)
+        self._add(range(first, first + block.n))
+        return True
 
     def _suggest_one(self) -> bool:
-        """Ask the searcher for one config."""
-        searcher = self.searcher
-        if searcher is None or self._searcher_done:
-            return False
-        experiment = self._experiment_for()
-        if experiment is None:
-            self._searcher_done = True
-            return False
         i = len(self)
-        suggestion = self.times.call(searcher.suggest, self.trial_id(i))
-        if suggestion is None:
+        found = self.suggestions.next_config(self.trial_id(i))
+        if found is None:
             return False
-        if suggestion == Searcher.FINISHED:
-            self._searcher_done = True
-            return False
-        if not isinstance(suggestion, dict):
-            raise TuneError(
-                f"{type(searcher).__name__}.suggest() must return a dict, None or Searcher.FINISHED, "
-                f"got {suggestion!r:.80}"
-            )
-        self._given_out[experiment] += 1
-        config = merged(self.spec.trainables[experiment].space, suggestion)
-        refuse_domains(config, f"{type(searcher).__name__}.suggest()")
-        self.given[i] = config
-        told = {"experiment": experiment, "config": config_to_json(config), "params": config_to_json(flatten(suggestion))}
-        self._note_equal(i, config)
-        self._record(_core.KIND_CONFIG, i, 0, json.dumps(told).encode())
+        self.given[i] = found.config
+        self._note_equal(i, found.config)
+        self.record(_core.KIND_CONFIG, i, 0, json.dumps(found.told).encode())
         self._add(range(i, i + 1))
         return True
 
     def _note_equal(self, i: int, config: Any) -> None:
-        if self.spec.on_duplicate == "reuse":
-            key = comparable(config)
-            first = i if key is None else self._first_with.setdefault(key, i)
-            if key is not None and first != i and self.status(first) == "ERROR":
-                first = self._first_with[key] = i
-            self._equal[i] = first
+        self.suggestions.note(i, config, lambda first: self.status(first) == "ERROR")
 
     def known_result(self, i: int) -> tuple[dict[str, Any], int, float] | None:
         """What an earlier trial with the config of trial i has come to: metrics, iteration, seconds of training. None if
         there is no such trial, or it has not ended well."""
-        j = self._equal.get(i, i)
+        j = self.suggestions.equal_to(i)
         metrics = self.metrics(j) if j != i and self.status(j) == "TERMINATED" else None
         if metrics is None:
             return None
         return metrics, self.table.reported(j)[0], self.last_result(j)["time_total_s"]
-
-    def _experiment_for(self) -> int | None:
-        """Several experiments share a searcher: each gets its num_samples in turn. None: they all have them."""
-        for k, one in enumerate(self.spec.trainables):
-            if one.num_samples == -1 or self._given_out[k] < one.num_samples:
-                return k
-        return None
 
     def _add(self, numbers: range) -> None:
         if self.live and self._names:
@@ -642,7 +425,7 @@ class ExperimentState(ExperimentRecords):
         if callable(request):
             with suppress(Exception):  # costs this trial only, and is told when it is to start
                 told["resources"] = request(self.config(i)).__reduce__()[1]
-        self._record(_core.KIND_TOLD, i, 0, json.dumps(told).encode())
+        self.record(_core.KIND_TOLD, i, 0, json.dumps(told).encode())
 
     # -- what happened ------------------------------------------------------------------------------------------------
 
@@ -652,12 +435,13 @@ class ExperimentState(ExperimentRecords):
         self.react(self.fold(source, data, self.watch))
 
     def react(self, events: Iterable[tuple[Any, ...]]) -> None:
-        """Decide about what was folded. Who is tried again waits until all of it was seen, as in the journal, where what
-        comes of a batch stands behind it."""
+        """Decide about what was folded; of an earlier session (``live`` false), let everybody see what was decided. Who is
+        tried again waits until all of it was seen, as in the journal, where what comes of a batch stands behind it."""
+        handlers = self._HANDLERS if self.live else self._SEEN_AGAIN
         self._reacting += 1
         try:
             for event in events:
-                handler = self._HANDLERS.get(event[0])
+                handler = handlers.get(event[0])
                 if handler is not None:
                     handler(self, event)
         finally:
@@ -680,7 +464,7 @@ class ExperimentState(ExperimentRecords):
     def add_to_result(self, i: int, step: int, added: dict[str, Any]) -> None:
         """Callbacks have added this to the result of a step of trial i."""
         told = {str(key): kept_value(str(key), value) for key, value in added.items()}
-        self._record(_core.KIND_TOLD, i, step, json.dumps({"added": told}).encode())
+        self.record(_core.KIND_TOLD, i, step, json.dumps({"added": told}).encode())
 
     def why_no_wish(self, i: int, step: int) -> str | None:
         """Why a class Trainable cannot save on the wish of a callback that was told of this step; None: it can."""
@@ -699,7 +483,7 @@ class ExperimentState(ExperimentRecords):
     def _on_report(self, event: tuple[Any, ...]) -> None:
         _, i, flags, step, time, (schema, values, extra) = event
         decision = flags & 7
-        if self.retention is not None and self.retention.waits_for(i, step):
+        if self.kept.wants_score(i, step):
             self._score(i, step, time, (schema, values, extra))
         if not self._hears_reports and decision != _core.WAIT:
             return
@@ -725,7 +509,7 @@ class ExperimentState(ExperimentRecords):
         self.phases.rest(i)  # what a replayed scheduler decides otherwise than it did
         if self.live:
             self.phases.step(i, DECIDING)
-        decision = self._decide(i, result, flat)
+        decision = self.decide(i, result, flat)
         if decision == _core.PAUSE:
             if self.live:
                 self.phases.step(i, ANSWERING)
@@ -758,7 +542,7 @@ class ExperimentState(ExperimentRecords):
         else:
             self.phases.rest(i)
 
-    def _decide(self, i: int, result: dict[str, Any], flat: dict[str, Any]) -> int:
+    def decide(self, i: int, result: dict[str, Any], flat: dict[str, Any]) -> int:
         """Stop criteria first, then the scheduler."""
         if self.stopping is not None:
             return _core.STOP
@@ -802,22 +586,17 @@ class ExperimentState(ExperimentRecords):
         self._flat.pop(i, None)
         if self.shelf.gone(i):
             self.tell_to_discard(i)
-        if self.retention is not None:
-            self._drop(self.retention.ended(i, over))
+        self.kept.ended(i, over)
 
     def _on_checkpoint(self, event: tuple[Any, ...]) -> None:
         _, i, flags, step, _, path = event
         path = memory_name(i, path) if flags & _core.HELD else os.path.join(self.path, path)
-        if self.retention is None and flags & _core.HELD:  # there is always a rule for those in memory
-            self.retention = Retention(self.spec.checkpoint, self.spec.metric, self.spec.mode)
+        if flags & _core.HELD and self.kept.rule_those_in_memory():
             self.watch |= ENDS
-        if self.retention is not None:
-            self._surplus.pop(path, None)  # written anew
-            self._saved_by[path] = i
-            self._drop(self.retention.saved(i, step, path))
-            last = self.table.last(i)
-            if last is not None and self.table.iteration(i) == step and self.retention.waits_for(i, step):
-                self._score(i, step, self.table.times(i)[2], last)
+        self.kept.saved(i, step, path)
+        last = self.table.last(i)
+        if last is not None and self.table.iteration(i) == step and self.kept.wants_score(i, step):
+            self._score(i, step, self.table.times(i)[2], last)
         if self.live:
             self.orders.saved(i)
             self.shelf.saved(i)
@@ -829,26 +608,19 @@ class ExperimentState(ExperimentRecords):
 
     def _score(self, i: int, step: int, time: float, report: tuple[int, Any, bytes | None]) -> None:
         """The report that a checkpoint belongs to has come."""
-        assert self.retention is not None
-        attribute = self.retention.attribute or ""
+        attribute = self.kept.attribute
         found = self.metrics_of(*report)
         if attribute not in found:  # one of those that every result has, or none
             found = self.result_of(i, found, step, time, self.table.times(i)[3], False)
-        self._drop(self.retention.reported(i, step, number(found.get(attribute))))
-
-    def _drop(self, paths: list[str]) -> None:
-        """These checkpoints are not kept any more."""
-        for path in paths:
-            self._surplus[path] = None
-            self.unlist(self._saved_by.pop(path), path)
+        self.kept.scored(i, step, number(found.get(attribute)))
 
     def _on_changed(self, event: tuple[Any, ...]) -> None:
         i = event[1]
         if self.shelf.gone(i):
             self.tell_to_discard(i)
         origin = self._origins.get(i)
-        if self.retention is not None and origin is not None:
-            self._drop(self.retention.started(i, self.absolute(origin.path)))
+        if origin is not None:
+            self.kept.started(i, self.absolute(origin.path))
         self.orders.changed(i)
 
     def _on_error(self, event: tuple[Any, ...]) -> None:
@@ -890,14 +662,77 @@ class ExperimentState(ExperimentRecords):
         _core.KIND_CHANGED: _on_changed,
     }
 
-    def requeue(self, i: int) -> None:
-        """Trial i waits for another attempt."""
-        self._record(_core.KIND_REQUEUED, i, 0)
+    # -- what an earlier session did itself -------------------------------------------------------------------------
+
+    def _on_configs(self, event: tuple[Any, ...]) -> None:
+        self._add(range(event[1], event[1] + event[3]))
+
+    def _on_config(self, event: tuple[Any, ...]) -> None:
+        i = event[1]
+        config = self._suggested_again(i)
+        if i not in self._configs:  # else it was changed since
+            self.given[i] = config
+        self._add(range(i, i + 1))
+
+    def _suggested_again(self, i: int) -> dict[str, Any]:
+        """The config of trial i as the searcher, brought to where it was, makes it again; as the journal has it, if the
+        two are not the same."""
+        told: dict[str, Any] = self._suggested[i]["config"]
+        if self.searcher is None or self.sessions < self.space_since:
+            return told  # or it was made in another space
+        config = self.suggestions.config_again(self.trial_id(i), self._suggested[i])
+        if config is None:
+            return told
+        self._in_texts.discard(i)
+        return config
+
+    def _on_decision(self, event: tuple[Any, ...]) -> None:
+        if event[2] & ONE_TRIAL and 0 <= event[1] < len(self):
+            self.asked_to_stop[event[1]] = True
+
+    def _on_chosen(self, event: tuple[Any, ...]) -> None:
+        if event[2] & _core.BACK:
+            self.phases.take_back(event[1])
+        elif 0 <= event[1] < len(self) and self.phases.of(event[1]) in CHOSEN:  # a stranger's journal may say anything
+            self.phases.choose(event[1])
+
+    def _on_requeued(self, event: tuple[Any, ...]) -> None:
+        i = event[1]
+        if event[2] & _core.FRESH:
+            self.kept.forget(i)
+        self._undone.pop(i, None)
+        self.phases.rest(i)
+        self.asked_to_stop.pop(i, None)
+        if event[2] & _core.AGAIN:
+            self.tell_no_more(i)
+            self.add_again(i)
+        elif i in self._errored:
+            self._errored.discard(i)
+            self.add_again(i)
+
+    _SEEN_AGAIN: ClassVar[dict[int, Callable[[ExperimentState, tuple[Any, ...]], None]]] = {
+        **_HANDLERS,
+        _core.KIND_CONFIGS: _on_configs,
+        _core.KIND_CONFIG: _on_config,
+        _core.KIND_DECISION: _on_decision,
+        _core.KIND_CHOSEN: _on_chosen,
+        _core.KIND_REQUEUED: _on_requeued,
+    }
+
+    # -- what it does itself ------------------------------------------------------------------------------------------
+
+    def add_again(self, i: int) -> None:
+        """The scheduler, which knew trial i as over, is told that it is tried again."""
         if self.asks:
             self.times.call(self.scheduler.on_trial_add, self.view, self.trials[i])
             self.orders.hear()
+
+    def requeue(self, i: int) -> None:
+        """Trial i waits for another attempt."""
+        self.record(_core.KIND_REQUEUED, i, 0)
+        self.add_again(i)
         if not self.chooses:
-            self.waiting.append(i)
+            self.choosing.waiting.append(i)
 
     def _hear_failure(self, trial: int, text: str) -> None:
         if self.live:
@@ -933,16 +768,6 @@ class ExperimentState(ExperimentRecords):
         if change.config is not None:
             self.given[i] = self._fresh(change.config)  # with the objects that JSON cannot hold
 
-    def hold(self, path: str) -> None:
-        """A trial is going to be changed to go on from this checkpoint: it stays until ``let_go``."""
-        if self.retention is not None:
-            self.retention.hold(path)
-
-    def let_go(self, path: str) -> None:
-        """What ``hold`` kept may go, if nothing else keeps it."""
-        if self.retention is not None:
-            self._drop(self.retention.let_go(path))
-
     def tell_to_save(self, i: int) -> None:
         """Trial i, which is paused, is to save."""
         if self.live:
@@ -960,8 +785,8 @@ class ExperimentState(ExperimentRecords):
         if status == "PAUSED":  # it goes on from its newest checkpoint
             self.shelf.gone(i)
             self.orders.over(i)
-        elif status == "PENDING" and not self.chooses and i not in self.waiting:
-            self.waiting.append(i)
+        elif status == "PENDING" and not self.chooses and i not in self.choosing.waiting:
+            self.choosing.waiting.append(i)
 
     def _wait_again(self, i: int) -> None:
         """Trial i was handed out, and will not begin."""
@@ -974,7 +799,7 @@ class ExperimentState(ExperimentRecords):
             return
         self.stopping = why
         told = why.encode("utf-8", "backslashreplace")
-        self._record(_core.KIND_DECISION, 0, 0, told, flags=_core.STOP)  # what ends from here on, no scheduler ended
+        self.record(_core.KIND_DECISION, 0, 0, told, flags=_core.STOP)  # what ends from here on, no scheduler ended
         self.instructions = [
             one._replace(decision=_core.STOP) if isinstance(one, Answer) and one.decision == _core.CONTINUE else one
             for one in self.instructions
@@ -987,7 +812,7 @@ class ExperimentState(ExperimentRecords):
         if self.table.status(i) in OVER or (i in self.asked_to_stop and (self.asked_to_stop[i] or not at_once)):
             return
         if i not in self.asked_to_stop:
-            self._record(_core.KIND_DECISION, i, 0, b"stopped from outside", flags=_core.STOP | ONE_TRIAL)
+            self.record(_core.KIND_DECISION, i, 0, b"stopped from outside", flags=_core.STOP | ONE_TRIAL)
         self.asked_to_stop[i] = self._stops_due[i] = at_once
         self.tell_stops()
 
@@ -1005,11 +830,11 @@ class ExperimentState(ExperimentRecords):
             return False  # it begins, or is paused, in a moment; then it is told between two turns, as the journal will say
         if status == "RUNNING":
             self.instructions.append(Stop(i, not at_once))
-        elif status == "PENDING" and not self.chooses and i not in self.waiting:
+        elif status == "PENDING" and not self.chooses and i not in self.choosing.waiting:
             return False  # a worker has it
         else:
-            if i in self.waiting:
-                self.waiting.remove(i)
+            if i in self.choosing.waiting:
+                self.choosing.waiting.remove(i)
             self.remove(i)
         return True
 
@@ -1052,11 +877,6 @@ class ExperimentState(ExperimentRecords):
             self.all_over = self.stopper.ends_for_good()
             self.stop_all(f"{type(self.stopper).__name__} says so")
 
-    def take_surplus(self) -> list[str]:
-        """Directories and names in memory of the checkpoints that are to be deleted."""
-        surplus, self._surplus = self._surplus, {}
-        return list(surplus)
-
     def take_entries(self) -> list[Entry]:
         entries, self.entries = self.entries, []
         return entries
@@ -1080,7 +900,7 @@ class ExperimentState(ExperimentRecords):
         if hook in self.hooks and self.live:
             self.happened.append(Happening(hook, i, result, checkpoint, step))
 
-    def _record(self, kind: int, trial: int, step: int, payload: bytes = b"", flags: int = 0) -> None:
+    def record(self, kind: int, trial: int, step: int, payload: bytes = b"", flags: int = 0) -> None:
         """An entry of the state's own: folded, and kept for the journal."""
         data = _core.encode(kind, trial, step, payload, flags, self._now)
         self.fold(0, data)
@@ -1091,271 +911,47 @@ class ExperimentState(ExperimentRecords):
         self.entries.append((0, 0, data))
 
     def _own(self, kind: int, trial: int, step: int, payload: bytes, flags: int = 0) -> None:
-        """As :meth:`_record`, and handled as if a worker had said it."""
+        """As :meth:`record`, and handled as if a worker had said it."""
         data = _core.encode(kind, trial, step, payload, flags, self._now)
         self._keep(data)
         self.handle(0, data)
 
-    # -- resuming -----------------------------------------------------------------------------------------------------
+    # -- going on (see resuming.py) ------------------------------------------------------------------------------------
 
-    def replay(
-        self,
-        entries: Iterator[tuple[int, int, bytes]],
-        resume: ResumeConfig,
-        left: Callable[[dict[int, int]], Iterable[Entry]],
-        new_space: bool = False,
-    ) -> None:
-        """Fold an earlier session's journal, and what it has ``left`` in rings behind the positions where that ends;
-        schedulers, searchers and stoppers see it again, in its order. What fits of the latter is in ``leftovers``. With
-        ``new_space`` what comes from here on is of another space."""
-        self.live, self.rereads = False, True
-        positions: dict[int, int] = {}
-        judged = self._judgements() if self.rule is not None and self.rule.kind != "none" and not self.asks else None
-        watch = self.watch | ENDS | CHOICES | DECISIONS
-        for source, position, data in entries:
-            positions[source] = position
-            events, fits = self.fold_found(source, data, watch)
-            if fits is not data:
-                self._fitting[source, position, crc32(data)] = fits
-            if judged is not None:
-                judged.add(source, fits)
-            for event in events:
-                self._replay(event)
-        for event in self.take_leftovers(left(positions), positions, watch):
-            self._replay(event)
-        if judged is not None:
-            for source, _, data in self.leftovers:
-                judged.add(source, data)
-        self._judged = judged
-        self.live, self.rereads = True, False
+    def go_on_from_here(self) -> None:
+        """All that an earlier session did is known."""
         self.user_attrs.update(self.spec.user_attrs)
         self.wanted.begin_again(self._now)
-        self._fresh_from = len(self)
-        for k in range(len(self._given_out)):
-            blocks = sum(c.n for c in self._chunks if c.experiment == k and c.first >= self.space_from)
-            alone = sum(told["experiment"] == k for i, told in self._suggested.items() if i >= self.space_from)
-            self._given_out[k] = blocks + alone
+        self.choosing.all_are_known()
+        self.suggestions.count(self.given_in_this_space())
         for i, told in sorted(self._suggested.items()):
             self._note_equal(i, told["config"])
         for i in self.phases.those_in(HANDED_OUT):  # to a process that has ended before they began
             self._wait_again(i)
             self.phases.rest(i)
-        self._forget_missing_checkpoints()
-        self._do_what_was_decided()
-        self._requeue_unfinished(resume)
-        if new_space:
-            self._take_new_space()
-        self.orders.after_replay()
 
-    def _replay(self, event: tuple[Any, ...]) -> None:
-        kind = event[0]
-        if kind == _core.KIND_CONFIGS:
-            self._add(range(event[1], event[1] + event[3]))
-        elif kind == _core.KIND_CONFIG:
-            i = event[1]
-            config = self._suggested_again(i)
-            if i not in self._configs:  # else it was changed since
-                self.given[i] = config
-            self._add(range(i, i + 1))
-        elif kind == _core.KIND_DECISION:
-            if event[2] & ONE_TRIAL and 0 <= event[1] < len(self):
-                self.asked_to_stop[event[1]] = True
-        elif kind == _core.KIND_CHOSEN:
-            if event[2] & _core.BACK:
-                self.phases.take_back(event[1])
-            elif 0 <= event[1] < len(self) and self.phases.of(event[1]) in CHOSEN:  # a stranger's journal may say anything
-                self.phases.choose(event[1])
-        elif kind == _core.KIND_REQUEUED:
-            if event[2] & _core.FRESH and self.retention is not None:
-                self._drop(self.retention.forget(event[1]))
-            self._undone.pop(event[1], None)
-            self.phases.rest(event[1])
-            self.asked_to_stop.pop(event[1], None)
-            if event[2] & _core.AGAIN:
-                self._unheard.add(event[1])
-                self._add_again(event[1])
-            elif event[1] in self._errored:
-                self._errored.discard(event[1])
-                self._add_again(event[1])
-        elif kind in self._HANDLERS:
-            self._HANDLERS[kind](self, event)
-
-    def _forget_missing_checkpoints(self) -> None:
-        """Bring what the rule keeps, and the replay says was dropped, together with what is there: the earlier session
-        may have had another rule, or was killed before it had deleted."""
-        stored = self.storage.checkpoint_keys() if self.storage is not None else set()
-        stored |= {key for name in self.unsaved if (key := memory_key(name)) is not None}
-
-        def exists(path: str) -> bool:
-            key = memory_key(path)
-            return os.path.isdir(path) if key is None else key in stored
-
-        kept = set(self.retention.kept) if self.retention is not None else set()
-        self._surplus = {path: None for path in self._surplus if exists(path)}
-        self._surplus |= {name: None for key in stored if (name := memory_name(*key)) not in kept}
-        if self.retention is not None:
-            self.retention.keep_only(exists)
-        for path in [path for path in kept if memory_key(path) and not exists(path)]:
-            self.unlist(self._saved_by.pop(path), path)
-
-    def _add_again(self, i: int) -> None:
-        if self.asks:
-            self.times.call(self.scheduler.on_trial_add, self.view, self.trials[i])
-            self.orders.hear()
-
-    def _do_what_was_decided(self) -> None:
-        """Decisions about reports that the journal has, and that the earlier session did not live to answer."""
+    def take_undone(self) -> dict[int, int]:
+        """Decisions that no record has followed."""
         undone, self._undone = self._undone, {}
-        for i in self.phases.those_in(BEING_PAUSED):
-            self.phases.rest(i)
-        asked, self.asked_to_stop = self.asked_to_stop, {}
-        for i in sorted(asked):  # they are over, as whoever asked was promised
-            if self.table.status(i) not in OVER:
-                (self.end if self.table.status(i) == "RUNNING" else self.remove)(i)
-        for i, decision in undone.items():
-            if self.table.status(i) != "RUNNING":
-                continue
-            if decision == _core.STOP:
-                self.end(i)
-            elif decision == _core.PAUSE:
-                self._record(_core.KIND_PAUSED, i, self.table.iteration(i))
+        return undone
 
-    def _suggested_again(self, i: int) -> dict[str, Any]:
-        """The config of trial i as the searcher, brought to where it was, makes it again; as the journal has it, if the
-        two are not the same."""
-        told: dict[str, Any] = self._suggested[i]["config"]
-        if self.searcher is None or self.sessions < self.space_since:
-            return told  # or it was made in another space
-        again = self.searcher.replay(self.trial_id(i), unflatten_dict(self._suggested[i]["params"]))
-        config = merged(self.spec.trainables[self._suggested[i]["experiment"]].space, again)
-        if form_of(config) != form_of(told):
-            return told
-        self._in_texts.discard(i)
-        return config
-
-    def _restore_config(self, i: int, lost: dict[str, list[int]]) -> None:
-        """Trial i is to be run again: what its config holds is not in the journal as it was, perhaps. Functions of the space
-        are asked again."""
+    def restore_config(self, i: int) -> Iterable[str]:
+        """Trial i is to be run again: what of its config is not in the journal as it was. Functions of the space are asked
+        again."""
         chunk = self.chunk_of(i)
         if chunk is not None and i not in self._configs and i >= self.space_from:
-            for name in chunk.variants.sample_again(chunk.local + i - chunk.first):
-                lost.setdefault(f"{name!r}, which is sampled again", []).append(i)
-        elif i in self._in_texts:
-            lost.setdefault("an object, of which it gets the text", []).append(i)
-
-    def _requeue_unfinished(self, resume: ResumeConfig) -> None:
-        from fasttune.config import ResumeType
-
-        wishes = {"TERMINATED": resume.finished, "ERROR": resume.errored}
-        lost: dict[str, list[int]] = {}  # what of configs is not in the journal as it was, and whose
-        for i in range(len(self)):
-            status = self.table.status(i)
-            wish = wishes.get(status, resume.unfinished)
-            if wish == ResumeType.SKIP:
-                if status in ("PENDING", "RUNNING", "PAUSED"):
-                    self._record(_core.KIND_END, i, 0, flags=_core.STOP)
-                if self.retention is not None and status != "ERROR":
-                    self._drop(self.retention.ended(i))
-                continue
-            self._restore_config(i, lost)
-            again = _core.AGAIN if status == "TERMINATED" else 0
-            if wish == ResumeType.RESTART and (i in self._checkpoints or i in self._origins):
-                if self.retention is not None:
-                    self._drop(self.retention.forget(i))
-                for _, path in self._checkpoints.get(i, ()):
-                    self._surplus[self.absolute(path)] = None
-                self._record(_core.KIND_REQUEUED, i, 0, flags=_core.FRESH | again)
-            elif status == "PAUSED" and self.chooses and wish != ResumeType.RESTART:
-                continue  # it stays so until it is chosen
-            elif status != "PENDING":
-                self._record(_core.KIND_REQUEUED, i, 0, flags=again)
-            if again:
-                self._unheard.add(i)
-            if status in ("ERROR", "TERMINATED"):
-                self._add_again(i)
-            if not self.chooses:
-                self.waiting.append(i)
-        for i in self._on_given:  # what another trial goes on from stays
-            self._surplus.pop(self.absolute(self._origins[i].path), None)
-        for what, trials in lost.items():
-            warnings.warn(
-                f"{self.path}: the configs of {len(trials)} trials that go on (the first: {self.trial_id(trials[0])}) hold "
-                f"{what}: the journal does not have it as it was, because it could not be pickled or unpickled, or is too large",
-                RuntimeWarning,
-                stacklevel=2,
-            )
+            return [f"{name!r}, which is sampled again" for name in chunk.variants.sample_again(chunk.local + i - chunk.first)]
+        return ["an object, of which it gets the text"] if i in self._in_texts else []
 
     def judgements(self) -> Iterable[Judgement]:
         """Each judgement of the compiled rule, in their order: those that the replay has met, or read again."""
-        found, self._judged = self._judged, None
+        found, self.judged = self.judged, None
         if found is None:
-            found = self._judgements()
+            found = self.new_judgements()
             for source, _, data in self._entries():
                 found.add(source, data)
         return found
 
-    def _judgements(self) -> Judgements:
+    def new_judgements(self) -> Judgements:
+        """Judgements of this run's rule, none so far."""
         return Judgements(self.metric, self.rule.smooth if self.rule is not None else 0)
-
-    @classmethod
-    def load(cls, path: str) -> ExperimentRecords:
-        """The experiment in a folder, as it is on disk at this moment: its journal, and what is in rings and not in the
-        journal yet. Writes nothing.
-
-        Raises JournalError when there is none.
-        """
-        path = os.path.abspath(os.path.expanduser(os.fspath(path)))
-        copies = copied_rings(path)  # before the journal: what leaves them meanwhile is in it
-        written = writer_of(path) is not None  # what it writes between two of our looks does not fit; it will at the next one
-        records = ExperimentRecords.read(
-            SqliteReader(path, fixed=True), path, lambda positions: left_in(path, copies, positions, quiet=written)
-        )
-        if not written:
-            warn_of_unfit(path, records.take_unfit())
-        return records
-
-
-def warn_of_unfit(path: str, unfit: list[Unfit], kept: str = "") -> None:
-    """Say once how many records were left out, and why the first of them was."""
-    if not unfit:
-        return
-    warnings.warn(
-        f"{path}: {len(unfit)} records do not fit what the journal says and were left out{kept}; the first: {unfit[0].why}",
-        RuntimeWarning,
-        stacklevel=3,
-    )
-
-
-def len_or_none(variants: Any) -> int | None:
-    """Number of configs, None when there is no end."""
-    size: int | None = variants.len
-    return size
-
-
-def merged(space: dict[str, Any], suggestion: dict[str, Any]) -> dict[str, Any]:
-    """The constants of a space with a searcher's suggestion over them."""
-    out = dict(space)
-    for key, value in suggestion.items():
-        if isinstance(value, dict) and isinstance(out.get(key), dict):
-            out[key] = merged(out[key], value)
-        else:
-            out[key] = value
-    return out
-
-
-def refuse_domains(config: dict[str, Any], who: str) -> None:
-    """TuneError if something in a config is still to be sampled: a trial is never given a domain."""
-    for path, left in domains_of(config):
-        raise TuneError(
-            f"{who} left {path_name(path)!r} to be sampled: a trial would be given {shown(left)} in place of a value. "
-            "Usual cause: a domain in config that the searcher does not search, or a .sample() that is missing"
-        )
-
-
-def form_of(config: dict[str, Any]) -> str:
-    """Equal for a config and what the journal has of it, an object that could not be kept as its text. Others may look the
-    same: see ``comparable``."""
-    return json.dumps(without_addresses(to_json_value(config)[0]), sort_keys=True)
-
-
-__all__ = ["Answer", "ExperimentState", "JournalError", "Resume", "Span", "Start", "Stop", "Trial"]

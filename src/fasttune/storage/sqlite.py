@@ -465,7 +465,7 @@ class SqliteStorage(Storage):
                 self._connection.close()
             finally:
                 last.close()
-        except sqlite3.DatabaseError:  # the file cannot even be read
+        except (sqlite3.DatabaseError, UnicodeDecodeError):  # the file cannot even be read
             return
 
 

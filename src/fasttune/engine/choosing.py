@@ -1,0 +1,180 @@
+"""Which trial is begun or gone on with next: a block of fresh ones, one that waits, or one that the scheduler chooses."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from fasttune.engine.instructions import Span
+from fasttune.engine.phases import ALIVE, BEING_PAUSED, HANDED_OUT, LEAVING, PAUSING, Phases
+from fasttune.error import TuneError
+
+if TYPE_CHECKING:
+    from fasttune import _core
+    from fasttune.engine.orders import Orders
+    from fasttune.engine.records import Chunk
+    from fasttune.hook_times import HookTimes
+    from fasttune.schedulers.base import TrialScheduler
+    from fasttune.schedulers.view import ExperimentView
+    from fasttune.trial import Trial
+
+LOOKAHEAD = 200  # trials a scheduler that chooses may choose from
+
+
+class Next(NamedTuple):
+    """A trial that was chosen; whether its code lives, so that it goes on where it is."""
+
+    trial: int
+    alive: bool
+
+
+class Choosable(Protocol):
+    """What is asked of the experiment."""
+
+    phases: Phases
+    orders: Orders
+    scheduler: TrialScheduler
+    view: ExperimentView
+    times: HookTimes
+    chooses: bool  # the scheduler says which trial runs
+
+    @property
+    def table(self) -> _core.TrialTable: ...
+    @property
+    def trials(self) -> Sequence[Trial]: ...
+    @property
+    def exhausted(self) -> bool: ...
+    @property
+    def gives_blocks(self) -> bool: ...
+    def __len__(self) -> int: ...
+    def chunk_of(self, i: int) -> Chunk | None: ...
+    def suggest(self, n: int) -> bool: ...
+
+
+class Choosing:
+    """Trials that wait for a worker.
+
+    Attributes:
+        waiting: Trials to be run again: retries, and what a resumed run left. Where a scheduler chooses, nobody waits here.
+    """
+
+    def __init__(self, experiment: Choosable) -> None:
+        self._experiment = experiment
+        self.waiting: deque[int] = deque()
+        self._fresh_from = 0  # trials from here on that exist have not been handed out
+        self._aside: set[int] = set()  # chosen this turn, and could not be run
+        self._asking = False  # the scheduler is being asked
+
+    def all_are_known(self) -> None:
+        """Those that exist wait, or are not run: fresh ones are still to be suggested."""
+        self._fresh_from = len(self._experiment)
+
+    # -- who is next --------------------------------------------------------------------------------------------------
+
+    def next_span(self, n: int) -> Span | None:
+        """Up to n trials that were never started, for an executor that computes configs itself."""
+        experiment = self._experiment
+        if self._fresh_from >= len(experiment):
+            experiment.suggest(n)
+        while self._fresh_from < len(experiment) and experiment.table.status(self._fresh_from) != "PENDING":
+            self._fresh_from += 1
+        first = self._fresh_from
+        chunk = experiment.chunk_of(first) if first < len(experiment) else None
+        if chunk is None:
+            return None
+        limit = min(first + n, chunk.first + chunk.n)
+        self._fresh_from = limit
+        return Span(first, limit - first)
+
+    def next(self) -> Next | None:
+        """A retry, what the scheduler chooses, or a fresh one. None: nothing now."""
+        experiment = self._experiment
+        if experiment.chooses:
+            return self._chosen()
+        if self.waiting:
+            return Next(self.waiting.popleft(), False)
+        if self._fresh_from >= len(experiment) and not experiment.suggest(1):
+            return None
+        self._fresh_from += 1
+        return Next(self._fresh_from - 1, False)
+
+    def put_back(self, i: int, begins: bool) -> None:
+        """There was no room for this trial after all. A scheduler that chooses may choose another one this turn."""
+        if self._experiment.chooses:
+            self._experiment.phases.take_back(i)
+            self._aside.add(i)
+        elif begins:
+            self.waiting.appendleft(i)
+
+    def end_turn(self) -> None:
+        """What could not be run this turn may be chosen again in the next one."""
+        self._aside.clear()
+
+    def _chosen(self) -> Next | None:
+        experiment, phases = self._experiment, self._experiment.phases
+        if not experiment.exhausted and not self.trials_of("PENDING", 1):
+            experiment.suggest(LOOKAHEAD if experiment.gives_blocks else 1)
+        while (trial := self._ask()) is not None:
+            i = trial.index
+            if i in self._aside:
+                return None  # it insists on what cannot be run now
+            status = self.status(i)
+            if status not in ("PENDING", "PAUSED"):
+                raise TuneError(
+                    f"{type(experiment.scheduler).__name__}.choose_trial_to_run() chose {trial}, which is {status}: "
+                    "only PENDING and PAUSED trials can be run"
+                )
+            if experiment.orders.blocks(i):
+                self._aside.add(i)
+                continue
+            alive = phases.of(i) in (PAUSING, ALIVE, LEAVING)
+            phases.choose(i)
+            return Next(i, alive)
+        return None
+
+    def _ask(self) -> Trial | None:
+        experiment = self._experiment
+        table, orders, phases = experiment.table, experiment.orders, experiment.phases
+        hidden = phases.count(HANDED_OUT) + len(self._aside) + len(orders.changes) + len(orders.ends)
+        if table.pending + table.paused + phases.count(BEING_PAUSED) <= hidden - len(self._aside & orders.changes.keys()):
+            return None
+        self._asking = True
+        try:
+            trial = experiment.times.call(experiment.scheduler.choose_trial_to_run, experiment.view)
+        finally:
+            self._asking = False
+        orders.hear()
+        return trial
+
+    # -- what a scheduler is shown ------------------------------------------------------------------------------------
+
+    def status(self, i: int) -> str:
+        """As the journal has it, and what is on the way there: a trial that was handed out is RUNNING, one that was
+        answered PAUSE is PAUSED. While the scheduler chooses, what cannot be run now is RUNNING to it."""
+        experiment = self._experiment
+        if experiment.phases.is_in(i, HANDED_OUT) or (self._asking and (i in self._aside or experiment.orders.blocks(i))):
+            return "RUNNING"
+        return "PAUSED" if experiment.phases.is_in(i, BEING_PAUSED) else experiment.table.status(i)
+
+    def trials_of(self, status: str, most: int = -1) -> list[Trial]:
+        """The first ``most`` trials of such a status, by number; all with -1."""
+        phases = self._experiment.phases
+        if status == "RUNNING":
+            hidden = {i for i in phases.those_in(BEING_PAUSED) if not phases.is_in(i, HANDED_OUT)}
+        else:
+            hidden = self._hidden()
+        found = self._experiment.table.of_status(status, most if most < 0 else most + len(hidden))
+        if status == "RUNNING" and phases.count(HANDED_OUT):
+            found = sorted({*found, *phases.those_in(HANDED_OUT)})
+        elif status == "PAUSED" and phases.count(BEING_PAUSED):
+            found = sorted({*found, *phases.those_in(BEING_PAUSED)})
+        if hidden:
+            found = [i for i in found if i not in hidden]
+        return [self._experiment.trials[i] for i in (found if most < 0 else found[:most])]
+
+    def _hidden(self) -> set[int]:
+        """Trials that count as running although the table does not say so."""
+        handed = self._experiment.phases.those_in(HANDED_OUT)
+        orders = self._experiment.orders
+        return {*handed, *self._aside, *orders.changes, *orders.ends} if self._asking else {*handed}

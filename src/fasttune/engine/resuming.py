@@ -1,0 +1,138 @@
+"""Going on: what an earlier session left is folded and seen again, and it is decided what of it runs on.
+
+Replay and run are one fold: ``ExperimentState.react`` with ``live`` false tells schedulers, searchers and stoppers what they saw
+then, and does nothing about it. What the earlier session had decided and not lived to do is done here, at the end.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from fasttune import _core
+from fasttune.checkpoint import memory_key
+from fasttune.config import ResumeType
+from fasttune.engine.orders import OVER
+from fasttune.engine.phases import BEING_PAUSED
+
+if TYPE_CHECKING:
+    from fasttune.config import ResumeConfig
+    from fasttune.engine.state import ExperimentState
+    from fasttune.storage.base import Entry
+
+ENDS = 1 << _core.KIND_END
+DECISIONS = 1 << _core.KIND_DECISION
+CHOICES = 1 << _core.KIND_CHOSEN  # what was handed out and is not known to have begun
+
+
+def resume(
+    state: ExperimentState,
+    entries: Iterator[tuple[int, int, bytes]],
+    asked: ResumeConfig,
+    left: Callable[[dict[int, int]], Iterable[Entry]],
+    new_space: bool = False,
+) -> None:
+    """Fold an earlier session's journal, and what it has ``left`` in rings behind the positions where that ends, in its order.
+    What fits of the latter is in ``state.leftovers``. With ``new_space`` what comes from here on is of another space."""
+    replay(state, entries, left)
+    state.go_on_from_here()
+    forget_missing_checkpoints(state)
+    do_what_was_decided(state)
+    requeue_unfinished(state, asked)
+    if new_space:
+        state.take_new_space()
+    state.orders.after_replay()
+
+
+def replay(
+    state: ExperimentState, entries: Iterator[tuple[int, int, bytes]], left: Callable[[dict[int, int]], Iterable[Entry]]
+) -> None:
+    """Everybody sees again what happened."""
+    state.live, state.rereads = False, True
+    judged = state.new_judgements() if state.rule is not None and state.rule.kind != "none" and not state.asks else None
+    watch = state.watch | ENDS | CHOICES | DECISIONS
+    for source, fits, events in state.fold_journal(entries, watch):
+        if judged is not None:
+            judged.add(source, fits)
+        state.react(events)
+    ends = state.journal_ends
+    state.react(state.take_leftovers(left(ends), ends, watch))
+    if judged is not None:
+        for source, _, data in state.leftovers:
+            judged.add(source, data)
+    state.judged = judged
+    state.live, state.rereads = True, False
+
+
+def forget_missing_checkpoints(state: ExperimentState) -> None:
+    """Bring what is kept, as the replay says, together with what is there."""
+    stored = state.storage.checkpoint_keys() if state.storage is not None else set()
+    stored |= {key for name in state.unsaved if (key := memory_key(name)) is not None}
+
+    def is_there(path: str) -> bool:
+        key = memory_key(path)
+        return os.path.isdir(path) if key is None else key in stored
+
+    state.kept.compare_with(stored, is_there)
+
+
+def do_what_was_decided(state: ExperimentState) -> None:
+    """Decisions about reports that the journal has, and that the earlier session did not live to answer."""
+    undone = state.take_undone()
+    for i in state.phases.those_in(BEING_PAUSED):
+        state.phases.rest(i)
+    asked, state.asked_to_stop = state.asked_to_stop, {}
+    for i in sorted(asked):  # they are over, as whoever asked was promised
+        if state.table.status(i) not in OVER:
+            (state.end if state.table.status(i) == "RUNNING" else state.remove)(i)
+    for i, decision in undone.items():
+        if state.table.status(i) != "RUNNING":
+            continue
+        if decision == _core.STOP:
+            state.end(i)
+        elif decision == _core.PAUSE:
+            state.record(_core.KIND_PAUSED, i, state.table.iteration(i))
+
+
+def requeue_unfinished(state: ExperimentState, asked: ResumeConfig) -> None:
+    """What is asked becomes of each trial, by its status."""
+    wishes = {"TERMINATED": asked.finished, "ERROR": asked.errored}
+    lost: dict[str, list[int]] = {}  # what of configs is not in the journal as it was, and whose
+    for i in range(len(state)):
+        status = state.table.status(i)
+        wish = wishes.get(status, asked.unfinished)
+        if wish == ResumeType.SKIP:
+            if status in ("PENDING", "RUNNING", "PAUSED"):
+                state.record(_core.KIND_END, i, 0, flags=_core.STOP)
+            if status != "ERROR":
+                state.kept.ended(i)
+            continue
+        for what in state.restore_config(i):
+            lost.setdefault(what, []).append(i)
+        again = _core.AGAIN if status == "TERMINATED" else 0
+        if wish == ResumeType.RESTART and state.has_saved(i):
+            state.kept.forget(i)
+            for path in state.saved_paths(i):
+                state.kept.delete(path)
+            state.record(_core.KIND_REQUEUED, i, 0, flags=_core.FRESH | again)
+        elif status == "PAUSED" and state.chooses and wish != ResumeType.RESTART:
+            continue  # it stays so until it is chosen
+        elif status != "PENDING":
+            state.record(_core.KIND_REQUEUED, i, 0, flags=again)
+        if again:
+            state.tell_no_more(i)
+        if status in ("ERROR", "TERMINATED"):
+            state.add_again(i)
+        if not state.chooses:
+            state.choosing.waiting.append(i)
+    for path in state.given_points():  # what another trial goes on from stays
+        state.kept.spare(path)
+    for what, trials in lost.items():
+        warnings.warn(
+            f"{state.path}: the configs of {len(trials)} trials that go on (the first: {state.trial_id(trials[0])}) hold "
+            f"{what}: the journal does not have it as it was, because it could not be pickled or unpickled, or is too large",
+            RuntimeWarning,
+            stacklevel=2,
+        )
