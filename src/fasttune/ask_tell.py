@@ -200,7 +200,7 @@ class ManualLoop(TuneLoop):
         os.makedirs(self.spec.path, exist_ok=True)
         self._lock = self._take_lock()
         try:
-            self.storage = self._open_storage()
+            self._store_in(self._open_storage())
             try:
                 self._prepare()
                 self._simple = False  # a trial for each time that somebody asks
@@ -216,12 +216,6 @@ class ManualLoop(TuneLoop):
     def _make_executor(self, request: Any, first_source: int) -> ManualExecutor:
         self.manual = ManualExecutor(first_source)
         return self.manual
-
-    def _start_reporting(self) -> None:
-        """Nothing is printed."""
-
-    def _report(self, done: bool) -> None:
-        """Nothing is printed."""
 
     def _searcher_waits(self) -> None:
         """Whoever asked is told so."""

@@ -33,21 +33,13 @@ from fasttune.config import (
     settings_places,
 )
 from fasttune.error import IncompleteTrialsError, TrialFailedError, TuneError
-from fasttune.folder import TUNER_FILE, UNFINISHED
+from fasttune.folder import JOURNAL, TUNER_FILE, UNFINISHED
 from fasttune.nesting import begun
 from fasttune.plain_files import check_owner, plain_opener, write_whole
-from fasttune.resolve import (
-    JOURNAL,
-    Call,
-    as_experiments,
-    check_callbacks,
-    kind_of,
-    log,
-    name_of,
-    named_experiments,
-    resolve,
-    steering_metric,
-)
+from fasttune.resolve import Call, resolve
+from fasttune.resolve.settings import check_callbacks, steering_metric
+from fasttune.resolve.trainables import as_experiments, named_experiments
+from fasttune.resolve.words import kind_of, log, name_of
 
 if TYPE_CHECKING:
     from fasttune.analysis import ExperimentAnalysis, ResultGrid

@@ -15,14 +15,9 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Modules of other floors, replaced; the dict is path -> source, for open_records."""
     on_disk: dict[str, Any] = {}
 
-    class ExperimentState:
-        @staticmethod
-        def load(path: str) -> Any:
-            return on_disk[path]
-
-    checkpoint, experiment = ModuleType("fasttune.checkpoint"), ModuleType("fasttune.engine.opening")
+    checkpoint, opening = ModuleType("fasttune.checkpoint"), ModuleType("fasttune.engine.opening")
     checkpoint.Checkpoint = FakeCheckpoint  # type: ignore[attr-defined]
-    experiment.ExperimentState = ExperimentState  # type: ignore[attr-defined]
+    opening.open_records = on_disk.__getitem__  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "fasttune.checkpoint", checkpoint)
-    monkeypatch.setitem(sys.modules, "fasttune.engine.opening", experiment)
+    monkeypatch.setitem(sys.modules, "fasttune.engine.opening", opening)
     return on_disk

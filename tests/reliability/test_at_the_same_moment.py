@@ -14,9 +14,9 @@ import pytest
 from laboratory import SOURCE, Lab
 
 import fasttune as tune
-from fasttune import resolve
 from fasttune.engine.opening import open_records
 from fasttune.error import ExperimentLockedError
+from fasttune.resolve import places, spec
 from fasttune.storage.recovery import ExperimentLock
 from rounds import rounds
 
@@ -120,7 +120,7 @@ def test_a_run_that_ends_between_the_look_and_the_lock_is_gone_on_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first look finds nothing; before the lock is taken another one's whole run happens. With its seed."""
-    real, looks = resolve.latest_folder, [0]
+    real, looks = places.latest_folder, [0]
 
     def look(root: str, name: str) -> str | None:
         found = real(root, name)
@@ -130,7 +130,7 @@ def test_a_run_that_ends_between_the_look_and_the_lock_is_gone_on_with(
         return found
 
     first: list[Any] = []
-    monkeypatch.setattr(resolve, "latest_folder", look)
+    monkeypatch.setattr(places, "latest_folder", look)
     second = a_run(tmp_path, resume="AUTO")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["e"]
     assert [trial.config for trial in second.trials] == [trial.config for trial in first[0].trials]
@@ -145,7 +145,7 @@ def test_a_run_that_is_about_to_begin_has_the_folder(
     """The first one holds the lock and has written nothing yet: the second one is refused, or takes another folder."""
     answers: list[Any] = []
     where = "resolve_searcher" if resume else "result_lines"  # a new run takes its folder when all is known to be well
-    real = getattr(resolve, where)
+    real = getattr(spec, where)
 
     def meanwhile(*given: Any) -> Any:
         if threading.current_thread() is threading.main_thread():
@@ -160,7 +160,7 @@ def test_a_run_that_is_about_to_begin_has_the_folder(
         except ExperimentLockedError as error:
             answers.append(str(error))
 
-    monkeypatch.setattr(resolve, where, meanwhile)
+    monkeypatch.setattr(spec, where, meanwhile)
     assert a_run(tmp_path, resume=resume).experiment_path == str(tmp_path / "e")
     if resume is None:
         assert answers == [str(tmp_path / "e_2")]

@@ -21,7 +21,7 @@ from laboratory import Lab, check_acks, numbers_of
 import fasttune as tune
 from fasttune.cli import main
 from fasttune.engine.opening import open_records
-from fasttune.resolve import earlier_metas, earlier_seed
+from fasttune.resolve.earlier import earlier_metas, earlier_seed
 from fasttune.storage.reader import SqliteReader
 from fasttune.tuner import check_same_experiment
 

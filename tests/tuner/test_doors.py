@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import fasttune as tune
-from fasttune.resolve import JOURNAL
+from fasttune.folder import JOURNAL
 
 
 def objective(config: dict[str, Any]) -> None:

@@ -9,16 +9,10 @@ import pytest
 
 import fasttune as tune
 from fasttune.config import Experiment, ResumeConfig
-from fasttune.resolve import (
-    JOURNAL,
-    Call,
-    claim_folder,
-    default_storage,
-    experiment_name,
-    find_place,
-    latest_folder,
-    resolve_trainable,
-)
+from fasttune.folder import JOURNAL
+from fasttune.resolve import Call
+from fasttune.resolve.places import claim_folder, default_storage, experiment_name, find_place, latest_folder
+from fasttune.resolve.trainables import resolve_trainable
 
 NOON = time.strptime("2026-03-04 12:00:05", "%Y-%m-%d %H:%M:%S")
 

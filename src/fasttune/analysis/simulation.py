@@ -160,14 +160,9 @@ def spec_of(
     seed: int,
 ) -> RunSpec:
     """The RunSpec of a simulation: as ``resolve`` makes it, without a folder and without asking for the machine."""
-    from fasttune.resolve import (
-        own_limit,
-        resolve_scheduler,
-        resolve_searcher,
-        resolve_stop_rules,
-        steering_metric,
-        with_space,
-    )
+    from fasttune.resolve.searchers import own_limit, resolve_searcher
+    from fasttune.resolve.settings import resolve_scheduler, resolve_stop_rules, steering_metric
+    from fasttune.resolve.trainables import with_space
 
     if source.configs is not None:
         if search_alg is not None:

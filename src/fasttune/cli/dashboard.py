@@ -55,7 +55,7 @@ def folder_of(text: str | None) -> str:
     """The folder that is meant: one that is there, else that of an experiment of this name. CommandError. The one where tune.run
     stores experiments need not be there yet: the first that begins makes it."""
     from fasttune.cli.finding import find
-    from fasttune.resolve import default_storage
+    from fasttune.resolve.places import default_storage
 
     if text is None:
         return default_storage()

@@ -102,7 +102,7 @@ def devices() -> list[Check]:
 
 def places() -> list[Check]:
     """Where experiments are stored, and whether they can be."""
-    from fasttune.resolve import default_storage
+    from fasttune.resolve.places import default_storage
 
     folder = default_storage()
     there = folder

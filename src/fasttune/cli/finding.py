@@ -28,7 +28,7 @@ def find(text: str, *, whole: bool = False) -> str:
     Raises:
         CommandError: there is none, or more than one. It says what there is.
     """
-    from fasttune.resolve import default_storage
+    from fasttune.resolve.places import default_storage
 
     root = default_storage()
     places = [place for place in (as_folder(text), below(root, text)) if place is not None and holds_one(place)]

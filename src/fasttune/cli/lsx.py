@@ -29,7 +29,7 @@ def run(asked: argparse.Namespace) -> int:
 
     from fasttune.cli.finding import experiments_in
     from fasttune.cli.listing import Framed, Wanted, give
-    from fasttune.resolve import default_storage
+    from fasttune.resolve.places import default_storage
 
     wanted = Wanted.of(asked)
     folder = os.path.expanduser(asked.path or default_storage())

@@ -282,7 +282,7 @@ def short_name(path: str) -> str:
     """What the commands call an experiment: its name, or its folder where it lies elsewhere."""
     import shlex
 
-    from fasttune.resolve import default_storage
+    from fasttune.resolve.places import default_storage
 
     root, name = os.path.split(path)
     return shlex.quote(name if root == default_storage() else path)

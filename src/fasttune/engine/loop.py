@@ -15,49 +15,45 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from fasttune import _core
-from fasttune.callback import CallbackList
-from fasttune.checkpoint import Checkpoint, memory_key, memory_name, remove_unfinished
+from fasttune.checkpoint import memory_name, remove_unfinished
 from fasttune.devices.machine import detect
 from fasttune.devices.resources import Supply, check_possible, resolve_resources, trial_environ, with_declared
-from fasttune.engine.callback_states import CallbackStates
+from fasttune.engine.clocks import Clock, RunClock
 from fasttune.engine.echo import Echo
 from fasttune.engine.folder_watch import FolderWatch
 from fasttune.engine.going_on import check, session_record
 from fasttune.engine.instructions import Answer, Discard, Instruction, Resume, SaveNow, Start, Stop
 from fasttune.engine.interrupts import Interrupts
+from fasttune.engine.journaling import Journaling, held_in_memory
 from fasttune.engine.meta import make_meta, read_metas
 from fasttune.engine.opening import warn_of_unfit
+from fasttune.engine.progress import Progress, Said, raise_first_failure, tell_going_on, tell_repeats
 from fasttune.engine.resuming import resume
 from fasttune.engine.retention import delete
 from fasttune.engine.state import WISHES, ExperimentState
 from fasttune.engine.stop_requests import StopRequests
+from fasttune.engine.telling import Telling
 from fasttune.error import FolderGoneError, ForeignFileError, JournalError, JournalLockedError, TuneError
 from fasttune.executors.base import Batch, Death, Executor, Job, Program, ProgramTrainable
-from fasttune.failure import failure_text, with_traceback
-from fasttune.folder import is_of_the_run, is_plain
+from fasttune.failure import failure_text
+from fasttune.folder import JOURNAL, is_of_the_run, is_plain
 from fasttune.hook_times import HookTimes
 from fasttune.nesting import stay_in
 from fasttune.plain_files import check_before_writing
-from fasttune.result import AUTO_RESULT_KEYS, SHOULD_CHECKPOINT
+from fasttune.result import AUTO_RESULT_KEYS
 from fasttune.rule import NO_RULE
 from fasttune.storage.memory import MemoryStorage
 from fasttune.storage.reader import LARGEST_ENTRY, SqliteReader
 from fasttune.storage.recovery import ExperimentLock, read_rings, recover_rings, remove_rings, ring_sources
 from fasttune.storage.sqlite import SqliteStorage, who_writes
-from fasttune.tables.best import Leader
 from fasttune.trainable import call_form, counted_in
 
 if TYPE_CHECKING:
     from fasttune.config import RunSpec
-    from fasttune.engine.records import Unfit
-    from fasttune.reporter.pace import Pace
-    from fasttune.space.variants import Variants
-    from fasttune.storage.base import Entry, Held, Key
+    from fasttune.storage.base import Entry, Storage
 
 CHECKS = os.environ.get("FASTTUNE_CHECKS", "") not in ("", "0")  # what is known of trials is validated after each turn
-COMMIT_S = 0.02  # a report is in the database at most this much later (in its ring it is at once)
-COMMIT_BYTES = 1 << 18
-IDLE_S = 0.1  # longest sleep of a turn
+
 LAST_WAIT_S = 1.0  # behind a Ctrl-C, for a process that holds the database
 PATIENCE = 1000  # such turns in a row are taken for a searcher that will never suggest again
 GRACE_S = 1.0  # a trial that was told to stop and does not report is killed after this
@@ -96,28 +92,22 @@ def working_directory() -> dict[str, str]:
 class TuneLoop:
     """One run."""
 
-    def __init__(self, spec: RunSpec, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, spec: RunSpec, clock: Clock | None = None) -> None:
         self.spec = spec
-        self._began = time.monotonic()
-        self._epoch = clock() - self._began  # unix time that never jumps: epoch + monotonic
+        self.clock: Clock = clock or RunClock()
+        self.state: ExperimentState
+        self.storage: Storage
         self._pid = os.getpid()
         self._where = working_directory()
         self.times = HookTimes(time.monotonic, self._pid)
-        self.callbacks = CallbackList(spec.callbacks)
-        self.callbacks.times = self.times
-        self._states = CallbackStates(self.callbacks, spec.path)
-        self._wishes: set[int] = set()  # trials that wait for an answer, and of which a callback wants a checkpoint
-        self._told_off: set[str] = set()  # what was said of wishes that cannot be met
+        self._telling = Telling(spec, self.times)
+        self._progress: Progress
         self.interrupts = 0  # signals that asked the run to end
         self.turning = False
-        self._entries: list[Entry] = []
-        self._bytes = 0
-        self._committed_at = self._began
-        self._unstored = False  # an entry of the state's own is not in the journal yet
+        self._journal: Journaling
         self._deadlines = _core.EventQueue()  # trials that were told to stop, by when they have to
         self._turns = 0
         self._waits = 0  # turns in a row in which a searcher had nothing although nothing ran
-        self._reported_at = 0.0
         self._executor: Executor | None = None
         self._folder = FolderWatch(lambda: self.storage.gone())
         self._requests: StopRequests | None = None  # a run in virtual time has no folder, and hears nobody
@@ -127,8 +117,6 @@ class TuneLoop:
         self._last_entry: int | None = None  # of the journal, when the run is over
         self._gone = ""  # why the results are in memory only
         self._rule: Any = None  # the compiled one that reports are judged by, if there is one
-        self._aside: list[Unfit] = []  # records that did not fit, and are not stored yet
-        self._pace: Pace | None = None  # of a run that shows something
 
     def run(self) -> ExperimentState:
         spec = self.spec
@@ -136,7 +124,7 @@ class TuneLoop:
         lock = self._take_lock()
         signals = Interrupts(self)
         try:
-            self.storage = self._open_storage()
+            self._store_in(self._open_storage())
             try:
                 self._prepare()
                 signals.catch()
@@ -178,15 +166,16 @@ class TuneLoop:
         self._requests = StopRequests(spec.path)
         self._requests.forget()
         sources = self.storage.positions()
-        hooks = frozenset(hook for hook in LOG_HOOKS if self.callbacks.wants(hook))
-        if self.callbacks.asks_for_checkpoints:
+        callbacks = self._telling.callbacks
+        hooks = frozenset(hook for hook in LOG_HOOKS if callbacks.wants(hook))
+        if callbacks.asks_for_checkpoints:
             hooks |= {WISHES}
         first_source = max([0, *sources, *ring_sources(spec.path)]) + 1
         self._echo = Echo(first_source, spec.metric)
         self.state = self._restore(hooks) if sources else self._begin(hooks)
-        self._leader = Leader(self.state, self.spec.scope)
+        self._progress = Progress(spec, self.state, self.times, self.clock, self._said)
         self._executor = executor = self._make_executor(requests[0], first_source + 1)
-        self.state.at(self._now())
+        self.state.at(self.clock.now())
         if spec.restore is not None:
             self.state.restored = counted_in(spec.restore)
         program = self._program()
@@ -202,17 +191,18 @@ class TuneLoop:
         )
         self._rule = rule = self._build_rule(program)
         if spec.progress_reporter is not None:
-            executor.pass_prints(spec.progress_reporter.catches(), self._show_prints, True)
+            executor.pass_prints(spec.progress_reporter.catches(), self._progress.show_prints, True)
         elif "ipykernel" in sys.modules:  # a kernel shows what other processes print late, or not at all
-            executor.pass_prints((1, 2), self._show_prints, False)
-        executor.open(program, self._epoch, rule, self._drain_within, self._turn_within)
+            executor.pass_prints((1, 2), self._progress.show_prints, False)
+        executor.open(program, self.clock.epoch, rule, self._drain_within, self._turn_within)
         executor.find_configs(self._place_in_variants)
-        self._start_reporting()
+        self._telling.begin(self.state.total)
+        self._progress.begin()
 
     def _begin(self, hooks: frozenset[str]) -> ExperimentState:
         remove_rings(self.spec.path)  # of a run that was killed before it wrote what it is about
         prefix = os.urandom(3).hex()[:5]
-        meta = make_meta(self.spec, prefix, self._now(), os.uname().nodename, [])
+        meta = make_meta(self.spec, prefix, self.clock.now(), os.uname().nodename, [])
         meta["machine"] = self._supply.total()
         state = ExperimentState(self.spec, meta, self.storage, hooks, self.times)
         meta["variants"] = [one.meta() for one in state.variants]
@@ -234,15 +224,15 @@ class TuneLoop:
         state.goes_on(metas, bool(changes.space))
         entries = iter(self.storage.read())
         next(entries)  # the meta entry
-        state.at(self._now())
+        state.at(self.clock.now())
         resume(state, entries, spec.resume, lambda positions: read_rings(spec.path, positions, wait=True), bool(changes.space))
         state.machine = self._supply.total()
         self.state = state
-        self._entries.extend(state.leftovers)
+        self._journal.add(state.leftovers)
         self._put_aside()
         if changes.space or changes.allowed:
             told = session_record(spec, bool(changes.space), [one.meta() for one in state.variants])
-            self._entries.append((0, 0, self._meta_record(told)))
+            self._journal.add([(0, 0, self._meta_record(told))])
             state.take_new_requests()
         self._keep_own()
         self._commit()
@@ -267,7 +257,7 @@ class TuneLoop:
                 f"the search space and the settings of this run take {len(data)} bytes in the journal, which takes less than "
                 f"{LARGEST_ENTRY // 2}: is there data in the search space? Give it to the trainable by tune.with_parameters"
             )
-        return _core.encode(_core.KIND_META, payload=data, time=self._now())
+        return _core.encode(_core.KIND_META, payload=data, time=self.clock.now())
 
     def _program(self) -> Program:
         spec, state = self.spec, self.state
@@ -306,7 +296,7 @@ class TuneLoop:
         """Thresholds that reports are held against; the end of the run's time is one of them."""
         limits = dict(self.spec.stop.thresholds)
         if self.spec.time_budget_s is not None:
-            limits[_core.DEADLINE] = self._epoch + self._began + self.spec.time_budget_s
+            limits[_core.DEADLINE] = self.clock.now() - self.clock.elapsed() + self.spec.time_budget_s
         return limits
 
     def _capacity(self) -> int:
@@ -367,13 +357,14 @@ class TuneLoop:
         check_before_writing(self.spec.path, self.spec.trust)
         return ExperimentLock(self.spec.path)
 
+    def _store_in(self, storage: Storage, every_turn: bool = False) -> None:
+        self.storage = storage
+        self._journal = Journaling(storage, every_turn or self.spec.durability == "full")
+
     def _open_storage(self) -> SqliteStorage:
         return SqliteStorage(self.spec.path, durable=self.spec.durability == "full", while_locked=self._while_locked)
 
     # -- the turns -----------------------------------------------------------------------------------------------------
-
-    def _now(self) -> float:
-        return self._epoch + time.monotonic()
 
     @property
     def in_trial(self) -> bool:
@@ -418,14 +409,14 @@ class TuneLoop:
     def _turn(self, timeout: float) -> bool:
         stay_in(self._pid)  # functions of a space, or of names, are not called through HookTimes
         state, executor = self.state, self.executor
-        state.at(self._now())
+        state.at(self.clock.now())
         self._turns += 1
         if self._folder.look():
             self._hear_requests()
         if state.has_stops:
             state.tell_stops()
             self._keep_own()  # what has ended by it stands in the journal before what is reported next
-        self.callbacks_step("on_step_begin")
+        self._telling.step("on_step_begin", self._turns, state)
         got = self._take_all(executor.poll(timeout))
         for death in executor.deaths():
             self._bury(death)
@@ -442,13 +433,13 @@ class TuneLoop:
         if state.stopping is not None:
             self._stop_late_starters()
         self._kill_deaf_trials()
-        if self._entries and self._commit_is_due(got):
+        if self._journal.waits and self._journal.is_due(got):
             self._commit()
         self.storage.flush_if_due()
         self._tell_callbacks()
-        self.callbacks_step("on_step_end")
-        self._states.save_if_due()
-        self._report(False)
+        self._telling.step("on_step_end", self._turns, state)
+        self._telling.save_if_due()
+        self._progress.show()
         if CHECKS:
             state.validate()
         if not (got or gave):
@@ -466,11 +457,7 @@ class TuneLoop:
 
     def _rest(self, progressed: bool) -> float:
         """How long the next poll may sleep."""
-        if self.executor.here:
-            return 0.0
-        if self._entries:
-            return max(0.0, self._committed_at + COMMIT_S - time.monotonic())
-        return COMMIT_S if progressed else IDLE_S
+        return 0.0 if self.executor.here else self._journal.rest_s(progressed)
 
     def _take_in(self, source: int, position: int, data: Any) -> None:
         """Fold records, keep what fits for the journal, then decide: whatever a scheduler raises, they are not lost."""
@@ -478,8 +465,7 @@ class TuneLoop:
         for trial, place, checkpoint in held:
             self.state.unsaved[memory_name(trial, place)] = checkpoint
         events, fits = self.state.fold_found(source, rest, self.state.watch)
-        self._entries.append((source, position, fits))
-        self._bytes += len(data)
+        self._journal.take(source, position, fits, len(data))
         if self.state.unfit:
             self._put_aside()
         self.state.react(events)
@@ -489,9 +475,8 @@ class TuneLoop:
         """Records that do not fit what is known: they are kept apart, and cost the trial that they are about, no other."""
         state = self.state
         unfit = state.take_unfit()
-        if not self._aside:
+        if self._journal.put_aside(unfit):
             warn_of_unfit(self.spec.path, unfit, "; they are kept in the table 'aside' of its experiment.db")
-        self._aside += unfit
         table = state.table
         for one in unfit:
             known = 0 <= one.trial < len(table)
@@ -501,33 +486,12 @@ class TuneLoop:
                     self._executor.kill(one.trial)
 
     def _keep_own(self) -> None:
-        own = self.state.take_entries()
-        if own:
-            self._entries.extend(own)
-            self._unstored = True
-
-    def _commit_is_due(self, got: bool) -> bool:
-        if self.spec.durability == "full":
-            return True  # reports wait for it
-        due = time.monotonic() - self._committed_at >= COMMIT_S
-        return due or self._bytes >= COMMIT_BYTES or not got
+        self._journal.keep_own(self.state)
 
     def _commit(self) -> None:
         """Store what has been folded, then let the rings reuse its space."""
         stay_in(self._pid)
-        surplus = self.state.kept.take_surplus() if hasattr(self, "state") else []
-        directories, dropped = self._sorted_out(surplus) if surplus else ([], [])
-        if self._aside:
-            self.storage.set_aside([(one.source, one.why, one.data) for one in self._aside])
-            self._aside = []
-        if self._entries or dropped:
-            self.storage.append(self._entries, self._kept_in_memory(), dropped)
-            self._entries = []
-            if hasattr(self, "state"):
-                self.state.unsaved.clear()
-        self._unstored = False
-        self._bytes = 0
-        self._committed_at = time.monotonic()
+        directories = self._journal.commit(self.state)
         if self._executor is not None:
             self._executor.release()
         if directories:
@@ -538,12 +502,13 @@ class TuneLoop:
     def _while_locked(self) -> None:
         """Another process holds a write transaction of the database: the rings keep what is reported meanwhile. Called
         again and again, each time a moment later."""
+        journal = os.path.join(self.spec.path, JOURNAL)
         if not self._waits_for:
             import warnings
 
-            self._waits_for = who_writes(self.storage.path)
+            self._waits_for = who_writes(journal)
             warnings.warn(
-                f"{self._waits_for} holds a write transaction of {self.storage.path}; the run waits for it (is the file "
+                f"{self._waits_for} holds a write transaction of {journal}; the run waits for it (is the file "
                 "open in a database browser?), reports are kept in memory-mapped files meanwhile",
                 RuntimeWarning,
                 stacklevel=2,
@@ -554,7 +519,7 @@ class TuneLoop:
         self._interrupted_at = self._interrupted_at or time.monotonic()
         if self.turning or time.monotonic() - self._interrupted_at > LAST_WAIT_S:
             raise JournalLockedError(
-                f"{self._waits_for} holds a write transaction of {self.storage.path}; what it kept from being stored is "
+                f"{self._waits_for} holds a write transaction of {journal}; what it kept from being stored is "
                 "in the folder's rings, and stored when the experiment is gone on with"
             )
 
@@ -579,24 +544,6 @@ class TuneLoop:
             self._ended_from_outside = True
             self.interrupts = max(1, self.interrupts)
 
-    def _sorted_out(self, surplus: list[str]) -> tuple[list[str], list[Key]]:
-        """Surplus checkpoints: directories to delete, and those in memory to delete from the storage. What has come
-        since the last commit never reaches it."""
-        directories: list[str] = []
-        dropped: list[Key] = []
-        for name in surplus:
-            key = memory_key(name)
-            if key is None:
-                directories.append(name)
-            elif self.state.unsaved.pop(name, None) is None:
-                dropped.append(key)
-        return directories, dropped
-
-    def _kept_in_memory(self) -> list[Held]:
-        """Checkpoints in memory that have come since the last commit and are kept."""
-        unsaved = self.state.unsaved if hasattr(self, "state") else {}
-        return [(*key, data) for name, data in unsaved.items() if (key := memory_key(name)) is not None]
-
     def _drain_within(self) -> None:
         """A trial in this process found its ring full: fold and store without starting or ending anything."""
         executor = self.executor
@@ -616,7 +563,7 @@ class TuneLoop:
     def _turn_within(self) -> None:
         """A trial in this process goes on for long: see to budgets, callbacks and reports from within its report."""
         state = self.state
-        state.at(self._now())
+        state.at(self.clock.now())
         looks = self._folder.look()
         self._drain_within()
         if looks:
@@ -630,7 +577,7 @@ class TuneLoop:
         self._check_budget()
         self._carry_out(state.take_instructions())
         self._tell_callbacks()
-        self._report(False)
+        self._progress.show()
 
     # -- handing out work ----------------------------------------------------------------------------------------------
 
@@ -667,14 +614,14 @@ class TuneLoop:
         while executor.room() > 0:
             start = state.next_start()
             self._keep_own()
-            if self._unstored:
+            if self._journal.owes:
                 self._commit()  # what was suggested or changed is in the journal before anybody reports on it
             self._carry_out(state.take_instructions())
             if start is None:
                 break
             if isinstance(start, Start) and (known := state.known_result(start.trial)) is not None:
-                self._entries += state.handed(start)
-                self._take_in(*self._echo.records(start, self._now(), *known))
+                self._journal.add(state.handed(start))
+                self._take_in(*self._echo.records(start, self.clock.now(), *known))
                 gave = True
                 continue
             begun = executor.resume(start.trial, start.ask_from) if isinstance(start, Resume) else self._start(start)
@@ -685,7 +632,7 @@ class TuneLoop:
                 if not state.chooses:
                     break
                 continue
-            self._entries += state.handed(start)
+            self._journal.add(state.handed(start))
             gave = True
             if self._simple and not state.has_waiting:
                 break
@@ -732,8 +679,7 @@ class TuneLoop:
     def _carry_out(self, instructions: list[Instruction]) -> None:
         for one in instructions:
             if isinstance(one, Answer):
-                wished = one.trial in self._wishes
-                self._wishes.discard(one.trial)
+                wished = self._telling.takes_wish(one.trial)
                 self.executor.answer(one.trial, one.decision, one.ask_from, one.save or wished)
             elif isinstance(one, SaveNow):
                 self.executor.save(one.trial)
@@ -757,8 +703,8 @@ class TuneLoop:
 
     def _check_budget(self) -> None:
         budget = self.spec.time_budget_s
-        if budget is not None and time.monotonic() - self._began >= budget:
-            self.state.stop_all(f"the time budget of {budget:g} s is used up")
+        if budget is not None and self.clock.elapsed() >= budget:
+            self.state.stop_all(f"the time budget of {budget:g} {self.clock.second} is used up")
 
     def _kill_deaf_trials(self) -> None:
         now = time.monotonic()
@@ -822,7 +768,7 @@ class TuneLoop:
                 f"{type(self.state.searcher).__name__}.suggest() keeps returning None although no trial runs; "
                 "return Searcher.FINISHED when there is nothing left to suggest"
             )
-        time.sleep(min(0.1, 0.0005 * self._waits))
+        self.clock.wait(min(0.1, 0.0005 * self._waits))
 
     def _finish(self) -> None:
         """End what runs, then store what it had written up to its end."""
@@ -835,7 +781,7 @@ class TuneLoop:
         if self.state.stopping is not None:
             self.state.end_running()
         self.state.end_waiting()  # no process is left that might begin one
-        if self._states.wanted or self.callbacks.wants("on_trial_result"):
+        if self._telling.keeps_anything:
             self._tell_callbacks()  # what they add, and their states, are kept
         self._keep_own()
         self.state.take_instructions()  # there is nobody left to carry them out
@@ -846,7 +792,7 @@ class TuneLoop:
         remove_unfinished(self.spec.path)
         self._write_table()
         self._write_files()
-        self._states.save()
+        self._telling.save()
         if self._requests is not None:
             self._requests.forget()
         self.storage.flush_to_disk()
@@ -868,12 +814,11 @@ class TuneLoop:
             for source, position, data in executor.drain_now():
                 self._take_in(source, position, data)
             self._keep_own()
-        entries, held = self._entries, self._kept_in_memory()
-        self._entries = []
-        stored = not locked and self._stored_in_open_files(entries, held)
+        entries = self._journal.give_up()
+        stored = not locked and self._stored_in_open_files(entries)
         memory = MemoryStorage.copy_of(self.storage)
         if not stored:
-            memory.append(entries, held)
+            memory.append(entries, held_in_memory(self.state))
         del entries
         if executor is not None:
             if stored:
@@ -888,11 +833,9 @@ class TuneLoop:
             stacklevel=2,
         )
 
-    def _stored_in_open_files(self, entries: list[Entry], held: list[Held]) -> bool:
+    def _stored_in_open_files(self, entries: list[Entry]) -> bool:
         try:
-            if self._aside:
-                self.storage.set_aside([(one.source, one.why, one.data) for one in self._aside])
-            self.storage.append(entries, held)
+            self._journal.store_at_last(entries, self.state)
         except (OSError, TuneError):
             return False
         return True
@@ -901,9 +844,9 @@ class TuneLoop:
         """An error ends the run: end what runs, and bring into the journal what it still takes. If it takes nothing
         any more, the rings stay where they are for whoever opens the experiment next."""
         executor, self._executor = self._executor, None
-        entries, self._entries = self._entries, []
         if executor is None:
             return
+        entries = self._journal.give_up()
         if self.storage.gone():
             executor.leave_files()
             executor.close()
@@ -911,7 +854,7 @@ class TuneLoop:
         executor.halt()
         try:
             if entries:
-                self.storage.append(entries, self._kept_in_memory())
+                self.storage.append(entries, held_in_memory(self.state))
             del entries
             executor.close()  # leaves the rings that hold more than was released
             recover_rings(self.spec.path, self.storage)
@@ -920,7 +863,7 @@ class TuneLoop:
 
     def _write_table(self) -> None:
         """The SQL table for people; if it would take longer than the run was worth, ``fasttune table`` makes it."""
-        if not hasattr(self, "state") or len(self.state) * 4e-6 > TABLE_SHARE * (time.monotonic() - self._began):
+        if len(self.state) * 4e-6 > TABLE_SHARE * self.clock.elapsed():
             return
         try:
             self.storage.write_table(*self.state.table_rows())
@@ -945,117 +888,15 @@ class TuneLoop:
 
     # -- callbacks and reports -----------------------------------------------------------------------------------------
 
-    def callbacks_step(self, hook: str) -> None:
-        if self.callbacks.wants(hook):
-            self.callbacks.fire(hook, iteration=self._turns, trials=self.state.trials)
+    # -- who is told --------------------------------------------------------------------------------------------------
 
     def _tell_callbacks(self) -> None:
-        trials = self.state.trials
-        for hook, trial, result, checkpoint, step in self.state.take_happenings():
-            more: dict[str, Any] = {}
-            if result is not None:
-                more["result"] = result
-            if checkpoint is not None:
-                more["checkpoint"] = Checkpoint(checkpoint) if isinstance(checkpoint, str) else checkpoint
-            reported = None if result is None else dict(result)
-            self.callbacks.fire(hook, iteration=self._turns, trials=trials, trial=trials[trial], **more)
-            if result is not None and reported is not None and len(result) != len(reported):
-                self._take_additions(trial, step, {key: value for key, value in result.items() if key not in reported})
+        self._telling.tell(self._turns, self.state)
+        self._keep_own()
 
-    def _take_additions(self, trial: int, step: int, added: dict[str, Any]) -> None:
-        """What callbacks have added to the result of a step: kept, and a checkpoint made if they ask for one."""
-        state = self.state
-        if added.get(SHOULD_CHECKPOINT):
-            why = state.why_no_wish(trial, step)
-            if why is None:
-                self._wishes.add(trial)
-            elif why not in self._told_off:
-                import warnings
-
-                self._told_off.add(why)
-                text = f"a callback set result[{SHOULD_CHECKPOINT!r}], and nothing is saved: {why}"
-                warnings.warn(text, RuntimeWarning, stacklevel=2)
-        if added:
-            state.add_to_result(trial, step, added)
-            self._keep_own()
-
-    def _start_reporting(self) -> None:
-        spec, state = self.spec, self.state
-        self.callbacks.setup(
-            stop=spec.public_spec.get("stop"),
-            num_samples=spec.public_spec.get("num_samples"),
-            total_num_samples=state.total,
-            path=spec.path,
-        )
-        if spec.resume is not None:
-            self._states.restore(spec.trust)
-        if spec.progress_reporter is not None:
-            from fasttune.reporter.pace import Pace
-
-            self._pace = Pace(time.monotonic() - self._began, state.table.finished, state.table.reports)
-            spec.progress_reporter.setup(
-                start_time=self._now(), total_samples=state.total, metric=spec.metric, mode=spec.mode
-            )
-
-    def _leave_screen(self) -> None:
-        if self.spec.progress_reporter is not None:
-            self.spec.progress_reporter.leave()
-
-    def _show_prints(self, lines: str) -> None:
-        """Lines of trials, on their way to whoever shows them."""
-        reporter = self.spec.progress_reporter
-        if reporter is not None:
-            reporter.show_prints(lines)  # not timed: it is as slow as the terminal
-        else:
-            sys.stdout.write(lines)
-
-    def _report(self, done: bool) -> None:
-        reporter = self.spec.progress_reporter
-        if reporter is None or not reporter.should_report(self.state.trials, done):
-            return
-        self.times.call(reporter.report, self.state.trials, done, self._snapshot(done))
-
-    def _snapshot(self, done: bool) -> Any:
-        from fasttune.reporter.base import Standing, StatusSnapshot
-
-        assert self._pace is not None
-        state, table = self.state, self.state.table
-        elapsed = time.monotonic() - self._began
-        pace = self._pace.see(elapsed, table.finished, table.running, table.reports, state.total, done)
-
-        def leader(metric: str | None, mode: str | None) -> Standing | None:
-            best = self._leader(metric, mode, done)
-            if best is None:
-                return None
-            trial, value, step = best
-            return Standing(state.trial_id(trial), value, state.evaluated_params(trial), step, state.status(trial) == "ERROR")
-
-        return StatusSnapshot(
-            time=self._now(),
-            elapsed=elapsed,
-            left_s=self._left_s(pace.left_s),
-            scheduler=state.scheduler.debug_string(),
-            resources=self._last_usage if self._executor is None else self._executor.usage,
-            path=state.path,
-            counts=table.counts(),
-            total=state.total,
-            best=leader(state.metric, state.mode),
-            best_by=leader,
-            scope=state.scope,
-            over=done,
-            reasons=state.reasons.kinds(),
-            trials_per_s=pace.trials_per_s,
-            reports_per_s=pace.reports_per_s,
-            message=self._gone or state.stopping or self._interruption(),
-            rows=lambda status, n: state.trials_of(status, n),
-        )
-
-    def _left_s(self, at_this_pace: float | None) -> float | None:
-        """How long the run will go on: until the last trial, or until its time is used up."""
-        if self.spec.time_budget_s is None:
-            return at_this_pace
-        left = max(0.0, self._began + self.spec.time_budget_s - time.monotonic())
-        return left if at_this_pace is None else min(left, at_this_pace)
+    def _said(self) -> Said:
+        usage = self._last_usage if self._executor is None else self._executor.usage
+        return Said(usage, self._gone or self.state.stopping or self._interruption())
 
     def _interruption(self) -> str:
         if not self.interrupts:
@@ -1063,36 +904,14 @@ class TuneLoop:
         how, what = self.spec.how_to_go_on, "stopped from outside" if self._ended_from_outside else "interrupted"
         return f"{what}; to go on: {how}" if how and not self.state.finished else what
 
+    def _leave_screen(self) -> None:
+        if self.spec.progress_reporter is not None:
+            self.spec.progress_reporter.leave()
+
     def _say_goodbye(self) -> None:
         self._last_usage = self._usage()
         self._tell_callbacks()
-        self._report(True)
-        if self.callbacks.wants("on_experiment_end"):
-            self.callbacks.fire("on_experiment_end", trials=self.state.trials)
-        if self.spec.failure.fail_fast == "raise" and self.state.failed_fast is not None:
-            failure = self.state.failure(self.state.failed_fast)
-            if failure is not None and failure.exception is not None:
-                error = with_traceback(failure.exception, failure.text)
-                error.add_note(f"The results of the run are in {self.spec.path}: ExperimentAnalysis(...) shows them")
-                raise error
-
-
-def tell_going_on(state: ExperimentState, in_words: Callable[[str], str]) -> None:
-    """Say what of an earlier session is there, and what of it is run."""
-    counts = state.table.counts()
-    ended, failed = counts["TERMINATED"], counts["ERROR"]
-    told = f"{len(state)} trials, {ended + failed} of them ended"
-    if failed:
-        told += f" ({failed} failed; resume='AUTO+ERRORED' runs those again)"
-    print(f"fasttune: going on with {state.path}: {in_words(told)}")
-
-
-def tell_repeats(variants: list[Variants], in_words: Callable[[str], str]) -> None:
-    """Say that a grid is run over and over, which ``num_samples`` means, and not everybody who writes it."""
-    for one in variants:
-        if one.repeats:
-            told = (
-                f"num_samples={one.num_samples} runs each of the {one.grid_size} configs of the grid "
-                f"{one.num_samples} times: {len(one)} trials"
-            )
-            print(f"fasttune: {in_words(told)}")
+        self._progress.show(True)
+        self._telling.end(self.state)
+        if self.spec.failure.fail_fast == "raise":
+            raise_first_failure(self.state)

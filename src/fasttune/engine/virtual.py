@@ -17,8 +17,8 @@ from fasttune.devices.machine import Machine
 from fasttune.devices.resources import Supply
 from fasttune.engine.loop import TuneLoop
 from fasttune.engine.meta import make_meta
+from fasttune.engine.progress import Progress
 from fasttune.engine.state import ExperimentState
-from fasttune.error import TuneError
 from fasttune.executors.base import Batch, Death, Executor, Job, Program, Suspended
 from fasttune.failure import failure_text
 from fasttune.search.base import Searcher
@@ -386,19 +386,37 @@ class VirtualState(ExperimentState):
         return path
 
 
+class VirtualClock:
+    """The executor's time, from 0. Nobody can wait in it."""
+
+    second = "virtual seconds"
+    epoch = 0.0
+
+    def __init__(self, executor: VirtualExecutor) -> None:
+        self._executor = executor
+
+    def now(self) -> float:
+        return self._executor.now
+
+    elapsed = now
+
+    def wait(self, seconds: float) -> None:
+        """No time passes: nothing runs."""
+
+
 class VirtualLoop(TuneLoop):
     """The loop of a run whose clock is the executor's: a turn per event. Nothing touches the disk."""
 
     def __init__(self, spec: RunSpec, curve_of: CurveOf, workers: int) -> None:
-        super().__init__(spec, clock=float)  # float() is 0.0: virtual time begins there
         deadline = math.inf if spec.time_budget_s is None else spec.time_budget_s
         self.virtual = VirtualExecutor(curve_of, workers, self._units_of, deadline)
+        super().__init__(spec, VirtualClock(self.virtual))
         self._executor = self.virtual
         self._machine = Machine(cpus=tuple(range(workers)))
         self._supply = Supply(self._machine)
 
     def run(self) -> ExperimentState:
-        self.storage = MemoryStorage()  # type: ignore[assignment]
+        self._store_in(MemoryStorage(), every_turn=True)
         self._prepare()
         self._turn_until_finished()
         self._finish()
@@ -409,7 +427,8 @@ class VirtualLoop(TuneLoop):
         self._simple = state.searcher is None and all(one.pure for one in state.variants) and not state.chooses
         program = self._program()
         self.virtual.every_step = hears_reports(state)
-        self.virtual.open(program, 0.0, self._build_rule(program), self._drain_within, self._turn_within)
+        self._progress = Progress(self.spec, state, self.times, self.clock, self._said)
+        self.virtual.open(program, self.clock.epoch, self._build_rule(program), self._drain_within, self._turn_within)
         state.at(0.0)
 
     def _begin(self, hooks: frozenset[str]) -> ExperimentState:
@@ -424,30 +443,6 @@ class VirtualLoop(TuneLoop):
     def _units_of(self, trial: int) -> float:
         """Workers that a trial occupies: its CPUs, one at least."""
         return max(1.0, self.state.resources(trial).required_resources.get("CPU", 1.0))
-
-    def _now(self) -> float:
-        return self.virtual.now
-
-    def _rest(self, progressed: bool) -> float:
-        return 0.0
-
-    def _commit_is_due(self, busy: bool) -> bool:
-        return True
-
-    def _check_budget(self) -> None:
-        budget = self.spec.time_budget_s
-        if budget is not None and self.virtual.now >= budget:
-            self.state.stop_all(f"the time budget of {budget:g} virtual seconds is used up")
-
-    def _searcher_waits(self) -> None:
-        self._waits += 1
-        if self._waits > PATIENCE:
-            raise TuneError(
-                f"{type(self.state.searcher).__name__}.suggest() keeps returning None although no trial runs"
-            )
-
-    def _write_table(self) -> None:
-        """There is no file."""
 
 
 def hears_reports(state: ExperimentState) -> bool:

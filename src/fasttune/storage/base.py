@@ -44,6 +44,11 @@ class Storage(ABC):
     def checkpoint_keys(self) -> set[Key]:
         """Trial and step of every stored checkpoint."""
 
+    @property
+    def last_entry(self) -> int | None:
+        """Number of the last entry, for who reads up to it later; None where entries have none."""
+        return None
+
     def set_aside(self, records: Sequence[Aside]) -> None:  # noqa: B027
         """Keep records that fit nowhere, for whoever wants to know what they were; no reading gives them back. A storage
         without a place for them ignores it."""

@@ -1,0 +1,178 @@
+"""Who suggests configs, in which space, and how many at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from fasttune.config import Experiment
+from fasttune.resolve.settings import ON_DUPLICATE
+from fasttune.resolve.trainables import unresolved
+from fasttune.resolve.words import kind_of, name_of
+
+if TYPE_CHECKING:
+    from fasttune.schedulers.base import TrialScheduler
+    from fasttune.search.base import SearchAlgorithm, Searcher
+
+
+def check_searcher_wanted(searcher: object, scheduler: TrialScheduler) -> None:
+    """Refuses a searcher beside a scheduler that explores configs itself."""
+    from fasttune.search import Searcher
+
+    if isinstance(searcher, Searcher) and not scheduler.takes_searcher:
+        raise ValueError(
+            f"{type(scheduler).__name__} explores configs itself and takes no searcher, got "
+            f"{type(searcher).__name__}: leave search_alg out"
+        )
+
+
+def chosen_searcher(experiment: Experiment, metric: str | None, scheduler: TrialScheduler, verbose: int) -> str:
+    """The name of the searcher that suits, and a line that says why."""
+    from fasttune.schedulers import HyperBandForBOHB
+    from fasttune.search.auto import choose
+
+    choice = choose(
+        experiment.config,
+        experiment.num_samples,
+        has_metric=isinstance(metric, str),
+        has_budgets=isinstance(scheduler, HyperBandForBOHB),
+    )
+    if not scheduler.takes_searcher:
+        return "random"
+    if verbose > 0:
+        print(f'fasttune: search_alg="auto" is "{choice.name}": {choice.why}')
+    return choice.name
+
+
+def resolve_searcher(
+    search_alg: Searcher | SearchAlgorithm | str | None,
+    metric: str | None,
+    mode: str | None,
+    experiments: Sequence[Experiment],
+    max_concurrent: int | None,
+    seed: int,
+) -> Searcher | SearchAlgorithm:
+    """The searcher, told metric, mode and space, and limited; random and grid search if there is none."""
+    from fasttune.search import BasicVariantGenerator, SearchAlgorithm, Searcher, SearchGenerator, seeded_searcher
+
+    if search_alg is None:
+        return BasicVariantGenerator(random_state=seed)
+    if isinstance(search_alg, str):
+        search_alg = seeded_searcher(search_alg, seed)
+    if isinstance(search_alg, SearchGenerator):
+        search_alg = search_alg.searcher
+    if not isinstance(search_alg, (Searcher, SearchAlgorithm)):
+        raise TypeError(f"search_alg must be a Searcher, its name or None, got {kind_of(search_alg)}")
+    if isinstance(search_alg, Searcher):
+        tell_space(search_alg, metric, mode, experiments)
+        return limit(search_alg, max_concurrent)
+    check_own_limit(search_alg, max_concurrent)
+    if isinstance(search_alg, BasicVariantGenerator):
+        search_alg.check_points([one.config for one in experiments])
+    return search_alg
+
+
+def without_duplicates(search_alg: object, how: str, experiments: list[Experiment], seed: int) -> Searcher:
+    """The searcher of a run with ``on_duplicate`` "skip" or "reuse": one that is asked for each config."""
+    from fasttune.search import BasicVariantGenerator, Searcher, SearchGenerator, seeded_searcher
+
+    if how not in ON_DUPLICATE:
+        raise ValueError(f"on_duplicate must be one of {', '.join(map(repr, ON_DUPLICATE))}, got {how!r}")
+    if len(experiments) > 1:
+        raise ValueError(f"on_duplicate={how!r} needs one experiment at a time, got {len(experiments)}")
+    if isinstance(search_alg, str):
+        search_alg = seeded_searcher(search_alg, seed)
+    if search_alg is None:
+        search_alg = BasicVariantGenerator(random_state=seed)
+    if isinstance(search_alg, BasicVariantGenerator):
+        search_alg = search_alg.one_by_one()
+    if isinstance(search_alg, SearchGenerator):
+        search_alg = search_alg.searcher
+    if not isinstance(search_alg, Searcher):
+        raise TypeError(f"on_duplicate={how!r} needs a Searcher, its name or None, got {kind_of(search_alg)}")
+    if how == "reuse":
+        return search_alg
+    from fasttune.search import UniqueSearch
+
+    return UniqueSearch(search_alg)
+
+
+def total_of(searcher: object, experiment: Experiment) -> int:
+    """How many trials there will be: of random and grid search as many as without a searcher."""
+    from fasttune.search import RandomSearch
+
+    inner = getattr(searcher, "searcher", searcher)
+    if not isinstance(inner, RandomSearch) or experiment.num_samples == -1:
+        return experiment.num_samples
+    return inner.total(experiment.config, experiment.num_samples)
+
+
+def tell_space(searcher: Searcher, metric: str | None, mode: str | None, experiments: Sequence[Experiment]) -> None:
+    """Hands metric, mode and space to the searcher; a space that it does not take must hold no domains."""
+    from fasttune.search.base import tell_properties
+
+    own = getattr(searcher, "metric", None)
+    if metric is not None and isinstance(own, str) and own != metric:
+        raise ValueError(
+            f"metric={metric!r} was given to the run, but {type(searcher).__name__} was made with "
+            f"metric={own!r}: "
+            "give it in one place"
+        )
+    check_one_space(searcher, experiments)
+    first = experiments[0]
+    taken = tell_properties(searcher, metric, mode, dict(first.config), first.public_spec)
+    if taken:
+        return
+    left = unresolved(first.config)
+    if left:
+        raise ValueError(
+            f"{type(searcher).__name__} was already instantiated with a search space, but config still "
+            "holds domains: "
+            f"{', '.join(sorted(left)[:5])}. Put them into the searcher's space, or give the searcher none"
+        )
+
+
+def check_one_space(searcher: Searcher, experiments: Sequence[Experiment]) -> None:
+    """Refuses experiments of different spaces beside one searcher: it knows one, and what it suggests is for that."""
+    from fasttune.identity import described, differences
+    from fasttune.space.domains import domains_of, path_name
+
+    searched = [
+        {path_name(path): described(domain) for path, domain in domains_of(one.config)} for one in experiments
+    ]
+    for experiment, domains in zip(experiments[1:], searched[1:], strict=True):
+        found = differences(searched[0], domains)
+        if found:
+            raise ValueError(
+                f"{type(searcher).__name__} searches one space, and the experiments "
+                f"{experiments[0].name or name_of(experiments[0].run)!r} and {experiment.name or name_of(experiment.run)!r} "
+                f"have different ones ({'; '.join(found[:3])}): run them one after the other, each with a searcher of its own"
+            )
+
+
+def limit(searcher: Searcher, max_concurrent: int | None) -> Searcher:
+    """The searcher, never asked for more than ``max_concurrent`` trials at once."""
+    from fasttune.search import ConcurrencyLimiter
+
+    if max_concurrent is None:
+        return searcher
+    if isinstance(searcher, ConcurrencyLimiter):
+        check_own_limit(searcher, max_concurrent)
+        return searcher
+    return ConcurrencyLimiter(searcher, max_concurrent=max_concurrent)
+
+
+def own_limit(search_alg: object) -> int | None:
+    """How many trials at once the searcher itself was made for; None: as many as fit."""
+    own = getattr(search_alg, "max_concurrent", None)
+    return own if isinstance(own, int) and own > 0 else None
+
+
+def check_own_limit(search_alg: Searcher | SearchAlgorithm, max_concurrent: int | None) -> None:
+    """Refuses two different limits on how many trials run at once."""
+    own = own_limit(search_alg)
+    if max_concurrent is not None and own is not None and own != max_concurrent:
+        raise ValueError(
+            f"max_concurrent_trials={max_concurrent}, but {type(search_alg).__name__} was made with "
+            f"max_concurrent={own}: give one of them"
+        )

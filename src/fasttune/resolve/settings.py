@@ -1,0 +1,169 @@
+"""The scheduler, the metric, stop rules, the seed, and what is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from fasttune.argument import checked_count, shown
+from fasttune.config import MODES, Experiment, Mode, as_mode, no_mode
+from fasttune.resolve.call import DEFAULT_VERBOSE
+from fasttune.resolve.earlier import earlier_seed
+from fasttune.resolve.words import kind_of
+
+if TYPE_CHECKING:
+    from fasttune.callback import Callback
+    from fasttune.reporter.base import ProgressReporter
+    from fasttune.schedulers.base import TrialScheduler
+    from fasttune.stopper import StopRules
+
+
+def resolve_scheduler(
+    scheduler: TrialScheduler | str | None,
+    metric: str | None,
+    mode: str | None,
+    public_spec: Mapping[str, Any],
+) -> TrialScheduler:
+    """The scheduler, told the run's metric and mode; FIFO if there is none."""
+    from fasttune.schedulers import TrialScheduler, create_scheduler
+    from fasttune.schedulers.base import tell_goal
+
+    if scheduler is None or isinstance(scheduler, str):
+        scheduler = create_scheduler(scheduler or "fifo")
+    if not isinstance(scheduler, TrialScheduler):
+        raise TypeError(
+            f"scheduler must be a TrialScheduler, got {kind_of(scheduler)}: give an object such as "
+            "ASHAScheduler()"
+        )
+    if not tell_goal(scheduler, metric, mode, public_spec):
+        raise ValueError(
+            f"metric={metric!r}, mode={mode!r} were given to the run, but {type(scheduler).__name__} was "
+            "already made "
+            "with its own: give them in one place"
+        )
+    if metric is not None and mode is None and scheduler.compares and scheduler.mode is None:
+        raise no_mode(metric)
+    scheduler.check_metric()
+    return scheduler
+
+
+def attributes_of_run(given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The run's user attributes, as they are kept."""
+    if given is None:
+        return {}
+    from fasttune.user_attrs import check_user_attrs
+
+    return check_user_attrs(given)
+ON_DUPLICATE = ("allow", "skip", "reuse")
+
+
+def steering_metric(
+    metric: str | None, mode: str | None, scheduler: object, searcher: object
+) -> tuple[str | None, Mode | None]:
+    """The metric that the run is steered by: its own, else the scheduler's, else the searcher's. ValueError if nobody says
+    which way it is better."""
+    if metric is not None and mode is not None:
+        return metric, as_mode(mode)
+    found = [
+        (getattr(one, "metric", None), getattr(one, "mode", None) or getattr(one, "_mode", None))
+        for one in (scheduler, searcher)
+    ]
+    for own, how in found:
+        if how in MODES and (isinstance(own, str) or metric is not None):
+            return (own if metric is None else metric), as_mode(how)
+    lone = metric if metric is not None else next((own for own, _ in found if isinstance(own, str)), None)
+    if lone is not None:
+        raise no_mode(lone)
+    return None, None
+
+
+def check_trust(trust: object) -> bool:
+    """Whether files of other users may be gone on with."""
+    if not isinstance(trust, bool):
+        raise TypeError(f"trust must be True or False, got {trust!r}")
+    return trust
+
+
+def resolve_stop_rules(experiment: Experiment) -> StopRules:
+    """The stop criteria of a run, the time budget among them."""
+    from fasttune.stopper import resolve_stop
+
+    return resolve_stop(experiment.stop, experiment.time_budget_s)
+
+
+def resolve_seed(seed: object, earlier: str | None) -> int:
+    """The run's seed: the one given, that of the experiment it goes on with, or a new one.
+
+    A new one comes from numpy's global generator if the program has loaded numpy, so that programs which call
+    ``numpy.random.seed(s)``, as users of other tuners do, repeat themselves.
+    """
+    from fasttune.space.domains import seed_from
+
+    if seed is not None:
+        seed = checked_count("seed", seed, most=2**64 - 1, rule="None or an integer of at least 0, below 2**64")
+    before = earlier_seed(earlier) if earlier is not None else None
+    if before is None:
+        return seed_from(seed)
+    if seed is not None and seed != before:
+        raise ValueError(
+            f"the experiment in {earlier} was begun with seed={before} and cannot go on with seed={seed}: "
+            f"seed: {before} was, {seed} is. Its trials would have other configs; leave seed out"
+        )
+    return before
+
+
+def resolve_verbose(verbose: object) -> int:
+    """0 (nothing), 1 (status), 2 (and a line for each result) or 3 (and every result in full)."""
+    if verbose is None:
+        return DEFAULT_VERBOSE
+    level = int(verbose) if hasattr(verbose, "__index__") else getattr(verbose, "value", None)
+    if not isinstance(level, int) or not 0 <= level <= 3:
+        raise ValueError(f"verbose must be 0, 1, 2 or 3, got {shown(verbose)}")
+    return level
+
+
+def resolve_reporter(
+    reporter: ProgressReporter | None, metric: str | None, mode: str | None, verbose: object
+) -> ProgressReporter | None:
+    """What shows the progress: the reporter given, or one that fits the output; None when verbose is 0."""
+    if reporter is None and resolve_verbose(verbose) == 0:
+        return None  # and no reporter is even loaded
+    from fasttune.reporter import ProgressReporter, default_reporter
+
+    if reporter is None:
+        return default_reporter(resolve_verbose(verbose))
+    if not isinstance(reporter, ProgressReporter):
+        raise TypeError(f"progress_reporter must be a ProgressReporter, got {kind_of(reporter)}")
+    if not reporter.set_search_properties(metric, mode):
+        raise ValueError(
+            f"metric={metric!r}, mode={mode!r} were given to the run, but {type(reporter).__name__} was "
+            "already made "
+            "with its own: give them in one place"
+        )
+    if verbose is None:  # who brings a reporter wants to see all that it shows
+        return reporter
+    reporter.verbose = resolve_verbose(verbose)
+    return reporter if reporter.verbose > 0 else None
+
+
+def result_lines(verbose: int) -> list[Callback]:
+    """The callback that prints results, when that was asked for."""
+    if verbose < 2:
+        return []
+    from fasttune.reporter import ResultLines
+
+    return [ResultLines(full=verbose >= 3)]
+
+
+def check_callbacks(callbacks: Sequence[Callback] | None) -> list[Callback]:
+    """The callbacks in a list of our own: what a run adds does not appear in the caller's."""
+    from fasttune.callback import Callback
+
+    if callbacks is None:
+        return []
+    if isinstance(callbacks, Callback) or not isinstance(callbacks, Iterable):
+        raise TypeError(f"callbacks must be a list of Callback objects, got {kind_of(callbacks)}")
+    for one in callbacks:
+        if not isinstance(one, Callback):
+            raise TypeError(f"callbacks must hold Callback objects, got {kind_of(one)}: {one!r:.80}")
+    return list(callbacks)

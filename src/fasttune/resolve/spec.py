@@ -1,0 +1,158 @@
+"""From what a door was asked to the ``RunSpec`` that the machine carries out: the story, whose chapters are the other files."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from fasttune.config import Experiment, FailureConfig, RunSpec, check_durability, check_max_suspended, check_metric_mode
+from fasttune.once import warn_anew
+from fasttune.resolve.call import Call
+from fasttune.resolve.earlier import (
+    chosen_before,
+    declared_before,
+    earlier_metas,
+    scope_before,
+    seed_of_search,
+    with_earlier_space,
+)
+from fasttune.resolve.places import Claim, find_place, how_to_go_on
+from fasttune.resolve.searchers import (
+    check_searcher_wanted,
+    chosen_searcher,
+    own_limit,
+    resolve_searcher,
+    total_of,
+    without_duplicates,
+)
+from fasttune.resolve.settings import (
+    attributes_of_run,
+    check_trust,
+    resolve_reporter,
+    resolve_scheduler,
+    resolve_seed,
+    resolve_stop_rules,
+    resolve_verbose,
+    result_lines,
+    steering_metric,
+)
+from fasttune.resolve.trainables import check_supply, resolve_trainable, with_space
+from fasttune.scope import check_scope
+
+if TYPE_CHECKING:
+    pass
+
+
+def resolve(experiments: list[Experiment], call: Call) -> RunSpec:
+    """The RunSpec of these experiments steered by this call. Raises for everything that cannot be."""
+    warn_anew()
+    claims: list[Claim] = []
+    try:
+        return _resolved(experiments, call, claims)
+    except BaseException:
+        for claim in claims:
+            claim.give_up()
+        raise
+
+
+def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) -> RunSpec:
+    from fasttune.devices.resources import check_declared
+    from fasttune.executors import check_executor
+
+    first = experiments[0]
+    metric, mode = check_metric_mode(call.metric, call.mode)
+    scope = None if call.scope is None else check_scope(call.scope)
+    failure = FailureConfig(first.max_failures, call.fail_fast)
+    executor = check_executor(call.executor)
+    durability = check_durability(call.durability)
+    trust = check_trust(call.trust)
+    user_attrs = attributes_of_run(call.user_attrs)
+    verbose = resolve_verbose(call.verbose)
+    max_suspended = check_max_suspended(call.max_suspended)
+    trainables = [resolve_trainable(one) for one in experiments]
+    resources = None if call.resources is None else check_declared(call.resources)
+    place = find_place(experiments, trainables, call)
+    if place.resume is not None:
+        claims.append(place.claim())  # under its lock: whether there is something to go on with
+    earlier = claims[0].earlier if claims else None
+    metas = earlier_metas(earlier) if earlier is not None else []
+    experiments = [with_earlier_space(one, k, metas, earlier) for k, one in enumerate(experiments)]
+    trainables = [replace(one, space=said.config) for one, said in zip(trainables, experiments, strict=True)]
+    if resources is None:
+        resources = declared_before(metas)
+    machine = check_supply(trainables, call.gpus, resources, verbose)
+    seed = resolve_seed(call.seed, earlier)
+    stop = resolve_stop_rules(first)
+    reporter = resolve_reporter(call.progress_reporter, metric, mode, call.verbose)
+    # What changes something comes last, so that a run that is refused can be corrected and tried again.
+    scheduler = resolve_scheduler(call.scheduler, metric, mode, first.public_spec)
+    search_alg = call.search_alg
+    spaces = [scheduler.complete_space(one.space) for one in trainables]
+    experiments = [with_space(one, space) for one, space in zip(experiments, spaces, strict=True)]
+    first = experiments[0]
+    if isinstance(search_alg, str) and search_alg.lower() == "auto":
+        search_alg = chosen_before(metas) or chosen_searcher(first, metric, scheduler, verbose)
+    search_seed = seed_of_search(seed, metas, spaces)
+    if call.on_duplicate != "allow":
+        search_alg = without_duplicates(search_alg, call.on_duplicate, experiments, search_seed)
+        trainables[0] = replace(trainables[0], num_samples=total_of(search_alg, first))
+    searcher = resolve_searcher(search_alg, metric, mode, experiments, call.max_concurrent, search_seed)
+    if call.warm_start is not None:
+        from fasttune.warm_start.known import as_warm_start
+
+        as_warm_start(call.warm_start).teach(searcher)
+    check_searcher_wanted(searcher, scheduler)
+    metric, mode = steering_metric(metric, mode, scheduler, searcher)
+    if not claims:
+        claims.append(place.claim())
+    folder = claims[0].folder
+    spec = RunSpec(
+        name=os.path.basename(folder),
+        asked_name=place.name,
+        path=folder,
+        trainables=[
+            replace(one, experiment=one.experiment or os.path.basename(folder), space=dict(space))
+            for one, space in zip(trainables, spaces, strict=True)
+        ],
+        metric=metric,
+        mode=mode,
+        searcher=searcher,
+        scheduler=scheduler,
+        stop=stop,
+        scope=scope or scope_before(metas),
+        on_duplicate=call.on_duplicate,
+        time_budget_s=first.time_budget_s,
+        failure=failure,
+        checkpoint=first.checkpoint_config,
+        max_concurrent=call.max_concurrent or own_limit(searcher),
+        max_suspended=max_suspended,
+        durability=durability,
+        trust=trust,
+        executor=executor,
+        gpus=None if call.gpus is None else list(call.gpus),
+        resources=resources,
+        user_attrs=user_attrs,
+        machine=machine,
+        callbacks=call.callbacks + result_lines(verbose),
+        progress_reporter=reporter,
+        verbose=verbose,
+        seed=seed,
+        resume=place.resume if earlier is not None else None,
+        lock=claims[0].lock,
+        restore=first.restore,
+        reuse_actors=call.reuse_actors,
+        log_to_file=first.log_to_file,
+        strict_metric=os.environ.get("TUNE_DISABLE_STRICT_METRIC_CHECKING", "0") in ("", "0"),
+        trial_name_creator=first.trial_name_creator,
+        trial_dirname_creator=first.trial_dirname_creator,
+        raise_on_failed_trial=call.raise_on_failed_trial,
+        public_spec=first.public_spec,
+        how_to_go_on=how_to_go_on(folder, call.door),
+        in_words=call.in_words,
+    )
+    if metas:
+        from fasttune.engine.going_on import check
+
+        check(metas, spec)  # before anything is written
+    return spec

@@ -1,0 +1,152 @@
+"""Experiments, their trainables, and what these ask of the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from copy import copy
+from typing import TYPE_CHECKING, Any
+
+from fasttune.config import Experiment, TrainableSpec
+from fasttune.error import TuneError
+from fasttune.resolve.words import log, name_of
+
+if TYPE_CHECKING:
+    from fasttune.devices.machine import Machine
+    from fasttune.devices.resources import PlacementGroupFactory
+
+
+def as_experiments(given: object, arguments: Mapping[str, Any]) -> list[Experiment]:
+    """What ``run`` was given as Experiments; ``arguments`` are those of ``run`` that are about one."""
+    several: list[Any] = list(given) if isinstance(given, (list, tuple)) else [given]
+    if not several:
+        raise ValueError("run() was given an empty list: there is nothing to run")
+    if all(isinstance(one, Experiment) for one in several):
+        check_said_once(arguments)
+    return [one if isinstance(one, Experiment) else Experiment(None, one, **arguments) for one in several]
+
+
+def check_said_once(arguments: Mapping[str, Any]) -> None:
+    """Refuses arguments of ``run`` that an Experiment says itself: they would have no effect."""
+    for name, value in arguments.items():
+        if value and not (name == "num_samples" and value == 1):
+            raise ValueError(
+                f"{name}={value!r:.80} has no effect beside an Experiment: say it in Experiment(...)"
+            )
+
+
+def named_experiments(given: object) -> list[Experiment]:
+    """What was given to ``run_experiments`` as a list of Experiments."""
+    if isinstance(given, Experiment):
+        return [given]
+    if isinstance(given, Mapping):
+        return [
+            one if isinstance(one, Experiment) else Experiment.from_json(key, one)
+            for key, one in given.items()
+        ]
+    if isinstance(given, (list, tuple)):
+        return [experiment for one in given for experiment in named_experiments(one)]
+    raise TuneError(
+        f"run_experiments takes an Experiment, a dict {{name: spec}} or a list of those, got "
+        f"{type(given).__name__}"
+    )
+
+
+def resolve_trainable(experiment: Experiment) -> TrainableSpec:
+    """The experiment's trainable, found if it is a name, and checked, with what one trial of it needs."""
+    from fasttune.registry import get_trainable
+    from fasttune.trainable import check_trainable
+
+    trainable, name = experiment.run, None
+    if isinstance(trainable, str):
+        name, trainable = trainable, get_trainable(trainable)
+    check_trainable(trainable)
+    experiment.check_checkpointing(trainable)
+    return TrainableSpec(
+        name=name or name_of(trainable),
+        trainable=trainable,
+        resources=resolve_request(trainable, experiment.resources_per_trial),
+        space=experiment.config,
+        num_samples=experiment.num_samples,
+        experiment=experiment.name or "",
+    )
+
+
+def with_space(experiment: Experiment, space: Mapping[str, Any]) -> Experiment:
+    """The same experiment over the space that its scheduler has completed: what a searcher is told."""
+    made = copy(experiment)
+    made.config = dict(space)
+    return made
+
+
+def resolve_request(
+    trainable: object, per_trial: object
+) -> PlacementGroupFactory | Callable[[dict[str, Any]], PlacementGroupFactory]:
+    """What one trial needs, said in one place: resources_per_trial, with_resources or the class itself."""
+    from fasttune.devices.resources import PlacementGroupFactory, resolve_resources
+    from fasttune.trainable import attached_resources
+
+    attached = attached_resources(trainable)
+    own = class_request(trainable)
+    if per_trial is not None and attached is not None:
+        raise TuneError(
+            "resources_per_trial and with_resources(...) both say what a trial of "
+            f"{name_of(trainable)} needs: say it once"
+        )
+    if per_trial is not None and own is not None:
+        raise TuneError(
+            f"{name_of(trainable)}.default_resource_request says what a trial needs, so resources_per_trial "
+            "must not: change the method, or leave it out"
+        )
+    asked: Any = next((one for one in (per_trial, attached, own) if one is not None), None)
+    if isinstance(asked, PlacementGroupFactory) or not callable(asked):
+        return resolve_resources(asked)
+    return lambda config: resolve_resources(asked, config)
+
+
+def class_request(trainable: object) -> Callable[[dict[str, Any]], Any] | None:
+    """A class trainable's own default_resource_request, if it has written one."""
+    from fasttune.trainable import Trainable
+
+    if not isinstance(trainable, type) or not issubclass(trainable, Trainable):
+        return None
+    own = trainable.default_resource_request
+    if getattr(own, "__func__", own) is getattr(
+        Trainable.default_resource_request, "__func__", Trainable.default_resource_request
+    ):
+        return None
+    # A class that answers None for the empty config leaves the choice to resources_per_trial.
+    try:
+        return None if own({}) is None else own
+    except (KeyError, AttributeError, TypeError):  # it needs a real config to answer, so it does answer
+        return own
+
+
+def check_supply(
+    trainables: Iterable[TrainableSpec], gpus: list[int | str] | None, resources: Mapping[str, float], verbose: int
+) -> Machine:
+    """The machine with what the run may use of it. Refuses a trial that it can never hold, and says so when GPUs would lie
+    idle."""
+    from fasttune.devices.machine import detect
+    from fasttune.devices.resources import PlacementGroupFactory, check_possible, with_declared
+
+    machine = with_declared(detect(gpus=gpus), resources)
+    unused = bool(machine.gpus)
+    for one in trainables:
+        if not isinstance(one.resources, PlacementGroupFactory):
+            unused = False  # known when there is a config
+            continue
+        check_possible(machine, one.resources)
+        unused = unused and not one.resources.required_resources.get("GPU", 0)
+    if unused and verbose > 0:
+        log(
+            "This machine has %d GPUs and no trial asks for one: resources_per_trial={'gpu': 1}",
+            len(machine.gpus),
+        )
+    return machine
+
+
+def unresolved(config: Mapping[str, Any]) -> list[str]:
+    """The names "a/b" of everything in a config that is still to be sampled."""
+    from fasttune.space.domains import domains_of, path_name
+
+    return [path_name(path) for path, _ in domains_of(config)]

@@ -1,0 +1,21 @@
+"""What messages call things, and where they go."""
+
+from __future__ import annotations
+
+
+def name_of(trainable: object) -> str:
+    if isinstance(trainable, str):
+        return trainable
+    from fasttune.trainable import trainable_name
+
+    return trainable_name(trainable)
+
+
+def kind_of(value: object) -> str:
+    return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+
+
+def log(text: str, *values: object) -> None:
+    import logging
+
+    logging.getLogger("fasttune").warning(text, *values)
