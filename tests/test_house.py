@@ -22,8 +22,8 @@ FLOORS = {
     0: ("_core", "_rules", "_draws"),
     1: ("argument", "error", "extras", "other_words", "folder", "plain_files", "result", "trial", "space", "devices",
         "identity", "metric_values", "nesting", "rule", "config", "experiment", "scope", "failure", "result_keys",
-        "code_places", "script", "json_kinds", "html_table", "trial_lines", "whole_lines", "once"),
-    2: ("session", "trainable", "checkpoint", "callback", "hook_times", "stopper", "registry", "totals",
+        "code_places", "script", "json_kinds", "html_table", "trial_lines", "whole_lines", "once", "checkpoint"),
+    2: ("session", "trainable", "callback", "hook_times", "stopper", "registry", "totals",
         "user_attrs"),
     3: ("schedulers", "search", "executors", "storage", "logger", "reporter"),
     4: ("engine", "tables", "search_history", "follower"),
@@ -34,9 +34,6 @@ FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 
 # Upward imports that stay, each with its reason.
 ALLOWED_UPWARDS = {
-    ("trial", "checkpoint"): "trial.checkpoint hands out a Checkpoint, made when somebody looks",
-    ("result", "checkpoint"): "Result.checkpoint hands out a Checkpoint, made when somebody looks",
-    ("result", "analysis"): "Result.from_path folds an experiment from its folder",
     ("search", "search_history"): "Searcher.restore_from_dir goes on from an experiment's folder",
 }
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # the same names once more, for type checkers and editors
     from .analysis import Analysis as Analysis
     from .analysis import ExperimentAnalysis as ExperimentAnalysis
+    from .analysis import Result as Result
     from .analysis import ResultGrid as ResultGrid
     from .analysis import simulate as simulate
     from .ask_tell import open_experiment as open_experiment
@@ -32,7 +33,6 @@ if TYPE_CHECKING:  # the same names once more, for type checkers and editors
     from .reporter import CLIReporter as CLIReporter
     from .reporter import JupyterNotebookReporter as JupyterNotebookReporter
     from .reporter import ProgressReporter as ProgressReporter
-    from .result import Result as Result
     from .schedulers import create_scheduler as create_scheduler
     from .search import SearchSpace as SearchSpace
     from .search import create_searcher as create_searcher
@@ -73,6 +73,7 @@ _HOME = {
     "analysis": (
         "Analysis",
         "ExperimentAnalysis",
+        "Result",
         "ResultGrid",
         "simulate",
     ),
@@ -101,7 +102,6 @@ _HOME = {
         "JupyterNotebookReporter",
         "ProgressReporter",
     ),
-    "result": ("Result",),
     "schedulers": ("create_scheduler",),
     "search": (
         "SearchSpace",

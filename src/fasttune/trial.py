@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, overload
 from weakref import WeakValueDictionary
 
+from fasttune.checkpoint import Checkpoint
 from fasttune.error import TrialFailedError
 from fasttune.failure import read_reason, with_traceback
 from fasttune.folder import ERROR_TXT, LONGEST_NAME, cut
@@ -34,7 +35,6 @@ from fasttune.result import (
 from fasttune.scope import DEFAULT_SCOPE
 
 if TYPE_CHECKING:
-    from fasttune.checkpoint import Checkpoint
     from fasttune.devices.resources import PlacementGroupFactory
     from fasttune.scope import Scope
 
@@ -290,8 +290,6 @@ class Trial:
     @property
     def checkpoint(self) -> Checkpoint | None:
         """The latest checkpoint."""
-        from fasttune.checkpoint import Checkpoint
-
         saved = self._saved()
         if not saved:
             return None

@@ -1,4 +1,4 @@
-"""A TrialSource made of lists of dicts, and a stand-in for Checkpoint: slow and obvious."""
+"""A TrialSource made of lists of dicts: slow and obvious."""
 
 from __future__ import annotations
 
@@ -10,14 +10,6 @@ from fasttune.result import ReportBlock, effective, flatten, make_result
 from fasttune.trial import TERMINATED, TrialFailure
 
 STARTED = 1_700_000_000.0
-
-
-@dataclass(frozen=True)
-class FakeCheckpoint:
-    path: str
-
-    def __repr__(self) -> str:
-        return f"Checkpoint(filesystem=local, path={self.path})"
 
 
 @dataclass

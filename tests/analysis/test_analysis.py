@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from fake_source import FakeCheckpoint, FakeSource, FakeTrial, of_scores
+from fake_source import FakeSource, FakeTrial, of_scores
 
 from fasttune.analysis import ExperimentAnalysis, ResultGrid
+from fasttune.analysis.result import Result
+from fasttune.checkpoint import Checkpoint
 from fasttune.error import NoBestTrialError, TuneError
-from fasttune.result import Result
 from fasttune.trial import ERROR, RUNNING, Trial, TrialFailure, trial_folder
 
 NAN, INF = math.nan, math.inf
@@ -92,7 +93,7 @@ def test_N1_the_best_by_the_default_metric(tmp_path: Path) -> None:
     assert analysis.best_config == {"id": 2}
     assert analysis.best_logdir == trial_folder(source, 2) == analysis.get_best_logdir()
     assert os.path.isdir(analysis.best_logdir)
-    assert analysis.best_checkpoint == FakeCheckpoint("/c/1")
+    assert analysis.best_checkpoint == Checkpoint("/c/1")
     assert analysis.best_result["score"] == 8
     assert analysis.best_result == source.last_result(2)
     frame = analysis.best_result_df
@@ -327,7 +328,7 @@ def test_a_pickled_analysis_gives_the_same_answers() -> None:
     pd.testing.assert_frame_equal(copy.results_df, analysis.results_df)
     pd.testing.assert_frame_equal(copy.dataframe("score", "min"), analysis.dataframe("score", "min"))
     assert copy.trials[3].metric_analysis["score"] == analysis.trials[3].metric_analysis["score"]
-    assert copy.get_best_checkpoint(copy.trials[1]) == FakeCheckpoint("/c/0")
+    assert copy.get_best_checkpoint(copy.trials[1]) == Checkpoint("/c/0")
 
 
 def test_configs_and_stats() -> None:
@@ -357,14 +358,14 @@ def test_N7_best_and_last_checkpoint() -> None:
     source = checkpointed()
     analysis = ExperimentAnalysis(source)
     trial = analysis.trials[1]
-    assert analysis.get_best_checkpoint(trial, "score", "max") == FakeCheckpoint("/c/2/4")
-    assert analysis.get_best_checkpoint(trial, "score", "min") == FakeCheckpoint("/c/2/0")
-    assert analysis.get_best_checkpoint("ab12c_00001", "score", "max") == FakeCheckpoint("/c/2/4")
-    assert analysis.get_best_checkpoint(trial_folder(source, 1), "score", "max") == FakeCheckpoint("/c/2/4")
-    assert analysis.get_last_checkpoint(trial) == FakeCheckpoint("/c/2/4")
-    assert analysis.get_last_checkpoint(metric="score", mode="max") == FakeCheckpoint("/c/5/4")
-    assert analysis.get_last_checkpoint(metric="score", mode="min") == FakeCheckpoint("/c/1/4")
-    assert analysis.get_last_checkpoint() == FakeCheckpoint("/c/1/4")
+    assert analysis.get_best_checkpoint(trial, "score", "max") == Checkpoint("/c/2/4")
+    assert analysis.get_best_checkpoint(trial, "score", "min") == Checkpoint("/c/2/0")
+    assert analysis.get_best_checkpoint("ab12c_00001", "score", "max") == Checkpoint("/c/2/4")
+    assert analysis.get_best_checkpoint(trial_folder(source, 1), "score", "max") == Checkpoint("/c/2/4")
+    assert analysis.get_last_checkpoint(trial) == Checkpoint("/c/2/4")
+    assert analysis.get_last_checkpoint(metric="score", mode="max") == Checkpoint("/c/5/4")
+    assert analysis.get_last_checkpoint(metric="score", mode="min") == Checkpoint("/c/1/4")
+    assert analysis.get_last_checkpoint() == Checkpoint("/c/1/4")
     paths = analysis.get_trial_checkpoints_paths(analysis.trials[4], "score")
     assert paths == [(f"/c/5/{k}", 5.0 * (k + 1)) for k in range(5)]
 
@@ -428,9 +429,9 @@ def test_N6_grid_is_a_sequence_of_results() -> None:
         results[2]
     result = results[1]
     assert isinstance(result.error, RuntimeError)
-    assert result.checkpoint == FakeCheckpoint("/tmp/ckpt2")
+    assert result.checkpoint == Checkpoint("/tmp/ckpt2")
     assert result.best_checkpoints is not None
-    assert [saved for saved, _ in result.best_checkpoints] == [FakeCheckpoint("/tmp/ckpt2")]
+    assert [saved for saved, _ in result.best_checkpoints] == [Checkpoint("/tmp/ckpt2")]
     assert result.metrics is not None
     assert result.metrics["config"] == result.config
     assert result.metrics_dataframe is not None

@@ -6,16 +6,17 @@ import time
 from typing import Any
 
 import pytest
-from fake_source import STARTED, FakeCheckpoint, FakeSource, FakeTrial
+from fake_source import STARTED, FakeSource, FakeTrial
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fasttune.analysis.result import Result
+from fasttune.checkpoint import Checkpoint
 from fasttune.result import (
     AUTO_KEYS,
     Metrics,
     Report,
     ReportBlock,
-    Result,
     effective,
     flatten,
     flattened_config,
@@ -197,11 +198,11 @@ def test_N6_result_repr_hides_bookkeeping() -> None:
 def test_N7_best_checkpoint_of_a_result() -> None:
     nan = float("nan")
     saved = [
-        (FakeCheckpoint(f"/{k}"), {"m": {"loss": value}}) for k, value in enumerate((3.0, nan, 1.0, 1.0))
+        (Checkpoint(f"/{k}"), {"m": {"loss": value}}) for k, value in enumerate((3.0, nan, 1.0, 1.0))
     ]
-    result = Result({}, best_checkpoints=[*saved, (FakeCheckpoint("/4"), {"other": 1})])  # type: ignore[list-item]
-    assert result.get_best_checkpoint("m/loss", "min") == FakeCheckpoint("/2")
-    assert result.get_best_checkpoint("m/loss", "max") == FakeCheckpoint("/0")
+    result = Result({}, best_checkpoints=[*saved, (Checkpoint("/4"), {"other": 1})])  # type: ignore[list-item]
+    assert result.get_best_checkpoint("m/loss", "min") == Checkpoint("/2")
+    assert result.get_best_checkpoint("m/loss", "max") == Checkpoint("/0")
     with pytest.raises(
         RuntimeError, match="no checkpoint's report has metric 'nope'; they have: m/loss, other"
     ):

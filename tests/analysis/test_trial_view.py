@@ -5,8 +5,9 @@ import pickle
 from pathlib import Path
 
 import pytest
-from fake_source import FakeCheckpoint, FakeSource, FakeTrial, of_scores
+from fake_source import FakeSource, FakeTrial, of_scores
 
+from fasttune.checkpoint import Checkpoint
 from fasttune.error import TrialFailedError
 from fasttune.trial import ERROR, PENDING, RUNNING, Trial, TrialFailure, Trials, trial_folder
 
@@ -156,7 +157,7 @@ def test_an_exception_that_is_known_is_given_as_it_is() -> None:
 def test_checkpoint_is_the_latest() -> None:
     source = of_scores([1.0, 2.0, 3.0], [1.0])
     source.trials[0].checkpoints = [("/c/0", 0), ("/c/1", 2)]
-    assert Trial(source, 0).checkpoint == FakeCheckpoint("/c/1")
+    assert Trial(source, 0).checkpoint == Checkpoint("/c/1")
     latest = Trial(source, 0).latest_checkpoint_result
     assert latest is not None
     assert latest["score"] == 3.0

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, overload
 
 from fasttune.analysis.experiment_analysis import ExperimentAnalysis
-from fasttune.error import TuneError
-from fasttune.metric_values import whole_text
-from fasttune.result import Result
-from fasttune.trial import ERROR, TERMINATED, Trial, trial_folder
+from fasttune.analysis.result import Result, result_of
+from fasttune.trial import ERROR, TERMINATED, Trial
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -152,50 +149,3 @@ class ResultGrid(Sequence[Result]):
 
     def _result(self, trial: Trial) -> Result:
         return result_of(self._analysis, trial)
-
-
-def result_of(analysis: ExperimentAnalysis, trial: Trial) -> Result:
-    """The Result of one of an analysis' trials. Makes no frame and no folder until it is asked."""
-    from fasttune.checkpoint import Checkpoint
-
-    source, i = analysis._source, trial.index
-    saved: list[tuple[Checkpoint, dict[str, Any]]] = [
-        (Checkpoint(one) if isinstance(one, str) else one, metrics) for one, metrics in source.checkpoints(i)
-    ]
-    return Result(
-        metrics=trial.last_result,
-        checkpoint=saved[-1][0] if saved else None,
-        error=trial.get_error() if trial.status == ERROR else None,
-        path=trial_folder(source, i),
-        metrics_dataframe=partial(_frame, analysis, i),
-        best_checkpoints=saved,
-        config=trial.config,
-        make_folder=True,
-        user_attrs=trial.user_attrs,
-    )
-
-
-def _frame(analysis: ExperimentAnalysis, trial: int) -> pd.DataFrame:
-    from fasttune.analysis.frames import trial_frame
-
-    return trial_frame(analysis._columns, trial)
-
-
-def result_from_path(path: str | os.PathLike[str]) -> Result:
-    """The result of the trial whose folder this is.
-
-    Raises:
-        TuneError: no trial of the experiment in the folder above has this folder.
-    """
-    from fasttune.tables.trial_columns import TrialColumns
-
-    folder = os.path.abspath(os.path.expanduser(os.fspath(path)))
-    analysis = ExperimentAnalysis(os.path.dirname(folder))
-    every = TrialColumns(analysis._source, range(len(analysis.trials)))
-    at = (every.folders == whole_text(os.path.join(analysis.experiment_path, os.path.basename(folder)))).nonzero()[0]
-    if len(at):
-        return result_of(analysis, analysis.trials[int(at[0])])
-    raise TuneError(
-        f"{folder} is not the folder of a trial of the experiment in {analysis.experiment_path}; "
-        "Result.from_path takes <experiment folder>/<trial folder>"
-    )
