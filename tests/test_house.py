@@ -37,6 +37,34 @@ ALLOWED_UPWARDS = {
     ("search", "search_history"): "Searcher.restore_from_dir goes on from an experiment's folder",
 }
 
+# Imports that close a circle of modules and stay, each with its reason. All of them are inside a function: a method of a public
+# class hands out what is made of its object.
+ALLOWED_BACKWARDS = {
+    ("search.base", "search_history"): "Searcher.restore_from_dir goes on from a folder, which the machine alone can fold",
+    ("analysis.experiment_analysis", "analysis.what_if"): "analysis.what_if() gives another analysis, of a simulated run",
+    ("analysis.experiment_analysis", "plot"): "analysis.plot are pictures, which take an analysis or the folder of one",
+}
+
+# What the table of rooms in docs/architecture.md forbids and floors do not: these modules, and those below them, import none of
+# those. Where no room of ours has a name, it is another package's.
+ON_ITS_OWN = ("time", "datetime", "threading", "multiprocessing", "subprocess", "concurrent", "asyncio")
+MAY_NOT = (
+    (("schedulers", "search"), ON_ITS_OWN, "they return decisions, and ask for no clock"),
+    (("schedulers", "search"), ("secrets", "uuid"), "their randomness is what they were given"),
+    (("storage",), ("trial", "result", "metric_values", "scope", "config", "space"), "it keeps bytes, whatever they mean"),
+    (("executors",), ("result", "scope", "config"), "it does not know what a metric means, or who is best"),
+    (("tables",), ("engine", "search_history", "follower"), "tables are made of any source of trials, also for the loop"),
+    (("engine",), ("search_history", "follower"), "the machine does not know who reads its journal"),
+    (("engine.records", "engine.state", "engine.orders", "engine.phases", "engine.meta", "engine.judgements"),
+     (*ON_ITS_OWN, "executors"), "what is known of trials is folded from records, which say when"),
+    (("engine.virtual",), (*ON_ITS_OWN, "os", "socket", "random", "executors.process", "executors.inline"),
+     "virtual time is the same on every machine"),
+    (("engine.loop",), ("schedulers", "search", "executors.process", "executors.inline", "executors.manual"),
+     "the loop knows contracts and no kinds"),
+    (("dashboard",), ("executors", "resolve", "tuner", "schedulers", "search", "storage.sqlite", "engine.loop"),
+     "it reads, and asks for a stop"),
+)  # fmt: skip
+
 # Not at module level on floors 0-4: `import fasttune` and the way to the first trial stay light.
 # fmt: off
 HEAVY = frozenset([
@@ -164,6 +192,71 @@ def test_rooms_do_not_see_each_other() -> None:
     assert not broken, (
         "a value is missing that loop.py could carry from one room to the other:\n" + "\n".join(broken)
     )
+
+
+@functools.cache
+def modules() -> dict[str, Path]:
+    return {module_name(path): path for path in module_files()}
+
+
+@functools.cache
+def imported_modules(name: str) -> dict[str, int]:
+    """The modules of ours that one imports, anywhere in it but for types alone, and the line in which it first does."""
+    found: dict[str, int] = {}
+    for one in imports_of(modules()[name]):
+        target = one.target if one.target in modules() else one.target.rpartition(".")[0]  # a name in a module
+        if not one.only_for_types and target in modules() and target != name:
+            found.setdefault(target, one.line)
+    return found
+
+
+def full_name(name: str) -> str:
+    """What MAY_NOT and ALLOWED_BACKWARDS call a module: of ours without the name of the package."""
+    return f"fasttune.{name}" if name.partition(".")[0] in FLOOR_OF else name
+
+
+def way(start: str, end: str, without: set[tuple[str, str]]) -> list[str] | None:
+    """The shortest way of imports from a module to another one."""
+    before: dict[str, str] = {}
+    waiting = [start]
+    for here in waiting:
+        for there in imported_modules(here):
+            if there not in before and (here, there) not in without:
+                before[there] = here
+                waiting.append(there)
+    if end not in before:
+        return None
+    steps = [end]
+    while before[steps[-1]] != start:
+        steps.append(before[steps[-1]])
+    return [start, *reversed(steps)]
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Not inside functions either: what needs each other is one thing, or a value is missing between the two."""
+    allowed = {(full_name(here), full_name(there)) for here, there in ALLOWED_BACKWARDS}
+    circles = {frozenset(found): found for name in modules() if (found := way(name, name, allowed))}
+    said = [" -> ".join(found) for found in circles.values()]
+    assert not said, "these import each other:\n" + "\n".join(said)
+    stale = [(here, there) for here, there in allowed if there not in imported_modules(here) or not way(there, here, set())]
+    assert not stale, f"no circle is closed by {stale} any more: take it out of ALLOWED_BACKWARDS"
+
+
+def test_rooms_keep_to_what_they_may_touch() -> None:
+    def is_below(name: str, rooms: tuple[str, ...]) -> bool:
+        return any(name == room or name.startswith(f"{room}.") for room in map(full_name, rooms))
+
+    broken = []
+    for whose, forbidden, reason in MAY_NOT:
+        here = [name for name in modules() if is_below(name, whose)]
+        assert all(any(is_below(name, (one,)) for name in here) for one in whose), f"no such room: one of {whose}"
+        broken += [
+            f"{where(modules()[name], found.line)}: {name} imports {found.target}: {reason}"
+            for name in here
+            for found in imports_of(modules()[name])
+            if not found.only_for_types and is_below(found.target, forbidden)
+        ]
+    assert not broken, "\n".join(broken)
 
 
 # A model that is made of numpy and scipy throughout may have them at its top; it is imported inside functions then.

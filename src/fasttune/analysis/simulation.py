@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING, Any
 
 from fasttune.analysis.curves import Cost, Curves, Listed, curves_of
 from fasttune.analysis.experiment_analysis import ExperimentAnalysis
+from fasttune.analysis.fresh import copied
 from fasttune.config import FailureConfig, RunSpec, TrainableSpec, check_metric_mode
 from fasttune.devices.resources import resolve_resources
 from fasttune.scope import DEFAULT_SCOPE, Scope, check_scope
@@ -200,17 +200,6 @@ def spec_of(
         seed=seed,
         raise_on_failed_trial=False,
     )
-
-
-def copied(given: Any) -> Any:
-    """A copy of a scheduler or searcher, so that the caller's can be given again."""
-    try:
-        return copy.deepcopy(given)
-    except TypeError as error:
-        raise ValueError(
-            f"this {type(given).__name__} cannot be copied, because it holds what a run has left in it ({error}): "
-            "give a fresh one"
-        ) from error
 
 
 def check_numbers(workers: object, steps: object, failures: object) -> None:

@@ -13,7 +13,7 @@ from struct import Struct
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fasttune import _core
-from fasttune.analysis.simulation import copied
+from fasttune.analysis.fresh import copied
 from fasttune.config import ResumeConfig, ResumeType, RunSpec, TrainableSpec
 from fasttune.devices.resources import resolve_resources
 from fasttune.engine.records import ONE_TRIAL, ExperimentRecords

@@ -12,8 +12,7 @@ import time
 
 from fasttune.cli import CommandError
 from fasttune.cli import arguments as common
-from fasttune.cli.listing import print_json
-from fasttune.cli.words import one_line
+from fasttune.cli.checks import Check, tell
 
 EXAMPLES = """\
   fasttune doctor                                       CPUs, memory, GPUs, versions, does a trial run?
@@ -22,7 +21,6 @@ EXAMPLES = """\
 
 PACKAGES = ("numpy", "pandas", "psutil", "nvidia-ml-py", "greenlet", "cloudpickle", "rich")
 OPTIONAL = ("matplotlib", "scipy", "scikit-learn")
-OK, BAD = "ok", "FAILED"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,20 +40,6 @@ def run(asked: argparse.Namespace) -> int:
     if asked.repair:
         raise CommandError("--repair needs the folder of an experiment: fasttune doctor EXP --repair")
     return tell([*system(), *devices(), *places(), *executors()], asked.json)
-
-
-Check = tuple[str, bool, str]
-
-
-def tell(checks: list[Check], as_json: bool) -> int:
-    """Print what was found; the exit code."""
-    if as_json:
-        print_json({name: {"ok": ok, "text": text} for name, ok, text in checks})
-    else:
-        width = max(len(name) for name, _, _ in checks)
-        for name, ok, text in checks:
-            print(f"{name.ljust(width)}  {'' if ok else BAD + ': '}{one_line(text)}")
-    return int(not all(ok for _, ok, _ in checks))
 
 
 def system() -> list[Check]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from fasttune.cli import CommandError
-from fasttune.cli.doctor import Check, tell
+from fasttune.cli.checks import Check, tell
 from fasttune.error import JournalError
 from fasttune.folder import COMMAND_FILE, JOURNAL, LOCK_FILE, PROGRAM, RINGS, WRITING, is_of_the_run
 

@@ -99,7 +99,7 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
         trainables[0] = replace(trainables[0], num_samples=total_of(search_alg, first))
     searcher = resolve_searcher(search_alg, metric, mode, experiments, call.max_concurrent, search_seed)
     if call.warm_start is not None:
-        from fasttune.warm_start.known import as_warm_start
+        from fasttune.warm_start.experiment import as_warm_start
 
         as_warm_start(call.warm_start).teach(searcher)
     check_searcher_wanted(searcher, scheduler)

@@ -6,15 +6,16 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fasttune.engine.records import ExperimentRecords
 from fasttune.result import AUTO_KEYS, DELIMITER, EXPERIMENT_TAG, Timing, date_text
 from fasttune.space.plan_columns import Coded, distinct, piece_of, repeated
-from fasttune.tables.columns import Columns
+from fasttune.tables.folded import FoldedSource, is_folded
 from fasttune.tables.trial_columns import FEW, TrialColumns
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from fasttune.tables.columns import Columns
 
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
@@ -154,7 +155,7 @@ class AutoColumns:
     def _lasts(self) -> Lasts:
         trials, source = self.trials, self._columns.source
         found = None
-        if isinstance(source, ExperimentRecords) and len(trials.trials) > FEW and not self._are_named():
+        if is_folded(source) and len(trials.trials) > FEW and not self._are_named():
             found = self._from_table(source, trials)
         return found or _from_results([source.last_result(i) for i in trials.trials.tolist()])
 
@@ -162,7 +163,7 @@ class AutoColumns:
         """Whether metrics have names of what is filled in: they win."""
         return any(name.split(DELIMITER)[0] in FILLED_IN for name in self._columns.names)
 
-    def _from_table(self, source: ExperimentRecords, trials: TrialColumns) -> Lasts | None:
+    def _from_table(self, source: FoldedSource, trials: TrialColumns) -> Lasts | None:
         """From the table of trials; None where one of them has no last result."""
         import numpy as np
 

@@ -13,10 +13,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fasttune import _core
-from fasttune.engine.records import ExperimentRecords
 from fasttune.metric_values import whole_text
 from fasttune.result import flatten
 from fasttune.space.plan_columns import Coded, Piece, PlanColumns, Shape, piece_of
+from fasttune.tables.folded import FoldedSource, is_folded
 from fasttune.trial import LONGEST_TRIAL_NAME, MAX_FOLDER_NAME, allowed_folder_name, trial_folder
 
 if TYPE_CHECKING:
@@ -49,11 +49,11 @@ class TrialColumns:
         self.trials = np.asarray(trials, dtype=np.int64)
         self.drawn: list[Drawn] = []
         odd = np.ones(len(self.trials), dtype=np.bool_)
-        if isinstance(source, ExperimentRecords) and len(self.trials) > FEW:
+        if is_folded(source) and len(self.trials) > FEW:
             self._find_drawn(source, odd)
         self.odd: list[int] = np.flatnonzero(odd).tolist()  # where the odd trials are
 
-    def _find_drawn(self, source: ExperimentRecords, odd: NDArray[np.bool_]) -> None:
+    def _find_drawn(self, source: FoldedSource, odd: NDArray[np.bool_]) -> None:
         import numpy as np
 
         singular = np.fromiter(source.singular_trials(), dtype=np.int64)
@@ -79,7 +79,7 @@ class TrialColumns:
     @property
     def ids(self) -> NDArray[Any]:
         """Trial ids."""
-        if isinstance(self.source, ExperimentRecords):
+        if is_folded(self.source):
             head = ("text", f"{self.source.meta['prefix']}_")
             return _texts(_core.texts(len(self.trials), [head, ("digits", self.trials, 5)]))
         return self._each(self.source.trial_id)

@@ -45,7 +45,8 @@ def from_experiment(
 
 
 def _analysis_of(experiment: Any) -> ExperimentAnalysis:
-    from fasttune.analysis import ExperimentAnalysis, ResultGrid
+    from fasttune.analysis.experiment_analysis import ExperimentAnalysis
+    from fasttune.analysis.result_grid import ResultGrid
 
     if isinstance(experiment, ResultGrid):
         return experiment._analysis
@@ -54,3 +55,16 @@ def _analysis_of(experiment: Any) -> ExperimentAnalysis:
     if isinstance(experiment, (str, os.PathLike)):
         return ExperimentAnalysis(experiment)
     raise TypeError(f"experiment must be an ExperimentAnalysis, a ResultGrid or a folder, got {experiment!r:.80}")
+
+
+def as_warm_start(given: Any) -> WarmStart:
+    """What ``tune.run(warm_start=)`` takes: a WarmStart, an analysis, a ResultGrid, or an experiment's folder."""
+    if isinstance(given, WarmStart):
+        return given
+    try:
+        return from_experiment(given)
+    except TypeError:
+        raise TypeError(
+            f"warm_start must be a WarmStart, e.g. tune.warm_start.from_optuna(study), or an experiment (its analysis or its "
+            f"folder), got {type(given).__name__}: {given!r:.80}"
+        ) from None

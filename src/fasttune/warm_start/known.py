@@ -252,18 +252,3 @@ def _told(trial: KnownTrial, values: list[float | None], several: bool) -> dict[
         "error": trial.outcome == FAILED,
         "pruned": trial.outcome == PRUNED,
     }
-
-
-def as_warm_start(given: Any) -> WarmStart:
-    """What ``tune.run(warm_start=)`` takes: a WarmStart, an analysis, a ResultGrid, or an experiment's folder."""
-    if isinstance(given, WarmStart):
-        return given
-    from fasttune.warm_start.experiment import from_experiment
-
-    try:
-        return from_experiment(given)
-    except TypeError:
-        raise TypeError(
-            f"warm_start must be a WarmStart, e.g. tune.warm_start.from_optuna(study), or an experiment (its analysis or its "
-            f"folder), got {type(given).__name__}: {given!r:.80}"
-        ) from None
