@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 import fasttune as tune
+from fasttune.executors import EXECUTORS
 from fasttune.schedulers import ASHAScheduler
 
 SPACE = {"a": tune.uniform(0.0, 1.0), "b": tune.uniform(0.0, 1.0), "x": tune.uniform(-10.0, 10.0)}
-EXECUTORS = ("inline", "process")
 
 
 def null_trial(config: dict[str, Any]) -> None:

@@ -108,3 +108,20 @@ def test_unknown_names_are_told_those_of_other_packages_too(outside: Any, tmp_pa
 def test_what_is_no_executor_is_refused(outside: Any, tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="the executor 'none' must be a subclass of Executor"):
         tune.run(train, executor="none", storage_path=str(tmp_path))
+
+
+def test_the_command_line_and_the_benchmark_take_them_too(outside: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    import argparse
+
+    from fasttune.bench.suite import plan
+    from fasttune.cli.completion import executors
+    from fasttune.cli.run import add_places
+
+    assert executors()[:4] == ["process", "inline", "here", "none"]
+    assert {one.executor for one in plan(["fifo"], ["here"], 3)} == {"here"}
+    parser = argparse.ArgumentParser()
+    add_places(parser)
+    assert parser.parse_args(["--executor", "here"]).executor == "here"
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--executor", "there"])
+    assert "argument --executor: must be one of 'process', 'inline', 'here', 'none', got 'there'" in capsys.readouterr().err

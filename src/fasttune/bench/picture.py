@@ -72,7 +72,7 @@ def _words(figure: Any, report: BenchmarkReport, rows: list[Row]) -> None:
     headline = report.headline.removeprefix("this machine: ")
     figure.text(0.012, 1 - 0.3 / height, headline, fontsize=14, fontweight="bold", color=INK, va="center")
     figure.text(0.012, 1 - 0.58 / height, str(report.machine), fontsize=9, color=FAINT, va="center")
-    patches = [Patch(color=COLOURS[name], label=name) for name in COLOURS if any(row.executor == name for row in rows)]
+    patches = [Patch(color=COLOURS.get(name, FAINT), label=name) for name in sorted({row.executor for row in rows})]
     figure.legend(
         handles=patches, loc="lower left", ncols=2, frameon=False, fontsize=9, bbox_to_anchor=(0.005, 0.02 / height)
     )

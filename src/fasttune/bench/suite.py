@@ -13,12 +13,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fasttune.bench.report import BenchmarkReport, Row, machine
+from fasttune.executors import EXECUTORS, check_executor
 
 if TYPE_CHECKING:
     from fasttune.bench.measure import Task
     from fasttune.schedulers.base import TrialScheduler
 
-EXECUTORS = ("inline", "process")
+OUR_EXECUTORS = tuple(sorted(EXECUTORS))
 QUICK_S = 0.15
 LIMIT_S = 60.0  # of a measurement, beside what its runs should take
 SIZES_S = 5.0  # finding the size of a run takes at most about as long as this many runs
@@ -36,7 +37,7 @@ class Plan:
 
 def benchmark(
     schedulers: Sequence[str | TrialScheduler] | None = None,
-    executors: Sequence[str] = EXECUTORS,
+    executors: Sequence[str] = OUR_EXECUTORS,
     *,
     trials: int | None = None,
     reports: int | None = None,
@@ -55,7 +56,7 @@ def benchmark(
         schedulers: names ("ASHA", "asha", "ASHAScheduler") or schedulers of your own, which are measured as they
             are; None: every registered one that the loads fit. FIFO's two loads, ``trials`` and ``reports``,
             belong to "FIFO".
-        executors: "inline", "process" or both.
+        executors: names that ``tune.run`` takes, those of other packages included; by default our own.
         trials: trials of a run; None: as many as take about ``seconds``.
         reports: reports of a trial that nobody stops; default 81.
         seconds: work of one run.
@@ -93,8 +94,7 @@ def plan(schedulers: Sequence[Any] | None, executors: Sequence[str], reports: in
     if isinstance(schedulers, str) or isinstance(executors, str):
         raise TypeError(f"schedulers and executors are lists of names, got {schedulers!r} and {executors!r}")
     for executor in executors:
-        if executor not in EXECUTORS:
-            raise ValueError(f"executor must be one of {', '.join(EXECUTORS)}, got {executor!r}")
+        check_executor(executor)
     chosen = _chosen(schedulers, reports)
     for label, kind, make in chosen:
         names = ["population" if loads.is_population(kind) else "curves"]

@@ -19,7 +19,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Its arguments."""
     parser.add_argument("--quick", action="store_true", help="about 15 seconds instead of one or two minutes")
     parser.add_argument("--schedulers", type=names, metavar="A,B", help="default: all")
-    parser.add_argument("--executors", type=names, default=["inline", "process"], metavar="A,B", help="default: both")
+    parser.add_argument(
+        "--executors", type=names, metavar="A,B", help="default: inline,process; also what packages have registered"
+    )
     parser.add_argument("--trials", type=count, metavar="N", help="of a run; default: as many as take --seconds")
     parser.add_argument("--reports", type=count, metavar="N", help="of a trial that nobody stops; default 81")
     parser.add_argument("--seconds", type=float, default=0.5, metavar="S", help="of work in a run; default 0.5")
@@ -32,6 +34,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(asked: argparse.Namespace) -> int:
     """Measure, print, and write what was asked for. 1 when a measurement failed."""
     from fasttune.bench import benchmark
+    from fasttune.bench.suite import OUR_EXECUTORS
 
     if asked.plot:
         check_plot(asked.plot)
@@ -39,7 +42,7 @@ def run(asked: argparse.Namespace) -> int:
     try:
         report = benchmark(
             asked.schedulers,
-            asked.executors,
+            asked.executors or OUR_EXECUTORS,
             trials=asked.trials,
             reports=asked.reports,
             seconds=asked.seconds,

@@ -170,6 +170,13 @@ def searchers() -> list[str]:
     return sorted(["auto", *searcher_names()])
 
 
+def executors() -> list[str]:
+    """What ``--executor`` takes."""
+    from fasttune.executors import executor_names
+
+    return executor_names()
+
+
 def loggers() -> list[str]:
     """What ``fasttune log --to`` takes, but for loggers of one's own."""
     from fasttune.logger import BEHIND
@@ -180,6 +187,7 @@ def loggers() -> list[str]:
 KNOWN: dict[tuple[str, str], Callable[[], list[str]]] = {  # command and argument -> the words that it may be
     ("log", "to"): loggers,
     ("plot", "name"): pictures,
+    ("run", "executor"): executors,
     ("run", "scheduler"): schedulers,
     ("run", "search"): searchers,
 }

@@ -99,9 +99,9 @@ def places() -> list[Check]:
 
 def executors() -> list[Check]:
     """One trial on each, everything included."""
-    from fasttune.executors import EXECUTORS
+    from fasttune.executors import executor_names
 
-    return [run_one(name) for name in sorted(EXECUTORS)]
+    return [run_one(name) for name in sorted(executor_names())]
 
 
 def run_one(executor: str) -> Check:

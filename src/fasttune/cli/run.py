@@ -75,8 +75,21 @@ def add_places(parser: Any) -> None:
     """Where trials run."""
     parser.add_argument("--resources", metavar="KEY=N,...", help="what a trial needs: cpu=1,gpu=0.25")
     parser.add_argument("--max-concurrent", type=common.count, metavar="N", help="at most so many trials at once")
-    parser.add_argument("--executor", choices=("process", "inline"), help="workers (the default), or this process")
+    parser.add_argument(
+        "--executor", type=executor_name, metavar="NAME",
+        help='"process": workers (the default), "inline": this process, or what a package has registered',
+    )  # fmt: skip
     parser.add_argument("--max-failures", type=int, metavar="N", help="how often one trial is tried again; -1: always")
+
+
+def executor_name(text: str) -> str:
+    """The name of an executor that there is."""
+    from fasttune.executors import check_executor
+
+    try:
+        return check_executor(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error).removeprefix("executor ")) from None
 
 
 def add_seen(parser: argparse.ArgumentParser) -> None:

@@ -19,15 +19,21 @@ EXECUTORS = {
 }
 DEFAULT = "process"
 
-__all__ = ["DEFAULT", "EXECUTORS", "Executor", "Place", "Program", "check_executor", "executor_class", "make_executor"]
+__all__ = [
+    "DEFAULT", "EXECUTORS", "Executor", "Place", "Program", "check_executor", "executor_class", "executor_names", "make_executor",
+]  # fmt: skip
+
+
+def executor_names() -> list[str]:
+    """The names that ``tune.run(executor=)`` takes, those of other packages included."""
+    return [*EXECUTORS, *(name for name in _entry_points() if name not in EXECUTORS)]
 
 
 def check_executor(executor: str | None) -> str:
     """The name of the executor; None stands for worker processes. ValueError if there is none of that name."""
     name = DEFAULT if executor is None else executor
-    if not isinstance(name, str) or (name not in EXECUTORS and name not in _entry_points()):
-        names = ", ".join(map(repr, [*EXECUTORS, *_entry_points()]))
-        raise ValueError(f"executor must be one of {names}, got {executor!r}")
+    if not isinstance(name, str) or (name not in EXECUTORS and name not in executor_names()):
+        raise ValueError(f"executor must be one of {', '.join(map(repr, executor_names()))}, got {executor!r}")
     return name
 
 
