@@ -17,17 +17,16 @@ from typing import Any
 import pytest
 
 from fasttune.error import JournalError
-from fasttune.storage import STORAGES, MemoryStorage, SqliteStorage, Storage
+from fasttune.storage import MemoryStorage, SqliteStorage, Storage
 from fasttune.storage.reader import SqliteReader
 from fasttune.storage.sqlite import FILE_NAME
 
 ENTRIES = [(0, 0, b"meta"), (1, 8, b"a" * 100), (2, 16, b"b" * 5000), (1, 24, b""), (0, 0, b"c")]
 
 
-@pytest.fixture(params=sorted(STORAGES))
+@pytest.fixture(params=["memory", "sqlite"])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
-    made = STORAGES[request.param]
-    one = made() if made is MemoryStorage else made(str(tmp_path))
+    one = MemoryStorage() if request.param == "memory" else SqliteStorage(str(tmp_path))
     yield one
     one.close()
 

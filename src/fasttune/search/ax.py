@@ -153,8 +153,8 @@ class AxSearch(SpaceSearcher):
         made = self.suggest(trial_id)
         return made if isinstance(made, dict) else suggestion
 
-    def whole_config(self, trial_id: str, suggestion: dict[str, Any]) -> dict[str, Any]:
-        return suggestion if self._own else super().whole_config(trial_id, suggestion)
+    def _whole_config(self, trial_id: str, suggestion: dict[str, Any]) -> dict[str, Any]:
+        return suggestion if self._own else super()._whole_config(trial_id, suggestion)
 
     def _ask(self, trial_id: str) -> Numbers | str | None:
         found = self._next_of_client()

@@ -55,7 +55,7 @@ def tell_properties(
     method = algorithm.set_search_properties
     taken = method(metric, mode, config, **taken_by(method, spec))
     if isinstance(algorithm, Searcher):
-        algorithm.take_up((), now=True)
+        algorithm._take_up((), now=True)
     return taken
 
 
@@ -116,7 +116,7 @@ class Searcher:
         return self._mode
 
     @property
-    def own_space(self) -> Mapping[str, Any] | None:
+    def _own_space(self) -> Mapping[str, Any] | None:
         """The search space that it was made with; None: that of the run, or one that only it knows."""
         return None
 
@@ -163,7 +163,7 @@ class Searcher:
             return None
         if not isinstance(suggestion, dict):
             raise LookupError(f"{type(self).__name__} has no more configs to suggest")
-        return Suggestion(trial_id, self.whole_config(trial_id, suggestion))
+        return Suggestion(trial_id, self._whole_config(trial_id, suggestion))
 
     def tell(self, asked: Suggestion | str, result: Any = None, *, error: bool = False) -> None:
         """What came of a suggestion (or its ``trial_id``): the metric's value, one value for each metric, or a dict of
@@ -174,7 +174,7 @@ class Searcher:
         """A result on the way, for searchers that learn from these; ``tell`` the last one."""
         self.on_trial_result(_id_of(asked), self._as_result(result))
 
-    def whole_config(self, trial_id: str, suggestion: dict[str, Any]) -> dict[str, Any]:
+    def _whole_config(self, trial_id: str, suggestion: dict[str, Any]) -> dict[str, Any]:
         """A suggestion that was just made, with what the space has besides."""
         return suggestion
 
@@ -275,19 +275,19 @@ class Searcher:
         heard = heard_in(str(folder))
         if heard is None:
             raise RuntimeError(f"no searcher state ({pattern}) and no experiment in {folder}")
-        self.take_up(heard)
+        self._take_up(heard)
 
     @property
-    def ready(self) -> bool:
+    def _is_ready(self) -> bool:
         """Whether ``suggest`` can be called: what it wants to know of the run is known."""
         asks_the_run = type(self).set_search_properties is not Searcher.set_search_properties
         return self.metric is not None or not asks_the_run
 
-    def take_up(self, heard: Sequence[Heard], now: bool = False) -> None:
+    def _take_up(self, heard: Sequence[Heard], now: bool = False) -> None:
         """Go on from what happened in another run: what was suggested there is suggested again, and told. That is done
-        once this searcher is ``ready``, or ``now``."""
+        once this searcher is ``_is_ready``, or ``now``."""
         self._to_take_up = [*self._to_take_up, *heard]
-        if not self._to_take_up or not (now or self.ready):
+        if not self._to_take_up or not (now or self._is_ready):
             return
         told, self._to_take_up = self._to_take_up, ()
         for one in told:

@@ -30,8 +30,8 @@ class DelegatingSearcher(Searcher):
         return self.searcher.mode
 
     @property
-    def own_space(self) -> Mapping[str, Any] | None:
-        return self.searcher.own_space
+    def _own_space(self) -> Mapping[str, Any] | None:
+        return self.searcher._own_space
 
     def set_search_properties(
         self, metric: Metric, mode: Mode, config: Mapping[str, Any], **spec: Any
@@ -39,8 +39,8 @@ class DelegatingSearcher(Searcher):
         return tell_properties(self.searcher, metric, mode, config, spec)
 
     @property
-    def ready(self) -> bool:
-        return self.searcher.ready
+    def _is_ready(self) -> bool:
+        return self.searcher._is_ready
 
     def set_max_concurrency(self, max_concurrent: int) -> bool:
         return self.searcher.set_max_concurrency(max_concurrent)
@@ -48,8 +48,8 @@ class DelegatingSearcher(Searcher):
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         return self.searcher.suggest(trial_id)
 
-    def whole_config(self, trial_id: str, suggestion: dict[str, Any]) -> dict[str, Any]:
-        return self.searcher.whole_config(trial_id, suggestion)
+    def _whole_config(self, trial_id: str, suggestion: dict[str, Any]) -> dict[str, Any]:
+        return self.searcher._whole_config(trial_id, suggestion)
 
     def replay(self, trial_id: str, suggestion: dict[str, Any]) -> dict[str, Any]:
         return self.searcher.replay(trial_id, suggestion)

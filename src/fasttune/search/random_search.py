@@ -65,7 +65,7 @@ class RandomSearch(Searcher):
         return None if self._variants is None else self._variants.space
 
     @property
-    def own_space(self) -> Mapping[str, Any] | None:
+    def _own_space(self) -> Mapping[str, Any] | None:
         return self.space if self._given_space else None
 
     def total(self, space: Mapping[str, Any], num_samples: int) -> int:
@@ -86,7 +86,7 @@ class RandomSearch(Searcher):
         return True
 
     @property
-    def ready(self) -> bool:
+    def _is_ready(self) -> bool:
         return self._variants is not None
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:

@@ -62,9 +62,9 @@ class Repeater(DelegatingSearcher):
             made[TRIAL_INDEX] = len(group.trials) - 1
         return made
 
-    def whole_config(self, trial_id: str, suggestion: dict[str, Any]) -> dict[str, Any]:
+    def _whole_config(self, trial_id: str, suggestion: dict[str, Any]) -> dict[str, Any]:
         group = self._groups[trial_id]
-        return self._numbered(group, self.searcher.whole_config(group.first_trial, group.config))
+        return self._numbered(group, self.searcher._whole_config(group.first_trial, group.config))
 
     def replay(self, trial_id: str, suggestion: dict[str, Any]) -> dict[str, Any]:
         return Searcher.replay(self, trial_id, suggestion)

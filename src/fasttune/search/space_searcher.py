@@ -113,7 +113,7 @@ class SpaceSearcher(Searcher):
         """A trial reported and goes on."""
 
     @property
-    def own_space(self) -> Mapping[str, Any] | None:
+    def _own_space(self) -> Mapping[str, Any] | None:
         return self._config if self._given_space and self.dimensions is not None else None
 
     # -- getting ready -------------------------------------------------------------------------------------------------
@@ -174,7 +174,7 @@ class SpaceSearcher(Searcher):
         self._earlier = []
 
     @property
-    def ready(self) -> bool:
+    def _is_ready(self) -> bool:
         return self._begun
 
     # -- the searcher's contract ---------------------------------------------------------------------------------------
@@ -195,7 +195,7 @@ class SpaceSearcher(Searcher):
         self._asked += 1
         return made
 
-    def whole_config(self, trial_id: str, suggestion: dict[str, Any]) -> dict[str, Any]:
+    def _whole_config(self, trial_id: str, suggestion: dict[str, Any]) -> dict[str, Any]:
         return suggestion if self._given_space else merge(self._config, suggestion)
 
     def _next(self, trial_id: str) -> Numbers | str | None:

@@ -42,7 +42,7 @@ class UniqueSearch(DelegatingSearcher):
     ) -> bool:
         taken = tell_properties(self.searcher, metric, mode, config, spec)
         if taken and self._space is None:
-            own = self.searcher.own_space
+            own = self.searcher._own_space
             if own is not None or contains_domains(config):  # else its space is known to the searcher alone, and has no end
                 self._space = SearchSpace({**config, **(own or {})})
         return taken
@@ -104,10 +104,10 @@ class UniqueSearch(DelegatingSearcher):
     def _whole(self, suggestion: dict[str, Any]) -> dict[str, Any]:
         return merge(self._space, suggestion) if self._space is not None else suggestion
 
-    def whole_config(self, trial_id: str, suggestion: dict[str, Any]) -> dict[str, Any]:
+    def _whole_config(self, trial_id: str, suggestion: dict[str, Any]) -> dict[str, Any]:
         if trial_id in self._own:
             return suggestion
-        return self.searcher.whole_config(trial_id, suggestion)
+        return self.searcher._whole_config(trial_id, suggestion)
 
     def replay(self, trial_id: str, suggestion: dict[str, Any]) -> dict[str, Any]:
         made = self.suggest(trial_id)

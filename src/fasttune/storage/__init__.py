@@ -4,6 +4,4 @@ from fasttune.storage.base import Storage as Storage
 from fasttune.storage.memory import MemoryStorage as MemoryStorage
 from fasttune.storage.sqlite import SqliteStorage as SqliteStorage
 
-STORAGES = {"memory": MemoryStorage, "sqlite": SqliteStorage}
-
-__all__ = ["STORAGES", "MemoryStorage", "SqliteStorage", "Storage"]
+__all__ = ["MemoryStorage", "SqliteStorage", "Storage"]
