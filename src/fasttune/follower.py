@@ -48,7 +48,7 @@ class PositionTakenError(TuneError):
     """Another process logs this experiment to the same place."""
 
 
-class Told(NamedTuple):
+class Logged(NamedTuple):
     """How far an experiment is logged."""
 
     entry: int  # all entries of the journal up to this one,
@@ -59,7 +59,7 @@ class Told(NamedTuple):
     limit: int | None = None  # of the logger that did it: the first so many trials; None: all
 
 
-NOTHING = Told(0, 0, {}, (), ())
+NOTHING = Logged(0, 0, {}, (), ())
 AT_ONCE = 256  # trials that are told in one pass over the journal, when a limit is raised
 
 
@@ -87,16 +87,16 @@ class LogPosition:
                 self.told = found
                 break
 
-    def _read(self, line: bytes) -> Told | None:
+    def _read(self, line: bytes) -> Logged | None:
         with suppress(ValueError, TypeError, KeyError, AttributeError):
             told = json.loads(line)
             if told["experiment"] == self._identity:
                 rings = {int(source): int(position) for source, position in told["rings"].items()}
                 limit = None if told["limit"] is None else int(told["limit"])
-                return Told(int(told["entry"]), int(told["records"]), rings, tuple(told["failed"]), tuple(told["best"]), limit)
+                return Logged(int(told["entry"]), int(told["records"]), rings, tuple(told["failed"]), tuple(told["best"]), limit)
         return None
 
-    def save(self, told: Told) -> None:
+    def save(self, told: Logged) -> None:
         """From now on it is this far."""
         line = json.dumps({"experiment": self._identity, **told._asdict()}).encode() + b"\n"
         if self._size > LARGEST_POSITION:
@@ -297,7 +297,7 @@ class Follower:
             self._call(self.logger.log_flush)
         if now >= (self._skip.entry, self._skip.records):  # else it still folds what was told before
             failed = (*self._failed[0], *self._failed[1])
-            told = Told(*now, dict(self._rings), failed, tuple(sorted(self._best)), self._limit)
+            told = Logged(*now, dict(self._rings), failed, tuple(sorted(self._best)), self._limit)
             if told != self.position.told:
                 self.position.save(told)
         self._unsaved = False

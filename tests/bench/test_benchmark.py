@@ -14,13 +14,13 @@ import pytest
 import fasttune as tune
 from fasttune.bench import BenchmarkReport, Row, loads, measure, suite
 from fasttune.bench.picture import short
-from fasttune.bench.report import Machine, cpu_name, in_words
+from fasttune.bench.report import MeasuredMachine, cpu_name, in_words
 from fasttune.schedulers import ASHAScheduler, TrialScheduler
 
-HERE = Machine("A Processor", 4, 8.0, "Linux 6", "3.12.1", "0.1.0", "2026-01-02 03:04", 0.1, 2.0)
+HERE = MeasuredMachine("A Processor", 4, 8.0, "Linux 6", "3.12.1", "0.1.0", "2026-01-02 03:04", 0.1, 2.0)
 
 
-def report_of(*rows: Row, machine: Machine = HERE, **settings: Any) -> BenchmarkReport:
+def report_of(*rows: Row, machine: MeasuredMachine = HERE, **settings: Any) -> BenchmarkReport:
     return BenchmarkReport(
         rows=list(rows), machine=machine, **{"seconds": 0.5, "repeats": 3, "seed": 0, **settings}
     )
@@ -249,7 +249,7 @@ def test_the_picture_is_drawn(tmp_path: Path) -> None:
 
 
 def test_the_notes_say_what_stands_against_a_figure() -> None:
-    def notes(machine: Machine = HERE, *rows: Row, **settings: Any) -> str:
+    def notes(machine: MeasuredMachine = HERE, *rows: Row, **settings: Any) -> str:
         return " | ".join(report_of(*rows, machine=machine, **settings).notes)
 
     assert "busy" not in notes()

@@ -43,7 +43,7 @@ class Difference(NamedTuple):
     replayed: str
 
 
-class Told(NamedTuple):
+class Recorded(NamedTuple):
     """A record of the journal that concerns decisions."""
 
     kind: int
@@ -120,7 +120,7 @@ class Replay(ExperimentState):
         if now is None or form_of(was) != form_of(now):
             self.changed.append(Difference(self.trial_id(i), step, f"change {was}", f"change {now}"))
 
-    def asked(self, told: list[Told]) -> list[Difference]:
+    def asked(self, told: list[Recorded]) -> list[Difference]:
         """Ask again, in the journal's order."""
         assert self.recorded.storage is not None
         entries = iter(self.recorded.storage.read())
@@ -138,7 +138,7 @@ def as_json(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
-def recorded_answers(told: list[Told]) -> list[int | None]:
+def recorded_answers(told: list[Recorded]) -> list[int | None]:
     """What each report that waited was answered, as what its trial did next tells; None when nothing tells."""
     answers: list[int | None] = []
     waiting: dict[int, int] = {}  # trial -> its place among the answers
@@ -166,7 +166,7 @@ _NEXT = frozenset([
 ])  # fmt: skip
 
 
-def _answer(after: Told) -> int | None:
+def _answer(after: Recorded) -> int | None:
     if after.kind == _core.KIND_PAUSED:
         return _core.PAUSE
     if after.kind == _core.KIND_END and after.flags & 7 == _core.STOP:
@@ -174,7 +174,7 @@ def _answer(after: Told) -> int | None:
     return None if after.kind == _core.KIND_REQUEUED else _core.CONTINUE
 
 
-def judged_again(replay: Replay, told: list[Told]) -> list[Difference]:
+def judged_again(replay: Replay, told: list[Recorded]) -> list[Difference]:
     """Judge again what a compiled rule judged, by the scheduler itself. Limits come before it: a report that reached one
     was not judged."""
     compiled, scheduler = replay.rule, replay.scheduler
@@ -213,10 +213,10 @@ def limited(known: dict[str, Any], limits: dict[str, float]) -> bool:
     return reached or known.get("done", 0.0) != 0.0
 
 
-def in_order(told: list[Told]) -> Iterator[Told]:
+def in_order(told: list[Recorded]) -> Iterator[Recorded]:
     """Judgements in the order of the rungs' lock; everything else of a trial as it stands before its next one."""
-    stories: dict[int, list[Told]] = {}
-    turns: list[tuple[int, list[Told]]] = []
+    stories: dict[int, list[Recorded]] = {}
+    turns: list[tuple[int, list[Recorded]]] = []
     for one in told:
         if one.kind not in (_core.KIND_START, _core.KIND_REPORT, _core.KIND_END):
             continue
@@ -230,7 +230,7 @@ def in_order(told: list[Told]) -> Iterator[Told]:
         yield from story
 
 
-def journal(records: ExperimentRecords) -> Iterator[Told]:
+def journal(records: ExperimentRecords) -> Iterator[Recorded]:
     """The records of a journal, reports with their metrics."""
     if records.storage is None:
         raise ValueError("there is no journal to replay")
@@ -248,7 +248,7 @@ def journal(records: ExperimentRecords) -> Iterator[Told]:
                 metrics = dict(zip(names[schema], memoryview(payload)[: 8 * n].cast("d"), strict=True))
             if flags & JUDGED and kind in (_core.KIND_REPORT, _core.KIND_END):
                 tag = _TAG.unpack_from(payload, 8 * n if kind == _core.KIND_REPORT else 8)[0]
-            yield Told(kind, flags, trial, step, time, metrics, payload, tag >> 8 & SEQUENCE)
+            yield Recorded(kind, flags, trial, step, time, metrics, payload, tag >> 8 & SEQUENCE)
 
 
 def _learn(names: list[tuple[str, ...]], number: int, payload: bytes) -> None:

@@ -72,7 +72,7 @@ def timed_curve(config: dict[str, Any]) -> None:
         waited = clock() - began
 
 
-class Member(tune.Trainable):
+class OneOfMany(tune.Trainable):
     """One of a population: its step is an addition, its state a kilobyte."""
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -138,4 +138,4 @@ def _parameters(kind: type[TrialScheduler]) -> dict[str, Any]:
     return dict(inspect.signature(kind).parameters)
 
 
-__all__ = ["FIFOScheduler", "Member", "curve", "is_population", "measurable", "one_report", "standard_maker", "timed_curve"]
+__all__ = ["FIFOScheduler", "OneOfMany", "curve", "is_population", "measurable", "one_report", "standard_maker", "timed_curve"]

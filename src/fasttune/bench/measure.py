@@ -145,7 +145,7 @@ def _load(task: Task, size: int, timed: bool, scheduler: TrialScheduler, folder:
     config: dict[str, Any] = loads.space()
     if task.load == "population":
         stop = {"training_iteration": size}
-        return tune.run(loads.Member, config=config, num_samples=loads.POPULATION, stop=stop, **given)
+        return tune.run(loads.OneOfMany, config=config, num_samples=loads.POPULATION, stop=stop, **given)
     if task.load == "trials":
         return tune.run(loads.one_report, config=config, num_samples=size, **given)
     config["reports"] = size if task.load == "reports" else task.reports

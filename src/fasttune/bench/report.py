@@ -81,7 +81,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Machine:
+class MeasuredMachine:
     """Where it was measured, and how busy it was."""
 
     cpu: str
@@ -101,13 +101,13 @@ class Machine:
         return f"{self.cpu}, {cores}, {memory}, {self.system}, Python {self.python}, fasttune {self.fasttune}"
 
 
-def machine() -> Machine:
+def machine() -> MeasuredMachine:
     """This machine, as it is now."""
     from fasttune.devices.machine import detect
 
     here = detect(gpus=[])
     load = os.getloadavg()[0]
-    return Machine(
+    return MeasuredMachine(
         cpu=cpu_name(),
         cores=len(here.cpus),
         memory_gib=round(here.memory_bytes / 2**30, 1),
@@ -147,7 +147,7 @@ class BenchmarkReport:
     and ``plot(path)``."""
 
     rows: list[Row]
-    machine: Machine
+    machine: MeasuredMachine
     seconds: float
     repeats: int
     seed: int
@@ -205,7 +205,7 @@ class BenchmarkReport:
         facts = json.loads(text)
         rows = [_row_of(row) for row in facts["rows"]]
         settings = {name: facts[name] for name in ("seconds", "repeats", "seed", "quick")}
-        return cls(rows=rows, machine=Machine(**facts["machine"]), **settings)
+        return cls(rows=rows, machine=MeasuredMachine(**facts["machine"]), **settings)
 
     def dataframe(self) -> pd.DataFrame:
         """One line per measurement; pairs are two columns, ``..._p50`` and ``..._p99``."""

@@ -26,7 +26,7 @@ SIZES_S = 5.0  # finding the size of a run takes at most about as long as this m
 
 
 @dataclass(frozen=True)
-class Plan:
+class PlannedRow:
     """One row to be: a load under a scheduler on an executor."""
 
     load: str
@@ -87,7 +87,7 @@ def benchmark(
     return BenchmarkReport(rows=rows, machine=where, seconds=seconds, repeats=repeats, seed=seed, quick=quick)
 
 
-def plan(schedulers: Sequence[Any] | None, executors: Sequence[str], reports: int) -> Iterator[Plan]:
+def plan(schedulers: Sequence[Any] | None, executors: Sequence[str], reports: int) -> Iterator[PlannedRow]:
     """The rows to be measured, in the order of the report."""
     from fasttune.bench import loads
 
@@ -102,7 +102,7 @@ def plan(schedulers: Sequence[Any] | None, executors: Sequence[str], reports: in
             names = ["trials", "reports", "curves"]
         for load in names:
             for executor in executors:
-                yield Plan(load, label, executor, make)
+                yield PlannedRow(load, label, executor, make)
 
 
 def _chosen(schedulers: Sequence[Any] | None, reports: int) -> list[tuple[str, type, Callable[[], TrialScheduler]]]:
@@ -160,7 +160,7 @@ def _copy(pickled: bytes) -> TrialScheduler:
 # ---- one measurement
 
 
-def _row(one: Plan, trials: int | None, reports: int, seconds: float, repeats: int, seed: int) -> Row:
+def _row(one: PlannedRow, trials: int | None, reports: int, seconds: float, repeats: int, seed: int) -> Row:
     from fasttune.bench.measure import Task
 
     size = trials if one.load in ("trials", "curves") else None

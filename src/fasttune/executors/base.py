@@ -76,7 +76,7 @@ class Job(NamedTuple):
     packed: bytes | None = None  # the config, on its way to a worker
 
 
-class Answer(NamedTuple):
+class Reply(NamedTuple):
     """What a trial that waits in its report shall do."""
 
     decision: int  # CONTINUE, STOP or PAUSE

@@ -22,7 +22,7 @@ from typing import Any, Self
 
 from fasttune import _core
 from fasttune.error import StopTrial, TuneError
-from fasttune.executors.base import Answer, Batch, Death, Executor, Job, Place, Program
+from fasttune.executors.base import Batch, Death, Executor, Job, Place, Program, Reply
 from fasttune.executors.host import Host
 from fasttune.executors.suspension import LEAVE, Suspension
 from fasttune.executors.threads import follow_threads
@@ -50,7 +50,7 @@ class InlineExecutor(Executor):
         self._usage = usage
         self._spans: deque[tuple[int, int, int, int]] = deque()  # experiment, first, limit, shift
         self._jobs: deque[Job] = deque()
-        self._ready: deque[tuple[int, Answer]] = deque()  # trials that were left and go on now
+        self._ready: deque[tuple[int, Reply]] = deque()  # trials that were left and go on now
         self._dropped: list[int] = []  # paused trials to be left for good
         self._resumed: set[int] = set()  # paused trials that are ready to go on
         self._to_stop: set[int] = set()
@@ -122,7 +122,7 @@ class InlineExecutor(Executor):
         if trial in left.waiting or self.room() <= 0:  # it is still saving before it is paused
             return False
         self._resumed.add(trial)
-        self._ready.append((trial, Answer(_core.CONTINUE, ask_from)))
+        self._ready.append((trial, Reply(_core.CONTINUE, ask_from)))
         return True
 
     def answer(self, trial: int, decision: int, ask_from: int = 0, save: bool = False) -> None:
@@ -132,7 +132,7 @@ class InlineExecutor(Executor):
         if decision == _core.PAUSE and not save:
             left.pause(trial)
         else:
-            self._ready.append((trial, Answer(decision, ask_from, save)))
+            self._ready.append((trial, Reply(decision, ask_from, save)))
 
     def save(self, trial: int) -> None:
         if self._is_paused(trial):
@@ -229,7 +229,7 @@ class InlineExecutor(Executor):
                 return
             left.begin(job)
 
-    def _go_on(self, left: Suspension, trial: int, answer: Answer) -> None:
+    def _go_on(self, left: Suspension, trial: int, answer: Reply) -> None:
         self._resumed.discard(trial)
         if trial in self._to_stop:  # the ring has room for one such wish
             self.ring.ask_stop(trial)
@@ -254,7 +254,7 @@ class InlineExecutor(Executor):
     def _turn_within(self) -> None:
         """A trial goes on for longer than a slice: what watches the run sees it all the same."""
         if self._suspension is not None:
-            self._ready.append((self.reporter.trial, Answer(_core.CONTINUE, self.reporter.ask_from)))
+            self._ready.append((self.reporter.trial, Reply(_core.CONTINUE, self.reporter.ask_from)))
             self._suspension.wait()
             return
         self.reporter.turn_in(math.inf)  # not from within the turn itself

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fasttune import _core
 from fasttune.error import StopTrial
-from fasttune.executors.base import Answer, Job, Suspended
+from fasttune.executors.base import Job, Reply, Suspended
 
 if TYPE_CHECKING:
     from fasttune.executors.host import Host, HostContext
 
-LEAVE = Answer(_core.PAUSE)  # with ``save``: save, and stay paused
+LEAVE = Reply(_core.PAUSE)  # with ``save``: save, and stay paused
 
 
 class Left(NamedTuple):
@@ -55,7 +55,7 @@ class Suspension:
         self._reporter.context = host.context = HostContext(host)
         self._switch(self._greenlet(host.run).switch, job)
 
-    def enter(self, trial: int, answer: Answer) -> None:
+    def enter(self, trial: int, answer: Reply) -> None:
         """Let a trial that was left have its answer, and run until it is left again or over."""
         left = self.waiting.pop(trial, None)
         self._was_paused = left is None
@@ -128,7 +128,7 @@ class Suspension:
         answer = self._leave(self.waiting)
         return self.carry_out(answer, self._was_paused)
 
-    def carry_out(self, answer: Answer, paused: bool = False) -> int:
+    def carry_out(self, answer: Reply, paused: bool = False) -> int:
         """Do what the trial that runs here, or is paused, is answered: save, be paused, go on. CONTINUE or STOP."""
         while True:
             if answer.save:
@@ -144,12 +144,12 @@ class Suspension:
         self._reporter.ask_again_from(answer.ask_from)
         return answer.decision
 
-    def _leave(self, place: dict[int, Left]) -> Answer:
+    def _leave(self, place: dict[int, Left]) -> Reply:
         trial, context = self._reporter.trial, self._host.context
         place[trial] = Left(self._current(), self._reporter.suspend(), context, time.monotonic())
         inner = running_loop()
         try:
-            answer: Answer = self._hub.switch()
+            answer: Reply = self._hub.switch()
         finally:
             run_loop(inner)
         return answer

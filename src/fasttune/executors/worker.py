@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from fasttune import _core, nesting
 from fasttune.executors import stand_in
-from fasttune.executors.base import Answer, Job
+from fasttune.executors.base import Job, Reply
 from fasttune.executors.streams import Streams, catch_streams
 from fasttune.executors.threads import follow_threads
 from fasttune.executors.wire import CANNOT_LOAD, FILE_BYTES, Wire
@@ -311,7 +311,7 @@ class Worker:
         self.host = Host(program, self.reporter, self._wait, self._flush, until_stored=until_stored)
         self.host.alone = True
         self._orders: deque[tuple[Any, ...]] = deque()
-        self._answers: dict[int, Answer] = {}
+        self._answers: dict[int, Reply] = {}
         self._exit = False
         self._streams = streams
         self._left: Suspension | None = None
@@ -350,9 +350,9 @@ class Worker:
             if kind == _core.KIND_DISCARD:
                 self._left.drop(trial)
             elif kind == _core.KIND_SAVE:
-                self._left.enter(trial, Answer(_core.PAUSE, save=True))
+                self._left.enter(trial, Reply(_core.PAUSE, save=True))
             else:
-                self._left.enter(trial, Answer(_core.CONTINUE, step))
+                self._left.enter(trial, Reply(_core.CONTINUE, step))
 
     def _run_span(self, experiment: int, shift: int) -> None:
         if not self.program.pauses:
@@ -377,7 +377,7 @@ class Worker:
             for message in _core.decode(data):
                 if message[0] == _core.KIND_ANSWER:
                     flags = message[1]
-                    self._answers[message[3]] = Answer(flags & 7, message[4], bool(flags & _core.SAVE))
+                    self._answers[message[3]] = Reply(flags & 7, message[4], bool(flags & _core.SAVE))
                 elif message[0] == _core.KIND_EXIT:
                     self._exit = True
                 else:

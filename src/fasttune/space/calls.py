@@ -24,10 +24,10 @@ DrawInner = Callable[
 ]  # (space, seed, trial, view) -> config, for domains in what a function returned
 
 
-class Call:
+class CalledValue:
     """The value of one function in one config: computed when it is first needed, also by another function."""
 
-    def __init__(self, path: Path, trial: int, seed: int, chain: list[Call], draw: DrawInner) -> None:
+    def __init__(self, path: Path, trial: int, seed: int, chain: list[CalledValue], draw: DrawInner) -> None:
         self.path = path
         self.is_active = False
         self._trial = trial
@@ -85,9 +85,9 @@ class Calls:
     """All functions of one config."""
 
     def __init__(self, leaves: Sequence[tuple[int, Any]], trial: int, seed: int, draw: DrawInner) -> None:
-        chain: list[Call] = []
+        chain: list[CalledValue] = []
         self.by_number = {
-            number: Call(leaf.path, trial, derive_seed(seed, number), chain, draw) for number, leaf in leaves
+            number: CalledValue(leaf.path, trial, derive_seed(seed, number), chain, draw) for number, leaf in leaves
         }
 
     def values(self) -> dict[int, Any]:
@@ -106,7 +106,7 @@ class SpecView(dict[Any, Any]):
         if key == "config" and key not in self:
             return self
         value = super().__getitem__(key)
-        return view_of(value.resolve()) if isinstance(value, Call) else value
+        return view_of(value.resolve()) if isinstance(value, CalledValue) else value
 
     def __getattr__(self, name: str) -> Any:
         if name == "config":
@@ -136,8 +136,8 @@ class _ListView(list[Any]):
     def __getitem__(self, index: Any) -> Any:
         value = super().__getitem__(index)
         if isinstance(index, slice):
-            return [view_of(item.resolve()) if isinstance(item, Call) else item for item in value]
-        return view_of(value.resolve()) if isinstance(value, Call) else value
+            return [view_of(item.resolve()) if isinstance(item, CalledValue) else item for item in value]
+        return view_of(value.resolve()) if isinstance(value, CalledValue) else value
 
     def __iter__(self) -> Iterator[Any]:
         return iter([self[index] for index in range(len(self))])
@@ -152,7 +152,7 @@ def view_of(value: Any) -> Any:
         return _ListView([view_of(part) for part in value])
     if kind is tuple:
         parts = [view_of(part) for part in value]
-        return _ListView(parts) if any(isinstance(part, Call) for part in parts) else tuple(parts)
+        return _ListView(parts) if any(isinstance(part, CalledValue) for part in parts) else tuple(parts)
     return value
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from fasttune import _core
 from fasttune.devices.resources import resolve_resources
-from fasttune.executors.base import Answer, Death, Executor, Job, Program, ProgramTrainable
+from fasttune.executors.base import Death, Executor, Job, Program, ProgramTrainable, Reply
 from fasttune.rule import NO_RULE
 from fasttune.session import get_context, report
 from fasttune.space.domains import uniform
@@ -114,7 +114,7 @@ def by_config(config: dict[str, Any]) -> None:
     report({"x": config["x"]})
 
 
-Answers = Callable[[int, int], int | Answer]
+Answers = Callable[[int, int], int | Reply]
 
 
 class Drive:
@@ -154,7 +154,7 @@ class Drive:
             self.stories.setdefault(trial, []).append(Record(NAMES[kind], step, flags & 7, bytes(payload or b"")))
             if NAMES[kind] == "REPORT" and flags & 7 == _core.WAIT:
                 answer = self.answers(trial, step)
-                self.executor.answer(trial, *(answer if isinstance(answer, Answer) else (answer,)))
+                self.executor.answer(trial, *(answer if isinstance(answer, Reply) else (answer,)))
 
     def saved_by(self, trial: int, folder: Path) -> str | bytes:
         """What a trial goes on from: its newest checkpoint, in memory or in a directory."""
@@ -398,9 +398,9 @@ class ExecutorContract(ABC):
     def test_reports_before_the_step_to_ask_from_do_not_wait(self, tmp_path: Path) -> None:
         asked: list[tuple[int, int]] = []
 
-        def answers(trial: int, step: int) -> Answer:
+        def answers(trial: int, step: int) -> Reply:
             asked.append((trial, step))
-            return Answer(_core.CONTINUE, ask_from=step + 2)
+            return Reply(_core.CONTINUE, ask_from=step + 2)
 
         drive = self.drive(tmp_path, five_reports, asks=True, pauses=True, answers=answers)
         try:
@@ -415,9 +415,9 @@ class ExecutorContract(ABC):
     def test_a_resumed_trial_is_asked_from_the_step_it_was_told(self, tmp_path: Path) -> None:
         asked: list[int] = []
 
-        def answers(trial: int, step: int) -> Answer:
+        def answers(trial: int, step: int) -> Reply:
             asked.append(step)
-            return Answer(_core.PAUSE if step == 1 else _core.CONTINUE)
+            return Reply(_core.PAUSE if step == 1 else _core.CONTINUE)
 
         drive = self.drive(tmp_path, five_reports, asks=True, pauses=True, answers=answers)
         try:
@@ -447,8 +447,8 @@ class ExecutorContract(ABC):
         assert drive.steps(0) == [1, 2, 8, 9, 10, 11, 12]
 
     def test_an_answer_may_be_to_save_first(self, tmp_path: Path) -> None:
-        def answers(trial: int, step: int) -> Answer:
-            return Answer(_core.PAUSE if step == 4 else _core.CONTINUE, save=step in (2, 4))
+        def answers(trial: int, step: int) -> Reply:
+            return Reply(_core.PAUSE if step == 4 else _core.CONTINUE, save=step in (2, 4))
 
         drive = self.drive(tmp_path, Counter, asks=True, pauses=True, answers=answers)
         try:
@@ -484,8 +484,8 @@ class ExecutorContract(ABC):
         assert drive.steps(0) == [1, 2, 3, 4, 5]
 
     def test_a_trial_that_fails_to_save_fails(self, tmp_path: Path) -> None:
-        def answers(trial: int, step: int) -> Answer:
-            return Answer(_core.PAUSE if trial == 1 else _core.CONTINUE, save=trial == 0)
+        def answers(trial: int, step: int) -> Reply:
+            return Reply(_core.PAUSE if trial == 1 else _core.CONTINUE, save=trial == 0)
 
         drive = self.drive(tmp_path, BadSaver, asks=True, pauses=True, answers=answers)
         try:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fasttune.analysis.exchange.outcomes import COMPLETE, FAIL, PRUNED, RUNNING, WAITING, Outcomes, Told
+from fasttune.analysis.exchange.outcomes import COMPLETE, FAIL, PRUNED, RUNNING, WAITING, Outcome, Outcomes
 from fasttune.extras import optional
 from fasttune.logger.mlflow_names import Names
 
@@ -78,7 +78,7 @@ def experiment_tags(outcomes: Outcomes) -> dict[str, str]:
     return {**told, **{name: str(value)[:LONGEST_VALUE] for name, value in outcomes.analysis.user_attrs.items()}}
 
 
-def write_run(client: Any, entities: Any, experiment: str, told: Told, names: Names) -> None:
+def write_run(client: Any, entities: Any, experiment: str, told: Outcome, names: Names) -> None:
     """One trial: as few requests as its metrics need."""
     tags = {"fasttune.trial_id": told.trial_id, "fasttune.outcome": WORDS[told.state]}
     tags |= {names(name): str(value)[:LONGEST_VALUE] for name, value in told.attributes.items()}

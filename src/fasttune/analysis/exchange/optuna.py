@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fasttune.analysis.exchange.outcomes import COMPLETE, FAIL, PLAIN, PRUNED, WAITING, Outcomes, Told, plain
+from fasttune.analysis.exchange.outcomes import COMPLETE, FAIL, PLAIN, PRUNED, WAITING, Outcome, Outcomes, plain
 from fasttune.extras import optional
 from fasttune.tables.cells import of_python
 
@@ -105,39 +105,39 @@ class StudyTrials:
     def metric_names(self) -> list[str]:
         return list(self.outcomes.goals)
 
-    def __iter__(self) -> Iterator[Told]:
+    def __iter__(self) -> Iterator[Outcome]:
         return iter(self.outcomes)
 
-    def params(self, told: Told) -> dict[str, Any]:
+    def params(self, told: Outcome) -> dict[str, Any]:
         """Flat name -> the value as Optuna has it."""
         return {
             name: self.parameters[name].external(value) for name, value in told.params.items() if name not in self.computed
         }
 
-    def intermediate(self, told: Told) -> dict[int, float]:
+    def intermediate(self, told: Outcome) -> dict[int, float]:
         """Step -> value of the one objective; {} of several, for which Optuna has no intermediate values."""
         if len(self.outcomes.goals) != 1 or not told.steps:
             return {}
         values = told.reports.get(self.metric_names[0], ())
         return {step: value for step, value in zip(told.steps, values, strict=False) if value == value}
 
-    def values(self, told: Told) -> list[float] | None:
+    def values(self, told: Outcome) -> list[float] | None:
         """What the study knows of a trial's worth: a pruned one has its last value, if it reported it."""
         if told.state not in (COMPLETE, PRUNED) or any(map(math.isnan, told.values)):
             return None
         return list(told.values)
 
-    def attributes(self, told: Told) -> dict[str, Any]:
+    def attributes(self, told: Outcome) -> dict[str, Any]:
         """The user attributes: the other metrics, what was computed, what the user has attached, and whose trial it is."""
         last = {name: values[-1] for name, values in told.reports.items() if name not in self.outcomes.goals}
         numbers = {name: value for name, value in last.items() if math.isfinite(value)}
         computed = {name: plain(value) for name, value in told.params.items() if name in self.computed}
         return {**numbers, **computed, **told.attributes, "trial_id": told.trial_id}
 
-    def system_attributes(self, told: Told) -> dict[str, Any]:
+    def system_attributes(self, told: Outcome) -> dict[str, Any]:
         return {"fixed_params": self.params(told)} if told.state == WAITING else {}
 
-    def times(self, told: Told) -> tuple[datetime | None, datetime | None]:
+    def times(self, told: Outcome) -> tuple[datetime | None, datetime | None]:
         """(start, end) in local time, as Optuna keeps them."""
         if told.state == WAITING:
             return None, None
@@ -147,7 +147,7 @@ class StudyTrials:
             return start, None
         return start, start if told.ended is None else datetime.fromtimestamp(max(told.ended, began))
 
-    def frozen(self, told: Told) -> Any:
+    def frozen(self, told: Outcome) -> Any:
         """The trial as Optuna's own."""
         start, complete = self.times(told)
         waits = told.state == WAITING

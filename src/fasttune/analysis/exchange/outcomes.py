@@ -19,7 +19,7 @@ COMPLETE, PRUNED, FAIL, RUNNING, WAITING = "COMPLETE", "PRUNED", "FAIL", "RUNNIN
 PLAIN = (type(None), bool, int, float, str)
 
 
-class Told(NamedTuple):
+class Outcome(NamedTuple):
     """One trial."""
 
     trial_id: str
@@ -80,7 +80,7 @@ class Outcomes:
     def __len__(self) -> int:
         return len(self._experiment)
 
-    def __iter__(self) -> Iterator[Told]:
+    def __iter__(self) -> Iterator[Outcome]:
         columns = self.analysis._columns
         places = zip(columns.starts.tolist(), columns.counts.tolist(), strict=True)
         at = dict(zip(columns.trial[columns.starts].tolist(), places, strict=True))  # trial -> where its reports are
@@ -90,7 +90,7 @@ class Outcomes:
         for place, i in enumerate(self._experiment.trials.tolist()):
             first, n = at.get(i, (0, 0))
             state = self._state(place, values[place], began[place])
-            yield Told(
+            yield Outcome(
                 self._source.trial_id(i),
                 state,
                 self.params[place],
