@@ -330,7 +330,7 @@ def history(reports: list[Report]) -> list[Report]:
 
 def _reports(block: ReportBlock) -> Iterator[tuple[int, Report]]:
     columns = [memoryview(column).cast("B").cast("d") for column in block.values]
-    read = [_READ[kind] for kind in block.kinds]
+    read = [READ[kind] for kind in block.kinds]
     trials = memoryview(block.trial).cast("B").cast("i")
     steps = memoryview(block.step).cast("B").cast("i")
     times = memoryview(block.time).cast("B").cast("d")
@@ -345,7 +345,7 @@ def _reports(block: ReportBlock) -> Iterator[tuple[int, Report]]:
 def report_at(block: ReportBlock, row: int) -> Report:
     """One row of a block."""
     flat: dict[str, Any] = {
-        key: _READ[kind](memoryview(column).cast("B").cast("d")[row])
+        key: READ[kind](memoryview(column).cast("B").cast("d")[row])
         for key, kind, column in zip(block.keys, block.kinds, block.values, strict=True)
     }
     flat.update(block.extras.get(row, ()))
@@ -357,7 +357,7 @@ def _as_int(value: float) -> int | float:
     return int(value) if math.isfinite(value) else value
 
 
-_READ: dict[str, Callable[[float], Any]] = {"f": float, "i": _as_int, "b": bool}
+READ: dict[str, Callable[[float], Any]] = {"f": float, "i": _as_int, "b": bool}  # what a kind's float64 stands for
 
 
 class Timing(NamedTuple):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from fasttune import _draws
 from fasttune.error import TrialFailedError
-from fasttune.result import flatten
+from fasttune.result import READ, flatten
 from fasttune.search.base import Searcher
 
 if TYPE_CHECKING:
@@ -220,7 +220,7 @@ def of_analysis(analysis: ExperimentAnalysis, cost: Cost | None) -> RecordedCurv
 
 def _values(values: NDArray[np.float64], present: NDArray[np.bool_], kinds: str) -> list[Any]:
     """A column as Python numbers of the kind that was reported; None where it was not."""
-    read: Any = {"i": int, "b": bool}.get(kinds, float)
+    read: Any = READ.get(kinds, float)
     known = present if read is float else present & (values == values)
     return [read(value) if there else None for value, there in zip(values.tolist(), known.tolist(), strict=True)]
 

@@ -11,6 +11,7 @@ from fasttune.result import column_of_metric, flatten
 from fasttune.space.plan_columns import Coded, piece_of
 from fasttune.tables.auto_columns import AutoColumns
 from fasttune.tables.columns import Columns
+from fasttune.tables.kinds import of_kind_where
 from fasttune.tables.trial_columns import TrialColumns
 
 if TYPE_CHECKING:
@@ -183,7 +184,7 @@ def _metric_columns(columns: Columns, rows: Any, wanted: Sequence[str] | None = 
         kinds = names.get(name, "")
         values, present = columns.metric(name)
         here = values[rows]
-        column = _typed(here, present[rows], kinds.replace("x", ""))
+        column: Any = of_kind_where(here, present[rows], kinds.replace("x", "")) if present[rows].any() else None
         column = _own(here, values) if column is here else column
         if "x" in kinds:
             column = _with_extras(column, columns.extra(name), rows, len(present[rows]))
@@ -205,23 +206,6 @@ def _column_name(metric: str) -> str:
 def _own(column: NDArray[Any], of: NDArray[Any]) -> NDArray[Any]:
     """The column, or a copy where it shares the memory of what it was taken from."""
     return column.copy() if column.base is not None and column.ctypes.data == of.ctypes.data else column
-
-
-def _typed(values: Floats, present: Bools, kinds: str) -> Any:
-    """A column of the kind that was reported; ints become floats and bools objects where some are missing."""
-    import numpy as np
-
-    if not present.any():
-        return None
-    if kinds == "i" and present.all() and np.isfinite(values).all():
-        return values.astype(np.int64)
-    if kinds == "b":
-        if present.all():
-            return values.astype(np.bool_)
-        column = values.astype(object)
-        column[present] = values[present].astype(np.bool_)
-        return column
-    return values
 
 
 def _with_extras(column: Any, extras: Mapping[int, Any], rows: Any, n: int) -> Any:

@@ -9,6 +9,7 @@ from fasttune import _core
 from fasttune.cli.listing import Row
 from fasttune.failure import read_reason
 from fasttune.result import AUTO_KEYS, DELIMITER, EXPERIMENT_TAG, column_of_metric, flatten
+from fasttune.tables.kinds import of_kind
 
 if TYPE_CHECKING:
     import numpy as np
@@ -180,12 +181,8 @@ class TrialRows:
                 continue
             at = schema.keys.index(name)
             trials, columns = self._source.table.lasts(schema.number)
-            values: NDArray[Any] = np.frombuffer(columns[at], np.float64)
-            if schema.kinds[at : at + 1] == b"b":
-                values = values != 0.0
-            elif schema.kinds[at : at + 1] == b"i" and np.isfinite(values).all():
-                values = values.astype(np.int64)
-            pieces.append((np.frombuffer(trials, np.int32), values))
+            values = np.frombuffer(columns[at], np.float64)
+            pieces.append((np.frombuffer(trials, np.int32), of_kind(values, chr(schema.kinds[at]))))
         return pieces
 
     @cached_property

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
-from fasttune.result import flatten
+from fasttune.result import flatten, number
 
 LEFT_OUT = frozenset(
     [
@@ -22,22 +21,9 @@ def shown(result: Mapping[str, Any]) -> dict[str, Any]:
     return flatten({name: value for name, value in result.items() if name not in LEFT_OUT})
 
 
-def is_number(value: Any) -> bool:
-    """Whether a value is a point of a curve; a truth is 0 or 1."""
-    return isinstance(value, (bool, int, float))
-
-
 def numbers_of(result: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers of a result, flattened."""
-    return {name: as_float(value) for name, value in shown(result).items() if is_number(value)}
-
-
-def as_float(value: float) -> float:
-    """A number as libraries take it: an integer beyond 10**308 is an infinity."""
-    try:
-        return float(value)
-    except OverflowError:
-        return math.inf if value > 0 else -math.inf
+    """The numbers of a result, flattened, as libraries take them: a truth is 0 or 1."""
+    return {name: point for name, value in shown(result).items() if (point := number(value)) is not None}
 
 
 def as_plain(value: Any) -> Any:

@@ -14,9 +14,9 @@ from typing import Any
 
 from fasttune.extras import optional, require
 from fasttune.logger.behind import JournalLogger, LoggedExperiment
-from fasttune.logger.numbers import as_float, is_number, numbers_of, shown
+from fasttune.logger.numbers import numbers_of, shown
 from fasttune.logger.open_runs import OpenRuns
-from fasttune.result import AUTO_RESULT_KEYS, flatten
+from fasttune.result import AUTO_RESULT_KEYS, flatten, number
 
 BINS = 64  # of a histogram
 
@@ -88,8 +88,8 @@ class TBXLoggerCallback(JournalLogger):
 
         drawn: list[Any] = []
         for name, value in shown(result).items():
-            if is_number(value):
-                drawn += summary.scalar(self.prefix + name, as_float(value)).value
+            if (point := number(value)) is not None:
+                drawn += summary.scalar(self.prefix + name, point).value
             elif isinstance(value, (list, tuple)):
                 drawn += _histogram(self.prefix + name, value)
         when = result.get("timestamp", time.time())
@@ -115,7 +115,7 @@ class TBXLoggerCallback(JournalLogger):
     def _add_hparams(self, file: EventFile, params: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
         from tensorboardX.summary import hparams
 
-        plain = {name: value if is_number(value) or isinstance(value, str) else str(value) for name, value in params.items()}
+        plain = {name: value if isinstance(value, (int, float, str)) else str(value) for name, value in params.items()}
         for summary in hparams(plain, {f"{self.prefix}{name}": value for name, value in metrics.items()}):
             file.add(summary, 0, time.time())
 

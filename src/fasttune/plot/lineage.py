@@ -9,7 +9,7 @@ import numpy as np
 from fasttune.plot.chart import BLUE, GREY, Axis, Chart, Line, Mark, Panel, Points
 from fasttune.plot.data import Experiment, Floats, Goal, Ints, experiment_of, value_text
 from fasttune.plot.drawn import drawn
-from fasttune.result import flatten
+from fasttune.result import flatten, is_real
 
 if TYPE_CHECKING:
     from fasttune.engine.records import Changed
@@ -161,7 +161,7 @@ def _scheduled(data: Lineage) -> list[str]:
     found = []
     for name in data.changed:
         values = [one.config.get(name) for one in data.line]
-        if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values) and len(set(values)) > 1:
+        if all(map(is_real, values)) and len(set(values)) > 1:
             found.append(name)
     return found[:SCHEDULES]
 

@@ -532,7 +532,7 @@ def infer_metrics(
         for name, value in result.items():
             if len(found) >= limit:
                 return list(found)
-            if name not in AUTO_KEYS and name not in known and is_number(value):
+            if name not in AUTO_KEYS and name not in known and is_comparable(value):
                 found[name] = None
     return list(found)
 
@@ -567,7 +567,7 @@ def _parameter(trial: Trial, name: str) -> object:
     return _plain(sampled[name] if name in sampled else look_up(trial.config, name))
 
 
-def is_number(value: object) -> bool:
+def is_comparable(value: object) -> bool:
     """Whether a value is a number that can be compared; True and False are answers, not numbers."""
     return isinstance(value, Real) and not isinstance(value, bool)
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from fasttune.metric_values import whole_text
 from fasttune.scope import where
 
-from .base import AUTO_KEYS, Standing, StatusSnapshot, duration, is_number, look_up, rate
+from .base import AUTO_KEYS, Standing, StatusSnapshot, duration, is_comparable, look_up, rate
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -234,7 +234,7 @@ def _metrics(results: Sequence[dict[str, Any]], metric: str | None) -> list[str]
     found = dict.fromkeys([metric] if metric is not None else [])
     for result in results:
         for name, value in result.items():
-            if name not in AUTO_KEYS and is_number(value):
+            if name not in AUTO_KEYS and is_comparable(value):
                 found.setdefault(name)
     return list(found)[:METRICS]
 
@@ -286,7 +286,7 @@ def _short(value: object) -> str:
 
 def _measured(value: object) -> str:
     """A metric with four digits, zeros at its end too, so that a column of them is aligned."""
-    if not is_number(value):
+    if not is_comparable(value):
         return _short(value)
     number = float(str(value))
     return f"{number:,.0f}" if 1e4 <= abs(number) < 1e12 else f"{number:#.4g}"

@@ -8,6 +8,7 @@ from html import escape
 from typing import Any
 
 from fasttune.metric_values import whole_text
+from fasttune.result import is_real
 from fasttune.scope import where
 
 from .base import SCAN_LIMIT, StatusSnapshot, Table, TableReporter, duration, number_line, rate
@@ -167,7 +168,7 @@ def _table(table: Table) -> str:
 
 
 def _cell(cell: object) -> str:
-    if isinstance(cell, (int, float)) and not isinstance(cell, bool):
+    if is_real(cell):
         return f'<td style="{_CELL.format(align="right")};font-variant-numeric:tabular-nums">{cell:.6g}</td>'
     text = "" if cell is None else whole_text(str(cell))
     colour = f";color:{_COLOURS[text]}" if text in _COLOURS else ""
