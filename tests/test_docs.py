@@ -8,7 +8,6 @@ run where that library is, by the target of its marker, and not with the others.
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import json
 import os
@@ -18,13 +17,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import NamedTuple
 from xml.etree import ElementTree
 
 import pytest
 
 import fasttune
+from site_modules import site_module
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
@@ -210,16 +209,6 @@ def test_every_page_is_in_the_navigation_of_the_site() -> None:
     listed = set(re.findall(r"[\w/]+\.md", SITE.read_text(encoding="utf-8")))
     missing = [name for page in PAGES[1:] if (name := str(page.relative_to(ROOT / "docs"))) not in listed]
     assert not missing, f"{missing}: add a line to `nav` in {SITE.name}"
-
-
-def site_module(name: str) -> ModuleType:
-    """A file of docs/_site, which is no package."""
-    spec = importlib.util.spec_from_file_location(f"site_{name}", ROOT / "docs" / "_site" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_every_public_name_is_in_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:

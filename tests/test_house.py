@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from site_modules import site_module
+
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "fasttune"
 
@@ -358,7 +360,7 @@ def listed_in_all(path: Path) -> tuple[set[str], int] | None:
         if any(isinstance(target, ast.Name) and target.id == "__all__" for target in targets):
             assert isinstance(node, ast.Assign | ast.AnnAssign)
             try:
-                return set(ast.literal_eval(node.value)), node.lineno  # type: ignore[arg-type]
+                return set(site_module("reference").names_in(node.value, tree_of(path))), node.lineno
             except ValueError:
                 return None
     return None

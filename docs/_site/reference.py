@@ -27,6 +27,36 @@ def _of(module: str, *names: str) -> tuple[str, ...]:
     return tuple(f"{module}.{name}" for name in names)
 
 
+def names_in(listed: ast.expr, tree: ast.Module) -> list[str]:
+    """The names of a list that is written out, in which ``*table`` stands for the keys of a dict of the same module.
+    ValueError for any other list."""
+    tables = {
+        getattr(target, "id", ""): node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Dict)
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+    }
+    if not isinstance(listed, ast.List):
+        raise ValueError("no list that is written out")
+    names: list[str] = []
+    for one in listed.elts:
+        table = tables.get(getattr(one.value, "id", "")) if isinstance(one, ast.Starred) else None
+        names += [ast.literal_eval(one)] if table is None else [ast.literal_eval(key) for key in table.keys if key is not None]
+    return names
+
+
+def public_names(room: str) -> list[str]:
+    """What ``__all__`` of ``fasttune`` or one of its modules lists, by full names."""
+    path = SOURCE / room
+    path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    module = ".".join(filter(None, ("fasttune", room)))
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__":
+            return [f"{module}.{name}" for name in names_in(node.value, tree)]
+    raise ValueError(f"{path} has no `__all__`: name what is public there")
+
+
 PAGES = (
     Page(
         "running", "Running", "What begins an experiment, and the settings that it takes.",
@@ -63,13 +93,7 @@ PAGES = (
     ),
     Page(
         "schedulers", "Schedulers", "What decides which trials go on.",
-        _of(
-            "fasttune.schedulers", "ASHAScheduler", "AsyncHyperBandScheduler", "ASHAPromotionScheduler", "PASHAScheduler",
-            "HyperBandScheduler", "HyperBandForBOHB", "SuccessiveHalvingScheduler", "MedianStoppingRule",
-            "PopulationBasedTraining", "PopulationBasedTrainingReplay", "PB2", "ResourceChangingScheduler",
-            "DistributeResources", "DistributeResourcesToTopJob", "evenly_distribute_cpus_gpus", "FIFOScheduler",
-            "TrialScheduler", "ExperimentView", "create_scheduler", "scheduler_class", "scheduler_names",
-        ),
+        tuple(public_names("schedulers")),
         "fasttune.schedulers",
     ),
     Page(
@@ -157,17 +181,6 @@ PAGES = (
 
 # Those whose `__all__` has to be here.
 ROOMS = ("", "schedulers", "search", "plot", "logger", "sklearn", "warm_start", "utils", "testing")
-
-
-def public_names(room: str) -> list[str]:
-    """What ``__all__`` of ``fasttune`` or one of its modules lists, by full names."""
-    path = SOURCE / room
-    path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-    module = ".".join(filter(None, ("fasttune", room)))
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__":
-            return [f"{module}.{name}" for name in ast.literal_eval(node.value)]
-    raise ValueError(f"{path} has no `__all__`: name what is public there")
 
 
 def check() -> list[str]:

@@ -1,7 +1,7 @@
 """Trial schedulers: which trials go on, pause or stop. A name is loaded when it is first used.
 
-To add one, write its file and put its class into ``_HOME``; a class of another package is found by an entry
-point of the group ``fasttune.schedulers``.
+To add one, write its file and a line of ``_OFFERED``, which type checkers have once more as an import; a class of another package
+is found by an entry point of the group ``fasttune.schedulers``.
 """
 
 from __future__ import annotations
@@ -28,68 +28,30 @@ if TYPE_CHECKING:
     from .successive_halving import SuccessiveHalvingScheduler as SuccessiveHalvingScheduler
     from .view import ExperimentView as ExperimentView
 
-_HOME = {
-    "ASHAPromotionScheduler": "asha_promotion",
-    "ASHAScheduler": "async_hyperband",
-    "AsyncHyperBandScheduler": "async_hyperband",
-    "DistributeResources": "resource_changing",
-    "DistributeResourcesToTopJob": "resource_changing",
-    "ExperimentView": "view",
-    "FIFOScheduler": "base",
-    "PB2": "pb2",
-    "PopulationBasedTraining": "pbt",
-    "PopulationBasedTrainingReplay": "pbt_replay",
-    "ResourceChangingScheduler": "resource_changing",
-    "HyperBandForBOHB": "hb_bohb",
-    "HyperBandScheduler": "hyperband",
-    "SuccessiveHalvingScheduler": "successive_halving",
-    "MedianStoppingRule": "median_stopping_rule",
-    "PASHAScheduler": "pasha",
-    "TrialScheduler": "base",
-    "evenly_distribute_cpus_gpus": "resource_changing",
+# Whatever is offered here: its module, and what ``create_scheduler`` calls it. All other lists are made of this one.
+_OFFERED: dict[str, tuple[str, ...]] = {
+    "ASHAScheduler": ("async_hyperband", "asha"),
+    "AsyncHyperBandScheduler": ("async_hyperband", "async_hyperband", "asynchyperband"),
+    "ASHAPromotionScheduler": ("asha_promotion", "asha_promotion"),
+    "PASHAScheduler": ("pasha", "pasha"),
+    "HyperBandScheduler": ("hyperband", "hyperband"),
+    "HyperBandForBOHB": ("hb_bohb", "hb_bohb"),
+    "SuccessiveHalvingScheduler": ("successive_halving", "successive_halving"),
+    "MedianStoppingRule": ("median_stopping_rule", "median_stopping_rule", "medianstopping"),
+    "PopulationBasedTraining": ("pbt", "pbt"),
+    "PopulationBasedTrainingReplay": ("pbt_replay", "pbt_replay"),
+    "PB2": ("pb2", "pb2"),
+    "ResourceChangingScheduler": ("resource_changing", "resource_changing"),
+    "DistributeResources": ("resource_changing",),
+    "DistributeResourcesToTopJob": ("resource_changing",),
+    "evenly_distribute_cpus_gpus": ("resource_changing",),
+    "FIFOScheduler": ("base", "fifo"),
+    "TrialScheduler": ("base",),
+    "ExperimentView": ("view",),
 }
-# What ``create_scheduler`` calls them.
-_NAMES = {
-    "asha": "ASHAScheduler",
-    "asha_promotion": "ASHAPromotionScheduler",
-    "async_hyperband": "AsyncHyperBandScheduler",
-    "asynchyperband": "AsyncHyperBandScheduler",
-    "fifo": "FIFOScheduler",
-    "hb_bohb": "HyperBandForBOHB",
-    "hyperband": "HyperBandScheduler",
-    "median_stopping_rule": "MedianStoppingRule",
-    "medianstopping": "MedianStoppingRule",
-    "pasha": "PASHAScheduler",
-    "pb2": "PB2",
-    "pbt": "PopulationBasedTraining",
-    "pbt_replay": "PopulationBasedTrainingReplay",
-    "resource_changing": "ResourceChangingScheduler",
-    "successive_halving": "SuccessiveHalvingScheduler",
-}
+_NAMES = {name: kind for kind, (_, *names) in _OFFERED.items() for name in names}
 
-__all__ = [
-    "PB2",
-    "ASHAPromotionScheduler",
-    "ASHAScheduler",
-    "AsyncHyperBandScheduler",
-    "DistributeResources",
-    "DistributeResourcesToTopJob",
-    "ExperimentView",
-    "FIFOScheduler",
-    "HyperBandForBOHB",
-    "HyperBandScheduler",
-    "MedianStoppingRule",
-    "PASHAScheduler",
-    "PopulationBasedTraining",
-    "PopulationBasedTrainingReplay",
-    "ResourceChangingScheduler",
-    "SuccessiveHalvingScheduler",
-    "TrialScheduler",
-    "create_scheduler",
-    "evenly_distribute_cpus_gpus",
-    "scheduler_class",
-    "scheduler_names",
-]
+__all__ = [*_OFFERED, "create_scheduler", "scheduler_class", "scheduler_names"]
 
 
 def create_scheduler(scheduler: str, **arguments: Any) -> TrialScheduler:
@@ -102,20 +64,17 @@ def create_scheduler(scheduler: str, **arguments: Any) -> TrialScheduler:
 
 def scheduler_names() -> list[str]:
     """The names that ``create_scheduler`` knows, those of other packages included."""
-    return sorted({name for name, kind in _NAMES.items() if kind in _HOME} | set(_entry_points()))
+    return sorted({*_NAMES, *_entry_points()})
 
 
 def scheduler_class(scheduler: str) -> Any:
     """What ``create_scheduler`` calls for that name. ValueError if there is none."""
     wanted = scheduler.lower()
-    kind = _NAMES.get(wanted)
-    if kind in _HOME:
-        return __getattr__(kind)
+    if wanted in _NAMES:
+        return __getattr__(_NAMES[wanted])
     outside = _entry_points()
     if wanted in outside:
         return outside[wanted].load()
-    if kind is not None:
-        raise ValueError(f"the scheduler {wanted!r} ({kind}) is not part of this version; {_known()}")
     raise ValueError(f"there is no scheduler called {wanted!r}; {_known()}")
 
 
@@ -138,11 +97,11 @@ def _checked(made: Any, name: str) -> TrialScheduler:
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name not in _OFFERED:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib
 
-    value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+    value = getattr(importlib.import_module(f".{_OFFERED[name][0]}", __name__), name)
     globals()[name] = value
     return value
 
