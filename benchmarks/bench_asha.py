@@ -31,7 +31,7 @@ def columns(first: int, n: int) -> tuple[Any, Any, Any, Any]:
 
 
 def filled(size: int, **rule: Any) -> _core.Asha:
-    asha = _core.Asha(81, 1, 3, 1, True, capacity=size + LOOPS, **rule)
+    asha = _core.Asha(81, 1, 3, 1, True, **rule)
     decide(asha, *columns(0, size))
     return asha
 
@@ -93,12 +93,11 @@ def trials_at_once(trials: int, asha: _core.Asha, gate: mmap.mmap, seed: int) ->
 def bench_processes(benchmark: Any, processes: int) -> None:
     trials = 20_000
     told: Any = (81, 1, 3, 1, True)
-    rungs = _core.Asha(*told, capacity=1).rungs
-    capacity = trials * processes
 
     def start() -> tuple[tuple[Any, ...], dict[str, Any]]:
-        memory, gate = mmap.mmap(-1, _core.Asha.nbytes(rungs, 1, capacity)), mmap.mmap(-1, 4096)
-        asha = _core.Asha(*told, capacity=capacity, buffer=memory)
+        memory, gate = os.memfd_create("rungs"), mmap.mmap(-1, 4096)
+        asha = _core.Asha(*told, fd=memory)
+        os.close(memory)
         pids = []
         for seed in range(processes):
             pid = os.fork()

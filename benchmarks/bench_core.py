@@ -110,7 +110,7 @@ def bench_asha_judgement(benchmark: Any, size: int) -> None:
     olds, news = values(size), values(LOOPS)
 
     def filled() -> tuple[tuple[Any], dict[str, Any]]:
-        rule = _core.Asha(81, 1, 3, 1, True, capacity=size + LOOPS)
+        rule = _core.Asha(81, 1, 3, 1, True)
         for trial, value in enumerate(olds):
             rule.judge(trial, 1.0, value)
         return (rule,), {}

@@ -54,7 +54,7 @@ class Bench(NamedTuple):
 def asha(size: int, **more: Any) -> Bench:
     """A rung that holds ``size`` values: each decision is of a new trial at it."""
     draw = random.Random(0)
-    rule = _core.Asha(81, 1, 3, 1, True, capacity=size + (ROUNDS + 1) * BATCH, **more)
+    rule = _core.Asha(81, 1, 3, 1, True, **more)
     batch(range(size), 1.0, draw).decide(rule)
     news = (batch(range(size + k * BATCH, size + (k + 1) * BATCH), 1.0, draw) for k in range(ROUNDS))
     return Bench(rule, news)

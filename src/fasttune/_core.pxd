@@ -59,21 +59,28 @@ cdef class Ring:
     cdef void call_reader(self) noexcept nogil
 
 
+cdef struct RungLevels:       # a rung's values, as this process sees them: for each level of an array the address that its
+    uint64_t log[33]          # value 0 would have if all of it lay there in one piece. In order of arrival;
+    uint64_t left[33]         # heap of the smaller ones;
+    uint64_t right[33]        # heap of the larger ones, negated
+    int n                     # levels that there are here
+    uint64_t room             # values for which there is memory, on these levels
+
+
 cdef struct RungState:        # left == floor(q * (n - 1)) + 1, or n - max(1, floor(n / eta)), whenever n > 0
-    uint64_t n                # values held (NaN is not)
-    uint64_t capacity
+    uint64_t n                # values held (NaN is not); n <= at.room
+    uint64_t capacity         # and at most so many
     uint64_t left             # values in the left heap
     double q                  # quantile, as numpy forms it from a percentage
     double eta                # 0, or one of so many goes on by rank, whatever q says
-    double *log               # in order of arrival
-    double *heap
+    RungLevels *at
 
 
 @cython.final
 cdef class Rung:
     cdef RungState s
+    cdef RungLevels levels
     cdef readonly uint64_t seen
-    cdef int allocate(self, uint64_t capacity) except -1
 
 
 cdef struct Standing:         # where a trial is among the rungs
@@ -88,10 +95,13 @@ cdef struct SharedRung        # see asha.pxi
 
 @cython.final
 cdef class Asha:
-    cdef Py_buffer view
-    cdef bint has_view
-    cdef void *base           # SharedRungs, a SharedRung per bracket and rung, then two arrays of `capacity` doubles each
-    cdef bint owned           # base is private memory
+    cdef bint shared          # its memory is the file `fd`, else private
+    cdef int fd
+    cdef uint64_t device, inode   # of that file
+    cdef void *base           # SharedRungs, then a SharedRung per bracket and rung
+    cdef uint64_t base_bytes
+    cdef RungLevels *levels   # per bracket and rung; as those say who has the rung's lock
+    cdef int failure          # why a rung could not grow, as errno says it
     cdef readonly uint64_t capacity
     cdef readonly double max_t
     cdef double sign          # +1 when larger is better
@@ -110,6 +120,12 @@ cdef class Asha:
 
     cdef SharedRung *rung_at(self, int bracket, int rung) noexcept nogil
     cdef RungState state_of(self, int bracket, int rung) noexcept nogil
+    cdef int map_levels(self, uint64_t i, uint64_t n) noexcept nogil
+    cdef int back(self, uint64_t i, int array, uint64_t begin, uint64_t end) noexcept nogil
+    cdef int grow(self, uint64_t i, uint64_t n) noexcept nogil
+    cdef int entered(self, int bracket, int rung) noexcept nogil
+    cdef RungState looked_at(self, int bracket, int rung) except *
+    cdef int share(self, int fd, bint create) except -1
     cdef int lock(self, int bracket, int rung) noexcept nogil
     cdef void take_back(self, int bracket, int rung) noexcept nogil
     cdef void unlock(self, int bracket, int rung) noexcept nogil
@@ -120,7 +136,7 @@ cdef class Asha:
     cdef int judge_one(self, uint64_t trial, Standing *of, double t, double value) noexcept nogil
     cdef int record_at(self, int bracket, int rung, Standing *of, double v, bint decide) noexcept nogil
     cdef Standing *standing_of(self, uint64_t trial) except NULL
-    cdef int refuse_full(self, int decision) except -1
+    cdef int refuse(self, int decision) except -1
 
 
 @cython.final

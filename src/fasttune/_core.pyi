@@ -160,7 +160,7 @@ class Ring:
 @final
 class Rung:
     seen: Final[int]
-    def __new__(cls, percentile: float, capacity: int = 1024) -> Self: ...
+    def __new__(cls, percentile: float) -> Self: ...
     def __len__(self) -> int: ...
     def push(self, value: float) -> None: ...
     def cutoff(self) -> float | None: ...
@@ -184,16 +184,14 @@ class Asha:
         maximise: bool,
         stop_last_trials: bool = True,
         seed: int = 0,
-        capacity: int = 65536,
-        buffer: Buffer | None = None,
+        capacity: int = 4294967296,
+        fd: int = -1,
         create: bool = True,
         *,
         rank: bool = False,
         patience: int = 1,
         smooth: bool = False,
     ) -> Self: ...
-    @staticmethod
-    def nbytes(rungs: int, brackets: int, capacity: int) -> int: ...
     @property
     def milestones_by_bracket(self) -> list[list[float]]: ...
     @property

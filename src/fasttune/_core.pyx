@@ -17,9 +17,10 @@ from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact
 from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc, PyMem_RawRealloc
 from cpython.memoryview cimport PyMemoryView_FromObject
 from cpython.object cimport PyObject
+from libc.errno cimport EBADF, ENOMEM, errno
 from libc.math cimport INFINITY, NAN, fabs
 from libc.stdio cimport _IOLBF, setvbuf, stdout
-from libc.string cimport memcpy, memmove, memset
+from libc.string cimport memcpy, memmove, memset, strerror
 
 import sys as _sys
 

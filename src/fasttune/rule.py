@@ -21,18 +21,11 @@ class CompiledRule(NamedTuple):
             return 0
         return 1 if self.arguments["maximise"] else -1
 
-    def nbytes(self, capacity: int) -> int:
-        """Bytes of shared memory that the rule needs for ``capacity`` trials; 0 for none."""
-        if self.kind == "none":
-            return 0
-        probe = _core.Asha(capacity=1, **self.arguments)
-        return _core.Asha.nbytes(probe.rungs, probe.brackets, capacity)
-
-    def build(self, capacity: int, buffer: Any = None, create: bool = True) -> _core.Asha | None:
-        """The rule on ``buffer`` (private memory if None)."""
+    def build(self, fd: int = -1, create: bool = True) -> _core.Asha | None:
+        """The rule on the shared file ``fd`` (in private memory if -1)."""
         if self.kind == "none":
             return None
-        return _core.Asha(capacity=capacity, buffer=buffer, create=create, **self.arguments)
+        return _core.Asha(fd=fd, create=create, **self.arguments)
 
 
 NO_RULE = CompiledRule("none")

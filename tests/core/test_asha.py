@@ -8,6 +8,7 @@ import os
 import random
 import struct
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -192,7 +193,8 @@ def test_a_bracket_without_rungs_never_judges() -> None:
         ({"max_t": math.nan}, "grace_period <= max_t"),
         ({"factor": 1.01}, "more than 64 rungs"),
         ({"max_t": math.inf}, "more than 64 rungs"),
-        ({"buffer": bytearray(100)}, "need .* bytes, the buffer has 100"),
+        ({"capacity": 0}, "capacity must be from 1 to 4294967296 values, got 0"),
+        ({"capacity": 2**32 + 1}, "capacity must be from 1"),
     ],
 )
 def test_bad_arguments_are_named(given: dict[str, Any], message: str) -> None:
@@ -229,9 +231,16 @@ def test_cutoffs_are_told_in_the_metrics_own_sign() -> None:
 # -- several processes -------------------------------------------------------------------------------------
 
 
-def shared(max_t: float = 16, capacity: int = 4096, **given: Any) -> tuple[Any, Asha]:
-    memory = mmap.mmap(-1, Asha.nbytes(3, 1, capacity))
-    return memory, rule(max_t, capacity=capacity, buffer=memory, **given)
+@pytest.fixture
+def memory() -> Iterator[int]:
+    """A file that processes share."""
+    fd = os.memfd_create("rungs")
+    yield fd
+    os.close(fd)
+
+
+def shared(memory: int, max_t: float = 16, **given: Any) -> Asha:
+    return rule(max_t, fd=memory, **{"capacity": 1 << 32, **given})
 
 
 def in_child(work: Any) -> int:
@@ -248,8 +257,8 @@ def in_child(work: Any) -> int:
 
 
 @pytest.mark.parametrize("value", [5.0, -1000.0, math.nan])
-def test_a_process_that_dies_inside_the_lock_leaves_nothing(value: float) -> None:
-    _memory, asha = shared()
+def test_a_process_that_dies_inside_the_lock_leaves_nothing(memory: int, value: float) -> None:
+    asha = shared(memory)
     twin = rule(16)
     for trial in range(50):
         assert asha.judge(trial, 1, float(trial * 7 % 50)) == twin.judge(trial, 1, float(trial * 7 % 50))
@@ -263,9 +272,9 @@ def test_a_process_that_dies_inside_the_lock_leaves_nothing(value: float) -> Non
         assert asha.sequence == twin.sequence + round_ + 1  # the number that the dead one took is missing
 
 
-def test_what_a_dead_process_judged_can_be_put_back_by_its_number() -> None:
+def test_what_a_dead_process_judged_can_be_put_back_by_its_number(memory: int) -> None:
     """It dies between the publication of its record and the end of the change: somebody who has the record knows."""
-    _memory, asha = shared()
+    asha = shared(memory)
     twin = rule(16)
     for trial in range(10):
         asha.judge(trial, 1, float(trial))
@@ -282,29 +291,29 @@ def test_what_a_dead_process_judged_can_be_put_back_by_its_number() -> None:
     assert asha.cutoffs() == twin.cutoffs()
 
 
-def test_a_second_look_at_the_same_rungs_sees_the_same() -> None:
-    memory, asha = shared()
-    other = rule(16, buffer=memory, create=False)
+def test_a_second_look_at_the_same_rungs_sees_the_same(memory: int) -> None:
+    asha = shared(memory)
+    other = shared(memory, create=False)
     asha.judge(0, 1, 5.0)
     assert other.judge(1, 1, 4.0) == STOP
     assert asha.rung_sizes() == [[2, 0, 0]]
 
 
-def test_processes_that_judge_at_once_decide_as_one_after_the_other() -> None:
+def test_processes_that_judge_at_once_decide_as_one_after_the_other(memory: int) -> None:
     """The sequence numbers are a permutation, and replaying in their order gives the same decisions."""
     import tempfile
 
     from fasttune._core import Reporter, Ring, judgements
 
     workers, trials = 4, 300
-    memory, asha = shared(max_t=16)
+    asha = shared(memory)
     files = [tempfile.TemporaryFile() for _ in range(workers)]  # noqa: SIM115 - closed one by one below
     for file in files:
         file.truncate(4096 + (1 << 18))
 
     def work(number: int) -> None:
         ring = Ring(mmap.mmap(files[number].fileno(), 0), create=True)
-        reporter = Reporter(ring, metric="m", rule=rule(16, buffer=memory, create=False))
+        reporter = Reporter(ring, metric="m", rule=shared(memory, create=False))
         draw = random.Random(number)
         for trial in range(number * trials, (number + 1) * trials):
             assert reporter.begin(trial)
@@ -338,12 +347,12 @@ def test_processes_that_judge_at_once_decide_as_one_after_the_other() -> None:
     assert asha.rung_sizes()[0][0] == workers * trials
 
 
-def test_processes_killed_while_they_judge_do_not_spoil_the_rungs() -> None:
+def test_processes_killed_while_they_judge_do_not_spoil_the_rungs(memory: int) -> None:
     """After any kill -9 a rung is that of the values in its log: the cut-off is numpy's of them."""
     import signal
     import time
 
-    memory, asha = shared(max_t=16, capacity=1 << 20)
+    asha = shared(memory)
     draw = random.Random(3)
 
     def work() -> None:
@@ -363,23 +372,22 @@ def test_processes_killed_while_they_judge_do_not_spoil_the_rungs() -> None:
         asha.judge(1000 + round_, 1, 0.5)
         n = asha.rung_sizes()[0][0]
         assert asha.sequence >= n  # the numbers of those that died before they had told anybody are missing
-        log = struct.unpack_from(f"<{n}d", memory, len(memory) - 6 * 8 * (1 << 20))
+        _, _, _, log = asha.state()["rungs"][0]
+        assert len(log) == n
         twin = SlowAsha(16, 1, 4, True, True, asha.bracket)
         twin.rung(0, 0).values.extend(log)
         assert asha.cutoffs()[0][-1] == (1.0, twin.rung(0, 0).cutoff())
 
 
-def test_a_lock_that_is_damaged_is_an_error_and_judges_nobody() -> None:
+def test_a_lock_that_is_damaged_is_an_error_and_judges_nobody(memory: int) -> None:
     """It was judged without the lock, beside whoever had it."""
-    settings: dict[str, Any] = {"max_t": 100, "grace_period": 1, "reduction_factor": 4, "brackets": 1, "maximise": True}
-    memory = mmap.mmap(-1, Asha.nbytes(4, 1, 64))
-    asha = Asha(**settings, capacity=64, buffer=memory)
+    asha = shared(memory, 100)
     asha.judge(0, 1.0, 0.5)
-    whole = memory[:]
-    memory[128:168] = b"\xff" * 40  # the mutex of the lowest rung
+    whole = os.pread(memory, 40, 128)  # the mutex of the lowest rung
+    os.pwrite(memory, b"\xff" * 40, 128)
     for call in (lambda: asha.judge(1, 1.0, 0.4), lambda: asha.complete(1, 1.0, 0.4), lambda: asha.record(1, 0, 0.4)):
         with pytest.raises(OSError, match="the lock of a rung cannot be taken"):
             call()
     assert asha.rung_sizes() == [[1, 0, 0, 0]]
-    memory[:] = whole
+    os.pwrite(memory, whole, 128)
     assert asha.judge(1, 1.0, 0.4) == STOP

@@ -14,6 +14,7 @@ import pytest
 import fasttune as tune
 from fasttune.engine.opening import open_records
 from fasttune.schedulers import ASHAScheduler
+from fasttune.search import Searcher
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from model_asha_rank import SlowRanked
@@ -147,3 +148,52 @@ def test_a_trial_that_is_tried_again_keeps_its_strikes_and_its_best_value(run: A
     state = open_records(analysis.experiment_path)
     assert (state.table.attempt(1), state.table.rung(1), state.table.strikes(1)) == (2, 1, 2)
     assert state.table.extremes(1) == (1.0, 1.0)
+
+
+def rungs_mapped() -> int:
+    """Bytes of this process's address space that show a shared rule's rungs."""
+    with open("/proc/self/maps") as file:
+        spans = [line.split()[0].split("-") for line in file if "fasttune-rungs" in line]
+    return sum(int(end, 16) - int(begin, 16) for begin, end in spans)
+
+
+def test_a_run_without_an_end_begins_with_small_rungs(tmp_path: Path) -> None:
+    """Driver and workers mapped 5.3 GiB."""
+
+    def told(config: dict[str, Any]) -> None:
+        for k in range(3):
+            tune.report(score=config["x"] * k, worker=rungs_mapped())
+
+    class Thirty(Searcher):
+        """A user's, of which nobody knows when it ends."""
+
+        given = 0
+
+        def suggest(self, trial_id: str) -> dict[str, Any] | str:
+            self.given += 1
+            return {"x": float(self.given)} if self.given <= 30 else self.FINISHED
+
+        def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
+            pass
+
+    class Watch(tune.Callback):
+        most = 0
+
+        def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+            self.most = max(self.most, rungs_mapped())
+
+    watch = Watch()
+    analysis = tune.run(
+        told,
+        search_alg=Thirty(),
+        num_samples=-1,
+        scheduler=ASHAScheduler(max_t=1000, reduction_factor=3, brackets=3),
+        executor="process",
+        storage_path=tmp_path,
+        verbose=0,
+        metric="score",
+        mode="max",
+        callbacks=[watch],
+    )
+    assert 0 < watch.most < 1 << 20
+    assert 0 < analysis.results_df["worker"].max() < 4 << 20

@@ -10,9 +10,21 @@
 # rebuilt from its log, without what the dead one had not told anybody. Its record becomes visible and `changing` is
 # cleared by two stores, one after the other; whoever takes back what a dead one did notes its number, and the loop, which
 # sees the dead one's records, puts a judgement back that was told after all (`repair`).
+#
+# The memory grows with what the rungs hold. Where a level of a rung lies in the shared file is a function of its number:
+# for R rungs in all, piece k of rung r has 3 * 2 ** k values (log, left heap, right heap) and lies behind R of all smaller
+# pieces; the first piece has the lowest 13 levels. So processes that grow a rung have nothing to agree on, and one that
+# dies there leaves nothing half done: each maps the levels that hold values when it comes to need them, and has the
+# system back the next pages before it writes to them (fallocate, never shrinking), so that a machine that is out of
+# memory is an error here and no SIGBUS. The file's size says little, its pages are as many as there are values.
+# Price: in 8,192 judgements at a rung three calls of fallocate, in twice as many as so far one of mmap.
 
 cdef extern from *:
     """
+    #include <fcntl.h>
+    #include <sys/mman.h>
+    #include <sys/stat.h>
+
     static int ft_mutex_init(pthread_mutex_t *m) {
         pthread_mutexattr_t a;
         int e = pthread_mutexattr_init(&a);
@@ -47,6 +59,39 @@ cdef extern from *:
     #endif
         return e == 0 ? 0 : e == EBUSY ? 2 : -1;
     }
+    /* Errors are told as errno says them, 0: none. */
+    static int ft_map(int fd, uint64_t at, uint64_t size, void **found) {
+        *found = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)at);
+        if (*found != MAP_FAILED) return 0;
+        *found = NULL;
+        return errno;
+    }
+    static void ft_unmap(void *at, uint64_t size) { munmap(at, size); }
+    static int ft_share_fd(int fd) { return fcntl(fd, F_DUPFD_CLOEXEC, 3); }
+    static int ft_empty_file(int fd) { return ftruncate(fd, 0) == 0 ? 0 : errno; }
+    static int ft_identity(int fd, uint64_t *device, uint64_t *inode) {
+        struct stat s;
+        if (fstat(fd, &s) != 0) return errno;
+        *device = (uint64_t)s.st_dev;
+        *inode = (uint64_t)s.st_ino;
+        return 0;
+    }
+    /* Have pages of the file, which becomes longer, never shorter. */
+    static int ft_back_pages(int fd, uint64_t at, uint64_t size) {
+        struct stat s;
+        int e;
+    #if defined(__linux__)
+        do {
+            if (fallocate(fd, 0, (off_t)at, (off_t)size) == 0) return 0;
+            e = errno;
+        } while (e == EINTR);
+        if (e != EOPNOTSUPP && e != ENOSYS) return e;
+    #endif
+        /* A file system that cannot: the byte is in nobody's use as long as the file ends before it. */
+        if (fstat(fd, &s) != 0) return errno;
+        if ((uint64_t)s.st_size >= at + size) return 0;
+        return pwrite(fd, "", 1, (off_t)(at + size - 1)) == 1 ? 0 : errno;
+    }
     static inline uint64_t ft_next(uint64_t *p) { return __atomic_add_fetch(p, 1, __ATOMIC_RELAXED); }
     """
     ctypedef struct pthread_mutex_t:
@@ -54,6 +99,13 @@ cdef extern from *:
     int ft_mutex_init(pthread_mutex_t *m) noexcept nogil
     int ft_mutex_lock(pthread_mutex_t *m) noexcept nogil
     int ft_mutex_try(pthread_mutex_t *m) noexcept nogil
+    int ft_map(int fd, uint64_t at, uint64_t size, void **found) noexcept nogil
+    void ft_unmap(void *at, uint64_t size) noexcept nogil
+    int ft_share_fd(int fd) noexcept nogil
+    int ft_empty_file(int fd) noexcept nogil
+    int ft_identity(int fd, uint64_t *device, uint64_t *inode) noexcept nogil
+    int ft_back_pages(int fd, uint64_t at, uint64_t size) noexcept nogil
+    int close(int fd) noexcept nogil
     int pthread_mutex_unlock(pthread_mutex_t *m) noexcept nogil
     uint64_t ft_next(uint64_t *p) noexcept nogil
     double exp(double) noexcept nogil
@@ -63,8 +115,12 @@ cdef extern from *:
 
 cdef enum:
     MAX_BRACKETS = 16
-    NO_LOCK = -2                         # in the place of a decision: a rung's lock cannot be taken
+    RUNG_FULL = -1                       # in the place of a decision: nothing was done, because of that
+    NO_LOCK = -2                         # a rung's lock cannot be taken
+    NO_MEMORY = -3                       # a rung cannot grow
+    STEP = 8192                          # values for which pages are asked for at a time, at most
 
+cdef uint64_t PAGES = 65536              # a multiple of a page, wherever Linux runs
 cdef uint64_t TAG_NUMBER = 0xFFFFFFFFFFFF
 
 cdef struct SharedRungs:                 # a cache line of its own: all judgements count here
@@ -112,18 +168,23 @@ cdef class Asha:
       better; NaN counts as the worst value there is.
 
     It stops when that is so at ``patience`` judgements in a row. ``smooth`` judges, and records, the best value so far
-    instead of the last. ``buffer`` shares the rungs between processes; see :meth:`nbytes`. :meth:`judge`,
-    :meth:`complete` and :meth:`decide` remember where each trial stands; reporters do so themselves.
+    instead of the last. ``fd``, a file, shares the rungs with other processes, which are told ``create=False``; the file is
+    emptied first, and only this class writes to it. :meth:`judge`, :meth:`complete` and :meth:`decide` remember where each
+    trial stands; reporters do so themselves. A rung grows until it has ``capacity`` values.
+
+    OSError when there is no memory to begin with, or for a rung that shall grow; then nothing was judged.
     """
 
     def __cinit__(self, double max_t, double grace_period, double reduction_factor, int brackets, bint maximise,
-                  bint stop_last_trials=True, uint64_t seed=0, uint64_t capacity=1 << 16, buffer=None,
+                  bint stop_last_trials=True, uint64_t seed=0, uint64_t capacity=1 << 32, int fd=-1,
                   bint create=True, *, bint rank=False, int patience=1, bint smooth=False):
         cdef int s, i, top = 0
         if not (grace_period > 0 and max_t >= grace_period and reduction_factor > 1 and 0 < brackets <= MAX_BRACKETS):
             raise ValueError("ASHA needs 0 < grace_period <= max_t, reduction_factor > 1 and 1 to 16 brackets")
         if not 0 <= patience <= MAX_RUNGS:
             raise ValueError(f"patience must be from 0 to {MAX_RUNGS} rungs, got {patience}")
+        if not 1 <= capacity <= LARGEST_RUNG:
+            raise ValueError(f"capacity must be from 1 to {LARGEST_RUNG} values, got {capacity}")
         self.max_t = max_t
         self.sign = 1.0 if maximise else -1.0
         self.stop_last_trials = stop_last_trials
@@ -142,38 +203,61 @@ cdef class Asha:
             self.milestones[s] = grace_period * pow(reduction_factor, s)
         self.q = ((1.0 - 1.0 / reduction_factor) * 100.0) / 100.0
         self.eta = reduction_factor if rank else 0.0
-        size = self.nbytes(self.rungs, brackets, capacity)
-        if buffer is None:
-            self.base = PyMem_RawCalloc(size, 1)    # pages that are not touched cost nothing
+        self.levels = <RungLevels *>PyMem_RawCalloc(self.rungs * brackets, sizeof(RungLevels))
+        if self.levels == NULL:
+            raise MemoryError()
+        self.base_bytes = (sizeof(SharedRungs) + rung_bytes() * self.rungs * brackets + PAGES - 1) & ~(PAGES - 1)
+        if fd < 0:
+            self.base = PyMem_RawCalloc(self.base_bytes, 1)
             if self.base == NULL:
                 raise MemoryError()
-            self.owned = create = True
+            create = True
         else:
-            PyObject_GetBuffer(buffer, &self.view, PyBUF_WRITABLE | PyBUF_SIMPLE)
-            self.has_view = True
-            if self.view.len < size:
-                raise ValueError(f"the shared rungs need {size} bytes, the buffer has {self.view.len}")
-            self.base = self.view.buf
+            self.share(fd, create)
         if create:
-            memset(self.base, 0, sizeof(SharedRungs) + rung_bytes() * self.rungs * brackets)
             for i in range(self.rungs * brackets):
                 if ft_mutex_init(&self.rung_at(0, i).mutex) != 0:
                     raise OSError("cannot make a process-shared mutex")
 
+    cdef int share(self, int fd, bint create) except -1:
+        """Map the locks. The file stays open here, for growing."""
+        cdef int e
+        self.fd = ft_share_fd(fd)
+        if self.fd < 0:
+            raise OSError(errno, f"file descriptor {fd} is none that can be shared: {strerror(errno).decode()}")
+        self.shared = True
+        e = ft_identity(self.fd, &self.device, &self.inode)
+        if e == 0 and create:
+            e = ft_empty_file(self.fd)
+            if e == 0:
+                e = ft_back_pages(self.fd, 0, self.base_bytes)
+        if e == 0:
+            e = ft_map(self.fd, 0, self.base_bytes, &self.base)
+        if e != 0:
+            raise OSError(e, f"no memory for the locks of {self.rungs * self.brackets} rungs: {strerror(e).decode()}")
+        return 0
+
     def __dealloc__(self):
         cdef uint64_t i
+        cdef int rung, level
         for i in range(self.n_standings):
             PyMem_RawFree(self.standings[i])
         PyMem_RawFree(self.standings)
-        if self.owned:
+        if self.levels != NULL:
+            for rung in range(self.rungs * self.brackets):
+                if not self.shared:
+                    levels_free(&self.levels[rung])
+                elif self.levels[rung].n > 0:
+                    ft_unmap(piece_of(&self.levels[rung], 0), piece_bytes(0))
+                    for level in range(FIRST_LEVELS, self.levels[rung].n):
+                        ft_unmap(piece_of(&self.levels[rung], level), piece_bytes(level))
+            PyMem_RawFree(self.levels)
+        if not self.shared:
             PyMem_RawFree(self.base)
-        if self.has_view:
-            PyBuffer_Release(&self.view)
-
-    @staticmethod
-    def nbytes(int rungs, int brackets, uint64_t capacity):
-        """Bytes of a buffer for so many rungs a bracket of ``capacity`` values each (untouched pages cost nothing)."""
-        return sizeof(SharedRungs) + (rung_bytes() + 2 * sizeof(double) * capacity) * <uint64_t>rungs * brackets
+        else:
+            if self.base != NULL:
+                ft_unmap(self.base, self.base_bytes)
+            close(self.fd)
 
     @property
     def milestones_by_bracket(self):
@@ -196,31 +280,124 @@ cdef class Asha:
     cdef RungState state_of(self, int bracket, int rung) noexcept nogil:
         cdef RungState s
         cdef SharedRung *r = self.rung_at(bracket, rung)
-        cdef uint64_t i = bracket * self.rungs + rung
         s.n = r.n
         s.left = r.left
         s.capacity = self.capacity
         s.q = self.q
         s.eta = self.eta
-        s.log = <double *>self.rung_at(self.brackets, 0) + 2 * self.capacity * i
-        s.heap = s.log + self.capacity
+        s.at = &self.levels[bracket * self.rungs + rung]
         return s
 
-    cdef int lock(self, int bracket, int rung) noexcept nogil:
-        """Take the rung's lock; puts right what a process that died inside has left. -1: it cannot be had, ever."""
-        cdef int got = ft_mutex_lock(&self.rung_at(bracket, rung).mutex)
-        if got == 1:
+    cdef RungState looked_at(self, int bracket, int rung) except *:
+        """For those who only look, and do not wait for the lock: its values are here. This needs the GIL, which all have
+        who look at, or put something into, rungs that are shared."""
+        cdef RungState s = self.state_of(bracket, rung)
+        cdef int e
+        if self.shared:
+            e = self.map_levels(bracket * self.rungs + rung, s.n)
+            if e != 0:
+                raise OSError(e, f"no memory to look at a rung: {strerror(e).decode()}")
+        return s
+
+    cdef int map_levels(self, uint64_t i, uint64_t n) noexcept nogil:
+        """Have the levels of n values in this process's address space. 0, or what errno says."""
+        cdef RungLevels *here = &self.levels[i]
+        cdef uint64_t all = self.rungs * self.brackets, piece, at, device, inode
+        cdef void *found
+        cdef int e
+        while first_of(here.n) < n:
+            # If somebody closed all that is open, the number may be of another file by now.
+            e = ft_identity(self.fd, &device, &inode)
+            if e == 0 and (device != self.device or inode != self.inode):
+                e = EBADF
+            if e != 0:
+                return e
+            piece = piece_bytes(here.n)
+            at = self.base_bytes + piece * (i if here.n == 0 else all + i)
+            e = ft_map(self.fd, at, piece, &found)
+            if e != 0:
+                return e
+            levels_lie_at(here, found)
+        return 0
+
+    cdef int back(self, uint64_t i, int array, uint64_t begin, uint64_t end) noexcept nogil:
+        """Have pages for an array's values from ``begin`` to ``end``. 0, or what errno says."""
+        cdef uint64_t all = self.rungs * self.brackets, stop, at
+        cdef int level, e
+        while begin < end:
+            level = ft_level_of(begin)
+            if level < FIRST_LEVELS:
+                stop = first_of(FIRST_LEVELS)
+                at = piece_bytes(0) * i + (sizeof(double) << FIRST_LEVELS) * array + sizeof(double) * begin
+            else:
+                stop = first_of(level + 1)
+                at = piece_bytes(level) * (all + i) + (sizeof(double) << level) * array \
+                    + sizeof(double) * (begin - first_of(level))
+            if stop > end:
+                stop = end
+            e = ft_back_pages(self.fd, self.base_bytes + at, sizeof(double) * (stop - begin))
+            if e != 0:
+                return e
+            begin = stop
+        return 0
+
+    cdef int grow(self, uint64_t i, uint64_t n) noexcept nogil:
+        """Room for n values and some more; the rung, which has one less, is locked. 0, or what errno says."""
+        cdef RungLevels *here = &self.levels[i]
+        cdef uint64_t had, more
+        cdef RungState s
+        cdef int e
+        if n > self.capacity:
+            return 0                       # there will be no more
+        if not self.shared:
+            return 0 if levels_take(here, n) == 0 else ENOMEM
+        e = self.map_levels(i, n)
+        if e != 0:
+            return e
+        had = n - 1                        # whoever put these there had pages for them
+        more = had + (STEP if had > STEP else 1024 if had < 1024 else had)
+        if more > first_of(here.n):
+            more = first_of(here.n)
+        s.q, s.eta = self.q, self.eta
+        e = self.back(i, 0, had, more)
+        if e == 0:
+            e = self.back(i, 1, left_size(&s, had) if had > 0 else 0, left_size(&s, more))
+        if e == 0:
+            e = self.back(i, 2, had - left_size(&s, had) if had > 0 else 0, more - left_size(&s, more))
+        if e == 0:
+            here.room = more
+        return e
+
+    cdef int entered(self, int bracket, int rung) noexcept nogil:
+        """The rung's lock was taken: see what it holds, with room for one more, and put right what somebody left who died
+        inside. If that cannot be, it is unlocked."""
+        cdef SharedRung *r = self.rung_at(bracket, rung)
+        cdef uint64_t i = bracket * self.rungs + rung
+        cdef int e
+        if r.n >= self.levels[i].room:
+            e = self.grow(i, r.n + 1)
+            if e != 0:
+                self.failure = e
+                pthread_mutex_unlock(&r.mutex)
+                return NO_MEMORY
+        if r.changing:
             self.take_back(bracket, rung)
-        return 0 if got >= 0 else -1
+        return 0
+
+    cdef int lock(self, int bracket, int rung) noexcept nogil:
+        """Take the rung's lock. NO_LOCK: it cannot be had, ever. NO_MEMORY: the rung has to grow, and cannot."""
+        cdef SharedRung *r = self.rung_at(bracket, rung)
+        if ft_mutex_lock(&r.mutex) < 0:
+            return NO_LOCK
+        if r.n >= self.levels[bracket * self.rungs + rung].room or r.changing:
+            return self.entered(bracket, rung)
+        return 0
 
     cdef void take_back(self, int bracket, int rung) noexcept nogil:
         """Undo what the last owner of the rung's lock had begun; the lock is held."""
         cdef SharedRung *r = self.rung_at(bracket, rung)
         cdef SharedRungs *shared = <SharedRungs *>self.base
-        cdef RungState s
-        if not r.changing:
-            return
-        s = self.state_of(bracket, rung)
+        cdef RungState s = self.state_of(bracket, rung)
         rung_rebuild(&s, r.length_before)
         r.n = s.n
         r.left = s.left
@@ -272,7 +449,7 @@ cdef class Asha:
         return of.best
 
     cdef int judge_locked(self, int bracket, int rung, Standing *of, double v, bint decide) noexcept nogil:
-        """Judge and record at a rung; its lock is held. Returns CONTINUE, STOP, or -1 (nothing done) when it is full."""
+        """Judge and record at a rung; its lock is held. Returns CONTINUE, STOP, or RUNG_FULL."""
         cdef SharedRung *r = self.rung_at(bracket, rung)
         cdef RungState s = self.state_of(bracket, rung)
         cdef int decision = 0
@@ -288,7 +465,7 @@ cdef class Asha:
         below = decide and s.n > 0 and v < rung_cutoff(&s)
         if v == v and rung_push(&s, v) != 0:
             r.changing = 0
-            return -1
+            return RUNG_FULL
         r.n = s.n
         r.left = s.left
         if decide:
@@ -301,9 +478,9 @@ cdef class Asha:
         return decision
 
     cdef int record_at(self, int bracket, int rung, Standing *of, double v, bint decide) noexcept nogil:
-        cdef int decision
-        if self.lock(bracket, rung) != 0:
-            return NO_LOCK
+        cdef int decision = self.lock(bracket, rung)
+        if decision != 0:
+            return decision
         decision = self.judge_locked(bracket, rung, of, v, decide)
         self.unlock(bracket, rung)
         return decision
@@ -357,7 +534,7 @@ cdef class Asha:
         cdef int decision
         with nogil:
             decision = self.judge_one(trial, of, t, value)
-        self.refuse_full(decision)
+        self.refuse(decision)
         return decision
 
     def complete(self, uint64_t trial, double t, double value):
@@ -367,7 +544,7 @@ cdef class Asha:
         cdef int rung = self.reached(bracket, of.rung, t)
         cdef double v = self.seen(of, value)
         if rung >= 0:
-            self.refuse_full(self.record_at(bracket, rung, of, v, False))
+            self.refuse(self.record_at(bracket, rung, of, v, False))
 
     def decide(self, trials, times, values, decisions):
         """As :meth:`judge` for each row, in their order; CONTINUE or STOP is put into ``decisions``.
@@ -388,11 +565,13 @@ cdef class Asha:
                 if decision < 0:
                     break
                 batch.decisions[i] = <signed char>decision
-        self.refuse_full(decision)
+        self.refuse(decision)
 
-    cdef int refuse_full(self, int decision) except -1:
+    cdef int refuse(self, int decision) except -1:
         if decision == NO_LOCK:
             raise OSError("the lock of a rung cannot be taken: the memory that the rungs lie in is damaged")
+        if decision == NO_MEMORY:
+            raise OSError(self.failure, f"no memory for the values of a rung: {strerror(self.failure).decode()}")
         if decision < 0:
             raise OverflowError(f"a rung is full: {self.capacity} trials have reached it")
         return 0
@@ -410,7 +589,7 @@ cdef class Asha:
             raise ValueError(f"trial {trial} was judged at rung {rung}; its bracket has the rungs {bracket} to "
                              f"{self.rungs - 1}. Were the scheduler's settings changed?")
         stand_fresh(&nobody)
-        self.refuse_full(self.record_at(bracket, rung, &nobody, self.sign * value, False))
+        self.refuse(self.record_at(bracket, rung, &nobody, self.sign * value, False))
         self.rung_at(bracket, rung).stopped += stopped
         if sequence > shared.sequence:
             shared.sequence = sequence
@@ -420,13 +599,17 @@ cdef class Asha:
         since the last call, the last 14 of them. One whose record is there after all is to be put back by :meth:`record`.
         """
         cdef SharedRungs *shared = <SharedRungs *>self.base
+        cdef SharedRung *r
         cdef int b, k, got
         for b in range(self.brackets):
             for k in range(b, self.rungs):
-                got = ft_mutex_try(&self.rung_at(b, k).mutex)
-                if got == 1:
-                    self.take_back(b, k)
-                if got == 0 or got == 1:
+                r = self.rung_at(b, k)
+                got = ft_mutex_try(&r.mutex)
+                if got != 0 and got != 1:
+                    continue
+                if not r.changing:
+                    pthread_mutex_unlock(&r.mutex)
+                elif self.entered(b, k) == 0:
                     self.unlock(b, k)
         cdef uint64_t n = ft_load(&shared.taken_back)
         first = max(self.repaired, n - 14 if n > 14 else 0)
@@ -441,8 +624,8 @@ cdef class Asha:
         rungs = []
         for b in range(self.brackets):
             for k in range(b, self.rungs):
-                s = self.state_of(b, k)
-                rungs.append((b, k, self.rung_at(b, k).stopped, [s.log[i] for i in range(s.n)]))
+                s = self.looked_at(b, k)
+                rungs.append((b, k, self.rung_at(b, k).stopped, [logged(&s, i) for i in range(s.n)]))
         standings = []
         for i in range(self.n_standings << 10):
             if self.standings[i >> 10] != NULL:
@@ -463,7 +646,7 @@ cdef class Asha:
         stand_fresh(&nobody)
         for b, k, stopped, values in told["rungs"]:
             for value in values:
-                self.refuse_full(self.record_at(b, k, &nobody, value, False))
+                self.refuse(self.record_at(b, k, &nobody, value, False))
             self.rung_at(b, k).stopped = stopped
         for trial, rung, strikes, best in told["standings"]:
             of = self.standing_of(trial)
@@ -482,7 +665,7 @@ cdef class Asha:
         for b in range(self.brackets):
             rows = []
             for k in range(self.rungs - 1, b - 1, -1):
-                s = self.state_of(b, k)
+                s = self.looked_at(b, k)
                 rows.append((self.milestones[k], None if s.n == 0 else self.sign * rung_cutoff(&s)))
             out.append(rows)
         return out
@@ -493,5 +676,5 @@ cdef class Asha:
         if not 0 <= rung < self.rungs:
             raise ValueError(f"rung must be from 0 to {self.rungs - 1}, got {rung}")
         stand_fresh(&nobody)
-        self.refuse_full(NO_LOCK if self.lock(0, rung) != 0 else 0)
+        self.refuse(self.lock(0, rung))
         self.judge_locked(0, rung, &nobody, self.sign * value, True)

@@ -275,7 +275,7 @@ cdef class Reporter:
             v = self.rule.seen(&self.standing, self.last_value)
             locked = self.rule.lock(self.bracket, rung) == 0
             if not locked or self.rule.judge_locked(self.bracket, rung, &self.standing, v, False) < 0:
-                # The rung is full, or its lock is lost: the trial ends as if it had not reached it.
+                # The rung is full or cannot grow, or its lock is lost: the trial ends as if it had not reached it.
                 self.ring.pending -= 16
                 r.size = RECORD_HEADER
                 r.flags = <uint8_t>flags
@@ -587,11 +587,11 @@ cdef class Reporter:
         if decision == 0 and owner and now >= self.turn_at:
             return TURN_
         if failed:
-            raise OverflowError(f"a rung is full: {self.rule.capacity} trials have reached it")
+            self.rule.refuse(failed)
         return decision
 
     cdef int decide(self, Schema s, double now, uint32_t step, bint owner, int *judged, int *failed) noexcept nogil:
-        """CONTINUE, STOP or WAIT. With ``judged`` >= 0 that rung's lock is held until the record is published.
+        """CONTINUE, STOP or WAIT; STOP if it ``failed`` for a reason of the rule. With ``judged`` >= 0 that rung's lock is held until the record is published.
 
         A trial that was told to stop, in whatever thread, is told so again. Only the ``owner`` can wait for an answer of
         the loop, which may be to leave the trial here for a while: other threads' reports wait for its next one.
@@ -622,13 +622,14 @@ cdef class Reporter:
         rung = self.rule.reached(self.bracket, self.standing.rung, t)
         if rung < 0:
             return 0
-        if self.rule.lock(self.bracket, rung) != 0:
-            failed[0] = 1
+        decision = self.rule.lock(self.bracket, rung)
+        if decision != 0:
+            failed[0] = decision
             return 1
         decision = self.rule.judge_locked(self.bracket, rung, &self.standing, v, True)
         if decision < 0:
             self.rule.unlock(self.bracket, rung)
-            failed[0] = 1
+            failed[0] = decision
             return 1
         judged[0] = rung
         return decision

@@ -58,8 +58,6 @@ LAST_WAIT_S = 1.0  # behind a Ctrl-C, for a process that holds the database
 PATIENCE = 1000  # such turns in a row are taken for a searcher that will never suggest again
 GRACE_S = 1.0  # a trial that was told to stop and does not report is killed after this
 TABLE_SHARE = 0.1  # of the run's time may go into writing the SQL table for people at its end
-# trials that a shared rule has room for when their number is open; untouched pages cost nothing
-OPEN_END_CAPACITY = 1 << 24
 LOG_HOOKS = (
     "on_trial_start",
     "on_trial_restore",
@@ -282,7 +280,6 @@ class TuneLoop:
             strict=spec.strict_metric and spec.metric not in AUTO_RESULT_KEYS,
             limits=self._limits(),
             rule=state.rule if state.rule is not None else NO_RULE,
-            capacity=self._capacity(),
             asks=state.asks,
             pauses=state.chooses,
             reuse_actors=spec.reuse_actors,
@@ -298,11 +295,6 @@ class TuneLoop:
         if self.spec.time_budget_s is not None:
             limits[_core.DEADLINE] = self.clock.now() - self.clock.elapsed() + self.spec.time_budget_s
         return limits
-
-    def _capacity(self) -> int:
-        total = self.state.total
-        retries = max(0, self.spec.failure.max_failures) + 2
-        return OPEN_END_CAPACITY if total is None else max(64, min(OPEN_END_CAPACITY, total * retries))
 
     def _build_rule(self, program: Program) -> Any:
         """The compiled rule on the memory that reports are judged on, its rungs as the journal left them."""

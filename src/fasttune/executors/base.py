@@ -42,7 +42,6 @@ class Program:
     strict: bool = True
     limits: dict[str, float] = field(default_factory=dict)
     rule: CompiledRule = NO_RULE
-    capacity: int = 1  # trials that the rule has room for
     asks: bool = False  # every report waits for the loop's answer
     pauses: bool = False  # the answer may be to pause
     reuse_actors: bool = False
@@ -157,7 +156,7 @@ class Executor(ABC):
 
     def shared_rule(self, program: Program) -> Any:
         """The compiled rule of a program that has one, on memory that all share who judge; asked before :meth:`open`."""
-        return program.rule.build(program.capacity)
+        return program.rule.build()
 
     def find_configs(self, place_of: Callable[[int], tuple[int, int]]) -> None:  # noqa: B027
         """By what to find (experiment, number of its config among the variants) of a trial that was part of a span; told behind

@@ -7,7 +7,6 @@ is told by the server (its exit status), by nothing that has to time out.
 
 from __future__ import annotations
 
-import mmap
 import os
 import signal
 import sys
@@ -212,9 +211,7 @@ class ProcessExecutor(Executor):
             return
 
     def shared_rule(self, program: Program) -> Any:
-        size = program.rule.nbytes(program.capacity)
-        os.ftruncate(self._server.rules_fd, size)
-        return program.rule.build(program.capacity, mmap.mmap(self._server.rules_fd, size))
+        return program.rule.build(self._server.rules_fd)
 
     # -- slots ---------------------------------------------------------------------------------------------------------
 

@@ -276,8 +276,7 @@ def work(path: str, environ: dict[str, str], setup: dict[str, Any], bell_fd: int
         return CANNOT_LOAD
     rule = None
     if program.rule.kind != "none" and not program.asks:
-        shared = mmap.mmap(rules_fd, program.rule.nbytes(program.capacity))
-        rule = program.rule.build(program.capacity, shared, create=False)
+        rule = program.rule.build(rules_fd, create=False)
     Worker(wire, program, rule, streams).run()
     return 0
 

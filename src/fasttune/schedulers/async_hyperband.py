@@ -105,7 +105,7 @@ class AsyncHyperBandScheduler(TrialScheduler):
             "patience": patience,
             "smooth": smoothing == "best",
         }
-        self._milestones = _core.Asha(capacity=1, maximise=True, **self._arguments).milestones_by_bracket
+        self._milestones = _core.Asha(maximise=True, **self._arguments).milestones_by_bracket
         self._asked: _core.Asha | None = None
         self._asked_mode: str | None = None
         self._restored: SavedState | None = None  # what is gone on from
@@ -141,7 +141,7 @@ class AsyncHyperBandScheduler(TrialScheduler):
         mode = self.mode or (self._restored.mode if self._restored is not None else None)
         if self._asked is None or (self._asked_mode != mode and not self._asked.sequence):  # it was looked at before the run
             self._asked_mode = mode
-            self._asked = _core.Asha(capacity=1 << 22, maximise=mode == "max", **self._arguments)
+            self._asked = _core.Asha(maximise=mode == "max", **self._arguments)
         return self._asked
 
     def on_trial_add(self, state: ExperimentView, trial: Trial) -> None:
