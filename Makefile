@@ -16,7 +16,7 @@
 # make fuzz      what reads bytes of others under atheris, a minute for each target (ARGS=... for libFuzzer)
 # make docs      the documents as a site, build/site/index.html, in an environment of its own; a dead link is an error
 # make lint      ruff, mypy --strict, and the stub of the compiled core against the core itself
-# make debug     the core with bounds checks and without optimisation, and its tests
+# make debug     the core with C assertions, counted memory and bounds checks, without optimisation, and its tests
 # make sanitize  the core with AddressSanitizer and UndefinedBehaviorSanitizer, and its tests and those of executors
 # make clean     remove everything that was built (not .venv-peers, not results)
 # Another interpreter: make test PYTHON=/path/to/python3.13; more tests at a time: make test JOBS=8

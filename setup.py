@@ -1,6 +1,7 @@
 """Build of the compiled modules. Everything else is in pyproject.toml.
 
-FASTTUNE_DEBUG=1 builds with checks of bounds and of what is not initialised, and without optimisation (`make debug`).
+FASTTUNE_DEBUG=1 builds with C assertions, counted memory, and checks of bounds and of what is not initialised, without
+optimisation (`make debug`).
 FASTTUNE_SANITIZE=1 builds with AddressSanitizer and UndefinedBehaviorSanitizer (`make sanitize`).
 FASTTUNE_WHEEL=1 leaves out the tables by which debuggers walk a stack without frame pointers, a tenth of the core.
 FASTTUNE_ANNOTATE=1 has Cython write its annotated HTML.
@@ -25,7 +26,7 @@ from setuptools.command.editable_wheel import editable_wheel
 from setuptools.command.sdist import sdist
 
 MODULES = ("_core", "_rules", "_draws")
-WORDS = "src/fasttune/_core/words.pxi"  # a part of each
+SHARED = ("src/fasttune/_core/memory.pxi", "src/fasttune/_core/words.pxi")  # parts of each
 
 debug = os.environ.get("FASTTUNE_DEBUG", "") not in ("", "0")
 sanitize = os.environ.get("FASTTUNE_SANITIZE", "") not in ("", "0")
@@ -58,7 +59,7 @@ def source_of(module: str) -> str:
 
 
 def parts_of(module: str) -> list[str]:
-    return [f"src/fasttune/{module}.pxd", *sorted({WORDS, *glob(f"src/fasttune/{module}/*.pxi")})]
+    return [f"src/fasttune/{module}.pxd", *sorted({*SHARED, *glob(f"src/fasttune/{module}/*.pxi")})]
 
 
 def shipped_c(module: str) -> str:
@@ -72,7 +73,8 @@ def compiled(module: str) -> Extension:
         [source_of(module)],
         # Without its parts in this list an edited .pxi would leave the old module in place.
         depends=parts_of(module),
-        # NDEBUG would leave out Cython's own assertions. -g0: debugging symbols were six of seven megabytes.
+        define_macros=[("FASTTUNE_DEBUG", "1")] if debug else [],
+        # NDEBUG, which Python's own flags define, would leave out all assertions. -g0: debugging symbols were six of seven megabytes.
         extra_compile_args=SANITIZERS if sanitize else ["-O0", "-g", "-UNDEBUG"] if debug else RELEASE,
         extra_link_args=SANITIZERS if sanitize else [],
         libraries=["m", "pthread"],

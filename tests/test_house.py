@@ -458,6 +458,13 @@ def test_no_test_is_skipped() -> None:
     assert not found, "\n".join(found)
 
 
+def test_C_memory_is_taken_in_one_place() -> None:
+    """There a debug build counts it; what Python's own functions give is given back to Python."""
+    parts = [path for path in text_files() if path.suffix in (".pxi", ".pyx") and path.name != "memory.pxi"]
+    found = lines_matching(r"(?<![\w.])(PyMem_\w+|PyObject_(Malloc|Free)|[mc]alloc|realloc|free)\(", parts)
+    assert [line.partition(": ")[2] for line in found] == ["PyMem_Free(text)"], "\n".join(found)
+
+
 def test_no_paths_of_one_machine() -> None:
     found = lines_matching(r"(?<![\w.}])/(work|root|home/\w+)/", text_files())
     assert not found, "\n".join(found)

@@ -14,7 +14,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.dict cimport PyDict_Next, PyDict_Size
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_Check
 from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact
-from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc, PyMem_RawRealloc
+from cpython.mem cimport PyMem_Free
 from cpython.memoryview cimport PyMemoryView_FromObject
 from cpython.object cimport PyObject
 from libc.errno cimport EBADF, ENOMEM, errno
@@ -27,7 +27,8 @@ import sys as _sys
 if _sys.byteorder != "little":  # numbers in records are stored as they lie in memory
     raise ImportError("fasttune's records are little-endian, and this machine is not: it cannot read or write them")
 
-include "_core/words.pxi"      # what the other modules have, too
+include "_core/memory.pxi"     # where all C memory is from; what the other modules have, too,
+include "_core/words.pxi"      # as these words
 include "_core/queue.pxi"      # EventQueue: what is ready (FIFO) and what is timed (heap)
 include "_core/ledger.pxi"     # Ledger: CPUs and GPUs in integer 1/10,000 units
 include "_core/ring.pxi"       # Ring: single-writer single-reader records in shared memory

@@ -7,11 +7,11 @@ Knows nothing above it, as ``_core``. ValueError, IndexError and MemoryError, as
 
 cimport cython
 from cpython.buffer cimport PyBUF_FORMAT, PyBUF_ND, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc, PyMem_RawRealloc
 from libc.math cimport INFINITY, NAN, ceil, fabs, floor, fma, pow
 from libc.string cimport memcpy, memmove, memset
 
-include "_core/words.pxi"       # what the other modules have, too
+include "_core/memory.pxi"      # where all C memory is from; what the other modules have, too,
+include "_core/words.pxi"       # as these words
 include "_rules/population.pxi" # Population: quantiles of scores that keep changing
 include "_rules/hyperband.pxi"  # HyperBand: synchronous halving, bracket by bracket
 include "_rules/ordered.pxi"    # Ordered: how many numbers are at most v, and its neighbours

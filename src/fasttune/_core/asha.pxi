@@ -62,11 +62,11 @@ cdef extern from *:
     /* Errors are told as errno says them, 0: none. */
     static int ft_map(int fd, uint64_t at, uint64_t size, void **found) {
         *found = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)at);
-        if (*found != MAP_FAILED) return 0;
+        if (*found != MAP_FAILED) { ft_count(1, (int64_t)size); return 0; }
         *found = NULL;
         return errno;
     }
-    static void ft_unmap(void *at, uint64_t size) { munmap(at, size); }
+    static void ft_unmap(void *at, uint64_t size) { munmap(at, size); ft_count(-1, -(int64_t)size); }
     static int ft_share_fd(int fd) { return fcntl(fd, F_DUPFD_CLOEXEC, 3); }
     static int ft_empty_file(int fd) { return ftruncate(fd, 0) == 0 ? 0 : errno; }
     static int ft_identity(int fd, uint64_t *device, uint64_t *inode) {
@@ -203,12 +203,12 @@ cdef class Asha:
             self.milestones[s] = grace_period * pow(reduction_factor, s)
         self.q = ((1.0 - 1.0 / reduction_factor) * 100.0) / 100.0
         self.eta = reduction_factor if rank else 0.0
-        self.levels = <RungLevels *>PyMem_RawCalloc(self.rungs * brackets, sizeof(RungLevels))
+        self.levels = <RungLevels *>ft_calloc(self.rungs * brackets, sizeof(RungLevels))
         if self.levels == NULL:
             raise MemoryError()
         self.base_bytes = (sizeof(SharedRungs) + rung_bytes() * self.rungs * brackets + PAGES - 1) & ~(PAGES - 1)
         if fd < 0:
-            self.base = PyMem_RawCalloc(self.base_bytes, 1)
+            self.base = ft_calloc(self.base_bytes, 1)
             if self.base == NULL:
                 raise MemoryError()
             create = True
@@ -241,8 +241,8 @@ cdef class Asha:
         cdef uint64_t i
         cdef int rung, level
         for i in range(self.n_standings):
-            PyMem_RawFree(self.standings[i])
-        PyMem_RawFree(self.standings)
+            ft_free(self.standings[i])
+        ft_free(self.standings)
         if self.levels != NULL:
             for rung in range(self.rungs * self.brackets):
                 if not self.shared:
@@ -251,9 +251,9 @@ cdef class Asha:
                     ft_unmap(piece_of(&self.levels[rung], 0), piece_bytes(0))
                     for level in range(FIRST_LEVELS, self.levels[rung].n):
                         ft_unmap(piece_of(&self.levels[rung], level), piece_bytes(level))
-            PyMem_RawFree(self.levels)
+            ft_free(self.levels)
         if not self.shared:
-            PyMem_RawFree(self.base)
+            ft_free(self.base)
         else:
             if self.base != NULL:
                 ft_unmap(self.base, self.base_bytes)
@@ -398,6 +398,7 @@ cdef class Asha:
         cdef SharedRung *r = self.rung_at(bracket, rung)
         cdef SharedRungs *shared = <SharedRungs *>self.base
         cdef RungState s = self.state_of(bracket, rung)
+        check(r.length_before <= s.at.room)
         rung_rebuild(&s, r.length_before)
         r.n = s.n
         r.left = s.left
@@ -456,6 +457,10 @@ cdef class Asha:
         cdef bint below
         if self.eta > 0.0 and v != v:
             v = -INFINITY
+        check(bracket <= rung)
+        check(rung < self.rungs)
+        check(not r.changing)
+        check(s.n < s.at.room or s.n == s.capacity)
         r.length_before = s.n
         r.stopped_before = r.stopped
         r.number = 0
@@ -502,14 +507,14 @@ cdef class Asha:
         cdef uint64_t room, i, at = trial >> 10
         if at >= self.n_standings:
             room = max(at + 1, 2 * self.n_standings)
-            grown = <Standing **>PyMem_RawRealloc(self.standings, room * sizeof(Standing *))
+            grown = <Standing **>ft_realloc(self.standings, room * sizeof(Standing *))
             if grown == NULL:
                 raise MemoryError()
             memset(&grown[self.n_standings], 0, (room - self.n_standings) * sizeof(Standing *))
             self.standings = grown
             self.n_standings = room
         if self.standings[at] == NULL:
-            block = <Standing *>PyMem_RawMalloc(1024 * sizeof(Standing))
+            block = <Standing *>ft_malloc(1024 * sizeof(Standing))
             if block == NULL:
                 raise MemoryError()
             for i in range(1024):

@@ -27,7 +27,7 @@ cdef int bits_reserve(BitTree *tree, Py_ssize_t n) except -1:
         had = 0
         if level < tree.depth:
             had = ((old - 1) >> (6 * (level + 1))) + 1
-        grown = <uint64_t *>PyMem_RawRealloc(tree.levels[level], words * sizeof(uint64_t))
+        grown = <uint64_t *>ft_realloc(tree.levels[level], words * sizeof(uint64_t))
         if grown == NULL:
             raise MemoryError()
         tree.levels[level] = grown
@@ -43,7 +43,7 @@ cdef int bits_reserve(BitTree *tree, Py_ssize_t n) except -1:
 cdef void bits_free(BitTree *tree) noexcept:
     cdef int level
     for level in range(tree.depth):
-        PyMem_RawFree(tree.levels[level])
+        ft_free(tree.levels[level])
     tree.depth = 0
     tree.room = 0
 
@@ -52,6 +52,8 @@ cdef void bits_add(BitTree *tree, Py_ssize_t i) noexcept nogil:
     cdef int level
     cdef uint64_t *word
     cdef uint64_t before
+    check(0 <= i)
+    check(i < tree.room)
     for level in range(tree.depth):
         word = &tree.levels[level][i >> 6]
         before = word[0]
@@ -64,6 +66,8 @@ cdef void bits_add(BitTree *tree, Py_ssize_t i) noexcept nogil:
 cdef void bits_drop(BitTree *tree, Py_ssize_t i) noexcept nogil:
     cdef int level
     cdef uint64_t *word
+    check(0 <= i)
+    check(i < tree.room)
     for level in range(tree.depth):
         word = &tree.levels[level][i >> 6]
         word[0] &= ~(<uint64_t>1 << (i & 63))

@@ -201,7 +201,7 @@ def texts(Py_ssize_t n, parts, str prefix="", Py_ssize_t limit=-1):
     m = len(parts)
     if n <= 0:
         return made
-    told = <Part *>PyMem_Malloc(max(1, m) * sizeof(Part))
+    told = <Part *>ft_malloc(max(1, m) * sizeof(Part))
     if told == NULL:
         raise MemoryError()
     try:
@@ -234,4 +234,4 @@ def texts(Py_ssize_t n, parts, str prefix="", Py_ssize_t limit=-1):
             made.append(text)
         return made
     finally:
-        PyMem_Free(told)
+        ft_free(told)

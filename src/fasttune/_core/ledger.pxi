@@ -12,7 +12,6 @@
 
 from libc.math cimport llround
 from libc.stdint cimport int32_t, int64_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy
 
 cdef extern from *:
@@ -55,9 +54,9 @@ cdef int pool_open(Pool *pool, Py_ssize_t size) except -1:
     cdef Py_ssize_t i
     pool.size = size
     pool.words = (size + 63) // 64
-    pool.free = <int32_t *>calloc(size + 1, sizeof(int32_t))
-    pool.count = <int32_t *>calloc(DEVICE_LEVELS, sizeof(int32_t))
-    pool.level = <uint64_t *>calloc(DEVICE_LEVELS * pool.words + 1, sizeof(uint64_t))
+    pool.free = <int32_t *>ft_calloc(size + 1, sizeof(int32_t))
+    pool.count = <int32_t *>ft_calloc(DEVICE_LEVELS, sizeof(int32_t))
+    pool.level = <uint64_t *>ft_calloc(DEVICE_LEVELS * pool.words + 1, sizeof(uint64_t))
     if pool.free == NULL or pool.count == NULL or pool.level == NULL:
         raise MemoryError(f"no memory for a ledger of {size} devices")
     for i in range(size):
@@ -66,9 +65,9 @@ cdef int pool_open(Pool *pool, Py_ssize_t size) except -1:
 
 
 cdef void pool_close(Pool *pool) noexcept nogil:
-    free(pool.free)
-    free(pool.count)
-    free(pool.level)
+    ft_free(pool.free)
+    ft_free(pool.count)
+    ft_free(pool.level)
 
 
 cdef void pool_change(Pool *pool, int32_t device, int32_t by) noexcept nogil:
@@ -77,6 +76,10 @@ cdef void pool_change(Pool *pool, int32_t device, int32_t by) noexcept nogil:
     cdef int level
     cdef uint64_t bit = (<uint64_t>1) << (device & 63)
     cdef Py_ssize_t word = device >> 6
+    check(0 <= device)
+    check(device < pool.size)
+    check(0 <= new)
+    check(new <= DEVICE_UNITS)
     if old > 0:
         level = pool_level(old)
         pool.level[level * pool.words + word] &= ~bit
@@ -244,7 +247,7 @@ cdef class Grant:
 
     def __dealloc__(self):
         if self.shares != self.few:
-            free(self.shares)
+            ft_free(self.shares)
 
     @property
     def live(self):
@@ -325,7 +328,7 @@ cdef class Ledger:
         self.spread = policy == "spread"
         pool_open(&self.cpu, len(self.cpu_ids))
         pool_open(&self.gpu, gpus)
-        self.scratch = <Share *>malloc((self.cpu.size + gpus + 1) * sizeof(Share))
+        self.scratch = <Share *>ft_malloc((self.cpu.size + gpus + 1) * sizeof(Share))
         if self.scratch == NULL:
             raise MemoryError(f"no memory for a ledger of {self.cpu.size} CPUs and {gpus} GPUs")
         self.memory_total = self.memory_free = memory
@@ -335,7 +338,7 @@ cdef class Ledger:
     def __dealloc__(self):
         pool_close(&self.cpu)
         pool_close(&self.gpu)
-        free(self.scratch)
+        ft_free(self.scratch)
 
     def acquire(self, double cpu=1.0, double gpu=0.0, int64_t memory=0, dict custom=None):
         """A Grant for all of it, or None if it does not fit now (`missing` says why); never a part of it.
@@ -375,7 +378,7 @@ cdef class Ledger:
         try:
             grant = Grant.__new__(Grant)
             if cpu_count + gpu_count > 4:
-                grant.shares = <Share *>malloc((cpu_count + gpu_count) * sizeof(Share))
+                grant.shares = <Share *>ft_malloc((cpu_count + gpu_count) * sizeof(Share))
                 if grant.shares == NULL:
                     grant.shares = grant.few
                     raise MemoryError(f"no memory for a grant of {cpu_count + gpu_count} devices")

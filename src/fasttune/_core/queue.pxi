@@ -11,7 +11,6 @@
 
 from libc.math cimport INFINITY
 from libc.stdint cimport int64_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc, realloc
 
 
 cdef struct QueueEntry:
@@ -97,17 +96,25 @@ cdef class EventQueue:
 
     def __cinit__(self):
         self.ring_size = self.heap_size = self.known_size = 64
-        self.ring = <QueueEntry *>malloc(self.ring_size * sizeof(QueueEntry))
-        self.heap = <TimedEntry *>malloc(self.heap_size * sizeof(TimedEntry))
-        self.known = <QueuedItem *>calloc(self.known_size, sizeof(QueuedItem))
+        self.ring = <QueueEntry *>ft_malloc(self.ring_size * sizeof(QueueEntry))
+        self.heap = <TimedEntry *>ft_malloc(self.heap_size * sizeof(TimedEntry))
+        self.known = <QueuedItem *>ft_calloc(self.known_size, sizeof(QueuedItem))
         if self.ring == NULL or self.heap == NULL or self.known == NULL:
             raise MemoryError("no memory for an event queue")
         self.ticket = 1
 
     def __dealloc__(self):
-        free(self.ring)
-        free(self.heap)
-        free(self.known)
+        ft_free(self.ring)
+        ft_free(self.heap)
+        ft_free(self.known)
+
+    cdef inline void balance(self) noexcept nogil:
+        """Every entry is living or dead, and each living one is known."""
+        check(self.living_ready + self.living_timed + self.dead == self.ring_used + self.heap_used)
+        check(self.ring_used <= self.ring_size)
+        check(self.heap_used <= self.heap_size)
+        check(4 * self.known_used <= 3 * self.known_size)
+        check(self.known_used <= self.ring_used + self.heap_used)
 
     # ------------------------------------------------------------------ the hash of queued items
 
@@ -122,7 +129,7 @@ cdef class EventQueue:
     cdef int widen_known(self) except -1:
         cdef QueuedItem *old = self.known
         cdef Py_ssize_t old_size = self.known_size, i
-        cdef QueuedItem *wide = <QueuedItem *>calloc(2 * old_size, sizeof(QueuedItem))
+        cdef QueuedItem *wide = <QueuedItem *>ft_calloc(2 * old_size, sizeof(QueuedItem))
         if wide == NULL:
             raise MemoryError(f"no memory for an event queue of {self.known_used} items")
         self.known = wide
@@ -130,7 +137,7 @@ cdef class EventQueue:
         for i in range(old_size):
             if not queue_slot_empty(&old[i]):
                 self.find(old[i].item)[0] = old[i]
-        free(old)
+        ft_free(old)
         return 0
 
     cdef QueuedItem *enter(self, int64_t item) except NULL:
@@ -167,6 +174,7 @@ cdef class EventQueue:
         """True, and the entry is forgotten, if the entry with this ticket has been cancelled."""
         if ticket >= slot.cut:
             return False
+        check(slot.dead > 0)
         slot.dead -= 1
         self.dead -= 1
         if queue_slot_empty(slot):
@@ -177,12 +185,12 @@ cdef class EventQueue:
 
     cdef int widen_ring(self) except -1:
         cdef Py_ssize_t i
-        cdef QueueEntry *wide = <QueueEntry *>malloc(2 * self.ring_size * sizeof(QueueEntry))
+        cdef QueueEntry *wide = <QueueEntry *>ft_malloc(2 * self.ring_size * sizeof(QueueEntry))
         if wide == NULL:
             raise MemoryError(f"no memory for an event queue of {self.ring_used} items")
         for i in range(self.ring_used):
             wide[i] = self.ring[(self.ring_head + i) & (self.ring_size - 1)]
-        free(self.ring)
+        ft_free(self.ring)
         self.ring = wide
         self.ring_size *= 2
         self.ring_head = 0
@@ -205,6 +213,7 @@ cdef class EventQueue:
         self.ticket += 1
         self.ring_used += 1
         self.living_ready += 1
+        self.balance()
         return 0
 
     cpdef push(self, int64_t item):
@@ -226,10 +235,12 @@ cdef class EventQueue:
             slot = self.find(entry.item)
             if self.bury(slot, entry.ticket):
                 continue
+            check(slot.ready > 0)
             slot.ready -= 1
             self.living_ready -= 1
             if queue_slot_empty(slot):
                 self.leave(slot)
+            self.balance()
             return entry.item
         return -1
 
@@ -242,7 +253,7 @@ cdef class EventQueue:
         if time != time:
             raise ValueError(f"the time of item {item} must be a number, got nan")
         if self.heap_used == self.heap_size:
-            wide = <TimedEntry *>realloc(self.heap, 2 * self.heap_size * sizeof(TimedEntry))
+            wide = <TimedEntry *>ft_realloc(self.heap, 2 * self.heap_size * sizeof(TimedEntry))
             if wide == NULL:
                 raise MemoryError(f"no memory for an event queue of {self.heap_used} timed items")
             self.heap = wide
@@ -256,6 +267,7 @@ cdef class EventQueue:
         self.heap_used += 1
         self.living_timed += 1
         timed_sift_up(self.heap, self.heap_used - 1)
+        self.balance()
 
     cdef void drop_top(self) noexcept nogil:
         self.heap_used -= 1
@@ -278,10 +290,12 @@ cdef class EventQueue:
         item = self.heap[0].item
         self.drop_top()
         slot = self.find(item)
+        check(slot.timed > 0)
         slot.timed -= 1
         self.living_timed -= 1
         if queue_slot_empty(slot):
             self.leave(slot)
+        self.balance()
         return item
 
     cpdef double next_time(self) noexcept:
@@ -305,6 +319,7 @@ cdef class EventQueue:
         self.dead += cancelled
         if self.dead > 64 and self.dead > self.living_ready + self.living_timed:
             self.sweep()
+        self.balance()
         return cancelled
 
     cdef void sweep(self) noexcept nogil:

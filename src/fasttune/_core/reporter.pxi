@@ -130,7 +130,7 @@ cdef class Schema:
         self.number = number
         self.n = <int>len(keys)
         self.metric = self.clock = self.done = -1
-        self.pointers = <void **>PyMem_RawMalloc(max(1, self.n) * sizeof(void *))
+        self.pointers = <void **>ft_malloc(max(1, self.n) * sizeof(void *))
         if self.pointers == NULL:
             raise MemoryError()
         for i in range(self.n):
@@ -139,8 +139,8 @@ cdef class Schema:
             self.done = keys.index("done")
 
     def __dealloc__(self):
-        PyMem_RawFree(self.pointers)
-        PyMem_RawFree(self.limits)
+        ft_free(self.pointers)
+        ft_free(self.limits)
 
 
 cdef class Reporter:
@@ -163,11 +163,11 @@ cdef class Reporter:
         self.away = set()
         self.forks = ft_get_forks()
         self.room = 16
-        self.values = <double *>PyMem_RawMalloc(self.room * sizeof(double))
+        self.values = <double *>ft_malloc(self.room * sizeof(double))
         self.limit_keys = list(limits or ())
         self.n_limits = <int>len(self.limit_keys)
-        self.limit_values = <double *>PyMem_RawMalloc(max(1, self.n_limits) * sizeof(double))
-        self.limit_kinds = <int *>PyMem_RawMalloc(max(1, self.n_limits) * sizeof(int))
+        self.limit_values = <double *>ft_malloc(max(1, self.n_limits) * sizeof(double))
+        self.limit_kinds = <int *>ft_malloc(max(1, self.n_limits) * sizeof(int))
         if self.values == NULL or self.limit_values == NULL or self.limit_kinds == NULL:
             raise MemoryError()
         for i, key in enumerate(self.limit_keys):
@@ -178,9 +178,9 @@ cdef class Reporter:
 
     def __dealloc__(self):
         ft_forget(<void *>self)
-        PyMem_RawFree(self.values)
-        PyMem_RawFree(self.limit_values)
-        PyMem_RawFree(self.limit_kinds)
+        ft_free(self.values)
+        ft_free(self.limit_values)
+        ft_free(self.limit_kinds)
 
     def bind(self, bint whole_process=False):
         """Make the calling thread the one that runs this reporter's trials; with ``whole_process`` no other does."""
@@ -452,7 +452,7 @@ cdef class Reporter:
             s.pointers[j] = <void *>keys[j]
         s.keys = keys
         if s.n > self.room:
-            grown = <double *>PyMem_RawRealloc(self.values, s.n * sizeof(double))
+            grown = <double *>ft_realloc(self.values, s.n * sizeof(double))
             if grown == NULL:
                 raise MemoryError()
             self.values = grown
@@ -477,7 +477,7 @@ cdef class Reporter:
             s.metric = keys.index(self.metric)
         if self.time_attr in keys:
             s.clock = keys.index(self.time_attr)
-        s.limits = <int *>PyMem_RawMalloc(max(1, self.n_limits) * sizeof(int))
+        s.limits = <int *>ft_malloc(max(1, self.n_limits) * sizeof(int))
         if s.limits == NULL:
             raise MemoryError()
         for i, key in enumerate(self.limit_keys):
@@ -556,6 +556,7 @@ cdef class Reporter:
         now = ring_now(ring)
         decision = self.decide(s, now, step, owner, &rung, &failed)
         p = <char *>r + RECORD_HEADER
+        check(s.n <= self.room)
         memcpy(p, self.values, 8 * s.n)
         p += 8 * s.n
         flags = decision | (F_JUDGED if rung >= 0 else 0) | (F_EXTRA if extra != NULL else 0)
@@ -569,6 +570,7 @@ cdef class Reporter:
             memset(p + tail - 8, 0, 8)
             (<uint32_t *>p)[0] = <uint32_t>n_extra
             memcpy(p + 4, extra, n_extra)
+        check(p + tail == <char *>r + size)
         fill(r, size, K_REPORT, flags, s.number, self.trial, step, now)
         urgent = decision == 2 or ring.pending - ring.h.released > ring.capacity >> 1
         ring.publish(False)

@@ -332,6 +332,9 @@ cdef class Ring:
         cdef uint64_t tail = self.capacity - offset
         cdef uint64_t need = size if tail >= size else size + tail
         cdef Record *pad
+        check(size % 8 == 0)
+        check(size >= RECORD_HEADER)
+        check(head % 8 == 0)
         if head + need - ft_load(&self.h.released) > self.capacity:
             return NULL
         if tail < size:
@@ -344,6 +347,9 @@ cdef class Ring:
         return <Record *>(self.data + offset)
 
     cdef void publish(self, bint urgent) noexcept nogil:
+        check(self.pending >= self.h.head)
+        check(self.pending % 8 == 0)
+        check(self.pending - self.h.released <= self.capacity)
         if self.seals != NULL:
             ft_seal_records(self.data, self.seals, self.h.head, self.pending, self.capacity - 1, self.salt, K_PAD)
         ft_store(&self.h.head, self.pending)

@@ -106,6 +106,7 @@ cdef int rung_push(RungState *s, double value) noexcept nogil:
     """Add a value that is not NaN; there is room for it. -1 when the rung is full."""
     if s.n >= s.capacity:
         return -1
+    check(s.n < s.at.room)
     cdef const uint64_t *left = s.at.left
     cdef const uint64_t *right = s.at.right
     cdef uint64_t n_right = s.n - s.left
@@ -130,6 +131,8 @@ cdef int rung_push(RungState *s, double value) noexcept nogil:
     else:
         sift_up(right, n_right, -value)
     s.n += 1
+    check(s.left == left_size(s, s.n))
+    check(s.left == 0 or s.left == s.n or root_of(left) <= -root_of(right))
     return 0
 
 
@@ -176,6 +179,7 @@ cdef inline void *piece_of(const RungLevels *a, int level) noexcept nogil:
 cdef void levels_lie_at(RungLevels *a, void *at) noexcept nogil:
     """The next piece of memory: the first levels, or the one behind those that there are. It has the log's values, then the
     left heap's, then the right heap's."""
+    check(<uint64_t>at % sizeof(double) == 0)
     cdef uint64_t base = <uint64_t>at - sizeof(double) * first_of(a.n)
     cdef uint64_t array = piece_bytes(a.n) // 3
     cdef int level, behind = max(FIRST_LEVELS, a.n + 1)
@@ -190,7 +194,7 @@ cdef int levels_take(RungLevels *a, uint64_t n) noexcept nogil:
     """Room for n values in memory of this process alone. -1 when it has no more."""
     cdef void *piece
     while a.room < n:
-        piece = PyMem_RawCalloc(piece_bytes(a.n), 1)    # pages that are not touched cost nothing
+        piece = ft_calloc(piece_bytes(a.n), 1)    # pages that are not touched cost nothing
         if piece == NULL:
             return -1
         levels_lie_at(a, piece)
@@ -201,9 +205,9 @@ cdef int levels_take(RungLevels *a, uint64_t n) noexcept nogil:
 cdef void levels_free(RungLevels *a) noexcept nogil:
     cdef int level
     if a.n > 0:
-        PyMem_RawFree(piece_of(a, 0))
+        ft_free(piece_of(a, 0))
     for level in range(FIRST_LEVELS, a.n):
-        PyMem_RawFree(piece_of(a, level))
+        ft_free(piece_of(a, level))
 
 
 cdef class Rung:

@@ -102,8 +102,8 @@ cdef class TrialTable:
 
     def __dealloc__(self):
         cdef int k
-        PyMem_RawFree(self.rows)
-        PyMem_RawFree(self.pool)
+        ft_free(self.rows)
+        ft_free(self.pool)
         for k in range(5):
             bits_free(&self.by_status[k])
 
@@ -122,7 +122,7 @@ cdef class TrialTable:
         cdef Py_ssize_t i, room
         if self.n + n > self.room:
             room = max(self.n + n, 2 * self.room, 64)
-            grown = <TrialRow *>PyMem_RawRealloc(self.rows, room * sizeof(TrialRow))
+            grown = <TrialRow *>ft_realloc(self.rows, room * sizeof(TrialRow))
             if grown == NULL:
                 raise MemoryError()
             self.rows = grown
@@ -137,6 +137,7 @@ cdef class TrialTable:
             row.value = row.low = row.high = NAN
         self.n += n
         self.counts_[S_PENDING] += n
+        check(self.n <= self.room)
         return 0
 
     cdef int intern(self, int source, int local, bytes payload) except -1:
@@ -175,6 +176,7 @@ cdef class TrialTable:
             then = S_PENDING
         else:
             raise IllegalTransition(trial, STATUSES[now], kind)
+        check(self.counts_[now] > 0)
         self.counts_[now] -= 1
         self.counts_[then] += 1
         bits_drop(&self.by_status[now], trial)
@@ -190,7 +192,7 @@ cdef class TrialTable:
         if row.schema < 0 or row.held < n:
             if self.pool_n + n > self.pool_room:
                 room = max(self.pool_n + n, 2 * self.pool_room, 256)
-                grown = <double *>PyMem_RawRealloc(self.pool, room * sizeof(double))
+                grown = <double *>ft_realloc(self.pool, room * sizeof(double))
                 if grown == NULL:
                     raise MemoryError()
                 self.pool = grown
@@ -199,6 +201,8 @@ cdef class TrialTable:
             row.held = n
             self.pool_n += n
         row.schema = schema
+        check(row.at >= 0)
+        check(row.at + n <= self.pool_n)
         if n > 0:                                # else there may be no pool
             memcpy(self.pool + row.at, values, n * sizeof(double))
         return 0
@@ -595,8 +599,8 @@ cdef class ReportColumns:
     def __dealloc__(self):
         cdef int i
         for i in range(self.n_columns):
-            PyMem_RawFree(self.columns[i].values)
-        PyMem_RawFree(self.columns)
+            ft_free(self.columns[i].values)
+        ft_free(self.columns)
 
     cdef int add_schema(self, int source, int local, bytes payload) except -1:
         cdef Columns *grown
@@ -604,12 +608,12 @@ cdef class ReportColumns:
         number = self.schema_numbers.get((keys, kinds))
         if number is None:
             number = len(self.schemas)
-            grown = <Columns *>PyMem_RawRealloc(self.columns, (number + 1) * sizeof(Columns))
+            grown = <Columns *>ft_realloc(self.columns, (number + 1) * sizeof(Columns))
             if grown == NULL:
                 raise MemoryError()
             self.columns = grown
             memset(&self.columns[number], 0, sizeof(Columns))
-            self.columns[number].values = <double **>PyMem_RawCalloc(max(1, len(keys)), sizeof(double *))
+            self.columns[number].values = <double **>ft_calloc(max(1, len(keys)), sizeof(double *))
             if self.columns[number].values == NULL:
                 raise MemoryError()
             self.columns[number].width = <int>len(keys)

@@ -15,7 +15,6 @@
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_FromStringAndSize
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.dict cimport PyDict_New, PyDict_SetItem
-from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.math cimport INFINITY, NAN, cos, exp, floor, log, nextafter, rint, sqrt
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
@@ -206,7 +205,7 @@ cdef class Sampler:
         if grid < 1:
             raise ValueError(f"grid must be >= 1, got {grid}")
         self.count = len(rules)
-        self.rules = <LeafRule*>PyMem_Malloc(max(1, self.count) * sizeof(LeafRule))
+        self.rules = <LeafRule*>ft_malloc(max(1, self.count) * sizeof(LeafRule))
         if self.rules == NULL:
             raise MemoryError()
         for k in range(self.count):
@@ -220,7 +219,7 @@ cdef class Sampler:
         self.conditional = conditional
 
     def __dealloc__(self):
-        PyMem_Free(self.rules)
+        ft_free(self.rules)
 
     cdef int _set_rule(self, LeafRule* rule, tuple spec) except -1:
         letter, a, b, q = spec
@@ -302,12 +301,14 @@ cdef class Sampler:
         """Room for one value per leaf: the caller's stack if it is enough. The caller frees it if it is not."""
         if self.count <= STACK_LEAVES:
             return stack
-        cdef Cell* row = <Cell*>PyMem_Malloc(self.count * sizeof(Cell))
+        cdef Cell* row = <Cell*>ft_malloc(self.count * sizeof(Cell))
         if row == NULL:
             raise MemoryError()
         return row
 
     cdef object _number(self, Py_ssize_t k, Cell* row):
+        check(0 <= k)
+        check(k < self.count)
         if self._is_float(k):
             return row[k].f
         return row[k].i
@@ -355,7 +356,7 @@ cdef class Sampler:
             return self._build(self.root, row, calls)
         finally:
             if row != stack:
-                PyMem_Free(row)
+                ft_free(row)
 
     def build(self, values, dict calls=None):
         """The config of known leaf values, as ``values`` gives them (None where a leaf is not part of it)."""
@@ -376,7 +377,7 @@ cdef class Sampler:
             return self._build(self.root, row, calls)
         finally:
             if row != stack:
-                PyMem_Free(row)
+                ft_free(row)
 
     def values(self, int64_t trial):
         """The numbers of this trial's leaves: floats, integers, indices; None where a leaf is not part of its
@@ -394,7 +395,7 @@ cdef class Sampler:
             return tuple([self._number(k, row) if seen[k] else None for k in range(self.count)])
         finally:
             if row != stack:
-                PyMem_Free(row)
+                ft_free(row)
 
     def block(self, int64_t first, Py_ssize_t n):
         """The numbers of n trials from ``first`` on: one column of n native float64 per leaf, NaN where a leaf is
@@ -422,7 +423,7 @@ cdef class Sampler:
                             column[k * n + i] = NAN
         finally:
             if row != stack:
-                PyMem_Free(row)
+                ft_free(row)
         return data
 
     def columns(self, trials):
@@ -432,7 +433,7 @@ cdef class Sampler:
         cdef Py_ssize_t i, k, n = wanted.n
         cdef Cell stack[STACK_LEAVES]
         cdef list made = [PyByteArray_FromStringAndSize(NULL, n * sizeof(Cell)) for k in range(self.count)]
-        cdef Cell** to = <Cell**>PyMem_Malloc(max(1, self.count) * sizeof(Cell*))
+        cdef Cell** to = <Cell**>ft_malloc(max(1, self.count) * sizeof(Cell*))
         if to == NULL:
             raise MemoryError()
         cdef Cell* row = NULL
@@ -446,9 +447,9 @@ cdef class Sampler:
                     for k in range(self.count):
                         to[k][i] = row[k]
         finally:
-            PyMem_Free(to)
+            ft_free(to)
             if row != stack:
-                PyMem_Free(row)
+                ft_free(row)
         return made
 
     def parts(self, SpaceNode node, trials):
@@ -465,5 +466,5 @@ cdef class Sampler:
                 made.append(self._build(node, row, None))
         finally:
             if row != stack:
-                PyMem_Free(row)
+                ft_free(row)
         return made

@@ -52,8 +52,8 @@ cdef class Tpe:
             raise ValueError(f"prior_weight must be > 0, got {prior_weight}")
         if narrowest * TPE_BINS < 1.0:
             raise ValueError(f"narrowest must be >= 1 / {TPE_BINS}, got {narrowest}")
-        self.dims = <TpeDim *>PyMem_RawCalloc(max(1, self.n_dims), sizeof(TpeDim))
-        self.groups = <TpeGroup *>PyMem_RawCalloc(max(1, self.n_dims), sizeof(TpeGroup))
+        self.dims = <TpeDim *>ft_calloc(max(1, self.n_dims), sizeof(TpeDim))
+        self.groups = <TpeGroup *>ft_calloc(max(1, self.n_dims), sizeof(TpeGroup))
         if self.dims == NULL or self.groups == NULL:
             raise MemoryError()
         for k in range(self.n_dims):
@@ -71,16 +71,16 @@ cdef class Tpe:
         cdef int g
         if self.groups != NULL:
             for g in range(self.n_groups):
-                PyMem_RawFree(self.groups[g].order)
-                PyMem_RawFree(self.groups[g].dims)
-        PyMem_RawFree(self.groups)
-        PyMem_RawFree(self.dims)
-        PyMem_RawFree(self.units)
-        PyMem_RawFree(self.hashes)
-        PyMem_RawFree(self.trials)
-        PyMem_RawFree(self.pending)
-        PyMem_RawFree(self.told)
-        PyMem_RawFree(self.scratch)
+                ft_free(self.groups[g].order)
+                ft_free(self.groups[g].dims)
+        ft_free(self.groups)
+        ft_free(self.dims)
+        ft_free(self.units)
+        ft_free(self.hashes)
+        ft_free(self.trials)
+        ft_free(self.pending)
+        ft_free(self.told)
+        ft_free(self.scratch)
 
     cdef int _set_dim(self, Py_ssize_t k, one) except -1:
         cdef TpeDim *dim = self.dims + k
@@ -113,7 +113,7 @@ cdef class Tpe:
                 group = self.groups + g
         if group == NULL:
             group = self.groups + self.n_groups
-            group.dims = <int *>PyMem_RawCalloc(self.n_dims, sizeof(int))
+            group.dims = <int *>ft_calloc(self.n_dims, sizeof(int))
             if group.dims == NULL:
                 raise MemoryError()
             self.n_groups += 1
@@ -131,28 +131,28 @@ cdef class Tpe:
         if self.n < self.room:
             return 0
         room = max(64, 2 * self.room)
-        grown = PyMem_RawRealloc(self.units, room * self.n_dims * sizeof(double))
+        grown = ft_realloc(self.units, room * self.n_dims * sizeof(double))
         if grown == NULL:
             raise MemoryError()
         self.units = <double *>grown
-        grown = PyMem_RawRealloc(self.hashes, room * sizeof(uint64_t))
+        grown = ft_realloc(self.hashes, room * sizeof(uint64_t))
         if grown == NULL:
             raise MemoryError()
         self.hashes = <uint64_t *>grown
-        grown = PyMem_RawRealloc(self.trials, room * sizeof(TpeTrial))
+        grown = ft_realloc(self.trials, room * sizeof(TpeTrial))
         if grown == NULL:
             raise MemoryError()
         self.trials = <TpeTrial *>grown
-        grown = PyMem_RawRealloc(self.pending, room * sizeof(int32_t))
+        grown = ft_realloc(self.pending, room * sizeof(int32_t))
         if grown == NULL:
             raise MemoryError()
         self.pending = <int32_t *>grown
-        grown = PyMem_RawRealloc(self.told, room * sizeof(int32_t))
+        grown = ft_realloc(self.told, room * sizeof(int32_t))
         if grown == NULL:
             raise MemoryError()
         self.told = <int32_t *>grown
         for g in range(self.n_groups):
-            grown = PyMem_RawRealloc(self.groups[g].order, room * sizeof(int32_t))
+            grown = ft_realloc(self.groups[g].order, room * sizeof(int32_t))
             if grown == NULL:
                 raise MemoryError()
             self.groups[g].order = <int32_t *>grown
@@ -300,6 +300,7 @@ cdef class Tpe:
         memmove(group.order + low + 1, group.order + low, (group.n - low) * sizeof(int32_t))
         group.order[low] = <int32_t>row
         group.n += 1
+        check(group.n <= self.room)
         group.n_done += self.trials[row].state == TPE_DONE
 
     # -- the model --------------------------------------------------------------------------------------------------------
@@ -311,9 +312,9 @@ cdef class Tpe:
         cdef Py_ssize_t floats = (2 * self.n_dims + 2) * kernels + 16
         cdef Py_ssize_t need = doubles * sizeof(double) + floats * sizeof(float) + kernels * sizeof(int32_t)
         if need > self.scratch_size:
-            PyMem_RawFree(self.scratch)
+            ft_free(self.scratch)
             self.scratch_size = 0
-            self.scratch = PyMem_RawMalloc(2 * need)
+            self.scratch = ft_malloc(2 * need)
             if self.scratch == NULL:
                 raise MemoryError()
             self.scratch_size = 2 * need

@@ -61,10 +61,10 @@ cdef class HyperBand:
         self.n_plans = len(plan)
         if self.n_plans == 0 or not all(plan):
             raise ValueError("the plan needs at least one bracket, and each bracket at least one stage")
-        self.first = <int32_t *>PyMem_RawCalloc(self.n_plans + 1, sizeof(int32_t))
+        self.first = <int32_t *>ft_calloc(self.n_plans + 1, sizeof(int32_t))
         cdef int total = sum(len(stages) for stages in plan), i = 0, k
-        self.sizes = <int64_t *>PyMem_RawCalloc(total, sizeof(int64_t))
-        self.milestones = <double *>PyMem_RawCalloc(total, sizeof(double))
+        self.sizes = <int64_t *>ft_calloc(total, sizeof(int64_t))
+        self.milestones = <double *>ft_calloc(total, sizeof(double))
         if self.first == NULL or self.sizes == NULL or self.milestones == NULL:
             raise MemoryError()
         for k, stages in enumerate(plan):
@@ -81,14 +81,14 @@ cdef class HyperBand:
     def __dealloc__(self):
         cdef int64_t i
         for i in range(self.n_brackets):
-            PyMem_RawFree(self.brackets[i].members)
-        PyMem_RawFree(self.brackets)
-        PyMem_RawFree(self.heap)
-        PyMem_RawFree(self.trials)
-        PyMem_RawFree(self.ended)
-        PyMem_RawFree(self.first)
-        PyMem_RawFree(self.sizes)
-        PyMem_RawFree(self.milestones)
+            ft_free(self.brackets[i].members)
+        ft_free(self.brackets)
+        ft_free(self.heap)
+        ft_free(self.trials)
+        ft_free(self.ended)
+        ft_free(self.first)
+        ft_free(self.sizes)
+        ft_free(self.milestones)
 
     # -- the heap of brackets that have somebody to run ----------------------------------------------------------------
 
@@ -109,6 +109,8 @@ cdef class HyperBand:
         return i < j
 
     cdef void put(self, int64_t at, int64_t bracket) noexcept nogil:
+        check(0 <= at)
+        check(at < self.n_heap)
         self.heap[at] = bracket
         self.brackets[bracket].at = at
 
@@ -160,11 +162,11 @@ cdef class HyperBand:
         cdef void *moved
         if self.n_brackets == room:
             room = max(16, 2 * room)
-            moved = PyMem_RawRealloc(self.brackets, room * sizeof(HyperBracket))
+            moved = ft_realloc(self.brackets, room * sizeof(HyperBracket))
             if moved == NULL:
                 raise MemoryError()
             self.brackets = <HyperBracket *>moved
-            moved = PyMem_RawRealloc(self.heap, room * sizeof(int64_t))
+            moved = ft_realloc(self.heap, room * sizeof(int64_t))
             if moved == NULL:
                 raise MemoryError()
             self.heap = <int64_t *>moved
@@ -207,10 +209,14 @@ cdef class HyperBand:
         """The trial is no longer in its bracket."""
         cdef HyperBracket *b = &self.brackets[bracket]
         cdef HyperTrial *t = &self.trials[trial]
+        check(b.members[t.place] == trial)
         b.members[t.place] = -1
         b.live -= 1
         b.arrived -= t.arrived
         b.choosable -= is_choosable(t.state)
+        check(b.choosable >= 0)
+        check(0 <= b.arrived)
+        check(b.arrived <= b.live)
         t.arrived = 0
         t.state = HYPER_GONE
 
@@ -220,7 +226,7 @@ cdef class HyperBand:
         cdef void *moved
         if trial != asking and self.n_ended == room:
             room = max(64, 2 * room)
-            moved = PyMem_RawRealloc(self.ended, room * sizeof(int32_t))
+            moved = ft_realloc(self.ended, room * sizeof(int32_t))
             if moved == NULL:
                 return -1
             self.ended = <int32_t *>moved
@@ -247,7 +253,7 @@ cdef class HyperBand:
                 return -1
         if b.live == 0 and (b.taken >= b.size or self.closed or bracket != self.current):
             b.done = 1
-            PyMem_RawFree(b.members)
+            ft_free(b.members)
             b.members = NULL
             b.n = b.room = b.cursor = 0
         self.settle(bracket)
@@ -257,7 +263,7 @@ cdef class HyperBand:
         """The next stage: keep the best, end the others. Who kept is short of the new milestone is to be run."""
         cdef HyperBracket *b = &self.brackets[bracket]
         cdef int64_t i, k = 0, live = b.live
-        cdef HyperScore *scores = <HyperScore *>PyMem_RawMalloc(live * sizeof(HyperScore))
+        cdef HyperScore *scores = <HyperScore *>ft_malloc(live * sizeof(HyperScore))
         if scores == NULL:
             return -1
         for i in range(b.n):
@@ -275,10 +281,10 @@ cdef class HyperBand:
             qsort(scores, live, sizeof(HyperScore), compare_scores)
             for i in range(live - b.size):
                 if self.end(bracket, scores[i].trial, asking) != 0:
-                    PyMem_RawFree(scores)
+                    ft_free(scores)
                     return -1
             self.num_stopped += live - b.size
-        PyMem_RawFree(scores)
+        ft_free(scores)
         b.taken = b.live
         self.close_gaps(b)
         for i in range(b.n):
@@ -316,7 +322,7 @@ cdef class HyperBand:
         if trial < room:
             return 0
         room = max(64, 2 * room, <int64_t>trial + 1)
-        moved = PyMem_RawRealloc(self.trials, room * sizeof(HyperTrial))
+        moved = ft_realloc(self.trials, room * sizeof(HyperTrial))
         if moved == NULL:
             raise MemoryError()
         self.trials = <HyperTrial *>moved
@@ -348,7 +354,7 @@ cdef class HyperBand:
             self.open_bracket()
         b = &self.brackets[self.current]
         if b.n == b.room:
-            moved = PyMem_RawRealloc(b.members, max(8, 2 * b.room) * sizeof(int32_t))
+            moved = ft_realloc(b.members, max(8, 2 * b.room) * sizeof(int32_t))
             if moved == NULL:
                 raise MemoryError()
             b.members = <int32_t *>moved

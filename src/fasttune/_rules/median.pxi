@@ -50,8 +50,8 @@ cdef class MedianRule:
         cdef uint64_t i
         timeline_free(&self.means)
         for i in range(self.room):
-            PyMem_RawFree(self.trials[i].reports)
-        PyMem_RawFree(self.trials)
+            ft_free(self.trials[i].reports)
+        ft_free(self.trials)
 
     cdef MedianTrial *trial_of(self, int64_t trial) except NULL:
         """The trial's row; there is one for every number up to it."""
@@ -62,7 +62,7 @@ cdef class MedianRule:
         if <uint64_t>trial >= self.room:
             while room <= <uint64_t>trial:
                 room *= 2
-            grown = PyMem_RawRealloc(self.trials, room * sizeof(MedianTrial))
+            grown = ft_realloc(self.trials, room * sizeof(MedianTrial))
             if grown == NULL:
                 raise MemoryError()
             self.trials = <MedianTrial *>grown
@@ -143,7 +143,7 @@ cdef class MedianRule:
         cdef void *grown
         if of.n == of.room:
             room = 2 * of.room if of.room else 2
-            grown = PyMem_RawRealloc(of.reports, room * sizeof(MedianReport))
+            grown = ft_realloc(of.reports, room * sizeof(MedianReport))
             if grown == NULL:
                 return NULL
             of.reports = <MedianReport *>grown

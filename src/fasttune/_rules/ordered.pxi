@@ -35,16 +35,16 @@ cdef inline void delete_at(double *a, uint64_t n, uint64_t i) noexcept nogil:
 cdef void chunks_free(Chunks *c) noexcept nogil:
     cdef uint32_t j
     for j in range(c.n):
-        PyMem_RawFree(c.at[j])
-    PyMem_RawFree(c.at)
-    PyMem_RawFree(c.first)
-    PyMem_RawFree(c.size)
-    PyMem_RawFree(c.sums)
-    PyMem_RawFree(c)
+        ft_free(c.at[j])
+    ft_free(c.at)
+    ft_free(c.first)
+    ft_free(c.size)
+    ft_free(c.sums)
+    ft_free(c)
 
 
 cdef void ordered_free(Ordered *s) noexcept nogil:
-    PyMem_RawFree(s.flat)
+    ft_free(s.flat)
     if s.chunks != NULL:
         chunks_free(s.chunks)
     memset(s, 0, sizeof(Ordered))
@@ -63,6 +63,7 @@ cdef void chunks_sum(Chunks *c) noexcept nogil:
 
 cdef inline void chunks_count(Chunks *c, uint32_t j, int32_t change) noexcept nogil:
     c.size[j] += change
+    check(c.size[j] <= CHUNK)
     j += 1
     while j <= c.n:
         c.sums[j] += change
@@ -74,19 +75,19 @@ cdef int chunks_grow(Chunks *c) noexcept nogil:
     cdef uint32_t room = 2 * c.room if c.room else 8
     if c.n < c.room:
         return 0
-    cdef void *at = PyMem_RawRealloc(c.at, room * sizeof(double *))
+    cdef void *at = ft_realloc(c.at, room * sizeof(double *))
     if at == NULL:
         return -1
     c.at = <double **>at
-    at = PyMem_RawRealloc(c.first, room * sizeof(double))
+    at = ft_realloc(c.first, room * sizeof(double))
     if at == NULL:
         return -1
     c.first = <double *>at
-    at = PyMem_RawRealloc(c.size, room * sizeof(uint32_t))
+    at = ft_realloc(c.size, room * sizeof(uint32_t))
     if at == NULL:
         return -1
     c.size = <uint32_t *>at
-    at = PyMem_RawRealloc(c.sums, (room + 1) * sizeof(uint32_t))
+    at = ft_realloc(c.sums, (room + 1) * sizeof(uint32_t))
     if at == NULL:
         return -1
     c.sums = <uint32_t *>at
@@ -100,7 +101,7 @@ cdef int chunks_split(Chunks *c, uint32_t j) noexcept nogil:
     cdef double *upper
     if chunks_grow(c) != 0:
         return -1
-    upper = <double *>PyMem_RawMalloc(CHUNK * sizeof(double))
+    upper = <double *>ft_malloc(CHUNK * sizeof(double))
     if upper == NULL:
         return -1
     memcpy(upper, c.at[j] + half, (c.size[j] - half) * sizeof(double))
@@ -118,7 +119,7 @@ cdef int chunks_split(Chunks *c, uint32_t j) noexcept nogil:
 
 cdef int ordered_unfold(Ordered *s) noexcept nogil:
     """From one array to a directory of chunks; the array becomes the first of them."""
-    cdef Chunks *c = <Chunks *>PyMem_RawCalloc(1, sizeof(Chunks))
+    cdef Chunks *c = <Chunks *>ft_calloc(1, sizeof(Chunks))
     if c == NULL:
         return -1
     if chunks_grow(c) != 0:
@@ -137,6 +138,7 @@ cdef int ordered_unfold(Ordered *s) noexcept nogil:
 
 cdef inline uint32_t chunk_of(const Chunks *c, double v) noexcept nogil:
     """The last chunk that begins at or below v; the first, if none does."""
+    check(c.n > 0)
     cdef uint64_t j = places_up_to(c.first, c.n, v)
     return <uint32_t>(j - 1) if j > 0 else 0
 
@@ -145,12 +147,13 @@ cdef int ordered_add(Ordered *s, double v) noexcept nogil:
     """Add v, which is not NaN. -1 when there is no memory."""
     cdef uint32_t j, room
     cdef void *grown
+    check(v == v)
     if s.chunks == NULL and s.n == FLAT and ordered_unfold(s) != 0:
         return -1
     if s.chunks == NULL:
         if s.n == s.room:
             room = 2 * s.room if s.room else 2
-            grown = PyMem_RawRealloc(s.flat, room * sizeof(double))
+            grown = ft_realloc(s.flat, room * sizeof(double))
             if grown == NULL:
                 return -1
             s.flat = <double *>grown
@@ -199,7 +202,7 @@ cdef void ordered_remove(Ordered *s, double v) noexcept nogil:
         c.n = 0
         chunks_close(s)
         return
-    PyMem_RawFree(c.at[j])
+    ft_free(c.at[j])
     memmove(c.at + j, c.at + j + 1, (c.n - j - 1) * sizeof(double *))
     memmove(c.first + j, c.first + j + 1, (c.n - j - 1) * sizeof(double))
     memmove(c.size + j, c.size + j + 1, (c.n - j - 1) * sizeof(uint32_t))

@@ -50,14 +50,14 @@ cdef class Pasha(Promotion):
     def __cinit__(self, double max_t, double grace_period, double reduction_factor, bint maximise):
         cdef int i
         self.limit = min(1, self.n_rungs - 1)
-        self.apart = <double *>PyMem_RawMalloc(MEMBERS * MEMBERS * sizeof(double))
+        self.apart = <double *>ft_malloc(MEMBERS * MEMBERS * sizeof(double))
         if self.apart == NULL:
             raise MemoryError()
         for i in range(MEMBERS * MEMBERS):
             self.apart[i] = NAN
 
     def __dealloc__(self):
-        PyMem_RawFree(self.apart)
+        ft_free(self.apart)
         ordered_free(&self.distances)
 
     cdef int reported(self, PromotionTrial *of, double t, double v) noexcept nogil:
@@ -68,7 +68,7 @@ cdef class Pasha(Promotion):
             of.points -= 1
         if of.points == of.room:
             room = 2 * of.room if of.room else 2
-            grown = PyMem_RawRealloc(of.curve, room * sizeof(CurvePoint))
+            grown = ft_realloc(of.curve, room * sizeof(CurvePoint))
             if grown == NULL:
                 return -1
             of.curve = <CurvePoint *>grown

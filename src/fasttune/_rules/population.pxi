@@ -84,7 +84,7 @@ cdef class Population:
         self.reserve(64)
 
     def __dealloc__(self):
-        PyMem_RawFree(self.rows)
+        ft_free(self.rows)
 
     def __len__(self):
         return self.rows[self.root].size
@@ -96,7 +96,7 @@ cdef class Population:
         if trials >= 0xFFFFFFFF:
             raise OverflowError(f"a population has room for trials up to number {0xFFFFFFFE}, got {trials - 1}")
         cdef uint64_t room = max(2 * <uint64_t>self.room, <uint64_t>trials + 1)
-        cdef PopulationRow *rows = <PopulationRow *>PyMem_RawRealloc(self.rows, room * sizeof(PopulationRow))
+        cdef PopulationRow *rows = <PopulationRow *>ft_realloc(self.rows, room * sizeof(PopulationRow))
         if rows == NULL:
             raise MemoryError()
         memset(rows + self.room, 0, (room - self.room) * sizeof(PopulationRow))
@@ -127,6 +127,7 @@ cdef class Population:
         if rows[me].size == 0:
             return
         while link[0] != me:
+            check(link[0] != 0)
             rows[link[0]].size -= 1
             link = &rows[link[0]].right if ranks_below(rows, link[0], me) else &rows[link[0]].left
         link[0] = join(rows, rows[me].left, rows[me].right)
@@ -137,6 +138,7 @@ cdef class Population:
         cdef PopulationRow *rows = self.rows
         cdef uint32_t x = self.root, below = 0
         while x != me:
+            check(x != 0)
             if ranks_below(rows, x, me):
                 below += rows[rows[x].left].size + 1
                 x = rows[x].right
@@ -147,6 +149,7 @@ cdef class Population:
     cdef uint32_t row_at(self, uint32_t rank) noexcept nogil:
         cdef PopulationRow *rows = self.rows
         cdef uint32_t x = self.root, left
+        check(rank < rows[x].size)
         while True:
             left = rows[rows[x].left].size
             if rank == left:

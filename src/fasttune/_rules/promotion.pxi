@@ -20,6 +20,7 @@ cdef inline bint ranks_before(const PromotionRung *rung, uint32_t a, uint32_t b)
 cdef void entries_push(const PromotionRung *rung, uint32_t *heap, uint32_t *n, uint32_t entry,
                        bint worst_first) noexcept nogil:
     cdef uint32_t i = n[0], up
+    check(i < rung.room)
     n[0] += 1
     while i > 0:
         up = (i - 1) >> 1
@@ -32,6 +33,7 @@ cdef void entries_push(const PromotionRung *rung, uint32_t *heap, uint32_t *n, u
 
 cdef uint32_t entries_pop(const PromotionRung *rung, uint32_t *heap, uint32_t *n, bint worst_first) noexcept nogil:
     cdef uint32_t top = heap[0], moving = heap[n[0] - 1], i = 0, child
+    check(n[0] > 0)
     n[0] -= 1
     while True:
         child = 2 * i + 1
@@ -65,19 +67,19 @@ cdef int rung_grow(PromotionRung *rung) noexcept nogil:
     cdef void *grown
     if rung.n < rung.room:
         return 0
-    grown = PyMem_RawRealloc(rung.entries, room * sizeof(PromotionEntry))
+    grown = ft_realloc(rung.entries, room * sizeof(PromotionEntry))
     if grown == NULL:
         return -1
     rung.entries = <PromotionEntry *>grown
-    grown = PyMem_RawRealloc(rung.inside, room * sizeof(uint32_t))
+    grown = ft_realloc(rung.inside, room * sizeof(uint32_t))
     if grown == NULL:
         return -1
     rung.inside = <uint32_t *>grown
-    grown = PyMem_RawRealloc(rung.outside, room * sizeof(uint32_t))
+    grown = ft_realloc(rung.outside, room * sizeof(uint32_t))
     if grown == NULL:
         return -1
     rung.outside = <uint32_t *>grown
-    grown = PyMem_RawRealloc(rung.free, room * sizeof(uint32_t))
+    grown = ft_realloc(rung.free, room * sizeof(uint32_t))
     if grown == NULL:
         return -1
     rung.free = <uint32_t *>grown
@@ -103,6 +105,8 @@ cdef int rung_enter(PromotionRung *rung, uint32_t trial, double value, double fa
         go_outside(rung, entries_pop(rung, rung.inside, &rung.n_inside, True))
     elif rung.n_inside < line:
         come_inside(rung, entries_pop(rung, rung.outside, &rung.n_outside, False))
+    check(rung.n_inside == line)
+    check(rung.n_inside + rung.n_outside == rung.n)
     return 0
 
 
@@ -149,13 +153,13 @@ cdef class Promotion:
         cdef uint64_t i
         cdef int k
         for k in range(MAX_RUNGS):
-            PyMem_RawFree(self.rungs[k].entries)
-            PyMem_RawFree(self.rungs[k].inside)
-            PyMem_RawFree(self.rungs[k].outside)
-            PyMem_RawFree(self.rungs[k].free)
+            ft_free(self.rungs[k].entries)
+            ft_free(self.rungs[k].inside)
+            ft_free(self.rungs[k].outside)
+            ft_free(self.rungs[k].free)
         for i in range(self.room):
-            PyMem_RawFree(self.trials[i].curve)
-        PyMem_RawFree(self.trials)
+            ft_free(self.trials[i].curve)
+        ft_free(self.trials)
 
     cdef PromotionTrial *trial_of(self, int64_t trial) except NULL:
         """The trial's row; there is one for every number up to it."""
@@ -166,7 +170,7 @@ cdef class Promotion:
         if <uint64_t>trial >= self.room:
             while room <= <uint64_t>trial:
                 room *= 2
-            grown = PyMem_RawRealloc(self.trials, room * sizeof(PromotionTrial))
+            grown = ft_realloc(self.trials, room * sizeof(PromotionTrial))
             if grown == NULL:
                 raise MemoryError()
             self.trials = <PromotionTrial *>grown

@@ -26,8 +26,8 @@ cdef void timeline_free(Timeline *s) noexcept nogil:
         ordered_free(&s.blocks[i].cover)
         for k in range(s.blocks[i].n):
             ordered_free(&s.blocks[i].stretches[k].values)
-        PyMem_RawFree(s.blocks[i].stretches)
-    PyMem_RawFree(s.blocks)
+        ft_free(s.blocks[i].stretches)
+    ft_free(s.blocks)
     memset(s, 0, sizeof(Timeline))
 
 
@@ -36,7 +36,7 @@ cdef int timeline_grow(Timeline *s, uint32_t more) noexcept nogil:
     cdef void *grown
     if s.n + more > s.room:
         room = 2 * s.room if s.room else 16
-        grown = PyMem_RawRealloc(s.blocks, room * sizeof(Block))
+        grown = ft_realloc(s.blocks, room * sizeof(Block))
         if grown == NULL:
             return -1
         s.blocks = <Block *>grown
@@ -47,6 +47,7 @@ cdef int timeline_grow(Timeline *s, uint32_t more) noexcept nogil:
 cdef uint32_t timeline_block(Timeline *s, uint64_t low, int bits) noexcept nogil:
     """A new, empty leaf; there is room for it."""
     cdef Block *block = s.blocks + s.n
+    check(s.n < s.room)
     memset(block, 0, sizeof(Block))
     block.low = low
     block.high = low + ((<uint64_t>1 << bits) - 1) if bits < 64 else <uint64_t>0xFFFFFFFFFFFFFFFF
@@ -64,7 +65,7 @@ cdef Stretch *stretch_of(Block *block, uint64_t first, uint64_t last) noexcept n
             return block.stretches + k
     if block.n == block.room:
         room = 2 * block.room if block.room else 4
-        grown = PyMem_RawRealloc(block.stretches, room * sizeof(Stretch))
+        grown = ft_realloc(block.stretches, room * sizeof(Stretch))
         if grown == NULL:
             return NULL
         block.stretches = <Stretch *>grown
@@ -115,7 +116,7 @@ cdef int timeline_split(Timeline *s, uint32_t at) noexcept nogil:
         if high and hand_down(s.blocks + right, one, False) != 0:
             return -1
         ordered_free(&one.values)
-    PyMem_RawFree(s.blocks[at].stretches)
+    ft_free(s.blocks[at].stretches)
     s.blocks[at].stretches = NULL
     s.blocks[at].n = s.blocks[at].room = 0
     s.blocks[at].left = left
