@@ -5,11 +5,16 @@ from __future__ import annotations
 import gc
 import itertools
 import os
+import secrets
+import shlex
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 # Several processes of a test share few cores: linear algebra with a thread for each of them would wait for itself.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -19,23 +24,72 @@ os.environ.setdefault("FASTTUNE_CHECKS", "1")  # after each turn of each run wha
 import pytest
 from hypothesis import HealthCheck, settings
 
+import rounds
+
 # Workers look for modules where this process does, and find there how little of pytest they need.
 sys.path.insert(0, str(Path(__file__).parent / "light"))
 
-# The same examples every time, and no failure because the machine was busy. Explore further with --hypothesis-seed=N.
-settings.register_profile(
-    "fasttune", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
-settings.load_profile("fasttune")
+with suppress(ImportError, AttributeError):  # Hypothesis has had it since 2025
+    # It draws now and then a constant of the modules that are loaded, and which these are depends on the tests before: from the
+    # same seed would come other examples.
+    from hypothesis.internal.conjecture import providers
+
+    providers._get_local_constants = partial(lambda none: none, providers.Constants())
 
 _count = itertools.count()
 
 
-def pytest_report_header() -> str:
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """The examples of Hypothesis are the same every time, or of a seed: of ``--hypothesis-seed=N`` where somebody asks for it,
+    of a random one with all rounds. It is known before Hypothesis looks at its options, and before a test is imported."""
+    option = config.option
+    if hasattr(config, "workerinput"):
+        option.hypothesis_seed = config.workerinput["hypothesis_seed"]
+    elif rounds.ALL and option.hypothesis_seed is None:
+        option.hypothesis_seed = str(secrets.randbelow(1 << 32))
+    seeded = option.hypothesis_seed is not None
+    rounds.seed = int(option.hypothesis_seed or 0)
+    # No failure because the machine was busy; no store of earlier failures, which a seed would not say.
+    settings.register_profile(
+        "fasttune",
+        derandomize=not seeded,
+        database=None,
+        print_blob=seeded,
+        deadline=None,
+        max_examples=rounds.rounds(1000),
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+    settings.load_profile("fasttune")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """All workers of pytest-xdist draw from one seed: that of the header."""
+    node.workerinput["hypothesis_seed"] = node.config.option.hypothesis_seed
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
     import fasttune
     import fasttune._core as core
 
-    return f"fasttune: {Path(fasttune.__file__).parent}, core: {core.__file__}"
+    lines = [f"fasttune: {Path(fasttune.__file__).parent}, core: {core.__file__}"]
+    if config.option.hypothesis_seed is not None:
+        seed = config.option.hypothesis_seed
+        lines.append(f"seed of what is drawn: {seed}; the same again: ARGS=--hypothesis-seed={seed}")
+    return lines
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    """A test that has failed says how to run it on the same examples."""
+    report = yield
+    seed = item.config.option.hypothesis_seed
+    if report.failed and report.when == "call" and seed is not None:
+        setting = "FASTTUNE_ALL_ROUNDS=1 " if rounds.ALL else ""
+        again = f"{setting}python -m pytest {shlex.quote(item.nodeid)} --hypothesis-seed={seed}"
+        report.sections.append(("with the same seed again", again))
+    return report
 
 
 @pytest.fixture(autouse=True)

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import rounds
 from site_modules import site_module
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -463,6 +464,14 @@ def test_C_memory_is_taken_in_one_place() -> None:
     parts = [path for path in text_files() if path.suffix in (".pxi", ".pyx") and path.name != "memory.pxi"]
     found = lines_matching(r"(?<![\w.])(PyMem_\w+|PyObject_(Malloc|Free)|[mc]alloc|realloc|free)\(", parts)
     assert [line.partition(": ")[2] for line in found] == ["PyMem_Free(text)"], "\n".join(found)
+
+
+def test_make_test_draws_few_examples_and_make_test_all_many() -> None:
+    """How many is said by ``rounds``, or they would be the same ones in both."""
+    tests = [path for path in text_files() if path.suffix == ".py" and path.is_relative_to(ROOT / "tests")]
+    found = lines_matching(r"max_examples=(?!rounds[.(])", [path for path in tests if path != Path(__file__)])
+    assert not found, "\n".join(found)
+    assert max(rounds.rounds(most) for most in (1, 100, 1000, 10_000, 10**9)) <= rounds.MOST or rounds.ALL
 
 
 def test_no_paths_of_one_machine() -> None:

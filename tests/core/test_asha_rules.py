@@ -84,7 +84,7 @@ def test_C2_Q1_every_decision_is_that_of_the_slow_rule(setting: dict[str, Any], 
 
 
 @given(setting=a_setting, seed=st.integers(0, 2**32))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=rounds(600), deadline=None)
 def test_a_batch_decides_as_its_rows_one_by_one(setting: dict[str, Any], seed: int) -> None:
     draw = random.Random(seed)
     one_by_one, batches = a_rule(**setting), a_rule(**setting)
@@ -104,7 +104,7 @@ def test_a_batch_decides_as_its_rows_one_by_one(setting: dict[str, Any], seed: i
 
 
 @given(setting=a_setting, seed=st.integers(0, 2**32))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=rounds(600), deadline=None)
 def test_reports_are_decided_as_the_rule_is_and_replay_gives_the_same_rungs(
     setting: dict[str, Any], seed: int
 ) -> None:

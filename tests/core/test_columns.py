@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fasttune._core import ReportColumns
+from rounds import rounds
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from model import report_record, schema_record
@@ -35,7 +36,7 @@ def column(raw: bytes, kind: str) -> list[Any]:
 
 
 @given(reports=reports, only=st.integers(-1, 3))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=rounds(600), deadline=None)
 def test_columns_hold_every_report_in_order(reports: list[Any], only: int) -> None:
     columns = ReportColumns()
     expected: dict[tuple[str, ...], list[Any]] = {}

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fasttune._core import EventQueue
+from rounds import rounds
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from model_resources import ModelQueue
@@ -101,7 +102,7 @@ def test_refuses_negative_items_and_times_that_are_no_number() -> None:
     assert queue.held_entries == 0
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=rounds(1500), deadline=None)
 @given(OPERATIONS)
 def test_answers_as_two_plain_lists_would(operations: list[tuple]) -> None:
     queue, model = EventQueue(), ModelQueue()

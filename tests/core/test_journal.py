@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from fasttune import _core
 from fasttune._core import Asha, Reporter, Ring, TrialTable
+from rounds import rounds
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from model import HEADER, report_record
@@ -51,7 +52,7 @@ def replayed(data: bytes, seed: int, **settings: Any) -> Asha:
     stop_last=st.booleans(),
     max_t=st.sampled_from([9, 10, 27]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=rounds(600), deadline=None)
 def test_replay_rebuilds_the_rungs(
     seed: int, brackets: int, maximise: bool, stop_last: bool, max_t: int
 ) -> None:

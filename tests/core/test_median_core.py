@@ -156,7 +156,7 @@ def test_the_best_or_the_last_value_is_compared() -> None:
 
 
 @given(reports=st.lists(st.tuples(trials, times, values), max_size=60))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=rounds(2000), deadline=None)
 def test_a_batch_decides_as_one_after_the_other(reports: list[tuple[int, float, float]]) -> None:
     one, many = MedianRule(1.0, 2, True), MedianRule(1.0, 2, True)
     decisions = array("b", [9] * len(reports))

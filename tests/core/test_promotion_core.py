@@ -225,7 +225,7 @@ def test_whole_experiments_are_those_of_the_slow_rule(fast: Any, slow: Any, nois
 
 
 @given(events=events, arguments=settings_of)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=rounds(2000), deadline=None)
 def test_a_batch_decides_as_one_after_the_other(events: Any, arguments: Any) -> None:
     for fast, _ in KINDS:
         one, many = fast(*arguments), fast(*arguments)

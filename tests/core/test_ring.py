@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from fasttune import _core
 from fasttune._core import Ring
+from rounds import rounds
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from model import SlowRing
@@ -52,7 +53,7 @@ steps = st.one_of(
 
 
 @given(trace=st.lists(steps, max_size=120), rounds=st.integers(1, 3))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=rounds(2000), deadline=None)
 def test_writes_takes_and_releases_as_a_list_would(trace: list[tuple[str, Any]], rounds: int) -> None:
     _, ring = new_ring()
     slow = SlowRing(CAPACITY)
@@ -157,7 +158,7 @@ def test_damaged_headers_are_refused() -> None:
 
 
 @given(at=st.integers(0, 255), bits=st.integers(1, 255))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=rounds(3000), deadline=None)
 def test_any_damage_of_a_header_is_refused_or_harmless(at: int, bits: int) -> None:
     memory, ring = new_ring()
     for k in range(5):

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fasttune._core import Rung
+from rounds import rounds
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from model import SlowRung
@@ -35,7 +36,7 @@ def same(left: float | None, right: float | None) -> bool:
 
 
 @given(percentile=percentiles, values=st.lists(numbers, max_size=60))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=rounds(3000), deadline=None)
 def test_C2_cutoff_is_numpys_nanpercentile_to_the_last_bit(
     percentile: float, values: list[float]
 ) -> None:
@@ -50,7 +51,7 @@ def test_C2_cutoff_is_numpys_nanpercentile_to_the_last_bit(
 
 
 @given(percentile=percentiles, values=st.lists(numbers, max_size=40), data=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=rounds(1500), deadline=None)
 def test_a_truncated_rung_is_one_that_never_saw_the_rest(
     percentile: float, values: list[float], data: st.DataObject
 ) -> None:

@@ -91,7 +91,7 @@ def test_folding_is_what_the_slow_table_does(trace: list[bytes]) -> None:
 
 
 @given(trace=st.lists(records(), max_size=40), cuts=st.lists(st.integers(0, 40), max_size=5))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=rounds(1000), deadline=None)
 def test_in_what_pieces_records_come_does_not_matter(trace: list[bytes], cuts: list[int]) -> None:
     slow = SlowTable("m")
     slow.apply(told(), 0)

@@ -20,6 +20,7 @@ from fasttune.devices.resources import (
     slots,
     trial_environ,
 )
+from rounds import rounds
 
 
 def gpus(count: int) -> tuple[Gpu, ...]:
@@ -275,7 +276,7 @@ def check_books(box: Machine, placements: list[Placement], allowed: set[str]) ->
     assert all(users[uuid] == 1 for uuid in exclusive)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=rounds(1500), deadline=None)
 @given(st.integers(1, 9), st.integers(0, 6), MASKS, REQUESTS, st.sampled_from(["pack", "spread"]))
 def test_assignments_keep_the_books(
     cpus: int, gpu_count: int, mask: str | None, requests: list[PlacementGroupFactory], policy: str
@@ -296,7 +297,7 @@ def test_assignments_keep_the_books(
             assert seen == tuple(gpu for gpu, _ in placement.gpus)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=rounds(1000), deadline=None)
 @given(st.integers(1, 9), st.integers(0, 6), REQUESTS, st.randoms(use_true_random=False))
 def test_trials_that_come_and_go_keep_the_books(cpus: int, gpu_count: int, requests: list, choice) -> None:
     box = machine(cpus, gpu_count)

@@ -125,7 +125,7 @@ def test_every_scheduler_ends_every_trial_and_decides_alike_again(
 
 
 # PB2 fits a Gaussian process at every copy, about 20 ms: fewer traces.
-@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=rounds(75), suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(plan=populations, workers=st.integers(1, 4), max_failures=st.integers(0, 1))
 def test_pb2_ends_every_trial_and_decides_alike_again(plan: list[Any], workers: int, max_failures: int) -> None:
     check("pb2", plan, workers, max_failures)
@@ -141,7 +141,7 @@ def test_trials_that_get_worse_do_not_go_back_for_ever(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", names())
-@settings(max_examples=8, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=rounds(24), suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(ends=st.lists(st.tuples(st.integers(1, 6), st.booleans()), min_size=1, max_size=5))
 def test_a_report_without_the_metric_fails_its_trial_alone(name: str, ends: list[tuple[int, bool]]) -> None:
     ends = ends[: MOST.get(name)]

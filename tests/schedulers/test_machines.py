@@ -137,7 +137,7 @@ def test_whatever_happens_every_trial_ends(name: str) -> None:
         run_state_machine_as_test(
             machine,
             settings=settings(
-                max_examples=3 if few else rounds(300),
+                max_examples=rounds(9 if few else 300),
                 stateful_step_count=40,
                 deadline=None,
                 suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],

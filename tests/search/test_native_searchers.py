@@ -12,6 +12,7 @@ import pytest
 import fasttune as tune
 from fasttune.search import CMAESearch, EvolutionSearch, GPSearch, Searcher, create_searcher
 from fasttune.space.domains import SearchSpaceError
+from rounds import thinned
 
 Objective = Callable[[dict[str, Any]], float]
 
@@ -122,7 +123,7 @@ def random_median(problem: tuple[Objective, dict[str, Any]], trials: int) -> flo
 
 @pytest.mark.parametrize(
     ("name", "problem", "trials", "share"),
-    [
+    thinned([
         ("cmaes", BRANIN, 120, 0.5),
         ("cmaes", ROSENBROCK, 200, 0.3),
         ("gp", BRANIN, 30, 0.3),
@@ -142,7 +143,7 @@ def random_median(problem: tuple[Objective, dict[str, Any]], trials: int) -> flo
         ("evolution", ROSENBROCK, 300, 0.5),
         ("evolution", MIXED, 150, 0.4),
         ("evolution", CONDITIONAL, 120, 0.5),
-    ],
+    ], quick=lambda name, *_: name != "gp"),  # which takes ten seconds
     ids=lambda value: getattr(value[0], "__name__", "") if isinstance(value, tuple) else None,
 )
 def test_it_comes_closer_than_random_search(
@@ -153,7 +154,9 @@ def test_it_comes_closer_than_random_search(
     assert median_of_seeds(name, problem, trials) - least <= share * (random_median(problem, trials) - least)
 
 
-@pytest.mark.parametrize(("name", "trials"), [("cmaes", 160), ("gp", 40), ("evolution", 200)])
+@pytest.mark.parametrize(
+    ("name", "trials"), thinned([("cmaes", 160), ("gp", 40), ("evolution", 200)], quick=lambda name, _: name != "gp")
+)
 def test_trials_in_parallel_help_as_well(name: str, trials: int) -> None:
     found = median_of_seeds(name, BRANIN, trials, at_once=4) - 0.397887
     assert found <= random_median(BRANIN, trials) - 0.397887

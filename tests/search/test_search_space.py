@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import fasttune as tune
 from fasttune.search import BasicVariantGenerator
 from fasttune.space.domains import SearchSpaceError
+from rounds import rounds
 
 FINITE: dict[str, Any] = {
     "n": tune.randint(0, 3),
@@ -71,7 +72,7 @@ def test_an_endless_space_cannot_be_listed() -> None:
         next(tune.SearchSpace(ENDLESS).all_configs())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=rounds(600), deadline=None)
 @given(seed=st.integers(0, 2**32), space=st.sampled_from([FINITE, ENDLESS]))
 def test_what_is_drawn_is_contained_and_what_is_changed_is_not(seed: int, space: dict[str, Any]) -> None:
     asked = tune.SearchSpace(space)

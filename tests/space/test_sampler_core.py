@@ -14,6 +14,7 @@ from scipy import stats
 
 from fasttune import _draws
 from fasttune.space import domains as space
+from rounds import rounds
 
 KNOWN_ANSWERS = [  # of the Random123 distribution
     ((0,) * 4, (0,) * 2, (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8)),
@@ -52,7 +53,7 @@ def test_philox_known_answers(counter, key, answer):
 
 
 @given(seed=seeds, trial=trials)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=rounds(3000), deadline=None)
 def test_values_equal_the_slow_twin_exactly(seed, trial):
     drawn = _draws.Sampler(RULES, seed, grid=12).values(trial)
     expected = [model_sampling.value(rule, k, seed, trial, trial % 12) for k, rule in enumerate(RULES)]
@@ -61,7 +62,7 @@ def test_values_equal_the_slow_twin_exactly(seed, trial):
 
 
 @given(seed=seeds, first=st.integers(0, 2**40), n=st.integers(0, 20))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=rounds(500), deadline=None)
 def test_a_block_is_the_values_of_its_trials_as_columns(seed, first, n):
     rules = [rule for rule in RULES if rule[0] != "g" and abs(rule[1]) < 2**53]
     sampler = _draws.Sampler(rules, seed)
