@@ -458,9 +458,9 @@ class TuneLoop:
             self.state.unsaved[memory_name(trial, place)] = checkpoint
         events, fits = self.state.fold_found(source, rest, self.state.watch)
         self._journal.take(source, position, fits, len(data))
-        if self.state.unfit:
-            self._put_aside()
         self.state.react(events)
+        if self.state.unfit:  # behind what fits of the same piece, as in the journal: a trial that is failed for it runs no more
+            self._put_aside()
         self._keep_own()
 
     def _put_aside(self) -> None:
