@@ -1,5 +1,5 @@
 # make tune      set up .venv and run the example (about a minute)
-# make test      set up .venv and run the tests; test-all adds the slow ones, and Ray Tune's own examples (drop-in)
+# make test      set up .venv and run the tests; test-all adds the slow ones, Ray Tune's own examples (drop-in) and debug
 # make test-ax   the adapter to Ax, in an environment of its own: some gigabytes, because Ax brings PyTorch
 # make test-exchange  exports opened by Ray, MLflow and optuna-dashboard themselves, in an environment of their own
 # make test-loggers  the loggers against TensorBoard, MLflow, W&B, Aim and Comet, in an environment of its own (1.5 GB)
@@ -62,12 +62,13 @@ test: $(VENV)/.test $(VENV)/.nevergrad $(VENV)/.arrow
 	PYTHONPATH=$(VENV)/nevergrad $(PY) -m pytest -q -m nevergrad tests/search
 	PYTHONPATH=$(VENV)/arrow $(PY) -m pytest -q -m arrow tests/columns
 
-test-all: $(VENV)/.test $(VENV)/.nevergrad $(VENV)/.arrow
+test-all: $(VENV)/.test $(VENV)/.lint $(VENV)/.nevergrad $(VENV)/.arrow
 	FASTTUNE_ALL_ROUNDS=1 $(PY) -m pytest -n $(JOBS) --dist worksteal -m "$(ELSEWHERE)" $(ARGS)
 	$(PY) -m benchmarks.drop_in
 	PYTHONPATH=$(VENV)/nevergrad $(PY) -m pytest -q -m nevergrad tests/search
 	PYTHONPATH=$(VENV)/arrow $(PY) -m pytest -q -m arrow tests/columns
 	PYTHONPATH=$(VENV)/nevergrad $(PY) -m pytest -q tests/search/test_bayesopt_search.py
+	$(MAKE) debug ARGS=
 
 test-ax: $(VENV)/.ax
 	$(VENV)/ax/bin/python -m pytest -q -m ax tests/search/test_ax_search.py $(ARGS)
@@ -85,7 +86,7 @@ test-torch: $(VENV)/.torch
 	$(VENV)/torch/bin/python -m pytest -q -m torch tests/integration tests/test_docs.py $(ARGS)
 
 test-gpu: $(VENV)/.test
-	$(PY) -m pytest -q -m gpu tests/resources $(ARGS)
+	$(PY) -m pytest -q -m gpu tests $(ARGS)
 	$(PY) -m benchmarks.gpu_check
 
 # Looks for Chromium in FASTTUNE_CHROMIUM, then on PATH.

@@ -474,6 +474,18 @@ def test_make_test_draws_few_examples_and_make_test_all_many() -> None:
     assert max(rounds.rounds(most) for most in (1, 100, 1000, 10_000, 10**9)) <= rounds.MOST or rounds.ALL
 
 
+def test_every_mark_is_run_by_a_target() -> None:
+    """What `make test` leaves out for its mark is in the folders that a target of the Makefile runs with that mark."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    marks = re.findall(r"not (\w+)", next(line for line in makefile.splitlines() if line.startswith("ELSEWHERE")))
+    for mark in marks:
+        paths = [path for found in re.findall(rf"-m {mark} ((?:tests\S* ?)+)", makefile) for path in found.split()]
+        named = re.compile(rf"mark\.{mark}\b")
+        tests = [path for path in (ROOT / "tests").rglob("*.py") if named.search(path.read_text(encoding="utf-8"))]
+        assert tests, mark
+        assert [str(path) for path in tests if not any(path.is_relative_to(ROOT / one) for one in paths)] == []
+
+
 def test_no_paths_of_one_machine() -> None:
     found = lines_matching(r"(?<![\w.}])/(work|root|home/\w+)/", text_files())
     assert not found, "\n".join(found)
