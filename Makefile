@@ -146,7 +146,7 @@ sanitize: $(VENV)/.test $(VENV)/.lint
 	FASTTUNE_SANITIZE=1 $(PY) setup.py -q build --build-base build/sanitize --build-lib build/sanitize/lib
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
 		ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 \
-		PYTHONPATH=build/sanitize/lib $(PY) -m pytest -q -p no:cacheprovider tests/core tests/executors -m "not slow" $(ARGS)
+		PYTHONPATH=build/sanitize/lib $(PY) -m pytest -q -p no:cacheprovider tests/core tests/contracts/test_contract_executors.py -m "not slow" $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
