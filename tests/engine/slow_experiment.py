@@ -142,6 +142,8 @@ class SlowExperiment:
                 self.own(_core.KIND_PAUSED, trial)
             if row.status == "RUNNING" or (row.status == "PAUSED" and not keeps_paused):
                 self.own(_core.KIND_REQUEUED, trial)
+            else:
+                self.try_again(trial)  # as the killed run would have
 
 
 def shown(rows: Iterable[Row]) -> list[Any]:

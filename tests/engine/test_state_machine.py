@@ -288,7 +288,8 @@ class Loop(TuneLoop):
 
     def __init__(self, spec: RunSpec, storage: Storage, model: SlowExperiment, workers: int, before: InMemory | None) -> None:
         super().__init__(spec)
-        self.storage = storage  # type: ignore[assignment]
+        self._store_in(storage)
+        self._journal.is_due = lambda got: self.commits  # type: ignore[method-assign]
         self.model, self.workers, self.before = model, workers, before
         self.commits = True
         self.keeps_paused = not isinstance(spec.scheduler, FIFOScheduler)
@@ -312,10 +313,6 @@ class Loop(TuneLoop):
     def remove_rings(self, path: str) -> None:
         if self.before is not None:
             self.before.rings.clear()
-
-    def _commit_is_due(self, got: bool) -> bool:
-        return self.commits
-
 
 class Experiment(RuleBasedStateMachine):
     """One run of up to six trials and all its sessions."""

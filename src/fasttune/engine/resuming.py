@@ -87,6 +87,9 @@ def do_what_was_decided(state: ExperimentState) -> None:
     for i in sorted(asked):  # they are over, as whoever asked was promised
         if state.table.status(i) not in OVER:
             (state.end if state.table.status(i) == "RUNNING" else state.remove)(i)
+    for i in state.take_owed():
+        state.record(_core.KIND_REQUEUED, i, 0)
+        state.add_again(i)
     for i, decision in undone.items():
         if state.table.status(i) != "RUNNING":
             continue

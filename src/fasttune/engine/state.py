@@ -106,6 +106,8 @@ class ExperimentState(ExperimentRecords):
         self.choosing = Choosing(self)
         self._undone: dict[int, int] = {}  # replayed decisions that no record has followed yet
         self._errored: set[int] = set()  # replayed failures that no record has followed yet
+        self._owed: list[int] = []  # trials that an earlier session was to try again
+        self._was_ended = False  # that session was ending when this was replayed: nothing is tried again
         self._again: deque[int] = deque()  # who has failed in the batch that is looked at, and is to be tried again
         self._reacting = 0  # how deep within that: what follows from an event is an event
         self.asked_to_stop: dict[int, bool] = {}  # trials that somebody outside wants to end; whether at once
@@ -623,31 +625,34 @@ class ExperimentState(ExperimentRecords):
             self.kept.started(i, self.absolute(origin.path))
         self.orders.changed(i)
 
+    def _may_fail(self, i: int) -> bool:
+        """Trial i, which has failed, is tried again; of an earlier session: was, by what that was asked."""
+        if self.stopping is not None or (not self.live and self._was_ended):
+            return False
+        limit = self.spec.failure.max_failures if self.live else self.meta.get("max_failures", 0)
+        return bool(limit == -1 or self.table.failures(i) <= limit)
+
     def _on_error(self, event: tuple[Any, ...]) -> None:
         i = event[1]
-        limit = self.spec.failure.max_failures
-        again = self.stopping is None and (limit == -1 or self.table.failures(i) <= limit)
-        again = again and i not in self.asked_to_stop
+        again = i not in self.asked_to_stop and self._may_fail(i)
         self._leave(i, over=False)  # also when it is not tried again: a later session may go on with it
-        if not self.live:
-            self._errored.add(i)
-            if self.asks:
-                self.times.call(self.scheduler.on_trial_error, self.view, self.trials[i])
-                self.orders.hear()
-            return
         if self.asks:
             self.times.call(self.scheduler.on_trial_error, self.view, self.trials[i])
             self.orders.hear()
-        self.orders.over(i)
+        if self.live:
+            self.orders.over(i)
+        else:
+            self._errored.add(i)
         if again:
-            self._again.append(i)
+            (self._again if self.live else self._owed).append(i)
             return
-        self.orders.ended(i)
+        if self.live:
+            self.orders.ended(i)
         if self.searcher is not None and self._hears(i):
             flat = flatten(self.last_result(i)) or None
             self.times.call(self.searcher.on_trial_complete, self.trial_id(i), flat, error=True)
         self._happen("on_trial_error", i)
-        if self.spec.failure.fail_fast and self.failed_fast is None:
+        if self.live and self.spec.failure.fail_fast and self.failed_fast is None:
             self.failed_fast = i
             self.stop_all(f"trial {self.trial_id(i)} failed and fail_fast is set")
 
@@ -665,10 +670,12 @@ class ExperimentState(ExperimentRecords):
     # -- what an earlier session did itself -------------------------------------------------------------------------
 
     def _on_configs(self, event: tuple[Any, ...]) -> None:
+        self._was_ended = False
         self._add(range(event[1], event[1] + event[3]))
 
     def _on_config(self, event: tuple[Any, ...]) -> None:
         i = event[1]
+        self._was_ended = False
         config = self._suggested_again(i)
         if i not in self._configs:  # else it was changed since
             self.given[i] = config
@@ -687,7 +694,9 @@ class ExperimentState(ExperimentRecords):
         return config
 
     def _on_decision(self, event: tuple[Any, ...]) -> None:
-        if event[2] & ONE_TRIAL and 0 <= event[1] < len(self):
+        if not event[2] & ONE_TRIAL:
+            self._was_ended = True
+        elif 0 <= event[1] < len(self):
             self.asked_to_stop[event[1]] = True
 
     def _on_chosen(self, event: tuple[Any, ...]) -> None:
@@ -698,6 +707,7 @@ class ExperimentState(ExperimentRecords):
 
     def _on_requeued(self, event: tuple[Any, ...]) -> None:
         i = event[1]
+        self._was_ended = False
         if event[2] & _core.FRESH:
             self.kept.forget(i)
         self._undone.pop(i, None)
@@ -929,6 +939,13 @@ class ExperimentState(ExperimentRecords):
         for i in self.phases.those_in(HANDED_OUT):  # to a process that has ended before they began
             self._wait_again(i)
             self.phases.rest(i)
+
+    def take_owed(self) -> list[int]:
+        """Trials that have failed, and that the earlier session was killed before it could try again."""
+        owed, self._owed = self._owed, []
+        limit = self.spec.failure.max_failures
+        failed = (i for i in sorted(set(owed)) if i in self._errored and self.table.status(i) == "ERROR")
+        return [i for i in failed if limit == -1 or self.table.failures(i) <= limit]
 
     def take_undone(self) -> dict[int, int]:
         """Decisions that no record has followed."""
