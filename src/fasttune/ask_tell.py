@@ -197,7 +197,6 @@ class ManualLoop(TuneLoop):
         self.manual: ManualExecutor
 
     def open(self) -> None:
-        os.makedirs(self.spec.path, exist_ok=True)
         self._lock = self._take_lock()
         try:
             self._store_in(self._open_storage())

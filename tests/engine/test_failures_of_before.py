@@ -34,8 +34,9 @@ class Hears(Searcher):
 
 
 def run(folder: Path, searcher: Any, train: Any, samples: int = 6, **more: Any) -> tune.ExperimentAnalysis:
+    space = {} if isinstance(getattr(searcher, "searcher", searcher), Hears) else {"x": tune.uniform(0, 10)}
     return tune.run(
-        train, config={"x": tune.uniform(0, 10)} if not isinstance(searcher, Hears) else {}, num_samples=samples,
+        train, config=space, num_samples=samples,
         search_alg=searcher, metric="loss", mode="min", name="e", storage_path=folder, executor="inline", verbose=0,
         raise_on_failed_trial=False, resume="AUTO", **more,
     )  # fmt: skip
@@ -80,9 +81,12 @@ def test_a_limited_searcher_goes_on_behind_as_many_failures_as_it_lets_run(tmp_p
     assert [trial.status for trial in analysis.trials] == ["ERROR"] * 2 + ["TERMINATED"] * 4
 
 
-KILLED = """
+KILLED = f"""
 import os, sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
 import fasttune as tune
+from fasttune.search import ConcurrencyLimiter
+from {Path(__file__).stem} import Hears
 from fasttune.engine.state import ExperimentState
 
 # The driver dies when a failure is in the journal, and that it is tried again is not.
@@ -101,8 +105,8 @@ ExperimentState.fold_found = keeps
 def train(config):
     raise ValueError("no")
 
-asked = {"name": "e", "storage_path": sys.argv[1], "executor": "inline", "verbose": 0}
-tune.run(train, metric="loss", mode="min", max_failures=2, **asked)
+asked = dict(name="e", storage_path=sys.argv[1], executor="inline", verbose=0)
+tune.run(train, metric="loss", mode="min", max_failures=2, search_alg=ConcurrencyLimiter(Hears(), max_concurrent=1), **asked)
 """
 
 
@@ -122,9 +126,46 @@ def test_what_was_to_be_tried_again_is(tmp_path: Path, retries: int) -> None:
         calls.append(1)
         tune.report(loss=1.0)
 
-    analysis = tune.run(
-        train, num_samples=1, metric="loss", mode="min", name="e", storage_path=tmp_path, executor="inline", verbose=0,
-        max_failures=retries, resume="AUTO", raise_on_failed_trial=False,
-    )  # fmt: skip
-    assert [trial.status for trial in analysis.trials] == ["TERMINATED" if retries else "ERROR"]
-    assert len(calls) == (1 if retries else 0)
+    searcher = ConcurrencyLimiter(Hears(), max_concurrent=1)
+    analysis = run(tmp_path, searcher, train, samples=2, max_failures=retries)
+    assert [trial.status for trial in analysis.trials] == ["TERMINATED" if retries else "ERROR", "TERMINATED"]
+    assert len(calls) == (2 if retries else 1)
+    assert searcher.searcher.told == [(0.0, not retries), (1.0, False)]
+
+
+def test_each_session_has_its_own_number_of_tries(tmp_path: Path) -> None:
+    """What the first session was asked was held for what all of them were: trials that had failed for good ran again, and a
+    searcher with a limit waited for them."""
+    calls: list[float] = []
+
+    def train(config: dict[str, Any]) -> None:
+        calls.append(config["x"])
+        if len(calls) > 1:
+            raise ValueError("no")
+        tune.report(loss=config["x"])
+
+    for retries, samples in ((2, 1), (0, 2), (2, 2), (0, 3), (-1, 3), (0, 4)):
+        searcher = ConcurrencyLimiter(create_searcher("tpe", seed=1), max_concurrent=1)
+        analysis = run(tmp_path, searcher, train, samples=samples, max_failures=retries)
+        assert [trial.status for trial in analysis.trials] == ["TERMINATED", *["ERROR"] * (samples - 1)]
+    assert len(calls) == 4
+
+
+def test_tries_that_only_the_later_session_gave_are_owed(tmp_path: Path) -> None:
+    interrupts = True
+
+    def train(config: dict[str, Any]) -> None:
+        if interrupts:
+            signal.raise_signal(signal.SIGINT)
+        tune.report(loss=1.0)
+
+    run(tmp_path, ConcurrencyLimiter(Hears(), max_concurrent=1), train, samples=1)
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED.replace("max_failures=2", "max_failures=2, resume='AUTO'"), str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert killed.returncode == 9
+
+    interrupts = False
+    analysis = run(tmp_path, ConcurrencyLimiter(Hears(), max_concurrent=1), train, samples=1, max_failures=2)
+    assert [(trial.status, trial.num_failures) for trial in analysis.trials] == [("TERMINATED", 1)]

@@ -633,12 +633,32 @@ def test_told_by_hand_in_a_folder_that_goes(tmp_path: Path, monkeypatch: pytest.
     assert asked is not None
     experiment.report(asked, 1.0)
     shutil.rmtree(tmp_path / "e")
+    for _ in range(2):  # however often it is asked
+        with pytest.raises(FolderGoneError, match=r"e has been removed or renamed"):
+            experiment.report(asked, 2.0)
     with pytest.raises(FolderGoneError, match=r"e has been removed or renamed"):
-        experiment.report(asked, 2.0)
+        experiment.ask()
     with pytest.warns(RuntimeWarning, match="the run was ended"):
         experiment.close()
     assert experiment.analysis.trials[0].last_result["loss"] in (1.0, 2.0)
     assert experiment.analysis.trials[0].metric_analysis["loss"]["min"] == 1.0
+
+
+@pytest.mark.parametrize("how", ["removed", "replaced"])
+def test_a_folder_that_goes_before_the_run_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, executor: str) -> None:
+    """It was made anew, without the lock: another process could write the same experiment at the same time."""
+    other_experiment(tmp_path / "other")
+    before = contents(tmp_path / "other")
+    real = loop.TuneLoop._take_lock
+
+    def goes(self: Any) -> Any:
+        DISTURBANCES[how](tmp_path / "e")
+        return real(self)
+
+    monkeypatch.setattr(loop.TuneLoop, "_take_lock", goes)
+    with pytest.raises(FolderGoneError, match=r"e has been removed or replaced before the run began"):
+        run_disturbed(tmp_path, how, executor, resume="AUTO")
+    assert contents(tmp_path / "e") == before if how == "replaced" else not (tmp_path / "e").exists()
 
 
 # -- a database that others hold -----------------------------------------------------------------------------

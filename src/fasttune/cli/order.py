@@ -160,10 +160,12 @@ class Order:
 
 def check_ready(spec: RunSpec) -> None:
     """ValueError for a searcher that would not suggest anything, as it does not know what is better."""
+    from fasttune.search.base import Searcher
+
     searcher: Any = spec.searcher
     while getattr(searcher, "searcher", None) is not None:  # a limit, or no config twice
         searcher = searcher.searcher
-    if getattr(searcher, "ready", True) is False:
+    if isinstance(searcher, Searcher) and not searcher.is_ready:
         raise ValueError(f"{type(searcher).__name__} learns from a metric: say --metric NAME and --mode min or max")
 
 

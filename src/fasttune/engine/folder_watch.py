@@ -32,10 +32,10 @@ class FolderWatch:
         """Look if it is due, or ``now``. Whether it was looked. FolderGoneError, with the reason, when the folder has gone."""
         if not now and time.monotonic() < self._due:
             return False
-        self._due = time.monotonic() + WATCH_S
         why = self._gone()
         if why is not None:
             raise FolderGoneError(why)
+        self._due = time.monotonic() + WATCH_S
         return True
 
     @contextmanager
@@ -60,6 +60,6 @@ class FolderWatch:
                     f"{why}. The run ends as soon as what runs in this process comes back to it (a trial: at its next report); "
                     "what was reported is kept in memory",
                     RuntimeWarning,
-                    stacklevel=2,
+                    stacklevel=1,  # nobody's line: a thread of ours
                 )
                 return

@@ -45,6 +45,7 @@ def asked_of(spec: RunSpec) -> dict[str, Any]:
         "scheduler": settings_of(spec.scheduler),
         "searcher": settings_of(_searcher_of(spec)),
         "stop": described(spec.stop.thresholds),
+        "max_failures": spec.failure.max_failures,
         "user_attrs": spec.user_attrs,
         "resources": spec.resources,
         "trainables": [

@@ -118,7 +118,6 @@ class TuneLoop:
 
     def run(self) -> ExperimentState:
         spec = self.spec
-        os.makedirs(spec.path, exist_ok=True)
         lock = self._take_lock()
         signals = Interrupts(self)
         try:
@@ -342,10 +341,14 @@ class TuneLoop:
         )
 
     def _take_lock(self) -> ExperimentLock:
-        """The one that was taken when it was decided what the folder holds, or a new one."""
+        """The one that was taken when it was decided what the folder holds, or a new one. FolderGoneError when the folder of
+        the former is not there any more: another run could lock what is made in its place."""
         lock = self.spec.lock
         if lock is not None and lock.held:
+            if not lock.is_in_place:
+                raise FolderGoneError(f"{self.spec.path} has been removed or replaced before the run began")
             return lock
+        os.makedirs(self.spec.path, exist_ok=True)
         check_before_writing(self.spec.path, self.spec.trust)
         return ExperimentLock(self.spec.path)
 

@@ -143,6 +143,7 @@ class ExperimentRecords:
         self.metric: str | None = meta["metric"]
         self.mode: str | None = meta["mode"]
         self.scope: Scope = (meta.get("asked") or {}).get("scope", DEFAULT_SCOPE)  # which reports say who is best
+        self.max_failures: int = meta.get("max_failures", 0)  # of the session whose records are folded
         self.machine: dict[str, float] = meta.get("machine", {})  # what the run has to give out: cpu, gpu, ...
         self.table = _core.TrialTable(self.metric)
         self.variants: list[Any] = []  # the Variants of each experiment; empty when a searcher suggests
@@ -268,6 +269,8 @@ class ExperimentRecords:
         self.user_attrs.update(told["asked"].get("user_attrs", {}))
         if self.rereads:  # a run that goes on has one of its own
             self.scope = told["asked"].get("scope", self.scope)
+        if isinstance(limit := told["asked"].get("max_failures"), int):
+            self.max_failures = limit
         asked = [one.get("resources") for one in told["asked"]["trainables"] if "resources" in one]
         if all(map(is_request, asked)):
             self._session_requests.append((event[4], asked))

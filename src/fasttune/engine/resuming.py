@@ -88,8 +88,11 @@ def do_what_was_decided(state: ExperimentState) -> None:
         if state.table.status(i) not in OVER:
             (state.end if state.table.status(i) == "RUNNING" else state.remove)(i)
     for i in state.take_owed():
-        state.record(_core.KIND_REQUEUED, i, 0)
-        state.add_again(i)
+        if state.may_try_again(i):
+            state.record(_core.KIND_REQUEUED, i, 0)
+            state.add_again(i)
+        else:  # this run gives fewer tries
+            state.tell_failed(i)
     for i, decision in undone.items():
         if state.table.status(i) != "RUNNING":
             continue

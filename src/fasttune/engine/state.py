@@ -106,7 +106,7 @@ class ExperimentState(ExperimentRecords):
         self.choosing = Choosing(self)
         self._undone: dict[int, int] = {}  # replayed decisions that no record has followed yet
         self._errored: set[int] = set()  # replayed failures that no record has followed yet
-        self._owed: list[int] = []  # trials that an earlier session was to try again
+        self._owed: set[int] = set()  # trials that an earlier session was to try again
         self._was_ended = False  # that session was ending when this was replayed: nothing is tried again
         self._again: deque[int] = deque()  # who has failed in the batch that is looked at, and is to be tried again
         self._reacting = 0  # how deep within that: what follows from an event is an event
@@ -625,16 +625,22 @@ class ExperimentState(ExperimentRecords):
             self.kept.started(i, self.absolute(origin.path))
         self.orders.changed(i)
 
-    def _may_fail(self, i: int) -> bool:
+    def tell_failed(self, i: int) -> None:
+        """The searcher is told that trial i has failed for good."""
+        if self.searcher is not None and self._hears(i):
+            flat = flatten(self.last_result(i)) or None
+            self.times.call(self.searcher.on_trial_complete, self.trial_id(i), flat, error=True)
+
+    def may_try_again(self, i: int) -> bool:
         """Trial i, which has failed, is tried again; of an earlier session: was, by what that was asked."""
         if self.stopping is not None or (not self.live and self._was_ended):
             return False
-        limit = self.spec.failure.max_failures if self.live else self.meta.get("max_failures", 0)
+        limit = self.spec.failure.max_failures if self.live else self.max_failures
         return bool(limit == -1 or self.table.failures(i) <= limit)
 
     def _on_error(self, event: tuple[Any, ...]) -> None:
         i = event[1]
-        again = i not in self.asked_to_stop and self._may_fail(i)
+        again = i not in self.asked_to_stop and self.may_try_again(i)
         self._leave(i, over=False)  # also when it is not tried again: a later session may go on with it
         if self.asks:
             self.times.call(self.scheduler.on_trial_error, self.view, self.trials[i])
@@ -644,13 +650,14 @@ class ExperimentState(ExperimentRecords):
         else:
             self._errored.add(i)
         if again:
-            (self._again if self.live else self._owed).append(i)
+            if self.live:
+                self._again.append(i)
+            else:
+                self._owed.add(i)
             return
         if self.live:
             self.orders.ended(i)
-        if self.searcher is not None and self._hears(i):
-            flat = flatten(self.last_result(i)) or None
-            self.times.call(self.searcher.on_trial_complete, self.trial_id(i), flat, error=True)
+        self.tell_failed(i)
         self._happen("on_trial_error", i)
         if self.live and self.spec.failure.fail_fast and self.failed_fast is None:
             self.failed_fast = i
@@ -711,6 +718,7 @@ class ExperimentState(ExperimentRecords):
         if event[2] & _core.FRESH:
             self.kept.forget(i)
         self._undone.pop(i, None)
+        self._owed.discard(i)
         self.phases.rest(i)
         self.asked_to_stop.pop(i, None)
         if event[2] & _core.AGAIN:
@@ -942,10 +950,8 @@ class ExperimentState(ExperimentRecords):
 
     def take_owed(self) -> list[int]:
         """Trials that have failed, and that the earlier session was killed before it could try again."""
-        owed, self._owed = self._owed, []
-        limit = self.spec.failure.max_failures
-        failed = (i for i in sorted(set(owed)) if i in self._errored and self.table.status(i) == "ERROR")
-        return [i for i in failed if limit == -1 or self.table.failures(i) <= limit]
+        owed, self._owed = self._owed, set()
+        return [i for i in sorted(owed) if self.table.status(i) == "ERROR"]
 
     def take_undone(self) -> dict[int, int]:
         """Decisions that no record has followed."""

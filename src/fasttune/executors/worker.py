@@ -153,6 +153,12 @@ def _drain(fd: int) -> None:
         pass
 
 
+def _tell(sock: socket.socket, told: tuple[Any, ...]) -> None:
+    """Tell the driver. One that was killed does not hear it, and its end is seen at the next look."""
+    with suppress(OSError):
+        send(sock, told)
+
+
 def _collect(sock: socket.socket, alive: set[int]) -> None:
     """Tell the driver of every worker that has ended; what it had started itself ends with it."""
     while alive:
@@ -166,10 +172,7 @@ def _collect(sock: socket.socket, alive: set[int]) -> None:
             continue
         alive.discard(pid)
         _kill_group(pid)
-        try:
-            send(sock, ("exit", pid, os.waitstatus_to_exitcode(status)))
-        except OSError:
-            return
+        _tell(sock, ("exit", pid, os.waitstatus_to_exitcode(status)))
 
 
 def _end_all(alive: set[int]) -> None:
@@ -215,10 +218,10 @@ def _fork(
     try:
         pid = os.fork()
     except OSError as error:  # too many processes, or no memory: the workers that there are go on
-        send(sock, ("failed", source, error.errno, error.strerror))
+        _tell(sock, ("failed", source, error.errno, error.strerror))
         return 0
     if pid:
-        send(sock, ("forked", source, pid))
+        _tell(sock, ("forked", source, pid))
         return pid
     status = 1
     try:

@@ -278,16 +278,16 @@ class Searcher:
         self._take_up(heard)
 
     @property
-    def _is_ready(self) -> bool:
+    def is_ready(self) -> bool:
         """Whether ``suggest`` can be called: what it wants to know of the run is known."""
         asks_the_run = type(self).set_search_properties is not Searcher.set_search_properties
         return self.metric is not None or not asks_the_run
 
     def _take_up(self, heard: Sequence[Heard], now: bool = False) -> None:
         """Go on from what happened in another run: what was suggested there is suggested again, and told. That is done
-        once this searcher is ``_is_ready``, or ``now``."""
+        once this searcher is ``is_ready``, or ``now``."""
         self._to_take_up = [*self._to_take_up, *heard]
-        if not self._to_take_up or not (now or self._is_ready):
+        if not self._to_take_up or not (now or self.is_ready):
             return
         told, self._to_take_up = self._to_take_up, ()
         for one in told:

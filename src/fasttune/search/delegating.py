@@ -39,8 +39,8 @@ class DelegatingSearcher(Searcher):
         return tell_properties(self.searcher, metric, mode, config, spec)
 
     @property
-    def _is_ready(self) -> bool:
-        return self.searcher._is_ready
+    def is_ready(self) -> bool:
+        return self.searcher.is_ready
 
     def set_max_concurrency(self, max_concurrent: int) -> bool:
         return self.searcher.set_max_concurrency(max_concurrent)

@@ -86,7 +86,7 @@ class RandomSearch(Searcher):
         return True
 
     @property
-    def _is_ready(self) -> bool:
+    def is_ready(self) -> bool:
         return self._variants is not None
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:

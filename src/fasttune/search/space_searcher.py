@@ -174,7 +174,7 @@ class SpaceSearcher(Searcher):
         self._earlier = []
 
     @property
-    def _is_ready(self) -> bool:
+    def is_ready(self) -> bool:
         return self._begun
 
     # -- the searcher's contract ---------------------------------------------------------------------------------------

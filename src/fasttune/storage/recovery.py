@@ -62,7 +62,7 @@ class ExperimentLock:
                     "wait for it, stop it, or give this run another name"
                 )
             time.sleep(0.002)
-        if not self._is_named():
+        if not self.is_in_place:
             self.release()
             raise FileNotFoundError(errno.ENOENT, "the lock was removed by the process that had it", self._path)
         os.ftruncate(self._file, 0)
@@ -90,7 +90,8 @@ class ExperimentLock:
             return False
         return True
 
-    def _is_named(self) -> bool:
+    @property
+    def is_in_place(self) -> bool:
         """The file that is locked is the one that others will lock."""
         assert self._file is not None
         try:
