@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
+
 import rounds
 from site_modules import site_module
 
@@ -166,6 +168,15 @@ def test_floors_are_those_of_the_architecture_page() -> None:
         f"{room} (floor {FLOOR_OF[room]})" for room in sorted(rooms) if room not in listed[FLOOR_OF[room]]
     ]
     assert not missing, f"docs/architecture.md does not list {missing}"
+
+
+@pytest.mark.parametrize("page", ["docs/architecture.md", "CONTRIBUTING.md"])
+def test_files_that_a_page_names_are_there(page: str) -> None:
+    """With the folder that it gives, if it gives one."""
+    there = [f"/{path.relative_to(ROOT)}" for path in text_files()]
+    named = set(re.findall(r"`([\w/.]+\.(?:py|pxi|pyx|pxd|pyi))`", (ROOT / page).read_text(encoding="utf-8")))
+    gone = sorted(name for name in named if not any(path.endswith(f"/{name}") for path in there))
+    assert not gone, f"{page} names {gone}"
 
 
 def test_imports_point_down() -> None:

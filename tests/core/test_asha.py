@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from forked import in_child
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -241,19 +242,6 @@ def memory() -> Iterator[int]:
 
 def shared(memory: int, max_t: float = 16, **given: Any) -> Asha:
     return rule(max_t, fd=memory, **{"capacity": 1 << 32, **given})
-
-
-def in_child(work: Any) -> int:
-    """Run ``work()`` in a fork; its process id."""
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            work()
-            status = 0
-        finally:
-            os._exit(status)
-    return pid
 
 
 @pytest.mark.parametrize("value", [5.0, -1000.0, math.nan])

@@ -11,13 +11,14 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from forked import in_child
 
 from fasttune._core import Asha, Reporter, Ring
 
@@ -43,19 +44,6 @@ def one_rung(fd: int = -1, **given: Any) -> Asha:
 
 def held_bytes(fd: int) -> int:
     return os.fstat(fd).st_blocks * 512
-
-
-def in_child(work: Callable[[], None]) -> int:
-    """Run ``work()`` in a fork; its process id."""
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            work()
-            status = 0
-        finally:
-            os._exit(status)
-    return pid
 
 
 @contextmanager

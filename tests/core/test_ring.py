@@ -11,11 +11,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from forked import in_child
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -268,18 +268,6 @@ def test_low_water_calls_the_loop_once() -> None:
 
 
 # -- processes ---------------------------------------------------------------------------------------------
-
-
-def in_child(work: Callable[[], None]) -> int:
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            work()
-            status = 0
-        finally:
-            os._exit(status)
-    return pid
 
 
 def mapped(file: Any) -> mmap.mmap:

@@ -1,6 +1,6 @@
 # Config values as a pure function of (seed, trial index): the same for 1 or 64 workers and in every process.
 #
-# A search space is compiled (search/plan.py) into
+# A search space is compiled (space/plan.py) into
 #   leaves   everything that is sampled, numbered 0, 1, 2.. in the order of their sorted paths; each has a LeafRule
 #   nodes    a tree of SpaceNode that says how a config is put together from the leaves' values
 #

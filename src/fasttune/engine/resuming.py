@@ -16,13 +16,12 @@ from fasttune.checkpoint import memory_key
 from fasttune.config import ResumeType
 from fasttune.engine.orders import OVER
 from fasttune.engine.phases import BEING_PAUSED
+from fasttune.engine.state import ENDS, ExperimentState
 
 if TYPE_CHECKING:
     from fasttune.config import ResumeConfig
-    from fasttune.engine.state import ExperimentState
     from fasttune.storage.base import Entry
 
-ENDS = 1 << _core.KIND_END
 DECISIONS = 1 << _core.KIND_DECISION
 CHOICES = 1 << _core.KIND_CHOSEN  # what was handed out and is not known to have begun
 

@@ -10,7 +10,7 @@ A search space is a dict. Anything in it, at any depth of dicts, lists and tuple
 
 Exactly dicts, lists and tuples are searched for domains and made anew for every trial; every other value
 (also an instance of one of their subclasses that holds no domain) reaches the trial as the object it is.
-``search/plan.py`` compiles a space; values are drawn in ``_core``, so neither needs numpy.
+``space/plan.py`` compiles a space; values are drawn in ``_core``, so neither needs numpy.
 """
 
 from __future__ import annotations
@@ -473,7 +473,7 @@ class Function(Domain):
         self.takes_config = _takes_config(func)
 
     def call(self, spec: Any) -> Any:
-        """The function's value for this view of the config (see ``search/plan.py``)."""
+        """The function's value for this view of the config (see ``space/plan.py``)."""
         return self.func(spec) if self.takes_config else self.func()
 
     def sample(self, config: Any = None, size: int = 1, random_state: Any = None) -> Any:
