@@ -111,6 +111,8 @@ class Row(NamedTuple):
     rung: int = -1
     last: tuple[tuple[str, ...], tuple[float, ...], bytes | None] | None = None
     value: float = math.nan
+    source: int = -1  # the ring that it began in
+    changes: int = 0  # how often it was put back
 
 
 LEGAL = {
@@ -121,6 +123,26 @@ LEGAL = {
     **{(_core.KIND_ERROR, status): "ERROR" for status in ("PENDING", "RUNNING", "PAUSED")},
     **{(_core.KIND_REQUEUED, status): "PENDING" for status in ("PENDING", "RUNNING", "PAUSED", "ERROR")},
 }
+
+
+OF_THE_RUN = {  # what no trial says; source 0 is the run itself
+    _core.KIND_CONFIGS, _core.KIND_CONFIG, _core.KIND_META, _core.KIND_REQUEUED, _core.KIND_CHANGED, _core.KIND_CHOSEN,
+    _core.KIND_DECISION,
+}  # fmt: skip
+OF_AN_ATTEMPT = {  # what a ring says of a trial that has begun there, and is not over
+    _core.KIND_REPORT, _core.KIND_END, _core.KIND_ERROR, _core.KIND_EXCEPTION, _core.KIND_CHECKPOINT, _core.KIND_PAUSED,
+    _core.KIND_RESUMED,
+}  # fmt: skip
+
+
+def may_say(source: int, kind: int, status: str, begun_in: int) -> bool:
+    """Whether a ring may say this of a trial of such a status, which began last in the ring ``begun_in``."""
+    if not source:
+        return True
+    if kind in OF_AN_ATTEMPT:
+        late = kind == _core.KIND_CHECKPOINT and status == "TERMINATED"  # told to save while it was paused, and ended meanwhile
+        return source == begun_in and (status in ("RUNNING", "PAUSED") or late)
+    return kind not in OF_THE_RUN
 
 
 class SlowTable:
@@ -152,17 +174,32 @@ class SlowTable:
             self.rows.append(Row())
         elif kind == _core.KIND_SCHEMA:
             self.names.setdefault(source, []).append(tuple(json.loads(payload.rstrip(b"\0"))["keys"]))
-        elif (kind, self.rows[trial].status) in LEGAL:
+        elif kind in {kind for kind, _ in LEGAL}:
+            self.check(source, kind, trial, payload)
             row = self.rows[trial]._replace(status=LEGAL[kind, self.rows[trial].status])
             self.rows[trial] = self.changed(row, source, kind, flags, schema, step, payload)
-        elif kind in {kind for kind, _ in LEGAL}:
-            raise _core.IllegalTransition(trial, self.rows[trial].status, kind)
+
+    def check(self, source: int, kind: int, trial: int, payload: bytes) -> None:
+        """ValueError unless the record fits."""
+        row = self.rows[trial]
+        changed = struct.unpack_from("<I", payload, 4)[0] if kind == _core.KIND_START and payload else row.changes
+        if (source and kind in OF_THE_RUN) or changed != row.changes:
+            raise ValueError
+        says = source and kind in OF_AN_ATTEMPT and kind != _core.KIND_REPORT
+        if says and row.status in ("RUNNING", "PAUSED") and row.source != source:
+            raise ValueError
+        if (kind, row.status) not in LEGAL or (says and row.status not in ("RUNNING", "PAUSED")):
+            raise _core.IllegalTransition(trial, row.status, kind)
+        if kind == _core.KIND_REPORT and row.source != source:
+            raise ValueError
 
     def changed(
         self, row: Row, source: int, kind: int, flags: int, schema: int, step: int, payload: bytes
     ) -> Row:
         if kind == _core.KIND_START:
-            return row._replace(iteration=step, attempt=row.attempt + 1)
+            return row._replace(iteration=step, attempt=row.attempt + 1, source=source)
+        if kind == _core.KIND_REQUEUED:
+            return row._replace(changes=row.changes + 1)
         if kind == _core.KIND_ERROR:
             return row._replace(failures=row.failures + 1)
         if kind == _core.KIND_END and flags & JUDGED:

@@ -266,6 +266,7 @@ cdef class TrialTable:
     cdef int fold_records(self, const unsigned char *view, Py_ssize_t n, Cursor *place, int source, uint64_t told, uint64_t watch,
                           bint recovered, object announced, list out) except -1
     cdef int fold_report(self, const Record *r, Schema s, int source, Py_ssize_t end) except -1
+    cdef int check_attempt(self, const TrialRow *row, const Record *r, int source, Py_ssize_t end) except -1
     cdef int fold_other(self, const Record *r, int source, Py_ssize_t end, bint recovered) except -1
 
 

@@ -129,7 +129,7 @@ def test_damage_is_told_and_a_copy_of_the_rest_is_whole(folder: Path, doctor: Do
 def test_what_rings_hold_is_told_and_comes_into_the_copy(folder: Path, doctor: Doctor) -> None:
     """Reports of a run that was killed before they were stored; and a ring that is none."""
     storage = SqliteStorage(str(folder))
-    storage.append([(9, 8, _core.encode(_core.KIND_CONFIGS, 5, 1, bytes(4) + (5).to_bytes(4, "little") + bytes(8) + bytes(8)))])
+    storage.append([(0, 8, _core.encode(_core.KIND_CONFIGS, 5, 1, bytes(4) + (5).to_bytes(4, "little") + bytes(8) + bytes(8)))])
     storage.close()
     (folder / "rings").mkdir()
     ring = bytearray(4096 + 4096 + 1024)

@@ -172,11 +172,11 @@ def test_a_checkpoint_and_its_report_come_together_or_not_at_all() -> None:
         assert run.reporter.report_extra({"m": 0.5}, {}, b"", None) == CONTINUE
         used = 4096 - run.ring.head
         while used - room > 2040:
-            run.ring.write(_core.KIND_META, payload=b"x" * 1000)
+            run.ring.write(_core.KIND_TOLD, payload=b"x" * 1000)
             used -= 1024
         while used - room >= 24:
             size = min(used - room, 1000)
-            run.ring.write(_core.KIND_META, payload=b"x" * (size // 8 * 8 - 24))
+            run.ring.write(_core.KIND_TOLD, payload=b"x" * (size // 8 * 8 - 24))
             used -= size // 8 * 8
         code = run.reporter.report_extra({"m": 1.5}, {"s": "x"}, b'{"s":"x"}', "checkpoint_000001")
         run.drain()

@@ -19,17 +19,28 @@ from fasttune._core import IllegalTransition, TrialTable, encode
 from rounds import rounds
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from model import HEADER, JUDGED, LEGAL, SlowTable, report_record, schema_record
+from model import HEADER, JUDGED, LEGAL, OF_AN_ATTEMPT, OF_THE_RUN, SlowTable, may_say, report_record, schema_record
 
 TRIALS = 5
 NAMES = [("m",), ("loss", "m"), ("a", "b", "c"), ()]
 FOLDED = [kind for kind, _ in LEGAL]
 
 
+Told = tuple[int, bytes]  # a record, and the ring that it comes from; 0: the run itself
+
+
+def names() -> bytes:
+    return b"".join([schema_record(k, keys, "f" * len(keys)) for k, keys in enumerate(NAMES)])
+
+
 def told() -> bytes:
     """The trials and the names of their metrics."""
-    names = [schema_record(k, keys, "f" * len(keys)) for k, keys in enumerate(NAMES)]
-    return encode(_core.KIND_CONFIGS, 0, TRIALS, b"\0" * 8) + b"".join(names)
+    return encode(_core.KIND_CONFIGS, 0, TRIALS, b"\0" * 8) + names()
+
+
+def told_everywhere() -> list[Told]:
+    """Likewise, the names in the rings, too, that ``records`` come from."""
+    return [(0, told()), (3, names()), (4, names())]
 
 
 def same(left: Any, right: Any) -> bool:
@@ -54,7 +65,15 @@ def check(table: TrialTable, slow: SlowTable) -> None:
 
 
 @st.composite
-def records(draw: st.DrawFn) -> bytes:
+def records(draw: st.DrawFn) -> Told:
+    """A record, mostly of who writes such."""
+    record = draw(single_records())
+    usual = [0] if record[4] in OF_THE_RUN else [3, 3, 4]
+    return draw(st.sampled_from(usual * 4 + [0, 3, 4])), record
+
+
+@st.composite
+def single_records(draw: st.DrawFn) -> bytes:
     kind, trial, step = (
         draw(st.sampled_from(FOLDED)),
         draw(st.integers(0, TRIALS - 1)),
@@ -65,7 +84,7 @@ def records(draw: st.DrawFn) -> bytes:
         values = [draw(st.floats()) for _ in NAMES[schema]]
         return report_record(schema, trial, step, values, draw(st.none() | st.binary(max_size=20)))
     if kind == _core.KIND_START:
-        return encode(kind, trial, step, struct.pack("<IId", 77, 1, 2.5), 0, 50.0)
+        return encode(kind, trial, step, struct.pack("<IId", 77, draw(st.sampled_from([0, 0, 0, 1, 2])), 2.5), 0, 50.0)
     if kind == _core.KIND_END and draw(st.booleans()):
         return encode(kind, trial, step, struct.pack("<dQ", 1.0, 9 << 8 | draw(st.integers(0, 3))), JUDGED)
     return encode(kind, trial, step, b"text" if kind == _core.KIND_ERROR else b"", draw(st.integers(0, 1)))
@@ -73,38 +92,37 @@ def records(draw: st.DrawFn) -> bytes:
 
 @given(trace=st.lists(records(), max_size=60))
 @settings(max_examples=rounds(300), deadline=None)
-def test_folding_is_what_the_slow_table_does(trace: list[bytes]) -> None:
+def test_folding_is_what_the_slow_table_does(trace: list[Told]) -> None:
     table, slow = TrialTable("m"), SlowTable("m")
-    table.apply(told(), 3)
-    slow.apply(told(), 3)
-    for record in trace:
+    for source, record in told_everywhere():
+        table.apply(record, source)
+        slow.apply(record, source)
+    for source, record in trace:
         try:
-            slow.apply(record, 3)
-        except IllegalTransition as error:
-            with pytest.raises(IllegalTransition) as raised:
-                table.apply(record, 3)
+            slow.apply(record, source)
+        except ValueError as error:
+            with pytest.raises(type(error)) as raised:
+                table.apply(record, source)
             found = raised.value
-            assert vars(found) == vars(error)  # noqa: PT017 - the slow table's error is the expected one
+            assert (type(found), vars(found)) == (type(error), vars(error))  # noqa: PT017 - the slow table's is expected
         else:
-            table.apply(record, 3)
+            table.apply(record, source)
         check(table, slow)
 
 
 @given(trace=st.lists(records(), max_size=40), cuts=st.lists(st.integers(0, 40), max_size=5))
 @settings(max_examples=rounds(1000), deadline=None)
-def test_in_what_pieces_records_come_does_not_matter(trace: list[bytes], cuts: list[int]) -> None:
-    slow = SlowTable("m")
-    slow.apply(told(), 0)
+def test_in_what_pieces_records_come_does_not_matter(trace: list[Told], cuts: list[int]) -> None:
+    slow, table = SlowTable("m"), TrialTable("m")
+    for source, record in told_everywhere():
+        slow.apply(record, source)
+        table.apply(record, source)
     legal = []
-    for record in trace:
-        try:
+    for _, record in trace:
+        with suppress(ValueError):
             slow.apply(record, 0)
             legal.append(record)
-        except IllegalTransition:
-            pass
-    table = TrialTable("m")
     pieces = [0, *sorted(cut for cut in cuts if cut <= len(legal)), len(legal)]
-    table.apply(told(), 0)
     for first, last in pairwise(pieces):
         table.apply(b"".join(legal[first:last]), 0)
     check(table, slow)
@@ -117,10 +135,12 @@ def test_sources_number_their_names_apart() -> None:
         table.apply(schema_record(0, keys, "ff") + encode(_core.KIND_START, trial), source)
         table.apply(report_record(0, trial, 1, [1.0, 2.0]), source)
     assert [table.value(0), table.value(1)] == [1.0, 2.0]
-    again = encode(_core.KIND_END, 0) + encode(_core.KIND_REQUEUED, 0)
+    table.apply(encode(_core.KIND_END, 0), 1)
     with pytest.raises(ValueError, match="is TERMINATED"):
-        table.apply(again, 1)
-    table.apply(encode(_core.KIND_ERROR, 1) + encode(_core.KIND_REQUEUED, 1) + encode(_core.KIND_START, 1), 3)
+        table.apply(encode(_core.KIND_REQUEUED, 0), 0)
+    table.apply(encode(_core.KIND_ERROR, 1), 2)
+    table.apply(encode(_core.KIND_REQUEUED, 1), 0)
+    table.apply(encode(_core.KIND_START, 1), 3)
     table.apply(schema_record(0, ("m", "x"), "ff") + report_record(0, 1, 1, [7.0, 0.0]), 3)
     assert len(table.schemas) == 2  # the same names are the same schema, whoever tells them
     assert table.value(1) == 7.0
@@ -131,8 +151,8 @@ def test_sources_number_their_names_apart() -> None:
 
 def test_a_record_that_does_not_fit_is_left_out_and_costs_no_other() -> None:
     table = TrialTable("m")
+    table.apply(encode(_core.KIND_CONFIGS, 0, 3), 0)
     good = [
-        encode(_core.KIND_CONFIGS, 0, 3),
         schema_record(0, ("m",), "f"),
         *[encode(_core.KIND_START, i) for i in range(3)],
         *[report_record(0, i, k, [float(k)]) for k in (1, 2) for i in range(3)],
@@ -142,8 +162,7 @@ def test_a_record_that_does_not_fit_is_left_out_and_costs_no_other() -> None:
         report_record(0, 7, 1, [0.0]),  # no such trial
         report_record(9, 1, 1, [0.0]),  # no such names
         encode(_core.KIND_START, 1),  # it runs already
-        encode(_core.KIND_CONFIGS, 99, 3),
-        encode(_core.KIND_CONFIGS, 3, 20_000_000),  # more than the record can hold
+        encode(_core.KIND_CONFIGS, 3, 1),  # for the run to write
         encode(_core.KIND_SCHEMA, payload=b"no JSON"),
         encode(31),
     ]
@@ -154,38 +173,96 @@ def test_a_record_that_does_not_fit_is_left_out_and_costs_no_other() -> None:
     unfit: list[tuple[int, int, int, str]] = []
     table.apply(data, 1, 0, unfit)
     assert [data[at : at + size] for at, size, _, _ in unfit] == [*bad, report_record(0, 0, 3, [9.0])]
-    assert [trial for _, _, trial, _ in unfit] == [7, 1, 1, -1, -1, -1, -1, 0]
+    assert [trial for _, _, trial, _ in unfit] == [7, 1, 1, -1, -1, -1, 0]
     assert [table.status(i) for i in range(3)] == ["TERMINATED", "RUNNING", "RUNNING"]
     assert table.reports == 6 + len(bad)
     cut: list[tuple[int, int, int, str]] = []
     table.apply(report_record(0, 1, 3, [3.0]) + report_record(0, 1, 4, [4.0])[:20], 1, 0, cut)
     assert [(at, size, trial) for at, size, trial, _ in cut] == [(32, 20, -1)]
     assert table.iteration(1) == 3
+    announced: list[tuple[int, int, int, str]] = []
+    more = [encode(_core.KIND_CONFIGS, 99, 3), encode(_core.KIND_CONFIGS, 3, 20_000_000)]  # out of order; more than it holds
+    table.apply(b"".join(more), 0, 0, announced)
+    assert len(announced) == 2
+    assert len(table) == 3
+
+
+def begun(trial: int, changes: int = 0, step: int = 0) -> bytes:
+    return encode(_core.KIND_START, trial, step, struct.pack("<IId", 1, changes, 0.0))
+
+
+def said(kind: int, trial: int) -> bytes:
+    """A record that would fit if it came from who may say it."""
+    return report_record(0, trial, 9, [9.0]) if kind == _core.KIND_REPORT else encode(kind, trial, 9, b"a/b\0\0\0\0\0")
+
+
+# how trial 0, which ring 3 had begun, is by now: what the run and other rings have told since
+SINCE: dict[str, list[Told]] = {
+    "it waits": [(0, encode(_core.KIND_ERROR, 0)), (0, encode(_core.KIND_REQUEUED, 0))],
+    "it runs elsewhere": [(0, encode(_core.KIND_ERROR, 0)), (0, encode(_core.KIND_REQUEUED, 0)), (4, begun(0, 1))],
+    "it is paused elsewhere": [
+        (0, encode(_core.KIND_REQUEUED, 0)), (4, begun(0, 1)), (4, encode(_core.KIND_PAUSED, 0)),
+    ],
+    "it has ended": [(3, encode(_core.KIND_END, 0))],
+    "it has ended elsewhere": [(0, encode(_core.KIND_REQUEUED, 0)), (4, begun(0, 1)), (4, encode(_core.KIND_END, 0))],
+    "it was ended while it was paused": [(3, encode(_core.KIND_PAUSED, 0)), (0, encode(_core.KIND_END, 0))],
+    "it has failed": [(3, encode(_core.KIND_ERROR, 0))],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", sorted({*OF_AN_ATTEMPT, _core.KIND_START}))
+@pytest.mark.parametrize("since", SINCE)
+def test_what_a_ring_says_of_an_attempt_that_is_over_does_not_fit(since: str, kind: int) -> None:
+    """A worker was given up and goes on writing, or writes what it wrote before."""
+    table = TrialTable("m")
+    table.apply(encode(_core.KIND_CONFIGS, 0, 2), 0)
+    table.apply(names() + begun(0) + report_record(0, 0, 1, [1.0]), 3)
+    for source, record in SINCE[since]:
+        table.apply(record, source)
+    before = [(table.status(i), table.iteration(i), table.attempt(i), table.source(i)) for i in range(2)]
+    late = begun(0) if kind == _core.KIND_START else said(kind, 0)
+    unfit: list[tuple[int, int, int, str]] = []
+    events = table.apply(late, 3, 1 << kind, unfit)
+    counts = kind != _core.KIND_START and may_say(3, kind, table.status(0), table.source(0))
+    assert counts == (kind == _core.KIND_CHECKPOINT and since in ("it has ended", "it was ended while it was paused"))
+    assert (len(unfit), len(events)) == ((0, 1) if counts else (1, 0))
+    assert [(table.status(i), table.iteration(i), table.attempt(i), table.source(i)) for i in range(2)] == before
+
+
+@pytest.mark.parametrize("kind", sorted(OF_THE_RUN))
+@pytest.mark.parametrize("began", [True, False])
+def test_what_the_run_alone_writes_does_not_fit_when_a_ring_says_it(kind: int, began: bool) -> None:
+    table = TrialTable("m")
+    table.apply(encode(_core.KIND_CONFIGS, 0, 1), 0)
+    if began:
+        table.apply(begun(0), 3)
+    trial, step = {_core.KIND_CONFIGS: (1, 1), _core.KIND_CONFIG: (1, 0)}.get(kind, (0, 0))
+    record = encode(kind, trial, step, b"{}" + b" " * 62)
+    unfit: list[tuple[int, int, int, str]] = []
+    asked: list[Any] = []
+    assert table.apply(record, 3, (1 << 64) - 1, unfit, False, lambda *told: asked.append(told)) == []
+    assert [why for *_, why in unfit] == [f"damaged record before byte {len(record)}: one of kind {kind} is the run's to write, "
+                                          "and came from ring 3"]
+    assert not asked
+    assert (len(table), table.status(0), table.changes(0)) == (1, "RUNNING" if began else "PENDING", 0)
 
 
 def test_what_began_on_lost_records_does_not_fit_when_it_is_recovered() -> None:
     """A ring whose journal has lost its end: START says how often its trial had been changed."""
-
-    def begun(changes: int) -> bytes:
-        return encode(_core.KIND_START, 0, payload=struct.pack("<IId", 1, changes, 0.0))
-
     table = TrialTable("m")
     table.apply(encode(_core.KIND_CONFIGS, 0, 1), 0)
     unfit: list[tuple[int, int, int, str]] = []
-    table.apply(begun(1), 1, 0, unfit, True)
+    table.apply(begun(0, 1), 1, 0, unfit, True)
     assert [why for *_, why in unfit] == ["trial 0 began on what is not in the journal"]
-    table.apply(begun(0) + encode(_core.KIND_ERROR, 0) + encode(_core.KIND_REQUEUED, 0), 1)
+    table.apply(begun(0) + encode(_core.KIND_ERROR, 0), 1)
+    table.apply(encode(_core.KIND_REQUEUED, 0), 0)
     assert table.changes(0) == 1
-    table.apply(begun(1), 2, 0, None, True)
+    table.apply(begun(0, 1), 2, 0, None, True)
     assert table.status(0) == "RUNNING"
 
 
 def test_what_goes_on_from_a_record_that_does_not_fit_is_left_out_with_it() -> None:
     """In one ring: an attempt of which the journal knows, then one that began on what it has lost, then another trial."""
-
-    def begun(trial: int, changes: int, step: int = 0) -> bytes:
-        return encode(_core.KIND_START, trial, step, struct.pack("<IId", 1, changes, 0.0))
-
     table = TrialTable("m")
     table.apply(encode(_core.KIND_CONFIGS, 0, 2), 0)
     table.apply(schema_record(0, ("m",), "f") + begun(0, 0) + report_record(0, 0, 1, [1.0]), 1)
@@ -315,7 +392,7 @@ def damaged_examples() -> list[tuple[bytes, bytes]]:
         (before, ends),
         (before, encode(_core.KIND_ERROR, 0, 2, b"Traceback")),
         (before, encode(_core.KIND_CHECKPOINT, 0, 2, b"checkpoint_000001")),
-        (before, encode(_core.KIND_START, 1, 0, struct.pack("<IId", 1, 1, 0.0))),
+        (before, encode(_core.KIND_START, 1, 0, struct.pack("<IId", 1, 0, 0.0))),
         (before, schema_record(4, ("n\u00e4me", "x"), "fi")),
         (before, encode(_core.KIND_CONFIG, TRIALS, 0, b'{"config":{}}')),
     ]
@@ -421,13 +498,12 @@ def test_columns_of_the_last_reports() -> None:
 
 @given(trace=st.lists(records(), max_size=60))
 @settings(max_examples=rounds(100), deadline=None)
-def test_exported_fields_are_those_of_each_trial(trace: list[bytes]) -> None:
+def test_exported_fields_are_those_of_each_trial(trace: list[Told]) -> None:
     table = TrialTable("m")
-    table.apply(told(), 3)
-    for record in trace:
-        table.apply(record, 3, unfit=[])
-    names = ("iteration", "began", "time", "previous", "base_total", "base_iteration", "pid")
-    columns = [table.export(name).tolist() for name in names]  # type: ignore[arg-type]
+    for source, record in [*told_everywhere(), *trace]:
+        table.apply(record, source, unfit=[])
+    fields = ("iteration", "began", "time", "previous", "base_total", "base_iteration", "pid")
+    columns = [table.export(name).tolist() for name in fields]  # type: ignore[arg-type]
     assert same([*zip(*columns, strict=True)], [table.reported(i) for i in range(TRIALS)])
     assert table.export("time", 2, 2).tolist() == columns[2][2:4]
     assert table.export("schema").tolist() == [-1 if table.last(i) is None else table.last(i)[0] for i in range(TRIALS)]

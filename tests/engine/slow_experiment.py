@@ -12,9 +12,11 @@ from typing import Any
 from fasttune import _core
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from model import LEGAL
+from model import LEGAL, may_say
 
-OF_A_TRIAL = {kind for kind, _ in LEGAL} | {_core.KIND_CHECKPOINT, _core.KIND_EXCEPTION}
+OF_A_TRIAL = {kind for kind, _ in LEGAL} | {
+    _core.KIND_CHECKPOINT, _core.KIND_EXCEPTION, _core.KIND_CHANGED, _core.KIND_CHOSEN,
+}  # fmt: skip
 DECISIONS = {0.0: _core.CONTINUE, 1.0: _core.STOP, 2.0: _core.PAUSE}  # what the scheduler answers to a report of this score
 
 
@@ -54,6 +56,10 @@ class SlowExperiment:
         if trial >= self.trials:
             return False, kind, trial
         row = self.rows[trial]
+        if not may_say(source, kind, row.status, row.source):
+            return False, kind, trial
+        if kind == _core.KIND_START and struct.unpack_from("<I", payload, 4)[0] != row.changes:
+            return False, kind, trial
         if kind == _core.KIND_CHECKPOINT:
             row.saved = step
         if kind in (_core.KIND_CHECKPOINT, _core.KIND_EXCEPTION):

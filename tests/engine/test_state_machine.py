@@ -41,12 +41,20 @@ from rounds import rounds
 
 NOWHERE = "no-such-folder"
 NOBODY = 900  # number of a trial that there is not
-ODD = ("unknown kind", "no such trial", "names never told", "it runs already", "it was not paused", "a config", "another's report")
+ODD = (
+    "unknown kind", "no such trial", "names never told", "it runs already", "it was not paused", "a config", "another's report",
+    "the run's", "another's",
+)  # fmt: skip
+OF_THE_RUN = (
+    _core.KIND_CONFIGS, _core.KIND_CONFIG, _core.KIND_META, _core.KIND_REQUEUED, _core.KIND_CHANGED, _core.KIND_CHOSEN,
+    _core.KIND_DECISION,
+)  # fmt: skip
+LATE = (_core.KIND_END, _core.KIND_ERROR, _core.KIND_EXCEPTION, _core.KIND_CHECKPOINT, _core.KIND_PAUSED, _core.KIND_RESUMED)
 COSTLY = ("names never told", "it runs already", "it was not paused")  # the trial fails, and its worker is killed
 ENDS = {"end": _core.KIND_END, "fail": _core.KIND_ERROR, "raise": _core.KIND_EXCEPTION}
 picks = st.integers(0, 99)
 SCORES = st.sampled_from([0.0, 0.0, 0.0, 0.0, 2.0, 2.0, 2.0, 1.0])  # few trials end: what is over is not tested any more
-MOVES = st.sampled_from(["go on"] * 20 + [*ENDS, "die", "late", "late", *ODD])
+MOVES = st.sampled_from(["go on"] * 20 + [*ENDS, "die", "late", "late", "late", *ODD])
 
 
 class Killed(BaseException):
@@ -350,10 +358,9 @@ class Experiment(RuleBasedStateMachine):
                 self.lab.die(worker)
             elif what == "late":
                 if worker.over:
-                    trial = worker.over[pick % len(worker.over)]
-                    worker.write(worker.report(trial, 90, 0.0, _core.WAIT if self.asks and saves else 0))
+                    self.write_late(worker, worker.over[pick % len(worker.over)], pick, saves)
             elif what in ODD:
-                self.write_what_does_not_fit(worker, what)
+                self.write_what_does_not_fit(worker, what, pick)
             elif worker.busy and worker.does != "run":
                 self.obey(worker)
             elif worker.busy and what == "go on":
@@ -398,11 +405,19 @@ class Experiment(RuleBasedStateMachine):
         if how != _core.KIND_EXCEPTION:
             worker.leave()
 
-    def write_what_does_not_fit(self, worker: Worker, what: str) -> None:
+    def write_late(self, worker: Worker, trial: int, pick: int, waits: bool) -> None:
+        """A worker has gone on with a trial that is over, that waits again, or that has begun elsewhere."""
+        kind = (*LATE, _core.KIND_REPORT)[pick % (len(LATE) + 1)]
+        if kind == _core.KIND_REPORT:
+            worker.write(worker.report(trial, 90, 0.0, _core.WAIT if self.asks and waits else 0))
+        else:
+            worker.write(_core.encode(kind, trial, 90, b"late", _core.HELD if kind == _core.KIND_CHECKPOINT else 0))
+
+    def write_what_does_not_fit(self, worker: Worker, what: str, pick: int) -> None:
         trial = worker.trial if worker.does in ("run", "wait") else NOBODY
         if trial != NOBODY and what in COSTLY:
             worker.does = "nothing"
-        another = next((i for i in range(self.model.trials) if i != worker.trial), NOBODY)
+        another = next((i for i in range(self.model.trials) if i != worker.trial and i not in worker.steps), NOBODY)
         worker.write({
             "unknown kind": _core.encode(31, trial),
             "no such trial": worker.report(NOBODY, 1, 0.0),
@@ -411,6 +426,8 @@ class Experiment(RuleBasedStateMachine):
             "it was not paused": _core.encode(_core.KIND_RESUMED, trial),
             "a config": _core.encode(_core.KIND_CONFIG, NOBODY, 0, b"{}"),
             "another's report": worker.report(another, 70, 0.0),
+            "the run's": _core.encode(OF_THE_RUN[pick % len(OF_THE_RUN)], another, 1, b"{}"),
+            "another's": _core.encode(LATE[pick % len(LATE)], another, 70, b"no", _core.HELD),
         }[what])  # fmt: skip
 
     # -- what the run does --------------------------------------------------------------------------------------------

@@ -67,7 +67,7 @@ def journal(data: bytes) -> None:
     whole = b"".join(records)
     if feed.ConsumeBool() and data:
         whole = whole[: -1 - data[0] % 30]
-    storage.append([(1, len(whole), whole)])
+    storage.append([(0, len(whole), whole)])
     try:
         found = ExperimentRecords.read(storage, "/fuzz")
     except JournalError:

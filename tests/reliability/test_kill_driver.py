@@ -13,6 +13,7 @@ import crash_script
 import pytest
 from laboratory import Lab, check_acks
 
+from fasttune.storage import SqliteStorage
 from rounds import thinned
 
 SAMPLES, REPORTS = 200, 4
@@ -159,17 +160,21 @@ def test_C2_1_a_torn_ring_gives_what_is_whole(lab: Lab) -> None:
     from fasttune import _core
 
     crash_script.run(lab.told("steady", "inline", samples=1))
+    storage = SqliteStorage(lab.experiment)
+    config = b'{"experiment": 0, "config": {"x": 1}, "params": {"x": 1}}'
+    storage.append([(0, 0, _core.encode(_core.KIND_CONFIG, 1, 0, config))])
+    storage.close()
     rings = Path(lab.experiment) / "rings"
     rings.mkdir()
     memory = bytearray(_core.Ring.nbytes(8192))
     ring = _core.Ring(memory, create=True)
-    ring.write(_core.KIND_CONFIG, 1, 0, b'{"experiment": 0, "config": {"x": 1}, "params": {"x": 1}}')
-    whole = ring.head
     ring.write(_core.KIND_START, 1)
+    whole = ring.head
+    ring.write(_core.KIND_END, 1)
     memory[4096 + whole : 4096 + whole + 8] = bytes(8)
     (rings / "9.ring").write_bytes(memory)
     del ring
     with pytest.warns(RuntimeWarning, match="is damaged"):
         state = lab.reopen()
-    assert [state.status(i) for i in range(len(state))] == ["TERMINATED", "PENDING"]
+    assert [state.status(i) for i in range(len(state))] == ["TERMINATED", "RUNNING"]
     assert len(lab.reopen()) == 2

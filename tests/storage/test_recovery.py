@@ -371,3 +371,16 @@ def test_a_ring_that_holds_nothing_is_not_said_to_be_damaged(tmp_path: Path, tak
     assert left_in(str(tmp_path), copied_rings(str(tmp_path)), {3: ring.head}) == []
     assert read_rings(str(tmp_path), {3: ring.head}) == []
     assert [str(one.message) for one in recwarn] == []
+
+
+def test_a_trial_tells_its_attributes_and_nothing_else_of_itself() -> None:
+    meta = {"format": 1, "name": "n", "metric": None, "mode": None, "prefix": "p", "trainables": [{"name": "t"}]}
+    records = ExperimentRecords(meta, None, "folder")
+    records.fold_found(0, _core.encode(_core.KIND_CONFIG, payload=b'{"experiment": 0, "config": {}, "params": {}}'))
+    for told in (b'{"name": "other"}', b'{"dirname": "other"}', b'{"added": {"loss": 0}}', b'{"resources": [[{"CPU": 9}]]}'):
+        records.fold_found(1, _core.encode(_core.KIND_TOLD, 0, 0, told))
+    assert [one.why.split(", and ")[0] for one in records.take_unfit()] == ["a trial tells its attributes alone"] * 4
+    assert (records.trial_name(0), records._additions) == ("t_p_00000", {})
+    records.fold_found(1, _core.encode(_core.KIND_TOLD, 0, 0, b'{"attributes": {"a": 1}}'))
+    records.fold_found(0, _core.encode(_core.KIND_TOLD, 0, 0, b'{"name": "mine"}'))
+    assert (records.attributes_of(0), records.trial_name(0), records.take_unfit()) == ({"a": 1}, "mine", [])

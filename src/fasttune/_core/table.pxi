@@ -214,6 +214,9 @@ cdef class TrialTable:
         or None), for texts the text, for the rest the payload. The bit of KIND_CHECKPOINT, whose records are always
         returned, stands for the reports that checkpoints belong to.
 
+        ``source`` is the ring that they come from, 0 the run itself, which alone writes what no trial says. A ring tells of a
+        trial from its START there until it is over, or begins elsewhere.
+
         A record that does not fit changes nothing. Without ``unfit`` it raises IllegalTransition, or ValueError with the
         offset of a damaged record; everything before it has been folded. With it, the record is left out and
         (offset, size, trial or -1, why) is appended; the rest is folded. ``recovered`` records come from a ring whose
@@ -277,8 +280,12 @@ cdef class TrialTable:
                     values = tuple([(<const double *>(<const char *>r + RECORD_HEADER))[j] for j in range(s.n)])
                     out.append((K_REPORT, r.trial, r.flags, r.step, r.time, (s.number, values, extra_of(r, s.n))))
                 continue
-            if r.kind == K_CONFIGS and announced is not None:
-                announced(r.trial, r.step, r.size - RECORD_HEADER)
+            if r.kind >= K_CONFIGS:
+                if source != 0 and r.kind != K_TOLD:
+                    raise ValueError(f"damaged record before byte {place.at}: one of kind {r.kind} is the run's to write, and came "
+                                     f"from ring {source}")
+                if r.kind == K_CONFIGS and announced is not None:
+                    announced(r.trial, r.step, r.size - RECORD_HEADER)
             self.fold_other(r, source, place.at, recovered)
             if told >> r.kind & 1:
                 out.append((r.kind, r.trial, r.flags, r.step, r.time, detail_of(r)))
@@ -317,14 +324,29 @@ cdef class TrialTable:
         self.reports += 1
         return 0
 
+    cdef int check_attempt(self, const TrialRow *row, const Record *r, int source, Py_ssize_t end) except -1:
+        """What a ring says of a trial it says of the attempt that runs, or is paused, there: not of one that was given up, whose
+        trial waits for another attempt or has it elsewhere. A checkpoint may come behind the trial's end: one that was paused, and
+        told to save, may be ended meanwhile."""
+        if source == 0:
+            return 0
+        if row.status != S_RUNNING and row.status != S_PAUSED and (row.status != S_TERMINATED or r.kind != K_CHECKPOINT):
+            raise IllegalTransition(r.trial, STATUSES[row.status], r.kind)
+        if row.source != source:
+            raise ValueError(f"damaged record before byte {end}: trial {r.trial} runs in ring {row.source}, not in {source}")
+        return 0
+
     cdef int fold_other(self, const Record *r, int source, Py_ssize_t end, bint recovered) except -1:
         """Any record but a report."""
         cdef const char *payload = <const char *>r + RECORD_HEADER
         cdef TrialRow *row
         if r.kind == K_START:
             row = self.row(r.trial)
-            if recovered and r.size >= RECORD_HEADER + 16 and (<const uint32_t *>payload)[1] & 0xFFFF != row.changes:
-                raise ValueError(f"trial {r.trial} began on what is not in the journal")
+            if r.size >= RECORD_HEADER + 16 and (<const uint32_t *>payload)[1] & 0xFFFF != row.changes:
+                if recovered:
+                    raise ValueError(f"trial {r.trial} began on what is not in the journal")
+                raise ValueError(f"before byte {end}: trial {r.trial} began as one that had been put back or changed "
+                                 f"{(<const uint32_t *>payload)[1] & 0xFFFF} times, and it has been {row.changes} times")
             if recovered and row.status == S_PAUSED and r.step > row.iteration:   # at its own checkpoint of that step
                 raise ValueError(f"trial {r.trial} began at step {r.step}, but only {row.iteration} are known")
             self.move(row, r.trial, r.kind)
@@ -345,6 +367,8 @@ cdef class TrialTable:
             if r.flags & F_JUDGED and r.size < RECORD_HEADER + 16:
                 raise ValueError(f"damaged record before byte {end}: too short for a judgement")
             row = self.row(r.trial)
+            if row.source != source or row.status != S_RUNNING:
+                self.check_attempt(row, r, source, end)
             self.move(row, r.trial, r.kind)
             row.ended = r.time
             row.outcome = r.flags
@@ -353,13 +377,18 @@ cdef class TrialTable:
                 self.judgements += 1
         elif r.kind == K_ERROR:
             row = self.row(r.trial)
+            self.check_attempt(row, r, source, end)
             self.move(row, r.trial, r.kind)
             row.ended = r.time
             row.failures += 1
-        elif r.kind == K_CHECKPOINT:
-            self.row(r.trial).saved = r.step
+        elif r.kind == K_CHECKPOINT or r.kind == K_EXCEPTION:
+            row = self.row(r.trial)
+            self.check_attempt(row, r, source, end)
+            if r.kind == K_CHECKPOINT:
+                row.saved = r.step
         elif r.kind == K_PAUSED or r.kind == K_RESUMED:
             row = self.row(r.trial)
+            self.check_attempt(row, r, source, end)
             self.move(row, r.trial, r.kind)
             if r.kind == K_PAUSED:
                 row.paused = r.time

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from fasttune.engine.instructions import Span
-from fasttune.engine.phases import ALIVE, BEING_PAUSED, HANDED_OUT, LEAVING, PAUSING, Phases
+from fasttune.engine.phases import ALIVE, BEING_PAUSED, HANDED, HANDED_OUT, LEAVING, PAUSING, Phases
 from fasttune.error import TuneError
 
 if TYPE_CHECKING:
@@ -146,6 +146,15 @@ class Choosing:
             self._asking = False
         orders.hear()
         return trial
+
+    def out(self) -> list[int]:
+        """Trials that run or were handed out, as far as is known, and that are not about to be paused."""
+        experiment = self._experiment
+        table, phases = experiment.table, experiment.phases
+        running = [i for i in table.of_status("RUNNING") if not phases.is_in(i, BEING_PAUSED)]
+        if experiment.chooses:
+            return [*running, *phases.those_in((HANDED,))]
+        return [*running, *[i for i in table.of_status("PENDING") if i < self._fresh_from and i not in self.waiting]]
 
     # -- what a scheduler is shown ------------------------------------------------------------------------------------
 

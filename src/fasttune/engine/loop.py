@@ -106,6 +106,7 @@ class TuneLoop:
         self._deadlines = _core.EventQueue()  # trials that were told to stop, by when they have to
         self._turns = 0
         self._waits = 0  # turns in a row in which a searcher had nothing although nothing ran
+        self._quiet = 0  # turns in a row in which nothing came of trials that no worker has
         self._executor: Executor | None = None
         self._folder = FolderWatch(lambda: self.storage.gone())
         self._requests: StopRequests | None = None  # a run in virtual time has no folder, and hears nobody
@@ -440,7 +441,7 @@ class TuneLoop:
         if not (got or gave):
             self._end_if_stuck()
         else:
-            self._waits = 0
+            self._waits = self._quiet = 0
         return got or gave
 
     def _take_all(self, batches: list[Batch]) -> bool:
@@ -456,11 +457,11 @@ class TuneLoop:
 
     def _take_in(self, source: int, position: int, data: Any) -> None:
         """Fold records, keep what fits for the journal, then decide: whatever a scheduler raises, they are not lost."""
-        rest, held = _core.without_held(data)
+        events, fits = self.state.fold_found(source, data, self.state.watch)
+        rest, held = _core.without_held(fits)  # one that does not fit is not kept
         for trial, place, checkpoint in held:
             self.state.unsaved[memory_name(trial, place)] = checkpoint
-        events, fits = self.state.fold_found(source, rest, self.state.watch)
-        self._journal.take(source, position, fits, len(data))
+        self._journal.take(source, position, rest, len(data))
         self.state.react(events)
         if self.state.unfit:  # behind what fits of the same piece, as in the journal: a trial that is failed for it runs no more
             self._put_aside()
@@ -739,9 +740,12 @@ class TuneLoop:
     def _end_if_stuck(self) -> None:
         """Nothing runs, nothing was given out: what is still waiting or paused will never be chosen."""
         state = self.state
-        if not (self.executor.idle and state.table.running == 0 and state.stopping is None) or state.finished:
+        if not self.executor.idle or state.stopping is not None or state.finished:
             return
-        if state.orders.saving:  # a paused trial saves
+        if lost := state.choosing.out():
+            self._fail_lost(lost)
+            return
+        if state.table.running or state.orders.saving:  # a paused trial saves
             return
         if state.searcher is not None and not (state.table.pending or state.table.paused):
             self._searcher_waits()
@@ -754,6 +758,15 @@ class TuneLoop:
                 f"{type(state.scheduler).__name__}.choose_trial_to_run() returned None while "
                 f"{state.table.pending} trials wait and nothing runs: it would wait for ever"
             )
+
+    def _fail_lost(self, trials: list[int]) -> None:
+        """No worker has these, so one is done with them; what it wrote did not fit, or did not say so. Not before a second turn
+        in which nothing comes: it may have written the last record behind the poll of this one."""
+        self._quiet += 1
+        if self._quiet > 1:
+            for i in trials:
+                self.state.fail(i, "No worker has this trial any more, and no record says how it ended: it is damaged or lost.")
+            self._keep_own()
 
     def _searcher_waits(self) -> None:
         """The searcher has nothing although nothing runs: it may need time of its own; give it some, not for ever."""

@@ -215,6 +215,14 @@ def naming(data: bytes, trial: int) -> dict[str, Any]:
     return told
 
 
+def check_told_by_trial(data: bytes, trial: int) -> None:
+    """JournalError unless what is told of a trial is what it may say itself: its attributes."""
+    told = naming(data, trial)
+    others = sorted(key for key in NAMING if key != "attributes" and told.get(key) is not None)
+    if others:
+        raise JournalError(f"a trial tells its attributes alone, and trial {trial} tells {', '.join(others)} of itself")
+
+
 CHANGE: dict[str, Wanted] = {
     "config": (dict, NONE),
     "tag": TEXTS,

@@ -24,6 +24,7 @@ from fasttune.engine.record_checks import (
     WRONG,
     change,
     check_announced,
+    check_told_by_trial,
     checkpoint_name,
     extras,
     is_request,
@@ -230,6 +231,8 @@ class ExperimentRecords:
     def _note_found(self, source: int, events: list[tuple[Any, ...]]) -> None:
         for event in events:
             try:
+                if source and event[0] == _core.KIND_TOLD:
+                    check_told_by_trial(event[5], event[1])
                 self._note([event])
             except JournalError as error:  # what is not known of a trial but its config, it can be shown without
                 if event[0] in (_core.KIND_CONFIGS, _core.KIND_CONFIG):
