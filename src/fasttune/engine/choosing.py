@@ -50,6 +50,7 @@ class Choosable(Protocol):
     def __len__(self) -> int: ...
     def chunk_of(self, i: int) -> Chunk | None: ...
     def suggest(self, n: int) -> bool: ...
+    def hear_orders(self) -> None: ...
 
 
 class Choosing:
@@ -144,7 +145,7 @@ class Choosing:
             trial = experiment.times.call(experiment.scheduler.choose_trial_to_run, experiment.view)
         finally:
             self._asking = False
-        orders.hear()
+        experiment.hear_orders()
         return trial
 
     def out(self) -> list[int]:

@@ -1,13 +1,16 @@
 """What a scheduler has ordered about other trials, until it is done; and which paused trials still live in memory.
 
-Both belong to one ExperimentState, which tells them what happened; they answer with its instructions and entries. What
-cannot be done yet waits here for the record that it needs (PAUSED, CHECKPOINT), never in the loop.
+Both are told what happened, and give the steps that follow from it: values, which ``ExperimentState.carry_out`` does one by one,
+each before the next is asked for. They look at the experiment and act on nothing. What cannot be done yet waits here for the
+record that it needs (PAUSED, CHECKPOINT), never in the loop.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Generator, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from fasttune.engine.instructions import Discard, SaveNow
 from fasttune.engine.phases import (
     ALIVE,
     BEING_PAUSED,
@@ -18,14 +21,70 @@ from fasttune.engine.phases import (
     RETURNING,
     RUNNING,
     UNANSWERED,
+    Phases,
 )
 from fasttune.error import TuneError
 from fasttune.schedulers.base import Change, End, Save
 
 if TYPE_CHECKING:
-    from fasttune.engine.state import ExperimentState
+    from fasttune import _core
+    from fasttune.trial import Trial
 
 OVER = ("TERMINATED", "ERROR")
+
+Point = tuple[str, int, float]  # directory or name in memory of a checkpoint, iteration, seconds so far
+
+
+class Remove(NamedTuple):
+    """Step: a trial that does not run is over."""
+
+    trial: int
+
+
+class ChangeTo(NamedTuple):
+    """Step: a trial that waits, or is paused, goes on otherwise, from the checkpoint that was ``found``."""
+
+    trial: int
+    change: Change
+    found: Point | None
+
+
+class AskToSave(NamedTuple):
+    """Step: a trial saves where it is, if it can; see :meth:`Orders.save`."""
+
+    trial: int
+
+
+class Hold(NamedTuple):
+    """Step: a checkpoint stays, whatever the rule says, until it is let go."""
+
+    path: str
+
+
+class LetGo(NamedTuple):
+    """Step: what was held may go."""
+
+    path: str
+
+
+Step = Remove | ChangeTo | AskToSave | Hold | LetGo | SaveNow | Discard
+
+
+class Known(Protocol):
+    """What is looked at of the experiment."""
+
+    @property
+    def live(self) -> bool: ...  # not an earlier session that is replayed
+    @property
+    def phases(self) -> Phases: ...
+    @property
+    def table(self) -> _core.TrialTable: ...
+    @property
+    def trials(self) -> Sequence[Trial]: ...
+    def status(self, i: int) -> str: ...
+    def is_class(self, i: int) -> bool: ...
+    def has_present_checkpoint(self, i: int) -> bool: ...
+    def start_point(self, i: int) -> Point | None: ...
 
 
 class Orders:
@@ -39,8 +98,9 @@ class Orders:
              however far the donor has come since; it stays until then
     """
 
-    def __init__(self, state: ExperimentState) -> None:
-        self._state = state
+    def __init__(self, known: Known, scheduler: str) -> None:
+        self._known = known
+        self._scheduler = scheduler  # whose orders these are, for people
         self.saving: set[int] = set()
         self.due: set[int] = set()
         self.changes: dict[int, Change] = {}
@@ -49,28 +109,19 @@ class Orders:
         self._wait_for: dict[int, set[int]] = {}  # donor -> trials whose change waits for its checkpoint
         self._warned = False
 
-    def hear(self) -> None:
-        """Take what the scheduler orders, after one of its hooks."""
-        while orders := self._state.times.call(self._state.scheduler.orders):
-            for order in orders:
-                self._take(order)
-
-    def _take(self, order: Any) -> None:
+    def take(self, order: Any) -> Iterator[Step]:
+        """What the scheduler has ordered: done as far as that can be had now."""
         if not isinstance(order, Save | End | Change):
             raise TuneError(f"{self._scheduler}.orders() must return Save, End or Change orders, got {order!r:.80}")
         i = order.trial.index
-        if self._state.table.status(i) in OVER:
+        if self._known.table.status(i) in OVER:
             return  # it ended meanwhile
         if isinstance(order, Save):
-            self.save(i)
+            yield from self.save(i)
         elif isinstance(order, End):
-            self._end(i)
+            yield from self._end(i)
         else:
-            self._change(i, order)
-
-    @property
-    def _scheduler(self) -> str:
-        return type(self._state.scheduler).__name__
+            yield from self._change(i, order)
 
     def blocks(self, i: int) -> bool:
         """Trial i may not be chosen: something else is going to happen to it."""
@@ -78,18 +129,18 @@ class Orders:
 
     # -- saving --------------------------------------------------------------------------------------------------------
 
-    def save(self, i: int) -> None:
+    def save(self, i: int) -> Iterator[Step]:
         """Trial i saves where it is now, if it is a class Trainable that has not done so."""
-        state = self._state
-        if not state.live or i in self.saving or not state.is_class(i) or state.has_present_checkpoint(i):
+        known = self._known
+        if not known.live or i in self.saving or not known.is_class(i) or known.has_present_checkpoint(i):
             return
-        phase = state.phases.of(i)
+        phase = known.phases.of(i)
         if phase in (RUNNING, *UNANSWERED, *HANDED_OUT):
             self.saving.add(i)
             self.due.add(i)
         elif phase in (PAUSING, ALIVE, LEAVING):
             self.saving.add(i)
-            state.tell_to_save(i)
+            yield SaveNow(i)
 
     def takes_due(self, i: int) -> bool:
         """Whether trial i, which is answered now, is to save first."""
@@ -98,103 +149,104 @@ class Orders:
         self.due.discard(i)
         return True
 
-    def saved(self, i: int) -> None:
-        """A checkpoint of trial i is there."""
-        if i not in self.due:
-            self._done(i)
+    def saved(self, i: int) -> Iterator[Step]:
+        """A checkpoint of trial i is there. In a journal that is replayed: it is what those wait for who were to copy it."""
+        if self._known.live:
+            if i not in self.due:
+                yield from self._done(i)
+            return
+        for waiting, change in self.changes.items():
+            if change.donor is not None and change.donor.index == i:
+                yield from self._has_point(waiting, i)
 
-    def _done(self, i: int) -> None:
+    def _done(self, i: int) -> Iterator[Step]:
         self.saving.discard(i)
         self.due.discard(i)
         for waiting in sorted(self._wait_for.pop(i, ())):
-            self._settle(waiting)
-
-    def saved_before(self, i: int) -> None:
-        """The journal that is replayed has a checkpoint of trial i: what those wait for who were to copy it."""
-        for waiting, change in self.changes.items():
-            if change.donor is not None and change.donor.index == i:
-                self._has_point(waiting, i)
+            yield from self._settle(waiting)
 
     # -- ends and changes ----------------------------------------------------------------------------------------------
 
-    def _end(self, i: int) -> None:
-        state = self._state
-        if state.phases.is_in(i, BEING_PAUSED):
+    def _end(self, i: int) -> Iterator[Step]:
+        known = self._known
+        if known.phases.is_in(i, BEING_PAUSED):
             self.ends.add(i)
-        elif not state.live:
+        elif not known.live:
             self.ends.add(i)  # the journal holds its end, or it is done when all has been replayed
-        elif state.status(i) == "RUNNING":
+        elif known.status(i) == "RUNNING":
             raise TuneError(
-                f"{self._scheduler} ordered the end of {state.trials[i]}, which is RUNNING: End is for trials that are "
+                f"{self._scheduler} ordered the end of {known.trials[i]}, which is RUNNING: End is for trials that are "
                 "PENDING or PAUSED; a running one is stopped by the answer to its report"
             )
         else:
-            state.remove(i)
+            yield Remove(i)
 
-    def _change(self, i: int, change: Change) -> None:
-        state = self._state
+    def _change(self, i: int, change: Change) -> Iterator[Step]:
+        known = self._known
         if change.resources is not None:
             from fasttune.devices.resources import resolve_resources
 
             change = change._replace(resources=resolve_resources(change.resources))
-        if state.live and state.status(i) == "RUNNING":
+        if known.live and known.status(i) == "RUNNING":
             raise TuneError(
-                f"{self._scheduler} ordered a change of {state.trials[i]}, which is RUNNING: answer its report with "
+                f"{self._scheduler} ordered a change of {known.trials[i]}, which is RUNNING: answer its report with "
                 "PAUSE first"
             )
         self.changes[i] = change
-        if state.live:
-            self._settle(i)
+        if known.live:
+            yield from self._settle(i)
         elif change.donor is not None:
             donor = change.donor.index
-            if not state.is_class(donor) or state.has_present_checkpoint(donor):
-                self._has_point(i, donor)  # as it is at this place of the journal: the donor went on
+            if not known.is_class(donor) or known.has_present_checkpoint(donor):
+                yield from self._has_point(i, donor)  # as it is at this place of the journal: the donor went on
 
-    def _settle(self, i: int) -> None:
-        """Carry the change of trial i out, if nothing has to happen before."""
-        state, change = self._state, self.changes.get(i)
-        if change is None or (change.donor is not None and not self._has_point(i, change.donor.index)):
+    def _settle(self, i: int) -> Iterator[Step]:
+        """The change of trial i, if nothing has to happen before."""
+        known, change = self._known, self.changes.get(i)
+        if change is None:
             return
-        if state.phases.is_in(i, BEING_PAUSED):
+        if change.donor is not None and not (yield from self._has_point(i, change.donor.index)):
+            return
+        if known.phases.is_in(i, BEING_PAUSED):
             return
         if change.donor is None:
-            self.save(i)  # it goes on from where it is
+            yield from self.save(i)  # it goes on from where it is
         if i in self.saving:
             self._wait_for.setdefault(i, set()).add(i)
             return
         del self.changes[i]
-        found = state.start_point(i) if change.donor is None else self.points[i]
-        if found is None and (change.donor is not None or state.table.iteration(i)):
+        found = known.start_point(i) if change.donor is None else self.points[i]
+        if found is None and (change.donor is not None or known.table.iteration(i)):
             self._warn(i, i if change.donor is None else change.donor.index)
         else:
-            state.change(i, change, found)
-        self._forget_point(i)
+            yield ChangeTo(i, change, found)
+        yield from self._forget_point(i)
 
-    def _has_point(self, i: int, donor: int) -> bool:
+    def _has_point(self, i: int, donor: int) -> Generator[Step, None, bool]:
         """Whether the donor has saved what trial i goes on from; if not, its checkpoint is waited for."""
         if i not in self.points:
             if donor in self.saving:
                 self._wait_for.setdefault(donor, set()).add(i)
                 return False
-            self.points[i] = found = self._state.start_point(donor)
+            self.points[i] = found = self._known.start_point(donor)
             if found is not None:
-                self._state.kept.hold(found[0])
+                yield Hold(found[0])
         return True
 
-    def _forget_point(self, i: int) -> None:
+    def _forget_point(self, i: int) -> Iterator[Step]:
         found = self.points.pop(i, None)
         if found is not None:
-            self._state.kept.let_go(found[0])
+            yield LetGo(found[0])
 
     def _warn(self, i: int, source: int) -> None:
         """Say, once, that a change could not be carried out. A class saves when it is told to: if it has not, it was
         killed before it could, and there is nothing that its user should change."""
-        if self._warned or self._state.is_class(source):
+        if self._warned or self._known.is_class(source):
             return
         self._warned = True
         import warnings
 
-        trials = self._state.trials
+        trials = self._known.trials
         whose = f"{trials[source]} has" if source != i else "it has"
         warnings.warn(
             f"{trials[i]} was to go on from a checkpoint, and {whose} none: it stays as it was. A function must report "
@@ -206,56 +258,57 @@ class Orders:
 
     # -- what happened -------------------------------------------------------------------------------------------------
 
-    def paused(self, i: int) -> None:
+    def paused(self, i: int) -> Iterator[Step]:
         """Trial i is paused."""
         if i in self.ends:
             self.ends.discard(i)
-            self._state.remove(i)
+            yield Remove(i)
         else:
-            self._settle(i)
+            yield from self._settle(i)
 
-    def started(self, i: int) -> None:
+    def started(self, i: int) -> Iterator[Step]:
         """Trial i runs; a change that the journal does not have was not to be."""
         self.changes.pop(i, None)
-        self._forget_point(i)
+        yield from self._forget_point(i)
 
-    def changed(self, i: int) -> None:
+    def changed(self, i: int) -> Iterator[Step]:
         """The journal holds the change of trial i, and the checkpoint that it goes on from is in use."""
         self.changes.pop(i, None)
-        if not self._state.live:
-            self._forget_point(i)
+        if not self._known.live:
+            yield from self._forget_point(i)
 
-    def over(self, i: int) -> None:
+    def over(self, i: int) -> Iterator[Step]:
         """Trial i has ended, has failed, or its process has died."""
         self.ends.discard(i)
-        self._done(i)
+        yield from self._done(i)
 
-    def ended(self, i: int) -> None:
+    def ended(self, i: int) -> Iterator[Step]:
         """Trial i will not go on."""
         self.changes.pop(i, None)
-        self._forget_point(i)
-        self.over(i)
+        yield from self._forget_point(i)
+        yield from self.over(i)
 
     def validate(self) -> None:
         """AssertionError if orders stand for trials that they cannot be carried out for."""
         assert self.due <= self.saving, (self.due, self.saving)
-        table = self._state.table
+        table = self._known.table
         for i in (*self.saving, *self.changes, *self.ends):
             assert table.status(i) not in OVER, (i, table.status(i))
         assert self.points.keys() <= self.changes.keys(), (self.points, self.changes)
 
-    def after_replay(self) -> None:
-        """Carry out what was ordered in an earlier session and not done any more."""
+    def after_replay(self) -> Iterator[Step]:
+        """What was ordered in an earlier session and not done any more."""
+        table = self._known.table
         for i in sorted(self.ends):
             self.ends.discard(i)
-            if self._state.table.status(i) not in OVER:
-                self._state.remove(i)
+            if table.status(i) not in OVER:
+                yield Remove(i)
         for i in sorted(self.changes):
-            if self._state.table.status(i) in ("PENDING", "PAUSED"):
-                self._settle(i)
+            if table.status(i) in ("PENDING", "PAUSED"):
+                yield from self._settle(i)
         self.changes.clear()
         for i in list(self.points):
-            self._forget_point(i)
+            yield from self._forget_point(i)
 
 
 class Shelf:
@@ -265,43 +318,44 @@ class Shelf:
     left, and it goes on from its checkpoint when it is chosen.
     """
 
-    def __init__(self, state: ExperimentState, most: int) -> None:
-        self._state = state
+    def __init__(self, known: Known, most: int) -> None:
+        self._known = known
         self._most = most
         self._can_go: dict[int, None] = {}
 
-    def paused(self, i: int) -> None:
+    def paused(self, i: int) -> Iterator[Step]:
         """Trial i was paused where it is."""
-        state, phases = self._state, self._state.phases
+        phases = self._known.phases
         phases.step(i, ALIVE)
         self.back(i)
         while phases.count((ALIVE, RETURNING)) > self._most:
-            first = next((j for j in self._can_go if not state.is_handed(j)), None)
+            first = next((j for j in self._can_go if not phases.is_in(j, HANDED_OUT)), None)
             if first is None:
                 return
             del self._can_go[first]
-            if state.has_present_checkpoint(first):
-                self._put_away(first)
+            if self._known.has_present_checkpoint(first):
+                yield from self.leave(first)
             else:
                 phases.step(first, LEAVING)
-                state.orders.save(first)
+                yield AskToSave(first)
 
     def back(self, i: int) -> None:
         """Trial i is paused where it is, perhaps after all: it may be put away, if it can go on from a checkpoint."""
-        state = self._state
-        if state.phases.of(i) == ALIVE and (state.is_class(i) or state.has_present_checkpoint(i)):
+        known = self._known
+        if known.phases.of(i) == ALIVE and (known.is_class(i) or known.has_present_checkpoint(i)):
             self._can_go.setdefault(i)
 
-    def saved(self, i: int) -> None:
+    def saved(self, i: int) -> Iterator[Step]:
         """Trial i has saved."""
-        if self._state.phases.of(i) == LEAVING:
-            self._put_away(i)
+        if self._known.phases.of(i) == LEAVING:
+            yield from self.leave(i)
 
-    def _put_away(self, i: int) -> None:
-        self.gone(i)
-        self._state.tell_to_discard(i)
+    def leave(self, i: int) -> Iterator[Step]:
+        """Trial i goes on from a checkpoint, or not at all: its code is left, if it lives."""
+        if self.gone(i):
+            yield Discard(i)
 
     def gone(self, i: int) -> bool:
         """Trial i is where its status says; whether it was paused here, and its code lived."""
         self._can_go.pop(i, None)
-        return self._state.phases.rest(i) in LIVING
+        return self._known.phases.rest(i) in LIVING

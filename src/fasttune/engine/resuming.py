@@ -42,7 +42,7 @@ def resume(
     requeue_unfinished(state, asked)
     if new_space:
         state.take_new_space()
-    state.orders.after_replay()
+    state.carry_out(state.orders.after_replay())
 
 
 def replay(

@@ -24,7 +24,7 @@ from fasttune.engine.instructions import Answer, Discard, Happening, Instruction
 from fasttune.engine.judgements import Judgement, Judgements
 from fasttune.engine.kept_checkpoints import KeptCheckpoints
 from fasttune.engine.meta import options_of
-from fasttune.engine.orders import OVER, Orders, Shelf
+from fasttune.engine.orders import OVER, AskToSave, ChangeTo, Hold, Orders, Remove, Shelf, Step
 from fasttune.engine.phases import (
     ANSWERING,
     BEING_PAUSED,
@@ -101,7 +101,7 @@ class ExperimentState(ExperimentRecords):
         self._restoring: set[int] = set()  # trials that are to begin from a checkpoint
         self.phases = Phases(self.table.status, self.story)
         self._held_back: set[int] = set()  # paused to wait for others, as the searcher was told
-        self.orders = Orders(self)
+        self.orders = Orders(self, type(spec.scheduler).__name__)
         self.shelf = Shelf(self, spec.max_suspended)
         self.choosing = Choosing(self)
         self._undone: dict[int, int] = {}  # replayed decisions that no record has followed yet
@@ -408,7 +408,7 @@ class ExperimentState(ExperimentRecords):
         if self.asks:
             for i in numbers:
                 self.times.call(self.scheduler.on_trial_add, self.view, self.trials[i])
-                self.orders.hear()
+                self.hear_orders()
 
     def _tell(self, i: int) -> None:
         """Ask the user's functions for the trial's name, folder and resources, and put the answers into the journal."""
@@ -457,7 +457,7 @@ class ExperimentState(ExperimentRecords):
         i = event[1]
         self.shelf.gone(i)
         self._hold_no_more(i)
-        self.orders.started(i)
+        self.carry_out(self.orders.started(i))
         self._happen("on_trial_start", i)
         if event[0] == _core.KIND_START and i in self._restoring:
             self._restoring.discard(i)
@@ -521,7 +521,7 @@ class ExperimentState(ExperimentRecords):
                 self._held_back.add(i)
                 self.times.call(self.searcher.on_pause, self.trial_id(i))
         if self.live:
-            self.orders.hear()
+            self.hear_orders()
             if decision == _core.PAUSE:
                 self.phases.step(i, PAUSING)
             else:
@@ -529,7 +529,7 @@ class ExperimentState(ExperimentRecords):
             ask_from = self.ask_from(i) if decision == _core.CONTINUE else _core.NEVER_ASK
             self.instructions.append(Answer(i, decision, ask_from, self.orders.takes_due(i)))
         else:
-            self.orders.hear()
+            self.hear_orders()
             self._undone[i] = decision
         return decision
 
@@ -539,8 +539,8 @@ class ExperimentState(ExperimentRecords):
         if self.phases.of(i) == EARLY:  # it has been chosen again meanwhile
             self.phases.step(i, RETURNING)
         elif self.live:
-            self.shelf.paused(i)
-            self.orders.paused(i)
+            self.carry_out(self.shelf.paused(i))
+            self.carry_out(self.orders.paused(i))
         else:
             self.phases.rest(i)
 
@@ -574,8 +574,8 @@ class ExperimentState(ExperimentRecords):
                 self.times.call(self.scheduler.on_trial_remove, self.view, self.trials[i])
             else:
                 self.times.call(self.scheduler.on_trial_complete, self.view, self.trials[i], flat)
-            self.orders.hear()
-        self.orders.ended(i)
+            self.hear_orders()
+        self.carry_out(self.orders.ended(i))
         if self.searcher is not None and self._hears(i):
             self.times.call(self.searcher.on_trial_complete, self.trial_id(i), flat, error=False)
         self._happen("on_trial_complete", i)
@@ -586,8 +586,7 @@ class ExperimentState(ExperimentRecords):
         self._undone.pop(i, None)
         self._held_back.discard(i)
         self._flat.pop(i, None)
-        if self.shelf.gone(i):
-            self.tell_to_discard(i)
+        self.carry_out(self.shelf.leave(i))
         self.kept.ended(i, over)
 
     def _on_checkpoint(self, event: tuple[Any, ...]) -> None:
@@ -599,13 +598,11 @@ class ExperimentState(ExperimentRecords):
         last = self.table.last(i)
         if last is not None and self.table.iteration(i) == step and self.kept.wants_score(i, step):
             self._score(i, step, self.table.times(i)[2], last)
+        self.carry_out(self.orders.saved(i))
         if self.live:
-            self.orders.saved(i)
-            self.shelf.saved(i)
+            self.carry_out(self.shelf.saved(i))
             if "on_checkpoint" in self.hooks:
                 self._happen("on_checkpoint", i, checkpoint=self.checkpoint_at(path))
-        else:
-            self.orders.saved_before(i)
         self._happen("on_trial_save", i)
 
     def _score(self, i: int, step: int, time: float, report: tuple[int, Any, bytes | None]) -> None:
@@ -618,12 +615,11 @@ class ExperimentState(ExperimentRecords):
 
     def _on_changed(self, event: tuple[Any, ...]) -> None:
         i = event[1]
-        if self.shelf.gone(i):
-            self.tell_to_discard(i)
+        self.carry_out(self.shelf.leave(i))
         origin = self._origins.get(i)
         if origin is not None:
             self.kept.started(i, self.absolute(origin.path))
-        self.orders.changed(i)
+        self.carry_out(self.orders.changed(i))
 
     def tell_failed(self, i: int) -> None:
         """The searcher is told that trial i has failed for good."""
@@ -644,9 +640,9 @@ class ExperimentState(ExperimentRecords):
         self._leave(i, over=False)  # also when it is not tried again: a later session may go on with it
         if self.asks:
             self.times.call(self.scheduler.on_trial_error, self.view, self.trials[i])
-            self.orders.hear()
+            self.hear_orders()
         if self.live:
-            self.orders.over(i)
+            self.carry_out(self.orders.over(i))
         else:
             self._errored.add(i)
         if again:
@@ -656,7 +652,7 @@ class ExperimentState(ExperimentRecords):
                 self._owed.add(i)
             return
         if self.live:
-            self.orders.ended(i)
+            self.carry_out(self.orders.ended(i))
         self.tell_failed(i)
         self._happen("on_trial_error", i)
         if self.live and self.spec.failure.fail_fast and self.failed_fast is None:
@@ -743,7 +739,7 @@ class ExperimentState(ExperimentRecords):
         """The scheduler, which knew trial i as over, is told that it is tried again."""
         if self.asks:
             self.times.call(self.scheduler.on_trial_add, self.view, self.trials[i])
-            self.orders.hear()
+            self.hear_orders()
 
     def requeue(self, i: int) -> None:
         """Trial i waits for another attempt."""
@@ -786,15 +782,28 @@ class ExperimentState(ExperimentRecords):
         if change.config is not None:
             self.given[i] = self._fresh(change.config)  # with the objects that JSON cannot hold
 
-    def tell_to_save(self, i: int) -> None:
-        """Trial i, which is paused, is to save."""
-        if self.live:
-            self.instructions.append(SaveNow(i))
+    def hear_orders(self) -> None:
+        """Do what the scheduler orders, after one of its hooks."""
+        while orders := self.times.call(self.scheduler.orders):
+            for order in orders:
+                self.carry_out(self.orders.take(order))
 
-    def tell_to_discard(self, i: int) -> None:
-        """The code of trial i, which was paused, is of no use any more."""
-        if self.live:
-            self.instructions.append(Discard(i))
+    def carry_out(self, steps: Iterable[Step]) -> None:
+        """Do this, step by step: what is next may depend on what was done."""
+        for step in steps:
+            if isinstance(step, SaveNow | Discard):
+                if self.live:
+                    self.instructions.append(step)
+            elif isinstance(step, AskToSave):
+                self.carry_out(self.orders.save(step.trial))
+            elif isinstance(step, Remove):
+                self.remove(step.trial)
+            elif isinstance(step, ChangeTo):
+                self.change(*step)
+            elif isinstance(step, Hold):
+                self.kept.hold(step.path)
+            else:
+                self.kept.let_go(step.path)
 
     def take_back(self, i: int) -> None:
         """Trial i was paused in, or handed to, a process that has died before it could go on: it waits again."""
@@ -802,7 +811,7 @@ class ExperimentState(ExperimentRecords):
         status = self.table.status(i)
         if status == "PAUSED":  # it goes on from its newest checkpoint
             self.shelf.gone(i)
-            self.orders.over(i)
+            self.carry_out(self.orders.over(i))
         elif status == "PENDING" and not self.chooses and i not in self.choosing.waiting:
             self.choosing.waiting.append(i)
 
