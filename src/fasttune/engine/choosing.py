@@ -108,6 +108,11 @@ class Choosing:
         elif begins:
             self.waiting.appendleft(i)
 
+    def drop(self, i: int) -> None:
+        """Trial i is over: it waits no more."""
+        if i in self.waiting:
+            self.waiting.remove(i)
+
     def end_turn(self) -> None:
         """What could not be run this turn may be chosen again in the next one."""
         self._aside.clear()

@@ -409,8 +409,8 @@ class TuneLoop:
         self._turns += 1
         if self._folder.look():
             self._hear_requests()
-        if state.has_stops:
-            state.tell_stops()
+        if state.stops.are_due:
+            state.carry_out(state.stops.steps())
             self._keep_own()  # what has ended by it stands in the journal before what is reported next
         self._telling.step("on_step_begin", self._turns, state)
         got = self._take_all(executor.poll(timeout))
@@ -565,8 +565,8 @@ class TuneLoop:
         if looks:
             self._hear_requests()
             self._heed_interrupts()
-        if state.has_stops:
-            state.tell_stops()
+        if state.stops.are_due:
+            state.carry_out(state.stops.steps())
             self._keep_own()  # what has ended by it stands in the journal before what is reported next
         self.storage.flush_if_due()
         state.poll_stoppers()

@@ -82,7 +82,7 @@ def do_what_was_decided(state: ExperimentState) -> None:
     undone = state.take_undone()
     for i in state.phases.those_in(BEING_PAUSED):
         state.phases.rest(i)
-    asked, state.asked_to_stop = state.asked_to_stop, {}
+    asked, state.stops.asked = state.stops.asked, {}
     for i in sorted(asked):  # they are over, as whoever asked was promised
         if state.table.status(i) not in OVER:
             (state.end if state.table.status(i) == "RUNNING" else state.remove)(i)

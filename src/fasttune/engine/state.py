@@ -24,10 +24,10 @@ from fasttune.engine.instructions import Answer, Discard, Happening, Instruction
 from fasttune.engine.judgements import Judgement, Judgements
 from fasttune.engine.kept_checkpoints import KeptCheckpoints
 from fasttune.engine.meta import options_of
-from fasttune.engine.orders import OVER, AskToSave, ChangeTo, Hold, Orders, Remove, Shelf, Step
+from fasttune.engine.orders import AskToSave, ChangeTo, Hold, Orders, Remove, Shelf, Step
+from fasttune.engine.outside_stops import OutsideStops
 from fasttune.engine.phases import (
     ANSWERING,
-    BEING_PAUSED,
     CHOSEN,
     DECIDING,
     EARLY,
@@ -110,8 +110,7 @@ class ExperimentState(ExperimentRecords):
         self._was_ended = False  # that session was ending when this was replayed: nothing is tried again
         self._again: deque[int] = deque()  # who has failed in the batch that is looked at, and is to be tried again
         self._reacting = 0  # how deep within that: what follows from an event is an event
-        self.asked_to_stop: dict[int, bool] = {}  # trials that somebody outside wants to end; whether at once
-        self._stops_due: dict[int, bool] = {}  # those of them that were not told yet: they wait, or have not begun
+        self.stops = OutsideStops(self)
         self.stopping: str | None = None  # why no trial is started any more
         self.lacking = ""  # what the run was ended for: its metric, which no report has
         self.all_over = False  # and none ever will be: a stopper says that the experiment is done
@@ -636,7 +635,7 @@ class ExperimentState(ExperimentRecords):
 
     def _on_error(self, event: tuple[Any, ...]) -> None:
         i = event[1]
-        again = i not in self.asked_to_stop and self.may_try_again(i)
+        again = i not in self.stops.asked and self.may_try_again(i)
         self._leave(i, over=False)  # also when it is not tried again: a later session may go on with it
         if self.asks:
             self.times.call(self.scheduler.on_trial_error, self.view, self.trials[i])
@@ -700,7 +699,7 @@ class ExperimentState(ExperimentRecords):
         if not event[2] & ONE_TRIAL:
             self._was_ended = True
         elif 0 <= event[1] < len(self):
-            self.asked_to_stop[event[1]] = True
+            self.stops.asked[event[1]] = True
 
     def _on_chosen(self, event: tuple[Any, ...]) -> None:
         if event[2] & _core.BACK:
@@ -716,7 +715,7 @@ class ExperimentState(ExperimentRecords):
         self._undone.pop(i, None)
         self._owed.discard(i)
         self.phases.rest(i)
-        self.asked_to_stop.pop(i, None)
+        self.stops.asked.pop(i, None)
         if event[2] & _core.AGAIN:
             self.tell_no_more(i)
             self.add_again(i)
@@ -788,15 +787,16 @@ class ExperimentState(ExperimentRecords):
             for order in orders:
                 self.carry_out(self.orders.take(order))
 
-    def carry_out(self, steps: Iterable[Step]) -> None:
+    def carry_out(self, steps: Iterable[Step | Stop]) -> None:
         """Do this, step by step: what is next may depend on what was done."""
         for step in steps:
-            if isinstance(step, SaveNow | Discard):
+            if isinstance(step, SaveNow | Discard | Stop):
                 if self.live:
                     self.instructions.append(step)
             elif isinstance(step, AskToSave):
                 self.carry_out(self.orders.save(step.trial))
             elif isinstance(step, Remove):
+                self.choosing.drop(step.trial)
                 self.remove(step.trial)
             elif isinstance(step, ChangeTo):
                 self.change(*step)
@@ -834,41 +834,13 @@ class ExperimentState(ExperimentRecords):
         self.instructions.extend(Stop(i) for i in self.table.of_status("RUNNING"))
 
     def stop_trial(self, i: int, at_once: bool = False) -> None:
-        """Somebody outside wants trial i to end: at its next report, as if its scheduler had stopped it there, or (``at_once``)
-        without waiting for that. One that does not run ends now. The journal says that no scheduler has ended it."""
-        if self.table.status(i) in OVER or (i in self.asked_to_stop and (self.asked_to_stop[i] or not at_once)):
+        """Somebody outside wants trial i to end. The journal says that no scheduler has ended it."""
+        if not self.stops.is_news(i, at_once):
             return
-        if i not in self.asked_to_stop:
+        if i not in self.stops.asked:
             self.record(_core.KIND_DECISION, i, 0, b"stopped from outside", flags=_core.STOP | ONE_TRIAL)
-        self.asked_to_stop[i] = self._stops_due[i] = at_once
-        self.tell_stops()
-
-    def tell_stops(self) -> None:
-        """Carry out what was asked of trials, as far as that can be had now."""
-        for i, at_once in list(self._stops_due.items()):
-            if self._is_told_to_stop(i, at_once):
-                del self._stops_due[i]
-
-    def _is_told_to_stop(self, i: int, at_once: bool) -> bool:
-        status = self.table.status(i)
-        if status in OVER:
-            return True
-        if self.is_handed(i) or self.phases.is_in(i, BEING_PAUSED):
-            return False  # it begins, or is paused, in a moment; then it is told between two turns, as the journal will say
-        if status == "RUNNING":
-            self.instructions.append(Stop(i, not at_once))
-        elif status == "PENDING" and not self.chooses and i not in self.choosing.waiting:
-            return False  # a worker has it
-        else:
-            if i in self.choosing.waiting:
-                self.choosing.waiting.remove(i)
-            self.remove(i)
-        return True
-
-    @property
-    def has_stops(self) -> bool:
-        """There are trials that are still to be told to stop."""
-        return bool(self._stops_due)
+        self.stops.ask(i, at_once)
+        self.carry_out(self.stops.steps())
 
     def end_lacking(self, why: str) -> None:
         """No trial of this run can be compared with another one: what is reported has another name than its metric."""
