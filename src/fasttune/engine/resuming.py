@@ -9,18 +9,21 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fasttune import _core
 from fasttune.checkpoint import memory_key
 from fasttune.config import ResumeType
 from fasttune.engine.orders import OVER
-from fasttune.engine.phases import BEING_PAUSED
+from fasttune.engine.phases import BEING_PAUSED, CHOSEN
+from fasttune.engine.records import ONE_TRIAL
 from fasttune.engine.state import ENDS, ExperimentState
 
 if TYPE_CHECKING:
     from fasttune.config import ResumeConfig
     from fasttune.storage.base import Entry
+
+Event = tuple[Any, ...]  # of a record that was folded, see ``TrialTable.apply``
 
 DECISIONS = 1 << _core.KIND_DECISION
 CHOICES = 1 << _core.KIND_CHOSEN  # what was handed out and is not known to have begun
@@ -49,7 +52,7 @@ def replay(
     state: ExperimentState, entries: Iterator[tuple[int, int, bytes]], left: Callable[[dict[int, int]], Iterable[Entry]]
 ) -> None:
     """Everybody sees again what happened."""
-    state.live, state.rereads = False, True
+    state.live, state.rereads, state.handlers = False, True, SEEN_AGAIN
     judged = state.new_judgements() if state.rule is not None and state.rule.kind != "none" and not state.asks else None
     watch = state.watch | ENDS | CHOICES | DECISIONS
     for source, fits, events in state.fold_journal(entries, watch):
@@ -62,7 +65,63 @@ def replay(
         for source, _, data in state.leftovers:
             judged.add(source, data)
     state.judged = judged
-    state.live, state.rereads = True, False
+    state.live, state.rereads, state.handlers = True, False, state.HANDLERS
+
+
+# -- what an earlier session did itself ----------------------------------------------------------------------------------
+
+
+def _on_configs(state: ExperimentState, event: Event) -> None:
+    state.unfollowed.ending = False
+    state.add(range(event[1], event[1] + event[3]))
+
+
+def _on_config(state: ExperimentState, event: Event) -> None:
+    i = event[1]
+    state.unfollowed.ending = False
+    state.suggest_again(i)
+    state.add(range(i, i + 1))
+
+
+def _on_decision(state: ExperimentState, event: Event) -> None:
+    if not event[2] & ONE_TRIAL:
+        state.unfollowed.ending = True
+    elif 0 <= event[1] < len(state):
+        state.stops.asked[event[1]] = True
+
+
+def _on_chosen(state: ExperimentState, event: Event) -> None:
+    if event[2] & _core.BACK:
+        state.phases.take_back(event[1])
+    elif 0 <= event[1] < len(state) and state.phases.of(event[1]) in CHOSEN:  # a stranger's journal may say anything
+        state.phases.choose(event[1])
+
+
+def _on_requeued(state: ExperimentState, event: Event) -> None:
+    i = event[1]
+    if event[2] & _core.FRESH:
+        state.kept.forget(i)
+    had_failed = state.unfollowed.requeued(i)
+    state.phases.rest(i)
+    state.stops.asked.pop(i, None)
+    if event[2] & _core.AGAIN:
+        state.tell_no_more(i)
+        state.add_again(i)
+    elif had_failed:
+        state.add_again(i)
+
+
+SEEN_AGAIN: dict[int, Callable[[ExperimentState, Event], None]] = {
+    **ExperimentState.HANDLERS,
+    _core.KIND_CONFIGS: _on_configs,
+    _core.KIND_CONFIG: _on_config,
+    _core.KIND_DECISION: _on_decision,
+    _core.KIND_CHOSEN: _on_chosen,
+    _core.KIND_REQUEUED: _on_requeued,
+}
+
+
+# -- what it has left to be done -----------------------------------------------------------------------------------------
 
 
 def forget_missing_checkpoints(state: ExperimentState) -> None:
@@ -79,14 +138,16 @@ def forget_missing_checkpoints(state: ExperimentState) -> None:
 
 def do_what_was_decided(state: ExperimentState) -> None:
     """Decisions about reports that the journal has, and that the earlier session did not live to answer."""
-    undone = state.take_undone()
+    undone = state.unfollowed.take_decisions()
     for i in state.phases.those_in(BEING_PAUSED):
         state.phases.rest(i)
     asked, state.stops.asked = state.stops.asked, {}
     for i in sorted(asked):  # they are over, as whoever asked was promised
         if state.table.status(i) not in OVER:
             (state.end if state.table.status(i) == "RUNNING" else state.remove)(i)
-    for i in state.take_owed():
+    for i in state.unfollowed.take_retries():
+        if state.table.status(i) != "ERROR":
+            continue
         if state.may_try_again(i):
             state.record(_core.KIND_REQUEUED, i, 0)
             state.add_again(i)

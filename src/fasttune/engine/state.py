@@ -28,7 +28,6 @@ from fasttune.engine.orders import AskToSave, ChangeTo, Hold, Orders, Remove, Sh
 from fasttune.engine.outside_stops import OutsideStops
 from fasttune.engine.phases import (
     ANSWERING,
-    CHOSEN,
     DECIDING,
     EARLY,
     HANDED_OUT,
@@ -39,6 +38,7 @@ from fasttune.engine.phases import (
 from fasttune.engine.records import CONFIGS_HEAD, ONE_TRIAL, ExperimentRecords
 from fasttune.engine.suggestions import Suggestions, refuse_domains
 from fasttune.engine.trial_names import cleaned, name_by, refuse_our_names
+from fasttune.engine.unfollowed import Unfollowed
 from fasttune.engine.wanted_names import WantedNames
 from fasttune.error import TuneError
 from fasttune.failure import Reasons
@@ -104,10 +104,7 @@ class ExperimentState(ExperimentRecords):
         self.orders = Orders(self, type(spec.scheduler).__name__)
         self.shelf = Shelf(self, spec.max_suspended)
         self.choosing = Choosing(self)
-        self._undone: dict[int, int] = {}  # replayed decisions that no record has followed yet
-        self._errored: set[int] = set()  # replayed failures that no record has followed yet
-        self._owed: set[int] = set()  # trials that an earlier session was to try again
-        self._was_ended = False  # that session was ending when this was replayed: nothing is tried again
+        self.unfollowed = Unfollowed()
         self._again: deque[int] = deque()  # who has failed in the batch that is looked at, and is to be tried again
         self._reacting = 0  # how deep within that: what follows from an event is an event
         self.stops = OutsideStops(self)
@@ -122,6 +119,7 @@ class ExperimentState(ExperimentRecords):
         self.judged: Judgements | None = None  # what the replay has met, until it is asked for
         self.reasons = Reasons()  # of the failures of this session
         self.live = True  # False: an earlier session is replayed
+        self.handlers = self.HANDLERS  # of records that are decided about; a replay has more of them
         self._folders: set[str] = set()  # that users' functions named
         self._names = (
             spec.trial_name_creator is not None
@@ -374,7 +372,7 @@ class ExperimentState(ExperimentRecords):
         payload = CONFIGS_HEAD.pack(block.experiment, block.start) + self.variants[block.experiment].block(block.start, block.n)
         first = len(self)
         self.record(_core.KIND_CONFIGS, first, block.n, payload)
-        self._add(range(first, first + block.n))
+        self.add(range(first, first + block.n))
         return True
 
     def _suggest_one(self) -> bool:
@@ -385,7 +383,7 @@ class ExperimentState(ExperimentRecords):
         self.given[i] = found.config
         self._note_equal(i, found.config)
         self.record(_core.KIND_CONFIG, i, 0, json.dumps(found.told).encode())
-        self._add(range(i, i + 1))
+        self.add(range(i, i + 1))
         return True
 
     def _note_equal(self, i: int, config: Any) -> None:
@@ -400,7 +398,8 @@ class ExperimentState(ExperimentRecords):
             return None
         return metrics, self.table.reported(j)[0], self.last_result(j)["time_total_s"]
 
-    def _add(self, numbers: range) -> None:
+    def add(self, numbers: range) -> None:
+        """There are these trials more: the scheduler is told of them, and the user's functions are asked for their names."""
         if self.live and self._names:
             for i in numbers:
                 self._tell(i)
@@ -438,7 +437,7 @@ class ExperimentState(ExperimentRecords):
     def react(self, events: Iterable[tuple[Any, ...]]) -> None:
         """Decide about what was folded; of an earlier session (``live`` false), let everybody see what was decided. Who is
         tried again waits until all of it was seen, as in the journal, where what comes of a batch stands behind it."""
-        handlers = self._HANDLERS if self.live else self._SEEN_AGAIN
+        handlers = self.handlers
         self._reacting += 1
         try:
             for event in events:
@@ -529,12 +528,12 @@ class ExperimentState(ExperimentRecords):
             self.instructions.append(Answer(i, decision, ask_from, self.orders.takes_due(i)))
         else:
             self.hear_orders()
-            self._undone[i] = decision
+            self.unfollowed.decisions[i] = decision
         return decision
 
     def _on_paused(self, event: tuple[Any, ...]) -> None:
         i = event[1]
-        self._undone.pop(i, None)
+        self.unfollowed.answered(i)
         if self.phases.of(i) == EARLY:  # it has been chosen again meanwhile
             self.phases.step(i, RETURNING)
         elif self.live:
@@ -582,7 +581,7 @@ class ExperimentState(ExperimentRecords):
     def _leave(self, i: int, over: bool = True) -> None:
         """Trial i is over, or (``over=False``) this attempt of it."""
         self._told_at.pop(i, None)
-        self._undone.pop(i, None)
+        self.unfollowed.answered(i)
         self._held_back.discard(i)
         self._flat.pop(i, None)
         self.carry_out(self.shelf.leave(i))
@@ -628,7 +627,7 @@ class ExperimentState(ExperimentRecords):
 
     def may_try_again(self, i: int) -> bool:
         """Trial i, which has failed, is tried again; of an earlier session: was, by what that was asked."""
-        if self.stopping is not None or (not self.live and self._was_ended):
+        if self.stopping is not None or (not self.live and self.unfollowed.ending):
             return False
         limit = self.spec.failure.max_failures if self.live else self.max_failures
         return bool(limit == -1 or self.table.failures(i) <= limit)
@@ -643,12 +642,10 @@ class ExperimentState(ExperimentRecords):
         if self.live:
             self.carry_out(self.orders.over(i))
         else:
-            self._errored.add(i)
+            self.unfollowed.failed(i, again)
         if again:
             if self.live:
                 self._again.append(i)
-            else:
-                self._owed.add(i)
             return
         if self.live:
             self.carry_out(self.orders.ended(i))
@@ -658,7 +655,7 @@ class ExperimentState(ExperimentRecords):
             self.failed_fast = i
             self.stop_all(f"trial {self.trial_id(i)} failed and fail_fast is set")
 
-    _HANDLERS: ClassVar[dict[int, Callable[[ExperimentState, tuple[Any, ...]], None]]] = {
+    HANDLERS: ClassVar[dict[int, Callable[[ExperimentState, tuple[Any, ...]], None]]] = {
         _core.KIND_START: _on_start,
         _core.KIND_RESUMED: _on_start,
         _core.KIND_REPORT: _on_report,
@@ -669,68 +666,17 @@ class ExperimentState(ExperimentRecords):
         _core.KIND_CHANGED: _on_changed,
     }
 
-    # -- what an earlier session did itself -------------------------------------------------------------------------
-
-    def _on_configs(self, event: tuple[Any, ...]) -> None:
-        self._was_ended = False
-        self._add(range(event[1], event[1] + event[3]))
-
-    def _on_config(self, event: tuple[Any, ...]) -> None:
-        i = event[1]
-        self._was_ended = False
-        config = self._suggested_again(i)
+    def suggest_again(self, i: int) -> None:
+        """Trial i had this config of the searcher in an earlier session: the searcher, brought to where it was, makes it again;
+        it is as the journal has it, if the two are not the same."""
+        told = self._suggested[i]
+        config = None
+        if self.searcher is not None and self.sessions >= self.space_since:  # else it was made in another space
+            config = self.suggestions.config_again(self.trial_id(i), told)
+            if config is not None:
+                self._in_texts.discard(i)
         if i not in self._configs:  # else it was changed since
-            self.given[i] = config
-        self._add(range(i, i + 1))
-
-    def _suggested_again(self, i: int) -> dict[str, Any]:
-        """The config of trial i as the searcher, brought to where it was, makes it again; as the journal has it, if the
-        two are not the same."""
-        told: dict[str, Any] = self._suggested[i]["config"]
-        if self.searcher is None or self.sessions < self.space_since:
-            return told  # or it was made in another space
-        config = self.suggestions.config_again(self.trial_id(i), self._suggested[i])
-        if config is None:
-            return told
-        self._in_texts.discard(i)
-        return config
-
-    def _on_decision(self, event: tuple[Any, ...]) -> None:
-        if not event[2] & ONE_TRIAL:
-            self._was_ended = True
-        elif 0 <= event[1] < len(self):
-            self.stops.asked[event[1]] = True
-
-    def _on_chosen(self, event: tuple[Any, ...]) -> None:
-        if event[2] & _core.BACK:
-            self.phases.take_back(event[1])
-        elif 0 <= event[1] < len(self) and self.phases.of(event[1]) in CHOSEN:  # a stranger's journal may say anything
-            self.phases.choose(event[1])
-
-    def _on_requeued(self, event: tuple[Any, ...]) -> None:
-        i = event[1]
-        self._was_ended = False
-        if event[2] & _core.FRESH:
-            self.kept.forget(i)
-        self._undone.pop(i, None)
-        self._owed.discard(i)
-        self.phases.rest(i)
-        self.stops.asked.pop(i, None)
-        if event[2] & _core.AGAIN:
-            self.tell_no_more(i)
-            self.add_again(i)
-        elif i in self._errored:
-            self._errored.discard(i)
-            self.add_again(i)
-
-    _SEEN_AGAIN: ClassVar[dict[int, Callable[[ExperimentState, tuple[Any, ...]], None]]] = {
-        **_HANDLERS,
-        _core.KIND_CONFIGS: _on_configs,
-        _core.KIND_CONFIG: _on_config,
-        _core.KIND_DECISION: _on_decision,
-        _core.KIND_CHOSEN: _on_chosen,
-        _core.KIND_REQUEUED: _on_requeued,
-    }
+            self.given[i] = told["config"] if config is None else config
 
     # -- what it does itself ------------------------------------------------------------------------------------------
 
@@ -928,16 +874,6 @@ class ExperimentState(ExperimentRecords):
         for i in self.phases.those_in(HANDED_OUT):  # to a process that has ended before they began
             self._wait_again(i)
             self.phases.rest(i)
-
-    def take_owed(self) -> list[int]:
-        """Trials that have failed, and that the earlier session was killed before it could try again."""
-        owed, self._owed = self._owed, set()
-        return [i for i in sorted(owed) if self.table.status(i) == "ERROR"]
-
-    def take_undone(self) -> dict[int, int]:
-        """Decisions that no record has followed."""
-        undone, self._undone = self._undone, {}
-        return undone
 
     def restore_config(self, i: int) -> Iterable[str]:
         """Trial i is to be run again: what of its config is not in the journal as it was. Functions of the space are asked
