@@ -105,7 +105,7 @@ def _on_requeued(state: ExperimentState, event: Event) -> None:
     state.phases.rest(i)
     state.stops.asked.pop(i, None)
     if event[2] & _core.AGAIN:
-        state.tell_no_more(i)
+        state.hearing.again(i)
         state.add_again(i)
     elif had_failed:
         state.add_again(i)
@@ -188,7 +188,7 @@ def requeue_unfinished(state: ExperimentState, asked: ResumeConfig) -> None:
         elif status != "PENDING":
             state.record(_core.KIND_REQUEUED, i, 0, flags=again)
         if again:
-            state.tell_no_more(i)
+            state.hearing.again(i)
         if status in ("ERROR", "TERMINATED"):
             state.add_again(i)
         if not state.chooses:

@@ -14,12 +14,14 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from fasttune import _core
 from fasttune.checkpoint import DICT_FILE, Checkpoint, memory_name
 from fasttune.engine.choosing import Choosing
 from fasttune.engine.going_on import asked_of, latest
+from fasttune.engine.hearing import Hearing
 from fasttune.engine.instructions import Answer, Discard, Happening, Instruction, Resume, SaveNow, Span, Start, Stop
 from fasttune.engine.judgements import Judgement, Judgements
 from fasttune.engine.kept_checkpoints import KeptCheckpoints
@@ -37,7 +39,7 @@ from fasttune.engine.phases import (
 )
 from fasttune.engine.records import CONFIGS_HEAD, ONE_TRIAL, ExperimentRecords
 from fasttune.engine.suggestions import Suggestions, refuse_domains
-from fasttune.engine.trial_names import cleaned, name_by, refuse_our_names
+from fasttune.engine.trial_names import Naming
 from fasttune.engine.unfollowed import Unfollowed
 from fasttune.engine.wanted_names import WantedNames
 from fasttune.error import TuneError
@@ -50,7 +52,6 @@ from fasttune.result import flatten, number
 from fasttune.rule import CompiledRule
 from fasttune.schedulers.base import Change, compiled_rule
 from fasttune.schedulers.view import ExperimentView
-from fasttune.search.base import Searcher
 from fasttune.space.as_json import config_to_json
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ class ExperimentState(ExperimentRecords):
         self.happened: list[Happening] = []
         self._restoring: set[int] = set()  # trials that are to begin from a checkpoint
         self.phases = Phases(self.table.status, self.story)
-        self._held_back: set[int] = set()  # paused to wait for others, as the searcher was told
+        self.hearing = Hearing(self.searcher, times, self)
         self.orders = Orders(self, type(spec.scheduler).__name__)
         self.shelf = Shelf(self, spec.max_suspended)
         self.choosing = Choosing(self)
@@ -120,17 +121,11 @@ class ExperimentState(ExperimentRecords):
         self.reasons = Reasons()  # of the failures of this session
         self.live = True  # False: an earlier session is replayed
         self.handlers = self.HANDLERS  # of records that are decided about; a replay has more of them
-        self._folders: set[str] = set()  # that users' functions named
-        self._names = (
-            spec.trial_name_creator is not None
-            or spec.trial_dirname_creator is not None
-            or any(callable(one.resources) for one in spec.trainables)
-        )
+        self.naming = Naming(spec)
         self.rereads = False
         self.scope = spec.scope
         self.space_since = 0  # the record of a session in the journal from which on its space is that of this run
         self._told_whole: list[bool] = []  # per experiment: the journal can say every config of its last space
-        self._unheard: set[int] = set()  # trials that begin again after they had ended: the searcher knows what it knows
         if not meta["variants"]:
             self.variants = self.suggestions.first_variants()
         self.watch = self._watch()
@@ -175,26 +170,20 @@ class ExperimentState(ExperimentRecords):
         chunk = self.chunk_of(i)
         return chunk.variants.whole if chunk is not None else self._told_whole[self.experiment_of(i)]
 
-    def _hears(self, i: int) -> bool:
-        """The searcher is told of trial i: it suggested it, in the space that it searches, and does not know its end."""
-        return self.sessions >= self.space_since and i >= self.space_from and i not in self._unheard
-
-    def tell_no_more(self, i: int) -> None:
-        """Trial i begins again after it had ended: the searcher knows what it knows of it."""
-        self._unheard.add(i)
+    def is_of_this_space(self, i: int) -> bool:
+        """Trial i was suggested in the space that holds now."""
+        return self.sessions >= self.space_since and i >= self.space_from
 
     def _watch(self) -> int:
         """Kinds of records that Python must see; none of them in the plainest case."""
         watch = 0
-        searcher = self.searcher
-        hears_results = searcher is not None and type(searcher).on_trial_result is not Searcher.on_trial_result
-        self._hears_reports = hears_results or "on_trial_result" in self.hooks  # those that wait are seen anyway
+        self._hears_reports = self.hearing.of_reports or "on_trial_result" in self.hooks  # those that wait are seen anyway
         stops = self.stopper is not None and self.stopper.asks_every_report
         self._shows_results = stops or "on_trial_result" in self.hooks  # nested, as users see them
         if self._hears_reports:
             watch |= REPORT_BIT
         watch |= SCORED
-        hears_ends = searcher is not None or bool(self.hooks & {"on_trial_complete", "on_trial_error"})
+        hears_ends = self.searcher is not None or bool(self.hooks & {"on_trial_complete", "on_trial_error"})
         if self.asks or hears_ends or self.kept.ruled:
             watch |= ENDS
         if self.chooses or self.hooks & {"on_trial_start", "on_trial_restore"}:
@@ -257,7 +246,7 @@ class ExperimentState(ExperimentRecords):
         chosen = self.choosing.next() if self.stopping is None else None
         if chosen is None:
             return None
-        self._hold_no_more(chosen.trial)
+        self.hearing.goes_on(chosen.trial)
         return Resume(chosen.trial, self.ask_from(chosen.trial)) if chosen.alive else self.start_of(chosen.trial)
 
     def handed(self, start: Start | Resume) -> list[Entry]:
@@ -274,13 +263,6 @@ class ExperimentState(ExperimentRecords):
     def end_choosing(self) -> None:
         """What could not be run this turn may be chosen again in the next one."""
         self.choosing.end_turn()
-
-    def _hold_no_more(self, i: int) -> None:
-        """Trial i goes on; the searcher is told so if it was told that it waits for others."""
-        if i in self._held_back:
-            self._held_back.discard(i)
-            if self.searcher is not None:
-                self.times.call(self.searcher.on_unpause, self.trial_id(i))
 
     def ask_from(self, i: int) -> int:
         """The report of trial i from which on the loop has to be asked."""
@@ -400,32 +382,15 @@ class ExperimentState(ExperimentRecords):
 
     def add(self, numbers: range) -> None:
         """There are these trials more: the scheduler is told of them, and the user's functions are asked for their names."""
-        if self.live and self._names:
+        if self.live and self.naming.is_wanted:
             for i in numbers:
-                self._tell(i)
+                told = self._told[i] = {}  # what is said first is seen by what is asked next
+                self.naming.ask(told, self.trials[i], self.experiment_of(i), partial(self.trial_dirname, i))
+                self.record(_core.KIND_TOLD, i, 0, json.dumps(told).encode())
         if self.asks:
             for i in numbers:
                 self.times.call(self.scheduler.on_trial_add, self.view, self.trials[i])
                 self.hear_orders()
-
-    def _tell(self, i: int) -> None:
-        """Ask the user's functions for the trial's name, folder and resources, and put the answers into the journal."""
-        told: dict[str, Any] = {}
-        spec, trial = self.spec, self.trials[i]
-        if spec.trial_name_creator is not None:
-            self._told[i] = told
-            told["name"] = name_by(spec.trial_name_creator, trial).replace("/", "_")
-        if spec.trial_name_creator is not None or spec.trial_dirname_creator is not None:
-            own = spec.trial_dirname_creator
-            folder = cleaned(name_by(own, trial)) if own is not None else self.trial_dirname(i)
-            refuse_our_names(folder, "trial_dirname_creator" if own is not None else "trial_name_creator")
-            told["dirname"] = folder if folder not in self._folders else f"{folder}_{self.trial_id(i)}"
-            self._folders.add(told["dirname"])
-        request = spec.trainables[self.experiment_of(i)].resources
-        if callable(request):
-            with suppress(Exception):  # costs this trial only, and is told when it is to start
-                told["resources"] = request(self.config(i)).__reduce__()[1]
-        self.record(_core.KIND_TOLD, i, 0, json.dumps(told).encode())
 
     # -- what happened ------------------------------------------------------------------------------------------------
 
@@ -454,7 +419,7 @@ class ExperimentState(ExperimentRecords):
     def _on_start(self, event: tuple[Any, ...]) -> None:
         i = event[1]
         self.shelf.gone(i)
-        self._hold_no_more(i)
+        self.hearing.goes_on(i)
         self.carry_out(self.orders.started(i))
         self._happen("on_trial_start", i)
         if event[0] == _core.KIND_START and i in self._restoring:
@@ -493,8 +458,8 @@ class ExperimentState(ExperimentRecords):
         flat = self.flat_result_of(*told) if decision == _core.WAIT or self.searcher is not None else {}
         if decision == _core.WAIT:
             decision = self._answer(i, result, flat)
-        if decision != _core.STOP and self.searcher is not None and self._hears(i):
-            self.times.call(self.searcher.on_trial_result, self.trial_id(i), flat)
+        if decision != _core.STOP:
+            self.hearing.reported(i, flat)
         self._happen("on_trial_result", i, result, step=step)
 
     def _time_before(self, i: int, time: float) -> float:
@@ -515,9 +480,8 @@ class ExperimentState(ExperimentRecords):
                 self.phases.step(i, ANSWERING)
             else:
                 self.phases.put(i, PAUSING)
-            if self.searcher is not None and self.scheduler.holds_back:
-                self._held_back.add(i)
-                self.times.call(self.searcher.on_pause, self.trial_id(i))
+            if self.scheduler.holds_back:
+                self.hearing.held_back(i)
         if self.live:
             self.hear_orders()
             if decision == _core.PAUSE:
@@ -574,15 +538,14 @@ class ExperimentState(ExperimentRecords):
                 self.times.call(self.scheduler.on_trial_complete, self.view, self.trials[i], flat)
             self.hear_orders()
         self.carry_out(self.orders.ended(i))
-        if self.searcher is not None and self._hears(i):
-            self.times.call(self.searcher.on_trial_complete, self.trial_id(i), flat, error=False)
+        self.hearing.ended(i, lambda: flat)
         self._happen("on_trial_complete", i)
 
     def _leave(self, i: int, over: bool = True) -> None:
         """Trial i is over, or (``over=False``) this attempt of it."""
         self._told_at.pop(i, None)
         self.unfollowed.answered(i)
-        self._held_back.discard(i)
+        self.hearing.left(i)
         self._flat.pop(i, None)
         self.carry_out(self.shelf.leave(i))
         self.kept.ended(i, over)
@@ -621,9 +584,7 @@ class ExperimentState(ExperimentRecords):
 
     def tell_failed(self, i: int) -> None:
         """The searcher is told that trial i has failed for good."""
-        if self.searcher is not None and self._hears(i):
-            flat = flatten(self.last_result(i)) or None
-            self.times.call(self.searcher.on_trial_complete, self.trial_id(i), flat, error=True)
+        self.hearing.ended(i, lambda: flatten(self.last_result(i)) or None, error=True)
 
     def may_try_again(self, i: int) -> bool:
         """Trial i, which has failed, is tried again; of an earlier session: was, by what that was asked."""
