@@ -54,7 +54,7 @@ class Journaling:
 
     def keep_own(self, state: ExperimentState) -> None:
         """What the state has written itself."""
-        own = state.take_entries()
+        own = state.out.take_entries()
         if own:
             self._entries.extend(own)
             self.owes = True

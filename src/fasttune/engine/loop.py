@@ -20,6 +20,7 @@ from fasttune.devices.machine import detect
 from fasttune.devices.resources import Supply, check_possible, resolve_resources, trial_environ, with_declared
 from fasttune.engine.clocks import Clock, RunClock
 from fasttune.engine.echo import Echo
+from fasttune.engine.ending import end_paused, end_running, end_waiting, poll_stoppers
 from fasttune.engine.folder_watch import FolderWatch
 from fasttune.engine.going_on import check, session_record
 from fasttune.engine.instructions import Answer, Discard, Instruction, Resume, SaveNow, Start, Stop
@@ -419,13 +420,13 @@ class TuneLoop:
         if state.wanted.open:
             state.wanted.look()
         self._keep_own()
-        state.poll_stoppers()
+        poll_stoppers(state)
         self._check_budget()
         if state.waits_for_wishes:
             self._tell_callbacks()
-        self._carry_out(state.take_instructions())  # answers first: somebody waits for them
+        self._carry_out(state.out.take_instructions())  # answers first: somebody waits for them
         gave = self._hand_out()
-        self._carry_out(state.take_instructions())
+        self._carry_out(state.out.take_instructions())
         if state.stopping is not None:
             self._stop_late_starters()
         self._kill_deaf_trials()
@@ -569,9 +570,9 @@ class TuneLoop:
             state.carry_out(state.stops.steps())
             self._keep_own()  # what has ended by it stands in the journal before what is reported next
         self.storage.flush_if_due()
-        state.poll_stoppers()
+        poll_stoppers(state)
         self._check_budget()
-        self._carry_out(state.take_instructions())
+        self._carry_out(state.out.take_instructions())
         self._tell_callbacks()
         self._progress.show()
 
@@ -582,8 +583,8 @@ class TuneLoop:
 
     def _hand_out_spans(self) -> bool:
         state, executor = self.state, self.executor
-        gave = self._hand_out_singles() if state.has_waiting else False
-        while (room := executor.room()) > 0 and not state.has_waiting:
+        gave = self._hand_out_singles() if state.choosing.waiting else False
+        while (room := executor.room()) > 0 and not state.choosing.waiting:
             span = state.next_spans(room)
             if span is None:
                 if state.stopping is None and executor.rebalance():
@@ -612,7 +613,7 @@ class TuneLoop:
             self._keep_own()
             if self._journal.owes:
                 self._commit()  # what was suggested or changed is in the journal before anybody reports on it
-            self._carry_out(state.take_instructions())
+            self._carry_out(state.out.take_instructions())
             if start is None:
                 break
             if isinstance(start, Start) and (known := state.known_result(start.trial)) is not None:
@@ -630,9 +631,9 @@ class TuneLoop:
                 continue
             self._journal.add(state.handed(start))
             gave = True
-            if self._simple and not state.has_waiting:
+            if self._simple and not state.choosing.waiting:
                 break
-        state.end_choosing()
+        state.choosing.end_turn()
         return gave
 
     def _start(self, start: Start) -> bool | None:
@@ -690,7 +691,7 @@ class TuneLoop:
         """Trials that had been handed out when the run was ended, and began since."""
         for trial in self.executor.withdraw():
             self.state.take_back(trial)
-        self.state.end_paused()
+        end_paused(self.state)
         self._keep_own()
         if self.state.table.running > len(self._deadlines):
             self._carry_out([Stop(i) for i in self.state.table.of_status("RUNNING") if i not in self._deadlines])
@@ -751,7 +752,7 @@ class TuneLoop:
             self._searcher_waits()
             return
         if state.table.paused and state.table.pending == 0:
-            state.end_paused()
+            end_paused(state)
             self._keep_own()
         elif state.chooses and state.table.pending:
             raise TuneError(
@@ -787,12 +788,12 @@ class TuneLoop:
         if not self.interrupts:
             self.state.wanted.close()
         if self.state.stopping is not None:
-            self.state.end_running()
-        self.state.end_waiting()  # no process is left that might begin one
+            end_running(self.state)
+        end_waiting(self.state)  # no process is left that might begin one
         if self._telling.keeps_anything:
             self._tell_callbacks()  # what they add, and their states, are kept
         self._keep_own()
-        self.state.take_instructions()  # there is nobody left to carry them out
+        self.state.out.take_instructions()  # there is nobody left to carry them out
         self._folder.look(True)
         self._commit()
         executor.close()

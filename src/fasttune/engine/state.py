@@ -22,11 +22,12 @@ from fasttune.checkpoint import DICT_FILE, Checkpoint, memory_name
 from fasttune.engine.choosing import Choosing
 from fasttune.engine.going_on import asked_of, latest
 from fasttune.engine.hearing import Hearing
-from fasttune.engine.instructions import Answer, Discard, Happening, Instruction, Resume, SaveNow, Span, Start, Stop
+from fasttune.engine.instructions import Answer, Discard, Happening, Resume, SaveNow, Span, Start, Stop
 from fasttune.engine.judgements import Judgement, Judgements
 from fasttune.engine.kept_checkpoints import KeptCheckpoints
 from fasttune.engine.meta import options_of
 from fasttune.engine.orders import AskToSave, ChangeTo, Hold, Orders, Remove, Shelf, Step
+from fasttune.engine.outbox import Outbox
 from fasttune.engine.outside_stops import OutsideStops
 from fasttune.engine.phases import (
     ANSWERING,
@@ -46,7 +47,6 @@ from fasttune.error import TuneError
 from fasttune.failure import Reasons
 from fasttune.hook_times import UNTIMED, HookTimes
 from fasttune.identity import is_json
-from fasttune.metric_values import kept_value
 from fasttune.plain_files import check_owner
 from fasttune.result import flatten, number
 from fasttune.rule import CompiledRule
@@ -96,9 +96,7 @@ class ExperimentState(ExperimentRecords):
         self.chooses = self.rule is None
         self.waits_for_wishes = WISHES in hooks and any(isinstance(one.trainable, type) for one in spec.trainables)
         self.asks = self.asks or self.waits_for_wishes
-        self.entries: list[Entry] = []
-        self.instructions: list[Instruction] = []
-        self.happened: list[Happening] = []
+        self.out = Outbox()
         self._restoring: set[int] = set()  # trials that are to begin from a checkpoint
         self.phases = Phases(self.table.status, self.story)
         self.hearing = Hearing(self.searcher, times, self)
@@ -232,11 +230,6 @@ class ExperimentState(ExperimentRecords):
         """The space gives its configs by number, many at a time."""
         return self.searcher is None
 
-    @property
-    def has_waiting(self) -> bool:
-        """Trials wait to be run again, one by one."""
-        return bool(self.choosing.waiting)
-
     def next_spans(self, n: int) -> Span | None:
         """Up to n trials that were never started, for an executor that computes configs itself."""
         return None if self.stopping is not None or n <= 0 else self.choosing.next_span(n)
@@ -260,10 +253,6 @@ class ExperimentState(ExperimentRecords):
         if self.chooses:
             self.shelf.back(start.trial)
 
-    def end_choosing(self) -> None:
-        """What could not be run this turn may be chosen again in the next one."""
-        self.choosing.end_turn()
-
     def ask_from(self, i: int) -> int:
         """The report of trial i from which on the loop has to be asked."""
         if not self.asks:
@@ -276,10 +265,6 @@ class ExperimentState(ExperimentRecords):
     def status(self, i: int) -> str:
         """As it is shown, see :meth:`Choosing.status`."""
         return self.choosing.status(i)
-
-    def is_handed(self, i: int) -> bool:
-        """Trial i was handed out and is not known to have begun yet."""
-        return self.phases.is_in(i, HANDED_OUT)
 
     def trials_of(self, status: str, most: int = -1) -> list[Trial]:
         return self.choosing.trials_of(status, most)
@@ -312,13 +297,9 @@ class ExperimentState(ExperimentRecords):
         origin = self._origins.get(i)
         if origin is not None and self.absolute(origin.path) == path:
             return path, step, origin.seconds
-        return path, step, self._seconds_up_to(i, step)
-
-    def _seconds_up_to(self, i: int, step: int) -> float:
-        """time_total_s of trial i at a step."""
         if step == self.table.iteration(i):
-            return self._seconds(i)
-        return next((one.seconds for one in reversed(self._checkpoints.get(i, ())) if one.step == step), 0.0)
+            return path, step, self._seconds(i)
+        return path, step, next((one.seconds for one in reversed(self._checkpoints.get(i, ())) if one.step == step), 0.0)
 
     def is_class(self, i: int) -> bool:
         """Trial i is a class Trainable, which can be told to save."""
@@ -426,25 +407,6 @@ class ExperimentState(ExperimentRecords):
             self._restoring.discard(i)
             self._happen("on_trial_restore", i)
 
-    def add_to_result(self, i: int, step: int, added: dict[str, Any]) -> None:
-        """Callbacks have added this to the result of a step of trial i."""
-        told = {str(key): kept_value(str(key), value) for key, value in added.items()}
-        self.record(_core.KIND_TOLD, i, step, json.dumps({"added": told}).encode())
-
-    def why_no_wish(self, i: int, step: int) -> str | None:
-        """Why a class Trainable cannot save on the wish of a callback that was told of this step; None: it can."""
-        if not self.is_class(i):
-            return "functions save what they report with a checkpoint"
-        if not self.waits_for_wishes:
-            return (
-                "its trials do not wait for it. Write `asks_for_checkpoints = True` into the callback's class, and their "
-                "reports do"
-            )
-        waits = any(isinstance(one, Answer) and one.trial == i for one in self.instructions)
-        if not waits or self.table.iteration(i) != step:
-            return "the trial had ended with that report: checkpoint_at_end=True saves there"
-        return None
-
     def _on_report(self, event: tuple[Any, ...]) -> None:
         _, i, flags, step, time, (schema, values, extra) = event
         decision = flags & 7
@@ -489,7 +451,7 @@ class ExperimentState(ExperimentRecords):
             else:
                 self.phases.rest(i)
             ask_from = self.ask_from(i) if decision == _core.CONTINUE else _core.NEVER_ASK
-            self.instructions.append(Answer(i, decision, ask_from, self.orders.takes_due(i)))
+            self.out.instructions.append(Answer(i, decision, ask_from, self.orders.takes_due(i)))
         else:
             self.hear_orders()
             self.unfollowed.decisions[i] = decision
@@ -699,7 +661,7 @@ class ExperimentState(ExperimentRecords):
         for step in steps:
             if isinstance(step, SaveNow | Discard | Stop):
                 if self.live:
-                    self.instructions.append(step)
+                    self.out.instructions.append(step)
             elif isinstance(step, AskToSave):
                 self.carry_out(self.orders.save(step.trial))
             elif isinstance(step, Remove):
@@ -725,7 +687,7 @@ class ExperimentState(ExperimentRecords):
     def _wait_again(self, i: int) -> None:
         """Trial i was handed out, and will not begin."""
         if self.phases.take_back(i) and self.chooses:
-            self._keep(_core.encode(_core.KIND_CHOSEN, i, flags=_core.BACK, time=self._now))
+            self.out.keep(_core.encode(_core.KIND_CHOSEN, i, flags=_core.BACK, time=self._now))
 
     def stop_all(self, why: str) -> None:
         """Start nothing more and end what runs."""
@@ -734,11 +696,8 @@ class ExperimentState(ExperimentRecords):
         self.stopping = why
         told = why.encode("utf-8", "backslashreplace")
         self.record(_core.KIND_DECISION, 0, 0, told, flags=_core.STOP)  # what ends from here on, no scheduler ended
-        self.instructions = [
-            one._replace(decision=_core.STOP) if isinstance(one, Answer) and one.decision == _core.CONTINUE else one
-            for one in self.instructions
-        ]  # who still waits for an answer does not go on first
-        self.instructions.extend(Stop(i) for i in self.table.of_status("RUNNING"))
+        self.out.let_nobody_go_on()  # who still waits for an answer does not go on first
+        self.out.instructions.extend(Stop(i) for i in self.table.of_status("RUNNING"))
 
     def stop_trial(self, i: int, at_once: bool = False) -> None:
         """Somebody outside wants trial i to end. The journal says that no scheduler has ended it."""
@@ -749,51 +708,10 @@ class ExperimentState(ExperimentRecords):
         self.stops.ask(i, at_once)
         self.carry_out(self.stops.steps())
 
-    def end_lacking(self, why: str) -> None:
-        """No trial of this run can be compared with another one: what is reported has another name than its metric."""
-        self.lacking = why
-        self.stop_all(why)
-
-    def end_running(self) -> None:
-        """Trials that began while the run was being ended have ended with it."""
-        for i in self.table.of_status("RUNNING"):
-            self.end(i)
-
-    def end_paused(self) -> None:
-        """Paused trials that nobody will choose any more are over."""
-        for i in self.table.of_status("PAUSED"):
-            if not self.is_handed(i):
-                self.remove(i)
-
-    def end_waiting(self) -> None:
-        """Trials that wait are over, if the experiment is: nobody will start them."""
-        if self.all_over:
-            for status in ("PENDING", "PAUSED"):
-                for i in self.table.of_status(status):
-                    self.remove(i)
-
     def validate(self) -> None:
         """AssertionError if what is known of trials contradicts itself: for tests, between two turns."""
         self.phases.validate()
         self.orders.validate()
-
-    def poll_stoppers(self) -> None:
-        """Ask the stopper about the whole experiment, once a turn."""
-        if self.stopping is None and self.stopper is not None and self.times.call(self.stopper.stop_all):
-            self.all_over = self.stopper.ends_for_good()
-            self.stop_all(f"{type(self.stopper).__name__} says so")
-
-    def take_entries(self) -> list[Entry]:
-        entries, self.entries = self.entries, []
-        return entries
-
-    def take_instructions(self) -> list[Instruction]:
-        instructions, self.instructions = self.instructions, []
-        return instructions
-
-    def take_happenings(self) -> list[Happening]:
-        happened, self.happened = self.happened, []
-        return happened
 
     def _happen(
         self,
@@ -804,22 +722,18 @@ class ExperimentState(ExperimentRecords):
         step: int = 0,
     ) -> None:
         if hook in self.hooks and self.live:
-            self.happened.append(Happening(hook, i, result, checkpoint, step))
+            self.out.happened.append(Happening(hook, i, result, checkpoint, step))
 
     def record(self, kind: int, trial: int, step: int, payload: bytes = b"", flags: int = 0) -> None:
         """An entry of the state's own: folded, and kept for the journal."""
         data = _core.encode(kind, trial, step, payload, flags, self._now)
         self.fold(0, data)
-        self._keep(data)
-
-    def _keep(self, data: bytes) -> None:
-        """An entry of the state's own, for the journal."""
-        self.entries.append((0, 0, data))
+        self.out.keep(data)
 
     def _own(self, kind: int, trial: int, step: int, payload: bytes, flags: int = 0) -> None:
         """As :meth:`record`, and handled as if a worker had said it."""
         data = _core.encode(kind, trial, step, payload, flags, self._now)
-        self._keep(data)
+        self.out.keep(data)
         self.handle(0, data)
 
     # -- going on (see resuming.py) ------------------------------------------------------------------------------------

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from fasttune import _core
 from fasttune.callback import CallbackList
 from fasttune.checkpoint import Checkpoint
 from fasttune.engine.callback_states import CallbackStates
+from fasttune.metric_values import kept_value
 from fasttune.result import SHOULD_CHECKPOINT
 
 if TYPE_CHECKING:
@@ -45,9 +48,9 @@ class Telling:
             self.callbacks.fire(hook, iteration=turn, trials=state.trials)
 
     def tell(self, turn: int, state: ExperimentState) -> None:
-        """What has happened. What they add to a result is in ``state.entries`` then."""
+        """What has happened. What they add to a result is in ``state.out`` then."""
         trials = state.trials
-        for hook, trial, result, checkpoint, step in state.take_happenings():
+        for hook, trial, result, checkpoint, step in state.out.take_happenings():
             more: dict[str, Any] = {}
             if result is not None:
                 more["result"] = result
@@ -61,7 +64,7 @@ class Telling:
     def _take(self, state: ExperimentState, trial: int, step: int, added: dict[str, Any]) -> None:
         """What was added to the result of a step: kept, and a checkpoint made if it asks for one."""
         if added.get(SHOULD_CHECKPOINT):
-            why = state.why_no_wish(trial, step)
+            why = why_no_wish(state, trial, step)
             if why is None:
                 self._wishes.add(trial)
             elif why not in self._told_off:
@@ -69,7 +72,8 @@ class Telling:
                 text = f"a callback set result[{SHOULD_CHECKPOINT!r}], and nothing is saved: {why}"
                 warnings.warn(text, RuntimeWarning, stacklevel=2)
         if added:
-            state.add_to_result(trial, step, added)
+            told = {str(key): kept_value(str(key), value) for key, value in added.items()}
+            state.record(_core.KIND_TOLD, trial, step, json.dumps({"added": told}).encode())
 
     def takes_wish(self, trial: int) -> bool:
         """Whether a callback wants a checkpoint of this trial, which is answered now."""
@@ -95,3 +99,14 @@ class Telling:
         """The run is over."""
         if self.callbacks.wants("on_experiment_end"):
             self.callbacks.fire("on_experiment_end", trials=state.trials)
+
+
+def why_no_wish(state: ExperimentState, i: int, step: int) -> str | None:
+    """Why a class Trainable cannot save on the wish of a callback that was told of this step of trial i; None: it can."""
+    if not state.is_class(i):
+        return "functions save what they report with a checkpoint"
+    if not state.waits_for_wishes:
+        return "its trials do not wait for it. Write `asks_for_checkpoints = True` into the callback's class, and their reports do"
+    if not state.out.answers(i) or state.table.iteration(i) != step:
+        return "the trial had ended with that report: checkpoint_at_end=True saves there"
+    return None

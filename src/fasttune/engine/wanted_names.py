@@ -166,10 +166,9 @@ class WantedNames:
             return
         self.open = False
         why = f"{self._nobody()} reported the metric {metric!r}{self._as_what(metric, known)}"
-        if over:
-            self._state.lacking = why
-        else:
-            self._state.end_lacking(why)
+        self._state.lacking = why
+        if not over:
+            self._state.stop_all(why)
 
     @staticmethod
     def _as_what(metric: str, names: Collection[str]) -> str:
