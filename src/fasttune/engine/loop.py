@@ -26,14 +26,16 @@ from fasttune.engine.going_on import check, session_record
 from fasttune.engine.instructions import Answer, Discard, Instruction, Resume, SaveNow, Start, Stop
 from fasttune.engine.interrupts import Interrupts
 from fasttune.engine.journaling import Journaling, held_in_memory
+from fasttune.engine.live_rule import LiveRule
 from fasttune.engine.meta import make_meta, read_metas
 from fasttune.engine.opening import warn_of_unfit
 from fasttune.engine.progress import Progress, Said, raise_first_failure, tell_going_on, tell_repeats
 from fasttune.engine.resuming import resume
 from fasttune.engine.retention import delete
-from fasttune.engine.state import WISHES, ExperimentState
+from fasttune.engine.state import ExperimentState
 from fasttune.engine.stop_requests import StopRequests
 from fasttune.engine.telling import Telling
+from fasttune.engine.watching import WISHES
 from fasttune.error import FolderGoneError, ForeignFileError, JournalError, JournalLockedError, TuneError
 from fasttune.executors.base import Batch, Death, Executor, Job, Program, ProgramTrainable
 from fasttune.failure import failure_text
@@ -51,6 +53,7 @@ from fasttune.trainable import call_form, counted_in
 
 if TYPE_CHECKING:
     from fasttune.config import RunSpec
+    from fasttune.engine.judgements import Judgements
     from fasttune.storage.base import Entry, Storage
 
 CHECKS = os.environ.get("FASTTUNE_CHECKS", "") not in ("", "0")  # what is known of trials is validated after each turn
@@ -116,7 +119,8 @@ class TuneLoop:
         self._interrupted_at = 0.0
         self._last_entry: int | None = None  # of the journal, when the run is over
         self._gone = ""  # why the results are in memory only
-        self._rule: Any = None  # the compiled one that reports are judged by, if there is one
+        self._rule: LiveRule
+        self._judged: Judgements | None = None  # what an earlier session's rule did, until this one knows it
 
     def run(self) -> ExperimentState:
         spec = self.spec
@@ -188,7 +192,7 @@ class TuneLoop:
             and spec.trial_dirname_creator is None
             and spec.restore is None
         )
-        self._rule = rule = self._build_rule(program)
+        rule = self._judge_by(LiveRule(program, executor))
         if spec.progress_reporter is not None:
             executor.pass_prints(spec.progress_reporter.catches(), self._progress.show_prints, True)
         elif "ipykernel" in sys.modules:  # a kernel shows what other processes print late, or not at all
@@ -224,7 +228,9 @@ class TuneLoop:
         entries = iter(self.storage.read())
         next(entries)  # the meta entry
         state.at(self.clock.now())
-        resume(state, entries, spec.resume, lambda positions: read_rings(spec.path, positions, wait=True), bool(changes.space))
+        self._judged = resume(
+            state, entries, spec.resume, lambda positions: read_rings(spec.path, positions, wait=True), bool(changes.space)
+        )
         state.machine = self._supply.total()
         self.state = state
         self._journal.add(state.leftovers)
@@ -297,15 +303,16 @@ class TuneLoop:
             limits[_core.DEADLINE] = self.clock.now() - self.clock.elapsed() + self.spec.time_budget_s
         return limits
 
-    def _build_rule(self, program: Program) -> Any:
-        """The compiled rule on the memory that reports are judged on, its rungs as the journal left them."""
-        if program.rule.kind == "none" or program.asks:
+    def _judge_by(self, rule: LiveRule) -> Any:
+        """What reports are judged by, its rungs as the journal left them."""
+        self._rule = rule
+        if rule.compiled is None:
             return None
-        rule: Any = self.executor.shared_rule(program)
-        for judgement in self.state.judgements() if len(self.state) else ():
-            rule.record(*judgement)
-        self.spec.scheduler.live_rule = rule  # type: ignore[attr-defined]
-        return rule
+        if len(self.state):
+            rule.record(self._judged if self._judged is not None else self.state.judgements())
+            self._judged = None
+        self.spec.scheduler.live_rule = rule.compiled  # type: ignore[attr-defined]
+        return rule.compiled
 
     def _make_executor(self, request: Any, first_source: int) -> Executor:
         from fasttune.executors import Place, make_executor
@@ -458,7 +465,7 @@ class TuneLoop:
 
     def _take_in(self, source: int, position: int, data: Any) -> None:
         """Fold records, keep what fits for the journal, then decide: whatever a scheduler raises, they are not lost."""
-        events, fits = self.state.fold_found(source, data, self.state.watch)
+        events, fits = self.state.fold_found(source, data, self.state.watching.kinds)
         rest, held = _core.without_held(fits)  # one that does not fit is not kept
         for trial, place, checkpoint in held:
             self.state.unsaved[memory_name(trial, place)] = checkpoint
@@ -723,20 +730,11 @@ class TuneLoop:
                 state.fail(trial, death.why)
         for trial in (*death.suspended, *death.unstarted):
             state.take_back(trial)
-        if self._rule is not None and hasattr(self._rule, "repair"):
-            self._mend_rungs()
+        self._rule.mend(state, self._store_all)
 
-    def _mend_rungs(self) -> None:
-        """A worker that died while it judged: what it had told nobody was taken back by whoever came to the rung next. If
-        its record was visible by then, it counts all the same."""
-        taken_back = frozenset(self._rule.repair())
-        if not taken_back:
-            return
+    def _store_all(self) -> None:
         self._keep_own()
         self._commit()
-        for judgement in self.state.judgements():
-            if judgement[3] in taken_back:
-                self._rule.record(*judgement)
 
     def _end_if_stuck(self) -> None:
         """Nothing runs, nothing was given out: what is still waiting or paused will never be chosen."""
@@ -894,8 +892,6 @@ class TuneLoop:
                 import warnings
 
                 warnings.warn(f"the scheduler's file {name!r} is missing: {error}", RuntimeWarning, stacklevel=2)
-
-    # -- callbacks and reports -----------------------------------------------------------------------------------------
 
     # -- who is told --------------------------------------------------------------------------------------------------
 

@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, Any
 from fasttune import _core
 from fasttune.checkpoint import memory_key
 from fasttune.config import ResumeType
+from fasttune.engine.judgements import Judgements
 from fasttune.engine.orders import OVER
 from fasttune.engine.phases import BEING_PAUSED, CHOSEN
-from fasttune.engine.records import ONE_TRIAL
-from fasttune.engine.state import ENDS, ExperimentState
+from fasttune.engine.records import ALIVE, ONE_TRIAL
+from fasttune.engine.state import ExperimentState
+from fasttune.engine.watching import ENDS
+from fasttune.error import TuneError
 
 if TYPE_CHECKING:
     from fasttune.config import ResumeConfig
@@ -35,26 +38,29 @@ def resume(
     asked: ResumeConfig,
     left: Callable[[dict[int, int]], Iterable[Entry]],
     new_space: bool = False,
-) -> None:
+) -> Judgements | None:
     """Fold an earlier session's journal, and what it has ``left`` in rings behind the positions where that ends, in its order.
-    What fits of the latter is in ``state.leftovers``. With ``new_space`` what comes from here on is of another space."""
-    replay(state, entries, left)
+    What fits of the latter is in ``state.leftovers``. With ``new_space`` what comes from here on is of another space. Gives what a
+    compiled rule has judged."""
+    judged = replay(state, entries, left)
     state.go_on_from_here()
     forget_missing_checkpoints(state)
     do_what_was_decided(state)
     requeue_unfinished(state, asked)
     if new_space:
-        state.take_new_space()
+        take_new_space(state)
     state.carry_out(state.orders.after_replay())
+    return judged
 
 
 def replay(
     state: ExperimentState, entries: Iterator[tuple[int, int, bytes]], left: Callable[[dict[int, int]], Iterable[Entry]]
-) -> None:
-    """Everybody sees again what happened."""
+) -> Judgements | None:
+    """Everybody sees again what happened; gives what a compiled rule has judged."""
     state.live, state.rereads, state.handlers = False, True, SEEN_AGAIN
-    judged = state.new_judgements() if state.rule is not None and state.rule.kind != "none" and not state.asks else None
-    watch = state.watch | ENDS | CHOICES | DECISIONS
+    rule = state.rule
+    judged = Judgements(state.metric, rule.smooth) if rule is not None and rule.kind != "none" and not state.asks else None
+    watch = state.watching.kinds | ENDS | CHOICES | DECISIONS
     for source, fits, events in state.fold_journal(entries, watch):
         if judged is not None:
             judged.add(source, fits)
@@ -64,8 +70,8 @@ def replay(
     if judged is not None:
         for source, _, data in state.leftovers:
             judged.add(source, data)
-    state.judged = judged
     state.live, state.rereads, state.handlers = True, False, state.HANDLERS
+    return judged
 
 
 # -- what an earlier session did itself ----------------------------------------------------------------------------------
@@ -202,3 +208,24 @@ def requeue_unfinished(state: ExperimentState, asked: ResumeConfig) -> None:
             RuntimeWarning,
             stacklevel=2,
         )
+
+
+def take_new_space(state: ExperimentState) -> None:
+    """From the next trial on the space is the one that this run was asked. TuneError if trials are to go on whose configs only
+    the program of the earlier space could make."""
+    gone = [i for status in ALIVE for i in state.table.of_status(status) if not is_told_whole(state, i)]
+    if gone:
+        raise TuneError(
+            f"{len(gone)} trials of the earlier search space are to go on (the first: {state.trial_id(gone[0])}), and "
+            "their configs hold objects, which are text in the journal: finish them with the space that was, or end "
+            "them with ResumeConfig(unfinished='skip', new_space=True)"
+        )
+    state.sessions = state.space_since
+    state.space_from = len(state)
+    state.variants = state.suggestions.next_variants(state.variants)
+
+
+def is_told_whole(state: ExperimentState, i: int) -> bool:
+    """The journal holds the config of trial i as it is, not as a text in places."""
+    chunk = state.chunk_of(i)
+    return bool(chunk.variants.whole) if chunk is not None else state.told_whole[state.experiment_of(i)]

@@ -23,7 +23,7 @@ from fasttune.engine.choosing import Choosing
 from fasttune.engine.going_on import asked_of, latest
 from fasttune.engine.hearing import Hearing
 from fasttune.engine.instructions import Answer, Discard, Happening, Resume, SaveNow, Span, Start, Stop
-from fasttune.engine.judgements import Judgement, Judgements
+from fasttune.engine.judgements import Judgements
 from fasttune.engine.kept_checkpoints import KeptCheckpoints
 from fasttune.engine.meta import options_of
 from fasttune.engine.orders import AskToSave, ChangeTo, Hold, Orders, Remove, Shelf, Step
@@ -43,6 +43,7 @@ from fasttune.engine.suggestions import Suggestions, refuse_domains
 from fasttune.engine.trial_names import Naming
 from fasttune.engine.unfollowed import Unfollowed
 from fasttune.engine.wanted_names import WantedNames
+from fasttune.engine.watching import ENDS, WISHES, Watching
 from fasttune.error import TuneError
 from fasttune.failure import Reasons
 from fasttune.hook_times import UNTIMED, HookTimes
@@ -61,11 +62,6 @@ if TYPE_CHECKING:
     from fasttune.trial import Trial
 
 CODES = {"CONTINUE": _core.CONTINUE, "NOOP": _core.CONTINUE, "STOP": _core.STOP, "PAUSE": _core.PAUSE}
-REPORT_BIT = 1 << _core.KIND_REPORT
-SCORED = 1 << _core.KIND_CHECKPOINT  # the reports that checkpoints belong to
-ENDS = 1 << _core.KIND_END
-STARTS = 1 << _core.KIND_START | 1 << _core.KIND_RESUMED
-WISHES = "should_checkpoint"  # among the hooks: callbacks may ask for a checkpoint of what they are told
 
 
 class ExperimentState(ExperimentRecords):
@@ -115,7 +111,6 @@ class ExperimentState(ExperimentRecords):
         self.restored = (0, 0.0)  # iterations and seconds in the checkpoint that every trial starts from
         self._told_at: dict[int, float] = {}  # time of the report that was told last, of trials that run
         self.kept = KeptCheckpoints(spec.checkpoint, spec.metric, spec.mode, self.unlist)
-        self.judged: Judgements | None = None  # what the replay has met, until it is asked for
         self.reasons = Reasons()  # of the failures of this session
         self.live = True  # False: an earlier session is replayed
         self.handlers = self.HANDLERS  # of records that are decided about; a replay has more of them
@@ -123,10 +118,18 @@ class ExperimentState(ExperimentRecords):
         self.rereads = False
         self.scope = spec.scope
         self.space_since = 0  # the record of a session in the journal from which on its space is that of this run
-        self._told_whole: list[bool] = []  # per experiment: the journal can say every config of its last space
+        self.told_whole: list[bool] = []  # per experiment: the journal can say every config of its last space
         if not meta["variants"]:
             self.variants = self.suggestions.first_variants()
-        self.watch = self._watch()
+        self.watching = Watching(
+            hooks,
+            hears_reports=self.hearing.of_reports,
+            hears_ends=self.searcher is not None,
+            stopper_asks=self.stopper is not None and self.stopper.asks_every_report,
+            asks=self.asks,
+            chooses=self.chooses,
+            ranks=self.kept.ruled,
+        )
         self.wanted = WantedNames(self)
 
     def goes_on(self, metas: list[dict[str, Any]], new_space: bool = False) -> None:
@@ -134,7 +137,7 @@ class ExperimentState(ExperimentRecords):
         self.unpickles = True  # resolve() has looked whose folder it is
         since = [k for k, told in enumerate(metas) if k == 0 or told.get("new_space")]
         self.space_since = len(metas) if new_space else since[-1]
-        self._told_whole = [one["space"] is not None and is_json(one["space"]) for one in latest(metas)["trainables"]]
+        self.told_whole = [one["space"] is not None and is_json(one["space"]) for one in latest(metas)["trainables"]]
         self.variants = self._variants_of(metas[0]["variants"])
 
     def _variants_of(self, told: list[Any]) -> list[Any]:
@@ -148,45 +151,9 @@ class ExperimentState(ExperimentRecords):
         asked: list[Any] = asked_of(self.spec)["trainables"]
         self._session_requests.append((self._now, [one["resources"] for one in asked]))
 
-    def take_new_space(self) -> None:
-        """From the next trial on the space is the one that this run was asked. TuneError if trials are to go on whose
-        configs only the program of the earlier space could make."""
-        alive = [i for status in ("PENDING", "RUNNING", "PAUSED") for i in self.table.of_status(status)]
-        gone = [i for i in alive if not self._is_told_whole(i)]
-        if gone:
-            raise TuneError(
-                f"{len(gone)} trials of the earlier search space are to go on (the first: {self.trial_id(gone[0])}), and "
-                "their configs hold objects, which are text in the journal: finish them with the space that was, or end "
-                "them with ResumeConfig(unfinished='skip', new_space=True)"
-            )
-        self.sessions = self.space_since
-        self.space_from = len(self)
-        self.variants = self.suggestions.next_variants(self.variants)
-
-    def _is_told_whole(self, i: int) -> bool:
-        """The journal holds the config of trial i as it is, not as a text in places."""
-        chunk = self.chunk_of(i)
-        return chunk.variants.whole if chunk is not None else self._told_whole[self.experiment_of(i)]
-
     def is_of_this_space(self, i: int) -> bool:
         """Trial i was suggested in the space that holds now."""
         return self.sessions >= self.space_since and i >= self.space_from
-
-    def _watch(self) -> int:
-        """Kinds of records that Python must see; none of them in the plainest case."""
-        watch = 0
-        self._hears_reports = self.hearing.of_reports or "on_trial_result" in self.hooks  # those that wait are seen anyway
-        stops = self.stopper is not None and self.stopper.asks_every_report
-        self._shows_results = stops or "on_trial_result" in self.hooks  # nested, as users see them
-        if self._hears_reports:
-            watch |= REPORT_BIT
-        watch |= SCORED
-        hears_ends = self.searcher is not None or bool(self.hooks & {"on_trial_complete", "on_trial_error"})
-        if self.asks or hears_ends or self.kept.ruled:
-            watch |= ENDS
-        if self.chooses or self.hooks & {"on_trial_start", "on_trial_restore"}:
-            watch |= STARTS
-        return watch
 
     def contents(self, path: str) -> str | bytes:
         found = super().contents(path)
@@ -378,7 +345,7 @@ class ExperimentState(ExperimentRecords):
     def handle(self, source: int, data: Any) -> None:
         """Fold what happened and decide; instructions, entries and happenings are left for the loop to fetch. A record that
         does not fit is an error: see ``fold_found``."""
-        self.react(self.fold(source, data, self.watch))
+        self.react(self.fold(source, data, self.watching.kinds))
 
     def react(self, events: Iterable[tuple[Any, ...]]) -> None:
         """Decide about what was folded; of an earlier session (``live`` false), let everybody see what was decided. Who is
@@ -412,10 +379,10 @@ class ExperimentState(ExperimentRecords):
         decision = flags & 7
         if self.kept.wants_score(i, step):
             self._score(i, step, time, (schema, values, extra))
-        if not self._hears_reports and decision != _core.WAIT:
+        if not self.watching.reports and decision != _core.WAIT:
             return
         told = i, self.metrics_of(schema, values, extra), step, time, self._time_before(i, time), False
-        result = self.result_of(*told) if self._shows_results else {}
+        result = self.result_of(*told) if self.watching.shown else {}
         # the searcher is handed the dict that the scheduler was, with what that tells it besides
         flat = self.flat_result_of(*told) if decision == _core.WAIT or self.searcher is not None else {}
         if decision == _core.WAIT:
@@ -516,7 +483,7 @@ class ExperimentState(ExperimentRecords):
         _, i, flags, step, _, path = event
         path = memory_name(i, path) if flags & _core.HELD else os.path.join(self.path, path)
         if flags & _core.HELD and self.kept.rule_those_in_memory():
-            self.watch |= ENDS
+            self.watching.kinds |= ENDS
         self.kept.saved(i, step, path)
         last = self.table.last(i)
         if last is not None and self.table.iteration(i) == step and self.kept.wants_score(i, step):
@@ -758,15 +725,9 @@ class ExperimentState(ExperimentRecords):
             return [f"{name!r}, which is sampled again" for name in chunk.variants.sample_again(chunk.local + i - chunk.first)]
         return ["an object, of which it gets the text"] if i in self._in_texts else []
 
-    def judgements(self) -> Iterable[Judgement]:
-        """Each judgement of the compiled rule, in their order: those that the replay has met, or read again."""
-        found, self.judged = self.judged, None
-        if found is None:
-            found = self.new_judgements()
-            for source, _, data in self._entries():
-                found.add(source, data)
+    def judgements(self) -> Judgements:
+        """Each judgement of the compiled rule, in their order, read again."""
+        found = Judgements(self.metric, self.rule.smooth if self.rule is not None else 0)
+        for source, _, data in self._entries():
+            found.add(source, data)
         return found
-
-    def new_judgements(self) -> Judgements:
-        """Judgements of this run's rule, none so far."""
-        return Judgements(self.metric, self.rule.smooth if self.rule is not None else 0)

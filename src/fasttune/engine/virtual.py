@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from fasttune import _core
 from fasttune.devices.machine import Machine
 from fasttune.devices.resources import Supply
+from fasttune.engine.live_rule import LiveRule
 from fasttune.engine.loop import TuneLoop
 from fasttune.engine.meta import make_meta
 from fasttune.engine.progress import Progress
@@ -428,7 +429,8 @@ class VirtualLoop(TuneLoop):
         program = self._program()
         self.virtual.every_step = hears_reports(state)
         self._progress = Progress(self.spec, state, self.times, self.clock, self._said)
-        self.virtual.open(program, self.clock.epoch, self._build_rule(program), self._drain_within, self._turn_within)
+        rule = self._judge_by(LiveRule(program, self.virtual))
+        self.virtual.open(program, self.clock.epoch, rule, self._drain_within, self._turn_within)
         state.at(0.0)
 
     def _begin(self, hooks: frozenset[str]) -> ExperimentState:
