@@ -24,6 +24,7 @@ with atheris.instrument_imports(include=["fasttune"]):
     from fasttune.devices.machine import Gpu, detect, visible_gpus
     from fasttune.engine.record_checks import WRONG  # noqa: F401 - instrumented
     from fasttune.engine.records import ExperimentRecords
+    from fasttune.engine.sql_table import table_rows
     from fasttune.error import JournalError
     from fasttune.storage.memory import MemoryStorage
     from fasttune.storage.reader import SqliteReader
@@ -75,7 +76,7 @@ def journal(data: bytes) -> None:
     for i in range(len(found)):
         found.config(i), found.last_result(i), found.evaluated_params(i), found.experiment_tag(i), found.trial_dirname(i)
         found.failure(i), found.checkpoints(i), found.resources(i), found.latest_checkpoint(i), found.results(i)
-    columns, rows = found.table_rows()
+    columns, rows = table_rows(found)
     assert all(len(row) == len(columns) for row in rows)
     assert found.story(0)
 

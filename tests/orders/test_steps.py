@@ -93,9 +93,9 @@ def test_an_end_waits_for_the_pause() -> None:
 
 def test_what_runs_can_be_neither_ended_nor_changed() -> None:
     trials = Trials("RUNNING")
-    with pytest.raises(TuneError, match="Somebody ordered the end of .* which is RUNNING"):
+    with pytest.raises(TuneError, match=r"Somebody ordered the end of .* which is RUNNING"):
         taken(orders_for(trials), End(trials.trials[0]))
-    with pytest.raises(TuneError, match="Somebody ordered a change of .* which is RUNNING"):
+    with pytest.raises(TuneError, match=r"Somebody ordered a change of .* which is RUNNING"):
         taken(orders_for(trials), Change(trials.trials[0], config={}))
     with pytest.raises(TuneError, match=r"Somebody.orders\(\) must return Save, End or Change orders, got 7"):
         taken(orders_for(trials), 7)

@@ -15,7 +15,7 @@ from searched import SPACE, loss_of
 import fasttune as tune
 from fasttune import _core
 from fasttune.analysis.curves import of_analysis
-from fasttune.engine.records import ONE_TRIAL, Changed
+from fasttune.engine.facts import ONE_TRIAL, Changed
 from fasttune.plot.curves import LEVELS, curves_data
 from fasttune.plot.data import CUT_OFF, FAILED, FINISHED, STOPPED, Experiment, experiment_of, sampled
 from fasttune.plot.front import front_data

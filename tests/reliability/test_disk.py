@@ -596,14 +596,15 @@ def test_an_interrupt_in_a_read_only_folder_returns_the_results(lab: Lab, execut
 
 
 @pytest.mark.parametrize(
-    "where", ["SqliteStorage.append", "TuneLoop._write_table", "SqliteStorage.write_table", "TuneLoop._write_files"]
+    "where", ["SqliteStorage.append", "write_table", "SqliteStorage.write_table", "write_files"]
 )
 def test_a_folder_that_goes_while_the_run_ends(
     tmp_path: Path, executor: str, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     """Whichever step of the end comes upon it."""
-    owner, name = where.split(".")
-    real: Callable[..., Any] = getattr(getattr(loop, owner), name)
+    *classes, name = where.split(".")
+    owner: Any = getattr(loop, classes[0]) if classes else loop
+    real: Callable[..., Any] = getattr(owner, name)
 
     ended: set[int] = set()
 
@@ -617,7 +618,7 @@ def test_a_folder_that_goes_while_the_run_ends(
     def train(config: dict[str, Any]) -> None:
         tune.report(loss=1.0)
 
-    monkeypatch.setattr(getattr(loop, owner), name, step)
+    monkeypatch.setattr(owner, name, step)
     with pytest.warns(RuntimeWarning, match="the run was ended"):
         analysis = tune.run(
             train, name="e", storage_path=tmp_path, num_samples=2, metric="loss", mode="min", executor=executor, verbose=0

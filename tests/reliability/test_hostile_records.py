@@ -22,6 +22,7 @@ import fasttune as tune
 from fasttune import _core
 from fasttune.cli import main
 from fasttune.engine.opening import open_records
+from fasttune.engine.sql_table import table_rows
 from fasttune.error import JournalError
 from fasttune.storage import SqliteStorage
 from fasttune.storage.reader import SqliteReader
@@ -74,7 +75,7 @@ def use_everything(folder: Path) -> None:
             assert str(one)
             one.config, one.evaluated_params, one.experiment_tag, one.status, one.last_result  # noqa: B018
             one.get_error(), one.has_checkpoint(), one.resources
-        open_records(str(folder)).table_rows()
+        table_rows(open_records(str(folder)))
         with suppress(ValueError):  # there may be no best one
             _ = analysis.best_config
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from fasttune.engine.records import sql_value
+from fasttune.engine.sql_table import sql_value
 from fasttune.storage.sqlite import unique_names
 
 if TYPE_CHECKING:

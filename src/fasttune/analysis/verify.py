@@ -16,7 +16,8 @@ from fasttune import _core
 from fasttune.analysis.fresh import copied
 from fasttune.config import ResumeConfig, ResumeType, RunSpec, TrainableSpec
 from fasttune.devices.resources import resolve_resources
-from fasttune.engine.records import ONE_TRIAL, ExperimentRecords
+from fasttune.engine.facts import ONE_TRIAL
+from fasttune.engine.records import ExperimentRecords
 from fasttune.engine.resuming import resume
 from fasttune.engine.state import CODES, ExperimentState
 from fasttune.engine.suggestions import form_of

@@ -206,6 +206,7 @@ def copy_journal(found: Examination, storage: object) -> None:
     from fasttune.engine.meta import first_meta
     from fasttune.engine.record_checks import variants_of
     from fasttune.engine.records import ExperimentRecords
+    from fasttune.engine.sql_table import table_rows
     from fasttune.storage.recovery import read_rings
     from fasttune.storage.sqlite import SqliteStorage
 
@@ -228,7 +229,7 @@ def copy_journal(found: Examination, storage: object) -> None:
     storage.append([*batch, *records.leftovers], held_in(records))
     copy_checkpoints(reader, storage)
     records.storage = None
-    storage.write_table(*records.table_rows())
+    storage.write_table(*table_rows(records))
 
 
 def held_in(records: ExperimentRecords) -> list[tuple[int, int, bytes]]:

@@ -19,6 +19,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(asked: argparse.Namespace) -> int:
     """Write the table ``trials`` as the journal is now."""
     from fasttune.cli.finding import find, opened
+    from fasttune.engine.sql_table import table_rows
     from fasttune.plain_files import check_before_writing
     from fasttune.storage.recovery import ExperimentLock
     from fasttune.storage.sqlite import SqliteStorage
@@ -29,7 +30,7 @@ def run(asked: argparse.Namespace) -> int:
     try:
         storage = SqliteStorage(source.path)
         try:
-            storage.write_table(*source.table_rows())
+            storage.write_table(*table_rows(source))
         finally:
             storage.close()
     finally:

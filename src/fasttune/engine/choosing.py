@@ -12,8 +12,8 @@ from fasttune.error import TuneError
 
 if TYPE_CHECKING:
     from fasttune import _core
+    from fasttune.engine.facts import Chunk
     from fasttune.engine.orders import Orders
-    from fasttune.engine.records import Chunk
     from fasttune.hook_times import HookTimes
     from fasttune.schedulers.base import TrialScheduler
     from fasttune.schedulers.view import ExperimentView

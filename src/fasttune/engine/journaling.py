@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fasttune.checkpoint import memory_key
 
 if TYPE_CHECKING:
-    from fasttune.engine.records import Unfit
+    from fasttune.engine.facts import Unfit
     from fasttune.engine.state import ExperimentState
     from fasttune.storage.base import Entry, Held, Key, Storage
 

@@ -26,6 +26,7 @@ from fasttune.engine.going_on import check, session_record
 from fasttune.engine.instructions import Answer, Discard, Instruction, Resume, SaveNow, Start, Stop
 from fasttune.engine.interrupts import Interrupts
 from fasttune.engine.journaling import Journaling, held_in_memory
+from fasttune.engine.left_behind import write_files, write_table
 from fasttune.engine.live_rule import LiveRule
 from fasttune.engine.meta import make_meta, read_metas
 from fasttune.engine.opening import warn_of_unfit
@@ -39,7 +40,7 @@ from fasttune.engine.watching import WISHES
 from fasttune.error import FolderGoneError, ForeignFileError, JournalError, JournalLockedError, TuneError
 from fasttune.executors.base import Batch, Death, Executor, Job, Program, ProgramTrainable
 from fasttune.failure import failure_text
-from fasttune.folder import JOURNAL, is_of_the_run, is_plain
+from fasttune.folder import JOURNAL
 from fasttune.hook_times import HookTimes
 from fasttune.nesting import stay_in
 from fasttune.plain_files import check_before_writing
@@ -61,7 +62,6 @@ CHECKS = os.environ.get("FASTTUNE_CHECKS", "") not in ("", "0")  # what is known
 LAST_WAIT_S = 1.0  # behind a Ctrl-C, for a process that holds the database
 PATIENCE = 1000  # such turns in a row are taken for a searcher that will never suggest again
 GRACE_S = 1.0  # a trial that was told to stop and does not report is killed after this
-TABLE_SHARE = 0.1  # of the run's time may go into writing the SQL table for people at its end
 LOG_HOOKS = (
     "on_trial_start",
     "on_trial_restore",
@@ -797,8 +797,8 @@ class TuneLoop:
         executor.close()
         self._executor = None
         remove_unfinished(self.spec.path)
-        self._write_table()
-        self._write_files()
+        write_table(self.state, self.storage, self.clock.elapsed(), lambda: self._folder.look(True))
+        write_files(self.state, self.storage)
         self._telling.save()
         if self._requests is not None:
             self._requests.forget()
@@ -867,31 +867,6 @@ class TuneLoop:
             recover_rings(self.spec.path, self.storage)
         except Exception:  # the error that ended the run is the one to tell
             executor.close()
-
-    def _write_table(self) -> None:
-        """The SQL table for people; if it would take longer than the run was worth, ``fasttune table`` makes it."""
-        if len(self.state) * 4e-6 > TABLE_SHARE * self.clock.elapsed():
-            return
-        try:
-            self.storage.write_table(*self.state.table_rows())
-        except OSError as error:  # the journal is whole: the run is not lost for it
-            import warnings
-
-            self._folder.look(True)
-
-            warnings.warn(f"the table 'trials' is missing: {error}", RuntimeWarning, stacklevel=2)
-
-    def _write_files(self) -> None:
-        """What the scheduler wants to leave in the experiment's folder."""
-        for name, text in self.state.scheduler.files(self.state.view).items():
-            try:
-                if not is_plain(name) or is_of_the_run(name):
-                    raise OSError("it is no name for a file of its own in the experiment's folder")
-                self.storage.write_file(name, text)
-            except OSError as error:  # the journal is whole: the run is not lost for it
-                import warnings
-
-                warnings.warn(f"the scheduler's file {name!r} is missing: {error}", RuntimeWarning, stacklevel=2)
 
     # -- who is told --------------------------------------------------------------------------------------------------
 

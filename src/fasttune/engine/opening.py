@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import warnings
 
-from fasttune.engine.records import ExperimentRecords, Unfit
+from fasttune.engine.facts import Unfit
+from fasttune.engine.records import ExperimentRecords
 from fasttune.storage.reader import SqliteReader
 from fasttune.storage.recovery import copied_rings, left_in, writer_of
 

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from bisect import bisect_right
@@ -14,11 +13,12 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache, partial
 from struct import Struct
 from struct import error as StructError
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 from zlib import crc32
 
 from fasttune import _core
 from fasttune.checkpoint import Checkpoint, memory_key, memory_name, step_of
+from fasttune.engine.facts import Changed, Chunk, MachineTotals, Origin, Saved, Unfit
 from fasttune.engine.meta import FORMAT, first_meta, read_session
 from fasttune.engine.record_checks import (
     WRONG,
@@ -34,7 +34,6 @@ from fasttune.engine.record_checks import (
 )
 from fasttune.error import IllegalTransitionError, JournalError, TrialFailedError
 from fasttune.folder import JOURNAL
-from fasttune.metric_values import whole_int, whole_text
 from fasttune.plain_files import lies_in
 from fasttune.result import (
     CHECKPOINT_DIR_NAME,
@@ -61,71 +60,7 @@ if TYPE_CHECKING:
 
 TOLD = 1 << _core.KIND_TOLD
 ALIVE = ("PENDING", "RUNNING", "PAUSED")
-ONE_TRIAL = 8  # flag of a DECISION: one trial is ended from outside, not the run
 CONFIGS_HEAD = Struct("<II")  # experiment, number of the first config within it
-
-
-class Chunk(NamedTuple):
-    """Configs that were suggested together."""
-
-    first: int  # trial
-    n: int
-    experiment: int
-    local: int  # number of the first one among its experiment's variants
-    block: bytes
-    variants: Variants  # those of the space that held when they were suggested
-
-
-class Origin(NamedTuple):
-    """Where a changed trial goes on from: a checkpoint, perhaps another trial's."""
-
-    path: str  # relative to the experiment's folder, or a name in memory
-    step: int
-    seconds: float  # time_total_s there
-
-
-class Changed(NamedTuple):
-    """One entry of a population's lineage: who copied whom, when, and what changed."""
-
-    time: float  # unix seconds
-    trial: int
-    trial_iteration: int  # where it was
-    donor: int | None  # None: it went on from its own checkpoint
-    donor_iteration: int  # of the checkpoint that it went on from
-    old_config: dict[str, Any]
-    new_config: dict[str, Any]
-
-
-class Saved(NamedTuple):
-    """A checkpoint of a trial."""
-
-    step: int
-    path: str  # in the experiment's folder, or its name in memory
-    seconds: float  # time_total_s there
-
-
-class Unfit(NamedTuple):
-    """A record that did not fit what was known, and was left out."""
-
-    source: int
-    trial: int  # -1: not about one
-    why: str
-    data: bytes
-
-
-class MachineTotals:
-    """What a run has to give out, as allocation functions written for Ray Tune ask for it."""
-
-    def __init__(self, machine: dict[str, float]) -> None:
-        self._machine = machine
-
-    def get_num_cpus(self) -> int:
-        """CPUs of the run, in use or not."""
-        return int(self._machine.get("cpu", 0))
-
-    def get_num_gpus(self) -> int:
-        """GPUs of the run, in use or not."""
-        return int(self._machine.get("gpu", 0))
 
 
 class ExperimentRecords:
@@ -932,31 +867,6 @@ class ExperimentRecords:
             if positions.get(source, 0) == self.journal_ends.get(source, 0):  # else somebody has taken them over since
                 yield source, position, data
 
-    def table_rows(self) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
-        """Columns and rows of the SQL table ``trials``: one column per sampled parameter, the metric's last value."""
-        params = [self.evaluated_params(i) for i in range(len(self))]
-        names = list(dict.fromkeys(name for row in params for name in row))
-        head = ["trial", "trial_id", "status", "iterations", "started", "ended", "failures", self.metric or "metric"]
-        status, iterations = self.table.export("status"), self.table.export("iteration")
-        started, ended = self.table.export("started"), self.table.export("ended")
-        failures, values = self.table.export("failures"), self.table.export("value")
-
-        def rows() -> Iterator[tuple[Any, ...]]:
-            for i, row in enumerate(params):
-                yield (
-                    i,
-                    self.trial_id(i),
-                    _core.STATUSES[status[i]],
-                    iterations[i],
-                    started[i] or None,
-                    ended[i] or None,
-                    failures[i],
-                    values[i],
-                    *(sql_value(row.get(name)) for name in names),
-                )
-
-        return head + [whole_text(f"config/{name}") for name in names], rows()
-
 
 def tag_of(number: int, params: dict[str, Any]) -> str:
     """The experiment tag of a config that a searcher suggested."""
@@ -978,15 +888,3 @@ def as_blocks(columns: _core.ReportColumns) -> list[ReportBlock]:
         )
         for keys, kinds, trial, step, time, values, texts in columns.blocks()
     ]
-
-
-def sql_value(value: Any) -> Any:
-    """A value as SQL keeps it: numbers, text and None as they are, anything else as JSON or text."""
-    if type(value) is str:
-        return whole_text(value)
-    if value is None or isinstance(value, (int, float)):
-        return value if not isinstance(value, int) or -(2**63) <= value < 2**63 else whole_int(value)
-    try:
-        return json.dumps(value)
-    except (TypeError, ValueError):
-        return whole_text(str(value))

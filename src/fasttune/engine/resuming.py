@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 from fasttune import _core
 from fasttune.checkpoint import memory_key
 from fasttune.config import ResumeType
+from fasttune.engine.facts import ONE_TRIAL
 from fasttune.engine.judgements import Judgements
 from fasttune.engine.orders import OVER
 from fasttune.engine.phases import BEING_PAUSED, CHOSEN
-from fasttune.engine.records import ALIVE, ONE_TRIAL
+from fasttune.engine.records import ALIVE
 from fasttune.engine.state import ExperimentState
 from fasttune.engine.watching import ENDS
 from fasttune.error import TuneError

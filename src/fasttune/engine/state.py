@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from fasttune import _core
 from fasttune.checkpoint import DICT_FILE, Checkpoint, memory_name
 from fasttune.engine.choosing import Choosing
+from fasttune.engine.facts import ONE_TRIAL
 from fasttune.engine.going_on import asked_of, latest
 from fasttune.engine.hearing import Hearing
 from fasttune.engine.instructions import Answer, Discard, Happening, Resume, SaveNow, Span, Start, Stop
@@ -38,7 +39,7 @@ from fasttune.engine.phases import (
     RETURNING,
     Phases,
 )
-from fasttune.engine.records import CONFIGS_HEAD, ONE_TRIAL, ExperimentRecords
+from fasttune.engine.records import CONFIGS_HEAD, ExperimentRecords
 from fasttune.engine.suggestions import Suggestions, refuse_domains
 from fasttune.engine.trial_names import Naming
 from fasttune.engine.unfollowed import Unfollowed

@@ -21,7 +21,7 @@ from fasttune.tables.columns import DERIVED
 
 if TYPE_CHECKING:
     from fasttune.analysis.result_grid import ResultGrid
-    from fasttune.engine.records import Changed
+    from fasttune.engine.facts import Changed
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

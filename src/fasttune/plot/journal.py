@@ -10,7 +10,7 @@ from heapq import heappop, heappush
 from typing import Any
 
 from fasttune import _core
-from fasttune.engine.records import ONE_TRIAL
+from fasttune.engine.facts import ONE_TRIAL
 
 Entries = Iterable[tuple[int, int, Any]]
 Row = tuple[int, int, float, float]  # trial, lane, start, end

@@ -12,7 +12,7 @@ from fasttune.plot.drawn import drawn
 from fasttune.result import flatten, is_real
 
 if TYPE_CHECKING:
-    from fasttune.engine.records import Changed
+    from fasttune.engine.facts import Changed
 
 LANES = 50  # trials; of a larger population the best and those that the best descends from
 SCHEDULES = 3  # parameters whose values along the best line are drawn
