@@ -690,6 +690,7 @@ class RunSpec:
     verbose: int = 1
     seed: int = 0
     resume: ResumeConfig | None = None
+    metas: list[dict[str, Any]] = field(default_factory=list)  # what the journal says of its sessions, read under the lock
     lock: ExperimentLock | None = None  # of the folder, taken when it was decided what it holds
     restore: str | None = None
     reuse_actors: bool = False

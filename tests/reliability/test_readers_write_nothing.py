@@ -21,7 +21,7 @@ from laboratory import Lab, check_acks, numbers_of
 import fasttune as tune
 from fasttune.cli import main
 from fasttune.engine.opening import open_records
-from fasttune.resolve.earlier import earlier_metas, earlier_seed
+from fasttune.resolve.earlier import earlier_metas
 from fasttune.storage.reader import SqliteReader
 from fasttune.tuner import check_same_experiment
 
@@ -86,7 +86,6 @@ READERS: dict[str, Callable[[str], Any]] = {
     "show as text": listed("show"),
     "restore": restored,
     "what was asked": earlier_metas,
-    "seed": earlier_seed,
     "same experiment": lambda folder: check_same_experiment(folder, "endless", {}, None, True),
     "reader": stored,
 }

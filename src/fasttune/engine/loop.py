@@ -221,7 +221,7 @@ class TuneLoop:
                 f"there is already an experiment at {spec.path!r}: give this run another name, "
                 "or resume='AUTO' to go on with it"
             )
-        metas = read_metas(self.storage, spec.path)
+        metas = spec.metas or read_metas(self.storage, spec.path)
         changes = check(metas, spec)
         state = ExperimentState(spec, metas[0], self.storage, hooks, self.times)
         state.goes_on(metas, bool(changes.space))

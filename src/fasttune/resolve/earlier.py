@@ -71,15 +71,3 @@ def scope_before(metas: list[dict[str, Any]]) -> Scope:
 
     found: Scope = latest(metas).get("scope", DEFAULT_SCOPE) if metas else DEFAULT_SCOPE
     return found
-
-
-def earlier_seed(folder: str) -> int | None:
-    """The seed in an experiment's journal; None if the run ended before it wrote anything."""
-    from fasttune.engine.meta import read_meta
-    from fasttune.error import JournalError
-    from fasttune.storage.reader import SqliteReader
-
-    try:
-        return int(read_meta(SqliteReader(folder), folder)["seed"])
-    except JournalError:
-        return None

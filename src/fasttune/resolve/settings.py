@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from fasttune.argument import checked_count, shown
 from fasttune.config import MODES, Experiment, Mode, as_mode, no_mode
 from fasttune.resolve.call import DEFAULT_VERBOSE
-from fasttune.resolve.earlier import earlier_seed
 from fasttune.resolve.words import kind_of
 
 if TYPE_CHECKING:
@@ -91,7 +90,7 @@ def resolve_stop_rules(experiment: Experiment) -> StopRules:
     return resolve_stop(experiment.stop, experiment.time_budget_s)
 
 
-def resolve_seed(seed: object, earlier: str | None) -> int:
+def resolve_seed(seed: object, metas: Sequence[Mapping[str, Any]], earlier: str | None) -> int:
     """The run's seed: the one given, that of the experiment it goes on with, or a new one.
 
     A new one comes from numpy's global generator if the program has loaded numpy, so that programs which call
@@ -101,9 +100,9 @@ def resolve_seed(seed: object, earlier: str | None) -> int:
 
     if seed is not None:
         seed = checked_count("seed", seed, most=2**64 - 1, rule="None or an integer of at least 0, below 2**64")
-    before = earlier_seed(earlier) if earlier is not None else None
-    if before is None:
+    if not metas:
         return seed_from(seed)
+    before = int(metas[0]["seed"])
     if seed is not None and seed != before:
         raise ValueError(
             f"the experiment in {earlier} was begun with seed={before} and cannot go on with seed={seed}: "

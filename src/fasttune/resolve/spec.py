@@ -82,7 +82,7 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
     if resources is None:
         resources = declared_before(metas)
     machine = check_supply(trainables, call.gpus, resources, verbose)
-    seed = resolve_seed(call.seed, earlier)
+    seed = resolve_seed(call.seed, metas, earlier)
     stop = resolve_stop_rules(first)
     reporter = resolve_reporter(call.progress_reporter, metric, mode, call.verbose)
     # What changes something comes last, so that a run that is refused can be corrected and tried again.
@@ -139,6 +139,7 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
         verbose=verbose,
         seed=seed,
         resume=place.resume if earlier is not None else None,
+        metas=metas,
         lock=claims[0].lock,
         restore=first.restore,
         reuse_actors=call.reuse_actors,
