@@ -9,7 +9,7 @@ import pytest
 
 from fasttune.engine.instructions import Discard, SaveNow
 from fasttune.engine.orders import AskToSave, ChangeTo, Hold, LetGo, Orders, Remove, Shelf
-from fasttune.engine.phases import ALIVE, ANSWERING, DECIDING, LEAVING, PAUSING, RETURNING, Phases
+from fasttune.engine.phases import ALIVE, ANSWERING, DECIDING, LEAVING, PAUSING, Phases
 from fasttune.error import TuneError
 from fasttune.schedulers.base import Change, End, Save
 
@@ -39,10 +39,19 @@ class Trials:
     def start_point(self, i: int) -> tuple[str, int, float] | None:
         return (f"{i}/{self.saved[i]}", self.saved[i], 0.5) if i in self.saved else None
 
-    def pause(self, i: int) -> None:
-        """It was answered PAUSE, and is not known to be paused."""
-        for phase in (DECIDING, ANSWERING, PAUSING):
-            self.phases.step(i, phase)
+    def pause(self, *trials: int) -> None:
+        """They were answered PAUSE, and are not known to be paused."""
+        for i in trials:
+            self.statuses[i] = "RUNNING"
+            for phase in (DECIDING, ANSWERING, PAUSING):
+                self.phases.step(i, phase)
+
+    def leave_alive(self, *trials: int) -> None:
+        """They are paused, and their code lives."""
+        self.pause(*trials)
+        for i in trials:
+            self.statuses[i] = "PAUSED"
+            self.phases.step(i, ALIVE)
 
 
 def orders_for(trials: Trials) -> Orders:
@@ -55,7 +64,7 @@ def taken(orders: Orders, *wanted: Any) -> list[Any]:
 
 def test_a_paused_trial_is_told_to_save_and_one_that_runs_saves_with_its_answer() -> None:
     trials = Trials("RUNNING", "PAUSED")
-    trials.phases.put(1, ALIVE)
+    trials.leave_alive(1)
     orders = orders_for(trials)
     assert taken(orders, Save(trials.trials[0]), Save(trials.trials[1]), Save(trials.trials[1])) == [SaveNow(1)]
     assert orders.saving == {0, 1}
@@ -67,14 +76,14 @@ def test_a_paused_trial_is_told_to_save_and_one_that_runs_saves_with_its_answer(
 @pytest.mark.parametrize(("why", "is_class", "live"), [("a function", False, True), ("it is replayed", True, False)])
 def test_nobody_is_told_to_save_who_cannot(why: str, is_class: bool, live: bool) -> None:
     trials = Trials("PAUSED", is_class=is_class)
-    trials.phases.put(0, ALIVE)
+    trials.leave_alive(0)
     trials.live = live
     assert taken(orders_for(trials), Save(trials.trials[0])) == [], why
 
 
 def test_what_has_saved_where_it_is_does_not_save_again() -> None:
     trials = Trials("PAUSED")
-    trials.phases.put(0, ALIVE)
+    trials.leave_alive(0)
     trials.saved[0] = 3
     assert taken(orders_for(trials), Save(trials.trials[0])) == []
 
@@ -103,8 +112,7 @@ def test_what_runs_can_be_neither_ended_nor_changed() -> None:
 
 def test_a_copy_waits_for_its_donors_checkpoint_and_holds_it_until_it_is_in_use() -> None:
     trials = Trials("PAUSED", "PAUSED")
-    for i in (0, 1):
-        trials.phases.put(i, ALIVE)
+    trials.leave_alive(0, 1)
     trials.saved[0] = 3
     orders = orders_for(trials)
     change = Change(trials.trials[0], config={"x": 1}, donor=trials.trials[1])
@@ -119,8 +127,7 @@ def test_a_copy_waits_for_its_donors_checkpoint_and_holds_it_until_it_is_in_use(
 def test_each_step_is_done_before_the_next_is_asked_for() -> None:
     """Two copy one donor; what the first change does to what is known, the second sees."""
     trials = Trials("PAUSED", "PAUSED", "PAUSED")
-    for i in range(3):
-        trials.phases.put(i, ALIVE)
+    trials.leave_alive(0, 1, 2)
     orders = orders_for(trials)
     changes = [Change(trials.trials[i], config={"x": i}, donor=trials.trials[2]) for i in (0, 1)]
     assert taken(orders, Save(trials.trials[2]), *changes) == [SaveNow(2)]
@@ -166,7 +173,6 @@ def test_what_the_journal_has_is_not_done_twice() -> None:
 
 
 def paused(trials: Trials, shelf: Shelf, i: int) -> list[Any]:
-    trials.statuses[i] = "RUNNING"
     trials.pause(i)
     trials.statuses[i] = "PAUSED"
     return list(shelf.paused(i))
@@ -189,8 +195,9 @@ def test_who_was_chosen_or_cannot_save_stays() -> None:
     trials = Trials(*["RUNNING"] * 3)
     shelf = Shelf(trials, 0)
     trials.saved[0] = 3
-    trials.phases.put(0, RETURNING)
-    shelf._can_go[0] = None
+    trials.leave_alive(0)
+    shelf.back(0)
+    trials.phases.choose(0)
     trials.classes = False
     assert paused(trials, shelf, 1) == []
     assert trials.phases.is_in(1, (ALIVE,))

@@ -34,7 +34,7 @@ STATUSES = {
     ALIVE: ("PAUSED",), LEAVING: ("PAUSED",), RETURNING: ("PAUSED",),
 }  # fmt: skip
 STEPS = {
-    WAITING: (HANDED,), SHELVED: (HANDED,), RUNNING: (DECIDING, PAUSING), OVER: (), HANDED: (), DECIDING: (ANSWERING,),
+    WAITING: (HANDED,), SHELVED: (HANDED,), RUNNING: (DECIDING,), OVER: (), HANDED: (), DECIDING: (ANSWERING,),
     ANSWERING: (PAUSING,), PAUSING: (EARLY, ALIVE), EARLY: (PAUSING, RETURNING), ALIVE: (LEAVING, RETURNING),
     LEAVING: (RETURNING,), RETURNING: (ALIVE,),
 }  # fmt: skip
@@ -89,10 +89,6 @@ class Phases:
     def choose(self, trial: int) -> None:
         """It is handed out."""
         self.step(trial, CHOSEN.get(self.of(trial), HANDED))
-
-    def put(self, trial: int, phase: int) -> None:
-        """It is there, as a replay says: of a piece of the journal all statuses are folded before the first event is seen."""
-        self._move(trial, phase)
 
     def take_back(self, trial: int) -> bool:
         """It was handed out, and will not begin: it is where it was. Whether it was handed out."""

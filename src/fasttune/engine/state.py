@@ -402,26 +402,25 @@ class ExperimentState(ExperimentRecords):
     def _answer(self, i: int, result: dict[str, Any], flat: dict[str, Any]) -> int:
         """Decide about a report that waits, do what the scheduler orders, and then answer it."""
         self.phases.rest(i)  # what a replayed scheduler decides otherwise than it did
-        if self.live:
+        # What a killed run left in a ring comes in one piece, folded before its first event: the trial may be paused already, or over.
+        waits = self.live or self.table.status(i) == "RUNNING"
+        if waits:
             self.phases.step(i, DECIDING)
         decision = self.decide(i, result, flat)
         if decision == _core.PAUSE:
-            if self.live:
+            if waits:
                 self.phases.step(i, ANSWERING)
-            else:
-                self.phases.put(i, PAUSING)
             if self.scheduler.holds_back:
                 self.hearing.held_back(i)
+        self.hear_orders()
+        if waits and decision == _core.PAUSE:
+            self.phases.step(i, PAUSING)
+        else:
+            self.phases.rest(i)
         if self.live:
-            self.hear_orders()
-            if decision == _core.PAUSE:
-                self.phases.step(i, PAUSING)
-            else:
-                self.phases.rest(i)
             ask_from = self.ask_from(i) if decision == _core.CONTINUE else _core.NEVER_ASK
             self.out.instructions.append(Answer(i, decision, ask_from, self.orders.takes_due(i)))
         else:
-            self.hear_orders()
             self.unfollowed.decisions[i] = decision
         return decision
 
