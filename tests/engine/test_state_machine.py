@@ -1,6 +1,8 @@
 """A Hypothesis state machine over the loop and the state of an experiment, with an executor in memory whose workers write one
-record at a time and may die behind any of them, and a driver that may be killed around any of its commits. After each turn,
-after each kill and to whoever looks meanwhile, the experiment is what a slow obvious model says (``slow_experiment.py``)."""
+record at a time and may die behind any of them, and a driver that may be killed around any of its commits. Somebody outside ends
+trials, a scheduler has others saved, ended, changed and copied, trials are functions or classes, and a searcher hears of each end
+once. After each turn, after each kill and to whoever looks meanwhile, the experiment is what a slow obvious model says
+(``slow_experiment.py``)."""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from slow_experiment import DECISIONS, SlowExperiment, shown
+from slow_experiment import DECISIONS, OVER, SlowExperiment, shown
 
 import fasttune as tune
 from fasttune import _core
@@ -32,8 +34,11 @@ from fasttune.devices.machine import Machine as Computer
 from fasttune.devices.resources import resolve_resources
 from fasttune.engine.loop import TuneLoop
 from fasttune.engine.records import ExperimentRecords
+from fasttune.engine.state import ExperimentState
 from fasttune.executors.base import Batch, Death, Executor, Job, Program
 from fasttune.schedulers import FIFOScheduler, TrialScheduler
+from fasttune.schedulers.base import Change, End, Save
+from fasttune.search import Searcher
 from fasttune.stopper import StopRules
 from fasttune.storage.memory import MemoryStorage
 from model import HEADER, schema_record
@@ -53,7 +58,12 @@ LATE = (_core.KIND_END, _core.KIND_ERROR, _core.KIND_EXCEPTION, _core.KIND_CHECK
 COSTLY = ("names never told", "it runs already", "it was not paused")  # the trial fails, and its worker is killed
 ENDS = {"end": _core.KIND_END, "fail": _core.KIND_ERROR, "raise": _core.KIND_EXCEPTION}
 picks = st.integers(0, 99)
-SCORES = st.sampled_from([0.0, 0.0, 0.0, 0.0, 2.0, 2.0, 2.0, 1.0])  # few trials end: what is over is not tested any more
+ORDERS = ("", "save", "end", "change", "copy")  # what the scheduler wants besides, by eighths of the score
+SCORES = st.builds(
+    lambda answer, order: answer + order / 8,
+    st.sampled_from([0, 0, 0, 0, 2, 2, 2, 1]),  # few trials end: what is over is not tested any more
+    st.sampled_from([0, 0, 0, 1, 2, 3, 4, 4]),
+)
 MOVES = st.sampled_from(["go on"] * 20 + [*ENDS, "die", "late", "late", "late", *ODD])
 
 
@@ -62,16 +72,73 @@ class Killed(BaseException):
 
 
 class Obedient(TrialScheduler):
-    """Answers what a report's score stands for, and always chooses somebody: of those that wait, or of those that are paused."""
+    """Answers what a report's score stands for, orders what its eighths do (if it ``orders_others``), and always chooses somebody:
+    of those that wait, or of those that are paused."""
 
     paused_first = False
 
+    def __init__(self, orders_others: bool) -> None:
+        super().__init__()
+        self.orders_others = orders_others
+        self.given: list[Any] = []
+        self.ended: set[int] = set()  # trials whose end it has ordered
+
     def on_trial_result(self, state: Any, trial: Any, result: dict[str, Any]) -> str:
-        return {_core.CONTINUE: self.CONTINUE, _core.STOP: self.STOP, _core.PAUSE: self.PAUSE}[DECISIONS[result["score"]]]
+        score = result["score"]
+        what = ORDERS[int(score % 1 * 8)] if self.orders_others else ""
+        others = [one for status in ("PAUSED", "PENDING") for one in state.trials_of(status) if one.index != trial.index]
+        if what in ("save", "copy"):
+            self.given.append(Save(trial))
+        if what == "end" and others:
+            self.given.append(End(others[0]))
+            self.ended.add(others[0].index)
+        if what in ("change", "copy") and others:
+            self.given.append(Change(others[-1], config={"x": score}, donor=trial if what == "copy" else None))
+        return {_core.CONTINUE: self.CONTINUE, _core.STOP: self.STOP, _core.PAUSE: self.PAUSE}[DECISIONS[int(score)]]
+
+    def orders(self) -> list[Any]:
+        given, self.given = self.given, []
+        return given
 
     def choose_trial_to_run(self, state: Any) -> Any:
         order = ("PAUSED", "PENDING") if self.paused_first else ("PENDING", "PAUSED")
         return next((trial for status in order for trial in state.trials_of(status, 1)), None)
+
+
+class Listening(Searcher):
+    """Suggests any configs, and keeps what it hears in one session, with what that replays of those before."""
+
+    def __init__(self) -> None:
+        super().__init__("score", "max")
+        self.ended: dict[int, bool] = {}  # trial -> whether with an error
+
+    def suggest(self, trial_id: str) -> dict[str, Any]:
+        return {"x": 0.5}
+
+    def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
+        trial = int(trial_id.rpartition("_")[2])
+        assert trial not in self.ended, f"it was told twice that {trial_id} is over"
+        self.ended[trial] = error
+
+
+class Steps(tune.Trainable):
+    """A class Trainable: it can be told to save."""
+
+
+class Followed(ExperimentState):
+    """Shows the model what it writes of its scheduler's orders, as it does."""
+
+    model: SlowExperiment
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        keep = self.out.keep
+
+        def shown(data: bytes) -> None:
+            self.model.follow(data, getattr(self.scheduler, "ended", ()))
+            keep(data)
+
+        self.out.keep = shown  # type: ignore[method-assign]
 
 
 @dataclass
@@ -90,6 +157,8 @@ class Worker:
     attempts: dict[int, int] = field(default_factory=dict)
     over: list[int] = field(default_factory=list)  # trials that have ended in it, and of which a thread may report
     told: bool = False  # the names of the metrics
+    saves: list[int] = field(default_factory=list)  # trials that were told to save
+    stopped: set[int] = field(default_factory=set)  # trials that were told to stop
 
     def write(self, *data: bytes) -> None:
         """Records that become visible together."""
@@ -99,8 +168,17 @@ class Worker:
     def report(self, trial: int, step: int, score: float, flags: int = 0, schema: int = 0) -> bytes:
         return HEADER.pack(32, _core.KIND_REPORT, flags, schema, trial, step, float(step)) + struct.pack("<d", score)
 
+    def save_all(self) -> None:
+        """Those that were told to, and are here."""
+        for trial in self.saves:
+            if trial in self.steps:
+                flags = _core.HELD | self.attempts[trial] << 8
+                self.write(_core.encode(_core.KIND_CHECKPOINT, trial, self.steps[trial], b"saved", flags))
+        self.saves.clear()
+
     def leave(self) -> None:
         self.over.append(self.trial)
+        self.stopped.discard(self.trial)
         del self.steps[self.trial]
         self.trial, self.does = -1, "idle"
         self.take_next()
@@ -136,6 +214,7 @@ class InMemory(Executor):
     """Workers that do one thing when they are told to. What is polled is told to the model, as the loop takes it."""
 
     name = "in memory"
+    saves = False  # its trials are classes
 
     def __init__(self, model: SlowExperiment, most: int, first_source: int) -> None:
         self.model, self.most, self.next_source = model, most, first_source
@@ -146,6 +225,7 @@ class InMemory(Executor):
 
     def open(self, program: Program, epoch: float, rule: Any, drain: Callable[[], None], turn: Callable[[], None]) -> None:
         self.asks = program.asks
+        self.saves = program.trainables[0].is_class
 
     def free(self) -> Worker | None:
         for worker in self.workers:
@@ -199,10 +279,15 @@ class InMemory(Executor):
         if worker is None or worker.trial != trial or worker.does != "wait":
             return
         assert decision == self.model.rows[trial].decided
+        if save:
+            self.save(trial)
         worker.does = {_core.CONTINUE: "run", _core.STOP: "stop", _core.PAUSE: "pause"}[decision]
 
     def save(self, trial: int) -> None:
-        raise AssertionError("functions save what they report")
+        assert self.saves, "functions save what they report"
+        worker = self.with_trial(trial)
+        if worker is not None:
+            worker.saves.append(trial)
 
     def discard(self, trial: int) -> None:
         worker = self.with_trial(trial)
@@ -210,7 +295,15 @@ class InMemory(Executor):
             del worker.steps[trial]
 
     def stop(self, trial: int) -> None:
-        raise AssertionError("nobody ends this run")
+        assert trial in self.model.wanted, "nobody ends this run"
+        worker = self.with_trial(trial)
+        if worker is not None and worker.trial == trial:
+            worker.stopped.add(trial)
+
+    def handed(self) -> set[int]:
+        """Trials that it was given, and that have not begun, or gone on."""
+        queued = {trial for worker in self.workers for trial, _ in worker.queue}
+        return queued | {worker.trial for worker in self.workers if worker.does in ("begin", "return")}
 
     def kill(self, trial: int) -> None:
         worker = self.with_trial(trial)
@@ -305,6 +398,7 @@ class Loop(TuneLoop):
             patch("fasttune.engine.loop.ring_sources", lambda path: [one.source for one in before.rings] if before else []),
             patch("fasttune.engine.loop.read_rings", self.read_rings),
             patch("fasttune.engine.loop.remove_rings", self.remove_rings),
+            patch("fasttune.engine.loop.ExperimentState", type("Followed", (Followed,), {"model": model})),
         ):
             self._prepare()
 
@@ -326,21 +420,32 @@ class Experiment(RuleBasedStateMachine):
     """One run of up to six trials and all its sessions."""
 
     @initialize(
-        trials=st.integers(1, 6), workers=st.integers(1, 3), asks=st.booleans(), failures=st.integers(0, 9), alive=st.integers(0, 2)
-    )
-    def begin(self, trials: int, workers: int, asks: bool, failures: int, alive: int) -> None:
+        trials=st.integers(1, 6), workers=st.integers(1, 3), asks=st.booleans(), failures=st.integers(0, 9), alive=st.integers(0, 2),
+        searches=st.booleans(), classes=st.booleans(), orders_others=st.booleans(),
+    )  # fmt: skip
+    def begin(
+        self, trials: int, workers: int, asks: bool, failures: int, alive: int, searches: bool = False, classes: bool = False,
+        orders_others: bool = False,
+    ) -> None:  # fmt: skip
         self.model = SlowExperiment(trials, failures)
         self.storage = Storage(self.model)
-        self.workers, self.asks = workers, asks
-        self.scheduler = Obedient() if asks else FIFOScheduler()
+        self.workers, self.asks, self.searches, self.orders_others = workers, asks, searches, orders_others
+        trainable: Any = Steps if classes else print
         self.spec = RunSpec(
-            name="machine", path=NOWHERE, metric="score", mode="max", searcher=None, scheduler=self.scheduler, stop=StopRules(),
-            trainables=[TrainableSpec("f", print, resolve_resources(None), {"x": tune.uniform(0, 1)}, trials, "machine")],
+            name="machine", path=NOWHERE, metric="score", mode="max", searcher=None, scheduler=FIFOScheduler(), stop=StopRules(),
+            trainables=[TrainableSpec("f", trainable, resolve_resources(None), {"x": tune.uniform(0, 1)}, trials, "machine")],
             failure=FailureConfig(failures), max_suspended=alive, machine=Computer(cpus=(0,)), verbose=0, resume=ResumeConfig(),
         )  # fmt: skip
-        self.loop = Loop(self.spec, self.storage, self.model, workers, None)
+        self.loop = self.session(None)
+        self.handed: set[int] = set()
         self.check()
         self.sound = True
+
+    def session(self, before: InMemory | None) -> Loop:
+        """One with a searcher and a scheduler that know nothing yet."""
+        self.spec.scheduler = Obedient(self.orders_others) if self.asks else FIFOScheduler()
+        self.spec.searcher = Listening() if self.searches else None
+        return Loop(self.spec, self.storage, self.model, self.workers, before)
 
     @property
     def lab(self) -> InMemory:
@@ -354,6 +459,7 @@ class Experiment(RuleBasedStateMachine):
             if not self.lab.workers:
                 return
             worker = self.lab.workers[pick % len(self.lab.workers)]
+            worker.save_all()
             if what == "die":
                 self.lab.die(worker)
             elif what == "late":
@@ -362,6 +468,9 @@ class Experiment(RuleBasedStateMachine):
             elif what in ODD:
                 self.write_what_does_not_fit(worker, what, pick)
             elif worker.busy and worker.does != "run":
+                self.obey(worker)
+            elif worker.busy and worker.trial in worker.stopped:
+                worker.does = "stop"
                 self.obey(worker)
             elif worker.busy and what == "go on":
                 self.report(worker, score, saves)
@@ -446,18 +555,34 @@ class Experiment(RuleBasedStateMachine):
         ``again``: and once more while it stores what was left."""
         self.sound = False  # until all of it went well
         self.work(moves)
-        self.scheduler.paused_first = paused_first  # type: ignore[attr-defined]
+        self.spec.scheduler.paused_first = paused_first  # type: ignore[attr-defined]
         self.loop.commits, self.lab.in_pieces = commits, in_pieces
         if killed.endswith("commit"):
             self.storage.kill_in, self.storage.stores_first = commit, killed == "behind a commit"
         with suppress(Killed):
             if killed != "before the turn" and not self.loop.state.finished:
+                self.model.tell_stops(self.handed)
                 self.loop._turn(0.0)
+                self.model.end_turn()
         if killed != "no":
             self.go_on(again)
+        self.handed = self.lab.handed()  # as the state has it until it looks again
         self.check()
         for worker in self.lab.workers:
             assert worker.does not in ("wait", "nothing"), f"trial {worker.trial} was neither answered nor killed"
+        self.sound = True
+
+    @rule(really=st.sampled_from([True, *[False] * 5]), pick=picks, at_once=st.booleans())
+    def stop(self, really: bool, pick: int, at_once: bool) -> None:
+        """Now and then somebody outside wants a trial to end."""
+        if not really or not len(self.loop.state):
+            return
+        self.sound = False
+        trial = pick % len(self.loop.state)
+        self.model.ask_to_stop(trial, at_once, self.handed)
+        self.loop.state.stop_trial(trial, at_once)
+        self.loop._store_all()
+        self.check()
         self.sound = True
 
     def go_on(self, again: bool) -> None:
@@ -466,7 +591,7 @@ class Experiment(RuleBasedStateMachine):
         self.storage.kill_in = 0 if again else None
         for _ in range(2):
             with suppress(Killed):
-                self.loop = Loop(self.spec, self.storage, self.model, self.workers, before)
+                self.loop = self.session(before)
                 break
         self.storage.kill_in = None
 
@@ -476,6 +601,9 @@ class Experiment(RuleBasedStateMachine):
         found = told(self.loop.state)
         assert found == shown(self.model.rows[: len(found)])
         assert all(row.status == "PENDING" for row in self.model.rows[len(found) :])
+        if self.searches:
+            over = {i: row.status == "ERROR" for i, row in enumerate(self.model.rows) if row.status in OVER}
+            assert self.spec.searcher.ended == over  # type: ignore[union-attr]
 
     @invariant()
     def whoever_looks_sees_what_is_stored_and_left(self) -> None:
@@ -499,6 +627,7 @@ class Experiment(RuleBasedStateMachine):
                 break
             self.turn([], True, False, False, "no", 0, False)
             for worker in list(self.lab.workers):
+                worker.save_all()
                 while worker.busy:
                     if worker.does == "run":
                         worker.write(_core.encode(_core.KIND_END, worker.trial, worker.steps[worker.trial]))
@@ -510,9 +639,10 @@ class Experiment(RuleBasedStateMachine):
 
 
 @pytest.mark.timeout(1200)  # a failure is made smaller for five minutes before it is told
-def test_a_run_is_what_the_slow_model_says() -> None:
+def test_a_run_is_what_the_slow_model_says(monkeypatch: pytest.MonkeyPatch) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of records that do not fit
+        monkeypatch.setattr("fasttune.engine.loop.GRACE_S", 1e9)  # nobody is killed because this machine is slow
         run_state_machine_as_test(
             Experiment,
             settings=settings(
