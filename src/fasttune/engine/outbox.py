@@ -12,10 +12,12 @@ if TYPE_CHECKING:
 
 
 class Outbox:
-    """Attributes:
-    entries: For the journal, before anything is done that builds on them.
-    instructions: To be carried out.
-    happened: What callbacks may want to hear of.
+    """Three lists; who fetches one has all of it.
+
+    Attributes:
+        entries: For the journal, before anything is done that builds on them.
+        instructions: To be carried out.
+        happened: What callbacks may want to hear of.
     """
 
     def __init__(self) -> None:

@@ -1,7 +1,7 @@
 """An experiment as its journal tells it: trials, configs, reports. What is looked at while it runs and after.
 
 ``ExperimentRecords`` folds entries of the journal into a TrialTable and answers for each trial (the TrialSource of
-``trial.py``). It decides nothing: ``experiment.ExperimentState`` adds that.
+``trial.py``). It decides nothing: ``state.ExperimentState`` adds that.
 """
 
 from __future__ import annotations

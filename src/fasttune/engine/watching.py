@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Collection
 
 from fasttune import _core
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
 
 REPORTS = 1 << _core.KIND_REPORT
 SCORED = 1 << _core.KIND_CHECKPOINT  # the reports that checkpoints belong to
@@ -17,7 +14,9 @@ WISHES = "should_checkpoint"  # among the hooks: callbacks may ask for a checkpo
 
 
 class Watching:
-    """Args:
+    """What a run asks of each record, found out once.
+
+    Args:
         hooks: The callback hooks that somebody listens to.
         hears_reports, hears_ends: The searcher does.
         stopper_asks: A stopper is asked about every report.
