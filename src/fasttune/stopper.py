@@ -262,6 +262,11 @@ class StopRules:
     thresholds: dict[str, float] = field(default_factory=dict)
     stopper: Stopper | None = None
 
+    @property
+    def asks(self) -> bool:
+        """The stopper is asked about every report."""
+        return self.stopper is not None and self.stopper.asks_every_report
+
 
 def resolve_stop(stop: Any = None, time_budget_s: float | timedelta | None = None) -> StopRules:
     """The rules that a user's ``stop=`` and ``time_budget_s=`` mean. Mistakes are ValueErrors, before any

@@ -528,10 +528,10 @@ def execute(spec: RunSpec) -> ExperimentState:
     state = carry_out(spec)
     if spec.raise_on_failed_trial and not state.interrupted:
         raise_if_incomplete(state, spec)
-    elif state.lacking:
+    elif state.ending.lacking:
         import warnings
 
-        warnings.warn(f"the run was ended: {state.lacking}", RuntimeWarning, stacklevel=3)
+        warnings.warn(f"the run was ended: {state.ending.lacking}", RuntimeWarning, stacklevel=3)
     return state
 
 
@@ -541,7 +541,7 @@ def raise_if_incomplete(state: ExperimentState, spec: RunSpec) -> None:
     Trials that were still waiting when the run was over, out of time for instance, are no failure.
     """
     failed = state.trials_of("ERROR")
-    if not failed and not state.lacking:
+    if not failed and not state.ending.lacking:
         return
     failure = state.failure(failed[0].index) if failed else None
     text = failure.text.rstrip("\n") if failure is not None else ""
@@ -549,7 +549,7 @@ def raise_if_incomplete(state: ExperimentState, spec: RunSpec) -> None:
     cause = failure.exception if failure is not None else None
     if isinstance(cause, TrialFailedError):
         cause = None
-    why = state.lacking or "Trials did not complete"
+    why = state.ending.lacking or "Trials did not complete"
     raise IncompleteTrialsError(why, failed, analysis_of(state, spec), text) from cause
 
 

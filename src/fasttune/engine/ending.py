@@ -10,6 +10,23 @@ if TYPE_CHECKING:
     from fasttune.engine.state import ExperimentState
 
 
+class Ending:
+    """How a run ends before its trials are all over; nothing of it is so as long as it goes on.
+
+    Attributes:
+        why: No trial is started any more, because of this.
+        for_good: And none ever will be: a stopper says that the experiment is done.
+        lacking: What it was ended for is its metric, which no report has: that in words.
+        failed_fast: The trial that it was ended for, because it failed.
+    """
+
+    def __init__(self) -> None:
+        self.why: str | None = None
+        self.for_good = False
+        self.lacking = ""
+        self.failed_fast: int | None = None
+
+
 def end_running(state: ExperimentState) -> None:
     """Trials that began while the run was being ended have ended with it."""
     for i in state.table.of_status("RUNNING"):
@@ -25,7 +42,7 @@ def end_paused(state: ExperimentState) -> None:
 
 def end_waiting(state: ExperimentState) -> None:
     """Trials that wait are over, if the experiment is: nobody will start them."""
-    if state.all_over:
+    if state.ending.for_good:
         for status in ("PENDING", "PAUSED"):
             for i in state.table.of_status(status):
                 state.remove(i)
@@ -33,7 +50,7 @@ def end_waiting(state: ExperimentState) -> None:
 
 def poll_stoppers(state: ExperimentState) -> None:
     """Ask the stopper about the whole experiment, once a turn."""
-    stopper = state.stopper
-    if state.stopping is None and stopper is not None and state.times.call(stopper.stop_all):
-        state.all_over = stopper.ends_for_good()
+    stopper = state.spec.stop.stopper
+    if state.ending.why is None and stopper is not None and state.times.call(stopper.stop_all):
+        state.ending.for_good = stopper.ends_for_good()
         state.stop_all(f"{type(stopper).__name__} says so")

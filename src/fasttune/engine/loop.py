@@ -434,7 +434,7 @@ class TuneLoop:
         self._carry_out(state.out.take_instructions())  # answers first: somebody waits for them
         gave = self._hand_out()
         self._carry_out(state.out.take_instructions())
-        if state.stopping is not None:
+        if state.ending.why is not None:
             self._stop_late_starters()
         self._kill_deaf_trials()
         if self._journal.waits and self._journal.is_due(got):
@@ -594,7 +594,7 @@ class TuneLoop:
         while (room := executor.room()) > 0 and not state.choosing.waiting:
             span = state.next_spans(room)
             if span is None:
-                if state.stopping is None and executor.rebalance():
+                if state.ending.why is None and executor.rebalance():
                     gave = True
                     continue
                 break
@@ -724,7 +724,7 @@ class TuneLoop:
         for trial in state.table.of_status("RUNNING"):
             if state.table.source(trial) != death.source:
                 continue
-            if trial in self._deadlines or state.stopping is not None:
+            if trial in self._deadlines or state.ending.why is not None:
                 state.end(trial)
             else:
                 state.fail(trial, death.why)
@@ -739,7 +739,7 @@ class TuneLoop:
     def _end_if_stuck(self) -> None:
         """Nothing runs, nothing was given out: what is still waiting or paused will never be chosen."""
         state = self.state
-        if not self.executor.idle or state.stopping is not None or state.finished:
+        if not self.executor.idle or state.ending.why is not None or state.finished:
             return
         if lost := state.choosing.out():
             self._fail_lost(lost)
@@ -785,7 +785,7 @@ class TuneLoop:
             self._take_in(source, position, data)
         if not self.interrupts:
             self.state.wanted.close()
-        if self.state.stopping is not None:
+        if self.state.ending.why is not None:
             end_running(self.state)
         end_waiting(self.state)  # no process is left that might begin one
         if self._telling.keeps_anything:
@@ -876,7 +876,7 @@ class TuneLoop:
 
     def _said(self) -> Said:
         usage = self._last_usage if self._executor is None else self._executor.usage
-        return Said(usage, self._gone or self.state.stopping or self._interruption())
+        return Said(usage, self._gone or self.state.ending.why or self._interruption())
 
     def _interruption(self) -> str:
         if not self.interrupts:

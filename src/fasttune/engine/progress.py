@@ -115,7 +115,7 @@ class Progress:
 
 def raise_first_failure(state: ExperimentState) -> None:
     """The exception of the trial that ended the run, for ``fail_fast="raise"``, with its traceback."""
-    failure = None if state.failed_fast is None else state.failure(state.failed_fast)
+    failure = None if state.ending.failed_fast is None else state.failure(state.ending.failed_fast)
     if failure is not None and failure.exception is not None:
         error = with_traceback(failure.exception, failure.text)
         error.add_note(f"The results of the run are in {state.path}: ExperimentAnalysis(...) shows them")

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from fasttune import _core
 from fasttune.checkpoint import DICT_FILE, Checkpoint, memory_name
 from fasttune.engine.choosing import Choosing
+from fasttune.engine.ending import Ending
 from fasttune.engine.facts import ONE_TRIAL
 from fasttune.engine.going_on import asked_of, latest
 from fasttune.engine.hearing import Hearing
@@ -87,9 +88,8 @@ class ExperimentState(ExperimentRecords):
         self.times = times
         self.suggestions = Suggestions(spec, times)
         self.searcher = self.suggestions.searcher
-        self.stopper = spec.stop.stopper
         self.rule: CompiledRule | None = compiled_rule(spec.scheduler)
-        self.asks = self.rule is None or (self.stopper is not None and self.stopper.asks_every_report)
+        self.asks = self.rule is None or spec.stop.asks
         self.chooses = self.rule is None
         self.waits_for_wishes = WISHES in hooks and any(isinstance(one.trainable, type) for one in spec.trainables)
         self.asks = self.asks or self.waits_for_wishes
@@ -104,10 +104,7 @@ class ExperimentState(ExperimentRecords):
         self._again: deque[int] = deque()  # who has failed in the batch that is looked at, and is to be tried again
         self._reacting = 0  # how deep within that: what follows from an event is an event
         self.stops = OutsideStops(self)
-        self.stopping: str | None = None  # why no trial is started any more
-        self.lacking = ""  # what the run was ended for: its metric, which no report has
-        self.all_over = False  # and none ever will be: a stopper says that the experiment is done
-        self.failed_fast: int | None = None
+        self.ending = Ending()
         self._now = 0.0
         self.restored = (0, 0.0)  # iterations and seconds in the checkpoint that every trial starts from
         self._told_at: dict[int, float] = {}  # time of the report that was told last, of trials that run
@@ -126,7 +123,7 @@ class ExperimentState(ExperimentRecords):
             hooks,
             hears_reports=self.hearing.of_reports,
             hears_ends=self.searcher is not None,
-            stopper_asks=self.stopper is not None and self.stopper.asks_every_report,
+            stopper_asks=spec.stop.asks,
             asks=self.asks,
             chooses=self.chooses,
             ranks=self.kept.ruled,
@@ -184,9 +181,9 @@ class ExperimentState(ExperimentRecords):
     def finished(self) -> bool:
         """Nothing runs, waits or can still be suggested."""
         table = self.table
-        if table.running or self.phases.count(HANDED_OUT) or (self.stopping is None and (table.pending or table.paused)):
+        if table.running or self.phases.count(HANDED_OUT) or (self.ending.why is None and (table.pending or table.paused)):
             return False
-        return self.stopping is not None or self.exhausted
+        return self.ending.why is not None or self.exhausted
 
     @property
     def exhausted(self) -> bool:
@@ -200,11 +197,11 @@ class ExperimentState(ExperimentRecords):
 
     def next_spans(self, n: int) -> Span | None:
         """Up to n trials that were never started, for an executor that computes configs itself."""
-        return None if self.stopping is not None or n <= 0 else self.choosing.next_span(n)
+        return None if self.ending.why is not None or n <= 0 else self.choosing.next_span(n)
 
     def next_start(self) -> Start | Resume | None:
         """The next single trial to run: a retry, what the scheduler chooses, or a fresh one. None: nothing now."""
-        chosen = self.choosing.next() if self.stopping is None else None
+        chosen = self.choosing.next() if self.ending.why is None else None
         if chosen is None:
             return None
         self.hearing.goes_on(chosen.trial)
@@ -225,7 +222,7 @@ class ExperimentState(ExperimentRecords):
         """The report of trial i from which on the loop has to be asked."""
         if not self.asks:
             return _core.NEVER_ASK
-        if self.waits_for_wishes or (self.stopper is not None and self.stopper.asks_every_report):
+        if self.waits_for_wishes or self.spec.stop.asks:
             return 0
         step = self.times.call(self.scheduler.ask_from, self.trials[i])
         return _core.NEVER_ASK if step >= _core.NEVER_ASK else max(0, math.ceil(step))
@@ -437,9 +434,9 @@ class ExperimentState(ExperimentRecords):
 
     def decide(self, i: int, result: dict[str, Any], flat: dict[str, Any]) -> int:
         """Stop criteria first, then the scheduler."""
-        if self.stopping is not None:
+        if self.ending.why is not None:
             return _core.STOP
-        stopper = self.stopper
+        stopper = self.spec.stop.stopper
         if stopper is not None and stopper.asks_every_report and self.times.call(stopper, self.trial_id(i), result):
             return _core.STOP
         decision = self.times.call(self.scheduler.on_trial_result, self.view, self.trials[i], flat)
@@ -517,7 +514,7 @@ class ExperimentState(ExperimentRecords):
 
     def may_try_again(self, i: int) -> bool:
         """Trial i, which has failed, is tried again; of an earlier session: was, by what that was asked."""
-        if self.stopping is not None or (not self.live and self.unfollowed.ending):
+        if self.ending.why is not None or (not self.live and self.unfollowed.ending):
             return False
         limit = self.spec.failure.max_failures if self.live else self.max_failures
         return bool(limit == -1 or self.table.failures(i) <= limit)
@@ -541,8 +538,8 @@ class ExperimentState(ExperimentRecords):
             self.carry_out(self.orders.ended(i))
         self.tell_failed(i)
         self._happen("on_trial_error", i)
-        if self.live and self.spec.failure.fail_fast and self.failed_fast is None:
-            self.failed_fast = i
+        if self.live and self.spec.failure.fail_fast and self.ending.failed_fast is None:
+            self.ending.failed_fast = i
             self.stop_all(f"trial {self.trial_id(i)} failed and fail_fast is set")
 
     HANDLERS: ClassVar[dict[int, Callable[[ExperimentState, tuple[Any, ...]], None]]] = {
@@ -658,9 +655,9 @@ class ExperimentState(ExperimentRecords):
 
     def stop_all(self, why: str) -> None:
         """Start nothing more and end what runs."""
-        if self.stopping is not None:
+        if self.ending.why is not None:
             return
-        self.stopping = why
+        self.ending.why = why
         told = why.encode("utf-8", "backslashreplace")
         self.record(_core.KIND_DECISION, 0, 0, told, flags=_core.STOP)  # what ends from here on, no scheduler ended
         self.out.let_nobody_go_on()  # who still waits for an answer does not go on first

@@ -451,4 +451,4 @@ def hears_reports(state: ExperimentState) -> bool:
     """Whether somebody besides the scheduler is told of every report."""
     searcher = state.searcher
     hears = searcher is not None and type(searcher).on_trial_result is not Searcher.on_trial_result
-    return hears or (state.stopper is not None and state.stopper.asks_every_report)
+    return hears or state.spec.stop.asks

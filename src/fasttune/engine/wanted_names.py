@@ -83,7 +83,7 @@ class WantedNames:
 
     def close(self) -> None:
         """The run is over, perhaps before so many trials have ended."""
-        if self.open and self._state.table.finished > self._before and self._state.stopping is None:
+        if self.open and self._state.table.finished > self._before and self._state.ending.why is None:
             self._say(over=True)
         self.open = False
 
@@ -166,7 +166,7 @@ class WantedNames:
             return
         self.open = False
         why = f"{self._nobody()} reported the metric {metric!r}{self._as_what(metric, known)}"
-        self._state.lacking = why
+        self._state.ending.lacking = why
         if not over:
             self._state.stop_all(why)
 
