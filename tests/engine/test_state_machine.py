@@ -666,3 +666,22 @@ def test_a_report_that_waits_and_a_record_that_does_not_fit_in_one_piece() -> No
     assert shown(run.model.rows) == [("PENDING", 1, 1, 1, 1)]
     run.teardown()
     assert shown(run.model.rows) == [("TERMINATED", 0, 1, 2, 1)]
+
+
+@pytest.mark.parametrize("asks", [False, True])
+def test_a_trial_whose_records_do_not_fit_fails_once_nobody_has_it(asks: bool) -> None:
+    """Its START is damaged, so what follows does not fit either; its worker knows nothing of that, and is done with it."""
+    run = Experiment()
+    run.begin(trials=1, workers=1, asks=asks, failures=0, alive=0)
+    run.loop._turn(0.0)
+    worker = run.lab.workers[0]
+    worker.write(_core.encode(_core.KIND_START, 0, 0, struct.pack("<IId", 1, 7, 0.0)))
+    worker.write(_core.encode(_core.KIND_END, 0))
+    worker.leave()
+    with pytest.warns(RuntimeWarning, match="trial 0 began as one that had been put back or changed 7 times, and it has been 0"):
+        run.loop._turn(0.0)
+    for status in ("PENDING", "ERROR"):  # in the first turn its last record may have come behind the poll
+        run.loop._turn(0.0)
+        assert run.loop.state.table.status(0) == status
+    assert "No worker has this trial any more" in str(run.loop.state.failure(0))
+    assert run.loop.state.finished
