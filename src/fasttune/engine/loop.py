@@ -281,6 +281,7 @@ class TuneLoop:
             rule=state.rule if state.rule is not None else NO_RULE,
             asks=state.asks,
             pauses=state.chooses,
+            scheduler_pauses=type(spec.scheduler).__name__ if spec.scheduler.pauses else "",
             reuse_actors=spec.reuse_actors,
             checkpoint_frequency=spec.checkpoint.checkpoint_frequency,
             checkpoint_at_end=bool(at_end),

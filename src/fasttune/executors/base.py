@@ -44,6 +44,7 @@ class Program:
     rule: CompiledRule = NO_RULE
     asks: bool = False  # every report waits for the loop's answer
     pauses: bool = False  # the answer may be to pause
+    scheduler_pauses: str = ""  # the scheduler that says it will be, by its kind
     reuse_actors: bool = False
     checkpoint_frequency: int = 0
     checkpoint_at_end: bool = False
