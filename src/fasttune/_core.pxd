@@ -215,6 +215,7 @@ cdef class RowReporter:
     cdef readonly uint32_t pid
     cdef int width                      # metrics of that record
     cdef int failed                     # why a rung took no value, 0: all did
+    cdef bint last                      # who goes on does not: it ends by itself
 
     cdef void enter(self, Reporter of, const RowLife *life) noexcept nogil
     cdef void leave(self, Reporter of, RowLife *life) noexcept nogil

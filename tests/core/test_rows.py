@@ -101,14 +101,14 @@ class Together:
         if said:
             self._until(self.rows.tell_begun, len(self.rows))
 
-    def report(self, values: list[list[float]], kinds: bytes, answers: dict[int, bool]) -> list[int]:
+    def report(self, values: list[list[float]], kinds: bytes, answers: dict[int, bool], last: bool) -> list[int]:
         keys = ("loss", "other")[: len(values)]
         decisions = np.zeros(len(self.rows), dtype=np.int8)
         columns = [np.array(column, dtype=np.float64) for column in values]
-        self._until(lambda at: self.rows.report(keys, kinds, columns, decisions, at), len(self.rows))
+        self._until(lambda at: self.rows.report(keys, kinds, columns, decisions, at, last), len(self.rows))
         ends = np.array([answers[trial] and d == WAIT for trial, d in zip(self.alive, decisions, strict=True)], dtype=np.int8)
         self._until(lambda at: self.rows.end(ends, at), len(self.rows))
-        kept = np.flatnonzero((decisions != STOP) & (ends == 0))
+        kept = np.flatnonzero((decisions != STOP) & (ends == 0) & ((decisions != CONTINUE) | (not last)))
         told = decisions.tolist()
         self.rows.keep(kept)
         self.alive = [self.alive[k] for k in kept]
@@ -139,7 +139,7 @@ class OneByOne:
             self.left[trial], self.ask_from[trial] = self.side.reporter.suspend(), ask_from
         self.alive += range(first, first + n)
 
-    def report(self, values: list[list[float]], kinds: bytes, answers: dict[int, bool]) -> list[int]:
+    def report(self, values: list[list[float]], kinds: bytes, answers: dict[int, bool], last: bool) -> list[int]:
         of, told, alive = self.side.reporter, [], []
         for row, trial in enumerate(self.alive):
             of.resume(*self.left[trial], self.ask_from[trial])
@@ -154,6 +154,8 @@ class OneByOne:
             told.append(code)
             if code == STOP or (code == WAIT and answers[trial]):
                 self._write(lambda: of.end(STOP))
+            elif code == CONTINUE and last:
+                self._write(of.end)
             else:
                 self.last[trial] = metrics
                 self.left[trial] = of.suspend()
@@ -219,7 +221,8 @@ def test_together_as_one_by_one(trace: dict[str, Any]) -> None:
             continue
         values = told_numbers(random, kinds, len(single.alive))
         answers = {one: random.random() < 0.3 for one in range(trace["trials"])}
-        assert together.report(values, kinds, answers) == single.report(values, kinds, answers)
+        last = random.random() < 0.15
+        assert together.report(values, kinds, answers, last) == single.report(values, kinds, answers, last)
     for one in (together, single):
         one.end()
     first, second = (side.folded() for side in sides)

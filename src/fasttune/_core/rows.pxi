@@ -296,12 +296,14 @@ cdef class RowReporter:
             start += n
         return self.n
 
-    def report(self, tuple keys not None, bytes kinds not None, list columns not None, decisions, Py_ssize_t start=0):
+    def report(self, tuple keys not None, bytes kinds not None, list columns not None, decisions, Py_ssize_t start=0,
+               bint last=False):
         """All rows report, those from ``start`` on are told: how many rows have been by now, fewer than there are when the ring
         has to be drained first; MISSING (nothing is told) if the run's metric is not there.
 
         ``columns`` are of float64, one for each of ``keys``, as long as there are rows; ``kinds`` as in a schema. Per row
-        CONTINUE, STOP or WAIT is put into ``decisions``. One that is told STOP has ended with that report.
+        CONTINUE, STOP or WAIT is put into ``decisions``. One that is told STOP has ended with that report; with ``last`` those
+        that are told CONTINUE have, too, by themselves.
         """
         cdef Reporter of = self.reporter
         cdef Schema s
@@ -337,6 +339,7 @@ cdef class RowReporter:
         for j in range(width):
             from_[j] = <const double *>(<Numbers>held[j]).at
         self.failed = 0
+        self.last = last
         try:
             with nogil:
                 while start < self.n:
@@ -388,8 +391,8 @@ cdef class RowReporter:
             if life.has_last:
                 life.last_value = of.values[s.metric]
                 life.last_t = of.clock(of.clock_kind, s.clock, now, of.iteration)
-            if decision == 1:
-                told |= W_STOPPED
+            if decision == 1 or (self.last and decision == 0):
+                told |= W_STOPPED if decision == 1 else W_ENDED
                 if self.judge_end(of, life, &self.tags[i]):
                     told |= W_END_JUDGED
                     judged = R_TAGS

@@ -102,8 +102,8 @@ cdef class TrialTable:
 
     def __dealloc__(self):
         cdef int k
-        ft_free(self.rows)
-        ft_free(self.pool)
+        ft_release(self.rows, self.room * sizeof(TrialRow))
+        ft_release(self.pool, self.pool_room * sizeof(double))
         for k in range(5):
             bits_free(&self.by_status[k])
 
@@ -122,13 +122,12 @@ cdef class TrialTable:
         cdef Py_ssize_t i, room
         if self.n + n > self.room:
             room = max(self.n + n, 2 * self.room, 64)
-            grown = <TrialRow *>ft_realloc(self.rows, room * sizeof(TrialRow))
-            if grown == NULL:
-                raise MemoryError()
-            self.rows = grown
             for i in range(5):
                 bits_reserve(&self.by_status[i], room)
-            self.room = room
+            grown = <TrialRow *>ft_resize(self.rows, self.room * sizeof(TrialRow), room * sizeof(TrialRow))
+            if grown == NULL:
+                raise MemoryError()
+            self.rows, self.room = grown, room
         for i in range(self.n, self.n + n):
             bits_add(&self.by_status[S_PENDING], i)
             row = &self.rows[i]
@@ -188,11 +187,10 @@ cdef class TrialTable:
         if row.schema < 0 or row.held < n or self.pool == NULL:
             if self.pool_n + n > self.pool_room or self.pool == NULL:
                 room = max(self.pool_n + n, 2 * self.pool_room, 256)
-                grown = <double *>ft_realloc(self.pool, room * sizeof(double))
+                grown = <double *>ft_resize(self.pool, self.pool_room * sizeof(double), room * sizeof(double))
                 if grown == NULL:
                     raise MemoryError()
-                self.pool = grown
-                self.pool_room = room
+                self.pool, self.pool_room = grown, room
             row.at = self.pool_n
             row.held = n
             self.pool_n += n

@@ -10,6 +10,7 @@ The ring is a memory-mapped file of the experiment's folder, as a worker's: repo
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import time
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 RING_BYTES = 1 << 24
+UNSEEN_S = 0.01  # where steps are shorter, nobody sees that trials run before they report
 SLICE_S = 0.02  # how long calls go on before the loop gets its turn
 STOPPED, BY_ITSELF = 1, 2  # as RowReporter.end has it
 AHEAD_OF_FREE = 8  # with refill: this share of the rows may be free before the loop is asked for more
@@ -62,6 +64,7 @@ class VectorExecutor(Executor):
         self._grant = 0  # trials to have ready for one slice
         self._hungry = False  # rows are free, and nothing is here to take them
         self._asked = self._dry = False  # for trials; and none came
+        self._pace = math.inf  # seconds of the last step
         self._broken: BaseException | None = None  # raised by the loop within a call
         self._leaves_files = False
         self._memory: mmap.mmap | None = None
@@ -172,9 +175,10 @@ class VectorExecutor(Executor):
             self._call = self._begin()
         elif self._call.waits:
             return 0
-        call, n = self._call, len(self.rows)
+        call, n, began = self._call, len(self.rows), time.monotonic()
         try:
             goes_on = call.step()
+            self._pace = time.monotonic() - began
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt) or self._broken is not None:
                 self._call = None
@@ -193,7 +197,8 @@ class VectorExecutor(Executor):
         columns = self.take_rows(experiment, self._sizes[experiment])
         one = self.program.trainables[experiment]
         call = Call(self, one, experiment, columns)
-        call.tell_begun()
+        if self.is_slow:
+            call.tell_begun()
         return call
 
     def take_rows(self, experiment: int, free: int) -> ConfigColumns:
@@ -220,6 +225,11 @@ class VectorExecutor(Executor):
             parts.append(drawn(one.variants, first - shift, middle - first))
             free -= middle - first
         return joined(parts) if parts else ConfigColumns({}, 0)
+
+    @property
+    def is_slow(self) -> bool:
+        """A step takes so long that who looks shall see that trials run."""
+        return self._pace > UNSEEN_S
 
     def wants_more(self) -> None:
         """Rows are free: the loop is to say what could take them, unless it had nothing when it was asked last."""
@@ -369,10 +379,10 @@ class Call:
         for row in executor.take_stops(self._trials()):
             rows.ask_stop(row)
         decisions = np.zeros(n, dtype=np.int8)
-        done = rows.report(found.keys, found.kinds, found.columns, decisions, 0)
+        done = rows.report(found.keys, found.kinds, found.columns, decisions, 0, self._over)
         while 0 <= done < n:
             executor.drain_within()
-            done = rows.report(found.keys, found.kinds, found.columns, decisions, done)
+            done = rows.report(found.keys, found.kinds, found.columns, decisions, done, self._over)
         if done == _core.MISSING:
             raise missing_metric(rows.reporter.metric, found.keys)
         if executor.program.durable:
@@ -381,8 +391,8 @@ class Call:
         if len(asked):
             trials = self._trials()
             self.waits = {int(trials[row]): int(row) for row in asked}
-        if len(asked) or decisions.any():
-            self._ends = decisions == _core.STOP
+        if len(asked) or self._over or decisions.any():
+            self._ends = decisions == _core.STOP if not self._over else decisions != _core.WAIT
             self._told_here = self._ends.copy()  # these have ended with their report
 
     def _trials(self) -> NDArray[np.uint32]:
@@ -424,7 +434,8 @@ class Call:
             fresh = more.n
             if fresh:
                 columns = joined([columns, more]) if len(kept) else more
-                self.tell_begun()
+                if executor.is_slow:
+                    self.tell_begun()
             if (self._size - len(rows)) * AHEAD_OF_FREE >= self._size:
                 executor.wants_more()
         self._columns = columns
