@@ -169,6 +169,7 @@ __all__ = [
     "ResultGrid",
     "ResumeConfig",
     "ResumeType",
+    "Rows",
     "RunConfig",
     "SearchSpace",
     "Stopper",
@@ -210,6 +211,7 @@ __all__ = [
     "set_user_attr",
     "simulate",
     "uniform",
+    "vectorized",
     "with_parameters",
     "with_resources",
 ]

@@ -11,7 +11,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from types import GeneratorType
 from typing import Any, NamedTuple, Protocol, TextIO
@@ -410,7 +410,7 @@ def _obey(reporter: Reporter, code: int, metrics: Mapping[str, Any] = {}) -> Non
         raise AssertionError(f"a report was answered with {code}; expected CONTINUE (0) or STOP (1)")
 
 
-def missing_metric(metric: str | None, metrics: Iterable[str]) -> MissingMetricError:
+def missing_metric(metric: str | None, metrics: Collection[str]) -> MissingMetricError:
     """The error of a report that has these metrics, and not the one that the run steers by as a number."""
     found = ", ".join(repr(name) for name in metrics) or "nothing"
     why = "it is there, but not a number" if metric in metrics else "is it misspelt, or reported elsewhere?"

@@ -6,8 +6,10 @@ a first axis of trials; ``metric_columns`` makes columns of numbers of what came
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import update_wrapper
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from fasttune.error import TuneError
@@ -123,7 +125,8 @@ class Rows:
         n = len(self.index) - self._goes_on
         if n and fresh is None:
             raise ValueError(
-                f"{n} rows begin, and Rows.take was not given what they begin with: rows.take(weights, fresh=start(rows.fresh_configs))"
+                f"{n} rows begin, and Rows.take was not given what they begin with: "
+                "rows.take(weights, fresh=start(rows.fresh_configs))"
             )
         return _taken(tree, self.index[: self._goes_on], fresh if n else None)
 
@@ -146,13 +149,11 @@ def _behind(one: Any, other: Any) -> Any:
     """Two arrays of a library as one, along the first axis."""
     library = type(one).__module__.partition(".")[0]
     if library == "torch":
-        import torch
-
+        torch: Any = sys.modules["torch"]
         return torch.cat([one, torch.as_tensor(other, device=one.device)])
     if library in ("jax", "jaxlib"):
-        import jax.numpy
-
-        return jax.numpy.concatenate([one, other])
+        jax_numpy: Any = import_module("jax.numpy")
+        return jax_numpy.concatenate([one, other])
     import numpy as np
 
     return np.concatenate([one, other])
@@ -182,9 +183,10 @@ def metric_columns(told: Any, n: int) -> MetricColumns:
         if column.ndim == 0:
             column = np.broadcast_to(column, (n,))
         if column.shape != (n,):
+            left_over = column.ndim == 1 and len(column) > n
             raise TuneError(
                 f"the column {name!r} has the shape {column.shape}, and this step has {n} trials: a column has one number for "
-                "each of them, in their order" + (" (rows that have ended are to be left out: rows.take)" if _longer(column, n) else "")
+                "each of them, in their order" + (" (rows that have ended are to be left out: rows.take)" if left_over else "")
             )
         kind = {"f": b"f", "i": b"i", "u": b"i", "b": b"b"}.get(column.dtype.kind)
         if kind is None:
@@ -205,10 +207,6 @@ def _as_array(name: str, value: Any) -> NDArray[Any]:
         return np.asarray(value)
     except ValueError as error:  # rows of different lengths
         raise TuneError(f"the column {name!r} is no array of numbers: {error}") from None
-
-
-def _longer(column: NDArray[Any], n: int) -> bool:
-    return column.ndim == 1 and len(column) > n
 
 
 def _described(told: Any) -> str:

@@ -317,7 +317,7 @@ def test_take_knows_trees() -> None:
     from fasttune.space.config_columns import ConfigColumns
     from fasttune.vectors import Rows
 
-    Pair = namedtuple("Pair", "one two")  # noqa: PYI024
+    Pair = namedtuple("Pair", "one two")
     rows = Rows(np.array([2, 0, -1]), ConfigColumns({"a": np.arange(3), "b/c": ["x", "y", "z"]}, 3), np.array([4, 4, 0]))
     tree = {"w": np.arange(3), "l": [np.arange(6).reshape(3, 2)], "t": (None, Pair(np.arange(3) * 10, None))}
     fresh = {"w": [9], "l": [np.array([[7, 7]])], "t": (None, Pair(np.array([5]), None))}

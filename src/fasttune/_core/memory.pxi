@@ -7,7 +7,7 @@
 #
 # Arrays that grow to many megabytes (`ft_resize`, `ft_release`) have a mapping of their own in a release on Linux: what they hold
 # moves with its pages, which are of 2 MB where the system has such, and is never copied. Price of a row of the table of trials,
-# from the system's hands to its first use: 85 ns where realloc took 240 (`benchmarks/bench_core.py -k announce`).
+# from the system's hands to its first use: 85 ns where realloc took 240 (`benchmarks/bench_vectors.py -k announce`).
 
 cdef extern from *:
     """
