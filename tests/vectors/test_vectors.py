@@ -462,3 +462,29 @@ def test_a_scheduler_that_pauses_all_the_same_ends_the_run(tmp_path: Path) -> No
 
     with pytest.raises(TuneError, match="its scheduler cannot answer PAUSE"):
         run(curves, tmp_path, scheduler=Pausing())
+
+
+@pytest.mark.parametrize("search", ["random", "tpe"])
+def test_a_column_is_a_list_by_its_domain_not_by_its_values(search: str, tmp_path: Path) -> None:
+    space = {
+        "it": tune.choice([None, "t", 3]),
+        "n": tune.choice([1, 2]),
+        "some": tune.choice([0.5, 1]),
+        "model": tune.choice([{"depth": 3}, {"depth": 4}]),
+        "yes": tune.choice([True, False]),
+    }
+    kinds: dict[str, set[str]] = {}
+
+    @tune.vectorized(size=1)
+    def check(configs: dict[str, Any]) -> dict[str, Any]:
+        for name, column in [*configs.items(), ("depth", configs["model"]["depth"])]:
+            if name == "model":
+                continue
+            kinds.setdefault(name, set()).add(type(column).__name__ if isinstance(column, list) else str(column.dtype))
+        return {"loss": configs["n"]}
+
+    run(check, tmp_path, space, 12, search_alg=TPESearch(seed=1) if search == "tpe" else None)
+    assert {name: len(found) for name, found in kinds.items() if name != "some"} == {"it": 1, "n": 1, "yes": 1, "depth": 1}
+    assert kinds["it"] == kinds["depth"] == {"list"}
+    assert kinds["n"] == {"int64"}
+    assert kinds["yes"] == {"bool"}

@@ -23,8 +23,8 @@ DEFAULT = "process"
 FOR_FORM = {"columns": "vector"}  # where functions of a form run, and nothing else does
 
 __all__ = [
-    "DEFAULT", "EXECUTORS", "FOR_FORM", "Executor", "Place", "Program", "check_executor", "executor_class", "executor_for", "executor_names",
-    "make_executor",
+    "DEFAULT", "EXECUTORS", "FOR_FORM", "Executor", "Place", "Program", "check_executor", "executor_class", "executor_for",
+    "executor_names", "make_executor",
 ]  # fmt: skip
 
 

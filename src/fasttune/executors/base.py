@@ -28,6 +28,7 @@ class ProgramTrainable:
     form: str  # how the function wants to be called, see trainable.call_form
     resources: Any  # PlacementGroupFactory, or a function of the config
     variants: Any  # configs by number; None when each start brings its own
+    loose: frozenset[str] = frozenset()  # of a function of columns: names of the space whose columns are lists
 
 
 @dataclass(eq=False, repr=False)

@@ -215,14 +215,14 @@ class VectorExecutor(Executor):
             ))  # fmt: skip
             free -= 1
         if again:
-            parts.append(gathered(again))
+            parts.append(gathered(again, one.loose))
         while free and self._spans and self._spans[0][0] == experiment:
             _, first, limit, shift = self._spans.popleft()
             middle = min(limit, first + free)
             if middle < limit:
                 self._spans.appendleft((experiment, middle, limit, shift))
             self.rows.begin(first, middle - first, ask_from)
-            parts.append(drawn(one.variants, first - shift, middle - first))
+            parts.append(drawn(one.variants, first - shift, middle - first, one.loose))
             free -= middle - first
         return joined(parts) if parts else ConfigColumns({}, 0)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fasttune.result import flatten
-from fasttune.space.domains import unflatten_dict
+from fasttune.result import DELIMITER, flatten
+from fasttune.space.domains import Categorical, domains_of, grid_of, path_name, unflatten_dict
 from fasttune.space.plan_columns import PlanColumns, piece_of
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     Ints = NDArray[np.int64]
 
+NUMBERS = ({float}, {int}, {bool}, {int, float})
 Column = Any  # an array of floats, ints or bools; a list of anything else
 
 
@@ -41,9 +42,20 @@ def is_array(column: Column) -> bool:
     return not isinstance(column, list)
 
 
-def drawn(variants: Variants, first: int, n: int) -> ConfigColumns:
-    """Those of the configs first .. first+n-1 of a space; no config is made where all of them have the same names and come
-    behind those of points."""
+def loose_names(space: Mapping[str, Any]) -> frozenset[str]:
+    """Names whose columns are lists, whatever the values of some trials are: choices among what are not all numbers of a kind. What
+    options hold has names below theirs."""
+    found = set()
+    for path, node in domains_of(space):
+        options = node.categories if isinstance(node, Categorical) else grid_of(node)
+        if options is not None and {type(option) for option in options} not in NUMBERS:
+            found.add(path_name(tuple(key for key in path if not isinstance(key, int))))
+    return frozenset(found)
+
+
+def drawn(variants: Variants, first: int, n: int, loose: frozenset[str] = frozenset()) -> ConfigColumns:
+    """Those of the configs first .. first+n-1 of a space, lists where names are ``loose``; no config is made where all of them
+    have the same names and come behind those of points."""
     import numpy as np
 
     start, plan = variants.body
@@ -51,15 +63,24 @@ def drawn(variants: Variants, first: int, n: int) -> ConfigColumns:
         shapes = PlanColumns(plan, np.arange(first, first + n, dtype=np.int64)).shapes
         if len(shapes) == 1:
             (shape,) = shapes
-            return ConfigColumns({name: _column_of(shape.piece(name).values) for name in shape.names}, n)
-    return gathered([variants.config(i) for i in range(first, first + n)])
+            columns = {name: shape.piece(name).values for name in shape.names}
+            return ConfigColumns({name: _column_of(values, _is_in(name, loose)) for name, values in columns.items()}, n)
+    return gathered([variants.config(i) for i in range(first, first + n)], loose)
 
 
-def gathered(configs: Sequence[Mapping[str, Any]]) -> ConfigColumns:
-    """Those of configs that there are. A name that some of them do not have is None there."""
+def gathered(configs: Sequence[Mapping[str, Any]], loose: frozenset[str] = frozenset()) -> ConfigColumns:
+    """Those of configs that there are, lists where names are ``loose``. A name that some of them do not have is None there."""
     rows = [flatten(config) for config in configs]
     names = list(dict.fromkeys(name for row in rows for name in row))
-    return ConfigColumns({name: column_of([row.get(name) for row in rows]) for name in names}, len(rows))
+    columns = {name: [row.get(name) for row in rows] for name in names}
+    return ConfigColumns(
+        {name: values if _is_in(name, loose) else column_of(values) for name, values in columns.items()}, len(rows)
+    )
+
+
+def _is_in(name: str, loose: frozenset[str]) -> bool:
+    """The name is one of these, or below one."""
+    return bool(loose) and any(name == one or name.startswith(one + DELIMITER) for one in loose)
 
 
 def joined(parts: Sequence[ConfigColumns]) -> ConfigColumns:
@@ -89,8 +110,8 @@ def column_of(values: list[Any]) -> Column:
     return _column_of(piece_of(values).values)
 
 
-def _column_of(values: Any) -> Column:
-    return values.tolist() if values.dtype == object else values
+def _column_of(values: Any, as_list: bool = False) -> Column:
+    return values.tolist() if as_list or values.dtype == object else values
 
 
 def _values(column: Column) -> list[Any]:
