@@ -179,6 +179,28 @@ WORKLOADS = (
         ),
     ),
     Workload(
+        "P14 random",
+        "Vectors of trials: random search of a numpy objective",
+        (TRIALS, PEAK),
+        (
+            Contender("fasttune, vectors of 4,096, journal on", "fasttune", "vector-null", 1_000_000, 20_000),
+            Contender("fasttune, 10,000,000 trials", "fasttune", "vector-null", 10_000_000, 40_000),
+            Contender("hand-written numpy over the same batches, nothing stored", "plain", "numpy-null", 10_000_000, 40_000),
+            Contender("Optuna, in memory, one by one", "optuna", "null", 10_000, 1_000),
+        ),
+        memory=True,
+    ),
+    Workload(
+        "P14 ASHA",
+        "Vectors of trials: ASHA, max_t 81, eta 3, in columns",
+        (TRIALS, REPORTS),
+        (
+            Contender("fasttune, vectors of 4,096, journal on", "fasttune", "vector-asha", 1_000_000, 20_000),
+            Contender("hand-written numpy, nothing stored", "plain", "numpy-asha", 1_000_000, 20_000),
+            Contender("fasttune, one by one, inline", "fasttune", "asha-inline", 100_000, 1_000),
+        ),
+    ),
+    Workload(
         "P9",
         "Growth: the same work, ten and a hundred times as much of it",
         (TRIALS,),

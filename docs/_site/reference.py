@@ -72,7 +72,7 @@ PAGES = (
         _of(
             "fasttune", "report", "get_checkpoint", "Checkpoint", "Trainable", "with_parameters", "with_resources",
             "PlacementGroupFactory", "set_user_attr", "get_context", "TuneContext", "get_trial_id", "get_trial_name",
-            "get_trial_dir", "get_trial_resources", "is_session_enabled", "checkpoint_dir",
+            "get_trial_dir", "get_trial_resources", "is_session_enabled", "checkpoint_dir", "vectorized", "Rows",
         ),
         "fasttune",
     ),

@@ -67,6 +67,8 @@ if TYPE_CHECKING:  # the same names once more, for type checkers and editors
     from .tuner import run as run
     from .tuner import run_experiments as run_experiments
     from .user_attrs import set_user_attr as set_user_attr
+    from .vectors import Rows as Rows
+    from .vectors import vectorized as vectorized
 
 # Where each public name lives.
 _HOME = {
@@ -146,6 +148,7 @@ _HOME = {
         "run_experiments",
     ),
     "user_attrs": ("set_user_attr",),
+    "vectors": ("Rows", "vectorized"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 _ROOMS = frozenset([*_HOME, "executors", "experiment", "logger", "plot", "storage", "trial", "utils", "warm_start"])
@@ -166,6 +169,7 @@ __all__ = [
     "ResultGrid",
     "ResumeConfig",
     "ResumeType",
+    "Rows",
     "RunConfig",
     "SearchSpace",
     "Stopper",
@@ -207,6 +211,7 @@ __all__ = [
     "set_user_attr",
     "simulate",
     "uniform",
+    "vectorized",
     "with_parameters",
     "with_resources",
 ]

@@ -200,6 +200,32 @@ cdef class Reporter:
     cdef double clock(self, int kind, int column, double now, uint32_t step) noexcept nogil
 
 
+cdef struct RowLife       # see rows.pxi
+cdef struct RowParts
+
+
+@cython.final
+cdef class RowReporter:
+    cdef readonly Reporter reporter
+    cdef RowLife *lives
+    cdef uint8_t *flags                 # per row, of the record that is being made
+    cdef uint64_t *tags
+    cdef Py_ssize_t n                   # rows in use
+    cdef readonly Py_ssize_t size
+    cdef readonly uint32_t pid
+    cdef int width                      # metrics of that record
+    cdef int failed                     # why a rung took no value, 0: all did
+    cdef bint last                      # who goes on does not: it ends by itself
+
+    cdef void enter(self, Reporter of, const RowLife *life) noexcept nogil
+    cdef void leave(self, Reporter of, RowLife *life) noexcept nogil
+    cdef Py_ssize_t stretch(self, uint64_t capacity, Py_ssize_t start, int width, int *flags) noexcept nogil
+    cdef char *put(self, Record *r, Py_ssize_t start, uint32_t n, int flags, int schema, uint32_t more, double now) noexcept nogil
+    cdef int report_some(self, Reporter of, Ring ring, Schema s, const double **columns, signed char *decisions,
+                         Py_ssize_t *start) noexcept nogil
+    cdef bint judge_end(self, Reporter of, RowLife *life, uint64_t *tag) noexcept nogil
+
+
 cdef struct TrialRow:
     uint8_t status            # index into STATUSES
     uint8_t outcome           # flags of the record that ended it
@@ -262,12 +288,15 @@ cdef class TrialTable:
     cdef int grow(self, Py_ssize_t n) except -1
     cdef int intern(self, int source, int local, bytes payload) except -1
     cdef int move(self, TrialRow *row, uint32_t trial, int kind, int flags=*) except -1
-    cdef int keep_values(self, TrialRow *row, int schema, const double *values) except -1
+    cdef double *place_for(self, TrialRow *row, int schema) except NULL
+    cdef void put_status(self, TrialRow *row, uint32_t trial, int then) noexcept nogil
     cdef int fold_records(self, const unsigned char *view, Py_ssize_t n, Cursor *place, int source, uint64_t told, uint64_t watch,
                           bint recovered, object announced, list out) except -1
     cdef int fold_report(self, const Record *r, Schema s, int source, Py_ssize_t end) except -1
     cdef int check_attempt(self, const TrialRow *row, const Record *r, int source, Py_ssize_t end) except -1
     cdef int fold_other(self, const Record *r, int source, Py_ssize_t end, bint recovered) except -1
+    cdef int check_row(self, const Record *r, const RowParts *of, uint32_t i, int source, Py_ssize_t end, bint recovered) except -1
+    cdef int fold_rows(self, const Record *r, int source, Py_ssize_t end, uint64_t watch, bint recovered, list out) except -1
 
 
 cdef struct Columns:
@@ -293,3 +322,4 @@ cdef class ReportColumns:
     cdef int grow(self, int number, Py_ssize_t room) except -1
     cdef int add_schema(self, int source, int local, bytes payload) except -1
     cdef int append(self, int number, const Record *r) except -1
+    cdef int append_rows(self, int number, const Record *r, Py_ssize_t end, int64_t only_trial) except -1

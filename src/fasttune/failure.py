@@ -153,3 +153,30 @@ def with_traceback(error: BaseException, text: str) -> BaseException:
     if error.__cause__ is None and not hasattr(error, "traceback_text"):
         error.__cause__ = TrialTraceback(text.rstrip())
     return error
+
+
+LONGEST = 100_000  # bytes of a traceback, or of an exception, that are kept
+
+
+def stored_text(error: BaseException) -> bytes:
+    """The traceback as the journal has it, without its middle if it is very long."""
+    text = failure_text(error).encode("utf-8", "backslashreplace")
+    return text if len(text) <= LONGEST else text[: LONGEST // 2] + b"\n[...]\n" + text[-LONGEST // 2 :]
+
+
+def stored_exception(error: BaseException) -> bytes:
+    """The exception as bytes, empty when it cannot travel."""
+    import pickle
+
+    bare = error.with_traceback(None)
+    try:
+        data = pickle.dumps(bare)
+        pickle.loads(data)
+    except Exception:
+        try:
+            import cloudpickle
+
+            data = cloudpickle.dumps(bare)
+        except Exception:
+            return b""
+    return data if len(data) <= LONGEST else b""

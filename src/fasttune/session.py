@@ -11,7 +11,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from types import GeneratorType
 from typing import Any, NamedTuple, Protocol, TextIO
@@ -405,16 +405,17 @@ def _obey(reporter: Reporter, code: int, metrics: Mapping[str, Any] = {}) -> Non
         reporter.context.end()
         raise StopTrial
     if code == MISSING:
-        raise _missing_metric(reporter, metrics)
+        raise missing_metric(reporter.metric, metrics)
     if code != CONTINUE:
         raise AssertionError(f"a report was answered with {code}; expected CONTINUE (0) or STOP (1)")
 
 
-def _missing_metric(reporter: Reporter, metrics: Mapping[str, Any]) -> MissingMetricError:
+def missing_metric(metric: str | None, metrics: Collection[str]) -> MissingMetricError:
+    """The error of a report that has these metrics, and not the one that the run steers by as a number."""
     found = ", ".join(repr(name) for name in metrics) or "nothing"
-    why = "it is there, but not a number" if reporter.metric in metrics else "is it misspelt, or reported elsewhere?"
+    why = "it is there, but not a number" if metric in metrics else "is it misspelt, or reported elsewhere?"
     error = MissingMetricError(
-        f"the run steers by metric {reporter.metric!r}, and this report does not have it as a number ({why}); "
+        f"the run steers by metric {metric!r}, and this report does not have it as a number ({why}); "
         f"it reported {found}"
     )
     error.reported = tuple(metrics)

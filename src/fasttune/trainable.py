@@ -28,6 +28,7 @@ from fasttune.error import TuneError
 from fasttune.script import dumps
 from fasttune.session import TrialContext, current_context
 from fasttune.totals import state_in
+from fasttune.vectors import Vectorized
 
 _ATOMS = {int, float, str, bool, type(None), bytes, complex}
 
@@ -538,13 +539,16 @@ def call_form(function: Callable[..., Any]) -> str:
     """How the function wants to be called.
 
     "config": f(config); "checkpoint_dir": f(config, checkpoint_dir=None); "own checkpoint_dir": the same with a default of
-    its own, which it gets where there is no checkpoint; "reporter": f(config, reporter). ValueError for any other signature.
+    its own, which it gets where there is no checkpoint; "reporter": f(config, reporter); "columns": f(columns of configs), made
+    by ``tune.vectorized``. ValueError for any other signature.
     """
     import inspect
 
     inner = _unwrapped(function)
     if inspect.iscoroutinefunction(inner) or inspect.isasyncgenfunction(inner):
         raise ValueError(f"the trainable {trainable_name(function)} is async; a trial calls a plain function")
+    if isinstance(inner, Vectorized):
+        return "columns"
     try:
         signature = inspect.signature(_as_partial(function))
     except ValueError:  # some compiled callables do not tell
@@ -562,6 +566,14 @@ def call_form(function: Callable[..., Any]) -> str:
         "take exactly one argument, the config (or: config, checkpoint_dir=None; or: config, reporter). "
         "To give it more, use tune.with_parameters(function, name=value)"
     )
+
+
+def vector_of(trainable: Any) -> Vectorized:
+    """What ``tune.vectorized`` has made, behind partials and our wrappings. TypeError for what it has not."""
+    inner = _unwrapped(trainable)
+    if not isinstance(inner, Vectorized):
+        raise TypeError(f"{trainable_name(trainable)} evaluates one trial in a call: it was not made by tune.vectorized")
+    return inner
 
 
 def trainable_name(trainable: Any) -> str:

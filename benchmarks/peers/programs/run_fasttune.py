@@ -42,13 +42,26 @@ def sleeping_trial(config: dict[str, Any]) -> None:
     tune.report(score=1.0)
 
 
+def null_column(configs: dict[str, Any]) -> dict[str, Any]:
+    return {"score": objective(configs["a"], configs["b"], configs["x"])}
+
+
+def curve_column(configs: dict[str, Any]) -> Any:
+    best, epoch = objective(configs["a"], configs["b"], configs["x"]), 0
+    while True:
+        epoch += 1
+        rows = yield {"loss": best * (1.0 + 1.0 / epoch)}
+        if rows is not None:
+            best = rows.take(best)
+
+
 def space() -> dict[str, Any]:
     import fasttune as tune
 
     return {"a": tune.uniform(0.0, 1.0), "b": tune.uniform(0.0, 1.0), "x": tune.uniform(-10.0, 10.0)}
 
 
-def tuned(args: argparse.Namespace, trainable: Any, executor: str, **keywords: Any) -> dict[str, Any]:
+def tuned(args: argparse.Namespace, trainable: Any, executor: str | None, **keywords: Any) -> dict[str, Any]:
     import fasttune as tune
 
     keywords = {"config": space(), "num_samples": args.n, **keywords}
@@ -64,8 +77,11 @@ def stored_reports(analysis: Any) -> int:
     from fasttune import _core
     from fasttune.storage.reader import SqliteReader
 
-    pieces = SqliteReader(str(analysis.experiment_path)).read()
-    return sum(record[0] == _core.KIND_REPORT for _, _, data in pieces for record in _core.decode(data))
+    columns, found = _core.ReportColumns(), 0
+    for source, _, data in SqliteReader(str(analysis.experiment_path)).read():
+        columns.add(data, source)
+        found += sum(len(trial) // 4 for _, _, trial, *_ in columns.blocks())  # handed out, and let go of
+    return found
 
 
 def asha() -> Any:
@@ -80,6 +96,12 @@ def curves(args: argparse.Namespace, executor: str) -> dict[str, Any]:
 
 def reports(args: argparse.Namespace) -> dict[str, Any]:
     return tuned(args, reporting_trial, "process", config={"reports": args.n}, num_samples=2)
+
+
+def vectors(args: argparse.Namespace, columns: Any, **keywords: Any) -> dict[str, Any]:
+    import fasttune as tune
+
+    return tuned(args, tune.vectorized(size=4096)(columns), None, **keywords)
 
 
 def sleeps(args: argparse.Namespace) -> dict[str, Any]:
@@ -97,5 +119,7 @@ main(
         "first-inline": lambda args: tuned(args, first_trial, "inline"),
         "first-process": lambda args: tuned(args, first_trial, "process"),
         "sleeps": sleeps,
+        "vector-null": lambda args: vectors(args, null_column, metric="score", mode="min"),
+        "vector-asha": lambda args: vectors(args, curve_column, scheduler=asha(), metric="loss", mode="min"),
     }
 )

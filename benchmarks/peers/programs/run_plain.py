@@ -45,6 +45,40 @@ def submitted(args: argparse.Namespace) -> dict[str, Any]:
         return {"trials": len([future.result() for future in futures])}
 
 
+def batches(n: int) -> Any:
+    """Configs as columns, 4,096 at a time."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    for begin in range(0, n, 4096):
+        m = min(4096, n - begin)
+        yield {"a": rng.uniform(0.0, 1.0, m), "b": rng.uniform(0.0, 1.0, m), "x": rng.uniform(-10.0, 10.0, m)}
+
+
+def numpy_null(args: argparse.Namespace) -> dict[str, Any]:
+    best = float("inf")
+    for columns in batches(args.n):
+        best = min(best, float(objective(**columns).min()))
+    return {"trials": args.n}
+
+
+def numpy_asha(args: argparse.Namespace) -> dict[str, Any]:
+    """Rungs judged a column at a time: the best third of the batch, among all that the rung has seen, goes on."""
+    import numpy as np
+
+    seen: dict[int, list[Any]] = {rung: [] for rung in RUNGS}
+    reports = 0
+    for columns in batches(args.n):
+        alive = objective(**columns)
+        for epoch in range(1, MAX_T + 1):
+            loss = alive * (1.0 + 1.0 / epoch)
+            reports += len(loss)
+            if epoch in seen:
+                seen[epoch].append(loss)
+                alive = alive[loss <= np.quantile(np.concatenate(seen[epoch][-8:]), 1 / ETA)]
+    return {"trials": args.n, "reports": reports}
+
+
 def bare_reports(args: argparse.Namespace) -> dict[str, Any]:
     results = []
     for _ in range(2):
@@ -189,6 +223,8 @@ if __name__ == "__main__":
     main(
         {
             "bare": bare,
+            "numpy-null": numpy_null,
+            "numpy-asha": numpy_asha,
             "json-lines": json_lines,
             "pool-1": lambda args: pool(args, 1),
             "pool-64": lambda args: pool(args, 64),

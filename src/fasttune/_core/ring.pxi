@@ -170,6 +170,7 @@ cdef enum:
     K_TOLD = 15        # what a user's functions say of one trial; payload JSON {"name", "dirname", "resources"}
     K_CHANGED = 16     # a waiting trial goes on otherwise: another config, another trial's checkpoint; payload JSON
     K_CHOSEN = 17      # a waiting trial was given to an executor; with F_BACK: it did not come to begin
+    K_ROWS = 18        # many trials of one process at one moment: which began, reported and ended (see rows.pxi)
     # from the loop to a worker, never stored
     K_RUN = 32         # run `step` trials from number `trial` on
     K_RUN_ONE = 33     # payload: pickled start
@@ -220,6 +221,7 @@ KIND_DECISION = K_DECISION
 KIND_TOLD = K_TOLD
 KIND_CHANGED = K_CHANGED
 KIND_CHOSEN = K_CHOSEN
+KIND_ROWS = K_ROWS
 KIND_RUN = K_RUN
 KIND_RUN_ONE = K_RUN_ONE
 KIND_ANSWER = K_ANSWER
@@ -593,7 +595,8 @@ def encode(int kind, uint32_t trial=0, uint32_t step=0, bytes payload=b"", int f
 
 
 def decode(data):
-    """The records in ``data`` as tuples (kind, flags, schema, trial, step, time, payload): slow, for tests and tools.
+    """The records in ``data`` as tuples (kind, flags, schema, trial, step, time, payload): slow, for tests and tools. Of rows
+    each is told as the records that it stands for.
 
     Raises ValueError with the offset where a record is damaged.
     """
@@ -605,7 +608,9 @@ def decode(data):
     while at < n:
         r = <const Record *>&view[at]
         check_record(r, at, n)
-        if r.kind != K_PAD:
+        if r.kind == K_ROWS:
+            decode_rows(r, at, out)
+        elif r.kind != K_PAD:
             payload = PyBytes_FromStringAndSize(<const char *>r + RECORD_HEADER, r.size - RECORD_HEADER)
             out.append((r.kind, r.flags, r.schema, r.trial, r.step, r.time, payload))
         at += r.size

@@ -102,8 +102,8 @@ cdef class TrialTable:
 
     def __dealloc__(self):
         cdef int k
-        ft_free(self.rows)
-        ft_free(self.pool)
+        ft_release(self.rows, self.room * sizeof(TrialRow))
+        ft_release(self.pool, self.pool_room * sizeof(double))
         for k in range(5):
             bits_free(&self.by_status[k])
 
@@ -122,13 +122,12 @@ cdef class TrialTable:
         cdef Py_ssize_t i, room
         if self.n + n > self.room:
             room = max(self.n + n, 2 * self.room, 64)
-            grown = <TrialRow *>ft_realloc(self.rows, room * sizeof(TrialRow))
-            if grown == NULL:
-                raise MemoryError()
-            self.rows = grown
             for i in range(5):
                 bits_reserve(&self.by_status[i], room)
-            self.room = room
+            grown = <TrialRow *>ft_resize(self.rows, self.room * sizeof(TrialRow), room * sizeof(TrialRow))
+            if grown == NULL:
+                raise MemoryError()
+            self.rows, self.room = grown, room
         for i in range(self.n, self.n + n):
             bits_add(&self.by_status[S_PENDING], i)
             row = &self.rows[i]
@@ -177,35 +176,28 @@ cdef class TrialTable:
         else:
             raise IllegalTransition(trial, STATUSES[now], kind)
         check(self.counts_[now] > 0)
-        self.counts_[now] -= 1
-        self.counts_[then] += 1
-        bits_drop(&self.by_status[now], trial)
-        bits_add(&self.by_status[then], trial)
-        row.status = <uint8_t>then
+        self.put_status(row, trial, then)
         return 0
 
-    cdef int keep_values(self, TrialRow *row, int schema, const double *values) except -1:
-        """Remember the last report's values; a trial that reports the same keys again reuses its place."""
+    cdef double *place_for(self, TrialRow *row, int schema) except NULL:
+        """Where the values of a trial's last report are kept; one that reports the same keys again reuses its place."""
         cdef int n = (<Schema>self.schemas[schema]).n
         cdef double *grown
         cdef Py_ssize_t room
-        if row.schema < 0 or row.held < n:
-            if self.pool_n + n > self.pool_room:
+        if row.schema < 0 or row.held < n or self.pool == NULL:
+            if self.pool_n + n > self.pool_room or self.pool == NULL:
                 room = max(self.pool_n + n, 2 * self.pool_room, 256)
-                grown = <double *>ft_realloc(self.pool, room * sizeof(double))
+                grown = <double *>ft_resize(self.pool, self.pool_room * sizeof(double), room * sizeof(double))
                 if grown == NULL:
                     raise MemoryError()
-                self.pool = grown
-                self.pool_room = room
+                self.pool, self.pool_room = grown, room
             row.at = self.pool_n
             row.held = n
             self.pool_n += n
         row.schema = schema
         check(row.at >= 0)
         check(row.at + n <= self.pool_n)
-        if n > 0:                                # else there may be no pool
-            memcpy(self.pool + row.at, values, n * sizeof(double))
-        return 0
+        return self.pool + row.at
 
     def apply(self, data, int source, uint64_t watch=0, list unfit=None, bint recovered=False, announced=None):
         """Fold records in. Returns those whose kind is a bit of ``watch``, and all that need somebody's answer.
@@ -262,7 +254,7 @@ cdef class TrialTable:
             place.at += r.size
             if r.kind == K_PAD:
                 continue
-            if r.kind > K_CHOSEN:
+            if r.kind > K_ROWS:
                 raise ValueError(f"damaged record before byte {place.at}: there is no kind {r.kind}")
             if <Py_ssize_t>r.trial >= self.n and is_of_trial(r):
                 raise ValueError(f"damaged record before byte {place.at}: trial {r.trial} of {self.n}")
@@ -279,6 +271,9 @@ cdef class TrialTable:
                         watch >> K_CHECKPOINT & 1 and self.rows[r.trial].saved == r.step):
                     values = tuple([(<const double *>(<const char *>r + RECORD_HEADER))[j] for j in range(s.n)])
                     out.append((K_REPORT, r.trial, r.flags, r.step, r.time, (s.number, values, extra_of(r, s.n))))
+                continue
+            if r.kind == K_ROWS:
+                self.fold_rows(r, source, place.at, watch, recovered, out)
                 continue
             if r.kind >= K_CONFIGS:
                 if source != 0 and r.kind != K_TOLD:
@@ -300,7 +295,7 @@ cdef class TrialTable:
             raise IllegalTransition(r.trial, STATUSES[row.status], r.kind)
         if row.source != source:
             raise ValueError(f"damaged record before byte {end}: trial {r.trial} runs in ring {row.source}, not in {source}")
-        self.keep_values(row, s.number, values)
+        memcpy(self.place_for(row, s.number), values, s.n * sizeof(double))
         row.iteration = r.step
         row.previous = row.time
         row.time = r.time
@@ -335,6 +330,114 @@ cdef class TrialTable:
         if row.source != source:
             raise ValueError(f"damaged record before byte {end}: trial {r.trial} runs in ring {row.source}, not in {source}")
         return 0
+
+    cdef int fold_rows(self, const Record *r, int source, Py_ssize_t end, uint64_t watch, bint recovered, list out) except -1:
+        """What trials that are evaluated together did at one moment: for each, as if its records came one by one."""
+        cdef list numbers
+        cdef Schema s = None
+        cdef RowParts of
+        cdef TrialRow *row
+        cdef uint32_t i, trial, step
+        cdef int j, ended, metric = -1, width = 0
+        cdef double *kept
+        cdef double value
+        cdef uint8_t told
+        if r.flags & R_VALUES:
+            numbers = self.maps.setdefault(source, [])
+            if r.schema >= len(numbers):
+                raise ValueError(f"damaged record before byte {end}: metric names {r.schema} were never told")
+            s = <Schema>self.schemas[numbers[r.schema]]
+            width, metric = s.n, s.metric
+        read_rows(r, width, end, &of)
+        for i in range(of.n):
+            self.check_row(r, &of, i, source, end, recovered)
+        for i in range(of.n):
+            trial, step, told = trial_of(r, &of, i), step_of(r, &of, i), of.flags[i]
+            row = &self.rows[trial]
+            ended = end_of_row(told)
+            if told & W_BEGAN:
+                if self.astray:
+                    self.astray.discard((source, trial))
+                if row.schema >= 0 and trial not in self.before:
+                    self.before[trial] = last_of(row)
+                row.source = source
+                row.pid = of.pid
+                row.started = row.time = row.previous = r.time
+                row.iteration = row.base_iteration = step - 1 if s is not None else step
+                row.attempt += 1
+                row.ended = row.base_total = row.away = row.away_since = 0.0
+                if ended < 0:
+                    self.put_status(row, trial, S_RUNNING)
+                if watch >> K_START & 1:
+                    out.append((K_START, trial, 0, row.iteration, r.time, b""))
+            if s is not None:
+                kept = self.place_for(row, s.number)
+                for j in range(width):
+                    kept[j] = of.values[j * <Py_ssize_t>of.n + i]
+                row.iteration = step
+                row.previous = row.time
+                row.time = r.time
+                if metric >= 0:
+                    row.value = value = kept[metric]
+                    if value < row.low or row.low != row.low:
+                        row.low = value
+                    if value > row.high or row.high != row.high:
+                        row.high = value
+                if self.extras:
+                    self.extras.pop(trial, None)
+                if self.before:
+                    self.before.pop(trial, None)
+                if told & W_JUDGED:
+                    keep_judgement(row, of.tags[i])
+                    self.judgements += 1
+                if watch >> K_REPORT & 1 or told & W_DECISION == 2 or (watch >> K_CHECKPOINT & 1 and row.saved == step):
+                    out.append((K_REPORT, trial, (told & W_DECISION) | (told & W_JUDGED), step, r.time,
+                                (s.number, tuple([kept[j] for j in range(width)]), None)))
+            if ended >= 0:
+                self.put_status(row, trial, S_TERMINATED)
+                row.ended = r.time
+                row.outcome = <uint8_t>ended
+                if told & W_END_JUDGED:
+                    keep_judgement(row, of.tags[i])
+                    self.judgements += 1
+                if watch >> K_END & 1:
+                    out.append((K_END, trial, ended, step, r.time, b""))
+        if s is not None:
+            self.reports += of.n
+        return 0
+
+    cdef int check_row(self, const Record *r, const RowParts *of, uint32_t i, int source, Py_ssize_t end, bint recovered) except -1:
+        """What row i says fits what is known."""
+        cdef uint32_t trial = trial_of(r, of, i)
+        cdef uint8_t told = of.flags[i]
+        cdef TrialRow *row
+        if <Py_ssize_t>trial >= self.n or (i and of.trials != NULL and trial <= of.trials[i - 1]):
+            raise ValueError(f"damaged record before byte {end}: row {i} is of trial {trial} of {self.n}")
+        if told & W_DECISION == 3 or (told & (W_JUDGED | W_END_JUDGED) and of.tags == NULL):
+            raise ValueError(f"damaged record before byte {end}: row {i} says {told:#x}")
+        row = &self.rows[trial]
+        if told & W_BEGAN:
+            if row.changes:
+                raise ValueError(f"before byte {end}: trial {trial} began as one that had never been put back or changed, and it has "
+                                 f"been {row.changes} times")
+            if row.status != S_PENDING:
+                raise IllegalTransition(trial, STATUSES[row.status], K_START)
+            return 0
+        if recovered and self.astray and (source, trial) in self.astray:
+            raise ValueError(f"it goes on from a record of trial {trial} that does not fit")
+        if row.status != S_RUNNING:
+            raise IllegalTransition(trial, STATUSES[row.status], K_REPORT if of.values != NULL else K_END)
+        if row.source != source:
+            raise ValueError(f"damaged record before byte {end}: trial {trial} runs in ring {row.source}, not in {source}")
+        return 0
+
+    cdef void put_status(self, TrialRow *row, uint32_t trial, int then) noexcept nogil:
+        cdef int now = row.status
+        self.counts_[now] -= 1
+        self.counts_[then] += 1
+        bits_drop(&self.by_status[now], trial)
+        bits_add(&self.by_status[then], trial)
+        row.status = <uint8_t>then
 
     cdef int fold_other(self, const Record *r, int source, Py_ssize_t end, bint recovered) except -1:
         """Any record but a report."""
@@ -712,6 +815,29 @@ cdef class ReportColumns:
                 self.append(number, r)
                 if r.flags & F_EXTRA:
                     self.extras[number][self.columns[number].n - 1] = extra_of(r, self.columns[number].width)
+            elif r.kind == K_ROWS and r.flags & R_VALUES:
+                if r.schema >= len(numbers):
+                    raise ValueError(f"damaged record before byte {at}: metric names {r.schema} were never told")
+                self.append_rows(numbers[r.schema], r, at, only_trial)
+
+    cdef int append_rows(self, int number, const Record *r, Py_ssize_t end, int64_t only_trial) except -1:
+        cdef Columns *c = &self.columns[number]
+        cdef RowParts of
+        cdef uint32_t i
+        cdef int j
+        read_rows(r, c.width, end, &of)
+        if c.n + of.n > c.room:
+            self.grow(number, max(2 * c.room, c.n + of.n, 256))
+        for i in range(of.n):
+            if only_trial >= 0 and trial_of(r, &of, i) != only_trial:
+                continue
+            c.trial[c.n] = <int32_t>trial_of(r, &of, i)
+            c.step[c.n] = <int32_t>step_of(r, &of, i)
+            c.time[c.n] = r.time
+            for j in range(c.width):
+                c.values[j][c.n] = of.values[j * <Py_ssize_t>of.n + i]
+            c.n += 1
+        return 0
 
     def blocks(self):
         """[(keys, kinds, trial, step, time, values, extras)]: int32, int32 and float64 columns. They are handed out, not
@@ -774,9 +900,45 @@ def judgements(data, table_maps=None, str metric=None, int smooth=0, dict so_far
                     values = PyBytes_FromStringAndSize(p, 8 * len(keys))
                 tag = (<const uint64_t *>p)[len(keys)]
                 out.append((tag >> 8 & TAG_NUMBER, r.trial, tag & 0xFF, names, values, r.flags & F_DECISION))
+        elif r.kind == K_ROWS and r.flags & R_VALUES and (smooth or r.flags & R_TAGS):
+            if r.schema >= len(columns):
+                raise ValueError(f"damaged record before byte {at}: metric names {r.schema} were never told")
+            judgements_of_rows(r, at, columns[r.schema], metric, smooth, so_far, out)
         elif r.kind == K_END and r.flags & F_JUDGED:
             if r.size < RECORD_HEADER + 16:
                 raise ValueError(f"damaged record before byte {at}: too short for a judgement")
             tag = (<const uint64_t *>p)[1]
             out.append((tag >> 8 & TAG_NUMBER, r.trial, tag & 0xFF, None, PyBytes_FromStringAndSize(p, 8), -1))
     return out
+
+
+cdef int judgements_of_rows(const Record *r, Py_ssize_t end, tuple names, str metric, int smooth, dict so_far, list out) except -1:
+    """As ``judgements``, of one record."""
+    cdef tuple keys = names[0]
+    cdef int width = <int>len(keys), j, at = keys.index(metric) if metric in keys else -1
+    cdef RowParts of
+    cdef uint32_t i, trial
+    cdef double value = 0.0
+    cdef bytearray row = bytearray(8 * width)
+    read_rows(r, width, end, &of)
+    for i in range(of.n):
+        trial = trial_of(r, &of, i)
+        if at >= 0:
+            value = of.values[at * <Py_ssize_t>of.n + i]
+            if smooth:
+                best = so_far.get(trial, NAN)
+                if smooth * value > smooth * best or best != best:
+                    so_far[trial] = best = value
+                value = best
+        if of.tags == NULL or not of.flags[i] & (W_JUDGED | W_END_JUDGED):
+            continue
+        tag = of.tags[i]
+        if of.flags[i] & W_END_JUDGED or (smooth and at >= 0):
+            told, values = None, PyBytes_FromStringAndSize(<const char *>&value, 8)
+        else:
+            for j in range(width):
+                (<double *>PyByteArray_AS_STRING(row))[j] = of.values[j * <Py_ssize_t>of.n + i]
+            told, values = names, bytes(row)
+        out.append((tag >> 8 & TAG_NUMBER, trial, tag & 0xFF, told, values,
+                    -1 if of.flags[i] & W_END_JUDGED else of.flags[i] & W_DECISION))
+    return 0

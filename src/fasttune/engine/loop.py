@@ -91,6 +91,12 @@ def working_directory() -> dict[str, str]:
         return {}
 
 
+def _loose_names(space: dict[str, Any]) -> frozenset[str]:
+    from fasttune.space.config_columns import loose_names
+
+    return loose_names(space)
+
+
 class TuneLoop:
     """One run."""
 
@@ -266,16 +272,18 @@ class TuneLoop:
 
     def _program(self) -> Program:
         spec, state = self.spec, self.state
+        forms = ["config" if isinstance(one.trainable, type) else call_form(one.trainable) for one in spec.trainables]
         trainables = [
             ProgramTrainable(
                 one.name,
                 one.trainable,
                 isinstance(one.trainable, type),
-                "config" if isinstance(one.trainable, type) else call_form(one.trainable),
+                form,
                 one.resources,
                 state.variants[k] if state.variants else None,
+                _loose_names(one.space) if form == "columns" else frozenset(),
             )
-            for k, one in enumerate(spec.trainables)
+            for k, (one, form) in enumerate(zip(spec.trainables, forms, strict=True))
         ]
         at_end = spec.checkpoint.checkpoint_at_end
         return Program(
@@ -289,6 +297,7 @@ class TuneLoop:
             rule=state.rule if state.rule is not None else NO_RULE,
             asks=state.asks,
             pauses=state.chooses,
+            scheduler_pauses=type(spec.scheduler).__name__ if spec.scheduler.pauses else "",
             reuse_actors=spec.reuse_actors,
             checkpoint_frequency=spec.checkpoint.checkpoint_frequency,
             checkpoint_at_end=bool(at_end),

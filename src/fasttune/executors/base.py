@@ -28,6 +28,7 @@ class ProgramTrainable:
     form: str  # how the function wants to be called, see trainable.call_form
     resources: Any  # PlacementGroupFactory, or a function of the config
     variants: Any  # configs by number; None when each start brings its own
+    loose: frozenset[str] = frozenset()  # of a function of columns: names of the space whose columns are lists
 
 
 @dataclass(eq=False, repr=False)
@@ -44,6 +45,7 @@ class Program:
     rule: CompiledRule = NO_RULE
     asks: bool = False  # every report waits for the loop's answer
     pauses: bool = False  # the answer may be to pause
+    scheduler_pauses: str = ""  # the scheduler that says it will be, by its kind
     reuse_actors: bool = False
     checkpoint_frequency: int = 0
     checkpoint_at_end: bool = False

@@ -18,14 +18,12 @@ from fasttune.checkpoint import WRITING, flush_directory, rename_over
 from fasttune.error import StopTrial
 from fasttune.executors import stand_in
 from fasttune.executors.base import Job, Program, ProgramTrainable
-from fasttune.failure import failure_text
+from fasttune.failure import stored_exception, stored_text
 from fasttune.once import warn_anew
 from fasttune.session import TrialContext, end_function, handle_end, run_function
 
 if TYPE_CHECKING:
     from fasttune.trainable import Trainable
-
-LONGEST_TEXT = 100_000  # bytes of a traceback that are kept
 
 
 class HostContext(TrialContext):
@@ -431,32 +429,9 @@ class Host:
 
     def failed(self, error: BaseException) -> None:
         """Record that the trial failed with ``error``: its traceback as text, and the exception if it can travel."""
-        text = failure_text(error).encode("utf-8", "backslashreplace")
-        if len(text) > LONGEST_TEXT:
-            text = text[: LONGEST_TEXT // 2] + b"\n[...]\n" + text[-LONGEST_TEXT // 2 :]
-        pickled = _pickled(error)
+        text, pickled = stored_text(error), stored_exception(error)
         with self._ending():
             while pickled and not self.reporter.note(_core.KIND_EXCEPTION, pickled):
                 self.flush()
             while not self.reporter.note(_core.KIND_ERROR, text, True):
                 self.flush()
-
-
-def _pickled(error: BaseException) -> bytes:
-    """The exception as bytes, empty when it cannot travel."""
-    import pickle
-
-    bare = error.with_traceback(None)
-    try:
-        data = pickle.dumps(bare)
-        pickle.loads(data)
-    except Exception:
-        try:
-            import cloudpickle
-
-            data = cloudpickle.dumps(bare)
-        except Exception:
-            return b""
-    return data if len(data) <= LONGEST_TEXT else b""
-
-

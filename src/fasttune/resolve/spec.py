@@ -37,7 +37,7 @@ from fasttune.resolve.settings import (
     result_lines,
     steering_metric,
 )
-from fasttune.resolve.trainables import check_supply, resolve_trainable, with_space
+from fasttune.resolve.trainables import check_supply, form_of, resolve_trainable, with_space
 from fasttune.scope import check_scope
 
 if TYPE_CHECKING:
@@ -58,19 +58,20 @@ def resolve(experiments: list[Experiment], call: Call) -> RunSpec:
 
 def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) -> RunSpec:
     from fasttune.devices.resources import check_declared
-    from fasttune.executors import check_executor
+    from fasttune.executors import check_executor, executor_for
 
     first = experiments[0]
     metric, mode = check_metric_mode(call.metric, call.mode)
     scope = None if call.scope is None else check_scope(call.scope)
     failure = FailureConfig(first.max_failures, call.fail_fast)
-    executor = check_executor(call.executor)
+    check_executor(call.executor)
     durability = check_durability(call.durability)
     trust = check_trust(call.trust)
     user_attrs = attributes_of_run(call.user_attrs)
     verbose = resolve_verbose(call.verbose)
     max_suspended = check_max_suspended(call.max_suspended)
     trainables = [resolve_trainable(one) for one in experiments]
+    executor = executor_for(call.executor, {one.name: form_of(one.trainable) for one in trainables})
     resources = None if call.resources is None else check_declared(call.resources)
     place = find_place(experiments, trainables, call)
     if place.resume is not None:

@@ -71,6 +71,13 @@ def resolve_trainable(experiment: Experiment) -> TrainableSpec:
     )
 
 
+def form_of(trainable: Any) -> str:
+    """In which form a trainable is called; see ``trainable.call_form``."""
+    from fasttune.trainable import call_form, is_trainable_class
+
+    return "config" if is_trainable_class(trainable) else call_form(trainable)
+
+
 def with_space(experiment: Experiment, space: Mapping[str, Any]) -> Experiment:
     """The same experiment over the space that its scheduler has completed: what a searcher is told."""
     made = copy(experiment)

@@ -47,6 +47,7 @@ class MedianStoppingRule(TrialScheduler):
     """
 
     compares = True
+    pauses = True
 
     def __init__(
         self,

@@ -73,6 +73,7 @@ class PopulationBasedTraining(TrialScheduler):
 
     takes_searcher = False
     compares = True
+    pauses = True
 
     def __init__(
         self,

@@ -34,6 +34,7 @@ class PopulationBasedTrainingReplay(TrialScheduler):
     """
 
     takes_searcher = False
+    pauses = True
 
     def __init__(self, policy_file: str | os.PathLike[str]) -> None:
         super().__init__()

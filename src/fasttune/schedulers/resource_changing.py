@@ -209,6 +209,8 @@ class ResourceChangingScheduler(TrialScheduler):
         RuntimeError: trials that ask for different resources.
     """
 
+    pauses = True
+
     def __init__(
         self,
         base_scheduler: TrialScheduler | None = None,

@@ -32,6 +32,7 @@ class SynchronousScheduler(TrialScheduler):
     fair = True  # serve the least complete bracket of the oldest round first, otherwise the oldest bracket
 
     compares = True
+    pauses = True
     holds_back = True
 
     def __init__(

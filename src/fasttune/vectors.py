@@ -1,0 +1,216 @@
+"""Functions that evaluate many trials in one call, and what they are told between two steps.
+
+``vectorized`` makes a trainable of one; ``Rows`` says at a ``yield`` which trials go on, and takes their part of whatever has
+a first axis of trials; ``metric_columns`` makes columns of numbers of what came back.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import update_wrapper
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
+
+from fasttune.error import TuneError
+from fasttune.metric_values import EXACT_INT
+from fasttune.result import flatten
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from fasttune.space.config_columns import ConfigColumns
+
+SIZE = 4096  # trials in one call, unless something else is said
+LARGEST = 1 << 20
+
+
+class Vectorized:
+    """A trainable that evaluates up to ``size`` trials in one call. Called, it is its function.
+
+    Attributes:
+        function: takes columns of configs; returns columns of metrics, or yields them step by step.
+        size: the most trials in one call.
+        refill: new trials take the places of those that have ended, while a call goes on.
+    """
+
+    def __init__(self, function: Callable[..., Any], size: int, refill: bool) -> None:
+        self.function = function
+        self.size = size
+        self.refill = refill
+        update_wrapper(self, function)
+
+    def __call__(self, configs: dict[str, Any], **parameters: Any) -> Any:
+        return self.function(configs, **parameters)
+
+    def __repr__(self) -> str:
+        return f"tune.vectorized({self.function!r}, size={self.size}, refill={self.refill})"
+
+
+@overload
+def vectorized(function: Callable[..., Any], /) -> Vectorized: ...
+@overload
+def vectorized(*, size: int = SIZE, refill: bool = False) -> Callable[[Callable[..., Any]], Vectorized]: ...
+def vectorized(
+    function: Callable[..., Any] | None = None, /, *, size: int = SIZE, refill: bool = False
+) -> Vectorized | Callable[[Callable[..., Any]], Vectorized]:
+    """Make a trainable of a function that evaluates many trials in one call: numpy, ``jax.vmap``, ``torch.func``, a model
+    server that takes batches.
+
+    The function gets the configs of n trials as columns: a dict in the shape of a config, with an array of n floats, ints
+    or bools (a list of n objects, where they are something else) in the place of each value. It returns a dict of metrics,
+    each a column of n numbers, or one number for all; or it is a generator that yields such a dict for each step. A yield
+    gives ``None``, if all trials go on as they are, or a :class:`Rows`, if some have ended and the columns of the next step
+    are those of others.
+
+    Args:
+        size: the most trials in one call, 1 to 2^20.
+        refill: new trials take the places of those that were stopped, at the next step. Steps count for each trial by
+            itself, so such a function ends trials by ``stop=`` or a scheduler, and goes on as long as it is asked.
+
+    Raises:
+        ValueError: for a size that is none.
+        TypeError: for what is no function.
+    """
+    if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= LARGEST:
+        raise ValueError(f"size must be a whole number of trials from 1 to {LARGEST:,}, got {size!r:.80}")
+
+    def made(function: Callable[..., Any]) -> Vectorized:
+        if isinstance(function, type) or not callable(function):
+            raise TypeError(f"tune.vectorized makes a trainable of a function of columns of configs, got {function!r:.80}")
+        return Vectorized(function, size, refill)
+
+    return made if function is None else made(function)
+
+
+class Rows:
+    """Which trials a vector has from its next step on: what a ``yield`` gives when these are not those of the last step.
+
+    Attributes:
+        index: for each row, which row of the last step it goes on from; -1 for one that begins. Rows that begin are the last.
+        fresh: for each row, whether it begins.
+        configs: the columns of their configs.
+        steps: how often each has reported.
+    """
+
+    def __init__(self, index: NDArray[np.int64], columns: ConfigColumns, steps: NDArray[np.int64]) -> None:
+        self.index = index
+        self.fresh = index < 0
+        self.steps = steps
+        self._columns = columns
+        self._goes_on = len(index) - int(self.fresh.sum())
+
+    @property
+    def configs(self) -> dict[str, Any]:
+        return self._columns.nested()
+
+    @property
+    def fresh_configs(self) -> dict[str, Any]:
+        """The columns of the configs of those that begin."""
+        import numpy as np
+
+        return self._columns.take(np.arange(self._goes_on, len(self.index))).nested()
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def take(self, tree: Any, fresh: Any = None) -> Any:
+        """These rows of a tree of arrays (dicts, lists, tuples and named tuples of whatever has a first axis of rows: numpy,
+        PyTorch, JAX; None stays None), behind them the rows of ``fresh``, a tree of the same shape for those that begin.
+
+        Raises:
+            ValueError: if there are rows that begin, and ``fresh`` is not given.
+        """
+        n = len(self.index) - self._goes_on
+        if n and fresh is None:
+            raise ValueError(
+                f"{n} rows begin, and Rows.take was not given what they begin with: "
+                "rows.take(weights, fresh=start(rows.fresh_configs))"
+            )
+        return _taken(tree, self.index[: self._goes_on], fresh if n else None)
+
+
+def _taken(tree: Any, index: NDArray[np.int64], fresh: Any) -> Any:
+    if tree is None:
+        return None
+    if isinstance(tree, Mapping):
+        made = {key: _taken(part, index, None if fresh is None else fresh[key]) for key, part in tree.items()}
+        return made if type(tree) is dict else type(tree)(made)  # type: ignore[call-arg]
+    if isinstance(tree, (list, tuple)):
+        parts = [_taken(part, index, None if fresh is None else fresh[k]) for k, part in enumerate(tree)]
+        if isinstance(tree, tuple) and hasattr(tree, "_fields"):
+            return type(tree)(*parts)
+        return parts if isinstance(tree, list) else tuple(parts)
+    return tree[index] if fresh is None else _behind(tree[index], fresh)
+
+
+def _behind(one: Any, other: Any) -> Any:
+    """Two arrays of a library as one, along the first axis."""
+    library = type(one).__module__.partition(".")[0]
+    if library == "torch":
+        torch: Any = sys.modules["torch"]
+        return torch.cat([one, torch.as_tensor(other, device=one.device)])
+    if library in ("jax", "jaxlib"):
+        jax_numpy: Any = import_module("jax.numpy")
+        return jax_numpy.concatenate([one, other])
+    import numpy as np
+
+    return np.concatenate([one, other])
+
+
+class MetricColumns(NamedTuple):
+    """What a step of n trials reports: names, kinds as schemas have them, and an array of n float64 for each."""
+
+    keys: tuple[str, ...]
+    kinds: bytes
+    columns: list[NDArray[np.float64]]
+
+
+def metric_columns(told: Any, n: int) -> MetricColumns:
+    """Columns of numbers of what a function returned or yielded. TuneError, with name and shape, for what is none."""
+    import numpy as np
+
+    if not isinstance(told, Mapping) or not told:
+        raise TuneError(
+            "a vectorized function must return or yield a dict of columns, one number for each of its trials, got "
+            f"{_described(told)}"
+        )
+    columns, kinds = [], bytearray()
+    flat = flatten(told)
+    for name, value in flat.items():
+        column = _as_array(name, value)
+        if column.ndim == 0:
+            column = np.broadcast_to(column, (n,))
+        if column.shape != (n,):
+            left_over = column.ndim == 1 and len(column) > n
+            raise TuneError(
+                f"the column {name!r} has the shape {column.shape}, and this step has {n} trials: a column has one number for "
+                "each of them, in their order" + (" (rows that have ended are to be left out: rows.take)" if left_over else "")
+            )
+        kind = {"f": b"f", "i": b"i", "u": b"i", "b": b"b"}.get(column.dtype.kind)
+        if kind is None:
+            raise TuneError(f"the column {name!r} must hold numbers, and is of dtype {column.dtype}")
+        if kind == b"i" and len(column) and (column.max() > EXACT_INT or column.min() < -EXACT_INT):
+            kind = b"f"
+        kinds += kind
+        columns.append(np.ascontiguousarray(column, dtype=np.float64))
+    return MetricColumns(tuple(flat), bytes(kinds), columns)
+
+
+def _as_array(name: str, value: Any) -> NDArray[Any]:
+    import numpy as np
+
+    if hasattr(value, "detach"):  # a tensor of PyTorch, with its graph, perhaps on a GPU
+        value = value.detach().cpu()
+    try:
+        return np.asarray(value)
+    except ValueError as error:  # rows of different lengths
+        raise TuneError(f"the column {name!r} is no array of numbers: {error}") from None
+
+
+def _described(told: Any) -> str:
+    if told is None or isinstance(told, Mapping):
+        return "nothing"
+    shape: Sequence[int] | None = getattr(told, "shape", None)
+    return type(told).__name__ if shape is None else f"{type(told).__name__} of shape {tuple(shape)}"

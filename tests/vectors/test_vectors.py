@@ -1,0 +1,490 @@
+"""Trials that one call evaluates: what a user sees of them is what he sees of all others."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fasttune as tune
+from fasttune.error import TuneError
+from fasttune.schedulers import ASHAScheduler, FIFOScheduler, HyperBandScheduler, PopulationBasedTraining
+from fasttune.search import TPESearch
+
+SPACE = {"x": tune.uniform(-1, 1), "kind": tune.choice(["a", "b"]), "inner": {"n": tune.randint(0, 9), "c": 7}}
+
+
+def run(function: Any, tmp_path: Path, config: dict[str, Any] = SPACE, num_samples: int = 20, **more: Any) -> Any:
+    told: dict[str, Any] = {"metric": "loss", "mode": "min", "verbose": 0, "seed": 3, **more}
+    return tune.run(function, config=config, num_samples=num_samples, storage_path=str(tmp_path), name="run", **told)
+
+
+@tune.vectorized(size=8)
+def square(configs: dict[str, Any]) -> dict[str, Any]:
+    return {"loss": configs["x"] ** 2, "n": configs["inner"]["n"]}
+
+
+def one_square(config: dict[str, Any]) -> None:
+    tune.report({"loss": config["x"] ** 2, "n": config["inner"]["n"]})
+
+
+def curve(x: float, step: int) -> float:
+    return float(x**2 + 1 / step)
+
+
+@tune.vectorized(size=16)
+def curves(configs: dict[str, Any]) -> Any:
+    step = np.zeros(len(configs["x"]))
+    while True:
+        step += 1
+        rows = yield {"loss": configs["x"] ** 2 + 1 / step}
+        if rows is not None:
+            step, configs = rows.take(step), rows.configs
+
+
+def one_curve(config: dict[str, Any]) -> None:
+    step = 0
+    while True:
+        step += 1
+        tune.report(loss=curve(config["x"], step))
+
+
+def table_of(analysis: Any, *columns: str) -> list[tuple[Any, ...]]:
+    frame = analysis.results_df if hasattr(analysis, "results_df") else analysis.dataframe()
+    found = frame[[*columns, "training_iteration"]].to_numpy().tolist()
+    return sorted(tuple(row) for row in found)
+
+
+def test_the_same_results_as_one_by_one(tmp_path: Path) -> None:
+    together = run(square, tmp_path / "a")
+    single = run(one_square, tmp_path / "b", executor="inline")
+    columns = ("config/x", "config/kind", "config/inner/n", "config/inner/c", "loss", "n")
+    assert table_of(together, *columns) == table_of(single, *columns)
+    assert together.best_config == single.best_config
+    assert [trial.status for trial in together.trials] == ["TERMINATED"] * 20
+    assert together.trials[0].last_result["n"] == together.trials[0].config["inner"]["n"]
+    assert isinstance(together.trials[0].last_result["n"], int)
+
+
+class Impatient(FIFOScheduler):
+    """Asked on each report; stops whoever is worse than 0.5 from its third step on."""
+
+    def on_trial_result(self, state: Any, trial: Any, result: dict[str, Any]) -> str:
+        return self.STOP if result["training_iteration"] >= 3 and result["loss"] > 0.5 else self.CONTINUE
+
+
+@pytest.mark.parametrize("scheduler", ["none", "asha", "asked"])
+def test_schedulers_decide_as_they_do_one_by_one(scheduler: str, tmp_path: Path) -> None:
+    """Compiled rules decide the column; others are asked, and the vector waits for all answers."""
+
+    def made() -> Any:
+        if scheduler == "asha":
+            return ASHAScheduler(max_t=27, grace_period=1, reduction_factor=3)
+        return Impatient() if scheduler == "asked" else None
+
+    analysis = run(curves, tmp_path, num_samples=40, scheduler=made(), stop={"training_iteration": 27})
+    steps = analysis.dataframe()["training_iteration"].tolist()
+    assert all(trial.status == "TERMINATED" for trial in analysis.trials)
+    assert max(steps) == 27
+    if scheduler == "none":
+        assert set(steps) == {27}
+    else:
+        assert min(steps) < 27
+    for trial in analysis.trials:
+        last = trial.last_result
+        assert last["loss"] == pytest.approx(curve(trial.config["x"], last["training_iteration"]))
+    assert analysis.best_trial.last_result["training_iteration"] == 27
+
+
+def test_asha_in_one_vector_is_asha_in_the_same_order(tmp_path: Path) -> None:
+    """All trials in one call: each step is judged row by row, as if trials had reported in turn."""
+    asha = {"max_t": 9, "grace_period": 1, "reduction_factor": 3}
+    analysis = run(tune.vectorized(curves.function, size=100), tmp_path, num_samples=100, scheduler=ASHAScheduler(**asha))
+    rungs: dict[int, list[float]] = {1: [], 3: []}
+    alive = list(range(100))
+    expected = dict.fromkeys(alive, 9)
+    for step in range(1, 9):
+        for i in list(alive):
+            if step not in rungs:
+                continue
+            loss = curve(analysis.trials[i].config["x"], step)
+            seen = rungs[step]
+            if seen and loss > np.percentile(seen, 100 / 3):
+                alive.remove(i)
+                expected[i] = step
+            seen.append(loss)
+    assert [trial.last_result["training_iteration"] for trial in analysis.trials] == list(expected.values())
+
+
+def test_new_trials_take_the_places_of_those_that_ended(tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+
+    @tune.vectorized(size=8, refill=True)
+    def train(configs: dict[str, Any]) -> Any:
+        step = np.zeros(len(configs["x"]))
+        while True:
+            step += 1
+            seen.append((len(step), len(np.unique(step))))
+            rows = yield {"loss": configs["x"] ** 2 + 1 / step}
+            if rows is not None:
+                fresh = np.zeros(rows.fresh.sum())
+                assert len(rows.fresh_configs["x"]) == len(fresh)
+                step, configs = rows.take(step, fresh), rows.configs
+                assert rows.steps.tolist() == step.tolist()
+                assert (rows.index[rows.fresh] == -1).all()
+
+    analysis = run(train, tmp_path, num_samples=60, scheduler=ASHAScheduler(max_t=9, grace_period=1, reduction_factor=3))
+    for trial in analysis.trials:
+        last = trial.last_result
+        assert last["loss"] == pytest.approx(curve(trial.config["x"], last["training_iteration"]))
+    assert len(analysis.trials) == 60
+    full = [n for n, _ in seen[:-30]]
+    assert np.mean(full) > 6.5, seen  # the vector stays full
+    assert max(kinds for _, kinds in seen) > 1
+
+
+def test_take_says_what_is_missing_for_rows_that_begin(tmp_path: Path) -> None:
+    @tune.vectorized(size=4, refill=True)
+    def train(configs: dict[str, Any]) -> Any:
+        step = np.zeros(len(configs["x"]))
+        while True:
+            rows = yield {"loss": step}
+            if rows is not None:
+                step = rows.take(step)
+
+    with pytest.raises(TuneError, match=r"rows begin.*rows\.take\(weights, fresh=start\(rows\.fresh_configs\)\)"):
+        run(train, tmp_path, num_samples=9, stop={"training_iteration": 1})
+
+
+def test_a_searcher_suggests_the_rows(tmp_path: Path) -> None:
+    analysis = run(square, tmp_path, num_samples=60, search_alg=TPESearch(seed=1))
+    assert len(analysis.trials) == 60
+    assert analysis.best_result["loss"] < 0.01
+    frame = analysis.dataframe()
+    assert np.allclose(frame["loss"], frame["config/x"] ** 2)
+
+
+def test_points_and_functions_of_the_space_come_as_columns(tmp_path: Path) -> None:
+    space = {"x": tune.uniform(0, 1), "double": tune.sample_from(lambda spec: 2 * spec.config.x), "it": tune.choice([None, "t", 3])}
+
+    @tune.vectorized(size=4)
+    def check(configs: dict[str, Any]) -> dict[str, Any]:
+        assert isinstance(configs["it"], list)
+        return {"loss": np.asarray(configs["double"]) - 2 * configs["x"]}
+
+    from fasttune.search import BasicVariantGenerator
+
+    analysis = run(check, tmp_path, space, 10, search_alg=BasicVariantGenerator(points_to_evaluate=[{"x": 0.5}, {"x": 0.25, "it": 3}]))
+    assert analysis.dataframe()["loss"].abs().max() == 0.0
+    assert analysis.trials[0].config["x"] == 0.5
+    assert analysis.trials[1].config["it"] == 3
+
+
+def test_options_with_names_of_their_own_are_none_elsewhere(tmp_path: Path) -> None:
+    space = {"model": tune.choice([{"kind": "tree", "depth": tune.randint(1, 9)}, {"kind": "line", "slope": tune.uniform(0, 1)}])}
+
+    @tune.vectorized(size=30)
+    def check(configs: dict[str, Any]) -> dict[str, Any]:
+        model = configs["model"]
+        return {"loss": [depth if kind == "tree" else slope for kind, depth, slope in zip(*model.values(), strict=True)]}
+
+    analysis = run(check, tmp_path, space, 30)
+    for trial in analysis.trials:
+        model = trial.config["model"]
+        assert trial.last_result["loss"] == model.get("depth", model.get("slope"))
+
+
+@pytest.mark.parametrize(
+    ("said", "match"),
+    [
+        (lambda n: {"loss": np.zeros(n + 1)}, r"'loss' has the shape \(9,\), and this step has 8 trials.*rows\.take"),
+        (lambda n: {"loss": np.zeros((n, 1))}, r"'loss' has the shape \(8, 1\)"),
+        (lambda n: {"loss": ["a"] * n}, r"'loss' must hold numbers, and is of dtype <U1"),
+        (lambda n: {"loss": np.zeros(n, dtype=complex)}, "of dtype complex128"),
+        (lambda n: {"loss": [[0.0], [0.0, 1.0]] * (n // 2)}, "'loss' is no array of numbers"),
+        (lambda n: np.zeros(n), r"must return or yield a dict of columns.*ndarray of shape \(8,\)"),
+        (lambda n: {}, "got nothing"),
+        (lambda n: None, "dict of columns.*got nothing"),
+        (lambda n: {"los": np.zeros(n)}, "steers by metric 'loss'.*'los'"),
+    ],
+)  # fmt: skip
+def test_bad_columns_are_told_with_name_and_shape(said: Any, match: str, tmp_path: Path) -> None:
+    @tune.vectorized(size=8)
+    def bad(configs: dict[str, Any]) -> Any:
+        return said(len(configs["x"]))
+
+    with pytest.raises(TuneError, match=match):
+        run(bad, tmp_path, num_samples=8)
+
+
+def test_a_number_stands_for_all_and_nan_is_a_value(tmp_path: Path) -> None:
+    @tune.vectorized(size=4)
+    def constant(configs: dict[str, Any]) -> dict[str, Any]:
+        loss = np.array([1.0, np.nan, 2.0, 3.0])
+        return {"loss": loss, "epoch": 7, "more": {"ok": [True, False, True, False]}}
+
+    analysis = run(constant, tmp_path, num_samples=4)
+    frame = analysis.dataframe()
+    assert frame["epoch"].tolist() == [7] * 4
+    assert frame["more/ok"].tolist() == [True, False, True, False]
+    assert analysis.best_result["loss"] == 1.0
+
+
+def test_a_failure_is_that_of_all_rows_and_one_has_the_story(tmp_path: Path) -> None:
+    @tune.vectorized(size=4)
+    def failing(configs: dict[str, Any]) -> Any:
+        for step in range(3):
+            if step == 2:
+                raise ArithmeticError("no luck with this one")
+            yield {"loss": configs["x"]}
+
+    analysis = run(failing, tmp_path, num_samples=8, raise_on_failed_trial=False)
+    assert [trial.status for trial in analysis.trials] == ["ERROR"] * 8
+    texts = [Path(trial.error_file).read_text() for trial in analysis.trials]
+    assert "raise ArithmeticError" in texts[0]
+    assert "ArithmeticError: no luck" in texts[3]
+    assert analysis.trials[0].trial_id in texts[3]
+    assert [trial.last_result["training_iteration"] for trial in analysis.trials] == [2] * 8
+
+
+def test_failed_trials_are_tried_again_by_themselves(tmp_path: Path) -> None:
+    calls: list[int] = []
+
+    @tune.vectorized(size=4)
+    def failing(configs: dict[str, Any]) -> Any:
+        calls.append(len(configs["x"]))
+        if len(calls) == 1:
+            raise ArithmeticError("once")
+        return {"loss": configs["x"]}
+
+    analysis = run(failing, tmp_path, num_samples=8, max_failures=1)
+    assert [trial.status for trial in analysis.trials] == ["TERMINATED"] * 8
+    assert sum(calls) == 12
+    frame = analysis.dataframe()
+    assert np.allclose(frame["loss"], frame["config/x"])
+
+
+def test_a_generator_is_closed_when_none_of_its_trials_goes_on(tmp_path: Path) -> None:
+    closed: list[bool] = []
+
+    @tune.vectorized
+    def train(configs: dict[str, Any]) -> Any:
+        try:
+            while True:
+                yield {"loss": configs["x"]}
+        finally:
+            closed.append(True)
+
+    run(train, tmp_path, num_samples=5, stop={"training_iteration": 3})
+    assert closed == [True]
+
+
+def test_what_a_generator_returns_is_its_last_report(tmp_path: Path) -> None:
+    @tune.vectorized
+    def train(configs: dict[str, Any]) -> Any:
+        yield {"loss": configs["x"]}
+        return {"loss": configs["x"] - 1}
+
+    analysis = run(train, tmp_path, num_samples=5)
+    frame = analysis.dataframe()
+    assert frame["training_iteration"].tolist() == [2] * 5
+    assert np.allclose(frame["loss"], frame["config/x"] - 1)
+
+
+def test_a_trial_that_is_done_says_so_in_a_column(tmp_path: Path) -> None:
+    @tune.vectorized(size=6)
+    def train(configs: dict[str, Any]) -> Any:
+        left = np.arange(1, 7)
+        while True:
+            left = left - 1
+            rows = yield {"loss": left, "done": left == 0}
+            if rows is not None:
+                left = rows.take(left)
+
+    analysis = run(train, tmp_path, num_samples=6)
+    assert analysis.dataframe()["training_iteration"].tolist() == [1, 2, 3, 4, 5, 6]
+
+
+def test_take_knows_trees() -> None:
+    from collections import namedtuple
+
+    from fasttune.space.config_columns import ConfigColumns
+    from fasttune.vectors import Rows
+
+    Pair = namedtuple("Pair", "one two")
+    rows = Rows(np.array([2, 0, -1]), ConfigColumns({"a": np.arange(3), "b/c": ["x", "y", "z"]}, 3), np.array([4, 4, 0]))
+    tree = {"w": np.arange(3), "l": [np.arange(6).reshape(3, 2)], "t": (None, Pair(np.arange(3) * 10, None))}
+    fresh = {"w": [9], "l": [np.array([[7, 7]])], "t": (None, Pair(np.array([5]), None))}
+    taken = rows.take(tree, fresh)
+    assert taken["w"].tolist() == [2, 0, 9]
+    assert taken["l"][0].tolist() == [[4, 5], [0, 1], [7, 7]]
+    assert taken["t"] == (None, taken["t"][1])
+    assert isinstance(taken["t"][1], Pair)
+    assert taken["t"][1].one.tolist() == [20, 0, 5]
+    assert rows.fresh.tolist() == [False, False, True]
+    assert rows.configs["b"]["c"] == ["x", "y", "z"]
+    assert rows.fresh_configs["a"].tolist() == [2]
+    with pytest.raises(ValueError, match="1 rows begin"):
+        rows.take(tree)
+
+
+@pytest.mark.parametrize(
+    ("more", "match"),
+    [
+        ({"executor": "process"}, "runs by executor='vector' alone"),
+        ({"scheduler": PopulationBasedTraining(time_attr="training_iteration", hyperparam_mutations={"x": tune.uniform(0, 1)})},
+         "leaves trials paused"),
+        ({"scheduler": HyperBandScheduler(max_t=9)}, "HyperBandScheduler leaves trials paused"),
+        ({"log_to_file": True}, "log_to_file"),
+    ],
+)  # fmt: skip
+def test_what_vectors_cannot_is_refused_before_a_trial_starts(more: Any, match: str, tmp_path: Path) -> None:
+    def never(configs: dict[str, Any]) -> Any:
+        raise AssertionError("it has begun")
+
+    with pytest.raises((TuneError, ValueError), match=match):
+        run(tune.vectorized(never), tmp_path, **more)
+
+
+def test_functions_of_one_config_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="executor='vector' evaluates many trials in one call, and one_square evaluates one"):
+        run(one_square, tmp_path, executor="vector")
+    with pytest.raises(ValueError, match="size must be a whole number"):
+        tune.vectorized(size=0)
+    with pytest.raises(TypeError, match="of a function"):
+        tune.vectorized(int)
+
+
+def test_with_parameters_and_resources(tmp_path: Path) -> None:
+    @tune.vectorized(size=4)
+    def train(configs: dict[str, Any], data: Any) -> dict[str, Any]:
+        return {"loss": configs["x"] + data.sum()}
+
+    analysis = run(tune.with_parameters(train, data=np.ones(3)), tmp_path, num_samples=9)
+    frame = analysis.dataframe()
+    assert np.allclose(frame["loss"], frame["config/x"] + 3)
+
+
+def test_no_more_at_once_than_are_allowed(tmp_path: Path) -> None:
+    sizes: list[int] = []
+
+    @tune.vectorized
+    def train(configs: dict[str, Any]) -> dict[str, Any]:
+        sizes.append(len(configs["x"]))
+        return {"loss": configs["x"]}
+
+    run(train, tmp_path, num_samples=10, max_concurrent_trials=4)
+    assert sizes == [4, 4, 2]
+
+
+def test_callbacks_hear_of_each_trial(tmp_path: Path) -> None:
+    class Counting(tune.Callback):
+        def __init__(self) -> None:
+            self.heard: list[tuple[str, str]] = []
+
+        def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+            self.heard.append(("start", trial.trial_id))
+
+        def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: Any, **info: Any) -> None:
+            self.heard.append(("result", trial.trial_id))
+
+        def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+            self.heard.append(("complete", trial.trial_id))
+
+    counting = Counting()
+    analysis = run(curves, tmp_path, num_samples=3, stop={"training_iteration": 2}, callbacks=[counting])
+    for trial in analysis.trials:
+        mine = [what for what, who in counting.heard if who == trial.trial_id]
+        assert mine == ["start", "result", "result", "complete"]
+
+
+KILLED = """
+    import os, sys
+    import numpy as np
+    import fasttune as tune
+    from fasttune.schedulers import ASHAScheduler
+
+    calls = 0
+
+    @tune.vectorized(size=16)
+    def train(configs):
+        global calls
+        step = np.zeros(len(configs["x"]))
+        while True:
+            step += 1
+            calls += 1
+            if calls == int(sys.argv[2]):
+                os.kill(os.getpid(), 9)
+            rows = yield {"loss": configs["x"] ** 2 + 1 / step}
+            if rows is not None:
+                step, configs = rows.take(step), rows.configs
+
+    if __name__ == "__main__":
+        analysis = tune.run(train, config={"x": tune.uniform(-1, 1)}, num_samples=100, metric="loss", mode="min", seed=3,
+                            scheduler=ASHAScheduler(max_t=9, grace_period=1, reduction_factor=3), verbose=0,
+                            storage_path=sys.argv[1], name="run", resume="AUTO")
+"""
+
+
+@pytest.mark.parametrize("at", [1, 2, 7, 30])
+def test_killed_and_gone_on_with(at: int, tmp_path: Path) -> None:
+    program = tmp_path / "killed.py"
+    program.write_text(textwrap.dedent(KILLED))
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, str(program), str(tmp_path), str(at)], env=env, capture_output=True, text=True)
+    assert done.returncode == -9, done.stderr
+    before = tune.ExperimentAnalysis(str(tmp_path / "run"))
+    ended = {t.trial_id: t.last_result["training_iteration"] for t in before.trials if t.status == "TERMINATED"}
+    if at > 1:
+        assert before.results_df["training_iteration"].max() >= 1
+    done = subprocess.run([sys.executable, str(program), str(tmp_path), "-1"], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    after = tune.ExperimentAnalysis(str(tmp_path / "run"))
+    assert [trial.status for trial in after.trials] == ["TERMINATED"] * 100
+    steps = {trial.trial_id: trial.last_result["training_iteration"] for trial in after.trials}
+    assert ended.items() <= steps.items()  # no finished trial runs again
+    for trial in after.trials:
+        assert trial.last_result["loss"] == pytest.approx(curve(trial.config["x"], trial.last_result["training_iteration"]))
+    assert after.verify(ASHAScheduler(max_t=9, grace_period=1, reduction_factor=3)) == []
+    assert {path.name for path in (tmp_path / "run").iterdir()} <= {".lock", "experiment.db"}
+
+
+def test_a_scheduler_that_pauses_all_the_same_ends_the_run(tmp_path: Path) -> None:
+    class Pausing(FIFOScheduler):
+        def on_trial_result(self, state: Any, trial: Any, result: dict[str, Any]) -> str:
+            return self.PAUSE
+
+    with pytest.raises(TuneError, match="its scheduler cannot answer PAUSE"):
+        run(curves, tmp_path, scheduler=Pausing())
+
+
+@pytest.mark.parametrize("search", ["random", "tpe"])
+def test_a_column_is_a_list_by_its_domain_not_by_its_values(search: str, tmp_path: Path) -> None:
+    space = {
+        "it": tune.choice([None, "t", 3]),
+        "n": tune.choice([1, 2]),
+        "some": tune.choice([0.5, 1]),
+        "model": tune.choice([{"depth": 3}, {"depth": 4}]),
+        "yes": tune.choice([True, False]),
+    }
+    kinds: dict[str, set[str]] = {}
+
+    @tune.vectorized(size=1)
+    def check(configs: dict[str, Any]) -> dict[str, Any]:
+        for name, column in [*configs.items(), ("depth", configs["model"]["depth"])]:
+            if name == "model":
+                continue
+            kinds.setdefault(name, set()).add(type(column).__name__ if isinstance(column, list) else str(column.dtype))
+        return {"loss": configs["n"]}
+
+    run(check, tmp_path, space, 12, search_alg=TPESearch(seed=1) if search == "tpe" else None)
+    assert {name: len(found) for name, found in kinds.items() if name != "some"} == {"it": 1, "n": 1, "yes": 1, "depth": 1}
+    assert kinds["it"] == kinds["depth"] == {"list"}
+    assert kinds["n"] == {"int64"}
+    assert kinds["yes"] == {"bool"}
