@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from fasttune import _core, nesting
 from fasttune.executors import stand_in
 from fasttune.executors.base import Job, Reply
+from fasttune.executors.inline import by_pages
 from fasttune.executors.streams import Streams, catch_streams
 from fasttune.executors.threads import follow_threads
 from fasttune.executors.wire import CANNOT_LOAD, FILE_BYTES, Wire
@@ -302,7 +303,7 @@ def work(path: str, environ: dict[str, str], setup: dict[str, Any], bell_fd: int
             fcntl.flock(file, fcntl.LOCK_EX)
         if os.fstat(file.fileno()).st_nlink == 0:
             return 0  # the driver has died meanwhile, and somebody else has taken over what it left
-        wire = Wire(mmap.mmap(file.fileno(), FILE_BYTES), create=False, bell_fd=bell_fd)
+        wire = Wire(by_pages(mmap.mmap(file.fileno(), FILE_BYTES)), create=False, bell_fd=bell_fd)
     _explain_crashes(_notes_of(path))
     streams = Streams(setup["named"], setup["caught"])
     try:
