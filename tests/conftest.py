@@ -20,6 +20,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("FASTTUNE_CHECKS", "1")  # after each turn of each run what is known of its trials is validated
+os.environ.setdefault("FASTTUNE_KEEP_SERVER", "0")  # a server that rests is a process that is left behind, on purpose
 
 import pytest
 from hypothesis import HealthCheck, settings

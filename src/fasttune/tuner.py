@@ -53,7 +53,8 @@ if TYPE_CHECKING:
     from fasttune.trial import Trial
     from fasttune.warm_start import WarmStart
 
-WORKERS_NEED = ("fasttune.space.variants",)  # they compute their configs themselves
+# They compute their configs themselves, and functions and requests come to them by value.
+WORKERS_NEED = ("fasttune.space.variants", "fasttune.code_places", "fasttune.devices.resources")
 
 Runnable = Callable[..., Any] | type | str
 Path = str | os.PathLike[str]

@@ -363,9 +363,17 @@ def map_file(path: str, size: int) -> mmap.mmap:
             os.posix_fallocate(fd, 0, size)
         else:
             os.ftruncate(fd, size)
-        return mmap.mmap(fd, size)
+        return by_pages(mmap.mmap(fd, size))
     finally:
         os.close(fd)
+
+
+def by_pages(memory: mmap.mmap) -> mmap.mmap:
+    """The mapping, of which the system brings only the pages that are touched: otherwise the first byte brings two megabytes of
+    zeros, 1.4 ms for each ring that is made, and half as much again when its file is removed."""
+    if hasattr(mmap, "MADV_RANDOM"):
+        memory.madvise(mmap.MADV_RANDOM)
+    return memory
 
 
 def fitting(place: Place) -> int:

@@ -138,6 +138,7 @@ class ProcessExecutor(Executor):
         self._servers_lost = 0  # in a row, before a trial began
         self._left_over: list[Slot] = []
         self._halted = self._closed = False
+        self._rests = False  # the server goes on without workers, for another run
         self._leaves_files = False
         self._next_slot: Slot | None = None  # the worker that room() was asked for
         self._stillborn = 0  # workers in a row that ended before they began a trial
@@ -176,7 +177,7 @@ class ProcessExecutor(Executor):
             self._prints = Prints(self._show, program.prefix if self._named else None)
             self._server.watch(self._prints.fileno())
         try:
-            self._server.tell(self._setup)
+            self._server.begin(self._setup)
         except ServerGoneError:
             self._launch_again()
 
@@ -205,7 +206,7 @@ class ProcessExecutor(Executor):
             )
             self._server.launch()
             try:
-                self._server.tell(self._setup)
+                self._server.begin(self._setup)
             except ServerGoneError:
                 continue
             return
@@ -653,8 +654,9 @@ class ProcessExecutor(Executor):
                 slot.wire.down.write(_core.KIND_EXIT)
         self._wait_for_idle_workers()
         self._halted = True
-        # it kills what is left, collects it and ends
-        self._server.hang_up([slot.pid for slot in self._slots.values() if slot.exit_code is None])
+        self._rests = self._server.rest()
+        if not self._rests:  # it kills what is left, collects it and ends
+            self._server.hang_up([slot.pid for slot in self._slots.values() if slot.exit_code is None])
         if self._prints is not None:
             self._prints.close()
             self._prints = None
@@ -681,7 +683,10 @@ class ProcessExecutor(Executor):
         if not self._leaves_files:
             with suppress(OSError):  # it holds something; without a worker there was no ring to go with
                 os.rmdir(os.path.join(self._folder, RINGS))
-        self._server.close()
+        if self._rests:
+            self._server.let_go()
+        else:
+            self._server.close()
         if self._program_file is not None:
             self._program_file.close()
 

@@ -3,12 +3,18 @@
 A server is launched as early as anything is known of a run, so that it gets ready while the run is being set up. It
 ends when its socket closes, with all of its workers, so the death of this process takes it along. If it dies itself,
 its workers die with it; it can be launched again, on the same bell and the same shared memory.
+
+A server whose run is over rests: it has no workers, and waits for the next run of this process, which then need not wait for an
+interpreter to start. There is one at most. It is taken if all that it inherited is as it would be inherited now
+(:func:`inheritance`), and ends with this process. ``FASTTUNE_KEEP_SERVER=0`` keeps none.
 """
 
 from __future__ import annotations
 
+import atexit
 import errno
 import os
+import resource
 import select
 import signal
 import socket
@@ -32,6 +38,8 @@ MARK = "FASTTUNE_SERVERS"  # environment: the servers, one within the other, tha
 SCARCE = (errno.EAGAIN, errno.ENOMEM)  # the system has no process to give, now
 PAUSES_S = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8)  # before each attempt to get a process, when the system has none to give
 SILENT_S = 1.0  # how often the server is looked at while it is waited for
+KEEP = "FASTTUNE_KEEP_SERVER"  # environment: "0", no server rests
+RESTED_S = 2.0  # a server is given so long to end the workers of a run that is over
 KILLED_S = 2.0  # what was killed is waited for so long
 
 
@@ -51,17 +59,65 @@ _early = _Early()
 
 @contextmanager
 def launched_early(preload: tuple[str, ...] = ()) -> Iterator[None]:
-    """Launch a server for the run that is set up in the block, in this thread; if the run is refused, the server ends.
+    """Have a server for the run that is set up in the block, in this thread; if the run is refused, it is left.
 
     ``preload`` names modules that the workers of the run will need, to be loaded once for all of them.
     """
-    _early.server, _early.launched_by = Server(preload), os.getpid()
+    _early.server, _early.launched_by = Server.ready(preload), os.getpid()
     try:
         yield
     finally:
         server = _taken_early()
-        if server is not None:
+        if server is not None and server.may_rest:
+            server.let_go()
+        elif server is not None:
             server.end()
+
+
+_resting: list[Server] = []  # at most one
+_at_exit: list[Any] = []  # whether it is ended when this process ends by itself
+
+
+def end_resting() -> None:
+    """End the server that rests, if there is one."""
+    while _resting:
+        server = _resting.pop()
+        if server.launched_by == os.getpid():
+            server.end()
+
+
+def inheritance() -> dict[str, Any]:
+    """What a process that is started now gets from this one: a server that got other things is not that of the next run."""
+    with suppress(OSError):  # a system without /proc
+        with open("/proc/self/status", "rb") as file:
+            masks = [line for line in file if line.startswith((b"Umask", b"SigBlk", b"SigIgn", b"Cap", b"Uid", b"Gid", b"Groups"))]
+        with open("/proc/self/cgroup", "rb") as file:
+            masks += [file.read(), *_contents("/proc/self/oom_score_adj")]
+        return {
+            "environment": dict(os.environ),
+            "python": (sys.executable, sys.flags, tuple(sys.warnoptions)),
+            "streams": [_identity(fd) for fd in range(3)],
+            "cpus": os.sched_getaffinity(0),
+            "limits": [resource.getrlimit(getattr(resource, name)) for name in dir(resource) if name.startswith("RLIMIT_")],
+            "priority": os.getpriority(os.PRIO_PROCESS, 0),
+            "masks": masks,
+        }
+    return {}
+
+
+def _contents(path: str) -> list[bytes]:
+    with suppress(OSError), open(path, "rb") as file:
+        return [file.read()]
+    return []
+
+
+def _identity(fd: int) -> tuple[int, ...] | None:
+    """Which file a descriptor stands for; None if it is closed."""
+    try:
+        found = os.fstat(fd)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_rdev, found.st_mode
 
 
 def _taken_early() -> Server | None:
@@ -73,7 +129,10 @@ class Server:
     """A fork server: its process, its socket, the bell that workers ring, the memory that a shared rule lives in."""
 
     def __init__(self, preload: tuple[str, ...] = ()) -> None:
-        self._preload = preload
+        self.preload = preload
+        self.launched_by = os.getpid()
+        self._inherited: dict[str, Any] = {}
+        self._rules_are_new = False  # the process has the memory of another run
         self.pid = 0  # of the process, until it has been collected
         self.mark = os.urandom(8).hex()
         self._look_at = 0.0  # when wait() looks next at what the process does
@@ -104,6 +163,7 @@ class Server:
             theirs.close()
             for fd in fds:
                 os.close(fd)
+        self._inherited, self._rules_are_new = inheritance(), False
         self._poller = select.poll()
         self._poller.register(self._sock.fileno(), select.POLLIN)
         self._both = select.poll()
@@ -119,7 +179,7 @@ class Server:
 
     def _spawn(self, file_actions: list[tuple[int, int, int]]) -> int:
         folder = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-        command = [sys.executable, "-c", SOURCE.format(folder=folder, preload=self._preload)]
+        command = [sys.executable, "-c", SOURCE.format(folder=folder, preload=self.preload)]
         # what a sitecustomize starts there must not be a run
         environ = {**os.environ, MARK: self.mark_within(os.environ), nesting.DEPTH: nesting.LOADING}
         for pause in PAUSES_S:
@@ -141,8 +201,64 @@ class Server:
 
     @classmethod
     def take(cls) -> Server:
-        """The server that was launched early for the run of this thread, or a new one."""
-        return _taken_early() or cls()
+        """The server that was launched early for the run of this thread, or another one."""
+        return _taken_early() or cls.ready(())
+
+    @classmethod
+    def ready(cls, preload: tuple[str, ...]) -> Server:
+        """The one that rests, if it is what would be launched now, or a new one."""
+        if _resting:
+            with suppress(IndexError):  # another thread has taken it
+                server = _resting.pop()
+                if server.launched_by == os.getpid():
+                    if server._is_as_new(preload):
+                        return server
+                    server.end()
+        return cls(preload)
+
+    def _is_as_new(self, preload: tuple[str, ...]) -> bool:
+        if preload != self.preload or self._inherited != inheritance() or self.has_message(0.0):
+            return False  # it has said something, or is gone
+        self.quiet_bell()
+        self.rules_fd, self._rules_are_new = anonymous_file("fasttune-rungs"), True
+        return True
+
+    def begin(self, setup: dict[str, Any]) -> None:
+        """Tell what the run is; ServerGoneError if the server has gone."""
+        self.tell({**setup, "rules": self._rules_are_new}, self.rules_fd if self._rules_are_new else -1)
+
+    @property
+    def may_rest(self) -> bool:
+        """Somebody wants it to, and it would be found: within a worker, not when that is killed."""
+        return os.environ.get(KEEP) != "0" and MARK not in os.environ and bool(self.pid and self._inherited)
+
+    def rest(self) -> bool:
+        """End all workers, and what they have started, and keep the process for the next run; False: it is for none."""
+        if not self.may_rest:
+            return False
+        try:
+            self.tell(("rest",))
+            deadline = time.monotonic() + RESTED_S
+            while self.has_message(max(0.0, deadline - time.monotonic())):
+                if self.hear()[0] == "rested":
+                    break
+            else:
+                return False
+        except TuneError:
+            return False
+        if self._watched >= 0:
+            self._both.unregister(self._watched)
+            self._watched = -1
+        return True
+
+    def let_go(self) -> None:
+        """Its run is over, and it rests: it is for the next one of this process."""
+        os.close(self.rules_fd)
+        self.rules_fd = -1
+        if not _at_exit:
+            _at_exit.append(atexit.register(end_resting))
+        end_resting()
+        _resting.append(self)
 
     def tell(self, message: Any, pipe: int = -1) -> None:
         """Send an order, and the end of a pipe that belongs to it; ServerGoneError if the server has gone."""
@@ -214,7 +330,7 @@ class Server:
 
     def close(self) -> None:
         """Let go of the bell and of the rule's memory."""
-        for fd in {self.bell, self._bell_reader, self.rules_fd}:
+        for fd in {self.bell, self._bell_reader, self.rules_fd} - {-1}:
             os.close(fd)
 
     def end(self) -> None:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from fasttune import _core, nesting
 from fasttune.executors import stand_in
 from fasttune.executors.base import Job, Reply
+from fasttune.executors.inline import by_pages
 from fasttune.executors.streams import Streams, catch_streams
 from fasttune.executors.threads import follow_threads
 from fasttune.executors.wire import CANNOT_LOAD, FILE_BYTES, Wire
@@ -80,17 +81,25 @@ def _read(sock: socket.socket, n: int) -> bytes | None:
 
 
 def serve(control_fd: int, bell_fd: int, rules_fd: int, preload: tuple[str, ...] = ()) -> None:
-    """Fork workers as the driver asks, report how they end; returns when the driver has gone."""
-    import select
-
+    """Fork workers as the driver asks, report how they end, for one run after the other; returns when the driver has gone."""
     sock = socket.socket(fileno=control_fd)
     _load(preload)
-    setup = receive(sock)
-    if setup is None:
-        return
-    sys.path[:] = setup["path"]
-    os.chdir(setup["cwd"])
+    driver = os.getppid()
+    wake = _prepare_signals()
+    _core.adopt_orphans()
+    while (setup := _next_run(sock, driver)) is not None:
+        if setup["rules"]:
+            _take_rules(sock, rules_fd)
+        sys.path[:] = setup["path"]
+        os.chdir(setup["cwd"])
+        gc.collect()
+        gc.freeze()
+        if not _serve_run(sock, setup, wake, bell_fd, rules_fd):
+            return
 
+
+def _prepare_signals() -> int:
+    """A pipe from which can be read when a child has ended."""
     wake_r, wake_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC) if hasattr(os, "pipe2") else os.pipe()
     os.set_blocking(wake_w, False)
     os.set_blocking(wake_r, False)
@@ -100,23 +109,50 @@ def serve(control_fd: int, bell_fd: int, rules_fd: int, preload: tuple[str, ...]
         signal.signal(ignored, signal.SIG_IGN)
     # ends the driver's run softly, which ends us; a handler, because what trials start would inherit that it is ignored
     signal.signal(signal.SIGUSR1, lambda *_: None)
-    gc.collect()
-    gc.freeze()
+    return wake_r
+
+
+def _next_run(sock: socket.socket, driver: int) -> Any:
+    """What the next run is; None when there will be none."""
+    import select
+
+    while not select.select([sock], [], [], LOOK_S)[0]:
+        if os.getppid() != driver:
+            return None  # killed, while a process that it had forked keeps the socket open
+    return receive(sock)
+
+
+def _take_rules(sock: socket.socket, rules_fd: int) -> None:
+    """The memory of this run's shared rule takes the place of that of the run before."""
+    fd = receive_pipe(sock)
+    if fd >= 0:
+        os.dup2(fd, rules_fd, inheritable=False)
+        os.close(fd)
+
+
+def _serve_run(sock: socket.socket, setup: dict[str, Any], wake: int, bell_fd: int, rules_fd: int) -> bool:
+    """Fork and kill until the run is over; whether there may be another one."""
+    import select
+
     alive: set[int] = set()
-    sources: list[socket.socket | int] = [sock, wake_r]
-    _core.adopt_orphans()
+    sources: list[socket.socket | int] = [sock, wake]
     try:
         while True:
             ready, _, _ = select.select(sources, [], [], LOOK_S)
             if os.getppid() != setup["driver"]:
-                return  # killed, while a process that it had forked keeps the socket open
-            if wake_r in ready:
-                _drain(wake_r)
+                return False
+            if wake in ready:
+                _drain(wake)
                 _collect(sock, alive)
             if sock in ready:
                 order = receive(sock)
                 if order is None or order[0] == "end":
-                    return
+                    return False
+                if order[0] == "rest":
+                    _end_all(alive)
+                    alive.clear()
+                    _tell(sock, ("rested",))
+                    return True
                 if order[0] == "fork":
                     pipe = receive_pipe(sock) if setup["caught"] else -1
                     pid = _fork(sock, order, setup, bell_fd, rules_fd, pipe)
@@ -267,7 +303,7 @@ def work(path: str, environ: dict[str, str], setup: dict[str, Any], bell_fd: int
             fcntl.flock(file, fcntl.LOCK_EX)
         if os.fstat(file.fileno()).st_nlink == 0:
             return 0  # the driver has died meanwhile, and somebody else has taken over what it left
-        wire = Wire(mmap.mmap(file.fileno(), FILE_BYTES), create=False, bell_fd=bell_fd)
+        wire = Wire(by_pages(mmap.mmap(file.fileno(), FILE_BYTES)), create=False, bell_fd=bell_fd)
     _explain_crashes(_notes_of(path))
     streams = Streams(setup["named"], setup["caught"])
     try:
