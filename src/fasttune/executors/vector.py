@@ -473,6 +473,7 @@ class Call:
         if isinstance(error, StopTrial):
             self._end_all(STOPPED)
             return
+        self.tell_begun()  # a trial fails that has begun
         text, pickled = stored_text(error), stored_exception(error)
         trials, prefix = self._trials(), self._executor.program.prefix
         last = text.rstrip().rpartition(b"\n")[2]
