@@ -646,7 +646,7 @@ def test_a_run_is_what_the_slow_model_says(monkeypatch: pytest.MonkeyPatch) -> N
         run_state_machine_as_test(
             Experiment,
             settings=settings(
-                max_examples=rounds(400),
+                max_examples=rounds(1200),
                 stateful_step_count=40,
                 deadline=None,
                 suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
