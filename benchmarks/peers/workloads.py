@@ -173,9 +173,23 @@ WORKLOADS = (
         (of_ideal(0.1 / 16),),
         (
             Contender("fasttune, workers", "fasttune", "sleeps", 400, 64),
-            Contender("threads", "plain", "sleep-threads", 400, 64),
-            Contender("processes", "plain", "sleep-processes", 400, 64),
+            Contender("fasttune, threads", "fasttune", "sleeps-thread", 400, 64),
+            Contender("ThreadPoolExecutor", "plain", "sleep-threads", 400, 64),
+            Contender("ProcessPoolExecutor", "plain", "sleep-processes", 400, 64),
+            Contender("Optuna, n_jobs=16", "optuna", "sleep-threads", 400, 64),
             Contender("Ray Tune", "ray", "sleeps", 64, 16),
+        ),
+    ),
+    Workload(
+        "P7 LightGBM",
+        "LightGBM on one core each, 2 at once, data in memory",
+        (TRIALS,),
+        (
+            Contender("fasttune, threads", "fasttune", "boost-thread", 60, 8),
+            Contender("fasttune, workers", "fasttune", "boost-process", 60, 8),
+            Contender("one after the other", "plain", "boost", 60, 8),
+            Contender("ThreadPoolExecutor", "plain", "boost-threads", 60, 8),
+            Contender("Optuna, n_jobs=2", "optuna", "boost-threads", 60, 8),
         ),
     ),
     Workload(

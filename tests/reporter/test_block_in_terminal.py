@@ -40,7 +40,7 @@ print("behind the run")
 """
 
 
-@pytest.mark.parametrize("executor", ["process", "inline"])
+@pytest.mark.parametrize("executor", ["process", "thread", "inline"])
 def test_P1_what_trials_print_passes_the_block(tmp_path: Path, executor: str) -> None:
     forks = executor == "process"
     seen = in_terminal(f"EXECUTOR, FORKS = {executor!r}, {forks}\n{EVERY_WAY}", tmp_path, columns=200)

@@ -16,6 +16,7 @@ from fasttune.executors.base import Program as Program
 EXECUTORS = {
     "process": "process:ProcessExecutor",
     "inline": "inline:InlineExecutor",
+    "thread": "thread:ThreadExecutor",
 }
 DEFAULT = "process"
 

@@ -133,7 +133,8 @@ class Host:
 
     ``wait(context)`` blocks until the loop has answered and returns CONTINUE or STOP; ``flush()`` returns when the
     ring has room again; ``turn()`` lets a loop in this thread have a turn when a report was answered with TURN;
-    ``until_stored()`` returns when the disk has what was reported, None where nobody has to wait for that.
+    ``until_stored()`` returns when the disk has what was reported, None where nobody has to wait for that. What is said
+    once is said again when a run begins with this host, not where it is one more of a run (``begins_run`` False).
     """
 
     def __init__(
@@ -144,8 +145,10 @@ class Host:
         flush: Callable[[], None],
         turn: Callable[[], None] = _nothing,
         until_stored: Callable[[], None] | None = None,
+        begins_run: bool = True,
     ) -> None:
-        warn_anew()
+        if begins_run:
+            warn_anew()
         self.program = program
         self.reporter = reporter
         self.wait = wait
