@@ -364,7 +364,12 @@ def map_file(path: str, size: int) -> mmap.mmap:
             os.posix_fallocate(fd, 0, size)
         else:
             os.ftruncate(fd, size)
-        return mmap.mmap(fd, size)
+        mapped = mmap.mmap(fd, size)
+        if hasattr(mmap, "MADV_RANDOM"):
+            # else the first write takes, and fills with zeros, the largest piece that the page cache has: 1.06 ms for a
+            # ring, most of which is never written to, in the place of 0.02 (ext4, Linux 6.18)
+            mapped.madvise(mmap.MADV_RANDOM)
+        return mapped
     finally:
         os.close(fd)
 
