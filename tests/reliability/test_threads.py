@@ -199,7 +199,10 @@ def wait_for(path: Path) -> None:
 
 
 # In this process only threads that `threading` starts can report.
-@pytest.mark.parametrize(("executor", "start"), [("inline", "threading"), ("thread", "threading"), ("process", "threading"), ("process", "_thread")])
+@pytest.mark.parametrize(
+    ("executor", "start"),
+    [("inline", "threading"), ("thread", "threading"), ("process", "threading"), ("process", "_thread")],
+)
 def test_a_checkpoint_that_is_copied_while_its_trial_ends_touches_no_other(
     tmp_path: Path, executor: str, start: str
 ) -> None:

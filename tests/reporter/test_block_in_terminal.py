@@ -68,7 +68,7 @@ def test_P1_what_trials_print_passes_the_block(tmp_path: Path, executor: str) ->
     assert "4 / 4  100 %" in seen.lines[-5]
     assert seen.lines[-2:] == [str(tmp_path / "e"), "behind the run"]
     # whole lines, and nothing else above it
-    assert all(re.match(r"\(\w+_\d{5}\) ", line) for line in seen.lines[:-5])
+    assert all(re.match(r"\(\w+_\d{5}\)( |$)", line) for line in seen.lines[:-5])
 
 
 def test_P1_a_killed_worker_loses_nothing_that_it_has_written(tmp_path: Path) -> None:

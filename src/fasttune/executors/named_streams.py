@@ -20,9 +20,12 @@ class _Stream(NamedStream):
     def __init__(self, real: TextIO, number: int) -> None:
         encoding, errors = getattr(real, "encoding", None) or "utf-8", getattr(real, "errors", None) or "strict"
         lenient = "surrogateescape" if errors == "strict" else errors
-        super().__init__(Place(lambda data: real.write(data.decode(encoding, lenient)), encoding, lenient), number, -1)
+        super().__init__(Place(self._put, encoding, lenient), number, -1)
         self.real = real
         self.number = number
+
+    def _put(self, data: bytes) -> None:
+        self.real.write(data.decode(self.place.encoding, self.place.errors))
 
     def flush(self) -> None:
         super().flush()

@@ -295,7 +295,7 @@ class ThreadExecutor(Executor):
 
     def _could_take(self) -> int:
         """How many trials could begin now, as far as is known."""
-        free = sum(slot.free and slot.request == self._request for slot in self._slots)
+        free: int = sum(slot.free and slot.request == self._request for slot in self._slots)
         taken: list[Any] = []
         most = min(MOST_AT_ONCE, self._limit - len(self._slots))
         while len(taken) < most and (placement := self._supply.acquire(self._request)) is not None:

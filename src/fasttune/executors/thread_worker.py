@@ -88,8 +88,16 @@ class ThreadHost(Host):
     """Runs each trial in a copy of the context that the run was begun in: what the caller has set there is seen, what a
     trial sets is its own."""
 
-    def __init__(self, begun_in: Context, *given: Any, **more: Any) -> None:
-        super().__init__(*given, **more, begins_run=False)
+    def __init__(
+        self,
+        begun_in: Context,
+        program: Program,
+        reporter: _core.Reporter,
+        wait: Callable[[], int],
+        flush: Callable[[], None],
+        until_stored: Callable[[], None] | None,
+    ) -> None:
+        super().__init__(program, reporter, wait, flush, until_stored=until_stored, begins_run=False)
         self.alone = True  # signals come to the main thread: a KeyboardInterrupt here is the trial's own
         self._begun_in = begun_in
 
@@ -128,7 +136,7 @@ class Worker:
         )
         until_stored = self._until_stored if program.durable else None
         self._host = ThreadHost(
-            begun_in, program, self.reporter, self._wait, self._flush, until_stored=until_stored
+            begun_in, program, self.reporter, self._wait, self._flush, until_stored
         )
         self._feed = feed
         self._releases = releases
