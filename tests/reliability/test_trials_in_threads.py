@@ -253,6 +253,56 @@ def test_paused_trials_of_a_thread_that_is_given_up_run_elsewhere(tmp_path: Path
     assert begun[:3] == [2, 1, 0]
 
 
+@pytest.mark.parametrize("saves", ["reports", "copies", "class"])
+def test_what_a_trial_saves_after_it_was_given_up_is_nobodys_checkpoint(tmp_path: Path, saves: str) -> None:
+    """The trial may have begun again by then, and save under the same names."""
+    holds, go_on, over = threading.Event(), threading.Event(), threading.Event()
+    source = tmp_path / "source"
+    source.mkdir()
+
+    def wait() -> None:
+        holds.set()
+        assert go_on.wait(PATIENCE_S)
+
+    class Slow(os.PathLike[str]):
+        """Its copying begins, and goes on when it may."""
+
+        def __fspath__(self) -> str:
+            wait()
+            return str(source)
+
+    def function(config: dict[str, Any]) -> None:
+        (source / "of").write_text("first")
+        tune.report({"loss": 1.0}, checkpoint=tune.Checkpoint.from_directory(str(source)))
+        try:
+            if saves == "reports":
+                wait()
+            tune.report({"loss": 0.0}, checkpoint=Slow() if saves == "copies" else str(source))
+        finally:
+            over.set()
+
+    class Steps(tune.Trainable):
+        def step(self) -> dict[str, Any]:
+            return {"loss": 1.0 - self.iteration, "should_checkpoint": True}
+
+        def save_checkpoint(self, checkpoint_dir: str) -> None:
+            if self.iteration == 2:
+                wait()
+            Path(checkpoint_dir, "of").write_text(str(self.iteration))
+
+        def cleanup(self) -> None:
+            over.set()
+
+    with pytest.warns(RuntimeWarning, match="does not come to a report"):
+        analysis = run(Steps if saves == "class" else function, tmp_path, num_samples=1, time_budget_s=0.5)
+    assert holds.is_set()
+    go_on.set()
+    assert over.wait(PATIENCE_S)
+    (trial,) = analysis.trials
+    assert [path.name for path in Path(trial.local_path).glob("checkpoint_*")] == ["checkpoint_000000"]
+    assert trial.last_result["training_iteration"] == 1
+
+
 def test_a_program_ends_although_a_trial_of_its_run_does_not(tmp_path: Path) -> None:
     script = tmp_path / "program.py"
     script.write_text(

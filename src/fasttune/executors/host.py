@@ -86,6 +86,10 @@ class HostContext(TrialContext):
         self._shift = shift
 
     @property
+    def left(self) -> bool:
+        return self.host.leaving
+
+    @property
     def index(self) -> int:  # type: ignore[override]
         return self.job.trial
 
@@ -370,6 +374,8 @@ class Host:
             raise
         if held is not None:
             return held
+        if self.leaving:  # since it began to save: the name may be another attempt's by now
+            raise StopTrial
         index = session.next_index(self.context)
         name = f"checkpoint_{index:06d}"
         self._scratch = None
