@@ -26,17 +26,20 @@ from collections.abc import Callable
 from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from fasttune import _core
 from fasttune.devices.machine import detect_gpus
 from fasttune.error import TuneError
 from fasttune.executors.base import Batch, Death, Executor, Job, Place, Program, Reply
 from fasttune.executors.inline import RING_BYTES, map_file, remove_ring
-from fasttune.executors.named_streams import NamedStreams
 from fasttune.executors.thread_worker import Feed, Releases, Worker
 from fasttune.executors.threads import follow_threads
 from fasttune.folder import RINGS
+from fasttune.once import warn_anew
+
+if TYPE_CHECKING:
+    from fasttune.executors.named_streams import NamedStreams
 
 AHEAD_S = 0.05  # fresh trials for so long wait in the feed
 LONGEST_SPAN = 8192
@@ -161,8 +164,6 @@ class ThreadExecutor(Executor):
     def open(
         self, program: Program, epoch: float, rule: Any, drain: Callable[[], None], turn: Callable[[], None]
     ) -> None:
-        from fasttune.once import warn_anew
-
         self._program = program
         self._epoch = epoch
         self._rule = rule
@@ -175,6 +176,8 @@ class ThreadExecutor(Executor):
         warn_anew()
         follow_threads()
         if self._named:
+            from fasttune.executors.named_streams import NamedStreams
+
             self._names = NamedStreams([number for number in (1, 2) if number not in self._caught])
 
     # -- resources -----------------------------------------------------------------------------------------------------
