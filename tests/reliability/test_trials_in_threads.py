@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,7 @@ from fasttune.devices.machine import Gpu, Machine
 from fasttune.devices.resources import Supply, resolve_resources
 from fasttune.engine.stop_requests import StopRequest, ask
 from fasttune.executors import Place, make_executor, thread, thread_worker
-from fasttune.executors.base import Program, ProgramTrainable
+from fasttune.executors.base import Job, Program, ProgramTrainable
 from fasttune.schedulers import TrialScheduler
 from fasttune.space.variants import Variants
 
@@ -333,6 +334,45 @@ def test_a_stop_runs_what_stands_in_finally(tmp_path: Path) -> None:
 
     analysis = run(train, tmp_path, stop={"training_iteration": 5}, num_samples=4)
     assert sorted(map(str, cleaned)) == [trial.trial_id for trial in analysis.trials]
+
+
+@pytest.mark.parametrize("pauses", [False, True])
+def test_trials_that_wait_for_room_hear_of_the_end(tmp_path: Path, pauses: bool) -> None:
+    """Those that find none for their reports, their beginning or their end, and those that are paused in the same thread."""
+    left: list[str] = []
+
+    def train(config: dict[str, Any]) -> None:
+        me = str(tune.get_trial_id())[-1]
+        try:
+            tune.report(loss=0.0)
+            while me != "0":
+                tune.report(loss=1.0)
+        finally:
+            left.append(me)
+
+    request = resolve_resources(None)
+    place = Place(str(tmp_path), Supply(Machine((0,))), request, 1, lambda placement: {}, lambda: "")
+    executor = make_executor("thread", place)
+    one = ProgramTrainable("t", train, False, "config", request, Variants({}, 10, seed=0))
+    try:
+        program = Program("e", str(tmp_path), "abcde", [one], asks=pauses, pauses=pauses, strict=False)
+        executor.open(program, 0.0, None, lambda: None, lambda: None)
+        if pauses:
+            assert executor.start(Job(0, 0, 0))
+            kinds: list[int] = []
+            while _core.KIND_REPORT not in kinds:
+                kinds += [record[0] for batch in executor.poll(0.01) for record in _core.decode(batch.data)]
+            executor.answer(0, _core.PAUSE)
+            while not executor.start(Job(1, 0, 1, ask_from=_core.NEVER_ASK)):
+                executor.poll(0.01)
+        else:
+            executor.run_span(0, 1, 2, 1)
+        (slot,) = executor._slots  # type: ignore[attr-defined]
+        while slot.ring.filled < 0.99:
+            time.sleep(0.001)
+    finally:
+        executor.close()
+    assert sorted(left) == (["0", "1"] if pauses else ["1"])
 
 
 # ---- GPUs

@@ -171,8 +171,7 @@ class Worker:
                 self._left.drop_all()
             self._host.close()
         except BaseException as error:
-            if not (self.leaving and isinstance(error, StopTrial)):
-                self.failure = error
+            self.failure = error
         finally:
             self.reporter.retire()
             _core.Reporter.unbind()
@@ -186,7 +185,11 @@ class Worker:
         while (order := self.orders.get()) is not None and not self.leaving:
             counts, what, given = order
             del order  # it may hold a config, and so whatever is in one
-            what(*given)
+            try:
+                what(*given)
+            except StopTrial:  # of a trial that was about to begin or to end, and found no room in the ring
+                if not self.leaving:
+                    raise
             del what, given
             if counts:
                 self.ring.order_done()
