@@ -50,7 +50,7 @@ def reporting(make: Callable[[int], tune.Checkpoint | None], loops: int) -> Call
 
 
 @pytest.mark.benchmark(group="a report with a checkpoint of 1 KB")
-@pytest.mark.parametrize("executor", ["inline", "process"])
+@pytest.mark.parametrize("executor", ["inline", "thread", "process"])
 @pytest.mark.parametrize("form", [nothing, a_dict, some_bytes, a_directory], ids=lambda form: form.__name__)
 @pytest.mark.parametrize("keep", [None, 1])
 def bench_checkpoint_report(benchmark: Any, executor: str, form: Any, keep: int | None) -> None:

@@ -83,7 +83,7 @@ def train(executor: str) -> tune.ExperimentAnalysis:
 
 
 @pytest.mark.benchmark(group=f"PBT: {TRIALS} trials of {STEPS} steps, a perturbation every 5")
-@pytest.mark.parametrize("executor", ["inline", "process"])
+@pytest.mark.parametrize("executor", ["inline", "thread", "process"])
 def bench_pbt_run(benchmark: Any, executor: str) -> None:
     analysis = benchmark.pedantic(lambda: train(executor), rounds=3, warmup_rounds=1)
     assert [trial.last_result["training_iteration"] for trial in analysis.trials] == [STEPS] * TRIALS

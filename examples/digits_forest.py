@@ -59,7 +59,7 @@ class Forest(tune.Trainable):
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--trials", type=int, default=16)
-    parser.add_argument("--executor", default="process", choices=["process", "inline"])
+    parser.add_argument("--executor", default="process", choices=["process", "thread", "inline"])
     parser.add_argument("--storage-path", default=None, help="folder of experiments (default ~/fasttune_results)")
     args = parser.parse_args()
 

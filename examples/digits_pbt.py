@@ -185,7 +185,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--num-samples", type=int, default=16, help="size of the population (default 16)")
     parser.add_argument("--epochs", type=int, default=60, help="epochs of every trial (default 60)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--executor", default="process", choices=["process", "inline"])
+    parser.add_argument("--executor", default="process", choices=["process", "thread", "inline"])
     parser.add_argument("--storage-path", default=None, help="folder of experiments (default ~/fasttune_results)")
     parser.add_argument("--picture", default="digits_pbt.png", help="file of the picture (default digits_pbt.png)")
     return parser.parse_args(arguments)

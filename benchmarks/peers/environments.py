@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-REQUIREMENTS = {"optuna": "optuna", "optuna-integration": "optuna-integration scikit-learn pandas", "ray": "ray[tune]"}
+REQUIREMENTS = {"optuna": "optuna lightgbm", "optuna-integration": "optuna-integration scikit-learn pandas", "ray": "ray[tune]"}
 
 
 def python_of(env: str, folder: Path) -> str:

@@ -51,6 +51,7 @@ class Workload:
 
 
 TRIALS = Column("trials/s", lambda m: m.answer["trials"] / m.answer["seconds"], cost=False)
+LONG_TRIALS = Column("trials/s", TRIALS.read, cost=False, digits=2)
 REPORTS = Column("reports/s", lambda m: m.answer["reports"] / m.answer["seconds"], cost=False)
 FILES = Column("files", lambda m: m.answer["files"], cost=True)
 PEAK = Column("peak MB of the process tree", lambda m: m.peak_mb or float("nan"), cost=True)
@@ -173,8 +174,10 @@ WORKLOADS = (
         (of_ideal(0.1 / 16),),
         (
             Contender("fasttune, workers", "fasttune", "sleeps", 400, 64),
-            Contender("threads", "plain", "sleep-threads", 400, 64),
-            Contender("processes", "plain", "sleep-processes", 400, 64),
+            Contender("fasttune, threads", "fasttune", "sleeps-thread", 400, 64),
+            Contender("ThreadPoolExecutor", "plain", "sleep-threads", 400, 64),
+            Contender("ProcessPoolExecutor", "plain", "sleep-processes", 400, 64),
+            Contender("Optuna, n_jobs=16", "optuna", "sleep-threads", 400, 64),
             Contender("Ray Tune", "ray", "sleeps", 64, 16),
         ),
     ),
@@ -198,6 +201,18 @@ WORKLOADS = (
             Contender("fasttune, vectors of 4,096, journal on", "fasttune", "vector-asha", 1_000_000, 20_000),
             Contender("hand-written numpy, nothing stored", "plain", "numpy-asha", 1_000_000, 20_000),
             Contender("fasttune, one by one, inline", "fasttune", "asha-inline", 100_000, 1_000),
+        ),
+    ),
+    Workload(
+        "P7 LightGBM",
+        "LightGBM on one core each, 2 at once, data in memory",
+        (LONG_TRIALS,),
+        (
+            Contender("fasttune, threads", "fasttune", "boost-thread", 60, 8),
+            Contender("fasttune, workers", "fasttune", "boost-process", 60, 8),
+            Contender("one after the other", "plain", "boost", 60, 8),
+            Contender("ThreadPoolExecutor", "plain", "boost-threads", 60, 8),
+            Contender("Optuna, n_jobs=2", "optuna", "boost-threads", 60, 8),
         ),
     ),
     Workload(

@@ -93,6 +93,16 @@ def most() -> int:
     return _number(os.environ, MOST, MOST_BY_DEFAULT)
 
 
+def runs_here() -> int:
+    """How many runs, one within the other, this thread is in the middle of."""
+    return _here.runs
+
+
+def stand_within(runs: int) -> None:
+    """This thread runs trials of a run that was begun in the middle of so many, itself included."""
+    _here.runs = runs
+
+
 def depth_within(environ: Mapping[str, str]) -> str:
     """What DEPTH is for the trials of the run that the caller is in."""
     return str(_number(environ, DEPTH, 0) + max(1, _here.runs))

@@ -218,6 +218,11 @@ class TrialContext:
         """Be the context of this trial, whichever runs."""
 
     @property
+    def left(self) -> bool:
+        """Nothing that the trial does counts any more: it is only left, so that it cleans up, and may run elsewhere by now."""
+        return False
+
+    @property
     def trial_path(self) -> str:
         """The trial's folder, whether it exists or not."""
         return os.path.join(self.experiment_path, self.trial_dirname)
@@ -454,7 +459,7 @@ def deliver(
     reporter.leave_child()  # a process that the trial has forked and that came back from its code
     if context is None:
         context = reporter.context
-    if context.over:  # it has caught the StopTrial that was raised before
+    if context.over or context.left:  # it has caught the StopTrial that was raised before, or hears of its end here
         raise StopTrial
     numbers, extra = split_metrics(metrics)  # before the copy: a wrong metric leaves no checkpoint behind
     steer_by(reporter.metric, numbers, extra)
@@ -633,12 +638,20 @@ def _staging(context: TrialContext) -> tuple[str, str, Callable[[str, str], None
     """For `whole_directory`: where the experiment's unfinished checkpoints are (whoever opens it next finds there what was
     not finished), whose this is, and how it gets its name."""
     folder, threads = os.path.join(context.experiment_path, WRITING), context.threads
+
+    def publish_alone(unfinished: str, target: str) -> None:
+        if context.left:  # since the copy was begun; the name may be another attempt's
+            raise StopTrial
+        rename_over(unfinished, target)
+
     if threads is None:
-        return folder, "", rename_over
+        return folder, "", publish_alone
 
     def publish(unfinished: str, target: str) -> None:
         while True:
             with threads.ending:
+                if context.left:
+                    raise StopTrial
                 if _core.current() is not None:
                     rename_over(unfinished, target)
                     return

@@ -119,6 +119,7 @@ class Place:
                 for thread, line in list(held.items()):
                     if text := line.take():
                         self._write((thread, number), line.name, text + "\n")
+                    line.become(None)  # a reporter has the memory of its ring
             if self.open is not None:
                 self.open = None
                 self.put(b"\n")

@@ -142,7 +142,8 @@ def run(
         resources: kinds of resources of your own, and how much of each there is, e.g. ``{"licence": 4}``; trials ask for
             them in ``resources_per_trial``. A run that goes on has those of before, unless it says others.
         max_concurrent_trials: at most so many at once; None: as many as fit.
-        executor: "process" (trials run in worker processes) or "inline" (all of them in this process).
+        executor: "process" (trials run in worker processes), "thread" (in threads of this process) or "inline" (one after the
+            other in this process's own thread).
         reuse_actors: objects of a Trainable class are kept for other trials, if their ``reset_config`` says yes.
         max_suspended: how many paused trials stay in memory where they are (default 1000). Beyond it, those that
             have a checkpoint of where they are, or can save one (classes), are put away and go on from it later; a

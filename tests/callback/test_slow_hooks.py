@@ -151,7 +151,7 @@ def with_searcher() -> dict[str, Any]:
         (with_searcher, "Slow.suggest()"),
     ],
 )
-@pytest.mark.parametrize("executor", ["inline", "process"])
+@pytest.mark.parametrize("executor", ["inline", "thread", "process"])
 def test_a_run_with_a_slow_hook(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, executor: str, slow: Callable[[], dict[str, Any]], name: str
 ) -> None:

@@ -17,7 +17,7 @@ sys.path.append(str(Path(__file__).parents[1] / "reliability"))  # the laborator
 Run = Callable[..., tune.ExperimentAnalysis]
 
 
-@pytest.fixture(params=["inline", "process"])
+@pytest.fixture(params=["inline", "thread", "process"])
 def executor(request: pytest.FixtureRequest) -> str:
     """Where the trials run."""
     return str(request.param)

@@ -32,11 +32,18 @@ class TestInline(ExecutorContract):
         return made("inline", folder)
 
 
+class TestThread(ExecutorContract):
+    own_processes = False
+
+    def make(self, folder: str) -> Executor:
+        return made("thread", folder)
+
+
 class TestProcess(ExecutorContract):
     def make(self, folder: str) -> Executor:
         return made("process", folder)
 
 
 def test_every_registered_executor_is_bound() -> None:
-    bound: dict[str, Any] = {"inline": TestInline, "process": TestProcess}
+    bound: dict[str, Any] = {"inline": TestInline, "thread": TestThread, "process": TestProcess}
     assert set(EXECUTORS) == set(bound)

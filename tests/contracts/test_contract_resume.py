@@ -10,7 +10,7 @@ import pytest
 import fasttune as tune
 
 
-@pytest.fixture(params=["inline", "process"])
+@pytest.fixture(params=["inline", "thread", "process"])
 def executor(request: pytest.FixtureRequest) -> str:
     """Where the trials run."""
     return str(request.param)

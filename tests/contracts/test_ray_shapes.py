@@ -18,7 +18,7 @@ from fasttune.schedulers import FIFOScheduler, TrialScheduler
 from fasttune.search import ConcurrencyLimiter, Searcher
 
 
-@pytest.fixture(params=["inline", "process"])
+@pytest.fixture(params=["inline", "thread", "process"])
 def executor(request: pytest.FixtureRequest) -> str:
     """Where the trials run."""
     return str(request.param)

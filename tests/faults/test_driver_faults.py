@@ -30,7 +30,7 @@ def test_C2_17_signals_at_random_points(tmp_path: Path, points: int, number: sig
         folder.mkdir()
         lab = Lab(folder)
         try:
-            process = lab.start(lab.told("endless", draw.choice(["inline", "process"]), samples=3, workers=2))
+            process = lab.start(lab.told("endless", draw.choice(["inline", "thread", "process"]), samples=3, workers=2))
             assert lab.wait_for_acks(draw.randint(1, 300), process)
             began = time.monotonic()
             process.send_signal(number)

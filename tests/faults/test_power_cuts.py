@@ -138,7 +138,7 @@ def test_C2_3_cuts_of_runs_that_go_on_behind_a_cut(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("executor", ["process", "inline"])
+@pytest.mark.parametrize("executor", ["process", "thread", "inline"])
 def test_C2_3_no_more_than_the_last_seconds_are_lost(
     executor: str, tmp_path: Path, recorder: Path, record_property: Note
 ) -> None:

@@ -342,7 +342,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("executor", ["process", "inline"])
+@pytest.mark.parametrize("executor", ["process", "thread", "inline"])
 def test_what_a_killed_run_left_in_its_rings_is_logged_once(tmp_path, executor):
     script = tmp_path / "script.py"
     script.write_text(KILLED)

@@ -13,7 +13,7 @@ import fasttune as tune
 Run = Callable[..., tune.ExperimentAnalysis]
 
 
-@pytest.fixture(params=["inline", "process"])
+@pytest.fixture(params=["inline", "thread", "process"])
 def executor(request: pytest.FixtureRequest) -> str:
     """Where the trials run."""
     return str(request.param)

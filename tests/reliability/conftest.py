@@ -16,6 +16,6 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
     found.close()
 
 
-@pytest.fixture(params=["inline", "process"])
+@pytest.fixture(params=["inline", "thread", "process"])
 def executor(request: pytest.FixtureRequest) -> str:
     return str(request.param)

@@ -93,7 +93,7 @@ def both_at_once(pair: list[subprocess.Popen[str]], folder: Path) -> tuple[list[
     return answers, (folder / "trained").read_text().split()
 
 
-@pytest.mark.parametrize("executor", ["inline", "process"])
+@pytest.mark.parametrize("executor", ["inline", "thread", "process"])
 @pytest.mark.parametrize("resume", ["AUTO", None])
 def test_two_processes_at_the_same_moment(lab: Lab, executor: str, resume: str | None) -> None:
     """With resume="AUTO" one trains and the other is refused, naming it, or goes on with what the first one has done. Two

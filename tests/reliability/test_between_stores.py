@@ -111,7 +111,7 @@ def test_a_record_that_does_not_fit_costs_its_own_trial_at_most(tmp_path: Path, 
             assert reporter.ring.write(_core.KIND_REPORT, 1000, 1, struct.pack("<d", -5.0))  # no such trial
         if config["i"] == 2:
             assert reporter.ring.write(_core.KIND_START, reporter.trial)  # it runs already
-            while executor == "process":  # until it is ended for that; inline nobody can
+            while executor != "inline":  # until it is ended for that; inline nobody can
                 tune.report(loss=2.0)
                 time.sleep(0.001)
         tune.report(loss=float(config["i"]))
@@ -120,9 +120,9 @@ def test_a_record_that_does_not_fit_costs_its_own_trial_at_most(tmp_path: Path, 
         analysis = run(
             train, tmp_path, executor, config={"i": tune.grid_search(list(range(5)))}, num_samples=1
         )
-    ended = "ERROR" if executor == "process" else "TERMINATED"
+    ended = "TERMINATED" if executor == "inline" else "ERROR"
     assert statuses(analysis) == ["TERMINATED"] * 2 + [ended] + ["TERMINATED"] * 2
-    if executor == "process":
+    if executor != "inline":
         assert "does not fit" in str(analysis.errors[0])
     assert analysis.get_best_trial("loss", "min").last_result["loss"] == 0.0
     opened = tune.ExperimentAnalysis(str(tmp_path / "e"))

@@ -89,7 +89,9 @@ def with_workers_twice(error: tuple[str, int, str, str], executor: str) -> bool:
     return executor == "inline" or error in (ERRORS[0], ERRORS[4])
 
 
-@pytest.mark.parametrize(("error", "executor"), thinned(itertools.product(ERRORS, ["inline", "process"]), with_workers_twice))
+@pytest.mark.parametrize(
+    ("error", "executor"), thinned(itertools.product(ERRORS, ["inline", "thread", "process"]), with_workers_twice)
+)
 def test_an_error_of_the_disk_ends_the_run_by_name(
     lab: Lab, disk: Disk, executor: str, error: tuple[str, int, str, str]
 ) -> None:
@@ -132,7 +134,7 @@ def small_disk(folder: Path, size: str) -> Iterator[bool]:
 def test_a_run_on_a_disk_that_is_full_goes_on_on_a_larger_one(lab: Lab, executor: str) -> None:
     """On a real one, where one can be mounted; elsewhere the rules above stand for it."""
     disk = lab.folder / "disk"
-    with small_disk(disk, "14m" if executor == "process" else "9m") as mounted:  # with the rings
+    with small_disk(disk, "9m" if executor == "inline" else "14m") as mounted:  # with the rings
         if not mounted:
             return
         told = lab.told("storm", executor, samples=2, workers=2, reports=20_000, resume="AUTO")

@@ -184,7 +184,7 @@ def in_few_ways(_: str, how: str, executor: str) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("where", "how", "executor"), thinned(itertools.product(PLACES, HOW, ["inline", "process"]), in_few_ways)
+    ("where", "how", "executor"), thinned(itertools.product(PLACES, HOW, ["inline", "thread", "process"]), in_few_ways)
 )
 def test_the_child_of_a_function_of_the_space_or_of_names_ends(
     tmp_path: Path, executor: str, how: str, where: str
@@ -306,7 +306,7 @@ class AsksAndForks(TrialScheduler):
 
 @pytest.mark.parametrize(
     ("where", "how", "executor"),
-    thinned(itertools.product(["callback", "scheduler"], HOW, ["inline", "process"]), in_few_ways),
+    thinned(itertools.product(["callback", "scheduler"], HOW, ["inline", "thread", "process"]), in_few_ways),
 )
 def test_the_child_of_a_hook_ends_when_it_comes_back(tmp_path: Path, executor: str, how: str, where: str) -> None:
     leave, status = HOW[how]

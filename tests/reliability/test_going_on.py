@@ -222,7 +222,7 @@ def test_several_experiments_each_get_their_samples(tmp_path: Path, search_alg: 
 
 
 @pytest.mark.parametrize("search_alg", [None, "tpe"])
-@pytest.mark.parametrize("executor", ["inline", "process"])
+@pytest.mark.parametrize("executor", ["inline", "thread", "process"])
 def test_a_new_space_holds_from_the_next_trial_on(tmp_path: Path, search_alg: Any, executor: str) -> None:
     asked = {"search_alg": search_alg, "executor": executor}
     first = go(tmp_path, **asked)
@@ -374,7 +374,7 @@ def counts(config: dict[str, Any]) -> None:
         tune.report(loss=1 / n, n=n, checkpoint=tune.Checkpoint.from_dict({"n": n}))
 
 
-@pytest.mark.parametrize("executor", ["inline", "process"])
+@pytest.mark.parametrize("executor", ["inline", "thread", "process"])
 @pytest.mark.parametrize("search_alg", [None, "tpe"])
 def test_finished_trials_go_on_or_begin_anew_when_that_is_asked(tmp_path: Path, executor: str, search_alg: Any) -> None:
     asked = {"trainable": counts, "executor": executor, "search_alg": search_alg}
@@ -484,7 +484,7 @@ def test_what_a_thing_is_does_not_depend_on_the_process_that_says_it() -> None:
     assert described(pandas.Series([1, 2])) != described(pandas.Series([1, 3]))
 
 
-@pytest.mark.parametrize("executor", ["inline", "process"])
+@pytest.mark.parametrize("executor", ["inline", "thread", "process"])
 def test_a_run_that_has_nothing_left_to_do_leaves_no_rings(tmp_path: Path, executor: str) -> None:
     """Killed behind its last trial, and gone on with: no worker is started, and no folder stays for one."""
     for _ in range(2):

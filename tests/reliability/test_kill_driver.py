@@ -24,10 +24,10 @@ def attempts(state: Any) -> dict[int, int]:
     return {i: state.table.attempt(i) for i in range(len(state)) if state.status(i) == "TERMINATED"}
 
 
-def a_round(lab: Lab, seed: int, record: Callable[[str, object], None]) -> None:
+def a_round(lab: Lab, seed: int, record: Callable[[str, object], None], where: str | None = None) -> None:
     """Run, be killed, be looked at, go on; one to four times; then to the end."""
     rng = random.Random(seed)
-    executor = rng.choice(["inline", "process", "process", "process"])
+    executor = where or rng.choice(["inline", "process", "process", "process"])
     told = lab.told(
         "steady", executor, samples=SAMPLES, reports=REPORTS, seed=seed, workers=rng.randint(1, 4), resume="AUTO"
     )
@@ -81,6 +81,13 @@ def test_C2_1_every_acknowledged_report_survives_kill_of_the_driver(
     lab: Lab, seed: int, record_property: Callable[[str, object], None]
 ) -> None:
     a_round(lab, seed, record_property)
+
+
+@pytest.mark.parametrize("seed", thinned(range(20), lambda seed: seed < 4))
+def test_C2_1_every_acknowledged_report_of_threads_survives_kill_of_their_process(
+    lab: Lab, seed: int, record_property: Callable[[str, object], None]
+) -> None:
+    a_round(lab, seed, record_property, "thread")
 
 
 @pytest.mark.slow

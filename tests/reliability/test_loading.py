@@ -148,8 +148,8 @@ def inner(config: dict[str, Any]) -> None:
     tune.report({"loss": config["y"]})
 
 
-@pytest.mark.parametrize("outside", ["process", "inline"])
-@pytest.mark.parametrize("inside", ["process", "inline"])
+@pytest.mark.parametrize("outside", ["process", "thread", "inline"])
+@pytest.mark.parametrize("inside", ["process", "thread", "inline"])
 def test_a_run_within_a_trial(tmp_path: Path, outside: str, inside: str) -> None:
     """Meant so, it works in every combination; the reports of both runs are where they belong."""
 
@@ -181,7 +181,7 @@ def test_a_run_within_a_trial(tmp_path: Path, outside: str, inside: str) -> None
     assert nesting.DEPTH not in os.environ
 
 
-@pytest.mark.parametrize("executor", ["process", "inline"])
+@pytest.mark.parametrize("executor", ["process", "thread", "inline"])
 def test_runs_within_runs_within_runs_are_refused_unless_asked_for(
     tmp_path: Path, executor: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -227,7 +227,7 @@ def test_a_full_disk_can_be_read(killed: Lab, tmp_path: Path) -> None:
         subprocess.run(["umount", str(disk)], check=True)
 
 
-@pytest.mark.parametrize("executor", ["inline", "process"])
+@pytest.mark.parametrize("executor", ["inline", "thread", "process"])
 def test_beside_a_run_every_report_is_seen_when_it_has_returned(lab: Lab, executor: str) -> None:
     """Not only what was committed: whoever opens the folder sees what was acknowledged before. What is looked at stays
     as it was when it was opened."""

@@ -142,7 +142,7 @@ LINKS: dict[str, tuple[str, str]] = {
 
 
 @pytest.mark.parametrize("kind", LINKS)
-@pytest.mark.parametrize("executor", ["inline", "process"])
+@pytest.mark.parametrize("executor", ["inline", "thread", "process"])
 def test_links_are_not_followed(theirs: Path, mine: Path, kind: str, executor: str) -> None:
     name, target = LINKS[kind]
     replace(theirs / name, lambda path: path.symlink_to(mine / target))

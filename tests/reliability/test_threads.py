@@ -198,8 +198,11 @@ def wait_for(path: Path) -> None:
         time.sleep(0.001)
 
 
-# Inline only threads that `threading` starts can report.
-@pytest.mark.parametrize(("executor", "start"), [("inline", "threading"), ("process", "threading"), ("process", "_thread")])
+# In this process only threads that `threading` starts can report.
+@pytest.mark.parametrize(
+    ("executor", "start"),
+    [("inline", "threading"), ("thread", "threading"), ("process", "threading"), ("process", "_thread")],
+)
 def test_a_checkpoint_that_is_copied_while_its_trial_ends_touches_no_other(
     tmp_path: Path, executor: str, start: str
 ) -> None:

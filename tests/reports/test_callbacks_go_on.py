@@ -143,7 +143,7 @@ class Adding(tune.Callback):
         result["x"] = -1
 
 
-@pytest.mark.parametrize("executor", ["inline", "process"])
+@pytest.mark.parametrize("executor", ["inline", "thread", "process"])
 def test_what_a_callback_adds_is_in_the_last_result(tmp_path: Path, executor: str) -> None:
     """A key that a callback had added was gone from ``last_result``."""
 
@@ -197,7 +197,7 @@ def saved_at(analysis: Any) -> list[list[int]]:
 
 
 @pytest.mark.parametrize("callback", [ByKey, ByUpdate, Declared])
-@pytest.mark.parametrize("executor", ["inline", "process"])
+@pytest.mark.parametrize("executor", ["inline", "thread", "process"])
 def test_a_callback_asks_for_a_checkpoint(tmp_path: Path, callback: type[tune.Callback], executor: str) -> None:
     """A callback set ``result["should_checkpoint"]``, and nothing was ever saved."""
     kept = tune.CheckpointConfig(num_to_keep=10)

@@ -28,7 +28,7 @@ def run(folder: Path, trainable: Any = fails_at_two, **more: Any) -> tune.Experi
     return tune.run(trainable, **{**asked, "executor": "inline", "verbose": 0, **more})
 
 
-@pytest.mark.parametrize("executor", ["inline", "process"])
+@pytest.mark.parametrize("executor", ["inline", "thread", "process"])
 def test_the_exception_has_the_results(tmp_path: Path, executor: str) -> None:
     """One trial of a thousand failed in the last minute, and the results of all others were gone with the exception."""
     with pytest.raises(IncompleteTrialsError) as caught:

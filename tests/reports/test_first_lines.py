@@ -25,7 +25,7 @@ from fasttune.search import create_searcher
 from fasttune.tuner import IncompleteTrialsError
 
 SPACE = {"lr": tune.uniform(0.0, 1.0)}
-EXECUTORS = pytest.mark.parametrize("executor", ["inline", "process"])
+EXECUTORS = pytest.mark.parametrize("executor", ["inline", "thread", "process"])
 COMPARING = (
     "asha",
     "async_hyperband",

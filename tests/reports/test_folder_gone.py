@@ -51,7 +51,7 @@ def look_at(analysis: tune.ExperimentAnalysis, scope: str = "last") -> None:
     assert "score" in analysis._repr_html_()
 
 
-@pytest.mark.parametrize("executor", ["inline", "process"])
+@pytest.mark.parametrize("executor", ["inline", "thread", "process"])
 @pytest.mark.parametrize("most", [kept.MOST_BYTES, 0], ids=["in memory", "as a descriptor"])
 @pytest.mark.parametrize("scope", ["last", "all"])
 def test_outside_the_with(executor: str, most: int, scope: str, monkeypatch: pytest.MonkeyPatch) -> None:

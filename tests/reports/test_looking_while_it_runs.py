@@ -25,7 +25,7 @@ def train(config: dict[str, Any]) -> None:
         tune.report(score=config["x"] * step)
 
 
-@pytest.mark.parametrize("executor", ["inline", "process"])
+@pytest.mark.parametrize("executor", ["inline", "thread", "process"])
 def test_reports_that_came_later_are_in_the_results(tmp_path: Path, executor: str) -> None:
     """A callback looked at the data frames, and the analysis of the finished run lacked all reports that came later."""
     looks = Looks()

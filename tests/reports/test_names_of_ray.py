@@ -134,7 +134,7 @@ def test_an_allocation_function_asks_how_much_there_is(tmp_path: Path) -> None:
     assert 1 <= analysis.trials[0].placement_group_factory.required_resources["CPU"] <= cpus
 
 
-@pytest.mark.parametrize("executor", ["inline", "process"])
+@pytest.mark.parametrize("executor", ["inline", "thread", "process"])
 def test_a_trial_knows_where_the_run_was_started(
     tmp_path: Path, executor: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,7 @@ import pytest
 import fasttune as tune
 from fasttune.schedulers import ASHAScheduler
 
-EXECUTORS = pytest.mark.parametrize("executor", ["inline", "process"])
+EXECUTORS = pytest.mark.parametrize("executor", ["inline", "thread", "process"])
 
 
 @pytest.fixture

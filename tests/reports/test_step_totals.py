@@ -21,7 +21,7 @@ def fifteen(config: dict[str, Any]) -> None:
         tune.report(timesteps_this_iter=15, episodes_this_iter=2, score=1.0)
 
 
-@pytest.mark.parametrize("executor", ["inline", "process"])
+@pytest.mark.parametrize("executor", ["inline", "thread", "process"])
 def test_a_stop_key_on_the_total_holds(tmp_path: Path, executor: str) -> None:
     """A run was to stop after a number of environment steps, and went on for ever: the total was never there."""
     analysis = tune.run(

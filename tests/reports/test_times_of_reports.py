@@ -23,7 +23,7 @@ def many(config: dict[str, Any]) -> None:
         tune.report(value=value)
 
 
-@pytest.mark.parametrize("executor", ["inline", "process"])
+@pytest.mark.parametrize("executor", ["inline", "thread", "process"])
 def test_reports_that_are_read_together_have_each_their_own_time(tmp_path: Path, executor: str) -> None:
     """A logger's file had negative seconds per iteration, of a trial that reports quickly."""
     seen = Times()

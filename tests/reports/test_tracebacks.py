@@ -67,7 +67,7 @@ def of_a_cell() -> Any:
     return space["train"]
 
 
-@pytest.mark.parametrize("executor", ["inline", "process"])
+@pytest.mark.parametrize("executor", ["inline", "thread", "process"])
 def test_a_cell_of_a_notebook_shows_its_lines(tmp_path: Path, executor: str) -> None:
     """In a notebook the traceback named a file that is nowhere, and no source."""
     run: dict[str, Any] = {"storage_path": tmp_path, "executor": executor, "verbose": 0}

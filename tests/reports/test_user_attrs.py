@@ -12,7 +12,7 @@ import pytest
 
 import fasttune as tune
 
-EXECUTORS = pytest.mark.parametrize("executor", ["inline", "process"])
+EXECUTORS = pytest.mark.parametrize("executor", ["inline", "thread", "process"])
 
 
 def attaching(config: dict[str, Any]) -> None:

@@ -371,7 +371,7 @@ KEPT = {
 
 
 @pytest.mark.filterwarnings("ignore:two keys of a report")
-@pytest.mark.parametrize("executor", ["inline", "process"])
+@pytest.mark.parametrize("executor", ["inline", "thread", "process"])
 def test_reports_are_what_they_were(tmp_path: Path, executor: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Tuples came back as lists, keys of two types as "reported twice", and an int beyond 2**53 could not be the metric."""
     told = tune.run(

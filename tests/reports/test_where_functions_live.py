@@ -137,7 +137,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("executor", ["inline", "process"])
+@pytest.mark.parametrize("executor", ["inline", "thread", "process"])
 def test_a_function_in_a_config_is_the_script_s_own(tmp_path: Path, executor: str) -> None:
     """In a worker it was a copy with globals of its own: a cache that both the trainable and the config filled was two."""
     (tmp_path / "script.py").write_text(STATE)
@@ -192,7 +192,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("executor", ["inline", "process"])
+@pytest.mark.parametrize("executor", ["inline", "thread", "process"])
 def test_objects_that_a_script_defines_reach_its_trials(tmp_path: Path, executor: str) -> None:
     """An enum of the script, made by sample_from or a searcher of one's own, ended the whole run."""
     (tmp_path / "script.py").write_text(OBJECTS)

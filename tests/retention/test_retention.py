@@ -193,7 +193,7 @@ def saves(config: dict[str, Any]) -> None:
             tune.report({"other": 1, **more}, checkpoint=tune.Checkpoint.from_directory(folder))
 
 
-@pytest.mark.parametrize("executor", ["inline", "process"])
+@pytest.mark.parametrize("executor", ["inline", "thread", "process"])
 @pytest.mark.parametrize("trainable", [saves, Scores])
 @pytest.mark.parametrize(
     ("scores", "options", "kept"),
@@ -228,7 +228,7 @@ def test_K4_in_a_run(tmp_path: Path, executor: str, trainable: Any, scores: Any,
         assert trial.checkpoint.path == os.path.join(trial.logdir, names[-1])
 
 
-@pytest.mark.parametrize("executor", ["inline", "process"])
+@pytest.mark.parametrize("executor", ["inline", "thread", "process"])
 def test_K4_a_retried_trial_finds_its_checkpoint(tmp_path: Path, executor: str) -> None:
     class Fails(Scores):
         def step(self):
@@ -257,7 +257,7 @@ def test_K4_a_retried_trial_finds_its_checkpoint(tmp_path: Path, executor: str) 
     assert [score for _, score in saved] == [3.0, 0.5]
 
 
-@pytest.mark.parametrize("executor", ["inline", "process"])
+@pytest.mark.parametrize("executor", ["inline", "thread", "process"])
 def test_K4_a_resumed_run_knows_the_earlier_scores(tmp_path: Path, executor: str) -> None:
     class Stops(Scores):
         def step(self):

@@ -28,7 +28,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture(params=["inline", "process"])
+@pytest.fixture(params=["inline", "thread", "process"])
 def run(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     return partial(
         tune.run, executor=request.param, storage_path=tmp_path, verbose=0, seed=1, metric="score", mode="max"

@@ -107,7 +107,7 @@ def with_workers_once_for_each_way(kind: str, executor: str) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("kind", "executor"), thinned(itertools.product(schedulers(), ["inline", "process"]), with_workers_once_for_each_way)
+    ("kind", "executor"), thinned(itertools.product(schedulers(), ["inline", "thread", "process"]), with_workers_once_for_each_way)
 )
 def test_a_killed_run_goes_on_with_the_same_decisions(tmp_path: Path, kind: str, executor: str) -> None:
     """kill -9 of everything in the middle, twice."""
@@ -204,7 +204,7 @@ def a_population(folder: str, name: str, kind: str, executor: str, resume: Any =
 
 
 @pytest.mark.parametrize(
-    ("kind", "executor"), thinned(itertools.product(POPULATIONS, ["inline", "process"]), with_workers_once_for_each_way)
+    ("kind", "executor"), thinned(itertools.product(POPULATIONS, ["inline", "thread", "process"]), with_workers_once_for_each_way)
 )
 def test_a_killed_population_goes_on_and_tells_its_whole_story(tmp_path: Path, kind: str, executor: str) -> None:
     """Three kills. Every trial comes to its end with steps that were made, each once, by it or those that it copied; the

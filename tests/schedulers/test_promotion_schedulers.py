@@ -238,7 +238,7 @@ def reached(analysis: tune.ExperimentAnalysis) -> list[int]:
     return [trial.last_result["training_iteration"] for trial in analysis.trials]
 
 
-both = pytest.mark.parametrize("executor", ["inline", "process"])
+both = pytest.mark.parametrize("executor", ["inline", "thread", "process"])
 
 
 @both

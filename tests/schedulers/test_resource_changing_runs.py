@@ -47,7 +47,7 @@ def run(folder: Path, trainable: Any, executor: str, **more: Any) -> tune.Experi
     )
 
 
-@pytest.mark.parametrize("executor", ["inline", "process"])
+@pytest.mark.parametrize("executor", ["inline", "thread", "process"])
 def test_C12_a_class_that_is_alone_gets_the_machine(tmp_path: Path, executor: str) -> None:
     analysis = run(tmp_path, Counts, executor)
     (trial,) = analysis.trials
@@ -59,7 +59,7 @@ def test_C12_a_class_that_is_alone_gets_the_machine(tmp_path: Path, executor: st
     assert trial.placement_group_factory.required_resources["CPU"] == CPUS
 
 
-@pytest.mark.parametrize("executor", ["inline", "process"])
+@pytest.mark.parametrize("executor", ["inline", "thread", "process"])
 def test_a_function_goes_on_from_the_checkpoint_that_it_reported(tmp_path: Path, executor: str) -> None:
     def train(config: dict[str, Any]) -> None:
         checkpoint = tune.get_checkpoint()
@@ -78,7 +78,7 @@ def test_a_function_goes_on_from_the_checkpoint_that_it_reported(tmp_path: Path,
     assert told["cpus"].tolist() == [1] + [CPUS] * 5
 
 
-@pytest.mark.parametrize("executor", ["inline", "process"])
+@pytest.mark.parametrize("executor", ["inline", "thread", "process"])
 @pytest.mark.filterwarnings("ignore:trial .* could have:RuntimeWarning")
 def test_a_function_without_checkpoints_loses_nothing(tmp_path: Path, executor: str) -> None:
     def train(config: dict[str, Any]) -> None:
@@ -90,7 +90,7 @@ def test_a_function_without_checkpoints_loses_nothing(tmp_path: Path, executor: 
         assert frame["n"].tolist() == [1, 2, 3, 4, 5, 6]
 
 
-@pytest.mark.parametrize("executor", ["inline", "process"])
+@pytest.mark.parametrize("executor", ["inline", "thread", "process"])
 def test_the_base_scheduler_still_stops(tmp_path: Path, executor: str) -> None:
     scheduler = ResourceChangingScheduler(ASHAScheduler(max_t=6, reduction_factor=2))
     analysis = run(tmp_path, Counts, executor, num_samples=12, scheduler=scheduler)

@@ -47,7 +47,7 @@ def hear(one: TuneBOHB, trial_id: str, budget: float, value: float) -> None:
     one.on_trial_result(trial_id, {"loss": value, "hyperband_info": {"budget": budget}})
 
 
-@pytest.mark.parametrize("executor", ["inline", "process"])
+@pytest.mark.parametrize("executor", ["inline", "thread", "process"])
 def test_A8_with_hyperband_it_learns_at_every_budget(executor: str, tmp_path: Path) -> None:
     one = TuneBOHB(seed=3)
     analysis = tune.run(

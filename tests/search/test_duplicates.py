@@ -22,7 +22,7 @@ def train(config: dict[str, Any]) -> None:
         tune.report(loss=config["a"] + len(config["b"]) + t, nested={"t": t}, name=config["b"], done_by="training")
 
 
-@pytest.fixture(params=["inline", "process"])
+@pytest.fixture(params=["inline", "thread", "process"])
 def executor(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

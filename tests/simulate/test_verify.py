@@ -54,7 +54,7 @@ class WorseThanTheLast(TrialScheduler):
         return self.PAUSE if result["training_iteration"] % 4 == 0 and not result["done"] else self.CONTINUE
 
 
-@pytest.mark.parametrize("executor", ["inline", "process"])
+@pytest.mark.parametrize("executor", ["inline", "thread", "process"])
 @pytest.mark.parametrize("brackets", [1, 2])
 def test_compiled_decisions_are_repeated(tmp_path: Path, executor: str, brackets: int) -> None:
     settings: dict[str, Any] = {"max_t": 9, "reduction_factor": 3, "brackets": brackets}
@@ -62,7 +62,7 @@ def test_compiled_decisions_are_repeated(tmp_path: Path, executor: str, brackets
     assert ExperimentAnalysis(analysis.experiment_path).verify(ASHAScheduler(**settings)) == []
 
 
-@pytest.mark.parametrize("executor", ["inline", "process"])
+@pytest.mark.parametrize("executor", ["inline", "thread", "process"])
 def test_decisions_that_were_asked_are_repeated(tmp_path: Path, executor: str) -> None:
     analysis = run(tmp_path, WorseThanTheLast(), executor)
     assert analysis.verify(WorseThanTheLast()) == []
@@ -114,7 +114,7 @@ def registered() -> list[str]:
     return sorted(name for name in known if small(name))
 
 
-@pytest.mark.parametrize("executor", ["inline", "process"])
+@pytest.mark.parametrize("executor", ["inline", "thread", "process"])
 @pytest.mark.parametrize("name", registered())
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_every_scheduler_decides_again_as_it_did(tmp_path: Path, name: str, executor: str) -> None:

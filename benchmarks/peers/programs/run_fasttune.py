@@ -6,7 +6,7 @@ import argparse
 import time
 from typing import Any
 
-from shared import ETA, MAX_T, loss_at, main, note_first_result, objective
+from shared import ETA, MAX_T, boosted, boosting_data, loss_at, main, note_first_result, objective
 
 
 def null_trial(config: dict[str, Any]) -> None:
@@ -104,9 +104,22 @@ def vectors(args: argparse.Namespace, columns: Any, **keywords: Any) -> dict[str
     return tuned(args, tune.vectorized(size=4096)(columns), None, **keywords)
 
 
-def sleeps(args: argparse.Namespace) -> dict[str, Any]:
-    resources = {"cpu": 0.125}  # sixteen at once on two cores
-    return tuned(args, sleeping_trial, "process", config={"sleep": 0.1}, resources_per_trial=resources)
+def sleeps(args: argparse.Namespace, executor: str) -> dict[str, Any]:
+    import os
+
+    resources = {"cpu": len(os.sched_getaffinity(0)) / 16}  # sixteen at once
+    return tuned(args, sleeping_trial, executor, config={"sleep": 0.1}, resources_per_trial=resources)
+
+
+def boost(args: argparse.Namespace, executor: str) -> dict[str, Any]:
+    import fasttune as tune
+
+    def boosting_trial(config: dict[str, Any], data: Any) -> None:
+        tune.report(wrong=boosted(data, config["leaves"], config["rate"]))
+
+    given = {"leaves": tune.randint(8, 65), "rate": tune.uniform(0.02, 0.3)}
+    with_data = tune.with_parameters(boosting_trial, data=boosting_data())
+    return tuned(args, with_data, executor, config=given, max_concurrent_trials=2)
 
 
 main(
@@ -118,8 +131,11 @@ main(
         "asha-process": lambda args: curves(args, "process"),
         "first-inline": lambda args: tuned(args, first_trial, "inline"),
         "first-process": lambda args: tuned(args, first_trial, "process"),
-        "sleeps": sleeps,
         "vector-null": lambda args: vectors(args, null_column, metric="score", mode="min"),
         "vector-asha": lambda args: vectors(args, curve_column, scheduler=asha(), metric="loss", mode="min"),
+        "sleeps": lambda args: sleeps(args, "process"),
+        "sleeps-thread": lambda args: sleeps(args, "thread"),
+        "boost-process": lambda args: boost(args, "process"),
+        "boost-thread": lambda args: boost(args, "thread"),
     }
 )

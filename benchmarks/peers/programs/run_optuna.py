@@ -7,7 +7,7 @@ import os
 import time
 from typing import Any
 
-from shared import ETA, MAX_T, loss_at, main, note_first_result, objective
+from shared import ETA, MAX_T, boosted, boosting_data, loss_at, main, note_first_result, objective
 
 
 def suggested(trial: Any) -> dict[str, float]:
@@ -87,6 +87,20 @@ def reports(args: argparse.Namespace) -> dict[str, Any]:
     return {"reports": 2 * args.n, "seconds": time.perf_counter() - started}
 
 
+def sleeping_trial(trial: Any) -> float:
+    time.sleep(0.1)
+    return 1.0
+
+
+def boost(args: argparse.Namespace) -> dict[str, Any]:
+    data = boosting_data()
+
+    def boosting_trial(trial: Any) -> float:
+        return boosted(data, trial.suggest_int("leaves", 8, 64), trial.suggest_float("rate", 0.02, 0.3))
+
+    return optimized(args, boosting_trial, threads=2)
+
+
 def halving(args: argparse.Namespace) -> dict[str, Any]:
     import optuna
 
@@ -101,6 +115,8 @@ main(
         "null-sqlite": lambda args: optimized(args, null_trial, storage=sqlite(args.folder)),
         "reports": reports,
         "halving": halving,
+        "sleep-threads": lambda args: optimized(args, sleeping_trial, threads=16),
+        "boost-threads": boost,
         "first": lambda args: optimized(args, first_trial),
     }
 )

@@ -11,7 +11,7 @@ from bisect import insort
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any
 
-from shared import ETA, MAX_T, RUNGS, draw, loss_at, main, note_first_result, objective
+from shared import ETA, MAX_T, RUNGS, boosted, boosting_data, draw, loss_at, main, note_first_result, objective
 
 
 def bare(args: argparse.Namespace) -> dict[str, Any]:
@@ -219,6 +219,17 @@ def sleep_processes(args: argparse.Namespace) -> dict[str, Any]:
         return {"trials": len(list(workers.map(time.sleep, [0.1] * args.n)))}
 
 
+def boost(args: argparse.Namespace, threads: int) -> dict[str, Any]:
+    import random
+
+    data = boosting_data()
+    given = [(random.randint(8, 64), random.uniform(0.02, 0.3)) for _ in range(args.n)]
+    started = time.perf_counter()
+    with ThreadPoolExecutor(threads) as workers:
+        wrong = list(workers.map(lambda one: boosted(data, *one), given))
+    return {"trials": len(wrong), "seconds": time.perf_counter() - started}
+
+
 if __name__ == "__main__":
     main(
         {
@@ -238,5 +249,7 @@ if __name__ == "__main__":
             "first-pool": first_pool,
             "sleep-threads": sleep_threads,
             "sleep-processes": sleep_processes,
+            "boost": lambda args: boost(args, 1),
+            "boost-threads": lambda args: boost(args, 2),
         }
     )

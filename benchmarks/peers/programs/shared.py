@@ -24,6 +24,26 @@ def loss_at(a: float, b: float, x: float, epoch: int) -> float:
     return objective(a, b, x) * (1.0 + 1.0 / epoch)
 
 
+def boosting_data() -> tuple[Any, Any, Any, Any]:
+    """Rows to learn from and rows to be judged by: 20,000 and 5,000 of 20 numbers, of which some matter."""
+    import numpy as np
+
+    draws = np.random.default_rng(0)
+    x = draws.normal(size=(25_000, 20))
+    y = (x[:, 0] * x[:, 1] + np.sin(3 * x[:, 2]) + 0.5 * draws.normal(size=25_000) > 0).astype(float)
+    return x[:20_000], y[:20_000], x[20_000:], y[20_000:]
+
+
+def boosted(data: tuple[Any, Any, Any, Any], leaves: int, rate: float) -> float:
+    """One trial of LightGBM on one core, about a third of a second: the share of rows that it gets wrong."""
+    import lightgbm
+
+    x, y, other_x, other_y = data
+    given = {"objective": "binary", "num_leaves": leaves, "learning_rate": rate, "num_threads": 1, "verbosity": -1, "seed": 0}
+    model = lightgbm.train(given, lightgbm.Dataset(x, y), num_boost_round=60)
+    return float((((model.predict(other_x, num_threads=1)) > 0.5) != other_y).mean())
+
+
 def draw() -> dict[str, float]:
     uniform = random.uniform
     return {"a": uniform(0.0, 1.0), "b": uniform(0.0, 1.0), "x": uniform(-10.0, 10.0)}

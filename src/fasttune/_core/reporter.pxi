@@ -1,7 +1,7 @@
 # Reporter: what report() writes, and the decision that it brings back.
 #
-# One reporter per process (or inline executor) and one trial at a time. A report of the same keys as the last one costs
-# ~0.1 us: the key objects are compared by pointer, the values are copied to the ring, the rule is a comparison unless a
+# One reporter for each thread that runs trials (a worker process has one such), and one trial at a time. A report of the
+# same keys as the last one costs ~0.1 us: the key objects are compared by pointer, the values are copied to the ring, the rule is a comparison unless a
 # milestone is reached. Nothing here blocks: when the ring is full or an answer is needed, the code returned says so.
 #
 # Threads. Each time a trial begins it gets a life, a number that no other one has. The thread that calls the trial's

@@ -11,14 +11,14 @@ from fasttune.extras import optional
 if TYPE_CHECKING:
     from fasttune.bench.report import BenchmarkReport, Row
 
-COLOURS = {"inline": "#2f6f9f", "process": "#e08a2c"}
+COLOURS = {"inline": "#2f6f9f", "process": "#e08a2c", "thread": "#4d9a5b"}
 INK, FAINT = "#222222", "#8a8a8a"
 PANELS = (
     ("trials_per_s", "trials a second"),
     ("reports_per_s", "reports a second"),
     ("decisions_per_s", "decisions a second"),
 )
-BAR = 0.36
+BARS = 0.72  # of the distance of two rows: the bars of all executors together
 
 
 def draw(report: BenchmarkReport, path: str | os.PathLike[str]) -> None:
@@ -42,15 +42,16 @@ def draw(report: BenchmarkReport, path: str | os.PathLike[str]) -> None:
 
 def _panel(axis: Any, rows: list[Row], titles: list[str], name: str, title: str) -> None:
     executors = list(dict.fromkeys(row.executor for row in rows))
+    bar = BARS / max(1, len(executors))
     values = [value for row in rows if (value := getattr(row, name))]
     low, high = (10 ** math.floor(math.log10(min(values) / 1.5)), max(values) * 6) if values else (1.0, 10.0)
     for row in rows:
         value = getattr(row, name)
         if not value:
             continue
-        offset = (executors.index(row.executor) - (len(executors) - 1) / 2) * BAR
+        offset = (executors.index(row.executor) - (len(executors) - 1) / 2) * bar
         place = titles.index(row.title) + offset
-        axis.barh(place, value - low, BAR * 0.92, left=low, color=COLOURS.get(row.executor, FAINT), zorder=2)
+        axis.barh(place, value - low, bar * 0.92, left=low, color=COLOURS.get(row.executor, FAINT), zorder=2)
         axis.text(value, place, f" {short(value)}", va="center", fontsize=8, color=INK)
     axis.set_xscale("log")
     axis.set_xlim(low, high)

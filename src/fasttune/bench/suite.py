@@ -47,7 +47,7 @@ def benchmark(
     quick: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> BenchmarkReport:
-    """How many trials, reports and decisions a second this machine does. One to two minutes; ``quick``: about 15 s.
+    """How many trials, reports and decisions a second this machine does. Two to three minutes; ``quick``: half a minute.
 
     Every figure is of whole ``tune.run`` calls with the journal on, in a new process each; experiments are written
     to the folder for temporary files and removed. A load that fails is a row with its error, not an exception.

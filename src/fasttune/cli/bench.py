@@ -11,16 +11,16 @@ from fasttune.cli import CommandError
 from fasttune.cli.arguments import count, names
 
 EXAMPLES = """\
-  fasttune bench                                        one to two minutes
+  fasttune bench                                        two to three minutes
   fasttune bench --quick --schedulers asha,pbt --json -"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Its arguments."""
-    parser.add_argument("--quick", action="store_true", help="about 15 seconds instead of one or two minutes")
+    parser.add_argument("--quick", action="store_true", help="half a minute instead of two or three")
     parser.add_argument("--schedulers", type=names, metavar="A,B", help="default: all")
     parser.add_argument(
-        "--executors", type=names, metavar="A,B", help="default: inline,process; also what packages have registered"
+        "--executors", type=names, metavar="A,B", help="default: all of ours; also what packages have registered"
     )
     parser.add_argument("--trials", type=count, metavar="N", help="of a run; default: as many as take --seconds")
     parser.add_argument("--reports", type=count, metavar="N", help="of a trial that nobody stops; default 81")

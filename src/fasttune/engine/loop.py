@@ -343,7 +343,7 @@ class TuneLoop:
     @contextmanager
     def _told_where(self) -> Iterator[None]:
         """Trials in this process find in its environment what those in a worker find in theirs."""
-        mine = {k: v for k, v in self._where.items() if k not in os.environ} if self.executor.here else {}
+        mine = {k: v for k, v in self._where.items() if k not in os.environ} if self.executor.same_process else {}
         os.environ.update(mine)
         try:
             yield

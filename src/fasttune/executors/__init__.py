@@ -18,6 +18,7 @@ EXECUTORS = {
     "process": "process:ProcessExecutor",
     "inline": "inline:InlineExecutor",
     "vector": "vector:VectorExecutor",
+    "thread": "thread:ThreadExecutor",
 }
 DEFAULT = "process"
 FOR_FORM = {"columns": "vector"}  # where functions of a form run, and nothing else does

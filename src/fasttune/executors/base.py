@@ -129,11 +129,13 @@ class Executor(ABC):
         name: as ``executor=`` has it.
         here: trials run in the loop's thread, in its ``poll``, which so needs no sleep.
         in_trial: the user's code runs in the loop's thread just now: a Ctrl-C may end it where it is.
+        same_process: trials run in this process, in whatever thread: its environment is theirs.
     """
 
     name: str = ""
     here: bool = False
     in_trial: bool = False
+    same_process: bool = False
 
     @classmethod
     def at(cls, place: Place) -> Self:
@@ -143,7 +145,7 @@ class Executor(ABC):
     def pass_prints(self, caught: tuple[int, ...], show: Callable[[str], None], named: bool) -> None:  # noqa: B027
         """Perhaps called before :meth:`open`: what trials in other processes write to the streams ``caught`` (1: standard
         output, 2: errors) comes to ``show`` in whole lines, from the thread that calls this; the rest goes where it went.
-        ``named``: every line bears the name of its trial."""
+        ``named``: every line bears the name of its trial. In this process the reporter catches these streams itself."""
 
     @abstractmethod
     def open(
@@ -208,7 +210,8 @@ class Executor(ABC):
 
     @abstractmethod
     def kill(self, trial: int) -> None:
-        """End a trial that does not listen, with its process. The death is reported as any other."""
+        """End a trial that does not listen, with its process. The death is reported as any other. In this process nothing can
+        be ended: the trial goes on, or is told as dead and nothing counts that it does from there on."""
 
     def withdraw(self) -> list[int]:
         """Trials that it was given and that have not begun shall not begin, as far as that can still be had; returns

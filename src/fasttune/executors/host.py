@@ -84,6 +84,10 @@ class HostContext(TrialContext):
         self._shift = shift
 
     @property
+    def left(self) -> bool:
+        return self.host.leaving
+
+    @property
     def index(self) -> int:  # type: ignore[override]
         return self.job.trial
 
@@ -131,7 +135,8 @@ class Host:
 
     ``wait(context)`` blocks until the loop has answered and returns CONTINUE or STOP; ``flush()`` returns when the
     ring has room again; ``turn()`` lets a loop in this thread have a turn when a report was answered with TURN;
-    ``until_stored()`` returns when the disk has what was reported, None where nobody has to wait for that.
+    ``until_stored()`` returns when the disk has what was reported, None where nobody has to wait for that. What is said
+    once is said again when a run begins with this host, not where it is one more of a run (``begins_run`` False).
     """
 
     def __init__(
@@ -142,8 +147,10 @@ class Host:
         flush: Callable[[], None],
         turn: Callable[[], None] = _nothing,
         until_stored: Callable[[], None] | None = None,
+        begins_run: bool = True,
     ) -> None:
-        warn_anew()
+        if begins_run:
+            warn_anew()
         self.program = program
         self.reporter = reporter
         self.wait = wait
@@ -365,6 +372,8 @@ class Host:
             raise
         if held is not None:
             return held
+        if self.leaving:  # since it began to save: the name may be another attempt's by now
+            raise StopTrial
         index = session.next_index(self.context)
         name = f"checkpoint_{index:06d}"
         self._scratch = None

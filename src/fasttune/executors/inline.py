@@ -38,6 +38,7 @@ class InlineExecutor(Executor):
 
     name = "inline"
     here = True
+    same_process = True
 
     @classmethod
     def at(cls, place: Place) -> Self:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -18,6 +19,16 @@ _open: set[int] = set()  # trials of this process that are logged now; some may 
 # Never let go of while somebody may print: `print` of CPython holds the stream that it writes to by no reference of its own,
 # so one that a thread is just writing to would be freed under it (seen as a segmentation fault with 3.11).
 _made: deque[Tee] = deque(maxlen=64)
+_lock = threading.Lock()  # trials may run in several threads: one puts the streams in their place, the last one takes them away
+
+
+def _renew_lock() -> None:
+    """In a forked child: whoever held it is not there."""
+    global _lock
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
 
 
 class Tee:
@@ -70,17 +81,19 @@ def tee(context: TrialContext, out_name: str, err_name: str) -> Iterator[None]:
         err = out if err_name == out_name else stack.enter_context(
             open(os.path.join(folder, err_name), "a", buffering=1, encoding="utf-8", opener=plain_opener)
         )
-        for number, name in enumerate(_STREAMS):
-            shown = getattr(sys, name)
-            if not isinstance(shown, Tee):
-                setattr(sys, name, _tee_of(shown, number))
         context.logs = out, err
-        _open.add(id(context))
+        with _lock:
+            for number, name in enumerate(_STREAMS):
+                shown = getattr(sys, name)
+                if not isinstance(shown, Tee):
+                    setattr(sys, name, _tee_of(shown, number))
+            _open.add(id(context))
         try:
             yield
         finally:
             context.logs = None
-            _open.discard(id(context))
-            for name in () if _open else _STREAMS:
-                if isinstance(found := getattr(sys, name), Tee):
-                    setattr(sys, name, found._shown)
+            with _lock:
+                _open.discard(id(context))
+                for name in () if _open else _STREAMS:
+                    if isinstance(found := getattr(sys, name), Tee):
+                        setattr(sys, name, found._shown)

@@ -10,6 +10,10 @@ from fasttune import _core
 from fasttune.error import StopTrial
 
 
+class TrialThread(threading.Thread):
+    """A thread that runs trials: it belongs to none, also where a trial has begun the run that starts it."""
+
+
 def follow_threads() -> None:
     """From now on a thread that is started inside a trial is lent the trial's reporter. Outside trials nothing changes.
 
@@ -22,7 +26,7 @@ def follow_threads() -> None:
 
     @wraps(start)
     def start_in_trial(thread: threading.Thread) -> None:
-        loan = _core.loan()
+        loan = None if isinstance(thread, TrialThread) else _core.loan()
         if loan is not None:
             if _is_trials_own() and loan[0].context is not None:  # None: no host runs trials with this reporter
                 loan[0].context.hold()

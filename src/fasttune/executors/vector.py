@@ -47,6 +47,7 @@ class VectorExecutor(Executor):
 
     name = "vector"
     here = True
+    same_process = True
 
     @classmethod
     def at(cls, place: Place) -> Self:
