@@ -542,9 +542,6 @@ def call_form(function: Callable[..., Any]) -> str:
     """
     import inspect
 
-    inner = _unwrapped(function)
-    if inspect.iscoroutinefunction(inner) or inspect.isasyncgenfunction(inner):
-        raise ValueError(f"the trainable {trainable_name(function)} is async; a trial calls a plain function")
     try:
         signature = inspect.signature(_as_partial(function))
     except ValueError:  # some compiled callables do not tell
@@ -562,6 +559,17 @@ def call_form(function: Callable[..., Any]) -> str:
         "take exactly one argument, the config (or: config, checkpoint_dir=None; or: config, reporter). "
         "To give it more, use tune.with_parameters(function, name=value)"
     )
+
+
+def is_async(trainable: Any) -> bool:
+    """Whether it is an async function, or an async generator function: what it gives back is to be awaited."""
+    import inspect
+
+    if isinstance(trainable, type):
+        return False
+    inner = _unwrapped(trainable)
+    calls = (inner, getattr(type(inner), "__call__", None))  # noqa: B004 - an object's class says what calling it is
+    return any(inspect.iscoroutinefunction(one) or inspect.isasyncgenfunction(one) for one in calls)
 
 
 def trainable_name(trainable: Any) -> str:

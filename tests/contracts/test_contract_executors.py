@@ -37,6 +37,14 @@ class TestProcess(ExecutorContract):
         return made("process", folder)
 
 
+class TestAsync(ExecutorContract):
+    own_processes = False
+    coroutines = True
+
+    def make(self, folder: str) -> Executor:
+        return made("async", folder)
+
+
 def test_every_registered_executor_is_bound() -> None:
-    bound: dict[str, Any] = {"inline": TestInline, "process": TestProcess}
+    bound: dict[str, Any] = {"inline": TestInline, "process": TestProcess, "async": TestAsync}
     assert set(EXECUTORS) == set(bound)

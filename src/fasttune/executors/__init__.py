@@ -16,11 +16,13 @@ from fasttune.executors.base import Program as Program
 EXECUTORS = {
     "process": "process:ProcessExecutor",
     "inline": "inline:InlineExecutor",
+    "async": "coroutine:CoroutineExecutor",
 }
 DEFAULT = "process"
+OF_COROUTINES = "async"
 
 __all__ = [
-    "DEFAULT", "EXECUTORS", "Executor", "Place", "Program", "check_executor", "executor_class", "executor_names", "make_executor",
+    "DEFAULT", "EXECUTORS", "OF_COROUTINES", "Executor", "Place", "Program", "check_executor", "executor_class", "executor_names", "make_executor",
 ]  # fmt: skip
 
 
@@ -29,9 +31,10 @@ def executor_names() -> list[str]:
     return [*EXECUTORS, *(name for name in _entry_points() if name not in EXECUTORS)]
 
 
-def check_executor(executor: str | None) -> str:
-    """The name of the executor; None stands for worker processes. ValueError if there is none of that name."""
-    name = DEFAULT if executor is None else executor
+def check_executor(executor: str | None, coroutines: bool = False) -> str:
+    """The name of the executor; None stands for worker processes, or where all trainables are ``coroutines`` for tasks.
+    ValueError if there is none of that name."""
+    name = (OF_COROUTINES if coroutines else DEFAULT) if executor is None else executor
     if not isinstance(name, str) or (name not in EXECUTORS and name not in executor_names()):
         raise ValueError(f"executor must be one of {', '.join(map(repr, executor_names()))}, got {executor!r}")
     return name

@@ -58,6 +58,7 @@ class HostContext(TrialContext):
         self.next_checkpoint = None
         self.attempt = 0
         self.over = False
+        self.task = None
         self.trainable: Trainable | None = None  # of a class, while it runs or is paused
         self.saved = -1  # iteration that it saved last at
 
@@ -113,6 +114,15 @@ class HostContext(TrialContext):
         job = self.job
         variants = self.host.program.trainables[job.experiment].variants
         return job.dirname or folder_name(self.trial_name, variants.tag(job.local))
+
+    def index_after(self, checkpoint: str | bytes | None) -> int | None:
+        """Number of the next checkpoint of a trial that begins again. A directory that the attempt before wrote, and did
+        not live to report, is in its place and is replaced. None: the folder says it."""
+        if checkpoint is None:
+            return 0
+        if isinstance(checkpoint, bytes) or os.path.dirname(checkpoint) != self.trial_path:
+            return None  # in memory, or another trial's
+        return session.index_of(os.path.basename(checkpoint), -1) + 1
 
     @property
     def resources(self) -> Any:
@@ -234,7 +244,7 @@ class Host:
         context.renew(one.is_class, job.checkpoint, job.iteration)
         context.attempt = job.attempt
         if job.attempt:
-            context.next_checkpoint = self._index_after(job.checkpoint)
+            context.next_checkpoint = context.index_after(job.checkpoint)
         ask_from = self.ask_from if job.ask_from is None else job.ask_from
         while not reporter.begin(
             job.trial, job.iteration, job.base_total, job.rung, ask_from, self.pid, job.changes, *job.standing
@@ -277,15 +287,6 @@ class Host:
         """The trial's code has come back, in whatever way. A process that it has forked ends here."""
         if self.reporter.is_foreign:
             nesting.end_process(error)
-
-    def _index_after(self, checkpoint: str | bytes | None) -> int | None:
-        """Number of the next checkpoint of a trial that begins again. A directory that the attempt before wrote, and did
-        not live to report, is in its place and is replaced. None: the folder says it."""
-        if checkpoint is None:
-            return 0
-        if isinstance(checkpoint, bytes) or os.path.dirname(checkpoint) != self.context.trial_path:
-            return None  # in memory, or another trial's
-        return session.index_of(os.path.basename(checkpoint), -1) + 1
 
     def _run_class(self, one: ProgramTrainable, config: dict[str, Any], job: Job) -> None:
         context = self.context
@@ -431,15 +432,20 @@ class Host:
 
     def failed(self, error: BaseException) -> None:
         """Record that the trial failed with ``error``: its traceback as text, and the exception if it can travel."""
-        text = failure_text(error).encode("utf-8", "backslashreplace")
-        if len(text) > LONGEST_TEXT:
-            text = text[: LONGEST_TEXT // 2] + b"\n[...]\n" + text[-LONGEST_TEXT // 2 :]
-        pickled = _pickled(error)
+        text, pickled = told_of(error)
         with self._ending():
             while pickled and not self.reporter.note(_core.KIND_EXCEPTION, pickled):
                 self.flush()
             while not self.reporter.note(_core.KIND_ERROR, text, True):
                 self.flush()
+
+
+def told_of(error: BaseException) -> tuple[bytes, bytes]:
+    """What is recorded of a failure: its traceback as text, and the exception, empty if it cannot travel."""
+    text = failure_text(error).encode("utf-8", "backslashreplace")
+    if len(text) > LONGEST_TEXT:
+        text = text[: LONGEST_TEXT // 2] + b"\n[...]\n" + text[-LONGEST_TEXT // 2 :]
+    return text, _pickled(error)
 
 
 def _pickled(error: BaseException) -> bytes:

@@ -51,8 +51,27 @@ def named_experiments(given: object) -> list[Experiment]:
     )
 
 
-def resolve_trainable(experiment: Experiment) -> TrainableSpec:
+def chosen_executor(executor: str | None, experiments: Iterable[Experiment]) -> str:
+    """The name of the executor. Where nobody has named one, async functions are tasks of this process, and all else runs
+    in workers. Refuses trainables that the executor cannot run."""
+    from fasttune.executors import OF_COROUTINES, check_executor
+    from fasttune.registry import get_trainable
+    from fasttune.trainable import is_async
+
+    found = [get_trainable(one.run) if isinstance(one.run, str) else one.run for one in experiments]
+    name = check_executor(executor, coroutines=bool(found) and all(is_async(one) for one in found))
+    if name == OF_COROUTINES:
+        from fasttune.executors.coroutine import check_async
+
+        for one in found:
+            if callable(one):  # what is none is said elsewhere
+                check_async(one, name_of(one))
+    return name
+
+
+def resolve_trainable(experiment: Experiment, executor: str | None = None) -> TrainableSpec:
     """The experiment's trainable, found if it is a name, and checked, with what one trial of it needs."""
+    from fasttune.executors import OF_COROUTINES
     from fasttune.registry import get_trainable
     from fasttune.trainable import check_trainable
 
@@ -64,7 +83,7 @@ def resolve_trainable(experiment: Experiment) -> TrainableSpec:
     return TrainableSpec(
         name=name or name_of(trainable),
         trainable=trainable,
-        resources=resolve_request(trainable, experiment.resources_per_trial),
+        resources=resolve_request(trainable, experiment.resources_per_trial, executor == OF_COROUTINES),
         space=experiment.config,
         num_samples=experiment.num_samples,
         experiment=experiment.name or "",
@@ -79,9 +98,10 @@ def with_space(experiment: Experiment, space: Mapping[str, Any]) -> Experiment:
 
 
 def resolve_request(
-    trainable: object, per_trial: object
+    trainable: object, per_trial: object, waits: bool = False
 ) -> PlacementGroupFactory | Callable[[dict[str, Any]], PlacementGroupFactory]:
-    """What one trial needs, said in one place: resources_per_trial, with_resources or the class itself."""
+    """What one trial needs, said in one place: resources_per_trial, with_resources or the class itself. Where nobody says it,
+    a CPU; nothing where trials are tasks (``waits``)."""
     from fasttune.devices.resources import PlacementGroupFactory, resolve_resources
     from fasttune.trainable import attached_resources
 
@@ -98,6 +118,8 @@ def resolve_request(
             "must not: change the method, or leave it out"
         )
     asked: Any = next((one for one in (per_trial, attached, own) if one is not None), None)
+    if asked is None and waits:
+        return PlacementGroupFactory([{}])
     if isinstance(asked, PlacementGroupFactory) or not callable(asked):
         return resolve_resources(asked)
     return lambda config: resolve_resources(asked, config)
