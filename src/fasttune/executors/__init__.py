@@ -22,7 +22,8 @@ DEFAULT = "process"
 OF_COROUTINES = "async"
 
 __all__ = [
-    "DEFAULT", "EXECUTORS", "OF_COROUTINES", "Executor", "Place", "Program", "check_executor", "executor_class", "executor_names", "make_executor",
+    "DEFAULT", "EXECUTORS", "OF_COROUTINES", "Executor", "Place", "Program", "check_executor", "executor_class", "executor_names",
+    "make_executor",
 ]  # fmt: skip
 
 

@@ -183,9 +183,8 @@ class AwaitedRun:
                 self._cancel()
         thread.join()
         if cancelled is not None:
-            if (error := done.exception()) is not None:
-                raise error
-            raise cancelled
+            failed = done.exception()
+            raise cancelled if failed is None else failed
         return done.result()
 
 

@@ -9,7 +9,6 @@ from typing import Any
 from fasttune import _core
 from fasttune.error import StopTrial
 
-
 POOL_OF_ASYNCIO = "asyncio_"  # names of threads that run whatever any task hands them, within the context of that task
 
 

@@ -39,6 +39,7 @@ from fasttune.resolve.settings import (
 from fasttune.resolve.trainables import check_supply, chosen_executor, resolve_trainable, with_space
 from fasttune.scope import check_scope
 
+
 def resolve(experiments: list[Experiment], call: Call) -> RunSpec:
     """The RunSpec of these experiments steered by this call. Raises for everything that cannot be."""
     warn_anew()
