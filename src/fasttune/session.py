@@ -899,9 +899,11 @@ def _back_from_absence() -> bool:
 def _why_absent() -> str:
     why = _core.absence()
     if why == _core.OVER:
+        if _core.binding() is None:
+            return "the trial that this task is of is over, and what it reports is dropped. Await a trial's tasks before it ends"
         return (
-            "the trial in which this thread or task was started is over, and what it reports is dropped. Join the "
-            "threads of a trial, and await its tasks, before it ends"
+            "the trial in which this thread was started is over, and what the thread reports is dropped. Join the "
+            "threads of a trial before it ends"
         )
     if why == _core.AWAY:
         return "the trial is paused in its own report, and what its other tasks report meanwhile is dropped"

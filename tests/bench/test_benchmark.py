@@ -141,7 +141,7 @@ class Hanging(TrialScheduler):
         ({"schedulers": ["nosuch"]}, ValueError, "no scheduler 'nosuch' to measure; the names are"),
         ({"schedulers": "asha"}, TypeError, "lists of names"),
         ({"schedulers": [3]}, TypeError, "names or TrialScheduler objects, got int"),
-        ({"executors": ["cluster"]}, ValueError, "executor must be one of 'process', 'inline', got 'cluster'"),
+        ({"executors": ["cluster"]}, ValueError, "executor must be one of 'process', 'inline', 'async', got 'cluster'"),
         ({"trials": 0}, ValueError, "trials must be > 0, got 0"),
         ({"seconds": -1.0}, ValueError, "seconds must be > 0"),
         ({"repeats": 0}, ValueError, "repeats must be > 0"),

@@ -409,7 +409,7 @@ def test_what_a_trial_leaves_behind_reports_for_nobody() -> None:
                 await asyncio.sleep(0)
 
     left: list[asyncio.Task[None]] = []
-    with pytest.warns(UserWarning, match="is over, and what it reports is dropped"):
+    with pytest.warns(UserWarning, match="this task is of is over, and what it reports is dropped"):
         analysis = run(train, num_samples=2)
     assert steps(analysis) == [1, 1]
 

@@ -92,7 +92,7 @@ def spec_of(asked: list[RunSpec]) -> Any:
         ({"stop": {"a": {"b": {}}}}, ValueError, "a/b"),
         ({"time_budget_s": -1}, ValueError, "time_budget_s must be a positive number"),
         ({"resume": "LATER"}, ValueError, "resume must be"),
-        ({"executor": "thread"}, ValueError, "executor must be one of 'process', 'inline', got 'thread'"),
+        ({"executor": "thread"}, ValueError, "executor must be one of 'process', 'inline', 'async', got 'thread'"),
         ({"verbose": 7}, ValueError, "verbose must be 0, 1, 2 or 3, got 7"),
         ({"seed": -1}, ValueError, "seed must be None or an integer of at least 0"),
         ({"log_to_file": ("a", "b", "c")}, ValueError, "log_to_file"),

@@ -97,7 +97,7 @@ def test_all_three_are_taken_by_their_names(outside: Any, tmp_path: Path) -> Non
 
 
 def test_unknown_names_are_told_those_of_other_packages_too(outside: Any, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"executor must be one of 'process', 'inline', 'here', 'none', got 'there'"):
+    with pytest.raises(ValueError, match=r"executor must be one of 'process', 'inline', 'async', 'here', 'none', got 'there'"):
         tune.run(train, executor="there", storage_path=str(tmp_path))
     with pytest.raises(ValueError, match="patient"):
         tune.create_scheduler("patent")
@@ -117,11 +117,11 @@ def test_the_command_line_and_the_benchmark_take_them_too(outside: Any, capsys: 
     from fasttune.cli.completion import executors
     from fasttune.cli.run import add_places
 
-    assert executors()[:4] == ["process", "inline", "here", "none"]
+    assert executors()[:5] == ["process", "inline", "async", "here", "none"]
     assert {one.executor for one in plan(["fifo"], ["here"], 3)} == {"here"}
     parser = argparse.ArgumentParser()
     add_places(parser)
     assert parser.parse_args(["--executor", "here"]).executor == "here"
     with pytest.raises(SystemExit):
         parser.parse_args(["--executor", "there"])
-    assert "argument --executor: must be one of 'process', 'inline', 'here', 'none', got 'there'" in capsys.readouterr().err
+    assert "argument --executor: must be one of 'process', 'inline', 'async', 'here', 'none', got 'there'" in capsys.readouterr().err
