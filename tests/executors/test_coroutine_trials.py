@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import threading
 import time
 import warnings
@@ -579,6 +580,45 @@ def test_logs_go_to_each_trials_own_files() -> None:
 
     for trial in run(train, log_to_file=True).trials:
         assert (Path(trial.local_path) / "stdout").read_text() == f"of {trial.trial_id}\n" * 3
+
+
+def test_who_calls_sys_exit_fails_alone() -> None:
+    async def train(config: dict[str, Any]) -> None:
+        async def part() -> None:
+            await asyncio.sleep(0)
+            if tune.get_trial_id().endswith("1"):  # type: ignore[union-attr]
+                sys.exit(3)
+
+        if tune.get_trial_id().endswith("2"):  # type: ignore[union-attr]
+            sys.exit(3)
+        await asyncio.gather(part())
+        tune.report(loss=1.0)
+
+    analysis = run(train)
+    assert [trial.status for trial in analysis.trials] == ["TERMINATED", "ERROR", "ERROR", "TERMINATED"]
+
+
+@pytest.mark.parametrize("scheduler", [None, AsksAlways])
+def test_a_process_that_a_trial_forks_reports_nothing_and_runs_no_loop(tmp_path: Path, scheduler: Any) -> None:
+    async def train(config: dict[str, Any]) -> None:
+        await asyncio.sleep(0)
+        ways = [lambda: tune.report(loss=100.0), lambda: None]
+        for number, way in enumerate(ways):
+            pid = os.fork()
+            if not pid:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    way()
+                (tmp_path / f"{tune.get_trial_id()}_{number}").touch()
+                await asyncio.sleep(0)
+                (tmp_path / "came back").touch()
+            while os.waitpid(pid, os.WNOHANG) == (0, 0):
+                await asyncio.sleep(0.001)
+        tune.report(loss=1.0)
+
+    analysis = run(train, num_samples=2, scheduler=scheduler and scheduler())
+    assert steps(analysis) == [1, 1]
+    assert not (tmp_path / "came back").exists()
 
 
 # ---- what cannot be

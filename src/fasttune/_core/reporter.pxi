@@ -66,7 +66,8 @@ cdef bint has_tasks = False   # trials have been tasks in this process
 
 
 cdef Reporter reporter_of_task():
-    return <Reporter>get_value(task_reporter, None) if has_tasks else None  # only `enter` sets it
+    cdef Reporter found = <Reporter>get_value(task_reporter, None) if has_tasks else None  # only `enter` sets it
+    return None if found is not None and found.forks != ft_get_forks() else found
 
 
 cdef Reporter reporter_of_thread():
@@ -92,19 +93,23 @@ cdef Reporter reporter_of_thread():
 def current():
     """The reporter of the trial that this thread belongs to, or None when no trial of its own runs (see
     :func:`absence`)."""
-    cdef Reporter found = reporter_of_thread()
-    if found is None:
-        return None
-    cdef uint64_t life = ft_get_life()
-    if life == 0:
-        return None if found.is_task and found.life == 0 else found
-    return found if life == found.life else None
+    cdef void *p = ft_get_current()
+    cdef Reporter found
+    cdef uint64_t life
+    if p == NULL:
+        found = reporter_of_thread()
+        if found is None or (found.is_task and found.life == 0):
+            return None
+    else:
+        found = <Reporter><PyObject *>p
+    life = ft_get_life()
+    return found if life == 0 or life == found.life else None
 
 
 def absence():
     """Why :func:`current` gives None: NO_TRIAL, OVER, AWAY or FORKED."""
-    cdef Reporter found
-    if ft_is_forked():
+    cdef Reporter found = <Reporter>get_value(task_reporter, None) if has_tasks else None
+    if ft_is_forked() or (found is not None and found.forks != ft_get_forks()):
         return FORKED
     found = reporter_of_thread()
     if found is not None and found.is_task:

@@ -92,7 +92,8 @@ class TuneLoop:
 
     def __init__(self, spec: RunSpec, clock: Clock | None = None) -> None:
         self.spec = spec
-        self.clock: Clock = clock or RunClock()
+        awaited = spec.awaited
+        self.clock: Clock = clock or RunClock(time.sleep if awaited is None or not awaited.is_here else awaited.rest)
         self.state: ExperimentState
         self.storage: Storage
         self._pid = os.getpid()

@@ -206,6 +206,8 @@ class TaskTrial:
                         reporter.step_out()
                         if now() - began > BLOCKED_S:
                             self._blocked(now() - began)
+                if reporter.is_foreign:  # the trial has forked, and awaits in the child: the event loop is its parent's
+                    nesting.end_process(None)
                 try:
                     value = yield given
                     step = trained.send
@@ -270,10 +272,13 @@ class TaskTrial:
         if self.counters is not None:
             self._go_on(self.counters, reply.ask_from)
         self.reporter.ask_again_from(reply.ask_from)
+        self._raise_late()
+        return reply.decision
+
+    def _raise_late(self) -> None:
         if self.late is not None:
             late, self.late = self.late, None
             raise late
-        return reply.decision
 
     def _go_on(self, counters: Suspended, ask_from: int) -> None:
         """It was paused: that time does not count for time_total_s."""
@@ -304,6 +309,7 @@ class TaskTrial:
                 self._leave()
             else:
                 self.flush()
+        self._raise_late()
 
     def turn(self) -> None:
         """It goes on for longer than a slice without awaiting: what watches the run sees it all the same."""

@@ -40,6 +40,8 @@ class OwnLoop:
         try:
             with outside_event_loops():
                 self.loop.run_forever()
+        except SystemExit:
+            pass  # of a task: whoever awaits it is told; the event loop would end with it
         finally:
             self._woken = False
             if timer is not None:
