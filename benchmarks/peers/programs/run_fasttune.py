@@ -42,6 +42,15 @@ def sleeping_trial(config: dict[str, Any]) -> None:
     tune.report(score=1.0)
 
 
+async def awaiting_trial(config: dict[str, Any]) -> None:
+    import asyncio
+
+    import fasttune as tune
+
+    await asyncio.sleep(config["sleep"])
+    tune.report(score=1.0)
+
+
 def space() -> dict[str, Any]:
     import fasttune as tune
 
@@ -87,6 +96,12 @@ def sleeps(args: argparse.Namespace) -> dict[str, Any]:
     return tuned(args, sleeping_trial, "process", config={"sleep": 0.1}, resources_per_trial=resources)
 
 
+def awaits(args: argparse.Namespace) -> dict[str, Any]:
+    # What is loaded at the first use is not the subject: one trial that does not wait comes before.
+    tuned(argparse.Namespace(n=1, folder=args.folder), awaiting_trial, "async", config={"sleep": 0.0})
+    return tuned(args, awaiting_trial, "async", config={"sleep": 1.0})
+
+
 main(
     {
         "null-inline": lambda args: tuned(args, null_trial, "inline"),
@@ -97,5 +112,6 @@ main(
         "first-inline": lambda args: tuned(args, first_trial, "inline"),
         "first-process": lambda args: tuned(args, first_trial, "process"),
         "sleeps": sleeps,
+        "awaits": awaits,
     }
 )

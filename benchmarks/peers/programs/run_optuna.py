@@ -87,6 +87,11 @@ def reports(args: argparse.Namespace) -> dict[str, Any]:
     return {"reports": 2 * args.n, "seconds": time.perf_counter() - started}
 
 
+def second_trial(trial: Any) -> float:
+    time.sleep(1.0)
+    return 1.0
+
+
 def halving(args: argparse.Namespace) -> dict[str, Any]:
     import optuna
 
@@ -99,6 +104,7 @@ main(
         "null-2-threads": lambda args: optimized(args, null_trial, threads=2),
         "null-journal": lambda args: optimized(args, null_trial, storage=journal(args.folder)),
         "null-sqlite": lambda args: optimized(args, null_trial, storage=sqlite(args.folder)),
+        "second-threads": lambda args: optimized(args, second_trial, threads=args.n),
         "reports": reports,
         "halving": halving,
         "first": lambda args: optimized(args, first_trial),
