@@ -44,6 +44,7 @@ SLICE_S = 0.02  # a trial that only reports lets the loop have a turn in between
 AGAIN = 5  # a trial that was cancelled is cancelled again at every 5th time that the loop wants it killed, once a second
 MANY = 1000  # trials that are begun at once: nothing of them is garbage, and looking for it costs 10,000 of them a third of
 #              their time (0.47 s of CPU, 0.30 without)
+CHOSEN_AT_ONCE = 64  # trials that a scheduler has chosen and that have not begun: what has no START yet costs each choice
 GIVEN_UP = 15  # and is left alone after so many
 HALT_S = 5.0  # for trials to clean up when the run is over; then they are cancelled once more
 
@@ -146,6 +147,7 @@ class TaskTrial:
             self.flush()
         reporter.turn_in(2 * SLICE_S)
         self.begun = True
+        self.executor.beginning -= 1
 
     def _logged(self) -> AbstractContextManager[None]:
         names = self.executor.host.program.log_to_file
@@ -392,6 +394,7 @@ class CoroutineExecutor(Executor):
         self._trials: dict[int, TaskTrial] = {}  # that run, wait or are paused
         self._tasks: set[TaskTrial] = set()  # those, and those that are being left
         self._active = 0  # that have a place
+        self.beginning = 0  # that were taken and have not begun
         self._turned = 0.0
         self._broken: BaseException | None = None
         self._leaves_files = False
@@ -437,7 +440,10 @@ class CoroutineExecutor(Executor):
     # -- work ---------------------------------------------------------------------------------------------------------
 
     def room(self) -> int:
-        return max(0, self._slots - self._active)
+        room = self._slots - self._active
+        if self.host.program.pauses:
+            room = min(room, CHOSEN_AT_ONCE - self.beginning)
+        return max(0, room)
 
     def run_span(self, experiment: int, first: int, n: int, local: int) -> None:
         if n >= MANY and gc.isenabled():
@@ -459,6 +465,7 @@ class CoroutineExecutor(Executor):
 
     def _take(self, job: Job, placement: Any) -> None:
         self._active += 1
+        self.beginning += 1
         trial = self._trials[job.trial] = TaskTrial(self, job, placement)
         self._tasks.add(trial)
 
@@ -486,6 +493,8 @@ class CoroutineExecutor(Executor):
         if self._trials.get(trial.job.trial) is trial:
             del self._trials[trial.job.trial]
         self._tasks.discard(trial)
+        if not trial.begun:
+            self.beginning -= 1
         self._give_back(trial)
         self.wake()
 
@@ -567,7 +576,7 @@ class CoroutineExecutor(Executor):
         return True
 
     def poll(self, timeout: float) -> list[Batch]:
-        self._rest(0.0 if self.ring.head != self.ring.position else timeout)
+        self._rest(0.0 if self.beginning or self.ring.head != self.ring.position else timeout)
         if self._broken is not None:
             broken, self._broken = self._broken, None
             raise broken
