@@ -147,6 +147,19 @@ def test_a_request_that_depends_on_the_config_is_kept_to() -> None:
     assert max(most) == 3
 
 
+def test_a_request_for_nothing_that_depends_on_the_config_is_not_held_to_cpus() -> None:
+    alive, all_here = set(), asyncio.Event()
+
+    async def train(config: dict[str, Any]) -> None:
+        alive.add(tune.get_trial_id())
+        if len(alive) == 100:
+            all_here.set()
+        await all_here.wait()
+        tune.report(loss=1.0)
+
+    assert statuses(run(train, num_samples=100, resources_per_trial=lambda config: {"cpu": 0})) == {"TERMINATED"}
+
+
 def test_a_searcher_learns_from_what_has_ended() -> None:
     alive, most = set(), []
 
@@ -482,6 +495,32 @@ def test_checkpoints_in_directories(tmp_path: Path) -> None:
 
     for trial in run(train).trials:
         assert (Path(trial.checkpoint.path) / "step").read_text() == "2"
+
+
+def test_a_run_goes_on_with_another_executor() -> None:
+    async def train(config: dict[str, Any]) -> None:
+        found = tune.get_checkpoint()
+        for step in range(found.to_dict()["step"] + 1 if found else 1, 6):
+            await asyncio.sleep(0)
+            tune.report(loss=1.0, step=step, checkpoint=tune.Checkpoint.from_dict({"step": step}))
+            if step == 3 and not found:
+                raise ArithmeticError
+
+    assert steps(run(train, name="e")) == [3] * 4
+    again = tune.ResumeConfig(errored=tune.ResumeType.RESUME)
+    analysis = run(train, name="e", resume_config=again, executor="inline")
+    assert [trial.last_result["step"] for trial in analysis.trials] == [5] * 4
+
+
+def test_a_tuner_runs_coroutines() -> None:
+    async def train(config: dict[str, Any]) -> None:
+        await asyncio.sleep(0)
+        tune.report(loss=config["x"])
+
+    results = tune.Tuner(
+        train, param_space=SPACE, tune_config=tune.TuneConfig(num_samples=3), run_config=tune.RunConfig(verbose=0)
+    ).fit()
+    assert [result.metrics["loss"] for result in results] == [result.config["x"] for result in results]
 
 
 def test_fail_fast_ends_the_others() -> None:

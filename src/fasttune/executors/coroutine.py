@@ -42,11 +42,11 @@ MOST_AT_ONCE = 10_000  # trials, where nobody says a number and they ask for not
 BLOCKED_S = 1.0  # a trial that keeps the event loop for so long is told of
 SLICE_S = 0.02  # a trial that only reports lets the loop have a turn in between so often
 AGAIN = 5  # a trial that was cancelled is cancelled again at every 5th time that the loop wants it killed, once a second
-MANY = 1000  # trials that are begun at once: nothing of them is garbage, and looking for it costs 10,000 of them a third of
-#              their time (0.47 s of CPU, 0.30 without)
-CHOSEN_AT_ONCE = 64  # trials that a scheduler has chosen and that have not begun: what has no START yet costs each choice
 GIVEN_UP = 15  # and is left alone after so many
 HALT_S = 5.0  # for trials to clean up when the run is over; then they are cancelled once more
+MANY = 1000  # trials that begin at once, with the garbage collector off: nothing of them is garbage. Of 10,000 that sleep it took
+#              a third of the run's CPU time (0.50 s, 0.35 without)
+CHOSEN_AT_ONCE = 64  # trials that a scheduler has chosen and that have not begun: each of them makes the next choice longer
 
 
 class TaskTrial:
@@ -132,9 +132,9 @@ class TaskTrial:
         return context
 
     def _break_circles(self) -> None:
-        """So that all of it goes with its last user: 10,000 trials that the garbage collector has to find cost it 100 ms."""
-        context, host = self.context, self.executor.host
-        context.wait, context.flush, context.turn, context.until_stored = host.wait, host.flush, host.turn, None
+        """So that all of it goes with its last user, and the garbage collector need not find it."""
+        context = self.context
+        context.wait, context.flush, context.turn, context.until_stored = _nowhere, _nothing, _nothing, None
         context.task = None
         del self.task
 
@@ -390,7 +390,7 @@ class CoroutineExecutor(Executor):
         self._source = place.first_source
         self._limit = min(place.limit, MOST_AT_ONCE if place.limit > LARGEST_LIMIT else place.limit)
         self._free = asks_for_nothing(place.request)
-        self._slots = self._limit if self._free else fitting(place, self._limit)
+        self._slots = self._limit
         self._trials: dict[int, TaskTrial] = {}  # that run, wait or are paused
         self._tasks: set[TaskTrial] = set()  # those, and those that are being left
         self._active = 0  # that have a place
@@ -411,6 +411,8 @@ class CoroutineExecutor(Executor):
 
         for one in program.trainables:
             check_async(one.trainable, one.name)
+        if not self._free and all(one.resources == self._place.request for one in program.trainables):
+            self._slots = fitting(self._place, self._limit)  # else it shows when they are started
         os.makedirs(os.path.dirname(self._path), exist_ok=True)
         memory = map_file(self._path, _core.Ring.nbytes(RING_BYTES))
         self.ring = _core.Ring(memory, create=True, epoch=epoch)
@@ -475,8 +477,6 @@ class CoroutineExecutor(Executor):
         request = job.resources if job.resources is not None else one.resources
         if callable(request) and not hasattr(request, "bundles"):
             request = request(self.host.config(job))
-        elif self._free and request is self._place.request:
-            return NOTHING
         return NOTHING if asks_for_nothing(request) else self._place.supply.acquire(request)
 
     def _give_back(self, trial: TaskTrial) -> None:
