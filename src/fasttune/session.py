@@ -325,20 +325,8 @@ def handle_end(reporter: Reporter, value: Any) -> None:
     """Report what a trainable function came back with. Of a generator each value is reported when it comes, and then what
     it returns; a coroutine is run to its end. A number of a function that has reported already is not reported: it would
     take the place of what it reported."""
-    if isinstance(value, (CoroutineType, AsyncGeneratorType)):
-        value = _run_coroutine(reporter, value)
-    elif isinstance(value, GeneratorType):
-        generator = value
-        try:
-            while True:
-                try:
-                    part = next(generator)
-                except StopIteration as end:
-                    value = end.value
-                    break
-                handle_return(reporter, part)
-        finally:
-            generator.close()
+    if isinstance(value, _STILL_RUNS):
+        value = _run_generator(reporter, value) if isinstance(value, GeneratorType) else _run_coroutine(reporter, value)
     if not isinstance(value, Mapping) and is_number(value) and reporter.iteration > reporter.context.iteration0:
         warn_once(
             "a number after reports",
@@ -347,6 +335,22 @@ def handle_end(reporter: Reporter, value: Any) -> None:
         )
         return
     handle_return(reporter, value)
+
+
+_STILL_RUNS = (GeneratorType, CoroutineType, AsyncGeneratorType)
+
+
+def _run_generator(reporter: Reporter, generator: GeneratorType[Any, Any, Any]) -> Any:
+    """What a generator returns. Each value that it yields is reported when it comes."""
+    try:
+        while True:
+            try:
+                part = next(generator)
+            except StopIteration as end:
+                return end.value
+            handle_return(reporter, part)
+    finally:
+        generator.close()
 
 
 def _written_at_once(reporter: Reporter, metrics: dict[str, Any]) -> bool:
