@@ -290,6 +290,8 @@ class TaskTrial:
         self.counters, self.resumed = None, False
         while not self.reporter.note(_core.KIND_RESUMED):
             self.flush()
+        if self.reporter.stopped:  # while it was on its way back
+            self.task.cancel()
 
     def _leave(self) -> Reply:
         self.executor.wake()
