@@ -216,6 +216,19 @@ WORKLOADS = (
         ),
     ),
     Workload(
+        "P7 coroutines",
+        "Trials that wait for a second, all at once",
+        (Column("s, of which 1 is the wait", lambda m: m.answer["seconds"], cost=True, digits=3),),
+        (
+            Contender("fasttune, coroutines, 1,000, journal on", "fasttune", "awaits", 1_000, 100),
+            Contender("asyncio.gather, 1,000", "plain", "gather", 1_000, 100),
+            Contender("fasttune, coroutines, 10,000, journal on", "fasttune", "awaits", 10_000, 1_000),
+            Contender("asyncio.gather, 10,000", "plain", "gather", 10_000, 1_000),
+            Contender("threads, 1,000", "plain", "second-threads", 1_000, 100),
+            Contender("Optuna, 100 threads, 100", "optuna", "second-threads", 100, 20),
+        ),
+    ),
+    Workload(
         "P9",
         "Growth: the same work, ten and a hundred times as much of it",
         (TRIALS,),

@@ -61,7 +61,7 @@ PAGES = (
     Page(
         "running", "Running", "What begins an experiment, and the settings that it takes.",
         _of(
-            "fasttune", "run", "Tuner", "TuneConfig", "RunConfig", "CheckpointConfig", "FailureConfig", "ResumeConfig",
+            "fasttune", "run", "arun", "Tuner", "TuneConfig", "RunConfig", "CheckpointConfig", "FailureConfig", "ResumeConfig",
             "ResumeType", "SyncConfig", "Experiment", "run_experiments", "open_experiment", "simulate", "benchmark",
             "register_trainable", "register_env",
         ),

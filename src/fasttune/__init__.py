@@ -64,6 +64,7 @@ if TYPE_CHECKING:  # the same names once more, for type checkers and editors
     from .trainable import with_parameters as with_parameters
     from .trainable import with_resources as with_resources
     from .tuner import Tuner as Tuner
+    from .tuner import arun as arun
     from .tuner import run as run
     from .tuner import run_experiments as run_experiments
     from .user_attrs import set_user_attr as set_user_attr
@@ -144,6 +145,7 @@ _HOME = {
     ),
     "tuner": (
         "Tuner",
+        "arun",
         "run",
         "run_experiments",
     ),
@@ -179,6 +181,7 @@ __all__ = [
     "TuneContext",
     "TuneError",
     "Tuner",
+    "arun",
     "benchmark",
     "checkpoint_dir",
     "choice",

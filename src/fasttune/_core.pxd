@@ -174,6 +174,7 @@ cdef class Reporter:
     cdef readonly str time_attr
     cdef int clock_kind                 # 0 training_iteration, 1 time_total_s, 2 a reported column
     cdef readonly bint strict           # a report without the metric is an error
+    cdef dict limits
     cdef list limit_keys
     cdef double *limit_values
     cdef int *limit_kinds               # as clock_kind; 3 unix time
@@ -188,6 +189,10 @@ cdef class Reporter:
     cdef uint32_t forks                 # as ft_get_forks() said in the process that made it
     cdef set away                       # lives of the trials that are left inside a report
     cdef bint told_to_stop              # the last report of the trial that runs was answered with STOP
+    cdef readonly bint is_task          # its trial is a task: found by context, and no other trial's
+    cdef public bint stopped            # the trial was told from outside to stop; the ring has one word for that, for one trial
+    cdef void *below                    # what its thread was bound to before the step that the trial's task makes; not owned
+    cdef uint64_t life_below
     cdef readonly bint unasked          # it was another thread's, and the loop would have been asked
 
     cdef void stand(self, int rung, int strikes, double best) noexcept nogil

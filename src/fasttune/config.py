@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from fasttune.callback import Callback
     from fasttune.devices.machine import Machine
     from fasttune.devices.resources import PlacementGroupFactory
+    from fasttune.executors.event_loops import AwaitedRun
     from fasttune.reporter.base import ProgressReporter
     from fasttune.schedulers.base import TrialScheduler
     from fasttune.search.base import SearchAlgorithm, Searcher
@@ -639,7 +640,7 @@ _WHY = {
     "sync_config": "nothing is copied elsewhere; a SyncConfig is accepted and has no effect",
     "export_formats": "save a checkpoint and export the model from there",
     "server_port": "there is no server; look at the experiment with the fasttune command",
-    "trial_executor": "choose with executor='process', executor='thread' or executor='inline'",
+    "trial_executor": "choose with executor='process', 'thread', 'inline' or 'async'",
     "loggers": "give callbacks=[CSVLoggerCallback(), ...] instead",
     "chdir_to_trial_dir": "trials keep the working directory; write to tune.get_context().get_trial_dir()",
     "_remote": "the run happens in this process and its workers",
@@ -691,6 +692,7 @@ class RunSpec:
     seed: int = 0
     resume: ResumeConfig | None = None
     metas: list[dict[str, Any]] = field(default_factory=list)  # what the journal says of its sessions, read under the lock
+    awaited: AwaitedRun | None = None  # by whom, if the run is awaited
     lock: ExperimentLock | None = None  # of the folder, taken when it was decided what it holds
     restore: str | None = None
     reuse_actors: bool = False

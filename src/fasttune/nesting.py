@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from types import FrameType
 from typing import Any, Never
 
@@ -24,7 +25,7 @@ MOST_BY_DEFAULT = 1  # a trial may tune; what that run's trials do may not, unle
 LOADING = "loading"  # as a depth: a process in which nothing of the user's should run yet
 GUARD = 'if __name__ == "__main__":'
 IMPORT = ("importlib._bootstrap", "_frozen_importlib")
-HOST = "fasttune.executors.host"
+HOSTS = ("fasttune.executors.host", "fasttune.executors.coroutine")
 
 
 class _Here(threading.local):
@@ -34,6 +35,7 @@ class _Here(threading.local):
 
 
 _here = _Here()
+_awaited_runs: ContextVar[int] = ContextVar("fasttune_runs", default=0)  # what this context is: other tasks of its thread are not
 _loads = 0  # programs that this process is in the middle of loading, in whatever thread
 
 
@@ -49,10 +51,10 @@ def loading() -> Iterator[None]:
 
 
 @contextmanager
-def begun(call: str) -> Iterator[None]:
+def begun(call: str, awaited: bool = False) -> Iterator[None]:
     """A run that ``call`` ("tune.run") begins lasts as long as the block. RuntimeError if it must not begin here: in a
     process that is still being loaded, or too deep within trials. A process that something of the user's has forked within
-    the block does not come out of it: the run is its parent's."""
+    the block does not come out of it: the run is its parent's. One that is ``awaited`` is in a context of its own."""
     check_loaded(call)
     pid = os.getpid()
     if depth() > most():
@@ -61,14 +63,18 @@ def begun(call: str) -> Iterator[None]:
             f"most {most()} is allowed: runs whose trials tune multiply processes without end. Does a trial start the "
             f"script that it belongs to? If it is meant, set {MOST}={depth()} in the environment"
         )
-    _here.runs += 1
+    if awaited:
+        _awaited_runs.set(_awaited_runs.get() + 1)
+    else:
+        _here.runs += 1
     try:
         yield
     except BaseException as error:
         stay_in(pid, error)
         raise
     finally:
-        _here.runs -= 1
+        if not awaited:
+            _here.runs -= 1
     stay_in(pid)
 
 
@@ -85,7 +91,7 @@ def check_loaded(call: str) -> None:
 
 def depth() -> int:
     """How many runs, one within the other, the caller is in."""
-    return _number(os.environ, DEPTH, 0) + _here.runs
+    return _number(os.environ, DEPTH, 0) + _here.runs + _awaited_runs.get()
 
 
 def most() -> int:
@@ -105,7 +111,7 @@ def stand_within(runs: int) -> None:
 
 def depth_within(environ: Mapping[str, str]) -> str:
     """What DEPTH is for the trials of the run that the caller is in."""
-    return str(_number(environ, DEPTH, 0) + max(1, _here.runs))
+    return str(_number(environ, DEPTH, 0) + max(1, _here.runs + _awaited_runs.get()))
 
 
 def _number(environ: Mapping[str, str], name: str, otherwise: int) -> int:
@@ -136,7 +142,7 @@ def _importing(frame: FrameType | None) -> bool:
     """Whether the trial that the caller is in is in the middle of an import. What called the trial does not count."""
     while frame is not None:
         name = frame.f_globals.get("__name__")
-        if name == HOST:
+        if name in HOSTS:
             return False
         if name in IMPORT:
             return True

@@ -9,12 +9,13 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from types import GeneratorType
-from typing import Any, NamedTuple, Protocol, TextIO
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TextIO
 
 from fasttune import _core
 from fasttune.checkpoint import (
@@ -34,6 +35,9 @@ from fasttune.once import warn_once
 from fasttune.result import AUTO_RESULT_KEYS
 from fasttune.result_keys import DEFAULT_METRIC
 from fasttune.totals import TOTALS, added_up, totals_in, with_totals, write_totals
+
+if TYPE_CHECKING:
+    import asyncio
 
 CONTINUE, STOP, WAIT, TURN = _core.CONTINUE, _core.STOP, _core.WAIT, _core.TURN
 NOT_PLAIN, FULL, MISSING, GONE, LATE = _core.NOT_PLAIN, _core.FULL, _core.MISSING, _core.GONE, _core.LATE
@@ -116,6 +120,7 @@ class TrialContext:
     pending          checkpoint that waits for the next report: of a ``checkpoint_dir`` block or a class's save
     next_checkpoint  index of the next checkpoint, None while the folder has not been looked at
     over             the trial has been told to stop
+    task             of a trial that is a coroutine: the asyncio task that runs it
     attempt          how often the trial had begun before: a checkpoint in memory bears it
     """
 
@@ -136,6 +141,7 @@ class TrialContext:
         "pending",
         "quick",
         "resources",
+        "task",
         "threads",
         "totals",
         "trial_dirname",
@@ -185,6 +191,11 @@ class TrialContext:
         self.next_checkpoint: int | None = None
         self.attempt = 0
         self.over = False
+        self.task: asyncio.Task[Any] | None = None
+
+    def stopping(self) -> BaseException:
+        """What is raised in a trial that is told to stop: StopTrial, and in a coroutine what stops coroutines."""
+        return StopTrial() if self.task is None else _cancelled(self.task)
 
     def end(self) -> None:
         """The trial was told to stop: what it reports from now on is nothing but told so again."""
@@ -256,7 +267,8 @@ def report(
     checkpoint's directory is copied into the trial's folder before the report counts, so it may be deleted
     afterwards; one in memory (``Checkpoint.from_dict``) of up to 64 KB goes along with the report. When ``report``
     returns, both survive the death of every process (and, with ``durability="full"``, a power cut). If the trial has
-    been stopped, StopTrial (a SystemExit) is raised here, so that ``finally`` blocks run.
+    been stopped, StopTrial (a SystemExit) is raised here, so that ``finally`` blocks run; in a coroutine it is
+    ``asyncio.CancelledError``.
 
     Every thread of a trial may report. A thread belongs to the trial in which it was started: when that is over its
     reports are dropped, with a warning; while it is paused they wait. Schedulers that are asked in the driver's process
@@ -316,19 +328,10 @@ def handle_return(reporter: Reporter, value: Any) -> None:
 
 def handle_end(reporter: Reporter, value: Any) -> None:
     """Report what a trainable function came back with. Of a generator each value is reported when it comes, and then what
-    it returns. A number of a function that has reported already is not: it would take the place of what it reported."""
-    if isinstance(value, GeneratorType):
-        generator = value
-        try:
-            while True:
-                try:
-                    part = next(generator)
-                except StopIteration as end:
-                    value = end.value
-                    break
-                handle_return(reporter, part)
-        finally:
-            generator.close()
+    it returns; a coroutine is run to its end. A number of a function that has reported already is not reported: it would
+    take the place of what it reported."""
+    if isinstance(value, _STILL_RUNS):
+        value = _run_generator(reporter, value) if isinstance(value, GeneratorType) else _run_coroutine(reporter, value)
     if not isinstance(value, Mapping) and is_number(value) and reporter.iteration > reporter.context.iteration0:
         warn_once(
             "a number after reports",
@@ -337,6 +340,22 @@ def handle_end(reporter: Reporter, value: Any) -> None:
         )
         return
     handle_return(reporter, value)
+
+
+_STILL_RUNS = (GeneratorType, CoroutineType, AsyncGeneratorType)
+
+
+def _run_generator(reporter: Reporter, generator: GeneratorType[Any, Any, Any]) -> Any:
+    """What a generator returns. Each value that it yields is reported when it comes."""
+    try:
+        while True:
+            try:
+                part = next(generator)
+            except StopIteration as end:
+                return end.value
+            handle_return(reporter, part)
+    finally:
+        generator.close()
 
 
 def _written_at_once(reporter: Reporter, metrics: dict[str, Any]) -> bool:
@@ -367,6 +386,92 @@ def run_function(
     value = start_function(function, config, reporter, form)
     handle_end(reporter, value)
     end_function(reporter)
+
+
+async def run_async_function(
+    function: Callable[..., Any], config: dict[str, Any], reporter: Reporter, form: str = "config"
+) -> None:
+    """As :func:`run_function`, of an async function, within the event loop that runs."""
+    if reporter.context.checkpoint is not None:
+        reporter.context.count(totals_in(reporter.context.checkpoint))
+    handle_end(reporter, await _outcome(reporter, start_function(function, config, reporter, form)))
+    end_function(reporter)
+
+
+async def _outcome(reporter: Reporter, value: Any) -> Any:
+    """What a coroutine returns. Of an async generator each value is reported when it comes."""
+    if not isinstance(value, AsyncGeneratorType):
+        return await value
+    try:
+        async for part in value:
+            handle_return(reporter, part)
+    finally:
+        await value.aclose()
+    return None
+
+
+def _run_coroutine(reporter: Reporter, value: Any) -> Any:
+    """Run a trial's coroutine in an event loop of its own, where trials are plain calls."""
+    import asyncio
+
+    context = reporter.context
+
+    async def whole() -> Any:
+        context.task = asyncio.current_task()
+        return await _outcome(reporter, value)
+
+    try:
+        with outside_event_loops(), asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+            return runner.run(whole())
+    except asyncio.CancelledError:
+        if context.over:
+            raise StopTrial from None
+        raise
+    finally:
+        context.task, context.fresh = None, False
+
+
+def _cancelled(task: asyncio.Task[Any]) -> BaseException:
+    """What is raised in a coroutine that is told to stop. Where another task of the trial reports, or a thread, the trial's
+    own is cancelled, too."""
+    import asyncio
+
+    loop = task.get_loop()
+    if running_loop() is not loop:
+        loop.call_soon_threadsafe(task.cancel)
+    elif asyncio.current_task() is not task:
+        task.cancel()
+    return asyncio.CancelledError("the trial has been stopped")
+
+
+def running_loop() -> Any:
+    """The event loop that runs in this thread, None if there is none."""
+    asyncio = sys.modules.get("asyncio")  # not loaded: then none runs
+    return None if asyncio is None else asyncio._get_running_loop()
+
+
+def run_loop(loop: Any) -> None:
+    """From now on it is this event loop, or none, that runs in this thread."""
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is not None:
+        asyncio._set_running_loop(loop)
+
+
+@contextmanager
+def outside_event_loops() -> Iterator[None]:
+    """In the block no event loop runs in this thread, so that another one can: that of a notebook stands still meanwhile."""
+    outer = running_loop()
+    if outer is None:
+        yield
+        return
+    swap_task = getattr(sys.modules["asyncio"].tasks, "_swap_current_task", lambda loop, task: None)  # Python 3.12
+    task = swap_task(outer, None)
+    run_loop(None)
+    try:
+        yield
+    finally:
+        run_loop(outer)
+        swap_task(outer, task)
 
 
 def start_function(
@@ -408,7 +513,7 @@ def _obey(reporter: Reporter, code: int, metrics: Mapping[str, Any] = {}) -> Non
         code = reporter.context.wait()
     if code == STOP:
         reporter.context.end()
-        raise StopTrial
+        raise reporter.context.stopping()
     if code == MISSING:
         raise missing_metric(reporter.metric, metrics)
     if code != CONTINUE:
@@ -459,8 +564,8 @@ def deliver(
     reporter.leave_child()  # a process that the trial has forked and that came back from its code
     if context is None:
         context = reporter.context
-    if context.over or context.left:  # it has caught the StopTrial that was raised before, or hears of its end here
-        raise StopTrial
+    if context.over or context.left:  # it has caught what was raised before, or hears of its end here
+        raise context.stopping()
     numbers, extra = split_metrics(metrics)  # before the copy: a wrong metric leaves no checkpoint behind
     steer_by(reporter.metric, numbers, extra)
     try:
@@ -479,7 +584,7 @@ def deliver(
     if code == LATE:
         if checkpoint is not None or context.is_class:  # one of a block may have the name of an earlier one
             _forget(context, name)
-        raise StopTrial
+        raise context.stopping()
     until_stored = context.until_stored
     if name is not None:
         context.checkpoint = name if isinstance(name, bytes) else os.path.join(context.experiment_path, name)
@@ -791,9 +896,10 @@ def current_context() -> TrialContext | None:
 
 
 def _of_another_thread() -> bool:
-    """Whether this thread is not the one that runs trials: also one whose start nobody has seen (`_thread`, C code)."""
+    """Whether this thread, which has a trial, may not be the one that runs trials: one whose start nobody has seen
+    (`_thread`, C code), or one that has its trial by its context."""
     bound = _core.binding()
-    return bound is not None and bound[1] != 0
+    return bound is None or bound[1] != 0
 
 
 def _back_from_absence() -> bool:
@@ -801,6 +907,8 @@ def _back_from_absence() -> bool:
     thread that was not kept waiting."""
     waited = False
     while _core.absence() == _core.AWAY:
+        if running_loop() is not None and _core.binding() is None:  # a task of the trial: who waits here keeps the loop
+            return False
         waited = True
         time.sleep(_AWAY_S)  # nobody knows when it is chosen again
     return waited and _core.current() is not None
@@ -809,10 +917,14 @@ def _back_from_absence() -> bool:
 def _why_absent() -> str:
     why = _core.absence()
     if why == _core.OVER:
+        if _core.binding() is None:
+            return "the trial that this task is of is over, and what it reports is dropped. Await a trial's tasks before it ends"
         return (
             "the trial in which this thread was started is over, and what the thread reports is dropped. Join the "
             "threads of a trial before it ends"
         )
+    if why == _core.AWAY:
+        return "the trial is paused in its own report, and what its other tasks report meanwhile is dropped"
     if why == _core.FORKED:
         return (
             "a trial has forked this process, and only the trial itself can report. Hand results back to it, through a "

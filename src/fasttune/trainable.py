@@ -544,10 +544,7 @@ def call_form(function: Callable[..., Any]) -> str:
     """
     import inspect
 
-    inner = _unwrapped(function)
-    if inspect.iscoroutinefunction(inner) or inspect.isasyncgenfunction(inner):
-        raise ValueError(f"the trainable {trainable_name(function)} is async; a trial calls a plain function")
-    if isinstance(inner, Vectorized):
+    if isinstance(_unwrapped(function), Vectorized):
         return "columns"
     try:
         signature = inspect.signature(_as_partial(function))
@@ -568,12 +565,28 @@ def call_form(function: Callable[..., Any]) -> str:
     )
 
 
+def is_vectorized(trainable: Any) -> bool:
+    """Whether it evaluates many trials in one call: ``tune.vectorized`` has made it."""
+    return isinstance(_unwrapped(trainable), Vectorized)
+
+
 def vector_of(trainable: Any) -> Vectorized:
     """What ``tune.vectorized`` has made, behind partials and our wrappings. TypeError for what it has not."""
     inner = _unwrapped(trainable)
     if not isinstance(inner, Vectorized):
         raise TypeError(f"{trainable_name(trainable)} evaluates one trial in a call: it was not made by tune.vectorized")
     return inner
+
+
+def is_async(trainable: Any) -> bool:
+    """Whether it is an async function, or an async generator function: what it gives back is to be awaited."""
+    import inspect
+
+    if isinstance(trainable, type):
+        return False
+    inner = _unwrapped(trainable)
+    calls = (inner, getattr(type(inner), "__call__", None))  # noqa: B004 - an object's class says what calling it is
+    return any(inspect.iscoroutinefunction(one) or inspect.isasyncgenfunction(one) for one in calls)
 
 
 def trainable_name(trainable: Any) -> str:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from contextvars import ContextVar
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Never, TypeVar, Unpack
 
 from fasttune.config import (
@@ -38,7 +40,7 @@ from fasttune.nesting import begun
 from fasttune.plain_files import check_owner, plain_opener, write_whole
 from fasttune.resolve import Call, resolve
 from fasttune.resolve.settings import check_callbacks, steering_metric
-from fasttune.resolve.trainables import as_experiments, named_experiments
+from fasttune.resolve.trainables import as_experiments, chosen_executor, named_experiments
 from fasttune.resolve.words import kind_of, log, name_of
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from fasttune.callback import Callback
     from fasttune.engine.records import ExperimentRecords
     from fasttune.engine.state import ExperimentState
+    from fasttune.executors.event_loops import AwaitedRun
     from fasttune.reporter.base import ProgressReporter
     from fasttune.schedulers.base import TrialScheduler
     from fasttune.scope import Scope
@@ -53,6 +56,7 @@ if TYPE_CHECKING:
     from fasttune.trial import Trial
     from fasttune.warm_start import WarmStart
 
+_awaited_by: ContextVar[AwaitedRun | None] = ContextVar("fasttune_awaited_by", default=None)
 # They compute their configs themselves, and functions and requests come to them by value.
 WORKERS_NEED = ("fasttune.space.variants", "fasttune.code_places", "fasttune.devices.resources")
 
@@ -141,9 +145,11 @@ def run(
         gpus: which GPUs may be used, by index or UUID; default: all that this process may see.
         resources: kinds of resources of your own, and how much of each there is, e.g. ``{"licence": 4}``; trials ask for
             them in ``resources_per_trial``. A run that goes on has those of before, unless it says others.
-        max_concurrent_trials: at most so many at once; None: as many as fit.
-        executor: "process" (trials run in worker processes), "thread" (in threads of this process) or "inline" (one after the
-            other in this process's own thread).
+        max_concurrent_trials: at most so many at once; None: as many as fit. Of async functions 10,000, or 16 where a searcher
+            learns from those that have ended.
+        executor: "process" (trials run in worker processes), "thread" (in threads of this process), "inline" (one after the
+            other in this process's own thread), "async" (async functions, thousands at once in this thread) or "vector" (functions
+            made by ``tune.vectorized``). None: the last two for such functions, else "process".
         reuse_actors: objects of a Trainable class are kept for other trials, if their ``reset_config`` says yes.
         max_suspended: how many paused trials stay in memory where they are (default 1000). Beyond it, those that
             have a checkpoint of where they are, or can save one (classes), are put away and go on from it later; a
@@ -244,8 +250,13 @@ def carry_out(
     """What :func:`run` does with its arguments once they are taken apart: those that are about one experiment, and how the
     run is steered. ``begin`` is called before the first trial, when the folder is this run's alone. ``preload`` names modules
     that every worker will need, to be loaded once for all of them."""
-    with begun("tune.run"), workers_launched(call.executor, preload):
-        spec = resolve(as_experiments(run_or_experiment, about_one), call)
+    call.awaited = _awaited_by.get()
+    _awaited_by.set(None)  # what trials and callbacks begin is awaited by nobody
+    awaited_here = call.awaited is not None and call.awaited.is_here
+    experiments = as_experiments(run_or_experiment, about_one)
+    call.executor = chosen_executor(call.executor, experiments)
+    with begun("tune.run", awaited_here), workers_launched(call.executor, preload):
+        spec = resolve(experiments, call)
         if begin is not None:
             try:
                 begin(spec)
@@ -254,6 +265,33 @@ def carry_out(
                     spec.lock.release()
                 raise
         return analysis_of(execute(spec), spec)
+
+
+async def arun(run_or_experiment: Any, **arguments: Any) -> ExperimentAnalysis:
+    """:func:`run` to be awaited, with the same arguments, where an event loop runs: in a web server, or a notebook.
+
+    Trials of async functions are tasks of that loop (``executor="async"``), beside whatever else it runs. With other executors
+    the run is in a thread of its own. Whoever cancels what awaits it ends the run softly: its trials are cancelled and clean up,
+    what they have reported is stored, and ``resume="AUTO"`` goes on with them. Signals are left to whoever runs the loop.
+    """
+    from fasttune.executors import OF_COROUTINES
+    from fasttune.executors.event_loops import AwaitedRun
+
+    awaited = AwaitedRun()
+    token = _awaited_by.set(awaited)
+    try:
+        if _executor_of(run_or_experiment, arguments) == OF_COROUTINES:
+            return await awaited.in_tasks(partial(run, run_or_experiment, **arguments))
+        return await awaited.in_thread(partial(run, run_or_experiment, **arguments))
+    finally:
+        _awaited_by.reset(token)
+
+
+def _executor_of(given: Any, arguments: Mapping[str, Any]) -> str:
+    """The executor of a run of this."""
+    several = list(given) if isinstance(given, (list, tuple)) else [given]
+    experiments = [one if isinstance(one, Experiment) else Experiment(None, one) for one in several]
+    return chosen_executor(arguments.get("executor"), experiments)
 
 
 def run_experiments(
@@ -346,8 +384,10 @@ class Tuner:
     def fit(self) -> ResultGrid:
         """Runs the trials and returns their results."""
         kept = self._pickled()  # before the run, which changes searcher and scheduler
-        with begun("Tuner.fit"), workers_launched(self._run_config.executor):
-            spec = resolve([self._experiment()], self._call())
+        experiments, call = [self._experiment()], self._call()
+        call.executor = chosen_executor(call.executor, experiments)
+        with begun("Tuner.fit"), workers_launched(call.executor):
+            spec = resolve(experiments, call)
             self._path = spec.path
             try:
                 _write_tuner_file(spec.path, kept)

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import update_wrapper
 from importlib import import_module
+from inspect import isasyncgenfunction, iscoroutinefunction
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from fasttune.error import TuneError
@@ -77,7 +78,7 @@ def vectorized(
         raise ValueError(f"size must be a whole number of trials from 1 to {LARGEST:,}, got {size!r:.80}")
 
     def made(function: Callable[..., Any]) -> Vectorized:
-        if isinstance(function, type) or not callable(function):
+        if isinstance(function, type) or not callable(function) or iscoroutinefunction(function) or isasyncgenfunction(function):
             raise TypeError(f"tune.vectorized makes a trainable of a function of columns of configs, got {function!r:.80}")
         return Vectorized(function, size, refill)
 

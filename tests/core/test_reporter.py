@@ -566,3 +566,86 @@ def test_unknown_arguments_are_errors() -> None:
         Reporter(ring, metrics="m")
     with pytest.raises(TypeError):
         Reporter(None)
+
+
+# ---- trials that are tasks: a reporter each, found by context
+
+
+def test_reporters_for_tasks_write_into_one_ring_and_share_what_they_tell() -> None:
+    run = Run()
+    first, second = run.reporter.for_task(), run.reporter.for_task()
+    first.begin(0)
+    second.begin(1)
+    for step in range(3):
+        assert first.report({"m": 1.0 + step}) == second.report({"m": 10.0 + step}) == CONTINUE
+    assert (first.iteration, second.iteration) == (3, 3)
+    first.end()
+    second.end()
+    run.drain()
+    assert [record[0] for record in run.records].count(_core.KIND_SCHEMA) == 1
+    assert run.last(0) == {"m": 3.0}
+    assert run.last(1) == {"m": 12.0}
+
+
+def test_a_context_has_its_reporter_until_that_trial_is_over() -> None:
+    import contextvars
+
+    run = Run()
+    first, second = run.reporter.for_task(), run.reporter.for_task()
+    mine, other = contextvars.copy_context(), contextvars.copy_context()
+    first.begin(0)
+    second.begin(1)
+    mine.run(first.enter)
+    other.run(second.enter)
+    assert _core.current() is None
+    assert mine.run(_core.current) is first
+    assert other.run(_core.current) is second
+    copied = mine.run(contextvars.copy_context)
+    seen: list[Any] = []
+    thread = threading.Thread(target=lambda: seen.append(copied.run(_core.current)))
+    thread.start()
+    thread.join()
+    assert seen == [first]
+    first.suspend()
+    assert mine.run(_core.current) is None
+    assert mine.run(_core.absence) == _core.AWAY
+    second.end()
+    assert other.run(_core.current) is None
+    assert other.run(_core.absence) == _core.OVER
+    assert second.report({"m": 1.0}) == _core.GONE
+
+
+def test_only_the_tasks_own_step_is_asked_to_wait() -> None:
+    import contextvars
+
+    run = Run()
+    reporter = run.reporter.for_task()
+    reporter.begin(0, ask_from=0)
+    context = contextvars.copy_context()
+    context.run(reporter.enter)
+    assert context.run(reporter.report, {"m": 1.0}) == CONTINUE  # another task of the trial
+    assert reporter.unasked
+    reporter.step_in()
+    assert _core.current() is reporter
+    assert reporter.report({"m": 2.0}) == WAIT
+    reporter.step_out()
+    assert _core.current() is None
+    outer = Reporter(run.ring, metric="m")
+    outer.bind()
+    reporter.step_in()
+    assert _core.current() is reporter
+    reporter.step_out()
+    assert _core.current() is outer
+    outer.unbind()
+
+
+def test_each_task_is_told_to_stop_for_itself() -> None:
+    run = Run()
+    first, second = run.reporter.for_task(), run.reporter.for_task()
+    first.begin(0)
+    second.begin(1)
+    first.stopped = True
+    assert first.report({"m": 1.0}) == LATE
+    assert second.report({"m": 1.0}) == CONTINUE
+    second.mute(True)
+    assert second.report({"m": 1.0}) == STOP

@@ -20,6 +20,7 @@ from fasttune.trainable import (
     check_function,
     check_trainable,
     copy_containers,
+    is_async,
     is_trainable_class,
     trainable_name,
     with_parameters,
@@ -82,11 +83,20 @@ def test_wrong_arguments_are_told_at_once(function: Callable[..., Any]) -> None:
         check_function(function)
 
 
-def test_an_async_function_is_refused() -> None:
+def test_what_is_async() -> None:
     async def train(config: dict[str, Any]) -> None: ...
 
-    with pytest.raises(ValueError, match="train is async"):
-        check_function(train)
+    async def generator(config: dict[str, Any]) -> Any:
+        yield 1
+
+    class Called:
+        async def __call__(self, config: dict[str, Any]) -> None: ...
+
+    for function in (train, generator, Called(), functools.partial(train), with_parameters(train)):
+        check_function(function)
+        assert is_async(function)
+    for other in (plain, Called, Model(), Steps, "name", None):
+        assert not is_async(other)
 
 
 def test_T13_names() -> None:

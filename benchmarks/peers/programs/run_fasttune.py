@@ -55,6 +55,15 @@ def curve_column(configs: dict[str, Any]) -> Any:
             best = rows.take(best)
 
 
+async def awaiting_trial(config: dict[str, Any]) -> None:
+    import asyncio
+
+    import fasttune as tune
+
+    await asyncio.sleep(config["sleep"])
+    tune.report(score=1.0)
+
+
 def space() -> dict[str, Any]:
     import fasttune as tune
 
@@ -122,6 +131,12 @@ def boost(args: argparse.Namespace, executor: str) -> dict[str, Any]:
     return tuned(args, with_data, executor, config=given, max_concurrent_trials=2)
 
 
+def awaits(args: argparse.Namespace) -> dict[str, Any]:
+    # What is loaded at the first use is not the subject: one trial that does not wait comes before.
+    tuned(argparse.Namespace(n=1, folder=args.folder), awaiting_trial, "async", config={"sleep": 0.0})
+    return tuned(args, awaiting_trial, "async", config={"sleep": 1.0})
+
+
 main(
     {
         "null-inline": lambda args: tuned(args, null_trial, "inline"),
@@ -137,5 +152,6 @@ main(
         "sleeps-thread": lambda args: sleeps(args, "thread"),
         "boost-process": lambda args: boost(args, "process"),
         "boost-thread": lambda args: boost(args, "thread"),
+        "awaits": awaits,
     }
 )

@@ -101,6 +101,11 @@ def boost(args: argparse.Namespace) -> dict[str, Any]:
     return optimized(args, boosting_trial, threads=2)
 
 
+def second_trial(trial: Any) -> float:
+    time.sleep(1.0)
+    return 1.0
+
+
 def halving(args: argparse.Namespace) -> dict[str, Any]:
     import optuna
 
@@ -113,6 +118,7 @@ main(
         "null-2-threads": lambda args: optimized(args, null_trial, threads=2),
         "null-journal": lambda args: optimized(args, null_trial, storage=journal(args.folder)),
         "null-sqlite": lambda args: optimized(args, null_trial, storage=sqlite(args.folder)),
+        "second-threads": lambda args: optimized(args, second_trial, threads=args.n),
         "reports": reports,
         "halving": halving,
         "sleep-threads": lambda args: optimized(args, sleeping_trial, threads=16),

@@ -214,6 +214,24 @@ def sleep_threads(args: argparse.Namespace) -> dict[str, Any]:
         return {"trials": len(list(workers.map(time.sleep, [0.1] * args.n)))}
 
 
+def gather(args: argparse.Namespace) -> dict[str, Any]:
+    import asyncio
+
+    async def trial() -> float:
+        await asyncio.sleep(1.0)
+        return 1.0
+
+    async def main() -> list[float]:
+        return await asyncio.gather(*(trial() for _ in range(args.n)))
+
+    return {"trials": len(asyncio.run(main()))}
+
+
+def second_threads(args: argparse.Namespace) -> dict[str, Any]:
+    with ThreadPoolExecutor(args.n) as workers:
+        return {"trials": len(list(workers.map(time.sleep, [1.0] * args.n)))}
+
+
 def sleep_processes(args: argparse.Namespace) -> dict[str, Any]:
     with ProcessPoolExecutor(16) as workers:
         return {"trials": len(list(workers.map(time.sleep, [0.1] * args.n)))}
@@ -251,5 +269,7 @@ if __name__ == "__main__":
             "sleep-processes": sleep_processes,
             "boost": lambda args: boost(args, 1),
             "boost-threads": lambda args: boost(args, 2),
+            "gather": gather,
+            "second-threads": second_threads,
         }
     )

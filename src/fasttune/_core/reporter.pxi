@@ -10,6 +10,11 @@
 # collector may use, or a release of the GIL, from the copy of its values to the record's publication: the GIL is the
 # lock, at no price. (Without a GIL this module asks for one: `freethreading_compatible` is False.)
 #
+# Tasks. Where trials are tasks of an event loop, thousands run in one thread, and each has a reporter of its own, all of
+# them on one ring. A thread that has none finds it by a context variable: so the tasks that a trial makes, and what it has
+# called in threads (asyncio.to_thread), report for it. While a trial's own task makes a step, its thread is the reporter's:
+# that is who can be asked to wait.
+#
 # Forks. The child of a trial's fork has no reporter: the ring has one writer. If it comes back into the code that runs
 # trials, it ends there.
 
@@ -56,12 +61,25 @@ AWAY = 2          # that trial is left inside its report, and another one runs
 FORKED = 3        # this process was forked by a trial
 
 
+cdef object task_reporter = PyContextVar_New("fasttune_trial", NULL)  # the reporter of the trial that a context belongs to
+cdef bint has_tasks = False   # trials have been tasks in this process
+
+
+cdef Reporter reporter_of_task():
+    cdef Reporter found = <Reporter>get_value(task_reporter, None) if has_tasks else None  # only `enter` sets it
+    return None if found is not None and found.forks != ft_get_forks() else found
+
+
 cdef Reporter reporter_of_thread():
-    """The reporter that this thread is bound to, or lent; None if there is none. A thread in a worker process that
-    threading does not know belongs to the trial during which it asks first."""
+    """The reporter that this thread is bound to, or lent, or that its context has; None if there is none. A thread in a
+    worker process that threading does not know belongs to the trial during which it asks first."""
     cdef void *p = ft_get_current()
     cdef uint64_t life
+    cdef Reporter found
     if p == NULL:
+        found = reporter_of_task()
+        if found is not None:
+            return found
         p = ft_get_default()
         if p == NULL:
             return None
@@ -75,19 +93,27 @@ cdef Reporter reporter_of_thread():
 def current():
     """The reporter of the trial that this thread belongs to, or None when no trial of its own runs (see
     :func:`absence`)."""
-    cdef Reporter found = reporter_of_thread()
-    if found is None:
-        return None
-    cdef uint64_t life = ft_get_life()
+    cdef void *p = ft_get_current()
+    cdef Reporter found
+    cdef uint64_t life
+    if p == NULL:
+        found = reporter_of_thread()
+        if found is None or (found.is_task and found.life == 0):
+            return None
+    else:
+        found = <Reporter><PyObject *>p
+    life = ft_get_life()
     return found if life == 0 or life == found.life else None
 
 
 def absence():
     """Why :func:`current` gives None: NO_TRIAL, OVER, AWAY or FORKED."""
-    cdef Reporter found
-    if ft_is_forked():
+    cdef Reporter found = <Reporter>get_value(task_reporter, None) if has_tasks else None
+    if ft_is_forked() or (found is not None and found.forks != ft_get_forks()):
         return FORKED
     found = reporter_of_thread()
+    if found is not None and found.is_task:
+        return AWAY if found.away else OVER
     if found is None or ft_get_life() == 0:
         return NO_TRIAL
     return AWAY if ft_get_life() in found.away else OVER
@@ -164,6 +190,7 @@ cdef class Reporter:
         self.forks = ft_get_forks()
         self.room = 16
         self.values = <double *>ft_malloc(self.room * sizeof(double))
+        self.limits = limits
         self.limit_keys = list(limits or ())
         self.n_limits = <int>len(self.limit_keys)
         self.limit_values = <double *>ft_malloc(max(1, self.n_limits) * sizeof(double))
@@ -191,6 +218,28 @@ cdef class Reporter:
     @staticmethod
     def unbind():
         ft_set_current(NULL, 0)
+
+    def for_task(self):
+        """Another one on the same ring, for one trial that is a task: the trial that is begun with it has no other."""
+        global has_tasks
+        cdef Reporter made = Reporter(self.ring, metric=self.metric, strict=self.strict, rule=self.rule,
+                                      time_attr=self.time_attr, limits=self.limits)
+        made.schemas = self.schemas
+        made.is_task = has_tasks = True
+        return made
+
+    def enter(self):
+        """The context that this is called in, and all that are copied from it, belong to the trial."""
+        PyContextVar_Set(task_reporter, self)
+
+    def step_in(self):
+        """The trial's own task makes a step: until :meth:`step_out` this thread is the reporter's."""
+        self.below = ft_get_current()
+        self.life_below = ft_get_life()
+        ft_set_current(<void *>self, 0)
+
+    def step_out(self):
+        ft_set_current(self.below, self.life_below)
 
     @property
     def is_foreign(self):
@@ -527,7 +576,11 @@ cdef class Reporter:
             return GONE_
         if self.muted:
             return 1
-        if not self.takes_late and ft_load(&self.ring.h.stop_trial) == <uint64_t>self.trial + 1:
+        if self.is_task:
+            if self.life == 0:
+                return GONE_
+            owner = owner and ft_get_current() == <void *>self
+        if not self.takes_late and (self.stopped or ft_load(&self.ring.h.stop_trial) == <uint64_t>self.trial + 1):
             return LATE_
         if self.forks != ft_get_forks():
             self.leave_child()
@@ -586,7 +639,7 @@ cdef class Reporter:
         if self.has_last:
             self.last_value = self.values[s.metric]
             self.last_t = self.clock(self.clock_kind, s.clock, now, step)
-        if decision == 0 and owner and now >= self.turn_at:
+        if decision == 0 and (owner or self.is_task) and now >= self.turn_at:
             return TURN_
         if failed:
             self.rule.refuse(failed)

@@ -56,6 +56,11 @@ def one_report(config: dict[str, Any]) -> None:
     tune.report(score=config["a"] * config["x"] ** 2 + config["b"])
 
 
+async def one_awaited_report(config: dict[str, Any]) -> None:
+    """The same, as a coroutine."""
+    one_report(config)
+
+
 def curve(config: dict[str, Any]) -> None:
     """A learning curve that falls towards the trial's height."""
     score, reports = height(config), config["reports"]

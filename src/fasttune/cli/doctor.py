@@ -106,12 +106,14 @@ def executors() -> list[Check]:
 
 def run_one(executor: str) -> Check:
     import fasttune as tune
-    from fasttune.bench.loads import one_report, space
+    from fasttune.bench.loads import one_awaited_report, one_report, space
+    from fasttune.executors import OF_COROUTINES
 
+    load = one_awaited_report if executor == OF_COROUTINES else one_report
     began = time.perf_counter()
     try:
         with tempfile.TemporaryDirectory(prefix="fasttune-doctor-") as folder:
-            tune.run(one_report, config=space(), executor=executor, storage_path=folder, verbose=0, seed=0)
+            tune.run(load, config=space(), executor=executor, storage_path=folder, verbose=0, seed=0)
     except Exception as error:  # whatever it is, it is what we came to hear
         return executor, False, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
     return executor, True, f"a trial runs, {(time.perf_counter() - began) * 1e3:.0f} ms from call to analysis"

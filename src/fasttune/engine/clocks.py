@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 
@@ -32,7 +33,8 @@ class RunClock:
 
     second = "s"
 
-    def __init__(self) -> None:
+    def __init__(self, sleep: Callable[[float], None] = time.sleep) -> None:
+        self.wait = sleep
         self.began = time.monotonic()
         self.epoch = time.time() - self.began  # unix time that never jumps: epoch + monotonic
 
@@ -41,6 +43,3 @@ class RunClock:
 
     def elapsed(self) -> float:
         return time.monotonic() - self.began
-
-    def wait(self, seconds: float) -> None:
-        time.sleep(seconds)

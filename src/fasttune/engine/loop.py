@@ -102,7 +102,8 @@ class TuneLoop:
 
     def __init__(self, spec: RunSpec, clock: Clock | None = None) -> None:
         self.spec = spec
-        self.clock: Clock = clock or RunClock()
+        awaited = spec.awaited
+        self.clock: Clock = clock or RunClock(time.sleep if awaited is None or not awaited.is_here else awaited.rest)
         self.state: ExperimentState
         self.storage: Storage
         self._pid = os.getpid()
@@ -132,11 +133,14 @@ class TuneLoop:
         spec = self.spec
         lock = self._take_lock()
         signals = Interrupts(self)
+        if spec.awaited is not None:
+            spec.awaited.begins(self.end_softly)
         try:
             self._store_in(self._open_storage())
             try:
                 self._prepare()
-                signals.catch()
+                if spec.awaited is None:  # else whoever runs the event loop says what a Ctrl-C does
+                    signals.catch()
                 with self._told_where(), self._folder.in_time():
                     self._to_the_end(self._turn_until_finished, self._finish)
             except BaseException as error:
@@ -334,6 +338,7 @@ class TuneLoop:
             environ_of=self._environ_of,
             usage=self._usage,
             first_source=first_source,
+            awaited=self.spec.awaited,
         )
         return make_executor(self.spec.executor, place)
 
@@ -470,7 +475,7 @@ class TuneLoop:
 
     def _rest(self, progressed: bool) -> float:
         """How long the next poll may sleep."""
-        return 0.0 if self.executor.here else self._journal.rest_s(progressed)
+        return 0.0 if self.executor.here and not self.executor.waits else self._journal.rest_s(progressed)
 
     def _take_in(self, source: int, position: int, data: Any) -> None:
         """Fold records, keep what fits for the journal, then decide: whatever a scheduler raises, they are not lost."""
@@ -548,6 +553,10 @@ class TuneLoop:
         if requests:
             self._keep_own()
             self._commit()
+
+    def end_softly(self) -> None:
+        """The run ends, at its next turn, as by a Ctrl-C; from any thread."""
+        self._end_from_outside(False)
 
     def _end_from_outside(self, end_trials: bool) -> None:
         """The run ends as by a Ctrl-C: its trials are left to be gone on with, unless they are to end, too."""

@@ -6,7 +6,6 @@ group ``fasttune.executors``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
@@ -17,14 +16,16 @@ from fasttune.executors.base import Program as Program
 EXECUTORS = {
     "process": "process:ProcessExecutor",
     "inline": "inline:InlineExecutor",
-    "vector": "vector:VectorExecutor",
     "thread": "thread:ThreadExecutor",
+    "async": "coroutine:CoroutineExecutor",
+    "vector": "vector:VectorExecutor",
 }
 DEFAULT = "process"
-FOR_FORM = {"columns": "vector"}  # where functions of a form run, and nothing else does
+OF_COROUTINES = "async"
+OF_COLUMNS = "vector"
 
 __all__ = [
-    "DEFAULT", "EXECUTORS", "FOR_FORM", "Executor", "Place", "Program", "check_executor", "executor_class", "executor_for",
+    "DEFAULT", "EXECUTORS", "OF_COLUMNS", "OF_COROUTINES", "Executor", "Place", "Program", "check_executor", "executor_class",
     "executor_names", "make_executor",
 ]  # fmt: skip
 
@@ -34,31 +35,11 @@ def executor_names() -> list[str]:
     return [*EXECUTORS, *(name for name in _entry_points() if name not in EXECUTORS)]
 
 
-def check_executor(executor: str | None) -> str:
-    """The name of the executor; None stands for worker processes. ValueError if there is none of that name."""
-    name = DEFAULT if executor is None else executor
+def check_executor(executor: str | None, by_default: str = DEFAULT) -> str:
+    """The name of the executor; None stands for the one ``by_default``. ValueError if there is none of that name."""
+    name = by_default if executor is None else executor
     if not isinstance(name, str) or (name not in EXECUTORS and name not in executor_names()):
         raise ValueError(f"executor must be one of {', '.join(map(repr, executor_names()))}, got {executor!r}")
-    return name
-
-
-def executor_for(executor: str | None, forms: Mapping[str, str]) -> str:
-    """The name of the executor, for trainables of these forms (name of each -> ``trainable.call_form``). ValueError if it
-    cannot run one of them."""
-    wanted = {FOR_FORM.get(form) for form in forms.values()}
-    if executor is None and len(wanted) == 1:
-        (only,) = wanted
-        return check_executor(only)
-    name = check_executor(executor)
-    for trainable, form in forms.items():
-        own = FOR_FORM.get(form)
-        if own is not None and own != name:
-            raise ValueError(f"{trainable} runs by executor={own!r} alone, which is its default, got executor={name!r}")
-        if own is None and name in FOR_FORM.values():
-            raise ValueError(
-                f"executor={name!r} evaluates many trials in one call, and {trainable} evaluates one: make it a function of "
-                "columns of configs by @tune.vectorized, or leave executor= out"
-            )
     return name
 
 

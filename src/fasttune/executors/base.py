@@ -120,6 +120,7 @@ class Place(NamedTuple):
     environ_of: Callable[[Any], dict[str, str]]  # the environment of trials with that placement
     usage: Callable[[], str]  # resources in use, in words
     first_source: int = 1  # number of its first ring; those from here on are its own
+    awaited: Any = None  # an event_loops.AwaitedRun, if the run is awaited and its trials are tasks of the loop that does
 
 
 class Executor(ABC):
@@ -127,13 +128,15 @@ class Executor(ABC):
 
     Attributes:
         name: as ``executor=`` has it.
-        here: trials run in the loop's thread, in its ``poll``, which so needs no sleep.
+        here: trials run in the loop's thread, in its ``poll``.
+        waits: the poll of one that runs them there sleeps all the same while none has anything to do.
         in_trial: the user's code runs in the loop's thread just now: a Ctrl-C may end it where it is.
         same_process: trials run in this process, in whatever thread: its environment is theirs.
     """
 
     name: str = ""
     here: bool = False
+    waits: bool = False
     in_trial: bool = False
     same_process: bool = False
 

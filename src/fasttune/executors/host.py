@@ -56,6 +56,7 @@ class HostContext(TrialContext):
         self.next_checkpoint = None
         self.attempt = 0
         self.over = False
+        self.task = None
         self.trainable: Trainable | None = None  # of a class, while it runs or is paused
         self.saved = -1  # iteration that it saved last at
 
@@ -115,6 +116,15 @@ class HostContext(TrialContext):
         job = self.job
         variants = self.host.program.trainables[job.experiment].variants
         return job.dirname or folder_name(self.trial_name, variants.tag(job.local))
+
+    def index_after(self, checkpoint: str | bytes | None) -> int | None:
+        """Number of the next checkpoint of a trial that begins again. A directory that the attempt before wrote, and did
+        not live to report, is in its place and is replaced. None: the folder says it."""
+        if checkpoint is None:
+            return 0
+        if isinstance(checkpoint, bytes) or os.path.dirname(checkpoint) != self.trial_path:
+            return None  # in memory, or another trial's
+        return session.index_of(os.path.basename(checkpoint), -1) + 1
 
     @property
     def resources(self) -> Any:
@@ -239,7 +249,7 @@ class Host:
         context.renew(one.is_class, job.checkpoint, job.iteration)
         context.attempt = job.attempt
         if job.attempt:
-            context.next_checkpoint = self._index_after(job.checkpoint)
+            context.next_checkpoint = context.index_after(job.checkpoint)
         ask_from = self.ask_from if job.ask_from is None else job.ask_from
         while not reporter.begin(
             job.trial, job.iteration, job.base_total, job.rung, ask_from, self.pid, job.changes, *job.standing
@@ -282,15 +292,6 @@ class Host:
         """The trial's code has come back, in whatever way. A process that it has forked ends here."""
         if self.reporter.is_foreign:
             nesting.end_process(error)
-
-    def _index_after(self, checkpoint: str | bytes | None) -> int | None:
-        """Number of the next checkpoint of a trial that begins again. A directory that the attempt before wrote, and did
-        not live to report, is in its place and is replaced. None: the folder says it."""
-        if checkpoint is None:
-            return 0
-        if isinstance(checkpoint, bytes) or os.path.dirname(checkpoint) != self.context.trial_path:
-            return None  # in memory, or another trial's
-        return session.index_of(os.path.basename(checkpoint), -1) + 1
 
     def _run_class(self, one: ProgramTrainable, config: dict[str, Any], job: Job) -> None:
         context = self.context

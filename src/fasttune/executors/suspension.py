@@ -6,7 +6,6 @@ dropped; on the trial's side a report that waits leaves, and carries out the ans
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from fasttune import _core
 from fasttune.error import StopTrial
 from fasttune.executors.base import Job, Reply, Suspended
+from fasttune.session import run_loop, running_loop
 
 if TYPE_CHECKING:
     from fasttune.executors.host import Host, HostContext
@@ -153,16 +153,3 @@ class Suspension:
         finally:
             run_loop(inner)
         return answer
-
-
-def running_loop() -> Any:
-    """The event loop that runs in this thread, None if there is none."""
-    asyncio = sys.modules.get("asyncio")  # not loaded: then none runs
-    return None if asyncio is None else asyncio._get_running_loop()
-
-
-def run_loop(loop: Any) -> None:
-    """From now on it is this event loop, or none, that runs in this thread."""
-    asyncio = sys.modules.get("asyncio")
-    if asyncio is not None:
-        asyncio._set_running_loop(loop)

@@ -9,6 +9,8 @@ from typing import Any
 from fasttune import _core
 from fasttune.error import StopTrial
 
+POOL_OF_ASYNCIO = "asyncio_"  # names of threads that run whatever any task hands them, within the context of that task
+
 
 class TrialThread(threading.Thread):
     """A thread that runs trials: it belongs to none, also where a trial has begun the run that starts it."""
@@ -27,7 +29,7 @@ def follow_threads() -> None:
     @wraps(start)
     def start_in_trial(thread: threading.Thread) -> None:
         loan = None if isinstance(thread, TrialThread) else _core.loan()
-        if loan is not None:
+        if loan is not None and not (loan[0].is_task and thread.name.startswith(POOL_OF_ASYNCIO)):
             if _is_trials_own() and loan[0].context is not None:  # None: no host runs trials with this reporter
                 loan[0].context.hold()
             _lend(thread, loan)
@@ -54,11 +56,17 @@ def _lend(thread: threading.Thread, loan: tuple[_core.Reporter, int]) -> None:
             del thread.__dict__["run"]
         else:
             thread.__dict__["run"] = own
-        _core.rebind(loan)  # `loan` keeps the reporter alive as long as this runs
+        if loan[0].is_task:
+            loan[0].enter()  # what the thread calls within another trial's context (asyncio.to_thread) is that one's
+        else:
+            _core.rebind(loan)  # `loan` keeps the reporter alive as long as this runs
         try:
             run()
         except StopTrial:  # its report was answered so: the thread ends, as the trial will
             pass
+        except BaseException as error:
+            if not (loan[0].is_task and type(error).__name__ == "CancelledError"):  # StopTrial, in a coroutine's trial
+                raise
         finally:
             _core.rebind(None)
 

@@ -10,6 +10,7 @@ from fasttune.config import ResumeConfig
 
 if TYPE_CHECKING:
     from fasttune.callback import Callback
+    from fasttune.executors.event_loops import AwaitedRun
     from fasttune.reporter.base import ProgressReporter
     from fasttune.schedulers.base import TrialScheduler
     from fasttune.scope import Scope
@@ -49,5 +50,6 @@ class Call:
     user_attrs: Mapping[str, Any] | None = None
     seed: int | None = None
     raise_on_failed_trial: bool = True
+    awaited: AwaitedRun | None = None  # by whom, if the run is awaited
     door: str = "run"  # what the user has called
     in_words: Callable[[str], str] = str  # what is printed, as users of this door say it

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from fasttune.config import Experiment, FailureConfig, RunSpec, check_durability, check_max_suspended, check_metric_mode
 from fasttune.once import warn_anew
@@ -37,11 +36,8 @@ from fasttune.resolve.settings import (
     result_lines,
     steering_metric,
 )
-from fasttune.resolve.trainables import check_supply, form_of, resolve_trainable, with_space
+from fasttune.resolve.trainables import check_supply, chosen_executor, resolve_trainable, with_space
 from fasttune.scope import check_scope
-
-if TYPE_CHECKING:
-    pass
 
 
 def resolve(experiments: list[Experiment], call: Call) -> RunSpec:
@@ -58,20 +54,19 @@ def resolve(experiments: list[Experiment], call: Call) -> RunSpec:
 
 def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) -> RunSpec:
     from fasttune.devices.resources import check_declared
-    from fasttune.executors import check_executor, executor_for
+    from fasttune.executors import OF_COROUTINES
 
     first = experiments[0]
     metric, mode = check_metric_mode(call.metric, call.mode)
     scope = None if call.scope is None else check_scope(call.scope)
     failure = FailureConfig(first.max_failures, call.fail_fast)
-    check_executor(call.executor)
+    executor = chosen_executor(call.executor, experiments)
     durability = check_durability(call.durability)
     trust = check_trust(call.trust)
     user_attrs = attributes_of_run(call.user_attrs)
     verbose = resolve_verbose(call.verbose)
     max_suspended = check_max_suspended(call.max_suspended)
-    trainables = [resolve_trainable(one) for one in experiments]
-    executor = executor_for(call.executor, {one.name: form_of(one.trainable) for one in trainables})
+    trainables = [resolve_trainable(one, executor) for one in experiments]
     resources = None if call.resources is None else check_declared(call.resources)
     place = find_place(experiments, trainables, call)
     if place.resume is not None:
@@ -126,11 +121,12 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
         time_budget_s=first.time_budget_s,
         failure=failure,
         checkpoint=first.checkpoint_config,
-        max_concurrent=call.max_concurrent or own_limit(searcher),
+        max_concurrent=call.max_concurrent or own_limit(searcher, tasks=executor == OF_COROUTINES),
         max_suspended=max_suspended,
         durability=durability,
         trust=trust,
         executor=executor,
+        awaited=call.awaited,
         gpus=None if call.gpus is None else list(call.gpus),
         resources=resources,
         user_attrs=user_attrs,

@@ -51,8 +51,48 @@ def named_experiments(given: object) -> list[Experiment]:
     )
 
 
-def resolve_trainable(experiment: Experiment) -> TrainableSpec:
+def chosen_executor(executor: str | None, experiments: Iterable[Experiment]) -> str:
+    """The name of the executor. Where nobody has named one, async functions are tasks of this process, vectorized ones are called
+    in it, and all else runs in workers. Refuses trainables that the executor cannot run."""
+    from fasttune.executors import DEFAULT, OF_COLUMNS, OF_COROUTINES, check_executor
+    from fasttune.registry import get_trainable
+    from fasttune.trainable import is_async, is_vectorized
+
+    found = [get_trainable(one.run) if isinstance(one.run, str) else one.run for one in experiments]
+    kinds = {OF_COROUTINES: is_async, OF_COLUMNS: is_vectorized}
+    fits = [name for name, holds in kinds.items() if found and all(holds(one) for one in found)]
+    name = check_executor(executor, fits[0] if fits else DEFAULT)
+    if name == OF_COROUTINES:
+        from fasttune.executors.coroutine import check_async
+
+        for one in found:
+            if callable(one):  # what is none is said elsewhere
+                check_async(one, name_of(one))
+    for one in found:
+        check_columns(one, name, OF_COLUMNS)
+    return name
+
+
+def check_columns(trainable: Any, executor: str, of_columns: str) -> None:
+    """ValueError for a trainable that evaluates many trials in one call, elsewhere than where that is done; and for another one
+    there."""
+    from fasttune.trainable import is_vectorized
+
+    if not callable(trainable) or is_vectorized(trainable) == (executor == of_columns):
+        return
+    if executor == of_columns:
+        raise ValueError(
+            f"executor={executor!r} evaluates many trials in one call, and {name_of(trainable)} evaluates one: make it a function "
+            "of columns of configs by @tune.vectorized, or leave executor= out"
+        )
+    raise ValueError(
+        f"{name_of(trainable)} runs by executor={of_columns!r} alone, which is its default, got executor={executor!r}"
+    )
+
+
+def resolve_trainable(experiment: Experiment, executor: str | None = None) -> TrainableSpec:
     """The experiment's trainable, found if it is a name, and checked, with what one trial of it needs."""
+    from fasttune.executors import OF_COROUTINES
     from fasttune.registry import get_trainable
     from fasttune.trainable import check_trainable
 
@@ -64,18 +104,11 @@ def resolve_trainable(experiment: Experiment) -> TrainableSpec:
     return TrainableSpec(
         name=name or name_of(trainable),
         trainable=trainable,
-        resources=resolve_request(trainable, experiment.resources_per_trial),
+        resources=resolve_request(trainable, experiment.resources_per_trial, executor == OF_COROUTINES),
         space=experiment.config,
         num_samples=experiment.num_samples,
         experiment=experiment.name or "",
     )
-
-
-def form_of(trainable: Any) -> str:
-    """In which form a trainable is called; see ``trainable.call_form``."""
-    from fasttune.trainable import call_form, is_trainable_class
-
-    return "config" if is_trainable_class(trainable) else call_form(trainable)
 
 
 def with_space(experiment: Experiment, space: Mapping[str, Any]) -> Experiment:
@@ -86,9 +119,10 @@ def with_space(experiment: Experiment, space: Mapping[str, Any]) -> Experiment:
 
 
 def resolve_request(
-    trainable: object, per_trial: object
+    trainable: object, per_trial: object, waits: bool = False
 ) -> PlacementGroupFactory | Callable[[dict[str, Any]], PlacementGroupFactory]:
-    """What one trial needs, said in one place: resources_per_trial, with_resources or the class itself."""
+    """What one trial needs, said in one place: resources_per_trial, with_resources or the class itself. Where nobody says it,
+    a CPU; nothing where trials are tasks (``waits``)."""
     from fasttune.devices.resources import PlacementGroupFactory, resolve_resources
     from fasttune.trainable import attached_resources
 
@@ -105,6 +139,8 @@ def resolve_request(
             "must not: change the method, or leave it out"
         )
     asked: Any = next((one for one in (per_trial, attached, own) if one is not None), None)
+    if asked is None and waits:
+        return PlacementGroupFactory([{}])
     if isinstance(asked, PlacementGroupFactory) or not callable(asked):
         return resolve_resources(asked)
     return lambda config: resolve_resources(asked, config)

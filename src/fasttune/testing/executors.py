@@ -76,9 +76,11 @@ def deaf(config: dict[str, Any]) -> None:
 
 def leaving_a_word(config: dict[str, Any]) -> None:
     """Five reports; says in a file how it was left."""
+    from asyncio import CancelledError
+
     try:
         five_reports(config)
-    except SystemExit:
+    except (SystemExit, CancelledError):
         with open(os.path.join(config["folder"], "left"), "a") as file:
             file.write(f"{get_context().get_trial_id()} was left\n")
         report({"score": 100})  # nobody hears this
@@ -107,6 +109,21 @@ class BadSaver(Counter):
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
         raise ArithmeticError("this cannot be saved")
+
+
+def as_coroutine(function: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, Any]], Any]:
+    """The same function as a coroutine, which awaits before and behind it."""
+    import asyncio
+
+    async def trained(config: dict[str, Any]) -> Any:
+        await asyncio.sleep(0)
+        try:
+            value = function(config)
+        finally:
+            await asyncio.sleep(0)
+        return value
+
+    return trained
 
 
 def by_config(config: dict[str, Any]) -> None:
@@ -214,10 +231,12 @@ class Drive:
 class ExecutorContract(ABC):
     """Derive from it and give :meth:`make`: an executor over ``folder`` with room for two trials at once.
 
-    ``own_processes`` says whether trials run in processes other than this one, which can die alone.
+    ``own_processes`` says whether trials run in processes other than this one, which can die alone; ``coroutines``, that it
+    runs async functions only: it is given the same trials as coroutines, and no classes.
     """
 
     own_processes: bool = True
+    coroutines: bool = False
 
     @abstractmethod
     def make(self, folder: str) -> Executor:
@@ -226,6 +245,8 @@ class ExecutorContract(ABC):
     def program(self, folder: Path, trainable: Callable[[dict[str, Any]], Any], **more: Any) -> Program:
         """A run of one function over one parameter."""
         space = {"x": uniform(0, 1), "folder": str(folder)}
+        if self.coroutines:
+            trainable = as_coroutine(trainable)
         one = ProgramTrainable(
             "trained",
             trainable,
@@ -447,6 +468,9 @@ class ExecutorContract(ABC):
         assert drive.steps(0) == [1, 2, 8, 9, 10, 11, 12]
 
     def test_an_answer_may_be_to_save_first(self, tmp_path: Path) -> None:
+        if self.coroutines:
+            return  # functions save nothing that they do not report
+
         def answers(trial: int, step: int) -> Reply:
             return Reply(_core.PAUSE if step == 4 else _core.CONTINUE, save=step in (2, 4))
 
@@ -465,6 +489,9 @@ class ExecutorContract(ABC):
         assert drive.steps(0) == [1, 2, 3, 4, 5]
 
     def test_a_paused_trial_saves_when_it_is_told_to(self, tmp_path: Path) -> None:
+        if self.coroutines:
+            return  # functions save nothing that they do not report
+
         def answers(trial: int, step: int) -> int:
             return _core.PAUSE if step == 3 else _core.CONTINUE
 
@@ -484,6 +511,9 @@ class ExecutorContract(ABC):
         assert drive.steps(0) == [1, 2, 3, 4, 5]
 
     def test_a_trial_that_fails_to_save_fails(self, tmp_path: Path) -> None:
+        if self.coroutines:
+            return  # functions save nothing that they do not report
+
         def answers(trial: int, step: int) -> Reply:
             return Reply(_core.PAUSE if trial == 1 else _core.CONTINUE, save=trial == 0)
 
