@@ -600,6 +600,7 @@ class CoroutineExecutor(Executor):
         if self._collects_later:
             self._collects_later = False
             gc.enable()
+            gc.collect(1)  # it would look at them now anyway, and then once more in the middle of their ends
 
     @contextmanager
     def _users_code(self) -> Iterator[None]:
