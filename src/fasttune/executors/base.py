@@ -254,6 +254,7 @@ class Executor(ABC):
         """Resources in use, for the status block: "2.0/2 CPUs, 0/0 GPUs"."""
 
     @property
+    @abstractmethod
     def idle(self) -> bool:
-        """Nothing runs and nothing waits to be run."""
-        return True
+        """Nothing runs and nothing waits to be run, and all that ran has been polled: a trial that the journal has as running is
+        lost then."""
