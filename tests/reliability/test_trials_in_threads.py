@@ -177,10 +177,23 @@ class Held:
         assert self.left.wait(PATIENCE_S)
 
 
-def test_a_trial_that_holds_on_is_named_and_the_run_ends_by_its_budget(tmp_path: Path) -> None:
+class EndsWhen(tune.stopper.Stopper):
+    """Ends the run, as its time budget would, as soon as something has happened."""
+
+    def __init__(self, event: threading.Event) -> None:
+        self._event = event
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self._event.is_set()
+
+
+def test_a_trial_that_holds_on_is_named_and_the_run_ends(tmp_path: Path) -> None:
     held = Held()
     with pytest.warns(RuntimeWarning, match=r"trial \w+_00000 does not come to a report.*The run ends without it"):
-        analysis = run(held.__call__, tmp_path, config={"i": 0}, num_samples=1, time_budget_s=0.2)
+        analysis = run(held.__call__, tmp_path, config={"i": 0}, num_samples=1, stop=EndsWhen(held.holds))
     assert statuses(analysis) == ["TERMINATED"]
     held.let_go()
     again = tune.ExperimentAnalysis(str(tmp_path / "e"))
@@ -245,10 +258,11 @@ def test_paused_trials_of_a_thread_that_is_given_up_run_elsewhere(tmp_path: Path
             ask(str(tmp_path / "e"), [StopRequest(tune.get_trial_id(), True)])
         held(config)
 
-    analysis = run(
-        train, tmp_path, config={"i": tune.grid_search([0, 1, 2])}, num_samples=1, max_concurrent_trials=1,
-        scheduler=PausesOthers(), resources_per_trial={"cpu": 1},
-    )  # fmt: skip
+    with pytest.warns(RuntimeWarning, match="does not come to a report"):
+        analysis = run(
+            train, tmp_path, config={"i": tune.grid_search([0, 1, 2])}, num_samples=1, max_concurrent_trials=1,
+            scheduler=PausesOthers(), resources_per_trial={"cpu": 1},
+        )  # fmt: skip
     held.let_go()
     assert statuses(analysis) == ["TERMINATED"] * 3
     assert begun[:3] == [2, 1, 0]
@@ -295,8 +309,7 @@ def test_what_a_trial_saves_after_it_was_given_up_is_nobodys_checkpoint(tmp_path
             over.set()
 
     with pytest.warns(RuntimeWarning, match="does not come to a report"):
-        analysis = run(Steps if saves == "class" else function, tmp_path, num_samples=1, time_budget_s=0.5)
-    assert holds.is_set()
+        analysis = run(Steps if saves == "class" else function, tmp_path, num_samples=1, stop=EndsWhen(holds))
     go_on.set()
     assert over.wait(PATIENCE_S)
     (trial,) = analysis.trials
@@ -309,10 +322,15 @@ def test_a_program_ends_although_a_trial_of_its_run_does_not(tmp_path: Path) -> 
     script.write_text(
         "import sys, threading\n"
         "import fasttune as tune\n"
+        "holds = threading.Event()\n"
+        "class Ends(tune.stopper.Stopper):\n"
+        "    def __call__(self, trial_id, result): return False\n"
+        "    def stop_all(self): return holds.is_set()\n"
         "def train(config):\n"
         "    tune.report(loss=1.0)\n"
+        "    holds.set()\n"
         "    threading.Event().wait()\n"
-        "found = tune.run(train, executor='thread', time_budget_s=0.2, verbose=0, storage_path=sys.argv[1])\n"
+        "found = tune.run(train, executor='thread', stop=Ends(), verbose=0, storage_path=sys.argv[1])\n"
         "print(found.trials[0].status)\n"
     )
     done = subprocess.run(
