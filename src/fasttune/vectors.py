@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import update_wrapper
 from importlib import import_module
-from inspect import isasyncgenfunction, iscoroutinefunction
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from fasttune.error import TuneError
@@ -78,6 +77,8 @@ def vectorized(
         raise ValueError(f"size must be a whole number of trials from 1 to {LARGEST:,}, got {size!r:.80}")
 
     def made(function: Callable[..., Any]) -> Vectorized:
+        from inspect import isasyncgenfunction, iscoroutinefunction
+
         if isinstance(function, type) or not callable(function) or iscoroutinefunction(function) or isasyncgenfunction(function):
             raise TypeError(f"tune.vectorized makes a trainable of a function of columns of configs, got {function!r:.80}")
         return Vectorized(function, size, refill)

@@ -61,6 +61,12 @@ async def one_awaited_report(config: dict[str, Any]) -> None:
     one_report(config)
 
 
+@tune.vectorized
+def one_column(configs: dict[str, Any]) -> dict[str, Any]:
+    """The same, of as many trials as there are."""
+    return {"score": configs["a"] * configs["x"] ** 2 + configs["b"]}
+
+
 def curve(config: dict[str, Any]) -> None:
     """A learning curve that falls towards the trial's height."""
     score, reports = height(config), config["reports"]

@@ -315,6 +315,8 @@ class TaskTrial:
             else:
                 self.flush()
         self._raise_late()
+        if ring.released < position:  # the trial is left, and the disk never got it
+            raise self.context.stopping()
 
     def turn(self) -> None:
         """It goes on for longer than a slice without awaiting: what watches the run sees it all the same."""

@@ -244,8 +244,10 @@ class Worker:
             raise StopTrial
 
     def _until_stored(self) -> None:
-        """Inside a trial's report: wait until the loop has brought it to the disk."""
+        """Inside a trial's report: wait until the loop has brought it to the disk. One that the disk never got does not return."""
         ring = self.ring
         position = ring.head
         ring.call()
         self._releases.wait_until(lambda: self.leaving or ring.released >= position)
+        if ring.released < position:
+            raise StopTrial
