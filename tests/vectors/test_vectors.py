@@ -201,6 +201,71 @@ def test_options_with_names_of_their_own_are_none_elsewhere(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
+    ("options", "seen"),
+    [
+        ([None, {"depth": tune.randint(1, 9)}], list),
+        ([{}, {"depth": 3}], list),
+        ([{"depth": 3}, {"depth": {"least": 1}}], dict),
+        ([{"depth": 3}, {"depth": 4}], dict),
+    ],
+)  # fmt: skip
+def test_a_place_with_values_and_names_below_it_is_a_list(options: Any, seen: type, tmp_path: Path) -> None:
+    """Of what each config has there: also in a call all of whose trials have chosen alike."""
+    found: list[dict[str, Any]] = []
+
+    @tune.vectorized(size=3, refill=True)
+    def check(configs: dict[str, Any]) -> Any:
+        assert type(configs["model"]) is seen
+        for _ in range(40):
+            found.append(configs)
+            rows = yield {"loss": configs["x"]}
+            if rows is not None:
+                configs = rows.configs
+
+    analysis = run(check, tmp_path, {"x": tune.uniform(0, 1), "model": tune.choice(options)}, 12, stop={"training_iteration": 2})
+    assert [trial.status for trial in analysis.trials] == ["TERMINATED"] * 12
+    by_x = {trial.config["x"]: trial.config["model"] for trial in analysis.trials}
+    for configs in found:
+        wanted = [by_x[x] for x in configs["x"]]
+        model = configs["model"]
+        assert list(model if seen is list else model["depth"]) == (wanted if seen is list else [one["depth"] for one in wanted])
+
+
+def test_what_a_function_of_the_space_returns_may_be_a_dict_for_some(tmp_path: Path) -> None:
+    space = {"x": tune.uniform(0, 1), "more": tune.sample_from(lambda spec: {"a": 1} if spec.config.x < 0.5 else None)}
+
+    @tune.vectorized(size=4, refill=True)
+    def check(configs: dict[str, Any]) -> Any:
+        while True:
+            more = configs["more"]
+            if isinstance(more, list) and (configs["x"] < 0.5).any() and (configs["x"] >= 0.5).any():
+                assert more == [{"a": 1} if x < 0.5 else None for x in configs["x"]]
+            rows = yield {"loss": configs["x"]}
+            if rows is not None:
+                configs = rows.configs
+
+    analysis = run(check, tmp_path, space, 20, stop={"training_iteration": 1})
+    assert [trial.status for trial in analysis.trials] == ["TERMINATED"] * 20
+
+
+@pytest.mark.parametrize("searcher", [None, "tpe"])
+def test_keys_are_those_of_the_config(searcher: Any, tmp_path: Path) -> None:
+    space = {"x": tune.uniform(0, 1), "a/b": tune.uniform(0, 1), "a": tune.uniform(0, 1), 5: {"c/d": 1.0}}
+    found: list[Any] = []
+
+    @tune.vectorized
+    def check(configs: dict[str, Any]) -> dict[str, Any]:
+        found.append(configs)
+        return {"loss": configs["a/b"]}
+
+    analysis = run(check, tmp_path, space, 3, search_alg=searcher)
+    assert analysis.trials[0].config.keys() == space.keys()
+    for configs in found:
+        assert configs.keys() == space.keys()
+        assert list(configs[5]["c/d"]) == [1.0] * len(configs["x"])
+
+
+@pytest.mark.parametrize(
     ("said", "match"),
     [
         (lambda n: {"loss": np.zeros(n + 1)}, r"'loss' has the shape \(9,\), and this step has 8 trials.*rows\.take"),
@@ -285,6 +350,30 @@ def test_a_generator_is_closed_when_none_of_its_trials_goes_on(tmp_path: Path) -
     assert closed == [True]
 
 
+@pytest.mark.parametrize("says", ["raises", "goes on"])
+@pytest.mark.parametrize("ends", ["stopped", "failed", "out of time"])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_generator_that_does_not_let_itself_be_closed_is_told_of(says: str, ends: str, tmp_path: Path) -> None:
+    @tune.vectorized
+    def train(configs: dict[str, Any]) -> Any:
+        try:
+            while True:
+                yield {"loss": configs["x"][1:] if ends == "failed" else configs["x"]}
+        finally:
+            if says == "raises":
+                raise ArithmeticError("while it was closed")
+            yield {"loss": configs["x"]}
+
+    more = {"stopped": {"stop": {"training_iteration": 2}}, "failed": {}, "out of time": {"time_budget_s": 0.1}}[ends]
+    match = "ArithmeticError: while it was closed" if says == "raises" else "generator ignored GeneratorExit"
+    with pytest.warns(RuntimeWarning, match=f"the generator of train was closed, and raised .*{match}"):
+        analysis = run(train, tmp_path, num_samples=5, raise_on_failed_trial=False, **more)
+    status = "ERROR" if ends == "failed" else "TERMINATED"
+    assert [trial.status for trial in analysis.trials] == [status] * 5
+    if ends == "failed":
+        assert "has the shape (4,)" in Path(analysis.trials[0].error_file).read_text()
+
+
 def test_what_a_generator_returns_is_its_last_report(tmp_path: Path) -> None:
     @tune.vectorized
     def train(configs: dict[str, Any]) -> Any:
@@ -332,6 +421,45 @@ def test_take_knows_trees() -> None:
     assert rows.fresh_configs["a"].tolist() == [2]
     with pytest.raises(ValueError, match="1 rows begin"):
         rows.take(tree)
+
+
+def test_take_knows_tables_and_dicts_of_other_kinds_and_says_what_has_no_rows() -> None:
+    from collections import defaultdict
+
+    import pandas as pd
+
+    from fasttune.space.config_columns import ConfigColumns
+    from fasttune.vectors import Rows
+
+    def rows(*index: int) -> Rows:
+        return Rows(np.array(index), ConfigColumns({}, len(index)), np.zeros(len(index), dtype=np.int64))
+
+    series = rows(1, 2).take(pd.Series([10, 20, 30]))
+    assert rows(1, -1).take(series, pd.Series([7])).tolist() == [30, 7]
+    assert rows(1).take(rows(1, 2).take(pd.DataFrame({"a": [1, 2, 3]})))["a"].tolist() == [3]
+    taken = rows(0).take(defaultdict(list, a=np.arange(2)))
+    assert isinstance(taken, defaultdict)
+    assert taken["a"].tolist() == [0]
+    with pytest.raises(TypeError, match=r"takes rows of arrays, and 'a' has none.*rows\.configs"):
+        rows(1).take(["a", "b"])
+
+
+def test_a_method(tmp_path: Path) -> None:
+    class Model:
+        power = 2
+
+        @tune.vectorized(size=4)
+        def loss(self, configs: dict[str, Any]) -> dict[str, Any]:
+            return {"loss": configs["x"] ** self.power}
+
+    analysis = run(Model().loss, tmp_path, num_samples=9)
+    frame = analysis.dataframe()
+    assert np.allclose(frame["loss"], frame["config/x"] ** 2)
+
+
+def test_a_simulation_wants_curves_of_one_config() -> None:
+    with pytest.raises(TypeError, match="of one config each"):
+        tune.simulate(curves, config=SPACE, num_samples=3, metric="loss", mode="min")
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,12 @@ def one_report(config: dict[str, Any]) -> None:
     tune.report(score=config["a"] * config["x"] ** 2 + config["b"])
 
 
+@tune.vectorized
+def one_column(configs: dict[str, Any]) -> dict[str, Any]:
+    """The same of many trials in one call."""
+    return {"score": configs["a"] * configs["x"] ** 2 + configs["b"]}
+
+
 async def one_awaited_report(config: dict[str, Any]) -> None:
     """The same, as a coroutine."""
     one_report(config)

@@ -9,6 +9,7 @@ import shutil
 import sys
 import tempfile
 import time
+from typing import Any
 
 from fasttune.cli import CommandError
 from fasttune.cli import arguments as common
@@ -106,10 +107,10 @@ def executors() -> list[Check]:
 
 def run_one(executor: str) -> Check:
     import fasttune as tune
-    from fasttune.bench.loads import one_awaited_report, one_report, space
-    from fasttune.executors import OF_COROUTINES
+    from fasttune.bench.loads import one_awaited_report, one_column, one_report, space
+    from fasttune.executors import OF_COLUMNS, OF_COROUTINES
 
-    load = one_awaited_report if executor == OF_COROUTINES else one_report
+    load: Any = {OF_COROUTINES: one_awaited_report, OF_COLUMNS: one_column}.get(executor, one_report)
     began = time.perf_counter()
     try:
         with tempfile.TemporaryDirectory(prefix="fasttune-doctor-") as folder:

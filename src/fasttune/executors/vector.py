@@ -14,9 +14,10 @@ import math
 import mmap
 import os
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -27,7 +28,7 @@ from fasttune.executors.inline import map_file, remove_ring
 from fasttune.failure import stored_exception, stored_text
 from fasttune.folder import RINGS
 from fasttune.session import missing_metric
-from fasttune.space.config_columns import ConfigColumns, drawn, gathered, joined
+from fasttune.space.config_columns import NOTHING_KNOWN, ConfigColumns, drawn, gathered, joined
 from fasttune.trainable import vector_of
 from fasttune.vectors import Rows, metric_columns
 
@@ -206,6 +207,7 @@ class VectorExecutor(Executor):
         """Up to ``free`` trials that wait become rows, behind those that there are; their configs."""
         parts: list[ConfigColumns] = []
         one, ask_from = self.program.trainables[experiment], 0 if self.program.asks else _core.NEVER_ASK
+        names = one.names or NOTHING_KNOWN
         again: list[dict[str, Any]] = []
         while free and self._jobs and self._jobs[0].experiment == experiment:
             job = self._jobs.popleft()
@@ -216,14 +218,14 @@ class VectorExecutor(Executor):
             ))  # fmt: skip
             free -= 1
         if again:
-            parts.append(gathered(again, one.loose))
+            parts.append(gathered(again, names))
         while free and self._spans and self._spans[0][0] == experiment:
             _, first, limit, shift = self._spans.popleft()
             middle = min(limit, first + free)
             if middle < limit:
                 self._spans.appendleft((experiment, middle, limit, shift))
             self.rows.begin(first, middle - first, ask_from)
-            parts.append(drawn(one.variants, first - shift, middle - first, one.loose))
+            parts.append(drawn(one.variants, first - shift, middle - first, names))
             free -= middle - first
         return joined(parts) if parts else ConfigColumns({}, 0)
 
@@ -488,11 +490,21 @@ class Call:
         self.leave()
 
     def leave(self) -> None:
-        """Nobody asks for the next step: the generator's ``finally`` blocks run."""
+        """Nobody asks for the next step: the generator's ``finally`` blocks run. What is wrong there is no fault of trials, which
+        have ended, or of the run."""
         generator, self._generator = self._generator, None
-        if generator is not None:
-            with suppress(StopTrial):
-                generator.close()
+        if generator is None:
+            return
+        try:
+            generator.close()
+        except StopTrial:
+            return
+        except Exception as error:
+            warnings.warn(
+                f"the generator of {self._name} was closed, and raised {type(error).__name__}: {error}",
+                RuntimeWarning,
+                stacklevel=2,
+            )
 
 
 def check(program: Program) -> None:
