@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 from typing import Any
 
@@ -348,6 +349,44 @@ def test_a_generator_is_closed_when_none_of_its_trials_goes_on(tmp_path: Path) -
 
     run(train, tmp_path, num_samples=5, stop={"training_iteration": 3})
     assert closed == [True]
+
+
+@pytest.mark.parametrize("refill", [False, True])
+def test_a_trial_lasts_from_its_call_on(refill: bool, tmp_path: Path) -> None:
+    """Also one of a later call than the first, whose beginning is told with its first report."""
+
+    @tune.vectorized(size=4, refill=refill)
+    def train(configs: dict[str, Any]) -> Any:
+        calls.append(len(configs["x"]))
+        while True:
+            time.sleep(0.0 if len(calls) < 2 and refill is False else 0.02)
+            rows = yield {"loss": configs["x"]}
+            if rows is not None:
+                configs = rows.configs
+
+    calls: list[int] = []
+    analysis = run(train, tmp_path, num_samples=12, stop={"training_iteration": 1})
+    frame = analysis.dataframe()
+    assert (frame["time_total_s"] > 0.0).all()
+    assert (frame["time_total_s"][4:] >= 0.02).all()
+    assert np.allclose(frame["time_this_iter_s"], frame["time_total_s"])
+
+
+def test_a_rule_by_the_clock_decides_again_as_it_did(tmp_path: Path) -> None:
+    @tune.vectorized(size=20)
+    def train(configs: dict[str, Any]) -> Any:
+        for _ in range(12):
+            time.sleep(0.001)
+            rows = yield {"loss": configs["x"]}
+            if rows is not None:
+                configs = rows.configs
+
+    def asha() -> Any:
+        return ASHAScheduler(time_attr="time_total_s", max_t=1.0, grace_period=0.002, reduction_factor=2)
+
+    analysis = run(train, tmp_path, num_samples=60, scheduler=asha())
+    assert analysis.verify(asha()) == []
+    assert len(set(analysis.dataframe()["training_iteration"])) > 1
 
 
 @pytest.mark.parametrize("says", ["raises", "goes on"])
