@@ -351,6 +351,54 @@ def test_a_generator_is_closed_when_none_of_its_trials_goes_on(tmp_path: Path) -
     assert closed == [True]
 
 
+class Forks:
+    """A column whose numbers another process was forked for."""
+
+    def __init__(self, column: Any) -> None:
+        self.column = column
+
+    def __array__(self, *_: Any, **__: Any) -> Any:
+        forked()
+        return self.column
+
+
+def forked() -> bool:
+    child = os.fork()
+    if child == 0:
+        return True
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) in (0, 1)
+    return False
+
+
+@pytest.mark.parametrize("where", ["call", "raises", "step", "column", "space", "closing"])
+def test_a_process_that_is_forked_within_does_not_come_back(where: str, tmp_path: Path) -> None:
+    """It has the run's ring, and what it would write there would be for all."""
+
+    @tune.vectorized(size=4)
+    def train(configs: dict[str, Any]) -> Any:
+        if where == "raises" and forked():
+            raise KeyboardInterrupt
+        try:
+            for _ in range(2):
+                if where == "step":
+                    forked()
+                yield {"loss": Forks(configs["x"]) if where == "column" else configs["x"]}
+        finally:
+            if where == "closing":
+                forked()
+
+    def call(configs: dict[str, Any]) -> Any:
+        forked()
+        return {"loss": configs["x"]}
+
+    space = {"x": tune.sample_from(lambda spec: float(forked()) if where == "space" else 0.5)}
+    function = tune.vectorized(size=4)(call) if where == "call" else train
+    analysis = run(function, tmp_path, space, num_samples=10, stop={"training_iteration": 2})
+    assert [trial.status for trial in analysis.trials] == ["TERMINATED"] * 10
+    assert analysis.reports().groupby("trial_id").size().tolist() == [1 if where == "call" else 2] * 10
+
+
 @pytest.mark.parametrize("refill", [False, True])
 def test_a_trial_lasts_from_its_call_on(refill: bool, tmp_path: Path) -> None:
     """Also one of a later call than the first, whose beginning is told with its first report."""

@@ -27,6 +27,7 @@ from fasttune.executors.base import Batch, Death, Executor, Job, Place, Program,
 from fasttune.executors.inline import map_file, remove_ring
 from fasttune.failure import stored_exception, stored_text
 from fasttune.folder import RINGS
+from fasttune.nesting import stay_in
 from fasttune.session import missing_metric
 from fasttune.space.config_columns import NOTHING_KNOWN, ConfigColumns, drawn, gathered, joined
 from fasttune.trainable import vector_of
@@ -70,6 +71,7 @@ class VectorExecutor(Executor):
         self._broken: BaseException | None = None  # raised by the loop within a call
         self._leaves_files = False
         self._memory: mmap.mmap | None = None
+        self._pid = os.getpid()
 
     def open(
         self, program: Program, epoch: float, rule: Any, drain: Callable[[], None], turn: Callable[[], None]
@@ -218,16 +220,29 @@ class VectorExecutor(Executor):
             ))  # fmt: skip
             free -= 1
         if again:
-            parts.append(gathered(again, names))
+            with self.users_code():
+                parts.append(gathered(again, names))
         while free and self._spans and self._spans[0][0] == experiment:
             _, first, limit, shift = self._spans.popleft()
             middle = min(limit, first + free)
             if middle < limit:
                 self._spans.appendleft((experiment, middle, limit, shift))
             self.rows.begin(first, middle - first, ask_from)
-            parts.append(drawn(one.variants, first - shift, middle - first, names))
+            with self.users_code():
+                parts.append(drawn(one.variants, first - shift, middle - first, names))
             free -= middle - first
         return joined(parts) if parts else ConfigColumns({}, 0)
+
+    @contextmanager
+    def users_code(self) -> Iterator[None]:
+        """In the block code of the user's is called. A process that it forks, and that comes back, ends here: the run and its ring
+        are those of this one."""
+        try:
+            yield
+        except BaseException as error:
+            stay_in(self._pid, error)
+            raise
+        stay_in(self._pid)
 
     @property
     def is_slow(self) -> bool:
@@ -357,28 +372,30 @@ class Call:
 
     def _next(self) -> Any:
         """What the function says next; None at the end of a generator that returns nothing."""
-        try:
-            if not self._called:
-                self._called = True
-                value = self._function(self._columns.nested())
-                if not isinstance(value, GeneratorType):
-                    self._over = True
-                    return {} if value is None else value
-                self._generator = value
-                return next(value)
-            assert self._generator is not None
-            tell, self._tell = self._tell, None
-            return self._generator.send(tell)
-        except StopIteration as end:
-            self._over, self._generator = True, None
-            return end.value
+        with self._executor.users_code():
+            try:
+                if not self._called:
+                    self._called = True
+                    value = self._function(self._columns.nested())
+                    if not isinstance(value, GeneratorType):
+                        self._over = True
+                        return {} if value is None else value
+                    self._generator = value
+                    return next(value)
+                assert self._generator is not None
+                tell, self._tell = self._tell, None
+                return self._generator.send(tell)
+            except StopIteration as end:
+                self._over, self._generator = True, None
+                return end.value
 
     def _report(self, told: Any) -> None:
         import numpy as np
 
         rows, executor = self._rows, self._executor
         n = len(rows)
-        found = metric_columns(told, n)
+        with executor.users_code():
+            found = metric_columns(told, n)
         for row in executor.take_stops(self._trials()):
             rows.ask_stop(row)
         decisions = np.zeros(n, dtype=np.int8)
@@ -496,7 +513,8 @@ class Call:
         if generator is None:
             return
         try:
-            generator.close()
+            with self._executor.users_code():
+                generator.close()
         except StopTrial:
             return
         except Exception as error:
