@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from functools import update_wrapper
 from importlib import import_module
-from inspect import isasyncgenfunction, iscoroutinefunction
 from types import MethodType
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
@@ -84,6 +83,8 @@ def vectorized(
         raise ValueError(f"size must be a whole number of trials from 1 to {LARGEST:,}, got {size!r:.80}")
 
     def made(function: Callable[..., Any]) -> Vectorized:
+        from inspect import isasyncgenfunction, iscoroutinefunction
+
         if isinstance(function, type) or not callable(function) or iscoroutinefunction(function) or isasyncgenfunction(function):
             raise TypeError(f"tune.vectorized makes a trainable of a function of columns of configs, got {function!r:.80}")
         return Vectorized(function, size, refill)
@@ -233,7 +234,9 @@ def _as_array(name: str, value: Any) -> NDArray[Any]:
 
 
 def _described(told: Any) -> str:
-    if told is None or isinstance(told, Mapping):
+    if told is None:
+        return "nothing (tune.report is for functions of one config)"
+    if isinstance(told, Mapping):
         return "nothing"
     shape: Sequence[int] | None = getattr(told, "shape", None)
     return type(told).__name__ if shape is None else f"{type(told).__name__} of shape {tuple(shape)}"
