@@ -221,10 +221,12 @@ cdef class RowReporter:
     cdef int width                      # metrics of that record
     cdef int failed                     # why a rung took no value, 0: all did
     cdef bint last                      # who goes on does not: it ends by itself
+    cdef double began                   # when those began that it says begin
 
     cdef void enter(self, Reporter of, const RowLife *life) noexcept nogil
     cdef void leave(self, Reporter of, RowLife *life) noexcept nogil
     cdef Py_ssize_t stretch(self, uint64_t capacity, Py_ssize_t start, int width, int *flags) noexcept nogil
+    cdef bint begins_with(self, const RowLife *life, int *flags) noexcept nogil
     cdef char *put(self, Record *r, Py_ssize_t start, uint32_t n, int flags, int schema, uint32_t more, double now) noexcept nogil
     cdef int report_some(self, Reporter of, Ring ring, Schema s, const double **columns, signed char *decisions,
                          Py_ssize_t *start) noexcept nogil

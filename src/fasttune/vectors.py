@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from functools import update_wrapper
 from importlib import import_module
+from types import MethodType
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from fasttune.error import TuneError
@@ -43,6 +45,10 @@ class Vectorized:
 
     def __call__(self, configs: dict[str, Any], **parameters: Any) -> Any:
         return self.function(configs, **parameters)
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Vectorized:
+        """Of an object, if it was made of a method."""
+        return self if instance is None else Vectorized(MethodType(self.function, instance), self.size, self.refill)
 
     def __repr__(self) -> str:
         return f"tune.vectorized({self.function!r}, size={self.size}, refill={self.refill})"
@@ -119,10 +125,11 @@ class Rows:
 
     def take(self, tree: Any, fresh: Any = None) -> Any:
         """These rows of a tree of arrays (dicts, lists, tuples and named tuples of whatever has a first axis of rows: numpy,
-        PyTorch, JAX; None stays None), behind them the rows of ``fresh``, a tree of the same shape for those that begin.
+        PyTorch, JAX, pandas; None stays None), behind them the rows of ``fresh``, a tree of the same shape for those that begin.
 
         Raises:
             ValueError: if there are rows that begin, and ``fresh`` is not given.
+            TypeError: for what has no rows, as a list of texts: it is a tree, and texts are its leaves.
         """
         n = len(self.index) - self._goes_on
         if n and fresh is None:
@@ -138,13 +145,25 @@ def _taken(tree: Any, index: NDArray[np.int64], fresh: Any) -> Any:
         return None
     if isinstance(tree, Mapping):
         made = {key: _taken(part, index, None if fresh is None else fresh[key]) for key, part in tree.items()}
-        return made if type(tree) is dict else type(tree)(made)  # type: ignore[call-arg]
+        if type(tree) is dict:
+            return made
+        if not isinstance(tree, dict):
+            return type(tree)(made)  # type: ignore[call-arg]
+        same = copy(tree)
+        same.update(made)
+        return same
     if isinstance(tree, (list, tuple)):
         parts = [_taken(part, index, None if fresh is None else fresh[k]) for k, part in enumerate(tree)]
         if isinstance(tree, tuple) and hasattr(tree, "_fields"):
             return type(tree)(*parts)
         return parts if isinstance(tree, list) else tuple(parts)
-    return tree[index] if fresh is None else _behind(tree[index], fresh)
+    if isinstance(tree, (str, bytes, int, float, complex)):
+        raise TypeError(
+            f"Rows.take takes rows of arrays, and {tree!r:.60} has none: a column of single values is to be an array "
+            "(numpy.array(values, dtype=object)), one of configs is in rows.configs"
+        )
+    taken = getattr(tree, "iloc", tree)[index]  # of pandas by number: its labels are those of earlier steps
+    return taken if fresh is None else _behind(taken, fresh)
 
 
 def _behind(one: Any, other: Any) -> Any:
@@ -156,6 +175,9 @@ def _behind(one: Any, other: Any) -> Any:
     if library in ("jax", "jaxlib"):
         jax_numpy: Any = import_module("jax.numpy")
         return jax_numpy.concatenate([one, other])
+    if library == "pandas":
+        pandas: Any = sys.modules["pandas"]
+        return pandas.concat([one, other if hasattr(other, "iloc") else type(one)(other)])
     import numpy as np
 
     return np.concatenate([one, other])
@@ -212,7 +234,9 @@ def _as_array(name: str, value: Any) -> NDArray[Any]:
 
 
 def _described(told: Any) -> str:
-    if told is None or isinstance(told, Mapping):
+    if told is None:
+        return "nothing (tune.report is for functions of one config)"
+    if isinstance(told, Mapping):
         return "nothing"
     shape: Sequence[int] | None = getattr(told, "shape", None)
     return type(told).__name__ if shape is None else f"{type(told).__name__} of shape {tuple(shape)}"

@@ -119,6 +119,10 @@ def test_interrupted_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
     assert main(["doctor"]) == 130
 
 
+def test_the_doctor_runs_a_trial_on_each_executor() -> None:
+    assert [(name, why) for name, good, why in doctor.executors() if not good] == []
+
+
 # ---- ls
 
 

@@ -272,3 +272,15 @@ def test_simulations_are_verified_in_the_same_way() -> None:
     )
     assert made.verify(ASHAScheduler(max_t=9, reduction_factor=3)) == []
     assert made.verify(ASHAScheduler(max_t=9, reduction_factor=2))
+
+
+def test_a_trial_that_reached_a_limit_is_judged_when_it_ends(tmp_path: Path) -> None:
+    """Its report was not judged; its end was, and stands in the rung for all that come after it."""
+
+    def asha() -> TrialScheduler:
+        return ASHAScheduler(max_t=9, grace_period=1, reduction_factor=2)
+
+    analysis = run(tmp_path, asha(), config={"x": tune.uniform(0, 1)}, num_samples=60, stop={"score": 0.3})
+    ended = [trial.last_result["training_iteration"] for trial in analysis.trials if trial.last_result["score"] >= 0.3]
+    assert len(set(ended)) > 1
+    assert analysis.verify(asha()) == []

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 from typing import Any
 
@@ -201,6 +202,71 @@ def test_options_with_names_of_their_own_are_none_elsewhere(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
+    ("options", "seen"),
+    [
+        ([None, {"depth": tune.randint(1, 9)}], list),
+        ([{}, {"depth": 3}], list),
+        ([{"depth": 3}, {"depth": {"least": 1}}], dict),
+        ([{"depth": 3}, {"depth": 4}], dict),
+    ],
+)  # fmt: skip
+def test_a_place_with_values_and_names_below_it_is_a_list(options: Any, seen: type, tmp_path: Path) -> None:
+    """Of what each config has there: also in a call all of whose trials have chosen alike."""
+    found: list[dict[str, Any]] = []
+
+    @tune.vectorized(size=3, refill=True)
+    def check(configs: dict[str, Any]) -> Any:
+        assert type(configs["model"]) is seen
+        for _ in range(40):
+            found.append(configs)
+            rows = yield {"loss": configs["x"]}
+            if rows is not None:
+                configs = rows.configs
+
+    analysis = run(check, tmp_path, {"x": tune.uniform(0, 1), "model": tune.choice(options)}, 12, stop={"training_iteration": 2})
+    assert [trial.status for trial in analysis.trials] == ["TERMINATED"] * 12
+    by_x = {trial.config["x"]: trial.config["model"] for trial in analysis.trials}
+    for configs in found:
+        wanted = [by_x[x] for x in configs["x"]]
+        model = configs["model"]
+        assert list(model if seen is list else model["depth"]) == (wanted if seen is list else [one["depth"] for one in wanted])
+
+
+def test_what_a_function_of_the_space_returns_may_be_a_dict_for_some(tmp_path: Path) -> None:
+    space = {"x": tune.uniform(0, 1), "more": tune.sample_from(lambda spec: {"a": 1} if spec.config.x < 0.5 else None)}
+
+    @tune.vectorized(size=4, refill=True)
+    def check(configs: dict[str, Any]) -> Any:
+        while True:
+            more = configs["more"]
+            if isinstance(more, list) and (configs["x"] < 0.5).any() and (configs["x"] >= 0.5).any():
+                assert more == [{"a": 1} if x < 0.5 else None for x in configs["x"]]
+            rows = yield {"loss": configs["x"]}
+            if rows is not None:
+                configs = rows.configs
+
+    analysis = run(check, tmp_path, space, 20, stop={"training_iteration": 1})
+    assert [trial.status for trial in analysis.trials] == ["TERMINATED"] * 20
+
+
+@pytest.mark.parametrize("searcher", [None, "tpe"])
+def test_keys_are_those_of_the_config(searcher: Any, tmp_path: Path) -> None:
+    space = {"x": tune.uniform(0, 1), "a/b": tune.uniform(0, 1), "a": tune.uniform(0, 1), 5: {"c/d": 1.0}}
+    found: list[Any] = []
+
+    @tune.vectorized
+    def check(configs: dict[str, Any]) -> dict[str, Any]:
+        found.append(configs)
+        return {"loss": configs["a/b"]}
+
+    analysis = run(check, tmp_path, space, 3, search_alg=searcher)
+    assert analysis.trials[0].config.keys() == space.keys()
+    for configs in found:
+        assert configs.keys() == space.keys()
+        assert list(configs[5]["c/d"]) == [1.0] * len(configs["x"])
+
+
+@pytest.mark.parametrize(
     ("said", "match"),
     [
         (lambda n: {"loss": np.zeros(n + 1)}, r"'loss' has the shape \(9,\), and this step has 8 trials.*rows\.take"),
@@ -285,6 +351,116 @@ def test_a_generator_is_closed_when_none_of_its_trials_goes_on(tmp_path: Path) -
     assert closed == [True]
 
 
+class Forks:
+    """A column whose numbers another process was forked for."""
+
+    def __init__(self, column: Any) -> None:
+        self.column = column
+
+    def __array__(self, *_: Any, **__: Any) -> Any:
+        forked()
+        return self.column
+
+
+def forked() -> bool:
+    child = os.fork()
+    if child == 0:
+        return True
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) in (0, 1)
+    return False
+
+
+@pytest.mark.parametrize("where", ["call", "raises", "step", "column", "space", "closing"])
+def test_a_process_that_is_forked_within_does_not_come_back(where: str, tmp_path: Path) -> None:
+    """It has the run's ring, and what it would write there would be for all."""
+
+    @tune.vectorized(size=4)
+    def train(configs: dict[str, Any]) -> Any:
+        if where == "raises" and forked():
+            raise KeyboardInterrupt
+        try:
+            for _ in range(2):
+                if where == "step":
+                    forked()
+                yield {"loss": Forks(configs["x"]) if where == "column" else configs["x"]}
+        finally:
+            if where == "closing":
+                forked()
+
+    def call(configs: dict[str, Any]) -> Any:
+        forked()
+        return {"loss": configs["x"]}
+
+    space = {"x": tune.sample_from(lambda spec: float(forked()) if where == "space" else 0.5)}
+    function = tune.vectorized(size=4)(call) if where == "call" else train
+    analysis = run(function, tmp_path, space, num_samples=10, stop={"training_iteration": 2})
+    assert [trial.status for trial in analysis.trials] == ["TERMINATED"] * 10
+    assert analysis.reports().groupby("trial_id").size().tolist() == [1 if where == "call" else 2] * 10
+
+
+@pytest.mark.parametrize("refill", [False, True])
+def test_a_trial_lasts_from_its_call_on(refill: bool, tmp_path: Path) -> None:
+    """Also one of a later call than the first, whose beginning is told with its first report."""
+
+    @tune.vectorized(size=4, refill=refill)
+    def train(configs: dict[str, Any]) -> Any:
+        calls.append(len(configs["x"]))
+        while True:
+            time.sleep(0.0 if len(calls) < 2 and refill is False else 0.02)
+            rows = yield {"loss": configs["x"]}
+            if rows is not None:
+                configs = rows.configs
+
+    calls: list[int] = []
+    analysis = run(train, tmp_path, num_samples=12, stop={"training_iteration": 1})
+    frame = analysis.dataframe()
+    assert (frame["time_total_s"] > 0.0).all()
+    assert (frame["time_total_s"][4:] >= 0.02).all()
+    assert np.allclose(frame["time_this_iter_s"], frame["time_total_s"])
+
+
+def test_a_rule_by_the_clock_decides_again_as_it_did(tmp_path: Path) -> None:
+    @tune.vectorized(size=20)
+    def train(configs: dict[str, Any]) -> Any:
+        for _ in range(12):
+            time.sleep(0.001)
+            rows = yield {"loss": configs["x"]}
+            if rows is not None:
+                configs = rows.configs
+
+    def asha() -> Any:
+        return ASHAScheduler(time_attr="time_total_s", max_t=1.0, grace_period=0.002, reduction_factor=2)
+
+    analysis = run(train, tmp_path, num_samples=60, scheduler=asha())
+    assert analysis.verify(asha()) == []
+    assert len(set(analysis.dataframe()["training_iteration"])) > 1
+
+
+@pytest.mark.parametrize("says", ["raises", "goes on"])
+@pytest.mark.parametrize("ends", ["stopped", "failed", "out of time"])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_generator_that_does_not_let_itself_be_closed_is_told_of(says: str, ends: str, tmp_path: Path) -> None:
+    @tune.vectorized
+    def train(configs: dict[str, Any]) -> Any:
+        try:
+            while True:
+                yield {"loss": configs["x"][1:] if ends == "failed" else configs["x"]}
+        finally:
+            if says == "raises":
+                raise ArithmeticError("while it was closed")
+            yield {"loss": configs["x"]}
+
+    more = {"stopped": {"stop": {"training_iteration": 2}}, "failed": {}, "out of time": {"time_budget_s": 0.1}}[ends]
+    match = "ArithmeticError: while it was closed" if says == "raises" else "generator ignored GeneratorExit"
+    with pytest.warns(RuntimeWarning, match=f"the generator of train was closed, and raised .*{match}"):
+        analysis = run(train, tmp_path, num_samples=5, raise_on_failed_trial=False, **more)
+    status = "ERROR" if ends == "failed" else "TERMINATED"
+    assert [trial.status for trial in analysis.trials] == [status] * 5
+    if ends == "failed":
+        assert "has the shape (4,)" in Path(analysis.trials[0].error_file).read_text()
+
+
 def test_what_a_generator_returns_is_its_last_report(tmp_path: Path) -> None:
     @tune.vectorized
     def train(configs: dict[str, Any]) -> Any:
@@ -332,6 +508,45 @@ def test_take_knows_trees() -> None:
     assert rows.fresh_configs["a"].tolist() == [2]
     with pytest.raises(ValueError, match="1 rows begin"):
         rows.take(tree)
+
+
+def test_take_knows_tables_and_dicts_of_other_kinds_and_says_what_has_no_rows() -> None:
+    from collections import defaultdict
+
+    import pandas as pd
+
+    from fasttune.space.config_columns import ConfigColumns
+    from fasttune.vectors import Rows
+
+    def rows(*index: int) -> Rows:
+        return Rows(np.array(index), ConfigColumns({}, len(index)), np.zeros(len(index), dtype=np.int64))
+
+    series = rows(1, 2).take(pd.Series([10, 20, 30]))
+    assert rows(1, -1).take(series, pd.Series([7])).tolist() == [30, 7]
+    assert rows(1).take(rows(1, 2).take(pd.DataFrame({"a": [1, 2, 3]})))["a"].tolist() == [3]
+    taken = rows(0).take(defaultdict(list, a=np.arange(2)))
+    assert isinstance(taken, defaultdict)
+    assert taken["a"].tolist() == [0]
+    with pytest.raises(TypeError, match=r"takes rows of arrays, and 'a' has none.*rows\.configs"):
+        rows(1).take(["a", "b"])
+
+
+def test_a_method(tmp_path: Path) -> None:
+    class Model:
+        power = 2
+
+        @tune.vectorized(size=4)
+        def loss(self, configs: dict[str, Any]) -> dict[str, Any]:
+            return {"loss": configs["x"] ** self.power}
+
+    analysis = run(Model().loss, tmp_path, num_samples=9)
+    frame = analysis.dataframe()
+    assert np.allclose(frame["loss"], frame["config/x"] ** 2)
+
+
+def test_a_simulation_wants_curves_of_one_config() -> None:
+    with pytest.raises(TypeError, match="of one config each"):
+        tune.simulate(curves, config=SPACE, num_samples=3, metric="loss", mode="min")
 
 
 @pytest.mark.parametrize(

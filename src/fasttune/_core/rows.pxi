@@ -4,6 +4,7 @@
 # rows stands for up to three records of that trial: it begins, it reports, it ends. Its payload, every part padded to 8 bytes:
 #
 #   uint32   n, then pid (as in a record of a start)
+#   float64  with R_BEGAN: when those have begun that begin
 #   uint8    per row: W_*
 #   uint32   per row the trial, with R_NUMBERED, growing; else they are `trial`, `trial` + 1, ...
 #   uint32   per row the step, with R_STEPS; else all are at `step`
@@ -17,6 +18,7 @@ cdef enum:
     R_STEPS = 0x02
     R_VALUES = 0x04
     R_TAGS = 0x08
+    R_BEGAN = 0x10
 
     W_DECISION = 0x03    # CONTINUE, STOP, ASKED
     W_END_JUDGED = 0x04  # the tag is that of its end
@@ -31,6 +33,7 @@ cdef enum:
 cdef struct RowParts:                    # where the parts of such a record lie
     uint32_t n
     uint32_t pid
+    double began
     const uint8_t *flags
     const uint32_t *trials               # NULL: they follow each other
     const uint32_t *steps                # NULL: all at the record's
@@ -41,7 +44,7 @@ cdef struct RowParts:                    # where the parts of such a record lie
 cdef inline Py_ssize_t rows_bytes(uint32_t n, int flags, int width) noexcept nogil:
     """Bytes of a record of n rows."""
     cdef Py_ssize_t quads = padded(4 * <Py_ssize_t>n)
-    return (RECORD_HEADER + 8 + padded(n) + (quads if flags & R_NUMBERED else 0) + (quads if flags & R_STEPS else 0)
+    return (RECORD_HEADER + 8 + (8 if flags & R_BEGAN else 0) + padded(n) + (quads if flags & R_NUMBERED else 0) + (quads if flags & R_STEPS else 0)
             + (8 * <Py_ssize_t>n * width if flags & R_VALUES else 0) + (8 * <Py_ssize_t>n if flags & R_TAGS else 0))
 
 
@@ -58,8 +61,13 @@ cdef int read_rows(const Record *r, int width, Py_ssize_t end, RowParts *to) exc
     if not 0 < to.n <= MOST_ROWS or r.size != rows_bytes(to.n, r.flags, width):
         raise ValueError(f"damaged record before byte {end}: {r.size} bytes are not those of {to.n} rows")
     to.pid = (<const uint32_t *>p)[1]
-    to.flags = <const uint8_t *>(p + 8)
-    p += 8 + padded(to.n)
+    p += 8
+    to.began = r.time
+    if r.flags & R_BEGAN:
+        to.began = (<const double *>p)[0]
+        p += 8
+    to.flags = <const uint8_t *>p
+    p += padded(to.n)
     quads = padded(4 * <Py_ssize_t>to.n)
     to.trials = to.steps = NULL
     to.values = NULL
@@ -111,7 +119,7 @@ cdef int decode_rows(const Record *r, Py_ssize_t at, list out) except -1:
         trial, step, told = trial_of(r, &of, i), step_of(r, &of, i), of.flags[i]
         tag = PyBytes_FromStringAndSize(<const char *>&of.tags[i], 8) if of.tags != NULL else b""
         if told & W_BEGAN:
-            out.append((K_START, 0, 0, trial, step - 1 + begins, r.time,
+            out.append((K_START, 0, 0, trial, step - 1 + begins, of.began,
                         int(of.pid).to_bytes(4, "little") + bytes(12)))
         if r.flags & R_VALUES:
             for j in range(width):
@@ -176,6 +184,8 @@ cdef class RowReporter:
         cdef double now = ring_now(of.ring)
         if not 0 <= n <= self.size - self.n:
             raise ValueError(f"{self.size - self.n} rows are free, and {n} trials are to begin")
+        if self.n and self.lives[self.n - 1].flags & W_BEGAN:
+            now = self.lives[self.n - 1].started  # with those, so that one record can tell of all
         for i in range(n):
             life = &self.lives[self.n + i]
             memset(life, 0, sizeof(RowLife))
@@ -228,19 +238,30 @@ cdef class RowReporter:
     # -- what is told of all ------------------------------------------------------------------------------------------
 
     cdef Py_ssize_t stretch(self, uint64_t capacity, Py_ssize_t start, int width, int *flags) noexcept nogil:
-        """How many rows from ``start`` on make one record, and what it must have of R_NUMBERED and R_STEPS."""
+        """How many rows from ``start`` on make one record, and what it must have of R_NUMBERED, R_STEPS and R_BEGAN."""
         cdef Py_ssize_t n = 1
         cdef Py_ssize_t most = <Py_ssize_t>(capacity // 4) // (8 * width + 24)
         cdef const RowLife *a = &self.lives[start]
-        flags[0] = 0
+        flags[0] = R_BEGAN if a[0].flags & W_BEGAN else 0
+        self.began = a[0].started
         most = 1 if most < 1 else MOST_ROWS if most > MOST_ROWS else most
         while n < most and start + n < self.n and a[n].trial > a[n - 1].trial:
+            if a[n].flags & W_BEGAN and not self.begins_with(&a[n], flags):
+                break
             if a[n].trial != a[n - 1].trial + 1:
                 flags[0] |= R_NUMBERED
             if a[n].iteration != a[0].iteration:
                 flags[0] |= R_STEPS
             n += 1
         return n
+
+    cdef bint begins_with(self, const RowLife *life, int *flags) noexcept nogil:
+        """Whether a record can tell of this beginning, too: it has one time for all."""
+        if flags[0] & R_BEGAN:
+            return life.started == self.began
+        flags[0] |= R_BEGAN
+        self.began = life.started
+        return True
 
     cdef char *put(self, Record *r, Py_ssize_t start, uint32_t n, int flags, int schema, uint32_t more, double now) noexcept nogil:
         """Write a record up to its values, whose place is returned; ``more`` steps than so far have been done."""
@@ -252,6 +273,9 @@ cdef class RowReporter:
         (<uint32_t *>p)[0] = n
         (<uint32_t *>p)[1] = self.pid
         p += 8
+        if flags & R_BEGAN:
+            (<double *>p)[0] = self.began
+            p += 8
         (<uint64_t *>(p + padded(n) - 8))[0] = 0
         memcpy(p, self.flags + start, n)
         p += padded(n)
@@ -282,10 +306,12 @@ cdef class RowReporter:
             n = 1
             self.flags[start] = W_BEGAN
             while n < MOST_ROWS and start + n < self.n and self.lives[start + n].flags & W_BEGAN and (
-                    self.lives[start + n].trial == self.lives[start].trial + n):
+                    self.lives[start + n].trial == self.lives[start].trial + n
+                    and self.lives[start + n].started == self.lives[start].started):
                 self.flags[start + n] = W_BEGAN
                 n += 1
-            flags = 0
+            flags = R_BEGAN
+            self.began = self.lives[start].started
             r = self.reporter.ring.reserve(<uint32_t>rows_bytes(<uint32_t>n, flags, 0))
             if r == NULL:
                 return start
@@ -464,6 +490,8 @@ cdef class RowReporter:
                 life = &self.lives[start + n]
                 if of.rule is not None and life.has_last and life.ask_from == NEVER and (
                         of.rule.reached(life.bracket, life.standing.rung, life.last_t) >= 0):
+                    break
+                if life.flags & W_BEGAN and not self.begins_with(life, &flags):
                     break
                 self.flags[start + n] = (W_STOPPED if how.at[start + n] == 1 else W_ENDED) | life.flags
                 if n and life.trial != self.lives[start + n - 1].trial + 1:

@@ -362,14 +362,14 @@ cdef class TrialTable:
                     self.before[trial] = last_of(row)
                 row.source = source
                 row.pid = of.pid
-                row.started = row.time = row.previous = r.time
+                row.started = row.time = row.previous = of.began
                 row.iteration = row.base_iteration = step - 1 if s is not None else step
                 row.attempt += 1
                 row.ended = row.base_total = row.away = row.away_since = 0.0
                 if ended < 0:
                     self.put_status(row, trial, S_RUNNING)
                 if watch >> K_START & 1:
-                    out.append((K_START, trial, 0, row.iteration, r.time, b""))
+                    out.append((K_START, trial, 0, row.iteration, of.began, b""))
             if s is not None:
                 kept = self.place_for(row, s.number)
                 for j in range(width):

@@ -10,6 +10,7 @@ from fasttune import _draws
 from fasttune.error import TrialFailedError
 from fasttune.result import READ, flatten
 from fasttune.search.base import Searcher
+from fasttune.trainable import is_vectorized
 
 if TYPE_CHECKING:
     import numpy as np
@@ -312,6 +313,11 @@ def curves_of(
         return of_analysis(given, cost)
     if isinstance(given, Mapping) or hasattr(given, "groupby"):
         return of_table(given, 1.0 if cost is None else cost, config)
+    if is_vectorized(given):
+        raise TypeError(
+            f"curves must be of one config each, and {given!r} evaluates many in one call: give the experiment that it was run in, "
+            "or a function(config, step)"
+        )
     if callable(given):
         return FunctionCurves(given, 1.0 if cost is None else cost, steps, metric, failures, seed)
     raise TypeError(

@@ -196,9 +196,11 @@ def judged_again(replay: Replay, told: list[Recorded]) -> list[Difference]:
             continue
         began, before = clocks[i]
         known = {"training_iteration": one.step, "time_total_s": before + one.time - began, **one.metrics}
-        if limited(known, replay.meta.get("stop", {})) or not {replay.metric, compiled.time_attr} <= known.keys():
+        if not {replay.metric, compiled.time_attr} <= known.keys():
             continue
-        last[i] = known
+        last[i] = known  # also of one that reached a limit: it is judged when the trial ends
+        if limited(known, replay.meta.get("stop", {})):
+            continue
         was = one.flags & 7
         if was == _core.STOP and not one.sequence and not known[compiled.time_attr] >= over:
             continue  # stopped from outside

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fasttune.bench.measure import Task
     from fasttune.schedulers.base import TrialScheduler
 
-OUR_EXECUTORS = tuple(sorted({*EXECUTORS} - {OF_COROUTINES, OF_COLUMNS}))  # the loads are functions of one config
+OUR_EXECUTORS = tuple(sorted(set(EXECUTORS) - {OF_COROUTINES, OF_COLUMNS}))  # the loads are plain functions of one config
 QUICK_S = 0.15
 LIMIT_S = 60.0  # of a measurement, beside what its runs should take
 SIZES_S = 5.0  # finding the size of a run takes at most about as long as this many runs

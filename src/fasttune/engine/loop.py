@@ -91,10 +91,10 @@ def working_directory() -> dict[str, str]:
         return {}
 
 
-def _loose_names(space: dict[str, Any]) -> frozenset[str]:
-    from fasttune.space.config_columns import loose_names
+def _column_names(space: dict[str, Any]) -> Any:
+    from fasttune.space.config_columns import names_of
 
-    return loose_names(space)
+    return names_of(space)
 
 
 class TuneLoop:
@@ -285,7 +285,7 @@ class TuneLoop:
                 form,
                 one.resources,
                 state.variants[k] if state.variants else None,
-                _loose_names(one.space) if form == "columns" else frozenset(),
+                _column_names(one.space) if form == "columns" else None,
             )
             for k, (one, form) in enumerate(zip(spec.trainables, forms, strict=True))
         ]

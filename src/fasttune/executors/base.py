@@ -28,7 +28,7 @@ class ProgramTrainable:
     form: str  # how the function wants to be called, see trainable.call_form
     resources: Any  # PlacementGroupFactory, or a function of the config
     variants: Any  # configs by number; None when each start brings its own
-    loose: frozenset[str] = frozenset()  # of a function of columns: names of the space whose columns are lists
+    names: Any = None  # of a function of columns: what the space says of their names, a space.config_columns.ColumnNames
 
 
 @dataclass(eq=False, repr=False)

@@ -281,7 +281,7 @@ class ProcessExecutor(Executor):
             wire = Wire(map_file(path, FILE_BYTES), create=True, epoch=self._epoch, bell_fd=self._server.bell)
             if self._prints is not None:
                 reader, writer = self._prints.pipe()
-            self._server.tell(("fork", source, path, environ), writer)
+            self._server.tell(("fork", source, path, environ), *([writer] if writer >= 0 else []))
             while (message := self._server.hear())[0] == "exit":
                 self._note_exit(message)
             if message[0] == "failed":

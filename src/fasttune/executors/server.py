@@ -6,7 +6,8 @@ its workers die with it; it can be launched again, on the same bell and the same
 
 A server whose run is over rests: it has no workers, and waits for the next run of this process, which then need not wait for an
 interpreter to start. There is one at most. It is taken if all that it inherited is as it would be inherited now
-(:func:`inheritance`), and ends with this process. ``FASTTUNE_KEEP_SERVER=0`` keeps none.
+(:func:`inheritance`), and ends with this process. Of this process's standard streams it holds none while it rests, or who reads
+the other end of a pipe would wait for it; the next run hands them over. ``FASTTUNE_KEEP_SERVER=0`` keeps none.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ SCARCE = (errno.EAGAIN, errno.ENOMEM)  # the system has no process to give, now
 PAUSES_S = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8)  # before each attempt to get a process, when the system has none to give
 SILENT_S = 1.0  # how often the server is looked at while it is waited for
 KEEP = "FASTTUNE_KEEP_SERVER"  # environment: "0", no server rests
+STREAMS = (0, 1, 2)
+INHERITED = (b"Umask", b"SigBlk", b"SigIgn", b"Cap", b"Uid", b"Gid", b"Groups", b"NoNewPrivs", b"Seccomp")  # of /proc/self/status
 RESTED_S = 2.0  # a server is given so long to end the workers of a run that is over
 KILLED_S = 2.0  # what was killed is waited for so long
 
@@ -84,25 +87,40 @@ def end_resting() -> None:
         server = _resting.pop()
         if server.launched_by == os.getpid():
             server.end()
+        else:
+            server.leave()
 
 
 def inheritance() -> dict[str, Any]:
     """What a process that is started now gets from this one: a server that got other things is not that of the next run."""
     with suppress(OSError):  # a system without /proc
         with open("/proc/self/status", "rb") as file:
-            masks = [line for line in file if line.startswith((b"Umask", b"SigBlk", b"SigIgn", b"Cap", b"Uid", b"Gid", b"Groups"))]
+            masks = [line for line in file if line.startswith(INHERITED)]
         with open("/proc/self/cgroup", "rb") as file:
             masks += [file.read(), *_contents("/proc/self/oom_score_adj")]
         return {
             "environment": dict(os.environ),
             "python": (sys.executable, sys.flags, tuple(sys.warnoptions)),
-            "streams": [_identity(fd) for fd in range(3)],
+            "streams": [(_identity(fd) is not None, os.isatty(fd)) for fd in STREAMS],
+            "files": inherited_files(),
+            "root": (os.stat("/").st_dev, os.stat("/").st_ino, os.getsid(0)),
             "cpus": os.sched_getaffinity(0),
             "limits": [resource.getrlimit(getattr(resource, name)) for name in dir(resource) if name.startswith("RLIMIT_")],
             "priority": os.getpriority(os.PRIO_PROCESS, 0),
             "masks": masks,
         }
     return {}
+
+
+def inherited_files() -> set[tuple[int, Any]]:
+    """What a process that is started now gets besides the standard streams."""
+    found = set()
+    with suppress(OSError):
+        for fd in map(int, os.listdir("/proc/self/fd")):
+            with suppress(OSError):  # the one by which the folder was read
+                if fd not in STREAMS and os.get_inheritable(fd):
+                    found.add((fd, _identity(fd)))
+    return found
 
 
 def _contents(path: str) -> list[bytes]:
@@ -120,6 +138,9 @@ def _identity(fd: int) -> tuple[int, ...] | None:
     return found.st_dev, found.st_ino, found.st_rdev, found.st_mode
 
 
+_given = inherited_files()  # to this process
+
+
 def _taken_early() -> Server | None:
     server, _early.server = _early.server, None
     return server if _early.launched_by == os.getpid() else None
@@ -132,7 +153,7 @@ class Server:
         self.preload = preload
         self.launched_by = os.getpid()
         self._inherited: dict[str, Any] = {}
-        self._rules_are_new = False  # the process has the memory of another run
+        self._served = False  # another run: the process has its memory, and no streams
         self.pid = 0  # of the process, until it has been collected
         self.mark = os.urandom(8).hex()
         self._look_at = 0.0  # when wait() looks next at what the process does
@@ -149,7 +170,8 @@ class Server:
         """Start the process. TuneError if the system has none to give."""
         import fcntl
 
-        self._sock, theirs = socket.socketpair()
+        ours, theirs = socket.socketpair()
+        self._sock = socket.socket(fileno=_behind_streams(ours.detach()))
         fds: list[int] = []
         try:
             for fd in (theirs.fileno(), self.bell, self.rules_fd):
@@ -163,7 +185,7 @@ class Server:
             theirs.close()
             for fd in fds:
                 os.close(fd)
-        self._inherited, self._rules_are_new = inheritance(), False
+        self._inherited, self._served = inheritance(), False
         self._poller = select.poll()
         self._poller.register(self._sock.fileno(), select.POLLIN)
         self._both = select.poll()
@@ -214,23 +236,28 @@ class Server:
                     if server._is_as_new(preload):
                         return server
                     server.end()
+                else:
+                    server.leave()
         return cls(preload)
 
     def _is_as_new(self, preload: tuple[str, ...]) -> bool:
         if preload != self.preload or self._inherited != inheritance() or self.has_message(0.0):
             return False  # it has said something, or is gone
         self.quiet_bell()
-        self.rules_fd, self._rules_are_new = anonymous_file("fasttune-rungs"), True
+        self.rules_fd, self._served = anonymous_file("fasttune-rungs"), True
         return True
 
     def begin(self, setup: dict[str, Any]) -> None:
         """Tell what the run is; ServerGoneError if the server has gone."""
-        self.tell({**setup, "rules": self._rules_are_new}, self.rules_fd if self._rules_are_new else -1)
+        streams = [fd for fd in STREAMS if _identity(fd) is not None] if self._served else []
+        self.tell({**setup, "served": self._served, "streams": streams}, *([self.rules_fd, *streams] if self._served else []))
 
     @property
     def may_rest(self) -> bool:
-        """Somebody wants it to, and it would be found: within a worker, not when that is killed."""
-        return os.environ.get(KEEP) != "0" and MARK not in os.environ and bool(self.pid and self._inherited)
+        """Somebody wants it to, and it would be found: within a worker, not when that is killed. One that has inherited files which
+        this process itself has opened would keep them open, for whoever waits at their other end."""
+        wanted = os.environ.get(KEEP) != "0" and MARK not in os.environ
+        return wanted and bool(self.pid and self._inherited) and self._inherited["files"] <= _given
 
     def rest(self) -> bool:
         """End all workers, and what they have started, and keep the process for the next run; False: it is for none."""
@@ -260,14 +287,14 @@ class Server:
         end_resting()
         _resting.append(self)
 
-    def tell(self, message: Any, pipe: int = -1) -> None:
-        """Send an order, and the end of a pipe that belongs to it; ServerGoneError if the server has gone."""
-        from fasttune.executors.worker import send, send_pipe
+    def tell(self, message: Any, *files: int) -> None:
+        """Send an order, and the files that belong to it; ServerGoneError if the server has gone."""
+        from fasttune.executors.worker import send, send_files
 
         try:
             send(self._sock, message)
-            if pipe >= 0:
-                send_pipe(self._sock, pipe)
+            if files:
+                send_files(self._sock, files)
         except OSError as error:
             raise ServerGoneError(f"the server of the worker processes has died ({error})") from error
 
@@ -338,13 +365,18 @@ class Server:
         self.hang_up([])
         self.close()
 
+    def leave(self) -> None:
+        """Let go of everything in a process that was forked from the one that it belongs to."""
+        self._sock.close()
+        self.close()
+
 
 def _bell() -> tuple[int, int]:
     """(end to ring, end to wait on): one eventfd where the system has that, else a pipe."""
     if hasattr(os, "eventfd"):
-        fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        fd = _behind_streams(os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC))
         return fd, fd
-    reader, writer = os.pipe()
+    reader, writer = map(_behind_streams, os.pipe())
     os.set_blocking(reader, False)
     os.set_blocking(writer, False)
     return writer, reader
@@ -431,9 +463,21 @@ def state_of(pid: int) -> bytes | None:
 def anonymous_file(name: str) -> int:
     """A file without a name, in memory where the system has that."""
     if hasattr(os, "memfd_create"):
-        return os.memfd_create(name)
+        return _behind_streams(os.memfd_create(name))
     import tempfile
 
     fd, path = tempfile.mkstemp(prefix=name)
     os.unlink(path)
-    return fd
+    return _behind_streams(fd)
+
+
+def _behind_streams(fd: int) -> int:
+    """The file under a number that is no standard stream's: where one was closed, somebody may put another into its place."""
+    import fcntl
+
+    if fd not in STREAMS:
+        return fd
+    try:
+        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, len(STREAMS))
+    finally:
+        os.close(fd)

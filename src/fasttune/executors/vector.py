@@ -14,9 +14,10 @@ import math
 import mmap
 import os
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -26,8 +27,9 @@ from fasttune.executors.base import Batch, Death, Executor, Job, Place, Program,
 from fasttune.executors.inline import map_file, remove_ring
 from fasttune.failure import stored_exception, stored_text
 from fasttune.folder import RINGS
+from fasttune.nesting import stay_in
 from fasttune.session import missing_metric
-from fasttune.space.config_columns import ConfigColumns, drawn, gathered, joined
+from fasttune.space.config_columns import NOTHING_KNOWN, ConfigColumns, drawn, gathered, joined
 from fasttune.trainable import vector_of
 from fasttune.vectors import Rows, metric_columns
 
@@ -69,6 +71,7 @@ class VectorExecutor(Executor):
         self._broken: BaseException | None = None  # raised by the loop within a call
         self._leaves_files = False
         self._memory: mmap.mmap | None = None
+        self._pid = os.getpid()
 
     def open(
         self, program: Program, epoch: float, rule: Any, drain: Callable[[], None], turn: Callable[[], None]
@@ -206,6 +209,7 @@ class VectorExecutor(Executor):
         """Up to ``free`` trials that wait become rows, behind those that there are; their configs."""
         parts: list[ConfigColumns] = []
         one, ask_from = self.program.trainables[experiment], 0 if self.program.asks else _core.NEVER_ASK
+        names = one.names or NOTHING_KNOWN
         again: list[dict[str, Any]] = []
         while free and self._jobs and self._jobs[0].experiment == experiment:
             job = self._jobs.popleft()
@@ -216,16 +220,29 @@ class VectorExecutor(Executor):
             ))  # fmt: skip
             free -= 1
         if again:
-            parts.append(gathered(again, one.loose))
+            with self.users_code():
+                parts.append(gathered(again, names))
         while free and self._spans and self._spans[0][0] == experiment:
             _, first, limit, shift = self._spans.popleft()
             middle = min(limit, first + free)
             if middle < limit:
                 self._spans.appendleft((experiment, middle, limit, shift))
             self.rows.begin(first, middle - first, ask_from)
-            parts.append(drawn(one.variants, first - shift, middle - first, one.loose))
+            with self.users_code():
+                parts.append(drawn(one.variants, first - shift, middle - first, names))
             free -= middle - first
         return joined(parts) if parts else ConfigColumns({}, 0)
+
+    @contextmanager
+    def users_code(self) -> Iterator[None]:
+        """In the block code of the user's is called. A process that it forks, and that comes back, ends here: the run and its ring
+        are those of this one."""
+        try:
+            yield
+        except BaseException as error:
+            stay_in(self._pid, error)
+            raise
+        stay_in(self._pid)
 
     @property
     def is_slow(self) -> bool:
@@ -355,28 +372,30 @@ class Call:
 
     def _next(self) -> Any:
         """What the function says next; None at the end of a generator that returns nothing."""
-        try:
-            if not self._called:
-                self._called = True
-                value = self._function(self._columns.nested())
-                if not isinstance(value, GeneratorType):
-                    self._over = True
-                    return {} if value is None else value
-                self._generator = value
-                return next(value)
-            assert self._generator is not None
-            tell, self._tell = self._tell, None
-            return self._generator.send(tell)
-        except StopIteration as end:
-            self._over, self._generator = True, None
-            return end.value
+        with self._executor.users_code():
+            try:
+                if not self._called:
+                    self._called = True
+                    value = self._function(self._columns.nested())
+                    if not isinstance(value, GeneratorType):
+                        self._over = True
+                        return {} if value is None else value
+                    self._generator = value
+                    return next(value)
+                assert self._generator is not None
+                tell, self._tell = self._tell, None
+                return self._generator.send(tell)
+            except StopIteration as end:
+                self._over, self._generator = True, None
+                return end.value
 
     def _report(self, told: Any) -> None:
         import numpy as np
 
         rows, executor = self._rows, self._executor
         n = len(rows)
-        found = metric_columns(told, n)
+        with executor.users_code():
+            found = metric_columns(told, n)
         for row in executor.take_stops(self._trials()):
             rows.ask_stop(row)
         decisions = np.zeros(n, dtype=np.int8)
@@ -488,11 +507,22 @@ class Call:
         self.leave()
 
     def leave(self) -> None:
-        """Nobody asks for the next step: the generator's ``finally`` blocks run."""
+        """Nobody asks for the next step: the generator's ``finally`` blocks run. What is wrong there is no fault of trials, which
+        have ended, or of the run."""
         generator, self._generator = self._generator, None
-        if generator is not None:
-            with suppress(StopTrial):
+        if generator is None:
+            return
+        try:
+            with self._executor.users_code():
                 generator.close()
+        except StopTrial:
+            return
+        except Exception as error:
+            warnings.warn(
+                f"the generator of {self._name} was closed, and raised {type(error).__name__}: {error}",
+                RuntimeWarning,
+                stacklevel=2,
+            )
 
 
 def check(program: Program) -> None:

@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -50,18 +51,21 @@ def receive(sock: socket.socket) -> Any:
     return None if data is None else pickle.loads(data)
 
 
-def send_pipe(sock: socket.socket, fd: int) -> None:
-    """Hand over the end of a pipe, behind the message that it belongs to."""
-    socket.send_fds(sock, [b"|"], [fd])
+def send_files(sock: socket.socket, fds: Sequence[int]) -> None:
+    """Hand over open files, behind the message that they belong to."""
+    socket.send_fds(sock, [b"|"], fds)
 
 
-def receive_pipe(sock: socket.socket) -> int:
-    """The end of a pipe that the other side handed over, -1 if it has gone."""
-    _, fds, _, _ = socket.recv_fds(sock, 1, 1)
-    if not fds:
-        return -1
-    os.set_inheritable(fds[0], False)
-    return fds[0]
+def receive_files(sock: socket.socket, n: int) -> list[int]:
+    """The ``n`` files that the other side handed over; none if it has gone, or not all could be taken."""
+    _, fds, _, _ = socket.recv_fds(sock, 1, n)
+    for fd in fds:
+        os.set_inheritable(fd, False)
+    if len(fds) == n:
+        return fds
+    for fd in fds:
+        os.close(fd)
+    return []
 
 
 def _read(sock: socket.socket, n: int) -> bytes | None:
@@ -88,14 +92,16 @@ def serve(control_fd: int, bell_fd: int, rules_fd: int, preload: tuple[str, ...]
     wake = _prepare_signals()
     _core.adopt_orphans()
     while (setup := _next_run(sock, driver)) is not None:
-        if setup["rules"]:
-            _take_rules(sock, rules_fd)
+        if setup["served"] and not _take_files(sock, rules_fd, setup["streams"]):
+            return
         sys.path[:] = setup["path"]
-        os.chdir(setup["cwd"])
+        _go_to(setup["cwd"])
         gc.collect()
         gc.freeze()
         if not _serve_run(sock, setup, wake, bell_fd, rules_fd):
             return
+        _let_go_of_streams()
+        _tell(sock, ("rested",))
 
 
 def _prepare_signals() -> int:
@@ -116,18 +122,48 @@ def _next_run(sock: socket.socket, driver: int) -> Any:
     """What the next run is; None when there will be none."""
     import select
 
-    while not select.select([sock], [], [], LOOK_S)[0]:
-        if os.getppid() != driver:
-            return None  # killed, while a process that it had forked keeps the socket open
-    return receive(sock)
+    while True:
+        while not select.select([sock], [], [], LOOK_S)[0]:
+            if os.getppid() != driver:
+                return None  # killed, while a process that it had forked keeps the socket open
+        order = receive(sock)
+        if order is None or isinstance(order, dict):
+            return order
+        _let_go_of_streams()  # the run has ended before it began
+        _tell(sock, ("rested",))
 
 
-def _take_rules(sock: socket.socket, rules_fd: int) -> None:
-    """The memory of this run's shared rule takes the place of that of the run before."""
-    fd = receive_pipe(sock)
-    if fd >= 0:
-        os.dup2(fd, rules_fd, inheritable=False)
+def _take_files(sock: socket.socket, rules_fd: int, streams: list[int]) -> bool:
+    """The memory of this run's shared rule and its standard streams take the places of those of the run before. Whether they
+    have come."""
+    fds = receive_files(sock, 1 + len(streams))
+    if not fds:
+        return False
+    for closed in {0, 1, 2}.difference(streams):
+        with suppress(OSError):
+            os.close(closed)
+    for fd, place in zip(fds, [rules_fd, *streams], strict=True):
+        os.dup2(fd, place, inheritable=place != rules_fd)
         os.close(fd)
+    return True
+
+
+def _go_to(folder: str) -> None:
+    """Be where the driver is: also where that may not be entered any more, if this process is there already."""
+    with suppress(OSError):
+        if os.getcwd() == folder:
+            return
+    os.chdir(folder)
+
+
+def _let_go_of_streams() -> None:
+    """Whoever reads what the driver has written into a pipe waits until nobody has that open any more."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in range(3):
+        if fd != null:
+            os.dup2(null, fd)
+    if null > 2:
+        os.close(null)
 
 
 def _serve_run(sock: socket.socket, setup: dict[str, Any], wake: int, bell_fd: int, rules_fd: int) -> bool:
@@ -151,10 +187,9 @@ def _serve_run(sock: socket.socket, setup: dict[str, Any], wake: int, bell_fd: i
                 if order[0] == "rest":
                     _end_all(alive)
                     alive.clear()
-                    _tell(sock, ("rested",))
                     return True
                 if order[0] == "fork":
-                    pipe = receive_pipe(sock) if setup["caught"] else -1
+                    pipe = next(iter(receive_files(sock, 1)), -1) if setup["caught"] else -1
                     pid = _fork(sock, order, setup, bell_fd, rules_fd, pipe)
                     if pipe >= 0:
                         os.close(pipe)
