@@ -1,6 +1,6 @@
 """A thousand small networks on handwritten digits, trained at once: one call of numpy makes a step of all of them.
 
-    python examples/vectors_digits.py                    1,000 networks, up to 27 epochs, ASHA: some twenty seconds
+    python examples/vectors_digits.py                    1,000 networks, up to 27 epochs, ASHA: some seconds
     python examples/vectors_digits.py --num-samples 4000 --size 512
 
 A vectorized trainable gets columns of configs, and yields columns of metrics. What ASHA stops leaves the arrays, and new networks

@@ -930,7 +930,7 @@ def _why_absent() -> str:
             "a trial has forked this process, and only the trial itself can report. Hand results back to it, through a "
             "pipe or a queue"
         )
-    return "it reports for the trial that runs, and no trial does"
+    return "it reports for the trial that runs, and no trial does (a vectorized function returns or yields its columns)"
 
 
 def is_session_enabled() -> bool:

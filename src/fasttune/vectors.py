@@ -66,9 +66,9 @@ def vectorized(
 
     The function gets the configs of n trials as columns: a dict in the shape of a config, with an array of n floats, ints
     or bools (a list of n objects, where they are something else) in the place of each value. It returns a dict of metrics,
-    each a column of n numbers, or one number for all; or it is a generator that yields such a dict for each step. A yield
-    gives ``None``, if all trials go on as they are, or a :class:`Rows`, if some have ended and the columns of the next step
-    are those of others.
+    each a column of n numbers, or, of what the run is not steered by, one number for all. Or it is a generator that yields
+    such a dict for each step. A yield gives ``None``, if all trials go on as they are, or a :class:`Rows`, if some have ended
+    and the columns of the next step are those of others.
 
     Args:
         size: the most trials in one call, 1 to 2^20.
@@ -85,7 +85,12 @@ def vectorized(
     def made(function: Callable[..., Any]) -> Vectorized:
         from inspect import isasyncgenfunction, iscoroutinefunction
 
-        if isinstance(function, type) or not callable(function) or iscoroutinefunction(function) or isasyncgenfunction(function):
+        if iscoroutinefunction(function) or isasyncgenfunction(function):
+            raise TypeError(
+                f"{function.__name__} is an async function, and what tune.vectorized takes is called in this thread: write it with "
+                "a plain def"
+            )
+        if isinstance(function, type) or not callable(function):
             raise TypeError(f"tune.vectorized makes a trainable of a function of columns of configs, got {function!r:.80}")
         return Vectorized(function, size, refill)
 
@@ -191,7 +196,7 @@ class MetricColumns(NamedTuple):
     columns: list[NDArray[np.float64]]
 
 
-def metric_columns(told: Any, n: int) -> MetricColumns:
+def metric_columns(told: Any, n: int, metric: str | None = None) -> MetricColumns:
     """Columns of numbers of what a function returned or yielded. TuneError, with name and shape, for what is none."""
     import numpy as np
 
@@ -204,6 +209,11 @@ def metric_columns(told: Any, n: int) -> MetricColumns:
     flat = flatten(told)
     for name, value in flat.items():
         column = _as_array(name, value)
+        if column.ndim == 0 and name == metric and n > 1:
+            raise TuneError(
+                f"the column {name!r} is one number for {n} trials: the metric of the run needs one for each of them. Usual cause: "
+                "an axis that .mean() or .sum() was not given"
+            )
         if column.ndim == 0:
             column = np.broadcast_to(column, (n,))
         if column.shape != (n,):

@@ -16,7 +16,7 @@ import pytest
 import fasttune as tune
 from fasttune.error import TuneError
 from fasttune.schedulers import ASHAScheduler, FIFOScheduler, HyperBandScheduler, PopulationBasedTraining
-from fasttune.search import TPESearch
+from fasttune.search import Searcher, TPESearch
 
 SPACE = {"x": tune.uniform(-1, 1), "kind": tune.choice(["a", "b"]), "inner": {"n": tune.randint(0, 9), "c": 7}}
 
@@ -703,3 +703,59 @@ def test_a_column_is_a_list_by_its_domain_not_by_its_values(search: str, tmp_pat
     assert kinds["it"] == kinds["depth"] == {"list"}
     assert kinds["n"] == {"int64"}
     assert kinds["yes"] == {"bool"}
+
+
+@pytest.mark.parametrize("refill", [False, True])
+def test_a_searcher_suggests_no_more_than_the_next_call_takes(refill: bool, tmp_path: Path) -> None:
+    heard: list[str] = []
+
+    class Listening(Searcher):
+        def suggest(self, trial_id: str) -> Any:
+            heard.append("suggest")
+            return {"x": 0.5}
+
+        def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
+            heard.append("complete")
+
+    @tune.vectorized(size=3, refill=refill)
+    def train(configs: dict[str, Any]) -> dict[str, Any]:
+        heard.append("call")
+        return {"loss": configs["x"]}
+
+    run(train, tmp_path, {}, 9, search_alg=Listening(metric="loss", mode="min"))
+    assert heard == [*["suggest"] * 3, "call", *["complete"] * 3] * 3
+
+
+def test_a_searcher_has_few_rows_to_suggest_blindly(tmp_path: Path) -> None:
+    sizes: list[int] = []
+
+    def train(configs: dict[str, Any]) -> dict[str, Any]:
+        sizes.append(len(configs["x"]))
+        return {"loss": configs["x"] ** 2}
+
+    run(tune.vectorized(train), tmp_path / "a", num_samples=40, search_alg=TPESearch(seed=1))
+    assert max(sizes) == 16
+    sizes.clear()
+    run(tune.vectorized(size=20)(train), tmp_path / "b", num_samples=40, search_alg=TPESearch(seed=1))
+    assert max(sizes) == 20
+
+
+def test_the_metric_of_many_is_not_one_number(tmp_path: Path) -> None:
+    @tune.vectorized
+    def train(configs: dict[str, Any]) -> dict[str, Any]:
+        return {"loss": ((configs["x"] - 0.3) ** 2).mean()}
+
+    with pytest.raises(TuneError, match=r"'loss' is one number for 20 trials.*axis"):
+        run(train, tmp_path)
+
+
+def test_what_it_is_not_made_of_is_said() -> None:
+    async def waits(configs: dict[str, Any]) -> None: ...
+
+    with pytest.raises(TypeError, match="waits is an async function"):
+        tune.vectorized(waits)
+
+
+def test_with_the_executor_of_coroutines_it_is_told_its_own(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="square runs by executor='vector' alone"):
+        run(square, tmp_path, executor="async")

@@ -102,8 +102,13 @@ class VectorExecutor(Executor):
     def room(self) -> int:
         if self._call is not None and not self._call.refill:
             return 0  # the next call begins when this one is over
-        size = self._sizes[0] if self._call is None else self._sizes[self._call.experiment]
-        free = max(size, self._grant) if self._call is None else size - len(self.rows) + size // AHEAD_OF_FREE
+        experiment = 0 if self._call is None else self._call.experiment
+        size = self._sizes[experiment]
+        suggested = self.program.trainables[experiment].variants is None  # by who learns: none before they are needed
+        if self._call is None:
+            free = size if suggested else max(size, self._grant)
+        else:
+            free = size - len(self.rows) + (0 if suggested else size // AHEAD_OF_FREE)
         self._asked = True
         return max(0, free - self._queued)
 
@@ -395,7 +400,7 @@ class Call:
         rows, executor = self._rows, self._executor
         n = len(rows)
         with executor.users_code():
-            found = metric_columns(told, n)
+            found = metric_columns(told, n, rows.reporter.metric)
         for row in executor.take_stops(self._trials()):
             rows.ask_stop(row)
         decisions = np.zeros(n, dtype=np.int8)

@@ -44,7 +44,7 @@ def chosen_searcher(experiment: Experiment, metric: str | None, scheduler: Trial
     return choice.name
 
 
-TASKS_AT_ONCE = 16  # trials that are tasks, under a searcher for which nobody has said a number
+TOGETHER = 16  # trials that are tasks, or rows of a call, under a searcher for which nobody has said a number
 
 
 def resolve_searcher(
@@ -165,15 +165,15 @@ def limit(searcher: Searcher, max_concurrent: int | None) -> Searcher:
     return ConcurrencyLimiter(searcher, max_concurrent=max_concurrent)
 
 
-def own_limit(search_alg: object, tasks: bool = False) -> int | None:
-    """How many trials at once the searcher itself was made for; None: as many as fit, which is so many where trials are
-    ``tasks`` that a searcher would learn nothing."""
+def own_limit(search_alg: object, many: bool = False) -> int | None:
+    """How many trials at once the searcher itself was made for; None: as many as fit. Where so ``many`` fit that a searcher would
+    learn nothing, a number that lets it."""
     own = getattr(search_alg, "max_concurrent", None)
     if isinstance(own, int) and own > 0:
         return own
     from fasttune.search import Searcher
 
-    return TASKS_AT_ONCE if tasks and isinstance(search_alg, Searcher) else None
+    return TOGETHER if many and isinstance(search_alg, Searcher) else None
 
 
 def check_own_limit(search_alg: Searcher | SearchAlgorithm, max_concurrent: int | None) -> None:

@@ -36,7 +36,7 @@ from fasttune.resolve.settings import (
     result_lines,
     steering_metric,
 )
-from fasttune.resolve.trainables import check_supply, chosen_executor, resolve_trainable, with_space
+from fasttune.resolve.trainables import check_supply, chosen_executor, many_fit, resolve_trainable, with_space
 from fasttune.scope import check_scope
 
 
@@ -54,7 +54,6 @@ def resolve(experiments: list[Experiment], call: Call) -> RunSpec:
 
 def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) -> RunSpec:
     from fasttune.devices.resources import check_declared
-    from fasttune.executors import OF_COROUTINES
 
     first = experiments[0]
     metric, mode = check_metric_mode(call.metric, call.mode)
@@ -121,7 +120,7 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
         time_budget_s=first.time_budget_s,
         failure=failure,
         checkpoint=first.checkpoint_config,
-        max_concurrent=call.max_concurrent or own_limit(searcher, tasks=executor == OF_COROUTINES),
+        max_concurrent=call.max_concurrent or own_limit(searcher, many_fit(executor, trainables)),
         max_suspended=max_suspended,
         durability=durability,
         trust=trust,

@@ -62,15 +62,29 @@ def chosen_executor(executor: str | None, experiments: Iterable[Experiment]) -> 
     kinds = {OF_COROUTINES: is_async, OF_COLUMNS: is_vectorized}
     fits = [name for name, holds in kinds.items() if found and all(holds(one) for one in found)]
     name = check_executor(executor, fits[0] if fits else DEFAULT)
+    for one in found:
+        check_columns(one, name, OF_COLUMNS)
     if name == OF_COROUTINES:
         from fasttune.executors.coroutine import check_async
 
         for one in found:
             if callable(one):  # what is none is said elsewhere
                 check_async(one, name_of(one))
-    for one in found:
-        check_columns(one, name, OF_COLUMNS)
     return name
+
+
+def many_fit(executor: str, trainables: Iterable[TrainableSpec]) -> bool:
+    """So many trials run at once, where nobody says a number, that this is none of the machine's."""
+    from fasttune.executors import OF_COLUMNS, OF_COROUTINES
+
+    if executor == OF_COROUTINES:
+        return True
+    if executor != OF_COLUMNS:
+        return False
+    from fasttune.trainable import vector_of
+    from fasttune.vectors import SIZE
+
+    return all(vector_of(one.trainable).size == SIZE for one in trainables)
 
 
 def check_columns(trainable: Any, executor: str, of_columns: str) -> None:
