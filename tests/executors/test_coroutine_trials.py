@@ -636,6 +636,38 @@ def test_a_clean_up_that_awaits_is_not_torn_by_a_ctrl_c(scheduler: Any) -> None:
     assert len(told) == len(cleaned) == 1
 
 
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_second_ctrl_c_waits_for_no_clean_up(monkeypatch: pytest.MonkeyPatch, busy: bool) -> None:
+    """With a patience that has no end, it would never come back."""
+    from fasttune.engine import interrupts
+
+    monkeypatch.setattr(coroutine, "HALT_S", 1e9)
+    monkeypatch.setattr(interrupts, "ONE_SIGNAL_S", 0.0)
+    begun, cleaned = [], []
+
+    def press() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    async def train(config: dict[str, Any]) -> None:
+        try:
+            begun.append(1)
+            if len(begun) == 2:
+                asyncio.get_running_loop().call_soon(press)
+            await asyncio.Event().wait()
+        finally:
+            if begun:
+                begun.clear()
+                asyncio.get_running_loop().call_later(0.1, press)
+            while busy:
+                await asyncio.sleep(0)
+            await asyncio.Event().wait()
+            cleaned.append(1)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(train, num_samples=2)
+    assert not cleaned
+
+
 @pytest.mark.parametrize("scheduler", [None, StopsAt])
 def test_a_clean_up_that_awaits_is_not_torn_by_the_runs_end(scheduler: Any) -> None:
     cleaning, cleaned = [], []

@@ -735,9 +735,14 @@ class CoroutineExecutor(Executor):
             self._clean_up(time.monotonic() + HALT_S)
             for trial in self._tasks:
                 trial.task.cancel()
-        if self._tasks:
+        if self._tasks and not self._place.hurried():
+            n = len(self._tasks)
             warn_once(
-                "given up", f"{len(self._tasks)} trials go on although the run is over: they swallow CancelledError", RuntimeWarning
+                "given up",
+                f"{n} trials go on although the run is over: they swallow asyncio.CancelledError, or take long to clean up"
+                if n > 1
+                else "a trial goes on although the run is over: it swallows asyncio.CancelledError, or takes long to clean up",
+                RuntimeWarning,
             )
         self.reporter.retire()
         self._broken = None
@@ -745,7 +750,7 @@ class CoroutineExecutor(Executor):
     def _clean_up(self, until: float) -> None:
         """Let trials that are being left go on until they are over."""
         seconds = 0.0
-        while self._tasks and time.monotonic() < until:
+        while self._tasks and time.monotonic() < until and not self._place.hurried():
             self._rest(seconds)
             self._tasks = {trial for trial in self._tasks if not trial.task.done()}
             seconds = 0.05
