@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 import threading
 import time
@@ -553,7 +554,8 @@ def test_who_swallows_cancellation_is_left_alone_at_last(monkeypatch: pytest.Mon
     from fasttune.engine import loop
 
     monkeypatch.setattr(loop, "GRACE_S", 0.01)
-    monkeypatch.setattr(coroutine, "GIVEN_UP", 2)
+    monkeypatch.setattr(coroutine, "AGAIN", 0.01)
+    monkeypatch.setattr(coroutine, "GIVEN_UP", 0.05)
 
     begun: list[int] = []
     over: list[str] = []
@@ -580,6 +582,115 @@ def test_who_swallows_cancellation_is_left_alone_at_last(monkeypatch: pytest.Mon
     with pytest.warns(RuntimeWarning, match="swallows asyncio.CancelledError"):
         analysis = run(train, num_samples=1, stop=Begun(), callbacks=[Ends()], metric=None, mode=None)
     assert statuses(analysis) == {"TERMINATED"}
+
+
+def test_who_swallows_the_stop_of_a_report_is_left_alone_at_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coroutine, "AGAIN", 0.01)
+    monkeypatch.setattr(coroutine, "GIVEN_UP", 0.05)
+    cancelled: list[int] = []
+    over: list[str] = []
+
+    class Ends(tune.Callback):
+        def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+            over.append(trial.trial_id)
+
+    async def train(config: dict[str, Any]) -> None:
+        done = 0
+        while not over:
+            try:
+                await asyncio.sleep(0.001)
+                done += 1
+                if done <= 3:
+                    tune.report(loss=1.0)
+            except asyncio.CancelledError:
+                cancelled.append(done)
+
+    with pytest.warns(RuntimeWarning, match="swallows asyncio.CancelledError"):
+        analysis = run(train, num_samples=1, stop={"training_iteration": 3}, callbacks=[Ends()])
+    assert statuses(analysis) == {"TERMINATED"}
+    assert steps(analysis) == [3]
+    assert len(cancelled) >= 2
+    assert not over or cancelled[0] == 3
+
+
+@pytest.mark.parametrize("scheduler", [None, AsksAlways])
+def test_a_clean_up_that_awaits_is_not_torn_by_a_ctrl_c(scheduler: Any) -> None:
+    """The report is where the trial is told, and then the run's end comes, while it cleans up."""
+    told, cleaned = [], []
+
+    async def train(config: dict[str, Any]) -> None:
+        try:
+            asyncio.get_running_loop().call_soon(os.kill, os.getpid(), signal.SIGINT)
+            await asyncio.sleep(0)
+            time.sleep(0.1)  # the loop's turn is due, within the report
+            tune.report(loss=1.0)
+            await asyncio.Event().wait()
+        except asyncio.CancelledError as error:
+            told.append(error)
+            await asyncio.sleep(0.2)
+            cleaned.append(error)
+            raise
+
+    analysis = run(train, num_samples=1, scheduler=scheduler and scheduler())
+    assert analysis.interrupted
+    assert len(told) == len(cleaned) == 1
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_second_ctrl_c_waits_for_no_clean_up(monkeypatch: pytest.MonkeyPatch, busy: bool) -> None:
+    """With a patience that has no end, it would never come back."""
+    from fasttune.engine import interrupts
+
+    monkeypatch.setattr(coroutine, "HALT_S", 1e9)
+    monkeypatch.setattr(interrupts, "ONE_SIGNAL_S", 0.0)
+    begun, cleaned = [], []
+
+    def press() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    async def train(config: dict[str, Any]) -> None:
+        try:
+            begun.append(1)
+            if len(begun) == 2:
+                asyncio.get_running_loop().call_soon(press)
+            await asyncio.Event().wait()
+        finally:
+            if begun:
+                begun.clear()
+                asyncio.get_running_loop().call_later(0.1, press)
+            while busy:
+                await asyncio.sleep(0)
+            await asyncio.Event().wait()
+            cleaned.append(1)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(train, num_samples=2)
+    assert not cleaned
+
+
+@pytest.mark.parametrize("scheduler", [None, StopsAt])
+def test_a_clean_up_that_awaits_is_not_torn_by_the_runs_end(scheduler: Any) -> None:
+    cleaning, cleaned = [], []
+
+    class All(tune.Stopper):
+        def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+            return bool(scheduler is None and result["training_iteration"] >= 3)
+
+        def stop_all(self) -> bool:
+            return bool(cleaning)  # one cleans up
+
+    async def train(config: dict[str, Any]) -> None:
+        try:
+            while True:
+                await asyncio.sleep(0)
+                tune.report(loss=1.0)
+        finally:
+            cleaning.append(1)
+            await asyncio.sleep(0.3)
+            cleaned.append(1)
+
+    run(train, stop=All(), scheduler=scheduler and scheduler())
+    assert len(cleaning) == len(cleaned) == 4
 
 
 def test_a_trial_that_keeps_the_loop_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

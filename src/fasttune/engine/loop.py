@@ -339,6 +339,7 @@ class TuneLoop:
             usage=self._usage,
             first_source=first_source,
             awaited=self.spec.awaited,
+            hurried=lambda: self.interrupts > 1,
         )
         return make_executor(self.spec.executor, place)
 

@@ -121,6 +121,7 @@ class Place(NamedTuple):
     usage: Callable[[], str]  # resources in use, in words
     first_source: int = 1  # number of its first ring; those from here on are its own
     awaited: Any = None  # an event_loops.AwaitedRun, if the run is awaited and its trials are tasks of the loop that does
+    hurried: Callable[[], bool] = bool  # whether somebody waits for the end no longer: a second Ctrl-C
 
 
 class Executor(ABC):

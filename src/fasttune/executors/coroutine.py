@@ -18,6 +18,7 @@ import gc
 import os
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import coroutine
@@ -33,7 +34,7 @@ from fasttune.executors.threads import follow_threads
 from fasttune.failure import stored_exception, stored_text
 from fasttune.folder import RINGS
 from fasttune.once import warn_once
-from fasttune.session import run_async_function
+from fasttune.session import run_async_function, running_loop
 from fasttune.trainable import is_async
 
 if TYPE_CHECKING:
@@ -42,12 +43,26 @@ if TYPE_CHECKING:
 MOST_AT_ONCE = 10_000  # trials, where nobody says a number and they ask for nothing that runs out
 BLOCKED_S = 1.0  # a trial that keeps the event loop for so long is told of
 SLICE_S = 0.02  # a trial that only reports lets the loop have a turn in between so often
-AGAIN = 5  # a trial that was cancelled is cancelled again at every 5th time that the loop wants it killed, once a second
-GIVEN_UP = 15  # and is left alone after so many
+AGAIN = 5.0  # seconds; a trial that was told to stop and goes on is cancelled again every so often
+GIVEN_UP = 15.0  # and is left alone after so many
 HALT_S = 5.0  # for trials to clean up when the run is over; then they are cancelled once more
 MANY = 1000  # trials that begin at once, with the garbage collector off: nothing of them is garbage. Of 10,000 that sleep it took
 #              a third of the run's CPU time (0.50 s, 0.35 without)
 CHOSEN_AT_ONCE = 64  # trials that a scheduler has chosen and that have not begun: each of them makes the next choice longer
+
+
+class TaskContext(HostContext):
+    """A trial that is told to stop is told once, by a report or by a cancellation: it may await while it cleans up."""
+
+    __slots__ = ("trial",)
+
+    def __init__(self, trial: TaskTrial) -> None:
+        super().__init__(trial.executor.host)
+        self.trial: TaskTrial | None = trial
+
+    def stopping(self) -> BaseException:
+        trial = self.trial
+        return super().stopping() if trial is None else trial.stopping()
 
 
 class TaskTrial:
@@ -59,12 +74,14 @@ class TaskTrial:
         at: The greenlet in which it was left inside its report.
         asked: It waits for an answer. ``storing``: it waits until the disk has what it reported.
         left: It is only to clean up: nothing is recorded any more.
+        told: When it was told to stop, 0.0 while it was not. ``inside``: it makes a step. ``due``: it is cancelled when that
+            is made, unless a report within has told it.
         late: It was cancelled by somebody else (a time limit of its own) while it waited: raised when it goes on.
     """
 
     __slots__ = (
-        "asked", "at", "begun", "context", "counters", "executor", "future", "hub", "job", "kills", "late", "left", "paused_at",
-        "placement", "reply", "reporter", "resumed", "storing", "task",
+        "asked", "at", "begun", "context", "counters", "due", "executor", "future", "hub", "inside", "job", "late", "left",
+        "paused_at", "placement", "reply", "reporter", "resumed", "storing", "task", "told",
     )  # fmt: skip
 
     def __init__(self, executor: CoroutineExecutor, job: Job, placement: Any) -> None:
@@ -80,7 +97,8 @@ class TaskTrial:
         self.late: BaseException | None = None
         self.at: Any = None
         self.hub: Any = None
-        self.kills = 0
+        self.told = 0.0
+        self.inside = self.due = False
         self.task: asyncio.Task[None] = executor.new_task(self.run(), loop=executor.loop)  # never eager: it is not known yet
 
     # -- its life -----------------------------------------------------------------------------------------------------
@@ -101,7 +119,7 @@ class TaskTrial:
             except StopTrial:
                 flags = _core.STOP
             except executor.cancelled as error:
-                if not (context.over or reporter.stopped or self.left):
+                if not (self.told or context.over or reporter.stopped or self.left):
                     self._failed(error)  # nobody here has cancelled it
                     return
                 flags = _core.STOP
@@ -120,7 +138,7 @@ class TaskTrial:
 
     def _own_context(self) -> HostContext:
         executor, job = self.executor, self.job
-        self.reporter.context = self.context = context = HostContext(executor.host)
+        self.reporter.context = self.context = context = TaskContext(self)
         context.job = job
         context.wait, context.flush, context.turn = self.wait, self.flush, self.turn
         if executor.host.program.durable:
@@ -136,7 +154,7 @@ class TaskTrial:
         """So that all of it goes with its last user, and the garbage collector need not find it."""
         context = self.context
         context.wait, context.flush, context.turn, context.until_stored = _nowhere, _nothing, _nothing, None
-        context.task = None
+        context.task = context.trial = None
         del self.task
 
     def _begin(self) -> None:
@@ -201,16 +219,18 @@ class TaskTrial:
                 else:
                     began = now()
                     reporter.step_in()
-                    executor.in_trial = True
+                    executor.in_trial = self.inside = True
                     try:
                         given = step(value)
                     finally:
-                        executor.in_trial = False
+                        executor.in_trial = self.inside = False
                         reporter.step_out()
                         if now() - began > BLOCKED_S:
                             self._blocked(now() - began)
                 if reporter.is_foreign:  # the trial has forked, and awaits in the child: the event loop is its parent's
                     nesting.end_process(None)
+                if self.due:
+                    self._cancel_task()
                 try:
                     value = yield given
                     step = trained.send
@@ -229,19 +249,21 @@ class TaskTrial:
         while True:
             began = time.monotonic()
             reporter.step_in()
-            executor.in_trial = True
+            executor.in_trial = self.inside = True
             try:
                 given = enter(value)
             except StopIteration:
                 return DONE
             finally:
-                executor.in_trial = False
+                executor.in_trial = self.inside = False
                 reporter.step_out()
                 if time.monotonic() - began > BLOCKED_S:
                     self._blocked(time.monotonic() - began)
             at, self.at = self.at, None
             if at is None:
                 return given
+            if self.due:
+                self._cancel_task()
             ended = yield from self._answered()
             enter, value = (at.switch, None) if ended is None else (at.throw, ended)
 
@@ -252,7 +274,7 @@ class TaskTrial:
             try:
                 yield from self.future
             except self.executor.cancelled as error:
-                if self.left or self.reporter.stopped:
+                if self.told or self.left or self.reporter.stopped:
                     return error
                 self.late = error
         return None
@@ -292,7 +314,7 @@ class TaskTrial:
         while not self.reporter.note(_core.KIND_RESUMED):
             self.flush()
         if self.reporter.stopped:  # while it was on its way back
-            self.task.cancel()
+            self.cancel()
 
     def _leave(self) -> Reply:
         self.executor.wake()
@@ -336,9 +358,7 @@ class TaskTrial:
         except BaseException as error:
             self.executor.breaks(error)
             self.leave()
-            if isinstance(error, KeyboardInterrupt):
-                raise
-            raise self.executor.cancelled from error
+            raise self.stopping() from error
 
     # -- the hub's side -----------------------------------------------------------------------------------------------
 
@@ -347,6 +367,43 @@ class TaskTrial:
         self.reply = reply
         if self.future is not None and not self.future.done():
             self.future.set_result(None)
+
+    def cancel(self) -> None:
+        """Tell it to stop, unless it was told."""
+        if not self.told:
+            self._is_told()
+            self.press()
+
+    def press(self) -> None:
+        """Cancel it, told or not; in the middle of its step, when that is made."""
+        if threading.get_ident() != self.executor.thread:
+            self.executor.loop.call_soon_threadsafe(self.task.cancel)
+        elif self.inside:
+            self.due = True
+        else:
+            self.task.cancel()
+
+    def _cancel_task(self) -> None:
+        self.due = False
+        self.task.cancel()
+
+    def _is_told(self) -> None:
+        self.told = time.monotonic()
+        self.executor.told[self] = self.told + AGAIN
+
+    def stopping(self) -> BaseException:
+        """What its report raises. Where another task of the trial reports, or a thread, its own is cancelled, too."""
+        executor = self.executor
+        told, own = self.told, False
+        if running_loop() is executor.loop:
+            own = self.inside and executor.current_task() is self.task
+        if not told:
+            self._is_told()
+            if not own:
+                self.press()
+        elif own:
+            self.due = False
+        return executor.cancelled("the trial has been stopped")
 
     def pause(self) -> None:
         while not self.reporter.note(_core.KIND_PAUSED):
@@ -362,7 +419,7 @@ class TaskTrial:
             self.reporter.resume(*self.counters, _core.NEVER_ASK, False)  # it may run elsewhere by now
             self.counters = None
         self.reporter.mute(True)
-        self.task.cancel()
+        self.cancel()
 
     def give_up(self) -> None:
         """It does not listen: for the run it is over, whatever it does."""
@@ -398,9 +455,11 @@ class CoroutineExecutor(Executor):
         self._slots = self._limit
         self._trials: dict[int, TaskTrial] = {}  # that run, wait or are paused
         self._tasks: set[TaskTrial] = set()  # those, and those that are being left
+        self.told: OrderedDict[TaskTrial, float] = OrderedDict()  # those that were told to stop: when they are cancelled again
         self._active = 0  # that have a place
         self.beginning = 0  # that were taken and have not begun
         self._turned = 0.0
+        self.thread = 0  # in which tasks run
         self._broken: BaseException | None = None
         self._leaves_files = False
         self._collects_later = False  # many trials begin at once, and the garbage collector is off until they have
@@ -437,7 +496,8 @@ class CoroutineExecutor(Executor):
             from greenlet import getcurrent, greenlet
 
             self.current_greenlet, self.greenlet = getcurrent, greenlet
-        self.cancelled, self.new_task = asyncio.CancelledError, asyncio.Task
+        self.cancelled, self.new_task, self.current_task = asyncio.CancelledError, asyncio.Task, asyncio.current_task
+        self.thread = threading.get_ident()
         self._events = self._place.awaited or OwnLoop()
         self.loop = self._events.loop
         follow_threads()
@@ -498,6 +558,7 @@ class CoroutineExecutor(Executor):
         if self._trials.get(trial.job.trial) is trial:
             del self._trials[trial.job.trial]
         self._tasks.discard(trial)
+        self.told.pop(trial, None)
         if not trial.begun:
             self.beginning -= 1
         self._give_back(trial)
@@ -552,20 +613,30 @@ class CoroutineExecutor(Executor):
             return
         found.reporter.stopped = True
         if found.begun and found.counters is None:
-            found.task.cancel()
+            found.cancel()
 
     def kill(self, trial: int) -> None:
-        """A task can only be cancelled; one that goes on all the same is left alone at last."""
-        found = self._trials.get(trial)
-        if found is None:
-            return
-        found.kills += 1
-        if found.kills % AGAIN == 0:
-            found.task.cancel()
-        if found.kills >= GIVEN_UP:
-            found.give_up()
-            del self._trials[trial]
-            self._give_back(found)
+        """A task can only be cancelled; one that goes on all the same is left alone at last, whoever stopped it."""
+        self.stop(trial)
+
+    def _press_on(self) -> None:
+        """Those that go on although they were told to stop."""
+        now = time.monotonic()
+        while self.told:
+            trial, due = next(iter(self.told.items()))
+            if due > now:
+                return
+            del self.told[trial]
+            if trial not in self._tasks:  # a thread of it was told when it was over
+                continue
+            if now - trial.told < GIVEN_UP or trial.left:
+                trial.press()
+                self.told[trial] = now + AGAIN
+            else:
+                trial.give_up()
+                self._trials.pop(trial.job.trial, None)
+                self._tasks.discard(trial)
+                self._give_back(trial)
 
     # -- the turn -----------------------------------------------------------------------------------------------------
 
@@ -575,12 +646,14 @@ class CoroutineExecutor(Executor):
 
     def turn_is_due(self) -> bool:
         """Whether a trial of this thread has kept the loop from its turn for long."""
-        if threading.get_ident() != self._thread or time.monotonic() - self._turned < SLICE_S:
+        if threading.get_ident() != self.thread or time.monotonic() - self._turned < SLICE_S:
             return False
         self._turned = time.monotonic()
         return True
 
     def poll(self, timeout: float) -> list[Batch]:
+        if self.told:
+            self._press_on()
         self._rest(0.0 if self.beginning or self.ring.head != self.ring.position else timeout)
         if self._broken is not None:
             broken, self._broken = self._broken, None
@@ -588,7 +661,7 @@ class CoroutineExecutor(Executor):
         return self._taken()
 
     def _rest(self, seconds: float) -> None:
-        self._thread = threading.get_ident()
+        self.thread = threading.get_ident()
         self._turned = time.monotonic()
         with self._users_code():
             if self._collects_later:
@@ -662,9 +735,14 @@ class CoroutineExecutor(Executor):
             self._clean_up(time.monotonic() + HALT_S)
             for trial in self._tasks:
                 trial.task.cancel()
-        if self._tasks:
+        if self._tasks and not self._place.hurried():
+            n = len(self._tasks)
             warn_once(
-                "given up", f"{len(self._tasks)} trials go on although the run is over: they swallow CancelledError", RuntimeWarning
+                "given up",
+                f"{n} trials go on although the run is over: they swallow asyncio.CancelledError, or take long to clean up"
+                if n > 1
+                else "a trial goes on although the run is over: it swallows asyncio.CancelledError, or takes long to clean up",
+                RuntimeWarning,
             )
         self.reporter.retire()
         self._broken = None
@@ -672,7 +750,7 @@ class CoroutineExecutor(Executor):
     def _clean_up(self, until: float) -> None:
         """Let trials that are being left go on until they are over."""
         seconds = 0.0
-        while self._tasks and time.monotonic() < until:
+        while self._tasks and time.monotonic() < until and not self._place.hurried():
             self._rest(seconds)
             self._tasks = {trial for trial in self._tasks if not trial.task.done()}
             seconds = 0.05

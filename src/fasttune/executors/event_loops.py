@@ -54,6 +54,7 @@ class OwnLoop:
         loop = self.loop
         if loop.is_closed():
             return
+        self._woken = True  # trials that end only now stop the loop no more
         try:
             with outside_event_loops():
                 left = asyncio.all_tasks(loop)
