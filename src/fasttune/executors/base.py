@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, Self
 
+from fasttune import _core
 from fasttune.rule import NO_RULE, CompiledRule
 
 
@@ -51,6 +52,27 @@ class Program:
     checkpoint_at_end: bool = False
     log_to_file: tuple[str, str] | None = None
     durable: bool = False  # a report waits until the disk has it
+
+    def reporter(self, ring: _core.Ring, rule: Any) -> _core.Reporter:
+        """What writes the reports of its trials into a ring, and judges them by the compiled rule unless the loop is asked."""
+        return _core.Reporter(
+            ring,
+            metric=self.metric,
+            strict=self.strict,
+            rule=None if self.asks else rule,
+            time_attr=self.rule.time_attr,
+            limits=self.limits,
+        )
+
+    def request_of(self, job: Job) -> Any:
+        """What a trial asks of the machine: its own, or that of its trainable, which may be a function of the config."""
+        one = self.trainables[job.experiment]
+        request = one.resources if job.resources is None else job.resources
+        if not callable(request):
+            return request
+        from fasttune.devices.resources import resolve_resources
+
+        return resolve_resources(request, job.config if job.config is not None else one.variants.config(job.local))
 
 
 Suspended = tuple[int, int, float, float, int, int, float, int]  # what Reporter.suspend() gives and resume() takes

@@ -29,7 +29,7 @@ from fasttune.error import StopTrial, TuneError
 from fasttune.executors.base import Batch, Death, Executor, Job, Place, Program, Reply, Suspended
 from fasttune.executors.event_loops import AwaitedRun, OwnLoop
 from fasttune.executors.host import Host, HostContext
-from fasttune.executors.inline import RING_BYTES, map_file, remove_ring
+from fasttune.executors.ring_file import RING_BYTES, map_file, remove_ring, taken
 from fasttune.executors.threads import follow_threads
 from fasttune.failure import stored_exception, stored_text
 from fasttune.folder import RINGS
@@ -482,14 +482,7 @@ class CoroutineExecutor(Executor):
         self.ring = _core.Ring(memory, create=True, epoch=epoch)
         self.drain = drain
         self.turn = turn
-        self.reporter = _core.Reporter(
-            self.ring,
-            metric=program.metric,
-            strict=program.strict,
-            rule=None if program.asks else rule,
-            time_attr=program.rule.time_attr,
-            limits=program.limits,
-        )
+        self.reporter = program.reporter(self.ring, rule)
         self.host = Host(program, self.reporter, _nowhere, _nothing)
         self.waits_inside = program.asks or program.pauses or program.durable
         if self.waits_inside:
@@ -658,7 +651,7 @@ class CoroutineExecutor(Executor):
         if self._broken is not None:
             broken, self._broken = self._broken, None
             raise broken
-        return self._taken()
+        return taken(self.ring, self._source)
 
     def _rest(self, seconds: float) -> None:
         self.thread = threading.get_ident()
@@ -696,14 +689,8 @@ class CoroutineExecutor(Executor):
             self._broken = error
         self.wake()
 
-    def _taken(self) -> list[Batch]:
-        batches = []
-        while (data := self.ring.take()) is not None:
-            batches.append(Batch(self._source, self.ring.position, data))
-        return batches
-
     def drain_now(self) -> list[Batch]:
-        return self._taken()
+        return taken(self.ring, self._source)
 
     def release(self) -> None:
         self.ring.release()

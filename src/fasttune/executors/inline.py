@@ -17,18 +17,18 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any, Self
 
 from fasttune import _core
 from fasttune.error import StopTrial, TuneError
 from fasttune.executors.base import Batch, Death, Executor, Job, Place, Program, Reply
 from fasttune.executors.host import Host
+from fasttune.executors.ring_file import RING_BYTES, map_file, remove_ring, taken
 from fasttune.executors.suspension import LEAVE, Suspension
 from fasttune.executors.threads import follow_threads
 from fasttune.folder import RINGS
 
-RING_BYTES = 1 << 22
 SLICE_S = 0.02  # how long plain trials run before the loop gets its turn
 SOURCE = 1
 
@@ -75,14 +75,7 @@ class InlineExecutor(Executor):
         self._program = program
         self._drain = drain
         self._turn = turn
-        self.reporter = _core.Reporter(
-            self.ring,
-            metric=program.metric,
-            strict=program.strict,
-            rule=None if program.asks else rule,
-            time_attr=program.rule.time_attr,
-            limits=program.limits,
-        )
+        self.reporter = program.reporter(self.ring, rule)
         until_stored = self._until_stored if program.durable else None
         self.host = Host(
             program, self.reporter, self._wait, self._drain_within, self._turn_within, until_stored
@@ -172,7 +165,7 @@ class InlineExecutor(Executor):
             self.in_trial = False
         if self._broken is not None:
             raise self._broken
-        return self._take()
+        return taken(self.ring, self._source)
 
     @contextmanager
     def _users_code(self) -> Iterator[None]:
@@ -285,14 +278,8 @@ class InlineExecutor(Executor):
         if not self.host.leaving and self.ring.released < self.ring.head:
             self._drain_within()
 
-    def _take(self) -> list[Batch]:
-        batches = []
-        while (data := self.ring.take()) is not None:
-            batches.append(Batch(self._source, self.ring.position, data))
-        return batches
-
     def drain_now(self) -> list[Batch]:
-        return self._take()
+        return taken(self.ring, self._source)
 
     def release(self) -> None:
         self.ring.release()
@@ -342,39 +329,6 @@ class InlineExecutor(Executor):
         self._dropped.clear()
         with self._users_code():
             self._suspension.drop_all()
-
-
-def remove_ring(path: str, whole: bool) -> None:
-    """Remove a ring's file if the journal has all of it, and what lies beside it; the folder too, when it is empty."""
-    with suppress(FileNotFoundError):
-        os.unlink(path.removesuffix(".ring") + ".err")
-    if whole:
-        with suppress(FileNotFoundError):
-            os.unlink(path)
-    with suppress(OSError):
-        os.rmdir(os.path.dirname(path))
-
-
-def map_file(path: str, size: int) -> mmap.mmap:
-    """A file of zeros of this size, mapped for writing; its blocks are reserved, so that a full disk is an OSError here
-    and not a signal in the middle of a report."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-    try:
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(fd, 0, size)
-        else:
-            os.ftruncate(fd, size)
-        return by_pages(mmap.mmap(fd, size))
-    finally:
-        os.close(fd)
-
-
-def by_pages(memory: mmap.mmap) -> mmap.mmap:
-    """The mapping, of which the system brings only the pages that are touched: otherwise the first byte brings two megabytes of
-    zeros, 1.4 ms for each ring that is made, and half as much again when its file is removed."""
-    if hasattr(mmap, "MADV_RANDOM"):
-        memory.madvise(mmap.MADV_RANDOM)
-    return memory
 
 
 def fitting(place: Place) -> int:

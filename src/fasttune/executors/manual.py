@@ -41,14 +41,7 @@ class ManualExecutor(Executor):
     ) -> None:
         self._program = program
         self._ring = _core.Ring(bytearray(_core.Ring.HEADER + RING_BYTES), create=True, epoch=epoch)
-        self._reporter = _core.Reporter(
-            self._ring,
-            metric=program.metric,
-            strict=program.strict,
-            rule=rule,
-            time_attr=program.rule.time_attr,
-            limits=program.limits,
-        )
+        self._reporter = program.reporter(self._ring, rule)
 
     # -- handing out --------------------------------------------------------------------------------------------------
 

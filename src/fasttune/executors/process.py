@@ -22,8 +22,8 @@ from fasttune import _core, nesting, script
 from fasttune.devices.cgroups import MemoryKills, process_limits
 from fasttune.error import TuneError
 from fasttune.executors.base import Batch, Death, Executor, Job, Place, Program
-from fasttune.executors.inline import map_file, remove_ring
 from fasttune.executors.program_file import ProgramFile
+from fasttune.executors.ring_file import map_file, remove_ring
 from fasttune.executors.server import MARK, PAUSES_S, Server, ServerGoneError
 from fasttune.executors.wire import CANNOT_LOAD, DOWN_BYTES, FILE_BYTES, Wire, pack, pack_config
 from fasttune.folder import RINGS
@@ -430,14 +430,8 @@ class ProcessExecutor(Executor):
         self._chunk_of = place_of
 
     def start(self, job: Job) -> bool:
-        one = self._program.trainables[job.experiment]
-        request = one.resources if job.resources is None else job.resources
+        request = self._program.request_of(job)
         self._varied = self._varied or request != self._request
-        if callable(request):
-            from fasttune.devices.resources import resolve_resources
-
-            config = job.config if job.config is not None else one.variants.config(job.local)
-            request = resolve_resources(request, config)
         slot = self._idle_slot(request)
         if slot is None:
             return False

@@ -32,7 +32,7 @@ from fasttune import _core
 from fasttune.devices.machine import detect_gpus
 from fasttune.error import TuneError
 from fasttune.executors.base import Batch, Death, Executor, Job, Place, Program, Reply
-from fasttune.executors.inline import RING_BYTES, map_file, remove_ring
+from fasttune.executors.ring_file import RING_BYTES, map_file, remove_ring
 from fasttune.executors.thread_worker import Feed, Releases, Worker
 from fasttune.executors.threads import follow_threads
 from fasttune.folder import RINGS
@@ -337,14 +337,8 @@ class ThreadExecutor(Executor):
         return []
 
     def start(self, job: Job) -> bool:
-        one = self._program.trainables[job.experiment]
-        request = one.resources if job.resources is None else job.resources
+        request = self._program.request_of(job)
         self._varied = self._varied or request != self._request
-        if callable(request):
-            from fasttune.devices.resources import resolve_resources
-
-            config = job.config if job.config is not None else one.variants.config(job.local)
-            request = resolve_resources(request, config)
         slot = self._idle_slot(request)
         if slot is None:
             return False

@@ -126,14 +126,7 @@ class Worker:
         self.failure: BaseException | None = None
         self.orders: SimpleQueue[tuple[bool, Callable[..., None], tuple[Any, ...]] | None] = SimpleQueue()
         self.answers: SimpleQueue[tuple[int, Reply]] = SimpleQueue()
-        self.reporter = _core.Reporter(
-            ring,
-            metric=program.metric,
-            strict=program.strict,
-            rule=None if program.asks else rule,
-            time_attr=program.rule.time_attr,
-            limits=program.limits,
-        )
+        self.reporter = program.reporter(ring, rule)
         until_stored = self._until_stored if program.durable else None
         self._host = ThreadHost(
             begun_in, program, self.reporter, self._wait, self._flush, until_stored

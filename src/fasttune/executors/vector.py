@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Self
 from fasttune import _core
 from fasttune.error import StopTrial, TuneError
 from fasttune.executors.base import Batch, Death, Executor, Job, Place, Program, ProgramTrainable
-from fasttune.executors.inline import map_file, remove_ring
+from fasttune.executors.ring_file import map_file, remove_ring, taken
 from fasttune.failure import stored_exception, stored_text
 from fasttune.folder import RINGS
 from fasttune.nesting import stay_in
@@ -82,14 +82,7 @@ class VectorExecutor(Executor):
         self.ring = _core.Ring(self._memory, create=True, epoch=epoch)
         self.program = program
         self._drain = drain
-        reporter = _core.Reporter(
-            self.ring,
-            metric=program.metric,
-            strict=program.strict,
-            rule=None if program.asks else rule,
-            time_attr=program.rule.time_attr,
-            limits=program.limits,
-        )
+        reporter = program.reporter(self.ring, rule)
         self._sizes = [max(1, min(vector_of(one.trainable).size, self._limit)) for one in program.trainables]
         self.rows = _core.RowReporter(reporter, max(self._sizes), os.getpid())
 
@@ -174,7 +167,7 @@ class VectorExecutor(Executor):
         if self._call is None:
             elapsed = time.monotonic() - began
             self._grant = max(1, min(1 << 16, int(done / max(elapsed, 1e-4) * SLICE_S)))
-        return self._take()
+        return taken(self.ring, self._source)
 
     def _advance(self) -> int:
         """Do what can be done next; how many rows it was about, 0 when there is nothing."""
@@ -281,14 +274,8 @@ class VectorExecutor(Executor):
                 raise
             raise StopTrial from error
 
-    def _take(self) -> list[Batch]:
-        batches = []
-        while (data := self.ring.take()) is not None:
-            batches.append(Batch(self._source, self.ring.position, data))
-        return batches
-
     def drain_now(self) -> list[Batch]:
-        return self._take()
+        return taken(self.ring, self._source)
 
     def release(self) -> None:
         self.ring.release()

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from fasttune import _core, nesting
 from fasttune.executors import stand_in
 from fasttune.executors.base import Job, Reply
-from fasttune.executors.inline import by_pages
+from fasttune.executors.ring_file import by_pages
 from fasttune.executors.streams import Streams, catch_streams
 from fasttune.executors.threads import follow_threads
 from fasttune.executors.wire import CANNOT_LOAD, FILE_BYTES, Wire
@@ -369,14 +369,7 @@ class Worker:
         from fasttune.executors.host import Host
 
         self.wire = wire
-        self.reporter = _core.Reporter(
-            wire.up,
-            metric=program.metric,
-            strict=program.strict,
-            rule=rule,
-            time_attr=program.rule.time_attr,
-            limits=program.limits,
-        )
+        self.reporter = program.reporter(wire.up, rule)
         self.reporter.bind(True)
         follow_threads()
         self.program = program
