@@ -155,7 +155,7 @@ class Follower:
     def _begun(self) -> ExperimentRecords:
         meta = first_meta(iter(self.storage.read()), self.path)
         records = ExperimentRecords(meta, self.storage, self.path)
-        records.variants = records._variants_of(meta["variants"])
+        records.configs.variants = records._variants_of(meta["variants"])
         return records
 
     def run(self, over: Callable[[], bool], rest: Callable[[float], None]) -> None:

@@ -75,7 +75,7 @@ def journal(data: bytes) -> None:
         return
     for i in range(len(found)):
         found.config(i), found.last_result(i), found.evaluated_params(i), found.experiment_tag(i), found.trial_dirname(i)
-        found.failure(i), found.checkpoints(i), found.resources(i), found.latest_checkpoint(i), found.results(i)
+        found.failure(i), found.checkpoints(i), found.resources(i), found.saves.latest(i), found.results(i)
     columns, rows = table_rows(found)
     assert all(len(row) == len(columns) for row in rows)
     assert found.story(0)

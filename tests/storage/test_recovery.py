@@ -336,7 +336,7 @@ def test_a_checkpoint_whose_record_does_not_fit_takes_no_other_ones_place() -> N
     records.fold_found(0, _core.encode(_core.KIND_CONFIG, payload=b'{"experiment": 0, "config": {}, "params": {}}'))
     left = begun(0) + saved(b"the first") + begun(1) + saved(b"the second")
     list(records.take_leftovers([(1, len(left), left)], {}))
-    assert records.unsaved == {memory_name(0, 1): b"the first"}
+    assert records.saves.unsaved == {memory_name(0, 1): b"the first"}
     ((source, position, stored),) = records.leftovers
     assert (source, position) == (1, len(left))
     assert [kind for kind, *_ in _core.decode(stored)] == [_core.KIND_START, _core.KIND_CHECKPOINT]

@@ -88,7 +88,7 @@ class Replay(ExperimentState):
         self.decided: list[tuple[int, int, int]] = []  # trial, step, decision
         self.changed: list[Difference] = []  # changes that were ordered otherwise, or not at all
         super().__init__(spec, records.meta, None)
-        self.variants = self._variants_of(records.meta["variants"])
+        self.configs.variants = self._variants_of(records.meta["variants"])
 
     def _variants_of(self, told: list[Any]) -> list[Any]:
         return ExperimentRecords._variants_of(self, told)

@@ -142,15 +142,15 @@ class Examination:
                 damaged.append(str(error))
         if keys:
             yield "in memory", not damaged, f"{len(keys):,} checkpoints" + some(damaged, "damaged")
-        named = {path for i in range(len(records)) for path in map(str, records.saved_paths(i)) if not path.startswith("memory:")}
-        there = {path for path in named if records.has_checkpoint(path)}
+        named = {path for i in range(len(records)) for path in map(str, records.saves.paths(i)) if not path.startswith("memory:")}
+        there = {path for path in named if records.saves.has(path)}
         if named:
             gone = f", {len(named) - len(there):,} are not there (deleted by num_to_keep, or by hand)"
             yield "directories", True, f"{len(there):,} checkpoints" + (gone if len(named) > len(there) else "")
         lost = sorted(
             records.trial_id(i) for i in range(len(records))
-            if records.status(i) not in ("TERMINATED", "ERROR") and (found := records.latest_checkpoint(i)) is not None
-            and not records.has_checkpoint(found[0])
+            if records.status(i) not in ("TERMINATED", "ERROR") and (found := records.saves.latest(i)) is not None
+            and not records.saves.has(found[0])
         )  # fmt: skip
         if lost:
             yield "to go on from", False, f"of {len(lost)} trials that are not over the checkpoint is missing: {', '.join(lost[:5])}"
@@ -213,7 +213,7 @@ def copy_journal(found: Examination, storage: object) -> None:
     assert isinstance(storage, SqliteStorage)
     reader, folder = found.reader, found.folder
     records = ExperimentRecords(first_meta(reader.salvaged([]), folder), storage, folder)
-    records.variants = variants_of(records.meta["variants"], folder)
+    records.configs.variants = variants_of(records.meta["variants"], folder)
     positions: dict[int, int] = {}
     batch = []
     for source, position, data in reader.salvaged([]):
@@ -236,7 +236,7 @@ def held_in(records: ExperimentRecords) -> list[tuple[int, int, bytes]]:
     """Checkpoints that were in the rings."""
     from fasttune.checkpoint import memory_key
 
-    return [(*key, data) for name, data in records.unsaved.items() if (key := memory_key(name)) is not None]
+    return [(*key, data) for name, data in records.saves.unsaved.items() if (key := memory_key(name)) is not None]
 
 
 def copy_checkpoints(reader: SqliteReader, storage: object) -> None:

@@ -262,7 +262,7 @@ def _exact(values: Mapping[str, Any]) -> list[list[str]]:
 
 def _checkpoint(opened: Opened, number: int) -> str:
     """Where the newest checkpoint of a trial is, in words; "" where there is none."""
-    latest = opened.source.latest_checkpoint(number)
+    latest = opened.source.saves.latest(number)
     if latest is None:
         return ""
     path, step = latest

@@ -78,7 +78,7 @@ def state_of(opened: Opened) -> str:
 
 def asked_for(source: ExperimentRecords) -> int | None:
     """How many trials there will be; None where there is no end, or a searcher decides."""
-    lengths = [variants.len for variants in source.variants]
+    lengths = [variants.len for variants in source.configs.variants]
     if lengths:
         return None if None in lengths else max(len(source), sum(lengths))
     asked = [one.get("num_samples") for one in source.meta["trainables"]]

@@ -12,7 +12,7 @@ from fasttune.error import TuneError
 
 if TYPE_CHECKING:
     from fasttune import _core
-    from fasttune.engine.facts import Chunk
+    from fasttune.engine.configs import Configs
     from fasttune.engine.orders import Orders
     from fasttune.hook_times import HookTimes
     from fasttune.schedulers.base import TrialScheduler
@@ -32,6 +32,7 @@ class Next(NamedTuple):
 class Choosable(Protocol):
     """What is asked of the experiment."""
 
+    configs: Configs
     phases: Phases
     orders: Orders
     scheduler: TrialScheduler
@@ -48,7 +49,6 @@ class Choosable(Protocol):
     @property
     def gives_blocks(self) -> bool: ...
     def __len__(self) -> int: ...
-    def chunk_of(self, i: int) -> Chunk | None: ...
     def suggest(self, n: int) -> bool: ...
     def hear_orders(self) -> None: ...
 
@@ -81,7 +81,7 @@ class Choosing:
         while self._fresh_from < len(experiment) and experiment.table.status(self._fresh_from) != "PENDING":
             self._fresh_from += 1
         first = self._fresh_from
-        chunk = experiment.chunk_of(first) if first < len(experiment) else None
+        chunk = experiment.configs.chunk_of(first) if first < len(experiment) else None
         if chunk is None:
             return None
         limit = min(first + n, chunk.first + chunk.n)

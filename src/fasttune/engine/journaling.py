@@ -79,12 +79,12 @@ class Journaling:
     def commit(self, state: ExperimentState) -> list[str]:
         """Store all of it. The directories of checkpoints that are to be deleted now."""
         surplus = state.kept.take_surplus()
-        directories, dropped = sorted_out(surplus, state.unsaved) if surplus else ([], [])
+        directories, dropped = sorted_out(surplus, state.saves.unsaved) if surplus else ([], [])
         self._store_aside()
         if self._entries or dropped:
             self._storage.append(self._entries, held_in_memory(state), dropped)
             self._entries = []
-            state.unsaved.clear()
+            state.saves.unsaved.clear()
         self.owes = False
         self._bytes = 0
         self._committed_at = time.monotonic()
@@ -122,4 +122,4 @@ def sorted_out(surplus: Iterable[str], unsaved: dict[str, bytes]) -> tuple[list[
 
 def held_in_memory(state: ExperimentState) -> list[Held]:
     """Checkpoints in memory that have come since the last commit and are kept."""
-    return [(*key, data) for name, data in state.unsaved.items() if (key := memory_key(name)) is not None]
+    return [(*key, data) for name, data in state.saves.unsaved.items() if (key := memory_key(name)) is not None]

@@ -194,7 +194,7 @@ class TuneLoop:
         program = self._program()
         self._simple = (
             self.state.searcher is None
-            and all(variants.pure for variants in self.state.variants)
+            and all(variants.pure for variants in self.state.configs.variants)
             and not self.state.chooses
             and len(fixed) == len(requests)
             and all(request == fixed[0] for request in fixed)
@@ -218,10 +218,10 @@ class TuneLoop:
         meta = make_meta(self.spec, prefix, self.clock.now(), os.uname().nodename, [])
         meta["machine"] = self._supply.total()
         state = ExperimentState(self.spec, meta, self.storage, hooks, self.times)
-        meta["variants"] = [one.meta() for one in state.variants]
+        meta["variants"] = [one.meta() for one in state.configs.variants]
         self._store_meta(meta)
         if self.spec.verbose > 0:
-            tell_repeats(state.variants, self.spec.in_words)
+            tell_repeats(state.configs.variants, self.spec.in_words)
         return state
 
     def _restore(self, hooks: frozenset[str]) -> ExperimentState:
@@ -246,7 +246,7 @@ class TuneLoop:
         self._journal.add(state.leftovers)
         self._put_aside()
         if changes.space or changes.allowed:
-            told = session_record(spec, bool(changes.space), [one.meta() for one in state.variants])
+            told = session_record(spec, bool(changes.space), [one.meta() for one in state.configs.variants])
             self._journal.add([(0, 0, self._meta_record(told))])
             state.take_new_requests()
         self._keep_own()
@@ -284,7 +284,7 @@ class TuneLoop:
                 isinstance(one.trainable, type),
                 form,
                 one.resources,
-                state.variants[k] if state.variants else None,
+                state.configs.variants[k] if state.configs.variants else None,
                 _column_names(one.space) if form == "columns" else None,
             )
             for k, (one, form) in enumerate(zip(spec.trainables, forms, strict=True))
@@ -483,7 +483,7 @@ class TuneLoop:
         events, fits = self.state.fold_found(source, data, self.state.watching.kinds)
         rest, held = _core.without_held(fits)  # one that does not fit is not kept
         for trial, place, checkpoint in held:
-            self.state.unsaved[memory_name(trial, place)] = checkpoint
+            self.state.saves.unsaved[memory_name(trial, place)] = checkpoint
         self._journal.take(source, position, rest, len(data))
         self.state.react(events)
         if self.state.unfit:  # behind what fits of the same piece, as in the journal: a trial that is failed for it runs no more
@@ -625,7 +625,7 @@ class TuneLoop:
         return gave
 
     def _place_in_variants(self, trial: int) -> tuple[int, int]:
-        chunk = self.state.chunk_of(trial)
+        chunk = self.state.configs.chunk_of(trial)
         if chunk is None:
             return self.state.experiment_of(trial), trial
         return chunk.experiment, chunk.local + trial - chunk.first
@@ -670,7 +670,7 @@ class TuneLoop:
         try:
             checkpoint = None if start.checkpoint is None else state.contents(start.checkpoint)
         except (FileNotFoundError, ForeignFileError) as error:  # another attempt goes on from the one before it
-            state.unlist(start.trial, start.checkpoint or "")
+            state.saves.unlist(start.trial, start.checkpoint or "")
             state.fail(start.trial, f"trial {state.trial_id(start.trial)} cannot go on: {error}")
             return None
         job = Job(
@@ -850,7 +850,7 @@ class TuneLoop:
             if stored:
                 executor.release()
             executor.close()
-        self.state.unsaved.clear()
+        self.state.saves.unsaved.clear()
         self.state.storage = memory
         self._gone = why
         warnings.warn(

@@ -8,20 +8,16 @@ from __future__ import annotations
 
 import math
 import os
-from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache, partial
-from struct import Struct
-from struct import error as StructError
 from typing import TYPE_CHECKING, Any, ClassVar
 from zlib import crc32
 
 from fasttune import _core
-from fasttune.checkpoint import Checkpoint, memory_key, memory_name, step_of
-from fasttune.engine.facts import Changed, Chunk, MachineTotals, Origin, Saved, Unfit
+from fasttune.checkpoint import Checkpoint, memory_key, memory_name
+from fasttune.engine.configs import Configs, fresh
+from fasttune.engine.facts import Changed, MachineTotals, Origin, Unfit
 from fasttune.engine.meta import FORMAT, first_meta, read_session
 from fasttune.engine.record_checks import (
-    WRONG,
     change,
     check_announced,
     check_told_by_trial,
@@ -32,9 +28,8 @@ from fasttune.engine.record_checks import (
     suggestion,
     variants_of,
 )
+from fasttune.engine.saves import Saves
 from fasttune.error import IllegalTransitionError, JournalError, TrialFailedError
-from fasttune.folder import JOURNAL
-from fasttune.plain_files import lies_in
 from fasttune.result import (
     CHECKPOINT_DIR_NAME,
     SHOULD_CHECKPOINT,
@@ -48,7 +43,6 @@ from fasttune.result import (
     results_of,
 )
 from fasttune.scope import DEFAULT_SCOPE
-from fasttune.space.plan import tag_name, tag_value
 from fasttune.trial import RUNNING, Trial, TrialFailure, Trials, folder_name, shown_status
 
 if TYPE_CHECKING:
@@ -60,7 +54,6 @@ if TYPE_CHECKING:
 
 TOLD = 1 << _core.KIND_TOLD
 ALIVE = ("PENDING", "RUNNING", "PAUSED")
-CONFIGS_HEAD = Struct("<II")  # experiment, number of the first config within it
 
 
 class ExperimentRecords:
@@ -68,6 +61,8 @@ class ExperimentRecords:
 
     ``meta`` is what the journal says about the experiment; ``storage`` is read again when every report is asked for.
     """
+
+    SAVES: ClassVar[type[Saves]] = Saves  # how checkpoints are looked for
 
     def __init__(self, meta: dict[str, Any], storage: Storage | None, path: str) -> None:
         if meta.get("format") != FORMAT:
@@ -82,30 +77,18 @@ class ExperimentRecords:
         self.max_failures: int = meta.get("max_failures", 0)  # of the session whose records are folded
         self.machine: dict[str, float] = meta.get("machine", {})  # what the run has to give out: cpu, gpu, ...
         self.table = _core.TrialTable(self.metric)
-        self.variants: list[Any] = []  # the Variants of each experiment; empty when a searcher suggests
+        self.configs = Configs()
         self.sessions = 0  # records of later sessions that were asked something else
-        self.space_from = 0  # the first trial that the space which holds now is for
         self._session_requests: list[tuple[float, list[Any]]] = []  # when it began, and what trials then asked for
-        self.given: dict[int, dict[str, Any]] = {}  # live: configs that a searcher suggested
-        self._chunks: list[Chunk] = []
-        self._chunk_firsts: list[int] = []
-        self._suggested: dict[int, dict[str, Any]] = {}  # as the journal has them
         self._told: dict[int, dict[str, Any]] = {}  # name, folder and resources where a user's function gave them
         self._additions: dict[int, tuple[int, dict[str, Any]]] = {}  # step, and what callbacks added to its result
         self.user_attrs: dict[str, Any] = dict((meta.get("asked") or {}).get("user_attrs", {}))  # of the run, by all sessions
         self._attributes: dict[int, dict[str, Any]] = {}  # of trials
         self._errors: dict[int, str] = {}
         self._exceptions: dict[int, bytes] = {}
-        self._checkpoints: dict[int, list[Saved]] = {}
-        self._stored: set[tuple[int, int]] | None = None  # checkpoints in memory that are stored, if only those count
-        self.unsaved: dict[str, bytes] = {}  # checkpoints in memory by name that are not stored yet
-        self._saved_at: dict[int, int] = {}  # iteration of the newest checkpoint since a trial began, or was changed
-        self._configs: dict[int, dict[str, Any]] = {}  # of trials that were changed
-        self._tags: dict[int, str] = {}
+        self.saves = self.SAVES(self)
         self._flat: dict[int, tuple[dict[str, Any], str]] = {}  # of trials that run, see flat_result_of
         self._requests: dict[int, Any] = {}
-        self._origins: dict[int, Origin] = {}
-        self._on_given: set[int] = set()  # trials that have saved nothing since they were given their origin
         self._lineage: list[Changed] = []
         # of trials that were changed: time of the last report before it, and the config and the tag of that report
         self._before_change: dict[int, tuple[float, dict[str, Any], str]] = {}
@@ -119,7 +102,6 @@ class ExperimentRecords:
         self.interrupted = False
         self.rereads = True  # configs come from the journal: what functions of the space gave is taken from there
         self.unpickles = False  # whether objects in configs are made from what lies beside their texts: a run that goes on
-        self._in_texts: set[int] = set()  # trials whose configs, of a searcher or a change, are texts in places
         self.trials = Trials(self)
 
     # -- folding ----------------------------------------------------------------------------------------------------
@@ -161,7 +143,7 @@ class ExperimentRecords:
         return events, b"".join([*kept, bytes(data[behind:])])
 
     def _check_announced(self, trial: int, n: int, size: int) -> None:
-        check_announced(trial, n, size, self.variants, self.table.pending)
+        check_announced(trial, n, size, self.configs.variants, self.table.pending)
 
     def _note_found(self, source: int, events: list[tuple[Any, ...]]) -> None:
         for event in events:
@@ -187,18 +169,7 @@ class ExperimentRecords:
 
     def _note_configs(self, event: tuple[Any, ...]) -> None:
         _, first, _, n, _, payload = event
-        try:
-            experiment, local = CONFIGS_HEAD.unpack_from(payload)
-            variants = self.variants[experiment]
-            variants.cover(local + n)
-            if self.rereads:
-                variants.remember(payload[CONFIGS_HEAD.size :], local, n, self.unpickles)
-        except (*WRONG, StructError) as error:
-            raise JournalError(
-                f"the configs of trials {first} to {first + n - 1} cannot be read: {type(error).__name__}: {error}"
-            ) from error
-        self._chunks.append(Chunk(first, n, experiment, local, payload[CONFIGS_HEAD.size :], variants))
-        self._chunk_firsts.append(first)
+        self.configs.add_block(first, n, payload, self.rereads, self.unpickles)
 
     def _note_session(self, event: tuple[Any, ...]) -> None:
         """A later session was asked something else: from here on, perhaps over another space."""
@@ -213,8 +184,8 @@ class ExperimentRecords:
         if all(map(is_request, asked)):
             self._session_requests.append((event[4], asked))
         if told.get("new_space"):
-            self.variants = self._variants_of(told["variants"])
-            self.space_from = len(self)
+            self.configs.variants = self._variants_of(told["variants"])
+            self.configs.space_from = len(self)
 
     def _variants_of(self, told: list[Any]) -> list[Any]:
         """The configs of a space by number, as the journal tells the space."""
@@ -222,9 +193,7 @@ class ExperimentRecords:
 
     def _note_config(self, event: tuple[Any, ...]) -> None:
         told, whole = suggestion(event[5], event[1], len(self.meta["trainables"]), self.rereads and self.unpickles)
-        self._suggested[event[1]] = told
-        if not whole:
-            self._in_texts.add(event[1])
+        self.configs.add_suggestion(event[1], told, whole)
 
     def _note_told(self, event: tuple[Any, ...]) -> None:
         if not 0 <= event[1] < len(self):
@@ -251,26 +220,21 @@ class ExperimentRecords:
     def _note_checkpoint(self, event: tuple[Any, ...]) -> None:
         _, trial, flags, step, _, path = event  # of one in memory: its place
         if flags & _core.HELD:
-            if self._stored is not None and (trial, path) not in self._stored:
+            if not self.saves.may_count(trial, path):
                 return
             path = memory_name(trial, path)
         else:
             checkpoint_name(path, trial)
-        kept = self._checkpoints.setdefault(trial, [])
-        if kept and step <= kept[-1].step:  # another attempt, at the same place
-            kept[:] = [one for one in kept if (one.step, one.path) != (step, path)]
         if step == self.table.iteration(trial):
             seconds = self._seconds(trial)
         else:  # its report is not there yet, or others are
             started, _, _, _, base_total, _ = self.table.times(trial)
             seconds = base_total + event[4] - started
-        kept.append(Saved(step, path, seconds))
-        self._on_given.discard(trial)
-        self._saved_at[trial] = step
+        self.saves.add(trial, step, path, seconds)
 
     def _note_requeued(self, event: tuple[Any, ...]) -> None:
         if event[2] & _core.FRESH:
-            self._forget_checkpoints(event[1])
+            self.saves.forget(event[1])
 
     def _note_changed(self, event: tuple[Any, ...]) -> None:
         _, trial, _, step, time, text = event
@@ -280,20 +244,13 @@ class ExperimentRecords:
         if self._before_change.get(trial, (math.nan,))[0] != reported_at:
             self._before_change[trial] = reported_at, before, self.experiment_tag(trial)
         self._flat.pop(trial, None)
-        if told["config"] is not None:
-            self.given.pop(trial, None)
-            self._configs[trial] = told["config"]
-            (self._in_texts.discard if whole else self._in_texts.add)(trial)
-        if told["tag"] is not None:
-            self._tags[trial] = told["tag"]
+        self.configs.change(trial, told["config"], told["tag"], whole)
         if told["resources"] is not None:
             self._requests[trial] = told["resources"]
-        self._saved_at.pop(trial, None)
-        if told["checkpoint"] is not None:
-            self._origins[trial] = Origin(told["checkpoint"], told["iteration"], told["seconds"])
-            self._on_given.add(trial)
+        given = told["checkpoint"]
+        self.saves.change(trial, None if given is None else Origin(given, told["iteration"], told["seconds"]))
         self._lineage.append(
-            Changed(time, trial, step, told["donor"], told["iteration"], before, self._configs.get(trial, before))
+            Changed(time, trial, step, told["donor"], told["iteration"], before, self.config(trial))
         )
 
     _NOTED: ClassVar[dict[int, Callable[[ExperimentRecords, tuple[Any, ...]], None]]] = {
@@ -317,8 +274,8 @@ class ExperimentRecords:
         entries = iter(storage.read())
         meta = first_meta(entries, path)
         records = cls(meta, storage, path)
-        records.variants = records._variants_of(meta["variants"])
-        records._stored = storage.checkpoint_keys()
+        records.configs.variants = records._variants_of(meta["variants"])
+        records.saves.count_only(storage.checkpoint_keys())
         for _ in records.fold_journal(entries):
             pass
         for _ in records.take_leftovers(left_in_rings(records.journal_ends), records.journal_ends):
@@ -341,16 +298,13 @@ class ExperimentRecords:
         self, entries: Iterable[Entry], positions: dict[int, int], watch: int = 0
     ) -> Iterator[tuple[Any, ...]]:
         """Fold what is left in rings behind these positions of the journal; the records that somebody watches. What fits is
-        kept in ``leftovers``, without the checkpoints that it holds, which are in ``unsaved``."""
+        kept in ``leftovers``, without the checkpoints that it holds, which are in ``saves.unsaved``."""
         self.journal_ends = positions
         for source, position, data in entries:
             events, fits = self._fold_fitting(source, data, watch, True)
             rest: Any
             rest, held = _core.without_held(fits)  # one that does not fit would take the place of one that does
-            for trial, step, checkpoint in held:
-                self.unsaved[memory_name(trial, step)] = checkpoint
-                if self._stored is not None:
-                    self._stored.add((trial, step))
+            self.saves.take_held(held)
             self._note_found(source, events)
             if len(rest):
                 self.leftovers.append((source, position, rest))
@@ -371,49 +325,21 @@ class ExperimentRecords:
     def __len__(self) -> int:
         return len(self.table)
 
-    def chunk_of(self, i: int) -> Chunk | None:
-        """The block that trial i was suggested in; None if a searcher suggested it alone."""
-        at = bisect_right(self._chunk_firsts, i) - 1
-        if at < 0 or i >= self._chunks[at].first + self._chunks[at].n:
-            return None
-        return self._chunks[at]
-
     def stretches(self) -> Iterator[tuple[int, int, int, int, Variants]]:
-        """(first trial, the one behind the last, number of the first among its variants, experiment, variants) of trials that
-        were suggested in blocks which go on from each other."""
-        begun: Chunk | None = None
-        end = 0
-        for chunk in self._chunks:
-            if begun is not None:
-                same = begun.variants is chunk.variants and begun.experiment == chunk.experiment
-                if same and chunk.first == end and chunk.local - begun.local == chunk.first - begun.first:
-                    end += chunk.n
-                    continue
-                yield begun.first, end, begun.local, begun.experiment, begun.variants
-            begun, end = chunk, chunk.first + chunk.n
-        if begun is not None:
-            yield begun.first, end, begun.local, begun.experiment, begun.variants
+        """See :meth:`Configs.stretches`; of a data frame's source."""
+        return self.configs.stretches()
 
     def singular_trials(self) -> set[int]:
         """Trials of which something is known that their block does not tell: a name, a folder, another config or tag."""
-        return {*self.given, *self._configs, *self._tags, *self._told, *self._before_change, *self._suggested}
+        return {*self.configs.singular(), *self._told, *self._before_change}
 
     def told_more(self) -> set[int]:
         """Trials whose last result may say more than what they reported: checkpoints, what callbacks added."""
-        return {*self._checkpoints, *self._additions, *self._before_change}
-
-    def given_in_this_space(self) -> Iterator[tuple[int, int]]:
-        """(experiment, how many configs it was given together) of the space that holds now."""
-        yield from ((one.experiment, one.n) for one in self._chunks if one.first >= self.space_from)
-        yield from ((told["experiment"], 1) for i, told in self._suggested.items() if i >= self.space_from)
+        return {*self.saves.savers(), *self._additions, *self._before_change}
 
     def experiment_of(self, i: int) -> int:
         """Number of the experiment (of several in one run) that trial i belongs to."""
-        chunk = self.chunk_of(i)
-        if chunk is not None:
-            return chunk.experiment
-        number: int = self._suggested[i]["experiment"]
-        return number
+        return self.configs.experiment_of(i)
 
     def trial_id(self, i: int) -> str:
         return f"{self.meta['prefix']}_{i:05d}"
@@ -430,63 +356,18 @@ class ExperimentRecords:
         return name
 
     def config(self, i: int) -> dict[str, Any]:
-        if i in self.given:
-            return self._fresh(self.given[i])
-        if i in self._configs:
-            return self._fresh(self._configs[i])
-        return self._sampled_config(i)
-
-    def _sampled_config(self, i: int) -> dict[str, Any]:
-        """The config that trial i was suggested with."""
-        chunk = self.chunk_of(i)
-        if chunk is None:
-            config: dict[str, Any] = self._suggested[i]["config"]
-            return self._fresh(config)
-        local = chunk.local + i - chunk.first
-        made: dict[str, Any] = chunk.variants.config(local)
-        return made
-
-    @staticmethod
-    def _fresh(config: dict[str, Any]) -> dict[str, Any]:
-        """Containers of one's own; objects in them as they are."""
-
-        def copy(value: Any) -> Any:
-            if type(value) is dict:
-                return {k: copy(v) for k, v in value.items()}
-            return [copy(v) for v in value] if type(value) is list else value
-
-        fresh: dict[str, Any] = copy(config)
-        return fresh
+        return self.configs.config(i)
 
     def evaluated_params(self, i: int) -> dict[str, Any]:
-        params = self._sampled_params(i)
-        if i not in self._configs:
-            return params
-        flat, fixed = flatten(self.config(i)), flatten(self._sampled_config(i))
-        return {name: value for name, value in flat.items() if name in params or name not in fixed}
-
-    def _sampled_params(self, i: int) -> dict[str, Any]:
-        chunk = self.chunk_of(i)
-        if chunk is None:
-            params: dict[str, Any] = self._suggested[i]["params"]
-            return dict(params)
-        found: dict[str, Any] = chunk.variants.evaluated_params(chunk.local + i - chunk.first)
-        return found
+        return self.configs.params(i)
 
     def experiment_tag(self, i: int) -> str:
-        return self._tags.get(i) or self._sampled_tag(i)
+        return self.configs.tag(i)
 
     def last_tag(self, i: int) -> str:
         """The experiment tag in the last result of trial i: that of before, if it was changed and has not reported since."""
         since, _, tag = self._before_change.get(i, (math.nan, {}, ""))
         return tag if since == self.table.reported(i)[2] else self.experiment_tag(i)
-
-    def _sampled_tag(self, i: int) -> str:
-        chunk = self.chunk_of(i)
-        if chunk is None:
-            return tag_of(i + 1, self._sampled_params(i))
-        tag: str = chunk.variants.tag(chunk.local + i - chunk.first)
-        return tag
 
     def status(self, i: int) -> str:
         return self.table.status(i)
@@ -538,14 +419,13 @@ class ExperimentRecords:
         since, config, tag = self._before_change.get(i, (math.nan, None, ""))
         if config is None or since != time:  # it was not changed, or has reported since
             config, tag = self.config(i), self.experiment_tag(i)
-        result = make_result(metrics, config=self._fresh(config), experiment_tag=tag, **told)
-        if i in self._checkpoints:
-            self._tell_checkpoint(i, step, result)
+        result = make_result(metrics, config=fresh(config), experiment_tag=tag, **told)
+        self._tell_checkpoint(i, step, result)
         return result
 
     def _tell_checkpoint(self, i: int, step: int, result: dict[str, Any]) -> None:
         """Say in a result of trial i that it came with a checkpoint, if it did and that is kept."""
-        for saved_at, path, _ in reversed(self._checkpoints[i]):
+        for saved_at, path, _ in reversed(self.saves.of(i)):
             if saved_at == step:
                 result.setdefault(CHECKPOINT_DIR_NAME, None if memory_key(path) else os.path.basename(path))
                 result.setdefault(SHOULD_CHECKPOINT, True)
@@ -664,7 +544,7 @@ class ExperimentRecords:
 
     def trial_dirname(self, i: int) -> str:
         """The name of the trial's folder in that of the experiment."""
-        return self._told.get(i, {}).get("dirname") or folder_name(self.trial_name(i), self._sampled_tag(i))
+        return self._told.get(i, {}).get("dirname") or folder_name(self.trial_name(i), self.configs.tag_as_suggested(i))
 
     @property
     def options(self) -> dict[str, Any]:
@@ -674,10 +554,10 @@ class ExperimentRecords:
 
     def saved(self, i: int) -> list[str | Checkpoint]:
         """The checkpoints of trial i that are kept, oldest first, without a look at its reports."""
-        return [self.checkpoint_at(one.path) for one in self._checkpoints.get(i, ()) if self.has_checkpoint(one.path)]
+        return [self.saves.at(one.path) for one in self.saves.present(i)]
 
     def checkpoints(self, i: int) -> list[tuple[str | Checkpoint, dict[str, Any]]]:
-        kept = [(one.step, one.path) for one in self._checkpoints.get(i, ()) if self.has_checkpoint(one.path)]
+        kept = [(one.step, one.path) for one in self.saves.present(i)]
         if not kept:
             return []
         index = self._report_index()
@@ -689,113 +569,13 @@ class ExperimentRecords:
         later = kept[-1][0] + 1  # the lowest step of those behind it
         for step, path in reversed(kept):
             # One that the trial went back behind belongs to a report that was taken back: that of its step is another one.
-            found.append((self.checkpoint_at(path), results.get(step, {}) if step < later else {}))
+            found.append((self.saves.at(path), results.get(step, {}) if step < later else {}))
             later = min(later, step)
         return found[::-1]
-
-    def has_saved(self, i: int) -> bool:
-        """Trial i has checkpoints, or was given one."""
-        return i in self._checkpoints or i in self._origins
-
-    def saved_paths(self, i: int) -> list[str]:
-        """The directories, or names in memory, of trial i's own checkpoints."""
-        return [self.absolute(one.path) for one in self._checkpoints.get(i, ())]
-
-    def given_points(self) -> list[str]:
-        """Those that trials were given and go on from, because they have saved nothing since."""
-        return [self.absolute(self._origins[i].path) for i in self._on_given]
-
-    def latest_checkpoint(self, i: int) -> tuple[str, int] | None:
-        """(directory or name in memory, iteration) of the newest checkpoint of trial i that is kept, or of that which it
-        was given. Whether a directory is still there is not looked at.
-        """
-        kept, origin = self._checkpoints.get(i), self._origins.get(i)
-        if kept and i not in self._on_given:
-            return self.absolute(kept[-1].path), kept[-1].step
-        return None if origin is None else (self.absolute(origin.path), origin.step)
-
-    def absolute(self, path: str) -> str:
-        """A checkpoint's directory by its path in the experiment's folder; a name in memory as it is."""
-        return path if memory_key(path) else os.path.join(self.path, path)
-
-    def relative(self, path: str) -> str:
-        """The reverse of :meth:`absolute`."""
-        return path if memory_key(path) else os.path.relpath(path, self.path)
-
-    def unlist(self, i: int, path: str) -> None:
-        """A checkpoint of trial i is not kept any more."""
-        relative = self.relative(path)
-        kept = self._checkpoints.get(i, [])
-        for k, one in enumerate(kept):  # each is there once; it is mostly one of the oldest that goes
-            if one.path == relative:
-                del kept[k]
-                break
-        origin = self._origins.get(i)
-        if origin is not None and origin.path == relative:
-            del self._origins[i]
-            self._on_given.discard(i)
-
-    def has_checkpoint(self, path: str) -> bool:
-        """Whether what is called so is there: a directory (relative to the experiment's or not) or one in memory."""
-        key = memory_key(path)
-        if key is None:
-            return self._is_directory(os.path.join(self.path, path))
-        if path in self.unsaved or self._stored is not None:
-            return path in self.unsaved or key in (self._stored or ())
-        return self.storage is not None and self.storage.checkpoint(*key) is not None
-
-    def checkpoint_at(self, path: str) -> str | Checkpoint:
-        """The directory of this name, or the checkpoint in memory; its bytes are read when somebody needs them."""
-        key = memory_key(path)
-        if key is None:
-            return self.absolute(path)
-        step, attempt = step_of(key[1]), key[1] >> 32
-        home = os.path.join(self.path, self.trial_dirname(key[0]), f"saved_{step:06d}" + (f"_{attempt}" if attempt else ""))
-        return Checkpoint._holding(self.unsaved.get(path) or partial(self.held_checkpoint, path), home, self._origin())
-
-    def _origin(self) -> str | None:
-        """The file that stored checkpoints are read from; None for a run's own."""
-        return os.path.join(self.path, JOURNAL) if self.rereads and self.storage is not None else None
-
-    def contents(self, path: str) -> str | bytes:
-        """What a trial is to go on from: the directory, or the bytes of a checkpoint in memory. FileNotFoundError."""
-        if memory_key(path):
-            return self.held_checkpoint(path)
-        if not self._is_directory(path):
-            raise FileNotFoundError(f"the checkpoint {path} is not there any more; was it deleted by hand?")
-        return path
-
-    def _is_directory(self, path: str) -> bool:
-        """Whether a directory is there. One of the experiment's that a link leads to is none of its own."""
-        if not os.path.isdir(path):
-            return False
-        own = path.startswith(self.path + os.sep)  # else it is what the user said trials start from
-        return not own or (not os.path.islink(path) and lies_in(path, self.path))
-
-    def held_checkpoint(self, name: str) -> bytes:
-        """A checkpoint in memory by its name. FileNotFoundError when it is not kept any more."""
-        found = self.unsaved.get(name)
-        key = memory_key(name)
-        if found is None and key is not None and self.storage is not None:
-            found = self.storage.checkpoint(*key)
-        if found is None:
-            trial, place = key or (0, 0)
-            raise FileNotFoundError(
-                f"the checkpoint of trial {self.trial_id(trial)} at iteration {step_of(place)} is not in {self.path} any more; "
-                "was a better or a newer one kept in its place (num_to_keep)?"
-            )
-        return found
 
     def lineage(self) -> list[Changed]:
         """Which trials were changed, in order: who copied whom, when, and what changed."""
         return list(self._lineage)
-
-    def _forget_checkpoints(self, i: int) -> None:
-        """Trial i starts over."""
-        self._checkpoints.pop(i, None)
-        self._origins.pop(i, None)
-        self._on_given.discard(i)
-        self._saved_at.pop(i, None)
 
     def _seconds(self, i: int) -> float:
         """time_total_s of trial i at its last report."""
@@ -866,18 +646,6 @@ class ExperimentRecords:
         for source, position, data in self.leftovers:
             if positions.get(source, 0) == self.journal_ends.get(source, 0):  # else somebody has taken them over since
                 yield source, position, data
-
-
-def tag_of(number: int, params: dict[str, Any]) -> str:
-    """The experiment tag of a config that a searcher suggested."""
-    parts = [f"{_tag_name(name)}={tag_value(params[name])}" for name in sorted(params)]
-    return f"{number}_" + ",".join(parts) if parts else str(number)
-
-
-@lru_cache(maxsize=1024)
-def _tag_name(name: str) -> str:
-    """Of a flat name; the same few come with every trial."""
-    return tag_name(tuple(name.split("/")))
 
 
 def as_blocks(columns: _core.ReportColumns) -> list[ReportBlock]:

@@ -134,7 +134,7 @@ SEEN_AGAIN: dict[int, Callable[[ExperimentState, Event], None]] = {
 def forget_missing_checkpoints(state: ExperimentState) -> None:
     """Bring what is kept, as the replay says, together with what is there."""
     stored = state.storage.checkpoint_keys() if state.storage is not None else set()
-    stored |= {key for name in state.unsaved if (key := memory_key(name)) is not None}
+    stored |= {key for name in state.saves.unsaved if (key := memory_key(name)) is not None}
 
     def is_there(path: str) -> bool:
         key = memory_key(path)
@@ -185,9 +185,9 @@ def requeue_unfinished(state: ExperimentState, asked: ResumeConfig) -> None:
         for what in state.restore_config(i):
             lost.setdefault(what, []).append(i)
         again = _core.AGAIN if status == "TERMINATED" else 0
-        if wish == ResumeType.RESTART and state.has_saved(i):
+        if wish == ResumeType.RESTART and state.saves.has_any(i):
             state.kept.forget(i)
-            for path in state.saved_paths(i):
+            for path in state.saves.paths(i):
                 state.kept.delete(path)
             state.record(_core.KIND_REQUEUED, i, 0, flags=_core.FRESH | again)
         elif status == "PAUSED" and state.chooses and wish != ResumeType.RESTART:
@@ -200,7 +200,7 @@ def requeue_unfinished(state: ExperimentState, asked: ResumeConfig) -> None:
             state.add_again(i)
         if not state.chooses:
             state.choosing.waiting.append(i)
-    for path in state.given_points():  # what another trial goes on from stays
+    for path in state.saves.given_points():  # what another trial goes on from stays
         state.kept.spare(path)
     for what, trials in lost.items():
         warnings.warn(
@@ -222,11 +222,11 @@ def take_new_space(state: ExperimentState) -> None:
             "them with ResumeConfig(unfinished='skip', new_space=True)"
         )
     state.sessions = state.space_since
-    state.space_from = len(state)
-    state.variants = state.suggestions.next_variants(state.variants)
+    state.configs.space_from = len(state)
+    state.configs.variants = state.suggestions.next_variants(state.configs.variants)
 
 
 def is_told_whole(state: ExperimentState, i: int) -> bool:
     """The journal holds the config of trial i as it is, not as a text in places."""
-    chunk = state.chunk_of(i)
+    chunk = state.configs.chunk_of(i)
     return bool(chunk.variants.whole) if chunk is not None else state.told_whole[state.experiment_of(i)]

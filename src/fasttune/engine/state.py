@@ -40,7 +40,7 @@ from fasttune.engine.phases import (
     RETURNING,
     Phases,
 )
-from fasttune.engine.records import CONFIGS_HEAD, ExperimentRecords
+from fasttune.engine.records import ExperimentRecords
 from fasttune.engine.suggestions import Suggestions, refuse_domains
 from fasttune.engine.trial_names import Naming
 from fasttune.engine.unfollowed import Unfollowed
@@ -108,7 +108,7 @@ class ExperimentState(ExperimentRecords):
         self._now = 0.0
         self.restored = (0, 0.0)  # iterations and seconds in the checkpoint that every trial starts from
         self._told_at: dict[int, float] = {}  # time of the report that was told last, of trials that run
-        self.kept = KeptCheckpoints(spec.checkpoint, spec.metric, spec.mode, self.unlist)
+        self.kept = KeptCheckpoints(spec.checkpoint, spec.metric, spec.mode, self.saves.unlist)
         self.reasons = Reasons()  # of the failures of this session
         self.live = True  # False: an earlier session is replayed
         self.handlers = self.HANDLERS  # of records that are decided about; a replay has more of them
@@ -118,7 +118,7 @@ class ExperimentState(ExperimentRecords):
         self.space_since = 0  # the record of a session in the journal from which on its space is that of this run
         self.told_whole: list[bool] = []  # per experiment: the journal can say every config of its last space
         if not meta["variants"]:
-            self.variants = self.suggestions.first_variants()
+            self.configs.variants = self.suggestions.first_variants()
         self.watching = Watching(
             hooks,
             hears_reports=self.hearing.of_reports,
@@ -136,7 +136,7 @@ class ExperimentState(ExperimentRecords):
         since = [k for k, told in enumerate(metas) if k == 0 or told.get("new_space")]
         self.space_since = len(metas) if new_space else since[-1]
         self.told_whole = [one["space"] is not None and is_json(one["space"]) for one in latest(metas)["trainables"]]
-        self.variants = self._variants_of(metas[0]["variants"])
+        self.configs.variants = self._variants_of(metas[0]["variants"])
 
     def _variants_of(self, told: list[Any]) -> list[Any]:
         """Configs by number. Those of the space that is this run's hold the objects in it, of earlier ones their texts."""
@@ -151,10 +151,11 @@ class ExperimentState(ExperimentRecords):
 
     def is_of_this_space(self, i: int) -> bool:
         """Trial i was suggested in the space that holds now."""
-        return self.sessions >= self.space_since and i >= self.space_from
+        return self.sessions >= self.space_since and i >= self.configs.space_from
 
     def contents(self, path: str) -> str | bytes:
-        found = super().contents(path)
+        """What a trial is to go on from. FileNotFoundError, or PermissionError where somebody else may have written it."""
+        found = self.saves.contents(path)
         if isinstance(found, str) and not self.spec.trust:
             for one in (found, os.path.join(found, DICT_FILE)):
                 with suppress(FileNotFoundError):
@@ -174,8 +175,8 @@ class ExperimentState(ExperimentRecords):
     @property
     def total(self) -> int | None:
         """How many trials there will be, None when that is open."""
-        more = self.suggestions.total(self.variants)
-        return None if more is None else self.space_from + more
+        more = self.suggestions.total(self.configs.variants)
+        return None if more is None else self.configs.space_from + more
 
     @property
     def finished(self) -> bool:
@@ -188,7 +189,7 @@ class ExperimentState(ExperimentRecords):
     @property
     def exhausted(self) -> bool:
         """No more trials will be suggested."""
-        return self.suggestions.exhausted(self.variants)
+        return self.suggestions.exhausted(self.configs.variants)
 
     @property
     def gives_blocks(self) -> bool:
@@ -236,9 +237,9 @@ class ExperimentState(ExperimentRecords):
 
     def start_of(self, i: int) -> Start:
         """How to start trial i now: fresh, or from its newest checkpoint."""
-        chunk = self.chunk_of(i)
+        chunk = self.configs.chunk_of(i)
         # what a worker cannot compute itself travels with the start
-        computed = chunk is not None and chunk.variants.pure and i not in self._configs and i >= self.space_from
+        computed = chunk is not None and chunk.variants.pure and not self.configs.is_changed(i) and i >= self.configs.space_from
         config = None if computed else self.config(i)
         found = self.start_point(i)
         begun = self.table.attempt(i), self.table.changes(i), self.ask_from(i)
@@ -255,16 +256,14 @@ class ExperimentState(ExperimentRecords):
     def start_point(self, i: int) -> tuple[str, int, float] | None:
         """(directory or name in memory, iteration, seconds so far) of the newest checkpoint that trial i has, or was
         given."""
-        found = self.latest_checkpoint(i)
+        found = self.saves.latest(i)
         if found is None:
             return None
         path, step = found
-        origin = self._origins.get(i)
-        if origin is not None and self.absolute(origin.path) == path:
-            return path, step, origin.seconds
-        if step == self.table.iteration(i):
-            return path, step, self._seconds(i)
-        return path, step, next((one.seconds for one in reversed(self._checkpoints.get(i, ())) if one.step == step), 0.0)
+        given = self.saves.origin(i)
+        if given is not None and given[0] == path:
+            return path, step, given[1]
+        return path, step, self._seconds(i) if step == self.table.iteration(i) else self.saves.seconds_at(i, step)
 
     def is_class(self, i: int) -> bool:
         """Trial i is a class Trainable, which can be told to save."""
@@ -276,7 +275,7 @@ class ExperimentState(ExperimentRecords):
 
     def has_present_checkpoint(self, i: int) -> bool:
         """Trial i has a checkpoint of where it is now."""
-        return self._saved_at.get(i) == self.table.iteration(i)
+        return self.saves.saved_at(i) == self.table.iteration(i)
 
     @property
     def reuses_processes(self) -> bool:
@@ -294,10 +293,10 @@ class ExperimentState(ExperimentRecords):
         return self._suggest_block(n) if self.gives_blocks else self._suggest_one()
 
     def _suggest_block(self, n: int) -> bool:
-        block = self.suggestions.next_block(self.variants, n)
+        block = self.suggestions.next_block(self.configs.variants, n)
         if block is None:
             return False
-        payload = CONFIGS_HEAD.pack(block.experiment, block.start) + self.variants[block.experiment].block(block.start, block.n)
+        payload = self.configs.block(block.experiment, block.start, block.n)
         first = len(self)
         self.record(_core.KIND_CONFIGS, first, block.n, payload)
         self.add(range(first, first + block.n))
@@ -308,7 +307,7 @@ class ExperimentState(ExperimentRecords):
         found = self.suggestions.next_config(self.trial_id(i))
         if found is None:
             return False
-        self.given[i] = found.config
+        self.configs.given[i] = found.config
         self._note_equal(i, found.config)
         self.record(_core.KIND_CONFIG, i, 0, json.dumps(found.told).encode())
         self.add(range(i, i + 1))
@@ -489,7 +488,7 @@ class ExperimentState(ExperimentRecords):
         if self.live:
             self.carry_out(self.shelf.saved(i))
             if "on_checkpoint" in self.hooks:
-                self._happen("on_checkpoint", i, checkpoint=self.checkpoint_at(path))
+                self._happen("on_checkpoint", i, checkpoint=self.saves.at(path))
         self._happen("on_trial_save", i)
 
     def _score(self, i: int, step: int, time: float, report: tuple[int, Any, bytes | None]) -> None:
@@ -503,9 +502,9 @@ class ExperimentState(ExperimentRecords):
     def _on_changed(self, event: tuple[Any, ...]) -> None:
         i = event[1]
         self.carry_out(self.shelf.leave(i))
-        origin = self._origins.get(i)
-        if origin is not None:
-            self.kept.started(i, self.absolute(origin.path))
+        given = self.saves.origin(i)
+        if given is not None:
+            self.kept.started(i, given[0])
         self.carry_out(self.orders.changed(i))
 
     def tell_failed(self, i: int) -> None:
@@ -556,14 +555,11 @@ class ExperimentState(ExperimentRecords):
     def suggest_again(self, i: int) -> None:
         """Trial i had this config of the searcher in an earlier session: the searcher, brought to where it was, makes it again;
         it is as the journal has it, if the two are not the same."""
-        told = self._suggested[i]
+        told = self.configs.suggestion(i)
         config = None
         if self.searcher is not None and self.sessions >= self.space_since:  # else it was made in another space
             config = self.suggestions.config_again(self.trial_id(i), told)
-            if config is not None:
-                self._in_texts.discard(i)
-        if i not in self._configs:  # else it was changed since
-            self.given[i] = told["config"] if config is None else config
+        self.configs.suggest_again(i, config)
 
     # -- what it does itself ------------------------------------------------------------------------------------------
 
@@ -604,7 +600,7 @@ class ExperimentState(ExperimentRecords):
         told = {
             "config": None if change.config is None else config_to_json(change.config),
             "donor": None if change.donor is None else change.donor.index,
-            "checkpoint": None if path is None else self.relative(path),
+            "checkpoint": None if path is None else self.saves.relative(path),
             "iteration": step,
             "seconds": seconds,
             "tag": change.tag,
@@ -612,7 +608,7 @@ class ExperimentState(ExperimentRecords):
         }
         self._own(_core.KIND_CHANGED, i, self.table.iteration(i), json.dumps(told).encode())
         if change.config is not None:
-            self.given[i] = self._fresh(change.config)  # with the objects that JSON cannot hold
+            self.configs.give(i, change.config)  # with the objects that JSON cannot hold
 
     def hear_orders(self) -> None:
         """Do what the scheduler orders, after one of its hooks."""
@@ -707,9 +703,9 @@ class ExperimentState(ExperimentRecords):
         self.user_attrs.update(self.spec.user_attrs)
         self.wanted.begin_again(self._now)
         self.choosing.all_are_known()
-        self.suggestions.count(self.given_in_this_space())
-        for i, told in sorted(self._suggested.items()):
-            self._note_equal(i, told["config"])
+        self.suggestions.count(self.configs.of_this_space())
+        for i in self.configs.suggested():
+            self._note_equal(i, self.configs.suggestion(i)["config"])
         for i in self.phases.those_in(HANDED_OUT):  # to a process that has ended before they began
             self._wait_again(i)
             self.phases.rest(i)
@@ -717,10 +713,10 @@ class ExperimentState(ExperimentRecords):
     def restore_config(self, i: int) -> Iterable[str]:
         """Trial i is to be run again: what of its config is not in the journal as it was. Functions of the space are asked
         again."""
-        chunk = self.chunk_of(i)
-        if chunk is not None and i not in self._configs and i >= self.space_from:
+        chunk = self.configs.chunk_of(i)
+        if chunk is not None and not self.configs.is_changed(i) and i >= self.configs.space_from:
             return [f"{name!r}, which is sampled again" for name in chunk.variants.sample_again(chunk.local + i - chunk.first)]
-        return ["an object, of which it gets the text"] if i in self._in_texts else []
+        return ["an object, of which it gets the text"] if self.configs.is_in_texts(i) else []
 
     def judgements(self) -> Judgements:
         """Each judgement of the compiled rule, in their order, read again."""

@@ -19,6 +19,7 @@ from fasttune.engine.live_rule import LiveRule
 from fasttune.engine.loop import TuneLoop
 from fasttune.engine.meta import make_meta
 from fasttune.engine.progress import Progress
+from fasttune.engine.saves import Saves
 from fasttune.engine.state import ExperimentState
 from fasttune.executors.base import Batch, Death, Executor, Job, Program, Suspended
 from fasttune.failure import failure_text
@@ -374,14 +375,20 @@ def judged_steps(rule: Any, time_attr: str) -> list[int] | None:
     return sorted({*found, math.ceil(rule.max_t)})
 
 
+class Marks(Saves):
+    """Checkpoints that are marks in the journal: each that is kept is there."""
+
+    def has(self, path: str) -> bool:
+        return True
+
+
 class VirtualState(ExperimentState):
     """As in a real run; checkpoints are marks in the journal, there are no directories."""
 
     def is_class(self, i: int) -> bool:
         return True  # it can be told to save
 
-    def has_checkpoint(self, path: str) -> bool:
-        return True
+    SAVES = Marks
 
     def contents(self, path: str) -> str | bytes:
         return path
@@ -425,7 +432,7 @@ class VirtualLoop(TuneLoop):
 
     def _prepare(self) -> None:
         self.state = state = self._begin(frozenset())
-        self._simple = state.searcher is None and all(one.pure for one in state.variants) and not state.chooses
+        self._simple = state.searcher is None and all(one.pure for one in state.configs.variants) and not state.chooses
         program = self._program()
         self.virtual.every_step = hears_reports(state)
         self._progress = Progress(self.spec, state, self.times, self.clock, self._said)
@@ -438,7 +445,7 @@ class VirtualLoop(TuneLoop):
         for one in meta["trainables"]:
             one["is_class"] = True
         state = VirtualState(self.spec, meta, self.storage, hooks)
-        meta["variants"] = [one.meta() for one in state.variants]
+        meta["variants"] = [one.meta() for one in state.configs.variants]
         self._store_meta(meta)
         return state
 
