@@ -14,7 +14,7 @@ from searched import SPACE, loss_of
 
 import fasttune as tune
 from fasttune import _core
-from fasttune.analysis.curves import of_analysis
+from fasttune.analysis.curves import of_experiment
 from fasttune.engine.facts import ONE_TRIAL, Changed
 from fasttune.plot.curves import LEVELS, curves_data
 from fasttune.plot.data import CUT_OFF, FAILED, FINISHED, STOPPED, Experiment, experiment_of, sampled
@@ -93,7 +93,9 @@ def test_a_trial_that_says_it_is_done_has_ended_by_itself() -> None:
     experiment = Experiment(tune.run(Done, config={"x": tune.grid_search([1, 2, 3])}, **given))
     assert experiment.steps.tolist() == [2, 3, 4]
     assert experiment.outcome.tolist() == [FINISHED] * 3
-    assert of_analysis(experiment.analysis, None).truncated == frozenset()  # nor might what is recorded of it have gone on
+    made = experiment.analysis
+    curves = of_experiment(made._source, made._columns, made._indices, None)
+    assert curves.truncated == frozenset()  # nor might what is recorded of it have gone on
 
 
 def test_a_trial_that_is_stopped_from_outside_says_nothing_of_the_others(asha: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from fasttune.analysis.experiment_analysis import ExperimentAnalysis
+    from fasttune.tables.columns import Columns
+    from fasttune.trial import TrialSource
 
 Cost = float | str | Callable[[dict[str, Any], int], float]
 STEPS = 100  # of a curve(config, step) that says no end
@@ -191,10 +192,9 @@ class Listed(Searcher):
         """Nothing is learnt."""
 
 
-def of_analysis(analysis: ExperimentAnalysis, cost: Cost | None) -> RecordedCurves:
-    """The reports of an experiment; a step costs the seconds that it took, unless ``cost`` says otherwise."""
-    columns, trials = analysis._columns, analysis._indices
-    table = getattr(analysis._source, "table", None)
+def of_experiment(source: TrialSource, columns: Columns, trials: Sequence[int], cost: Cost | None) -> RecordedCurves:
+    """What these trials of an experiment reported; a step costs the seconds that it took, unless ``cost`` says otherwise."""
+    table = getattr(source, "table", None)
     if table is None:
         raise ValueError(
             "this analysis was pickled and holds no journal: open the experiment's folder, ExperimentAnalysis(path)"
@@ -210,7 +210,7 @@ def of_analysis(analysis: ExperimentAnalysis, cost: Cost | None) -> RecordedCurv
     done = set(columns.said_done().tolist())
     over = {k for k, how in enumerate(status) if how == "TERMINATED" and (trials[k] in done or not table.was_stopped(trials[k]))}
     return RecordedCurves(
-        [analysis._source.config(i) for i in trials],
+        [source.config(i) for i in trials],
         {name: _values(*columns.metric(name), columns.names.get(name, "f")) for name in names},
         [rows.get(i, (0, 0)) for i in trials],
         cost,
@@ -310,7 +310,9 @@ def curves_of(
     if isinstance(given, (str, os.PathLike)):
         given = ExperimentAnalysis(given)
     if isinstance(given, ExperimentAnalysis):
-        return of_analysis(given, cost)
+        return of_experiment(given._source, given._columns, given._indices, cost)
+    if isinstance(given, RecordedCurves):
+        return given
     if isinstance(given, Mapping) or hasattr(given, "groupby"):
         return of_table(given, 1.0 if cost is None else cost, config)
     if is_vectorized(given):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from fasttune.analysis.curves import of_experiment
 from fasttune.analysis.simulation import Simulation, simulate
 from fasttune.config import as_mode
 from fasttune.scope import measured
@@ -11,7 +13,9 @@ from fasttune.tables.best import best_of
 
 if TYPE_CHECKING:
     from fasttune.analysis.curves import Cost
-    from fasttune.analysis.experiment_analysis import ExperimentAnalysis
+    from fasttune.scope import Scope
+    from fasttune.tables.columns import Columns
+    from fasttune.trial import TrialSource
 
 
 class Account(NamedTuple):
@@ -55,34 +59,48 @@ class WhatIf:
     __repr__ = __str__
 
 
+class Goal(NamedTuple):
+    """Which trial of an experiment is the best."""
+
+    metric: str | None
+    mode: str | None
+    scope: Scope
+
+
 def what_if(
-    analysis: ExperimentAnalysis, scheduler: Any, workers: int | None, stop: Any, cost: Cost | None
+    source: TrialSource,
+    columns: Columns,
+    trials: Sequence[int],
+    goal: Goal,
+    scheduler: Any,
+    workers: int | None,
+    stop: Any,
+    cost: Cost | None,
 ) -> WhatIf:
-    """The experiment's trials again, in virtual time, under another scheduler."""
-    metric, mode = analysis.default_metric, analysis.default_mode
-    was = account(analysis, type_name(analysis), most_at_once(analysis))
+    """These trials of an experiment again, in virtual time, under another scheduler."""
+    told = getattr(source, "meta", {})
+    was = account(source, columns, goal, str(told.get("scheduler", "?")), most_at_once(columns))
     own = getattr(scheduler, "metric", None) is not None
     made = simulate(
-        analysis,
-        metric=None if own else metric,
-        mode=None if own else as_mode(mode),
+        of_experiment(source, columns, trials, cost),
+        metric=None if own else goal.metric,
+        mode=None if own else as_mode(goal.mode),
         scheduler=scheduler,
         workers=was.workers if workers is None else workers,
-        stop=recorded_stop(analysis) if stop is None else stop,
-        cost=cost,
-        max_failures=getattr(analysis._source, "meta", {}).get("max_failures", 0),
+        stop=told.get("stop") or None if stop is None else stop,
+        max_failures=told.get("max_failures", 0),
     )
-    made.default_scope = analysis.default_scope
-    would = account(made, type(made.scheduler).__name__, made.workers)
+    made.default_scope = goal.scope
+    found = Goal(made.default_metric, made.default_mode, goal.scope)
+    would = account(made._source, made._columns, found, type(made.scheduler).__name__, made.workers)
     return WhatIf(was, would._replace(seconds=made.seconds, busy_seconds=made.busy_seconds), made)
 
 
-def account(analysis: ExperimentAnalysis, scheduler: str, workers: int) -> Account:
-    """What the trials of an analysis cost and found."""
-    columns = analysis._columns
+def account(source: TrialSource, columns: Columns, goal: Goal, scheduler: str, workers: int) -> Account:
+    """What trials cost and found."""
     seconds, _ = columns.metric("time_this_iter_s")
     first = columns.time - seconds
-    best = best_report(analysis)
+    best = best_report(source, columns, goal)
     return Account(
         scheduler,
         workers,
@@ -95,20 +113,18 @@ def account(analysis: ExperimentAnalysis, scheduler: str, workers: int) -> Accou
     )
 
 
-def best_report(analysis: ExperimentAnalysis) -> tuple[float, str] | None:
+def best_report(source: TrialSource, columns: Columns, goal: Goal) -> tuple[float, str] | None:
     """The best value of the metric, as ``analysis.best_trial`` understands it, and its trial; None when there is none."""
-    metric, mode = analysis.default_metric, analysis.default_mode
-    if metric is None or mode is None:
+    if goal.metric is None or goal.mode is None:
         return None
-    best = best_of(analysis._source, metric, mode, analysis.default_scope, columns=analysis._columns)
-    return None if best is None else (best.value, analysis._source.trial_id(best.trial))
+    best = best_of(source, goal.metric, goal.mode, goal.scope, columns=columns)
+    return None if best is None else (best.value, source.trial_id(best.trial))
 
 
-def most_at_once(analysis: ExperimentAnalysis) -> int:
+def most_at_once(columns: Columns) -> int:
     """How many trials ran at the same time, at most: from their first to their last reports."""
     import numpy as np
 
-    columns = analysis._columns
     if not len(columns):
         return 1
     seconds, _ = columns.metric("time_this_iter_s")
@@ -117,16 +133,6 @@ def most_at_once(analysis: ExperimentAnalysis) -> int:
     # one that begins in the very moment in which another ends has taken its place
     moments = sorted([(t, 1) for t in starts.tolist()] + [(t, -1) for t in ends.tolist()])
     return max(1, int(np.cumsum([change for _, change in moments]).max()))
-
-
-def type_name(analysis: ExperimentAnalysis) -> str:
-    """The scheduler of the run, as the journal names it."""
-    return str(getattr(analysis._source, "meta", {}).get("scheduler", "?"))
-
-
-def recorded_stop(analysis: ExperimentAnalysis) -> dict[str, float] | None:
-    """The thresholds of the run's stop criteria."""
-    return getattr(analysis._source, "meta", {}).get("stop") or None
 
 
 def _shown(value: Any) -> str:
