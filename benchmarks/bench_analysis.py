@@ -15,7 +15,7 @@ import pytest
 from benchmarks.analysis_size import made
 
 import fasttune as tune
-from fasttune.cli.listing import Wanted, places_of
+from fasttune.cli.listing import RowFilter, places_of
 from fasttune.cli.trials import TrialTable
 from fasttune.engine.opening import open_records
 
@@ -44,7 +44,7 @@ def bench_look(benchmark: Any, experiment: Path, what: str) -> None:
 
 @pytest.mark.benchmark(group=f"opening {TRIALS:,} trials of 10 reports, and a look")
 def bench_ls(benchmark: Any, experiment: Path) -> None:
-    wanted = Wanted(None, ["loss"], False, [], 3, None, False, False)
+    wanted = RowFilter(None, ["loss"], False, [], 3, None, False, False)
 
     def listed() -> Any:
         table = TrialTable(open_records(str(experiment)))

@@ -507,3 +507,16 @@ def test_no_two_files_of_tests_have_one_name() -> None:
     """Workers import what a test defines by the name of its file."""
     names = [path.name for path in (ROOT / "tests").rglob("*.py") if path.name not in ("conftest.py", "__init__.py", "__main__.py")]
     assert sorted(name for name in set(names) if names.count(name) > 1) == []
+
+
+def test_no_two_classes_have_one_name() -> None:
+    """Who reads ``Table`` looks for it once. Libraries that we plug into have names for the same callback, which stay."""
+    found: dict[str, list[str]] = {}
+    for path in SOURCE.rglob("*.py"):
+        if "integration" in path.parts:
+            continue
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef):
+                found.setdefault(node.name, []).append(str(path.relative_to(SOURCE)))
+    twice = {name: places for name, places in found.items() if len(places) > 1}
+    assert not twice

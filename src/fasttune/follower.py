@@ -405,7 +405,7 @@ def key_of(logger: JournalLogger) -> str:
 # ---- the process behind a run
 
 
-class Orders:
+class RunMessages:
     """What the run's process says: the logger, then "end" and how many trials there were. It ends with that process."""
 
     def __init__(self, path: str = "", fd: int = 0) -> None:
@@ -452,7 +452,7 @@ def main() -> None:
     """The process behind a run. The logger comes on the standard input, and orders behind it; how far it is goes to
     descriptor 3, a line of JSON each time."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    orders = Orders()
+    orders = RunMessages()
     head = json.loads(orders.line())
     with suppress(OSError):
         os.nice(head["nice"])
@@ -478,7 +478,7 @@ def _logger(script: dict[str, str | None], data: bytes) -> JournalLogger:
     return logger
 
 
-def _follow(orders: Orders, logger: JournalLogger) -> None:
+def _follow(orders: RunMessages, logger: JournalLogger) -> None:
     follower = _first_in_turn(orders, logger)
 
     def stop(*_: object) -> None:
@@ -497,7 +497,7 @@ def _follow(orders: Orders, logger: JournalLogger) -> None:
     _tell({**follower.state(), "over": follower.finished, "left_out": follower.left_out()})
 
 
-def _first_in_turn(orders: Orders, logger: JournalLogger) -> Follower:
+def _first_in_turn(orders: RunMessages, logger: JournalLogger) -> Follower:
     """Wait for one that still logs an earlier session of the experiment to the same place."""
     patience = time.monotonic() + PATIENCE_S
     while True:

@@ -61,7 +61,7 @@ class _Line:
         return "".join(parts)
 
 
-class Place:
+class LineSink:
     """Where the lines of one or several streams are put, one behind the other: a descriptor, or a function of bytes.
 
     open  whose line was begun there, because it was flushed, and has no end yet, and the name in front of it
@@ -172,7 +172,7 @@ class Place:
             held.clear()
 
 
-_places: weakref.WeakSet[Place] = weakref.WeakSet()
+_places: weakref.WeakSet[LineSink] = weakref.WeakSet()
 
 
 def _forget_all() -> None:
@@ -190,7 +190,7 @@ class NamedStream(io.TextIOBase):
     who asks whether it is one.
     """
 
-    def __init__(self, place: Place, number: int, fd: int, terminal: bool = False) -> None:
+    def __init__(self, place: LineSink, number: int, fd: int, terminal: bool = False) -> None:
         self.place = place
         self.buffer = _Bytes(self)
         self.name = "<stdout>" if number == 1 else "<stderr>"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fasttune.engine.instructions import Discard, SaveNow
-from fasttune.engine.orders import AskToSave, ChangeTo, Hold, LetGo, Orders, Remove, Shelf
+from fasttune.engine.orders import AskToSave, ChangeTo, Hold, LetGo, Orders, PausedTrials, Remove
 from fasttune.engine.phases import ALIVE, ANSWERING, DECIDING, LEAVING, PAUSING, Phases
 from fasttune.error import TuneError
 from fasttune.schedulers.base import Change, End, Save
@@ -172,7 +172,7 @@ def test_what_the_journal_has_is_not_done_twice() -> None:
     assert not orders.changes
 
 
-def paused(trials: Trials, shelf: Shelf, i: int) -> list[Any]:
+def paused(trials: Trials, shelf: PausedTrials, i: int) -> list[Any]:
     trials.pause(i)
     trials.statuses[i] = "PAUSED"
     return list(shelf.paused(i))
@@ -181,7 +181,7 @@ def paused(trials: Trials, shelf: Shelf, i: int) -> list[Any]:
 def test_the_longest_paused_is_put_away_when_there_are_too_many() -> None:
     trials = Trials(*["RUNNING"] * 4)
     trials.saved[0] = 3
-    shelf = Shelf(trials, 1)
+    shelf = PausedTrials(trials, 1)
     assert paused(trials, shelf, 0) == []
     assert paused(trials, shelf, 1) == [Discard(0)]
     assert paused(trials, shelf, 2) == [AskToSave(1)]
@@ -193,7 +193,7 @@ def test_the_longest_paused_is_put_away_when_there_are_too_many() -> None:
 
 def test_who_was_chosen_or_cannot_save_stays() -> None:
     trials = Trials(*["RUNNING"] * 3)
-    shelf = Shelf(trials, 0)
+    shelf = PausedTrials(trials, 0)
     trials.saved[0] = 3
     trials.leave_alive(0)
     shelf.back(0)

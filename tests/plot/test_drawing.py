@@ -16,7 +16,7 @@ from searched import HOSTILE
 import fasttune as tune
 from fasttune import plot
 from fasttune.plot.chart import Axis, Bars, Chart, Labels, Line, Panel, Points
-from fasttune.plot.data import Experiment
+from fasttune.plot.data import ExperimentData
 from fasttune.plot.draw_matplotlib import figure as static
 from fasttune.plot.draw_plotly import figure as moving
 
@@ -25,7 +25,7 @@ OF_POPULATIONS = ("lineage",)
 NAMES = list(plot.PICTURES)
 
 
-def draw(name: str, backend: str, asha: Experiment, population: Experiment, **more: Any) -> Any:
+def draw(name: str, backend: str, asha: ExperimentData, population: ExperimentData, **more: Any) -> Any:
     experiment = population if name in OF_POPULATIONS else asha
     return plot.PICTURES[name](experiment, **ARGUMENTS.get(name, {}), **more, backend=backend)
 
@@ -35,7 +35,7 @@ def texts_of(figure: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_picture_in_plotly(name: str, asha: Experiment, population: Experiment) -> None:
+def test_every_picture_in_plotly(name: str, asha: ExperimentData, population: ExperimentData) -> None:
     figure = draw(name, "plotly", asha, population)
     assert isinstance(figure, go.Figure)
     assert figure.layout.title.text
@@ -46,7 +46,7 @@ def test_every_picture_in_plotly(name: str, asha: Experiment, population: Experi
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_picture_in_matplotlib(name: str, asha: Experiment, population: Experiment) -> None:
+def test_every_picture_in_matplotlib(name: str, asha: ExperimentData, population: ExperimentData) -> None:
     few = {"params": ["lr", "act"]} if name in ("slices", "contour", "rank") else {}
     figure = draw(name, "matplotlib", asha, population, **few)
     assert isinstance(figure, Figure)
@@ -58,13 +58,13 @@ def test_every_picture_in_matplotlib(name: str, asha: Experiment, population: Ex
 
 
 @pytest.mark.parametrize("name", ["history", "curves", "parallel", "slices", "contour", "rank", "pareto"])
-def test_hover_texts_tell_the_trial_and_its_config(name: str, asha: Experiment, population: Experiment) -> None:
+def test_hover_texts_tell_the_trial_and_its_config(name: str, asha: ExperimentData, population: ExperimentData) -> None:
     best = asha.analysis.best_trial
     texts = [text for text in texts_of(draw(name, "plotly", asha, population)) if f"trial {best.trial_id}" in text]
     assert any(f"lr = {best.config['lr']:.6g}" in text and f"act = {best.config['act']}" in text for text in texts)
 
 
-def test_axes_are_those_of_the_space(asha: Experiment) -> None:
+def test_axes_are_those_of_the_space(asha: ExperimentData) -> None:
     figure = plot.slices(asha, params=["lr", "width", "act", "batch"])
     lr, width, act, batch = list(figure.select_xaxes())[:4]
     assert [axis.title.text for axis in (lr, width, act, batch)] == ["lr", "width", "act", "batch"]
@@ -86,12 +86,12 @@ def test_markup_in_names_and_values_stays_text(hostile: Any) -> None:
 
 
 def test_dollars_are_no_formulas_in_matplotlib(hostile: Any) -> None:
-    experiment = Experiment(hostile)
+    experiment = ExperimentData(hostile)
     for name in ("history", "parallel", "importances"):  # titles, ticks, labels
         plot.PICTURES[name](experiment, backend="matplotlib").draw_without_rendering()
 
 
-def test_two_experiments_in_one_distribution(asha: Experiment, wide: Experiment) -> None:
+def test_two_experiments_in_one_distribution(asha: ExperimentData, wide: ExperimentData) -> None:
     figure = plot.edf(asha, wide)
     assert [trace.name.split(" (")[1] for trace in figure.data] == ["120 trials)", "400 trials)"]
 
@@ -114,7 +114,7 @@ def test_a_chart_means_the_same_to_both_drawers() -> None:
     assert [a.text for a in plotly.layout.annotations] == ["one", "two", "here"]
 
 
-def test_pictures_of_an_analysis_by_name(asha: Experiment) -> None:
+def test_pictures_of_an_analysis_by_name(asha: ExperimentData) -> None:
     analysis = asha.analysis
     assert dir(analysis.plot) == sorted(NAMES)
     assert isinstance(analysis.plot.history(over="time"), go.Figure)
@@ -128,7 +128,7 @@ def test_pictures_of_an_analysis_by_name(asha: Experiment) -> None:
         analysis.plot.pareto({"loss": "min"})
 
 
-def test_a_missing_library_says_what_to_install(asha: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_says_what_to_install(asha: ExperimentData, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in sys.modules if name.split(".")[0] == "plotly"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "plotly", None)

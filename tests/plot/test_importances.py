@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fasttune.plot.data import Experiment
+from fasttune.plot.data import ExperimentData
 from fasttune.plot.fanova import variance_shares
 from fasttune.plot.importances import importances_data
 from fasttune.plot.parameters import Parameter
@@ -53,7 +53,7 @@ def test_only_the_order_of_losses_counts_and_the_axis_of_the_space() -> None:
     assert found.value > 3 * divergence(number(x), losses, 0.1).chance
 
 
-def test_the_importances_of_an_experiment(wide: Experiment) -> None:
+def test_the_importances_of_an_experiment(wide: ExperimentData) -> None:
     data = importances_data(wide, wide.goal(None, None, None))
     assert data.names[0] == "lr"
     assert set(data.names) == set(wide.parameters)
@@ -83,7 +83,7 @@ def test_a_forest_that_sees_no_difference_has_no_shares() -> None:
     assert variance_shares(RNG.random((50, 2)), np.ones(50)).tolist() == [0.0, 0.0]
 
 
-def test_errors_name_what_is_wrong(asha: Experiment) -> None:
+def test_errors_name_what_is_wrong(asha: ExperimentData) -> None:
     goal = asha.goal(None, None, None)
     with pytest.raises(ValueError, match="method must be one of ped-anova, fanova, got 'shap'"):
         importances_data(asha, goal, method="shap")

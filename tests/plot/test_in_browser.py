@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import fasttune.plot as plot
-from fasttune.plot.data import Experiment
+from fasttune.plot.data import ExperimentData
 
 pytestmark = pytest.mark.browser
 
@@ -64,7 +64,9 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def pages(tmp_path_factory: pytest.TempPathFactory, asha: Experiment, population: Experiment, hostile: Path) -> dict[str, Path]:
+def pages(
+    tmp_path_factory: pytest.TempPathFactory, asha: ExperimentData, population: ExperimentData, hostile: Path
+) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("pages")
     for name, what in (("asha", asha), ("population", population), ("hostile", hostile)):
         metrics = {"loss": "min", "seconds": "min"} if name == "asha" else None

@@ -10,7 +10,7 @@ import pytest
 
 import fasttune as tune
 from fasttune import plot
-from fasttune.plot.data import Experiment
+from fasttune.plot.data import ExperimentData
 
 REASONS = ("nothing to draw", "no rungs", "no lineage", "needs at least", "importances need")
 
@@ -54,7 +54,7 @@ QUICK = ("one trial", "all equal", "infinite and far apart", "values of all kind
 def test_it_is_drawn_or_the_error_says_why(name: str) -> None:
     curve, space, n = CASES[name]
     reports = {"num_samples": n, "metric": "loss", "mode": "min", "steps": 3, "workers": 2}
-    experiment = Experiment(tune.simulate(lambda config, step: {"loss": curve(config, step), "step": step}, space, **reports))
+    experiment = ExperimentData(tune.simulate(lambda config, step: {"loss": curve(config, step), "step": step}, space, **reports))
     why: dict[str, str] = {}
     for picture, function in plot.PICTURES.items():
         more = {"metrics": {"loss": "min", "step": "min"}} if picture == "pareto" else {}

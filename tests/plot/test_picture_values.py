@@ -17,7 +17,7 @@ from fasttune import _core
 from fasttune.analysis.curves import of_experiment
 from fasttune.engine.facts import ONE_TRIAL, Changed
 from fasttune.plot.curves import LEVELS, curves_data
-from fasttune.plot.data import CUT_OFF, FAILED, FINISHED, STOPPED, Experiment, experiment_of, sampled
+from fasttune.plot.data import CUT_OFF, FAILED, FINISHED, STOPPED, ExperimentData, experiment_of, sampled
 from fasttune.plot.front import front_data
 from fasttune.plot.history import edf_data, history_data
 from fasttune.plot.journal import ends, side_by_side, stretches
@@ -30,7 +30,7 @@ from fasttune.plot.workers import timeline_data
 from fasttune.schedulers import ASHAScheduler, HyperBandScheduler
 
 
-def scores(experiment: Experiment, metric: str, best: bool = False, mode: str = "min") -> list[float]:
+def scores(experiment: ExperimentData, metric: str, best: bool = False, mode: str = "min") -> list[float]:
     """The last value of each trial, or its best, out of its frame."""
     found = []
     for frame in experiment.analysis.trial_dataframes.values():
@@ -39,7 +39,7 @@ def scores(experiment: Experiment, metric: str, best: bool = False, mode: str = 
     return found
 
 
-def test_the_best_so_far_is_that_of_a_loop(asha: Experiment) -> None:
+def test_the_best_so_far_is_that_of_a_loop(asha: ExperimentData) -> None:
     data = history_data(asha, asha.goal(None, None, None))
     told = scores(asha, "loss")
     assert data.score.tolist() == told
@@ -52,7 +52,7 @@ def test_the_best_so_far_is_that_of_a_loop(asha: Experiment) -> None:
     assert list(zip(data.best_x.tolist(), data.best.tolist(), strict=True)) == [*expected, (120.0, best)]
 
 
-def test_the_best_so_far_to_be_maximised_and_over_time(asha: Experiment) -> None:
+def test_the_best_so_far_to_be_maximised_and_over_time(asha: ExperimentData) -> None:
     data = history_data(asha, asha.goal("accuracy", "max", "all"), over="time")
     assert (np.diff(data.x) >= 0).all()
     assert (np.diff(data.best) >= 0).all()
@@ -71,14 +71,14 @@ def test_a_trial_that_failed_before_it_reported_stands_at_the_edge() -> None:
 
     given: dict[str, Any] = {"executor": "inline", "verbose": 0, "raise_on_failed_trial": False}
     analysis = tune.run(train, config={"x": tune.grid_search([1, 2, 3, 4])}, metric="loss", mode="min", **given)
-    experiment = Experiment(analysis)
+    experiment = ExperimentData(analysis)
     data = history_data(experiment, experiment.goal(None, None, None))
     assert data.position.tolist() == [0, 2, 3]
     assert data.outcome.tolist() == [FINISHED, FAILED, FINISHED]
     assert data.failed.tolist() == [1]
 
 
-def test_outcomes_are_those_of_the_scheduler(asha: Experiment) -> None:
+def test_outcomes_are_those_of_the_scheduler(asha: ExperimentData) -> None:
     steps = [len(frame) for frame in asha.analysis.trial_dataframes.values()]
     assert asha.outcome.tolist() == [FINISHED if n == 27 else STOPPED for n in steps]
     assert {STOPPED, FINISHED} == set(asha.outcome.tolist())
@@ -90,7 +90,7 @@ def test_a_trial_that_says_it_is_done_has_ended_by_itself() -> None:
             return {"loss": self.config["x"], "done": self.iteration == self.config["x"]}
 
     given: dict[str, Any] = {"executor": "inline", "verbose": 0, "metric": "loss", "mode": "min"}
-    experiment = Experiment(tune.run(Done, config={"x": tune.grid_search([1, 2, 3])}, **given))
+    experiment = ExperimentData(tune.run(Done, config={"x": tune.grid_search([1, 2, 3])}, **given))
     assert experiment.steps.tolist() == [2, 3, 4]
     assert experiment.outcome.tolist() == [FINISHED] * 3
     made = experiment.analysis
@@ -98,7 +98,9 @@ def test_a_trial_that_says_it_is_done_has_ended_by_itself() -> None:
     assert curves.truncated == frozenset()  # nor might what is recorded of it have gone on
 
 
-def test_a_trial_that_is_stopped_from_outside_says_nothing_of_the_others(asha: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trial_that_is_stopped_from_outside_says_nothing_of_the_others(
+    asha: ExperimentData, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whatever ran at that moment and was stopped later by the scheduler had ended with it."""
     stop, alone = _core.STOP, _core.STOP | ONE_TRIAL
     head = struct.pack("<II", 0, 0) + bytes(8)
@@ -110,8 +112,8 @@ def test_a_trial_that_is_stopped_from_outside_says_nothing_of_the_others(asha: E
     assert ends(entries) == ([25.0], {1})
     before = asha.outcome.tolist()
     hit = before.index(STOPPED)
-    again = Experiment(asha.analysis)
-    monkeypatch.setattr(Experiment, "_ends", ([], {hit, before.index(FINISHED)}))
+    again = ExperimentData(asha.analysis)
+    monkeypatch.setattr(ExperimentData, "_ends", ([], {hit, before.index(FINISHED)}))
     assert again.outcome.tolist() == [CUT_OFF if k == hit else one for k, one in enumerate(before)]
 
 
@@ -140,7 +142,7 @@ def test_what_a_later_session_took_up_again_ran_until_the_end_of_its_own() -> No
 def test_what_ran_when_the_time_was_up_was_stopped_by_no_scheduler() -> None:
     given: dict[str, Any] = {"num_samples": 9, "metric": "loss", "mode": "min", "workers": 2, "steps": 5}
     analysis = tune.simulate(curve_of_x, {"x": tune.uniform(0, 1)}, time_budget_s=12.5, **given)
-    experiment = Experiment(analysis)
+    experiment = ExperimentData(analysis)
     steps = experiment.steps.tolist()
     cut = [k for k, one in enumerate(experiment.outcome.tolist()) if one == CUT_OFF]
     assert cut == [k for k, n in enumerate(steps) if 0 < n < 5]
@@ -149,14 +151,14 @@ def test_what_ran_when_the_time_was_up_was_stopped_by_no_scheduler() -> None:
         rungs_data(experiment)
 
 
-def test_the_distribution_counts(wide: Experiment) -> None:
+def test_the_distribution_counts(wide: ExperimentData) -> None:
     data = edf_data(wide, wide.goal(None, None, None))
     told = sorted(scores(wide, "loss"))
     assert data.score.tolist() == told
     assert data.fraction.tolist() == [k / 400 for k in range(1, 401)]
 
 
-def test_bands_are_quantiles_of_the_trials_that_reported_at_the_step(asha: Experiment, wide: Experiment) -> None:
+def test_bands_are_quantiles_of_the_trials_that_reported_at_the_step(asha: ExperimentData, wide: ExperimentData) -> None:
     assert len(curves_data(asha, asha.goal(None, None, None)).band_step) == 0  # few enough to be drawn one by one
     data = curves_data(wide, wide.goal(None, None, None))
     frames = list(wide.analysis.trial_dataframes.values())
@@ -166,7 +168,7 @@ def test_bands_are_quantiles_of_the_trials_that_reported_at_the_step(asha: Exper
         np.testing.assert_allclose(data.bands[:, k], np.quantile(values, LEVELS), rtol=1e-12)
 
 
-def test_the_sample_of_curves_holds_the_best(wide: Experiment) -> None:
+def test_the_sample_of_curves_holds_the_best(wide: ExperimentData) -> None:
     goal = wide.goal(None, None, None)
     data = curves_data(wide, goal)
     assert len(data.curves) < 100
@@ -177,7 +179,7 @@ def test_the_sample_of_curves_holds_the_best(wide: Experiment) -> None:
         assert one.value.tolist() == frame["loss"].tolist()
 
 
-def test_parameters_are_those_that_differ_with_their_axes(asha: Experiment) -> None:
+def test_parameters_are_those_that_differ_with_their_axes(asha: ExperimentData) -> None:
     params = asha.parameters
     assert list(params) == ["lr", "width", "act", "batch", "opt/momentum", "opt/name"]
     frame = asha.analysis.dataframe()
@@ -195,7 +197,7 @@ def test_parameters_are_those_that_differ_with_their_axes(asha: Experiment) -> N
     assert (np.isnan(momentum) == (frame["config/opt/name"] == "adam").to_numpy()).all()
 
 
-def test_slices_pair_values_with_scores(asha: Experiment) -> None:
+def test_slices_pair_values_with_scores(asha: ExperimentData) -> None:
     told = scores(asha, "loss")
     for one in slices_data(asha, asha.goal(None, None, None), ["opt/momentum", "lr"]):
         assert one.position.tolist() == np.flatnonzero(np.isfinite(one.parameter.values)).tolist()
@@ -209,14 +211,14 @@ def test_ranks_count_better_trials_and_share_ties() -> None:
 
     space = {"x": tune.grid_search(list(range(8))), "y": tune.grid_search([0, 1])}
     analysis = tune.run(train, config=space, metric="loss", mode="min", executor="inline", verbose=0)
-    experiment = Experiment(analysis)
+    experiment = ExperimentData(analysis)
     (pair,) = rank_data(experiment, experiment.goal(None, None, None))
     told = [float(config["x"] // 2) for config in experiment.analysis.get_all_configs().values()]
     expected = [(sum(b < a for b in told) + (sum(b == a for b in told) - 1) / 2) / (len(told) - 1) for a in told]
     np.testing.assert_allclose(pair.rank, [expected[k] for k in pair.position], atol=1e-12)
 
 
-def test_a_contour_is_the_mean_of_what_is_near(wide: Experiment) -> None:
+def test_a_contour_is_the_mean_of_what_is_near(wide: ExperimentData) -> None:
     goal = wide.goal(None, None, None)
     (cells,) = contour_data(wide, goal, ["act", "batch"])
     frame = wide.analysis.dataframe()
@@ -230,7 +232,7 @@ def test_a_contour_is_the_mean_of_what_is_near(wide: Experiment) -> None:
     assert 3e-3 < surface.x_at[column] < 3e-2  # the valley of the loss
 
 
-def test_lines_pass_axes_at_their_values(asha: Experiment) -> None:
+def test_lines_pass_axes_at_their_values(asha: ExperimentData) -> None:
     data = parallel_data(asha, asha.goal(None, None, None))
     names = [one.name for one in data.parameters]
     told = scores(asha, "loss")
@@ -242,14 +244,14 @@ def test_lines_pass_axes_at_their_values(asha: Experiment) -> None:
     assert ((data.places >= 0) & (data.places <= 1))[~lacks].all()
 
 
-def test_of_many_trials_the_best_hundred_have_lines(wide: Experiment) -> None:
+def test_of_many_trials_the_best_hundred_have_lines(wide: ExperimentData) -> None:
     data = parallel_data(wide, wide.goal(None, None, None))
     assert len(data.position) == 300
     best = np.argsort(scores(wide, "loss"), kind="stable")[:100]
     assert set(best.tolist()) <= set(data.position.tolist())
 
 
-def test_workers_run_one_trial_at_a_time(asha: Experiment) -> None:
+def test_workers_run_one_trial_at_a_time(asha: ExperimentData) -> None:
     data = timeline_data(asha)
     assert data.workers == 3
     assert len(data.spans.start) == 120
@@ -271,7 +273,8 @@ def test_workers_run_one_trial_at_a_time(asha: Experiment) -> None:
 
 def test_a_paused_trial_has_a_stretch_for_each_time_that_it_ran() -> None:
     given: dict[str, Any] = {"num_samples": 20, "metric": "loss", "mode": "min", "workers": 2, "steps": 9}
-    experiment = Experiment(tune.simulate(lambda c, s: {"loss": loss_of(c)}, SPACE, scheduler=HyperBandScheduler(max_t=9), **given))
+    halving = HyperBandScheduler(max_t=9)
+    experiment = ExperimentData(tune.simulate(lambda c, s: {"loss": loss_of(c)}, SPACE, scheduler=halving, **given))
     data = timeline_data(experiment)
     assert len(data.spans.start) > 20
     length = np.zeros(20)
@@ -281,7 +284,7 @@ def test_a_paused_trial_has_a_stretch_for_each_time_that_it_ran() -> None:
 
 def test_gpus_that_running_trials_hold() -> None:
     given: dict[str, Any] = {"num_samples": 4, "metric": "loss", "mode": "min", "workers": 2, "steps": 3}
-    experiment = Experiment(
+    experiment = ExperimentData(
         tune.simulate(lambda c, s: {"loss": 1.0}, {"x": tune.uniform(0, 1)}, resources_per_trial={"cpu": 1, "gpu": 0.5}, **given)
     )
     data = timeline_data(experiment)
@@ -295,7 +298,7 @@ def test_lanes_are_as_few_as_overlaps_need() -> None:
     assert side_by_side(rows) == [(0, 0, 0.0, 2.0), (3, 1, 0.0, 9.0), (1, 2, 1.0, 3.0), (2, 0, 2.0, 4.0)]
 
 
-def test_rungs_count_who_came_and_who_was_stopped(asha: Experiment) -> None:
+def test_rungs_count_who_came_and_who_was_stopped(asha: ExperimentData) -> None:
     (data,) = rungs_data(asha)
     steps = [len(frame) for frame in asha.analysis.trial_dataframes.values()]
     assert data.first.tolist() == [1, 3, 9, 27]
@@ -315,7 +318,7 @@ def test_rungs_count_who_came_and_who_was_stopped(asha: Experiment) -> None:
 )
 def test_brackets_begin_at_their_own_rungs(scheduler: Any, firsts: set[int]) -> None:
     given: dict[str, Any] = {"num_samples": 60, "metric": "loss", "mode": "min", "workers": 3, "steps": 27}
-    experiment = Experiment(tune.simulate(curve_of_x, {"x": tune.uniform(0, 1)}, scheduler=scheduler, **given))
+    experiment = ExperimentData(tune.simulate(curve_of_x, {"x": tune.uniform(0, 1)}, scheduler=scheduler, **given))
     found = rungs_data(experiment)
     assert {int(one.first[0]) for one in found} == firsts
     assert [one.bracket for one in found] == list(range(len(firsts)))
@@ -327,7 +330,7 @@ def curve_of_x(config: dict[str, Any], step: int) -> dict[str, float]:
     return {"loss": config["x"] + 1.0 / step}
 
 
-def test_the_line_of_the_best_trial_is_that_of_the_frame(population: Experiment) -> None:
+def test_the_line_of_the_best_trial_is_that_of_the_frame(population: ExperimentData) -> None:
     data = lineage_data(population, population.goal(None, None, None))
     frame = population.analysis.lineage()
     assert [population.trial_id(k) for k in data.trial] == frame["trial_id"].tolist()
@@ -365,7 +368,7 @@ def test_a_trial_that_went_on_otherwise_by_itself_is_its_own_ancestor() -> None:
     ]  # fmt: skip
 
 
-def test_the_front_is_that_of_the_analysis(wide: Experiment) -> None:
+def test_the_front_is_that_of_the_analysis(wide: ExperimentData) -> None:
     wanted = {"accuracy": "max", "seconds": "min"}
     data = front_data(wide, [wide.goal(metric, mode, "last") for metric, mode in wanted.items()])
     told = [trial.trial_id for trial in wide.analysis.pareto_front(wanted, "last")]
@@ -380,7 +383,7 @@ def test_a_sample_keeps_what_it_has_to() -> None:
     assert (np.diff(some) > 0).all()
 
 
-def test_trials_of_an_analysis_in_its_order(asha: Experiment) -> None:
+def test_trials_of_an_analysis_in_its_order(asha: ExperimentData) -> None:
     source = asha.analysis
     chosen = [source.trials[40], source.trials[7]]
     some = tune.ExperimentAnalysis(source._source, trials=chosen, default_metric="loss", default_mode="min")
@@ -393,7 +396,7 @@ def test_trials_of_an_analysis_in_its_order(asha: Experiment) -> None:
 # ---- what cannot be drawn
 
 
-def test_errors_say_what_there_is(asha: Experiment, population: Experiment, wide: Experiment) -> None:
+def test_errors_say_what_there_is(asha: ExperimentData, population: ExperimentData, wide: ExperimentData) -> None:
     with pytest.raises(ValueError, match=r"metric 'los' was never reported; reported were 'loss', 'seconds', 'accuracy'"):
         asha.goal("los", "min", None)
     with pytest.raises(ValueError, match="mode"):
@@ -420,7 +423,7 @@ def test_nothing_reported_is_said() -> None:
     def fails(config: dict[str, Any]) -> None:
         raise RuntimeError("at once")
 
-    experiment = Experiment(tune.run(fails, config={"x": tune.uniform(0, 1)}, metric="loss", mode="min", num_samples=2, **given))
+    experiment = ExperimentData(tune.run(fails, config={"x": tune.uniform(0, 1)}, metric="loss", mode="min", num_samples=2, **given))
     with pytest.raises(ValueError, match=r"none of the 2 trials of .* has reported"):
         experiment.goal(None, None, None)
 
@@ -429,7 +432,7 @@ def test_only_nan_is_nothing_to_draw() -> None:
     def train(config: dict[str, Any]) -> None:
         tune.report(loss=math.nan)
 
-    experiment = Experiment(tune.run(train, metric="loss", mode="min", num_samples=2, executor="inline", verbose=0))
+    experiment = ExperimentData(tune.run(train, metric="loss", mode="min", num_samples=2, executor="inline", verbose=0))
     with pytest.raises(ValueError, match="no trial has a finite value of 'loss'"):
         history_data(experiment, experiment.goal(None, None, None))
 
@@ -437,7 +440,7 @@ def test_only_nan_is_nothing_to_draw() -> None:
 def test_an_analysis_without_a_journal_has_no_timeline() -> None:
     space = {"x": tune.uniform(0, 1)}
     analysis = tune.run(lambda config: {"loss": config["x"]}, config=space, num_samples=3, executor="inline", verbose=0)
-    copy = Experiment(pickle.loads(pickle.dumps(analysis)))
+    copy = ExperimentData(pickle.loads(pickle.dumps(analysis)))
     with pytest.raises(ValueError, match="holds no journal"):
         timeline_data(copy)
     assert len(history_data(copy, copy.goal("loss", "min", None)).score) == 3

@@ -19,7 +19,7 @@ from searched import HOSTILE, SPACE, curve
 import fasttune as tune
 from fasttune import plot
 from fasttune.cli import main
-from fasttune.plot.data import Experiment
+from fasttune.plot.data import ExperimentData
 from fasttune.plot.page import TITLES, figure_json
 
 PACKAGE = str(Path(tune.__file__).resolve().parent.parent)
@@ -87,7 +87,7 @@ def check_alone(page: Page) -> None:
     assert "unsafe" not in str(policy).split("script-src")[1].split(";")[0]
 
 
-def test_the_page_tells_what_was_searched_found_and_saved(asha: Experiment, tmp_path: Path) -> None:
+def test_the_page_tells_what_was_searched_found_and_saved(asha: ExperimentData, tmp_path: Path) -> None:
     page = written(asha, tmp_path, metrics={"loss": "min", "seconds": "min"})
     check_alone(page)
     best = asha.analysis.best_trial
@@ -193,7 +193,7 @@ tune.run(train, config=space, metric="loss", mode="min", executor="inline", verb
     assert "reports 2" in page.text
 
 
-def test_every_picture_has_words_and_a_page_keeps_its_size(wide: Experiment, tmp_path: Path) -> None:
+def test_every_picture_has_words_and_a_page_keeps_its_size(wide: ExperimentData, tmp_path: Path) -> None:
     assert set(TITLES) == set(plot.PICTURES)
     path = plot.report(wide, tmp_path / "wide.html")
     plotly = max(len(text) for _, text in Page(Path(path)).scripts)
@@ -215,7 +215,7 @@ def test_a_page_of_a_hundred_thousand_trials_is_a_few_megabytes(tmp_path: Path) 
     assert "100,000" in page.text
 
 
-def test_the_file_is_replaced_in_one_go_and_never_through_a_link(asha: Experiment, tmp_path: Path) -> None:
+def test_the_file_is_replaced_in_one_go_and_never_through_a_link(asha: ExperimentData, tmp_path: Path) -> None:
     precious = tmp_path / "precious.txt"
     precious.write_text("kept")
     link = tmp_path / "page.html"

@@ -12,7 +12,7 @@ import pytest
 from fake_trials import Clock
 
 from fasttune import trial_lines
-from fasttune.trial_lines import NamedStream, Place, mark
+from fasttune.trial_lines import LineSink, NamedStream, mark
 from fasttune.whole_lines import STATE_S, WholeLines, begun_mark, between_marks
 
 
@@ -42,7 +42,7 @@ class Written:
 
     def __init__(self) -> None:
         self.pieces: list[bytes] = []
-        self.place = Place(self.pieces.append)
+        self.place = LineSink(self.pieces.append)
         self.out = NamedStream(self.place, 1, 1)
         self.err = NamedStream(self.place, 2, 2)
 

@@ -17,7 +17,7 @@ import pytest
 import fasttune as tune
 from fasttune.cli import main
 from fasttune.cli.trials import TrialTable, trials_of
-from fasttune.cli.watch import Follower
+from fasttune.cli.watch import Watcher
 from fasttune.engine.opening import open_records
 from fasttune.plot.data import experiment_of
 from fasttune.plot.facts import facts_of
@@ -173,7 +173,7 @@ def test_reports_that_were_taken_back_count_nowhere(failed: tune.ExperimentAnaly
     assert json.loads(said("show", failed.experiment_path, "--json"))["reports"] == n
     assert f"reports                   {n}" in said("show", failed.experiment_path)
     assert f"{n} reports" in said("watch", failed.experiment_path)
-    follow = Follower(failed.experiment_path, Namespace(metric=None, mode=None, scope=None, every=1.0, json=False))
+    follow = Watcher(failed.experiment_path, Namespace(metric=None, mode=None, scope=None, every=1.0, json=False))
     assert follow.reports() == n
     assert json.loads(said("lsx", Path(failed.experiment_path).parent, "--json"))[0]["reports"] == n
 

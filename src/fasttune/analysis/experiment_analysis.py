@@ -502,9 +502,9 @@ class ExperimentAnalysis:
             stop: stop criteria; by default the thresholds that the run had.
             cost: seconds of a step (see ``tune.simulate``); by default those that it took.
         """
-        from fasttune.analysis.what_if import Goal, what_if
+        from fasttune.analysis.what_if import Ranking, what_if
 
-        goal = Goal(self.default_metric, self.default_mode, self.default_scope)
+        goal = Ranking(self.default_metric, self.default_mode, self.default_scope)
         return what_if(self._source, self._columns, self._indices, goal, scheduler, workers, stop, cost)
 
     def verify(self, scheduler: TrialScheduler, stop: Any = None) -> list[Difference]:

@@ -59,7 +59,7 @@ class WhatIf:
     __repr__ = __str__
 
 
-class Goal(NamedTuple):
+class Ranking(NamedTuple):
     """Which trial of an experiment is the best."""
 
     metric: str | None
@@ -71,7 +71,7 @@ def what_if(
     source: TrialSource,
     columns: Columns,
     trials: Sequence[int],
-    goal: Goal,
+    goal: Ranking,
     scheduler: Any,
     workers: int | None,
     stop: Any,
@@ -91,12 +91,12 @@ def what_if(
         max_failures=told.get("max_failures", 0),
     )
     made.default_scope = goal.scope
-    found = Goal(made.default_metric, made.default_mode, goal.scope)
+    found = Ranking(made.default_metric, made.default_mode, goal.scope)
     would = account(made._source, made._columns, found, type(made.scheduler).__name__, made.workers)
     return WhatIf(was, would._replace(seconds=made.seconds, busy_seconds=made.busy_seconds), made)
 
 
-def account(source: TrialSource, columns: Columns, goal: Goal, scheduler: str, workers: int) -> Account:
+def account(source: TrialSource, columns: Columns, goal: Ranking, scheduler: str, workers: int) -> Account:
     """What trials cost and found."""
     seconds, _ = columns.metric("time_this_iter_s")
     first = columns.time - seconds
@@ -113,7 +113,7 @@ def account(source: TrialSource, columns: Columns, goal: Goal, scheduler: str, w
     )
 
 
-def best_report(source: TrialSource, columns: Columns, goal: Goal) -> tuple[float, str] | None:
+def best_report(source: TrialSource, columns: Columns, goal: Ranking) -> tuple[float, str] | None:
     """The best value of the metric, as ``analysis.best_trial`` understands it, and its trial; None when there is none."""
     if goal.metric is None or goal.mode is None:
         return None

@@ -30,7 +30,7 @@ CELL = 40  # characters of a cell
 GAP = "  "
 
 
-class Wanted(NamedTuple):
+class RowFilter(NamedTuple):
     """What of the rows is wanted; see ``fasttune ls --help``."""
 
     columns: list[str] | None
@@ -43,7 +43,7 @@ class Wanted(NamedTuple):
     as_csv: bool
 
     @classmethod
-    def of(cls, asked: Any) -> Wanted:
+    def of(cls, asked: Any) -> RowFilter:
         """From the options of the command line. CommandError for two forms at once."""
         columns = split(asked.columns) if asked.columns else None
         sort = split(asked.sort) if asked.sort else []
@@ -52,7 +52,7 @@ class Wanted(NamedTuple):
         return cls(columns, sort, asked.desc, asked.filter, asked.limit, asked.output, asked.json, asked.csv)
 
 
-class Table(Protocol):
+class LazyRows(Protocol):
     """Rows that need not be there before somebody looks at them."""
 
     @property
@@ -100,7 +100,7 @@ class Framed:
         return self.frame.iloc[list(places)]
 
 
-def give(table: Table, shown: Sequence[str], wanted: Wanted, noun: str) -> int:
+def give(table: LazyRows, shown: Sequence[str], wanted: RowFilter, noun: str) -> int:
     """Give the rows as they are wanted; ``shown`` are the columns of a table when nobody chose any. CommandError for a column
     that is not there and for a filter that means nothing."""
     known = table.names
@@ -128,7 +128,7 @@ def give(table: Table, shown: Sequence[str], wanted: Wanted, noun: str) -> int:
     return 0
 
 
-def places_of(table: Table, wanted: Wanted, names: Sequence[str]) -> Sequence[int]:
+def places_of(table: LazyRows, wanted: RowFilter, names: Sequence[str]) -> Sequence[int]:
     """Which rows are wanted, in their order; only the columns that say so are looked at. FilterError."""
     conditions = [one for text in wanted.conditions for one in read_conditions(text, names)]
     sort = [named(name, names) for name in wanted.sort]
@@ -144,7 +144,7 @@ def places_of(table: Table, wanted: Wanted, names: Sequence[str]) -> Sequence[in
     return found
 
 
-def cells_of(table: Table, frame: pd.DataFrame, name: str) -> NDArray[Any]:
+def cells_of(table: LazyRows, frame: pd.DataFrame, name: str) -> NDArray[Any]:
     """A column as ``fasttune.tables.cells`` takes it; one that is not in the frame is made."""
     column = frame[name] if name in frame else table.columns([name])[name]
     if column.dtype.kind in "fiub":
@@ -152,7 +152,7 @@ def cells_of(table: Table, frame: pd.DataFrame, name: str) -> NDArray[Any]:
     return column.astype(object).where(~column.isna(), None).to_numpy(dtype=object)
 
 
-def write_rows(frame: pd.DataFrame, columns: Sequence[str], wanted: Wanted) -> None:
+def write_rows(frame: pd.DataFrame, columns: Sequence[str], wanted: RowFilter) -> None:
     """Rows for programs: to a file, or printed as JSON or CSV."""
     if wanted.output:
         write(wanted.output, frame, columns)

@@ -55,7 +55,7 @@ def run(asked: argparse.Namespace) -> int:
 
     logger = made(asked)
     path = find(asked.experiment)
-    progress = Progress(called(logger))
+    progress = LogProgress(called(logger))
     for _ in range(FIRST_LOOKS):
         if begun_at(path) is not None or writer_of(path) is None:
             break
@@ -132,7 +132,7 @@ def interruptible(follower: Follower) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-class Progress:
+class LogProgress:
     """Says now and then how far a logger is."""
 
     def __init__(self, name: str) -> None:

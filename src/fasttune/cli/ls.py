@@ -23,10 +23,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(asked: argparse.Namespace) -> int:
     """One row for each trial: what it last reported, its config, its state."""
     from fasttune.cli.finding import find, opened
-    from fasttune.cli.listing import Wanted, give
+    from fasttune.cli.listing import RowFilter, give
     from fasttune.cli.trials import TrialTable, shown_columns
 
-    wanted = Wanted.of(asked)
+    wanted = RowFilter.of(asked)
     source = opened(find(asked.experiment))
     table = TrialTable(source)
     return give(table, shown_columns(table.names, source), wanted, "trials")

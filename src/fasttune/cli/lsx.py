@@ -28,10 +28,10 @@ def run(asked: argparse.Namespace) -> int:
     import pandas as pd
 
     from fasttune.cli.finding import experiments_in
-    from fasttune.cli.listing import Framed, Wanted, give
+    from fasttune.cli.listing import Framed, RowFilter, give
     from fasttune.resolve.places import default_storage
 
-    wanted = Wanted.of(asked)
+    wanted = RowFilter.of(asked)
     folder = os.path.expanduser(asked.path or default_storage())
     if not os.path.isdir(folder):
         raise CommandError(f"there is no folder {folder!r}")

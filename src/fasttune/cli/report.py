@@ -10,7 +10,7 @@ from fasttune.cli import CommandError
 from fasttune.cli import arguments as common
 
 if TYPE_CHECKING:
-    from fasttune.plot.data import Experiment
+    from fasttune.plot.data import ExperimentData
 
 EXAMPLES = """\
   fasttune report latest                                report.html in the experiment's folder
@@ -46,13 +46,13 @@ def run(asked: argparse.Namespace) -> int:
     return 0
 
 
-def to_draw(named: str) -> Experiment:
+def to_draw(named: str) -> ExperimentData:
     """The experiment that is named, as far as it is stored."""
     from fasttune.cli.finding import find, opened
 
     source = opened(find(named))
     print(f"reading {len(source):,} trials of {source.path}", file=sys.stderr)
     from fasttune.analysis import ExperimentAnalysis
-    from fasttune.plot.data import Experiment
+    from fasttune.plot.data import ExperimentData
 
-    return Experiment(ExperimentAnalysis(source))
+    return ExperimentData(ExperimentAnalysis(source))

@@ -42,7 +42,7 @@ def run(asked: argparse.Namespace) -> int:
     """Show the experiment until nobody runs it any more. Writes nothing, and is not known to the run."""
     from fasttune.cli.finding import find
 
-    follow = Follower(find(asked.experiment), asked)
+    follow = Watcher(find(asked.experiment), asked)
     if sys.stdout.isatty() and not asked.json:
         follow.on_terminal()
     else:
@@ -50,7 +50,7 @@ def run(asked: argparse.Namespace) -> int:
     return 0
 
 
-class Follower:
+class Watcher:
     """Looks at an experiment now and then. ``source`` is what was seen last."""
 
     def __init__(self, folder: str, asked: argparse.Namespace) -> None:

@@ -37,7 +37,7 @@ MOST_VALUES = 400  # of one trial
 OVER = ("TERMINATED", "ERROR")
 
 
-class Known(NamedTuple):
+class ListedExperiment(NamedTuple):
     """What the list knows of an experiment."""
 
     version: str
@@ -53,7 +53,7 @@ class Answers:
         self.control = control
         self._alone = holds_one(self.folder)  # the folder is an experiment itself
         self._shelf = Shelf()
-        self._known: dict[str, Known] = {}
+        self._known: dict[str, ListedExperiment] = {}
         self._broken: dict[str, tuple[str, str]] = {}  # version of what cannot be read, and why: it is not tried again
 
     # ---- which experiment
@@ -131,7 +131,7 @@ class Answers:
         except Exception as error:  # whatever is in one folder, the others are listed
             told = unreadable(path, error)
         took = time.monotonic() - now
-        self._known[path] = Known(version, told, time.monotonic() + 10 * took)
+        self._known[path] = ListedExperiment(version, told, time.monotonic() + 10 * took)
         return told
 
     # ---- one experiment

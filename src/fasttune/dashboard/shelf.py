@@ -23,7 +23,7 @@ from fasttune.storage.recovery import writer_of
 if TYPE_CHECKING:
     from fasttune.analysis import ExperimentAnalysis
     from fasttune.engine.records import ExperimentRecords
-    from fasttune.plot.data import Experiment
+    from fasttune.plot.data import ExperimentData
 
 KEPT = 6  # experiments that are open at a time; one of 10^5 trials takes some tens of megabytes
 SHARE = 10  # reading takes at most one part in so many of the time
@@ -86,11 +86,11 @@ class Opened:
         return ExperimentAnalysis(self.source)
 
     @cached_property
-    def experiment(self) -> Experiment:
+    def experiment(self) -> ExperimentData:
         """As pictures see it."""
-        from fasttune.plot.data import Experiment
+        from fasttune.plot.data import ExperimentData
 
-        return Experiment(self.analysis)
+        return ExperimentData(self.analysis)
 
     def once(self, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
         """What ``make`` gave when it was first called for this key."""

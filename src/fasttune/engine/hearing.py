@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from fasttune.hook_times import HookTimes
 
 
-class Heard(Protocol):
+class HearingSource(Protocol):
     """What is looked at of the experiment."""
 
     def trial_id(self, i: int) -> str: ...
@@ -26,7 +26,7 @@ class Hearing:
         of_reports: It learns from reports, not only from ends.
     """
 
-    def __init__(self, searcher: Searcher | None, times: HookTimes, known: Heard) -> None:
+    def __init__(self, searcher: Searcher | None, times: HookTimes, known: HearingSource) -> None:
         self.of_reports = searcher is not None and type(searcher).on_trial_result is not Searcher.on_trial_result
         self._searcher = searcher
         self._times = times

@@ -328,9 +328,9 @@ class TuneLoop:
         return rule.compiled
 
     def _make_executor(self, request: Any, first_source: int) -> Executor:
-        from fasttune.executors import Place, make_executor
+        from fasttune.executors import ExecutorSite, make_executor
 
-        place = Place(
+        place = ExecutorSite(
             folder=self.spec.path,
             supply=self._supply,
             request=request if not callable(request) else resolve_resources(None),

@@ -70,7 +70,7 @@ class LetGo(NamedTuple):
 Step = Remove | ChangeTo | AskToSave | Hold | LetGo | SaveNow | Discard
 
 
-class Known(Protocol):
+class OrderSource(Protocol):
     """What is looked at of the experiment."""
 
     @property
@@ -98,7 +98,7 @@ class Orders:
              however far the donor has come since; it stays until then
     """
 
-    def __init__(self, known: Known, scheduler: str) -> None:
+    def __init__(self, known: OrderSource, scheduler: str) -> None:
         self._known = known
         self._scheduler = scheduler  # whose orders these are, for people
         self.saving: set[int] = set()
@@ -311,14 +311,14 @@ class Orders:
             yield from self._forget_point(i)
 
 
-class Shelf:
+class PausedTrials:
     """Paused trials whose code lives on, the longest paused first; at most ``most``, as far as that can be had.
 
     One that has a checkpoint at its present iteration, or can save one, is put away when there are too many: its code is
     left, and it goes on from its checkpoint when it is chosen.
     """
 
-    def __init__(self, known: Known, most: int) -> None:
+    def __init__(self, known: OrderSource, most: int) -> None:
         self._known = known
         self._most = most
         self._can_go: dict[int, None] = {}

@@ -28,7 +28,7 @@ from fasttune.engine.instructions import Answer, Discard, Happening, Resume, Sav
 from fasttune.engine.judgements import Judgements
 from fasttune.engine.kept_checkpoints import KeptCheckpoints
 from fasttune.engine.meta import options_of
-from fasttune.engine.orders import AskToSave, ChangeTo, Hold, Orders, Remove, Shelf, Step
+from fasttune.engine.orders import AskToSave, ChangeTo, Hold, Orders, PausedTrials, Remove, Step
 from fasttune.engine.outbox import Outbox
 from fasttune.engine.outside_stops import OutsideStops
 from fasttune.engine.phases import (
@@ -98,7 +98,7 @@ class ExperimentState(ExperimentRecords):
         self.phases = Phases(self.table.status, self.story)
         self.hearing = Hearing(self.searcher, times, self)
         self.orders = Orders(self, type(spec.scheduler).__name__)
-        self.shelf = Shelf(self, spec.max_suspended)
+        self.shelf = PausedTrials(self, spec.max_suspended)
         self.choosing = Choosing(self)
         self.unfollowed = Unfollowed()
         self._again: deque[int] = deque()  # who has failed in the batch that is looked at, and is to be tried again

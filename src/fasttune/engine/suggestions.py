@@ -31,7 +31,7 @@ class Block(NamedTuple):
     n: int
 
 
-class Suggestion(NamedTuple):
+class SuggestedConfig(NamedTuple):
     """A config that a searcher gave, with the constants of the space, and what the journal is told of it."""
 
     experiment: int
@@ -120,7 +120,7 @@ class Suggestions:
                 return Block(k, given, n)
         return None
 
-    def next_config(self, trial_id: str) -> Suggestion | None:
+    def next_config(self, trial_id: str) -> SuggestedConfig | None:
         """Ask the searcher for the config of a trial. None: nothing now, or nothing more."""
         searcher = self.searcher
         if searcher is None or self._searcher_done:
@@ -144,7 +144,7 @@ class Suggestions:
         config = merged(self._spec.trainables[experiment].space, suggestion)
         refuse_domains(config, f"{type(searcher).__name__}.suggest()")
         told = {"experiment": experiment, "config": config_to_json(config), "params": config_to_json(flatten(suggestion))}
-        return Suggestion(experiment, config, told)
+        return SuggestedConfig(experiment, config, told)
 
     def _next_experiment(self) -> int | None:
         """Several experiments share a searcher: each gets its num_samples in turn. None: they all have them."""

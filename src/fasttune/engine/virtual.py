@@ -394,7 +394,7 @@ class VirtualState(ExperimentState):
         return path
 
 
-class VirtualClock:
+class EventClock:
     """The executor's time, from 0. Nobody can wait in it."""
 
     second = "virtual seconds"
@@ -418,7 +418,7 @@ class VirtualLoop(TuneLoop):
     def __init__(self, spec: RunSpec, curve_of: CurveOf, workers: int) -> None:
         deadline = math.inf if spec.time_budget_s is None else spec.time_budget_s
         self.virtual = VirtualExecutor(curve_of, workers, self._units_of, deadline)
-        super().__init__(spec, VirtualClock(self.virtual))
+        super().__init__(spec, EventClock(self.virtual))
         self._executor = self.virtual
         self._machine = Machine(cpus=tuple(range(workers)))
         self._supply = Supply(self._machine)

@@ -27,7 +27,7 @@ SUMS = {total: key for key, total in TOTALS.items()}  # in a result only if tria
 ALWAYS = AUTO_RESULT_KEYS - SUMS.keys()  # in every result
 
 
-class Wanted(NamedTuple):
+class WantedName(NamedTuple):
     """A name that was asked for, how, and what comes of it when no report has it."""
 
     name: str
@@ -35,19 +35,19 @@ class Wanted(NamedTuple):
     effect: str
 
 
-def wanted_by(spec: RunSpec) -> list[Wanted]:
+def wanted_by(spec: RunSpec) -> list[WantedName]:
     """The names that a run was asked to go by, besides its metric."""
-    found = [Wanted(name, f"stop={{{name!r}: {value:g}}}", "ends no trial") for name, value in spec.stop.thresholds.items()]
+    found = [WantedName(name, f"stop={{{name!r}: {value:g}}}", "ends no trial") for name, value in spec.stop.thresholds.items()]
     scheduler = type(spec.scheduler).__name__
-    found += [Wanted(name, f"{scheduler}({how}={name!r})", "decides nothing") for name, how in spec.scheduler.reads().items()]
+    found += [WantedName(name, f"{scheduler}({how}={name!r})", "decides nothing") for name, how in spec.scheduler.reads().items()]
     several = getattr(spec.searcher, "metric", None)
     if isinstance(several, list | tuple):
-        found += [Wanted(name, f"{type(spec.searcher).__name__}(metric={several})", "learns nothing") for name in several]
+        found += [WantedName(name, f"{type(spec.searcher).__name__}(metric={several})", "learns nothing") for name in several]
     if spec.metric is not None and not spec.strict_metric:  # by the environment: reports may lack it
-        found.append(Wanted(spec.metric, f"metric={spec.metric!r}", "compares no trials"))
+        found.append(WantedName(spec.metric, f"metric={spec.metric!r}", "compares no trials"))
     score = spec.checkpoint.checkpoint_score_attribute
     if score is not None and spec.checkpoint.num_to_keep is not None:
-        found.append(Wanted(score, f"checkpoint_score_attribute={score!r}", "ranks no checkpoint, and all of them are kept"))
+        found.append(WantedName(score, f"checkpoint_score_attribute={score!r}", "ranks no checkpoint, and all of them are kept"))
     return [one for one in found if one.name not in ALWAYS]
 
 

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import Any
 
 from fasttune.executors.base import Executor as Executor
-from fasttune.executors.base import Place as Place
+from fasttune.executors.base import ExecutorSite as ExecutorSite
 from fasttune.executors.base import Program as Program
 
 EXECUTORS = {
@@ -25,7 +25,7 @@ OF_COROUTINES = "async"
 OF_COLUMNS = "vector"
 
 __all__ = [
-    "DEFAULT", "EXECUTORS", "OF_COLUMNS", "OF_COROUTINES", "Executor", "Place", "Program", "check_executor", "executor_class",
+    "DEFAULT", "EXECUTORS", "OF_COLUMNS", "OF_COROUTINES", "Executor", "ExecutorSite", "Program", "check_executor", "executor_class",
     "executor_names", "make_executor",
 ]  # fmt: skip
 
@@ -55,7 +55,7 @@ def executor_class(name: str) -> type[Executor]:
     return found
 
 
-def make_executor(name: str, place: Place) -> Executor:
+def make_executor(name: str, place: ExecutorSite) -> Executor:
     """The executor of a name, at a place."""
     return executor_class(check_executor(name)).at(place)
 

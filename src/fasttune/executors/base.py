@@ -132,7 +132,7 @@ class Supplies(Protocol):
     def release(self, placement: Any) -> None: ...
 
 
-class Place(NamedTuple):
+class ExecutorSite(NamedTuple):
     """What an executor is made of."""
 
     folder: str  # the experiment's
@@ -164,7 +164,7 @@ class Executor(ABC):
     same_process: bool = False
 
     @classmethod
-    def at(cls, place: Place) -> Self:
+    def at(cls, place: ExecutorSite) -> Self:
         """One that a run has asked for by name."""
         raise NotImplementedError(f"{cls.__name__} must override at(place) to be made by its name")
 

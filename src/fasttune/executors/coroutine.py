@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from fasttune import _core, nesting
 from fasttune.error import StopTrial, TuneError
-from fasttune.executors.base import Batch, Death, Executor, Job, Place, Program, Reply, Suspended
+from fasttune.executors.base import Batch, Death, Executor, ExecutorSite, Job, Program, Reply, Suspended
 from fasttune.executors.event_loops import AwaitedRun, OwnLoop
 from fasttune.executors.host import Host, HostContext
 from fasttune.executors.ring_file import RING_BYTES, map_file, remove_ring, taken
@@ -443,10 +443,10 @@ class CoroutineExecutor(Executor):
     waits = True
 
     @classmethod
-    def at(cls, place: Place) -> Self:
+    def at(cls, place: ExecutorSite) -> Self:
         return cls(place)
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: ExecutorSite) -> None:
         self._place = place
         self._path = os.path.join(place.folder, RINGS, f"{place.first_source}.ring")
         self._source = place.first_source
@@ -788,7 +788,7 @@ def asks_for_nothing(request: Any) -> bool:
     return hasattr(request, "bundles") and not request.bundles
 
 
-def fitting(place: Place, limit: int) -> int:
+def fitting(place: ExecutorSite, limit: int) -> int:
     """How many trials fit at once, found by trying."""
     taken: list[Any] = []
     while len(taken) < limit and (placement := place.supply.acquire(place.request)) is not None:

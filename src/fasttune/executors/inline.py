@@ -22,7 +22,7 @@ from typing import Any, Self
 
 from fasttune import _core
 from fasttune.error import StopTrial, TuneError
-from fasttune.executors.base import Batch, Death, Executor, Job, Place, Program, Reply
+from fasttune.executors.base import Batch, Death, Executor, ExecutorSite, Job, Program, Reply
 from fasttune.executors.host import Host
 from fasttune.executors.ring_file import RING_BYTES, map_file, remove_ring, taken
 from fasttune.executors.suspension import LEAVE, Suspension
@@ -41,7 +41,7 @@ class InlineExecutor(Executor):
     same_process = True
 
     @classmethod
-    def at(cls, place: Place) -> Self:
+    def at(cls, place: ExecutorSite) -> Self:
         return cls(place.folder, fitting(place), place.usage(), place.first_source)
 
     def __init__(self, folder: str, slots: int, usage: str, source: int = SOURCE) -> None:
@@ -331,7 +331,7 @@ class InlineExecutor(Executor):
             self._suspension.drop_all()
 
 
-def fitting(place: Place) -> int:
+def fitting(place: ExecutorSite) -> int:
     """How many trials fit at once, found by trying; at most one per CPU if they ask for nothing."""
     taken: list[Any] = []
     most = min(place.limit, os.cpu_count() or 1, 4096)

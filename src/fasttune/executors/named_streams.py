@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import TextIO
 
-from fasttune.trial_lines import NamedStream, Place
+from fasttune.trial_lines import LineSink, NamedStream
 
 _NAMES = {1: "stdout", 2: "stderr"}
 # Never let go of, as those of tee.py: `print` of CPython holds the stream that it writes to by no reference.
@@ -20,7 +20,7 @@ class _Stream(NamedStream):
     def __init__(self, real: TextIO, number: int) -> None:
         encoding, errors = getattr(real, "encoding", None) or "utf-8", getattr(real, "errors", None) or "strict"
         lenient = "surrogateescape" if errors == "strict" else errors
-        super().__init__(Place(self._put, encoding, lenient), number, -1)
+        super().__init__(LineSink(self._put, encoding, lenient), number, -1)
         self.real = real
         self.number = number
 

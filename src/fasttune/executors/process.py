@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Self
 from fasttune import _core, nesting, script
 from fasttune.devices.cgroups import MemoryKills, process_limits
 from fasttune.error import TuneError
-from fasttune.executors.base import Batch, Death, Executor, Job, Place, Program
+from fasttune.executors.base import Batch, Death, Executor, ExecutorSite, Job, Program
 from fasttune.executors.program_file import ProgramFile
 from fasttune.executors.ring_file import map_file, remove_ring
 from fasttune.executors.server import MARK, PAUSES_S, Server, ServerGoneError
@@ -98,7 +98,7 @@ class ProcessExecutor(Executor):
     name = "process"
 
     @classmethod
-    def at(cls, place: Place) -> Self:
+    def at(cls, place: ExecutorSite) -> Self:
         return cls(
             place.folder,
             place=place.supply.acquire,

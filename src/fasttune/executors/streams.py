@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import TextIO
 
 from fasttune import _core
-from fasttune.trial_lines import NamedStream, Place, mark, write_all
+from fasttune.trial_lines import LineSink, NamedStream, mark, write_all
 
 ABOVE = 10  # copies of descriptors are kept out of the way of those that a trial opens
 MARK_S = 0.005  # at least so long after the last mark
@@ -39,7 +39,7 @@ class Streams:
         self._marked = caught[0] if named and caught else 0  # the descriptor of the pipe, 0: there is none
         self._marked_at = 0.0
         _core.write_stdio_by_lines()
-        self._places: list[Place] = []
+        self._places: list[LineSink] = []
         self._kept = [_Kept(name, fd) for fd, name in _NAMES.items()]
         if named:
             for one in self._kept:
@@ -64,7 +64,7 @@ class Streams:
     def _named_stream(self, fd: int, like: TextIO) -> TextIO:
         if fd == 1 or not self._places or not _same_file(1, 2):
             errors = like.errors if like.errors != "strict" else "surrogateescape"
-            self._places.append(Place(lambda data: write_all(fd, data), like.encoding, errors or "backslashreplace"))
+            self._places.append(LineSink(lambda data: write_all(fd, data), like.encoding, errors or "backslashreplace"))
         return NamedStream(self._places[-1], fd, fd, os.isatty(fd))  # type: ignore[return-value]
 
 

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from fasttune import _core
 from fasttune.devices.machine import detect_gpus
 from fasttune.error import TuneError
-from fasttune.executors.base import Batch, Death, Executor, Job, Place, Program, Reply
+from fasttune.executors.base import Batch, Death, Executor, ExecutorSite, Job, Program, Reply
 from fasttune.executors.ring_file import RING_BYTES, map_file, remove_ring
 from fasttune.executors.thread_worker import Feed, Releases, Worker
 from fasttune.executors.threads import follow_threads
@@ -130,10 +130,10 @@ class ThreadExecutor(Executor):
     same_process = True
 
     @classmethod
-    def at(cls, place: Place) -> Self:
+    def at(cls, place: ExecutorSite) -> Self:
         return cls(place)
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: ExecutorSite) -> None:
         self._folder = os.path.join(place.folder, RINGS)
         self._supply = place.supply
         self._request = place.request

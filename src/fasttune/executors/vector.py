@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from fasttune import _core
 from fasttune.error import StopTrial, TuneError
-from fasttune.executors.base import Batch, Death, Executor, Job, Place, Program, ProgramTrainable
+from fasttune.executors.base import Batch, Death, Executor, ExecutorSite, Job, Program, ProgramTrainable
 from fasttune.executors.ring_file import map_file, remove_ring, taken
 from fasttune.failure import stored_exception, stored_text
 from fasttune.folder import RINGS
@@ -52,7 +52,7 @@ class VectorExecutor(Executor):
     same_process = True
 
     @classmethod
-    def at(cls, place: Place) -> Self:
+    def at(cls, place: ExecutorSite) -> Self:
         return cls(place.folder, place.limit, place.usage(), place.first_source)
 
     def __init__(self, folder: str, limit: int, usage: str, source: int = 1) -> None:

@@ -12,7 +12,7 @@ from fasttune.plot.data import (
     FINISHED,
     OUTCOMES,
     STOPPED,
-    Experiment,
+    ExperimentData,
     Floats,
     Goal,
     Ints,
@@ -30,7 +30,7 @@ COLOUR_OF = {FINISHED: BLUE, STOPPED: GREY, FAILED: RED}
 WIDE_STEPS = 30.0  # times the least step, from where on steps are drawn on a logarithmic axis
 
 
-class Curve(NamedTuple):
+class DrawnCurve(NamedTuple):
     """One trial's values."""
 
     position: int
@@ -39,10 +39,10 @@ class Curve(NamedTuple):
     value: Floats
 
 
-class Curves(NamedTuple):
+class DrawnCurves(NamedTuple):
     """Curves to draw one by one, and bands of all trials: ``bands[k]`` is the quantile LEVELS[k] at ``band_step``."""
 
-    curves: list[Curve]
+    curves: list[DrawnCurve]
     best: list[int]  # positions of the best trials, best first
     band_step: Floats
     bands: Floats  # quantiles x steps, over the trials that reported at the step
@@ -51,7 +51,7 @@ class Curves(NamedTuple):
     values: Floats  # all of them
 
 
-def curves_data(experiment: Experiment, goal: Goal) -> Curves:
+def curves_data(experiment: ExperimentData, goal: Goal) -> DrawnCurves:
     """The values of the picture ``curves``. Of more than 150 trials: bands, and a sample of curves with the best in it."""
     reports = experiment.reports(goal.metric)
     if not len(reports.value):
@@ -68,9 +68,9 @@ def curves_data(experiment: Experiment, goal: Goal) -> Curves:
         if len(rows) > POINTS:
             rows = rows[np.unique(np.linspace(0, len(rows) - 1, POINTS).round().astype(np.int64))]
         at = int(owner[k])
-        curves.append(Curve(at, int(experiment.outcome[at]), reports.step[rows].astype(float), reports.value[rows]))
+        curves.append(DrawnCurve(at, int(experiment.outcome[at]), reports.step[rows].astype(float), reports.value[rows]))
     steps, bands, reached = _bands(reports.step, reports.value) if len(owner) > ALL_SHOWN else _no_bands()
-    return Curves(curves, owner[by_score[:TOP]].tolist(), steps, bands, reached, len(owner), reports.value)
+    return DrawnCurves(curves, owner[by_score[:TOP]].tolist(), steps, bands, reached, len(owner), reports.value)
 
 
 def _chosen(by_score: Ints, outcome: Ints) -> Ints:
@@ -109,7 +109,7 @@ def _bands(step: Ints, value: Floats) -> tuple[Floats, Floats, Ints]:
     return step[firsts].astype(float), bands, counts.astype(np.int64)
 
 
-def curves_chart(experiment: Experiment, goal: Goal, data: Curves) -> Chart:
+def curves_chart(experiment: ExperimentData, goal: Goal, data: DrawnCurves) -> Chart:
     marks: list[Mark] = []
     if len(data.band_step):
         marks.append(Band(data.band_step, data.bands[0], data.bands[4], "5 % to 95 % of all trials", BLUE, 0.13))
@@ -144,7 +144,7 @@ def curves_chart(experiment: Experiment, goal: Goal, data: Curves) -> Chart:
     return Chart("Learning curves", [Panel(marks, along, axis)], joined(more, note))
 
 
-def _together(curves: list[Curve], name: str, colour: str, texts: dict[int, str]) -> Line:
+def _together(curves: list[DrawnCurve], name: str, colour: str, texts: dict[int, str]) -> Line:
     """Many curves as one line with gaps: a page of a hundred lines is slow."""
     gap = np.array([np.nan])
     x = np.concatenate([part for one in curves for part in (one.step, gap)])
@@ -153,7 +153,7 @@ def _together(curves: list[Curve], name: str, colour: str, texts: dict[int, str]
     return Line(x, y, name, colour, hover, 1.0, opacity=0.55)
 
 
-def _hover(one: Curve, texts: dict[int, str]) -> list[str]:
+def _hover(one: DrawnCurve, texts: dict[int, str]) -> list[str]:
     """The whole text stands at a curve's end: at each of its points it would be most of the page."""
     name = texts[one.position].split("\n", 1)[0]
     short = [f"{name}\nstep {step:,.0f}: {number_text(value)}" for step, value in zip(one.step, one.value, strict=True)]

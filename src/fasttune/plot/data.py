@@ -73,7 +73,7 @@ class Spans(NamedTuple):
     end: Floats
 
 
-class Experiment:
+class ExperimentData:
     """One experiment (or the trials of it that an analysis was made of), as pictures see it.
 
     Raises:
@@ -406,7 +406,7 @@ def analysis_of(what: Any) -> ExperimentAnalysis:
     """The analysis that is meant by an analysis, a ResultGrid or an experiment's folder. TypeError for anything else."""
     from fasttune.analysis.result_grid import ResultGrid
 
-    if isinstance(what, Experiment):
+    if isinstance(what, ExperimentData):
         return what.analysis
     if isinstance(what, ExperimentAnalysis):
         return what
@@ -419,9 +419,9 @@ def analysis_of(what: Any) -> ExperimentAnalysis:
     )
 
 
-def experiment_of(what: Any) -> Experiment:
+def experiment_of(what: Any) -> ExperimentData:
     """The experiment that is meant. One that pictures have read already is kept, so that a report reads it once."""
-    return what if isinstance(what, Experiment) else Experiment(what)
+    return what if isinstance(what, ExperimentData) else ExperimentData(what)
 
 
 def sampled(n: int, most: int, always: Sequence[int] = (), seed: int = 0) -> Ints:

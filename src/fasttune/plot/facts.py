@@ -17,7 +17,7 @@ from fasttune.plot.data import (
     OUTCOMES,
     STOPPED,
     UNFINISHED,
-    Experiment,
+    ExperimentData,
     Goal,
     number_text,
     value_text,
@@ -43,7 +43,7 @@ class BestTrial(NamedTuple):
     attached: list[tuple[str, str]]  # user attributes
 
 
-class Saved(NamedTuple):
+class Savings(NamedTuple):
     """What stopping trials early has saved."""
 
     run: int  # steps
@@ -73,7 +73,7 @@ class Facts(NamedTuple):
     best: BestTrial | None
     outcomes: list[tuple[str, int]]
     cost: list[tuple[str, str]]
-    saved: Saved | None
+    saved: Savings | None
     searched: list[tuple[str, str, str]]  # name, in words, condition
     asked: list[tuple[str, str]]
     attached: list[tuple[str, str]]  # user attributes of the run
@@ -84,7 +84,7 @@ class Facts(NamedTuple):
     made: str
 
 
-def facts_of(experiment: Experiment, goal: Goal | None, no_goal: str = "") -> Facts:
+def facts_of(experiment: ExperimentData, goal: Goal | None, no_goal: str = "") -> Facts:
     """Reads everything that the page says about an experiment."""
     outcome = experiment.outcome
     counts = [(OUTCOMES[kind], int((outcome == kind).sum())) for kind in (FINISHED, STOPPED, FAILED, CUT_OFF, UNFINISHED)]
@@ -111,7 +111,7 @@ def facts_of(experiment: Experiment, goal: Goal | None, no_goal: str = "") -> Fa
     )
 
 
-def state_of(experiment: Experiment) -> str:
+def state_of(experiment: ExperimentData) -> str:
     """running, finished or unfinished."""
     from fasttune.storage.recovery import writer_of
 
@@ -134,7 +134,7 @@ def date(unix: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(unix))
 
 
-def _best(experiment: Experiment, goal: Goal) -> BestTrial:
+def _best(experiment: ExperimentData, goal: Goal) -> BestTrial:
     position = experiment.best(goal)
     score = experiment.score(goal)
     trial = experiment.analysis.trials[position]
@@ -156,7 +156,7 @@ def attributes(given: Mapping[str, object]) -> list[tuple[str, str]]:
     return [(name, value_text(value)) for name, value in flatten(given).items()]
 
 
-def _cost(experiment: Experiment) -> list[tuple[str, str]]:
+def _cost(experiment: ExperimentData) -> list[tuple[str, str]]:
     times, reports, steps = experiment.report_times
     rows = [("trials", f"{len(experiment):,}"), ("reports", f"{reports:,}"), ("steps", f"{steps:,}")]
     if experiment.began is not None and len(times):
@@ -172,7 +172,7 @@ def _cost(experiment: Experiment) -> list[tuple[str, str]]:
     return rows
 
 
-def _saved(experiment: Experiment) -> Saved | None:
+def _saved(experiment: ExperimentData) -> Savings | None:
     """None where no trial was stopped early."""
     if not (experiment.outcome == STOPPED).any():
         return None
@@ -180,10 +180,10 @@ def _saved(experiment: Experiment) -> Saved | None:
     longest, said_by = experiment.longest, "as the run was asked"
     if longest is None:
         longest, said_by = int(steps.max()), "as the longest trial ran"
-    return Saved(int(steps.sum()), longest * int((steps > 0).sum()), longest, said_by)
+    return Savings(int(steps.sum()), longest * int((steps > 0).sum()), longest, said_by)
 
 
-def _asked(experiment: Experiment, goal: Goal | None) -> list[tuple[str, str]]:
+def _asked(experiment: ExperimentData, goal: Goal | None) -> list[tuple[str, str]]:
     meta = experiment.meta
     rows = []
     if goal is not None:
@@ -206,7 +206,7 @@ def _asked(experiment: Experiment, goal: Goal | None) -> list[tuple[str, str]]:
     return rows
 
 
-def _top(experiment: Experiment, goal: Goal | None) -> tuple[list[str], list[list[str]]]:
+def _top(experiment: ExperimentData, goal: Goal | None) -> tuple[list[str], list[list[str]]]:
     """Column names and rows of the best trials."""
     if goal is None:
         return [], []
@@ -226,7 +226,7 @@ def _top(experiment: Experiment, goal: Goal | None) -> tuple[list[str], list[lis
     return ["trial", goal.words(), "steps", *names], rows
 
 
-def _failures(experiment: Experiment) -> tuple[list[Kind], int]:
+def _failures(experiment: ExperimentData) -> tuple[list[Kind], int]:
     """The kinds of failures, the most frequent first; and how many are of further kinds, or were not read."""
     failed = np.flatnonzero(experiment.outcome == FAILED)
     kinds: dict[tuple[str, str], Kind] = {}

@@ -10,7 +10,7 @@ import numpy as np
 
 from fasttune.analysis.pareto import pareto_front
 from fasttune.plot.chart import GREY, Chart, Line, Mark, Panel, Points, joined, score_axis
-from fasttune.plot.data import Experiment, Floats, Goal, Ints, experiment_of, number_text, sampled
+from fasttune.plot.data import ExperimentData, Floats, Goal, Ints, experiment_of, number_text, sampled
 from fasttune.plot.drawn import drawn
 
 SHOWN = 2000
@@ -25,7 +25,7 @@ class Front(NamedTuple):
     front: Ints  # rows of ``scores``, by the first metric, best first
 
 
-def front_data(experiment: Experiment, goals: list[Goal]) -> Front:
+def front_data(experiment: ExperimentData, goals: list[Goal]) -> Front:
     """The values of the picture ``pareto``."""
     scores = np.column_stack([experiment.score(goal) for goal in goals])
     position = np.flatnonzero(np.isfinite(scores).all(axis=1))
@@ -37,7 +37,7 @@ def front_data(experiment: Experiment, goals: list[Goal]) -> Front:
     return Front(position, scores[position], pareto_front(scores[position] * signs))
 
 
-def front_chart(experiment: Experiment, goals: list[Goal], data: Front) -> Chart:
+def front_chart(experiment: ExperimentData, goals: list[Goal], data: Front) -> Chart:
     on_front = np.isin(np.arange(len(data.position)), data.front)
     some = sampled(len(data.position), SHOWN, data.front.tolist())
     texts = dict(zip(some.tolist(), experiment.hover(data.position[some]), strict=True))

@@ -26,7 +26,7 @@ from fasttune.plot.data import (
     FINISHED,
     OUTCOMES,
     STOPPED,
-    Experiment,
+    ExperimentData,
     Floats,
     Goal,
     Ints,
@@ -54,7 +54,7 @@ class History(NamedTuple):
     failed_x: Floats
 
 
-def history_data(experiment: Experiment, goal: Goal, over: str = "trials") -> History:
+def history_data(experiment: ExperimentData, goal: Goal, over: str = "trials") -> History:
     """The values of the picture ``history``."""
     if over not in ("trials", "time"):
         raise ValueError(f'over must be "trials" or "time", got {over!r}')
@@ -82,7 +82,7 @@ def history_data(experiment: Experiment, goal: Goal, over: str = "trials") -> Hi
     )
 
 
-def history_chart(experiment: Experiment, goal: Goal, data: History, over: str = "trials") -> Chart:
+def history_chart(experiment: ExperimentData, goal: Goal, data: History, over: str = "trials") -> Chart:
     shown = sampled(len(data.x), SHOWN, always=np.flatnonzero(np.isin(data.x, data.best_x)).tolist())
     hover = np.array(experiment.hover(data.position[shown], goal), dtype=object)
     marks: list[Mark] = []
@@ -154,7 +154,7 @@ class Distribution(NamedTuple):
     trials: int
 
 
-def edf_data(experiment: Experiment, goal: Goal) -> Distribution:
+def edf_data(experiment: ExperimentData, goal: Goal) -> Distribution:
     """The values of the picture ``edf``: all scores, or about a thousand of them at even distances."""
     score = experiment.score(goal)
     score = np.sort(score[np.isfinite(score)])

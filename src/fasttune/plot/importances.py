@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from fasttune.plot.chart import BLUE, GREY, Axis, Bars, Chart, Labels, Mark, Panel, Points
-from fasttune.plot.data import Experiment, Floats, Goal, experiment_of
+from fasttune.plot.data import ExperimentData, Floats, Goal, experiment_of
 from fasttune.plot.drawn import drawn
 from fasttune.plot.fanova import variance_shares
 from fasttune.plot.ped_anova import divergence
@@ -27,7 +27,7 @@ class Importances(NamedTuple):
 
 
 def importances_data(
-    experiment: Experiment, goal: Goal, params: Sequence[str] | None = None, method: str = "ped-anova", top: float = 0.1
+    experiment: ExperimentData, goal: Goal, params: Sequence[str] | None = None, method: str = "ped-anova", top: float = 0.1
 ) -> Importances:
     """The values of the picture ``importances``."""
     if method not in METHODS:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fasttune.plot.chart import BLUE, GREY, Axis, Chart, Line, Mark, Panel, Points
-from fasttune.plot.data import Experiment, Floats, Goal, Ints, experiment_of, value_text
+from fasttune.plot.data import ExperimentData, Floats, Goal, Ints, experiment_of, value_text
 from fasttune.plot.drawn import drawn
 from fasttune.result import flatten, is_real
 
@@ -41,7 +41,7 @@ class Lineage(NamedTuple):
     changed: list[str]  # names of the parameters that ever changed
 
 
-def lineage_data(experiment: Experiment, goal: Goal) -> Lineage:
+def lineage_data(experiment: ExperimentData, goal: Goal) -> Lineage:
     """The values of the picture ``lineage``. ValueError where no trial was changed."""
     experiment.check_some()
     told = experiment.lineage
@@ -69,7 +69,7 @@ def _changes(names: list[str], old: dict[str, Any], new: dict[str, Any]) -> str:
     return ", ".join(f"{name}: {value_text(was)} to {value_text(now)}" for name, was, now in pairs if not _same(was, now))
 
 
-def _line(experiment: Experiment, told: list[Changed], best: int) -> list[Segment]:
+def _line(experiment: ExperimentData, told: list[Changed], best: int) -> list[Segment]:
     """From the best trial back: what it copied, what that had copied before, and so on."""
     of_trial: dict[int, list[int]] = {}
     for k, one in enumerate(told):
@@ -94,7 +94,7 @@ def _same(a: Any, b: Any) -> bool:
         return repr(a) == repr(b)
 
 
-def lineage_chart(experiment: Experiment, goal: Goal, data: Lineage) -> Chart:
+def lineage_chart(experiment: ExperimentData, goal: Goal, data: Lineage) -> Chart:
     lanes = _lanes(experiment, goal, data)
     place = {position: float(k) for k, position in enumerate(lanes)}
     ids = [experiment.trial_id(position) for position in lanes]
@@ -128,7 +128,7 @@ def lineage_chart(experiment: Experiment, goal: Goal, data: Lineage) -> Chart:
     return Chart("Lineage of the population", panels, note)
 
 
-def _lanes(experiment: Experiment, goal: Goal, data: Lineage) -> list[int]:
+def _lanes(experiment: ExperimentData, goal: Goal, data: Lineage) -> list[int]:
     """The trials that are drawn, the last one on top of the picture."""
     if len(experiment) <= LANES:
         return list(range(len(experiment)))[::-1]
@@ -138,14 +138,14 @@ def _lanes(experiment: Experiment, goal: Goal, data: Lineage) -> list[int]:
     return sorted(list(dict.fromkeys([*ancestors, *by_score]))[:LANES])[::-1]
 
 
-def _said(experiment: Experiment, data: Lineage, k: int) -> str:
+def _said(experiment: ExperimentData, data: Lineage, k: int) -> str:
     donor = int(data.donor[k])
     how = "went on from its own checkpoint" if donor < 0 else f"copied trial {experiment.trial_id(donor)}"
     changes = data.text[k].replace(", ", "\n") or "the same config"
     return f"trial {experiment.trial_id(int(data.trial[k]))}, step {data.step[k]:,}\n{how} of step {data.donor_step[k]:,}\n{changes}"
 
 
-def _best_line(experiment: Experiment, data: Lineage, place: dict[int, float]) -> Line:
+def _best_line(experiment: ExperimentData, data: Lineage, place: dict[int, float]) -> Line:
     x, y, hover = [], [], []
     for one in data.line:
         if one.position in place:

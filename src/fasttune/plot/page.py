@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from fasttune.extras import optional
 from fasttune.plot.chart import Chart
 from fasttune.plot.curves import curves_chart, curves_data
-from fasttune.plot.data import Experiment, Goal, experiment_of
+from fasttune.plot.data import ExperimentData, Goal, experiment_of
 from fasttune.plot.facts import Facts, facts_of
 from fasttune.plot.front import front_chart, front_data
 from fasttune.plot.history import edf_chart, edf_data, history_chart, history_data
@@ -36,7 +36,7 @@ class Entry(NamedTuple):
 
     name: str
     words: str  # what one sees in it
-    chart: Callable[[Experiment, Goal], Chart]
+    chart: Callable[[ExperimentData, Goal], Chart]
     apart: bool = False  # each panel is a figure of its own, so that narrow windows put them below each other
 
 
@@ -106,7 +106,7 @@ PAGE: tuple[Entry, ...] = (
 )
 
 
-class Figure(NamedTuple):
+class PageFigure(NamedTuple):
     """A picture as the page holds it."""
 
     title: str
@@ -151,7 +151,7 @@ def report(
     return target
 
 
-def _goal(experiment: Experiment, metric: str | None, mode: str | None, scope: str | None) -> tuple[Goal | None, str]:
+def _goal(experiment: ExperimentData, metric: str | None, mode: str | None, scope: str | None) -> tuple[Goal | None, str]:
     """The goal, or why there is none: an experiment without a metric or reports has a page all the same."""
     try:
         goal = experiment.goal(metric, mode, scope)
@@ -163,12 +163,12 @@ def _goal(experiment: Experiment, metric: str | None, mode: str | None, scope: s
     return goal, ""
 
 
-def page(experiment: Experiment, goal: Goal | None, no_goal: str, goals: list[Goal]) -> str:
+def page(experiment: ExperimentData, goal: Goal | None, no_goal: str, goals: list[Goal]) -> str:
     """The whole page."""
     from plotly.offline import get_plotlyjs
 
     facts = facts_of(experiment, goal, no_goal)
-    sections: list[tuple[str, str, list[Figure], bool]] = []
+    sections: list[tuple[str, str, list[PageFigure], bool]] = []
     missing: list[tuple[str, str]] = []
     pareto = Entry(
         "pareto",
@@ -191,7 +191,7 @@ def page(experiment: Experiment, goal: Goal | None, no_goal: str, goals: list[Go
     return "\n".join([*parts, "</main>", scripts, "</body></html>", ""])
 
 
-def _figures(entry: Entry, experiment: Experiment, goal: Goal | None) -> list[Figure]:
+def _figures(entry: Entry, experiment: ExperimentData, goal: Goal | None) -> list[PageFigure]:
     from fasttune.plot.draw_plotly import figure, single
 
     if goal is None and entry.name not in ("rungs", "timeline", "pareto"):
@@ -201,7 +201,7 @@ def _figures(entry: Entry, experiment: Experiment, goal: Goal | None) -> list[Fi
     found = []
     for one in apart:
         made = figure(one, bare=True)
-        found.append(Figure(one.title, one.note, figure_json(made), float(made.layout.height)))
+        found.append(PageFigure(one.title, one.note, figure_json(made), float(made.layout.height)))
     return found
 
 
@@ -293,7 +293,7 @@ def _list(rows: list[tuple[str, str]], kind: str = "") -> str:
     return f'<dl class="{kind}">' + "".join(f"<dt>{text(name)}</dt><dd>{text(value)}</dd>" for name, value in rows) + "</dl>"
 
 
-def _pictures(sections: list[tuple[str, str, list[Figure], bool]], missing: list[tuple[str, str]]) -> Iterator[str]:
+def _pictures(sections: list[tuple[str, str, list[PageFigure], bool]], missing: list[tuple[str, str]]) -> Iterator[str]:
     yield '<h2 id="pictures">Pictures</h2>'
     yield '<noscript><p>The pictures need JavaScript; everything else is on this page without it.</p></noscript>'
     number = 0

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fasttune.plot.chart import SCALE, Axis, Chart, Colours, Labels, Line, Mark, Panel, Points, colours_of
-from fasttune.plot.data import Experiment, Floats, Goal, Ints, experiment_of, number_text
+from fasttune.plot.data import ExperimentData, Floats, Goal, Ints, experiment_of, number_text
 from fasttune.plot.drawn import drawn
 from fasttune.plot.parameters import Parameter
 
@@ -30,7 +30,7 @@ class Parallel(NamedTuple):
     high: float
 
 
-def parallel_data(experiment: Experiment, goal: Goal, params: Sequence[str] | None = None) -> Parallel:
+def parallel_data(experiment: ExperimentData, goal: Goal, params: Sequence[str] | None = None) -> Parallel:
     """The values of the picture ``parallel``: the best third of what is drawn are the best trials, the rest is drawn evenly."""
     score = experiment.score(goal)
     parameters = experiment.chosen(params, most=MOST)
@@ -49,7 +49,7 @@ def parallel_data(experiment: Experiment, goal: Goal, params: Sequence[str] | No
     return Parallel(parameters, order, places, score[order], low, high)
 
 
-def parallel_chart(experiment: Experiment, goal: Goal, data: Parallel) -> Chart:
+def parallel_chart(experiment: ExperimentData, goal: Goal, data: Parallel) -> Chart:
     n = data.places.shape[1]
     shade = _shade(data, goal)
     texts = experiment.hover(data.position, goal)

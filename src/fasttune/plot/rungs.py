@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fasttune.plot.chart import BLUE, GREEN, GREY, RED, Axis, Bars, Chart, Mark, Panel
-from fasttune.plot.data import FAILED, STOPPED, UNFINISHED, Bools, Experiment, Ints, experiment_of
+from fasttune.plot.data import FAILED, STOPPED, UNFINISHED, Bools, ExperimentData, Ints, experiment_of
 from fasttune.plot.drawn import drawn
 
 MOST_RUNGS = 24  # of a picture; more (a rule that may stop at any step) are put together
@@ -27,7 +27,7 @@ class Rungs(NamedTuple):
     trials: int  # of the bracket
 
 
-def rungs_data(experiment: Experiment) -> list[Rungs]:
+def rungs_data(experiment: ExperimentData) -> list[Rungs]:
     """The values of the picture ``rungs``, one for each bracket. ValueError where no trial was stopped early."""
     experiment.check_some()
     stopped = experiment.outcome == STOPPED
@@ -40,7 +40,7 @@ def rungs_data(experiment: Experiment) -> list[Rungs]:
     return [_of(experiment, bracket == one, one) for one in np.unique(bracket).tolist() if (stopped & (bracket == one)).any()]
 
 
-def _of(experiment: Experiment, of_it: Bools, bracket: int) -> Rungs:
+def _of(experiment: ExperimentData, of_it: Bools, bracket: int) -> Rungs:
     outcome, steps = experiment.outcome[of_it], experiment.steps[of_it]
     levels = np.unique(steps[outcome == STOPPED])
     top = int(steps.max())
@@ -62,7 +62,7 @@ def _of(experiment: Experiment, of_it: Bools, bracket: int) -> Rungs:
     return Rungs(bracket, first, last, reached, count(is_cut), count(is_failed), count(seen & ~is_cut & ~is_failed), int(of_it.sum()))
 
 
-def _brackets(experiment: Experiment) -> Ints:
+def _brackets(experiment: ExperimentData) -> Ints:
     """Per trial: the bracket that it was in, by the first rung that decided about it; all 0 for a scheduler without brackets."""
     name, asked = str(experiment.meta.get("scheduler", "")), experiment.settings.get("brackets", 1)
     if isinstance(asked, int) and asked > 1:
@@ -83,7 +83,7 @@ def _brackets(experiment: Experiment) -> Ints:
     return bracket
 
 
-def rungs_chart(experiment: Experiment, data: list[Rungs]) -> Chart:
+def rungs_chart(experiment: ExperimentData, data: list[Rungs]) -> Chart:
     panels = []
     for one in data:
         places = np.arange(len(one.first), dtype=float)

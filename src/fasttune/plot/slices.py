@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fasttune.plot.chart import Axis, Chart, Colours, Heat, Mark, Panel, Points, colours_of, joined, score_axis
-from fasttune.plot.data import Experiment, Floats, Goal, Ints, experiment_of, number_text, sampled
+from fasttune.plot.data import ExperimentData, Floats, Goal, Ints, experiment_of, number_text, sampled
 from fasttune.plot.drawn import drawn
 from fasttune.plot.parameters import Parameter
 
@@ -57,7 +57,7 @@ class Slice(NamedTuple):
     score: Floats
 
 
-def slices_data(experiment: Experiment, goal: Goal, params: Sequence[str] | None = None) -> list[Slice]:
+def slices_data(experiment: ExperimentData, goal: Goal, params: Sequence[str] | None = None) -> list[Slice]:
     """The values of the picture ``slices``, one for each parameter."""
     score = experiment.score(goal)
     found = []
@@ -67,7 +67,7 @@ def slices_data(experiment: Experiment, goal: Goal, params: Sequence[str] | None
     return found
 
 
-def slices_chart(experiment: Experiment, goal: Goal, data: list[Slice]) -> Chart:
+def slices_chart(experiment: ExperimentData, goal: Goal, data: list[Slice]) -> Chart:
     score = experiment.score(goal)
     axis, note = score_axis(score, goal.words(), goal.mode)
     best = experiment.best(goal) if goal.mode else -1
@@ -128,7 +128,7 @@ class Pair(NamedTuple):
     rank: Floats  # 0 the best, 1 the worst of all trials; equal scores share one
 
 
-def rank_data(experiment: Experiment, goal: Goal, params: Sequence[str] | None = None) -> list[Pair]:
+def rank_data(experiment: ExperimentData, goal: Goal, params: Sequence[str] | None = None) -> list[Pair]:
     """The values of the picture ``rank``, one for each pair of parameters."""
     losses = goal.sign * experiment.score(goal)
     has = np.isfinite(losses)
@@ -144,7 +144,7 @@ def rank_data(experiment: Experiment, goal: Goal, params: Sequence[str] | None =
     return found
 
 
-def rank_chart(experiment: Experiment, goal: Goal, data: list[Pair]) -> Chart:
+def rank_chart(experiment: ExperimentData, goal: Goal, data: list[Pair]) -> Chart:
     best = experiment.best(goal)
     some = sampled(len(experiment), max(300, SHOWN // len(data)), [best])
     text_of = dict(zip(some.tolist(), experiment.hover(some, goal), strict=True))
@@ -198,7 +198,7 @@ class Surface(NamedTuple):
     position: Ints  # of the trials that it is made of
 
 
-def contour_data(experiment: Experiment, goal: Goal, params: Sequence[str] | None = None) -> list[Surface]:
+def contour_data(experiment: ExperimentData, goal: Goal, params: Sequence[str] | None = None) -> list[Surface]:
     """The values of the picture ``contour``: scores smoothed over a grid, each trial by its distance; categories apart.
 
     Losses far worse than the rest count as the worst 5 %: one of them would be all that is seen.
@@ -232,7 +232,7 @@ def _cells(parameter: Parameter, units: Floats) -> tuple[Ints, Floats, Floats]:
     return np.minimum((units * FINE).astype(np.int64), FINE - 1), parameter.at(drawn_at), near
 
 
-def contour_chart(experiment: Experiment, goal: Goal, data: list[Surface]) -> Chart:
+def contour_chart(experiment: ExperimentData, goal: Goal, data: list[Surface]) -> Chart:
     best = experiment.best(goal)
     some = sampled(len(experiment), SHOWN // 10, [best])
     text_of = dict(zip(some.tolist(), experiment.hover(some, goal), strict=True))

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fasttune.plot.chart import BLUE, GREEN, GREY, RED, VIOLET, Axis, Bars, Chart, Heat, Line, Mark, Panel
-from fasttune.plot.data import FAILED, FINISHED, OUTCOMES, STOPPED, Experiment, Floats, Ints, Spans, experiment_of
+from fasttune.plot.data import FAILED, FINISHED, OUTCOMES, STOPPED, ExperimentData, Floats, Ints, Spans, experiment_of
 from fasttune.plot.drawn import drawn
 
 MOST_BARS = 1500  # of more spans the share of time that a worker was busy is drawn
@@ -27,7 +27,7 @@ class Timeline(NamedTuple):
     gpu: Floats
 
 
-def timeline_data(experiment: Experiment) -> Timeline:
+def timeline_data(experiment: ExperimentData) -> Timeline:
     """The values of the picture ``timeline``. ValueError if no trial has begun, or there is no journal."""
     spans = experiment.spans
     if not len(spans.start):
@@ -67,7 +67,7 @@ def _held(start: Floats, end: Floats, gpus: Floats) -> tuple[Floats, Floats]:
     return moments[last], held[last]
 
 
-def timeline_chart(experiment: Experiment, data: Timeline) -> Chart:
+def timeline_chart(experiment: ExperimentData, data: Timeline) -> Chart:
     scale, unit = next(((s, u) for s, u in reversed(UNITS) if data.seconds >= 2 * s), UNITS[0])
     labels = [f"worker {k + 1}" for k in range(data.workers)]
     share = float((data.spans.end - data.spans.start).sum()) / (data.workers * data.seconds)
@@ -90,7 +90,7 @@ def timeline_chart(experiment: Experiment, data: Timeline) -> Chart:
     return Chart("Timeline of the workers", panels, note)
 
 
-def _bars(experiment: Experiment, data: Timeline, scale: float, unit: str) -> list[Mark]:
+def _bars(experiment: ExperimentData, data: Timeline, scale: float, unit: str) -> list[Mark]:
     spans = data.spans
     outcome = experiment.outcome[spans.position]
     marks: list[Mark] = []

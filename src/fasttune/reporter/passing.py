@@ -12,14 +12,14 @@ from collections.abc import Callable
 from typing import Any, TextIO
 
 from fasttune.reporter.screen import Screen
-from fasttune.trial_lines import NamedStream, Place
+from fasttune.trial_lines import LineSink, NamedStream
 from fasttune.whole_lines import WholeLines
 
 # Never let go of, as those of executors/tee.py: `print` of CPython holds the stream that it writes to by no reference.
-_made: deque[_Stream] = deque(maxlen=64)
+_made: deque[_PassingStream] = deque(maxlen=64)
 
 
-class _Stream:
+class _PassingStream:
     """The stream in place of ``real``. It stays good when the run is over: a handler of ``logging`` may have kept it."""
 
     def __init__(self, real: TextIO, number: int) -> None:
@@ -27,7 +27,7 @@ class _Stream:
         self.number = number
         self.screen: Screen | None = None
         self._lines = WholeLines()
-        self.place = Place(self._put)
+        self.place = LineSink(self._put)
         self.text = NamedStream(self.place, number, real.fileno())
         self._pid = os.getpid()
 
@@ -59,7 +59,7 @@ class Passing:
     def __init__(self, screen: Screen, numbers: tuple[int, ...]) -> None:
         self._screen = screen
         self._pid = os.getpid()
-        self._streams: list[_Stream] = []
+        self._streams: list[_PassingStream] = []
         for number in numbers:
             real = getattr(sys, _NAMES[number])
             stream = _stream_for(real, number)
@@ -120,7 +120,7 @@ def _move_handlers(before: Any, now: Any) -> None:
             handler.setStream(now)
 
 
-def _stream_for(real: Any, number: int) -> _Stream | None:
+def _stream_for(real: Any, number: int) -> _PassingStream | None:
     """The stream that stands for a real one; None if it is no terminal's."""
     try:
         if not real.isatty():
@@ -128,7 +128,7 @@ def _stream_for(real: Any, number: int) -> _Stream | None:
         for one in _made:
             if one.real is real and one.number == number:
                 return one
-        _made.append(_Stream(real, number))
+        _made.append(_PassingStream(real, number))
     except (AttributeError, ValueError, OSError):  # none at all, closed, or without a descriptor
         return None
     return _made[-1]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fasttune.storage.recovery import ExperimentLock
 
 
-class Place(NamedTuple):
+class StoragePlace(NamedTuple):
     """Where a run is stored: in a folder of its own, or, to be gone on with, where the last one of that name is."""
 
     root: str
@@ -59,16 +59,16 @@ class Claim(NamedTuple):
         self.lock.release()
 
 
-def find_place(experiments: Sequence[Experiment], trainables: Sequence[TrainableSpec], call: Call) -> Place:
+def find_place(experiments: Sequence[Experiment], trainables: Sequence[TrainableSpec], call: Call) -> StoragePlace:
     """Where the run is to be stored, and whether it goes on with what is there. Makes nothing yet."""
     if call.restored_path is not None:
-        return Place("", "", False, call.restored_path, call.resume_config, call.trust)
+        return StoragePlace("", "", False, call.restored_path, call.resume_config, call.trust)
     resume = call.resume_config or resolve_resume(call.resume)
     root = call.storage_path or experiments[0].storage_path or default_storage()
     given = call.name or next((one.name for one in experiments if one.name), None)
     name, dated = experiment_name(given, trainables[0].name, time.localtime(), os.environ)
     if resume is None:
-        return Place(root, name, dated)
+        return StoragePlace(root, name, dated)
     if dated:
         raise ValueError(
             f"resume={call.resume!r} needs name=...: without one every run has a new folder with its date, "
@@ -79,7 +79,7 @@ def find_place(experiments: Sequence[Experiment], trainables: Sequence[Trainable
             f"nothing to resume: there is no {JOURNAL} in {os.path.join(root, name)}. resume='AUTO' starts a "
             "new experiment in that case"
         )
-    return Place(root, name, False, None, resume, call.trust)
+    return StoragePlace(root, name, False, None, resume, call.trust)
 
 
 def how_to_go_on(folder: str, door: str) -> str:

@@ -116,7 +116,7 @@ class _JsonWriter:
             return object.__repr__(value)
 
 
-class _Gone:
+class _MissingFunction:
     """Stands for a function whose code is not at hand."""
 
     def __init__(self, text: str) -> None:
@@ -221,7 +221,7 @@ class _JsonReader:
 def _domain_from_json(kind: str, form: dict[str, Any]) -> Domain:
     domain: Domain
     if kind == "Function":
-        return Function(_Gone(form["text"]))
+        return Function(_MissingFunction(form["text"]))
     if kind == "Categorical":
         domain = Categorical([from_json_value(option) for option in form["options"]])
     elif kind in ("Float", "Integer"):

@@ -76,7 +76,7 @@ def storage_kind(path: str) -> str:
     )
 
 
-class Parameter(NamedTuple):
+class OptunaParameter(NamedTuple):
     """One parameter as Optuna has it."""
 
     distribution: Any
@@ -173,7 +173,7 @@ class StudyTrials:
 
 def parameters_of(
     kinds: Any, space: Sequence[SpaceLine], params: Sequence[Mapping[str, Any]]
-) -> dict[str, Parameter]:
+) -> dict[str, OptunaParameter]:
     """The distribution of every parameter: that of the space, widened to the values that trials had besides."""
     found: dict[str, list[Any]] = {}
     for row in params:
@@ -183,13 +183,13 @@ def parameters_of(
     return {name: parameter_of(kinds, values, lines.get(name)) for name, values in found.items()}
 
 
-def parameter_of(kinds: Any, values: Sequence[Any], line: SpaceLine | None) -> Parameter:
+def parameter_of(kinds: Any, values: Sequence[Any], line: SpaceLine | None) -> OptunaParameter:
     """The distribution of one parameter."""
     types = set(map(type, values))
     chosen = line is not None and line.kind == "choice"
     if not chosen and types <= {int, float} and all(map(math.isfinite, values)):
         whole = types == {int} and (line is None or line.kind != "float")
-        return Parameter((whole_numbers if whole else numbers)(kinds, values, line), False)
+        return OptunaParameter((whole_numbers if whole else numbers)(kinds, values, line), False)
     choices = [of_python(one) for one in line.options] if line else []
     options = dict.fromkeys((type(one), one) for one in (*choices, *values) if isinstance(one, PLAIN))
     offered = [one for _, one in options]
@@ -197,7 +197,7 @@ def parameter_of(kinds: Any, values: Sequence[Any], line: SpaceLine | None) -> P
     fits = types <= set(PLAIN) and len(offered) == len(set(offered)) and not any(one != one for one in offered)
     if not fits:
         offered = list(dict.fromkeys(map(str, (*choices, *values))))
-    return Parameter(kinds.CategoricalDistribution(offered), not fits)
+    return OptunaParameter(kinds.CategoricalDistribution(offered), not fits)
 
 
 def numbers(kinds: Any, values: Sequence[float], line: SpaceLine | None) -> Any:

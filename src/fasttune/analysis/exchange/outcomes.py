@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fasttune.plot.data import CUT_OFF, FAILED, FINISHED, STOPPED, Experiment
+from fasttune.plot.data import CUT_OFF, FAILED, FINISHED, STOPPED, ExperimentData
 from fasttune.result import check_mode, flatten
 from fasttune.tables.cells import of_python
 
@@ -46,7 +46,7 @@ class Outcomes:
         self.analysis = analysis
         self.goals = goals_of(analysis, metrics)
         self._scope = analysis._scope(scope)
-        self._experiment = Experiment(analysis)
+        self._experiment = ExperimentData(analysis)
         self._source: Any = analysis._source
         if not hasattr(self._source, "table"):
             warnings.warn(
