@@ -45,7 +45,6 @@ ALLOWED_UPWARDS = {
 # Imports that close a circle of modules and stay, each with its reason. All of them are inside a function: a method of a public
 # class hands out what is made of its object.
 ALLOWED_BACKWARDS = {
-    ("search.base", "search_history"): "Searcher.restore_from_dir goes on from a folder, which the machine alone can fold",
     ("analysis.experiment_analysis", "analysis.what_if"): "analysis.what_if() gives another analysis, of a simulated run",
     ("analysis.experiment_analysis", "plot"): "analysis.plot are pictures, which take an analysis or the folder of one",
 }

@@ -7,7 +7,7 @@ import os
 from fasttune.engine.opening import open_records
 from fasttune.folder import JOURNAL
 from fasttune.result import flatten, reports_by_trial, results_of
-from fasttune.search.base import Heard
+from fasttune.search.heard import Heard
 from fasttune.space.domains import unflatten_dict
 
 

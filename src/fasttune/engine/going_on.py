@@ -1,9 +1,9 @@
 """What a run that goes on with an earlier one may ask otherwise, and what it may not.
 
-The journal says what its run was asked (``asked_of``), in its first record and in one for each later session that was
-asked something else. A session that goes on compares (``compared``) before it writes anything: what would make the past
-another one, or would let a scheduler or a searcher go on with memories of another kind, is refused with the words of both
-(``check``). The search space may change when that is said: from the next trial on, and never for those that exist.
+The journal says what its run was asked, and each later session that was asked something else (``asked.py``). A session that goes
+on compares (``compared``) before it writes anything: what would make the past another one, or would let a scheduler or a
+searcher go on with memories of another kind, is refused with the words of both (``check``). The search space may change when
+that is said: from the next trial on, and never for those that exist.
 """
 
 from __future__ import annotations
@@ -11,21 +11,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from fasttune.engine.asked import AS_THE_RUN_SAYS, RANDOM, asked_of
 from fasttune.error import ResumeError
-from fasttune.identity import GONE, NEW, arguments_of, described, differences, from_description, same, without_addresses
+from fasttune.identity import GONE, NEW, described, differences, from_description, same, without_addresses
 from fasttune.result import flatten
-from fasttune.schedulers.base import TrialScheduler
-from fasttune.search.base import Searcher
 from fasttune.space.as_json import from_json_value, to_json_value
 
 if TYPE_CHECKING:
     from fasttune.config import RunSpec
-
-NOT_COMPARED = frozenset(["self", "metric", "mode", "max_concurrent"])  # said by the run, or free to change
-SEEDS = frozenset(["seed", "random_state", "random_state_seed"])  # of searchers: what comes next may be drawn otherwise
-AS_THE_RUN_SAYS = ("ConcurrencyLimiter",)  # how many at once, not which
-RANDOM = "BasicVariantGenerator"
-
 
 class Compared(NamedTuple):
     """How a run differs from what the journal says, in words."""
@@ -33,71 +26,6 @@ class Compared(NamedTuple):
     refused: list[str]  # never in the same experiment
     space: list[str]  # only when it is said
     allowed: bool  # something else that may change has changed
-
-
-def asked_of(spec: RunSpec) -> dict[str, Any]:
-    """What the journal says of what a run was asked, so that a later one can be compared with it."""
-    return {
-        "metric": spec.metric,
-        "mode": spec.mode,
-        "scope": spec.scope,
-        "on_duplicate": spec.on_duplicate,
-        "scheduler": settings_of(spec.scheduler),
-        "searcher": settings_of(_searcher_of(spec)),
-        "stop": described(spec.stop.thresholds),
-        "max_failures": spec.failure.max_failures,
-        "user_attrs": spec.user_attrs,
-        "resources": spec.resources,
-        "trainables": [
-            {
-                "name": one.name,
-                "is_class": isinstance(one.trainable, type),
-                "num_samples": one.num_samples,
-                "space": described(one.space),
-                "resources": None if callable(one.resources) else list(one.resources.__reduce__()[1]),
-            }
-            for one in spec.trainables
-        ],
-    }
-
-
-def _searcher_of(spec: RunSpec) -> Any:
-    """The searcher that says which configs there are, without those around it that say when."""
-    searcher: Any = spec.searcher
-    while type(searcher).__name__ in AS_THE_RUN_SAYS:
-        searcher = searcher.searcher
-    return searcher
-
-
-def settings_of(one: Any) -> dict[str, Any]:
-    """Kind and arguments of a scheduler or a searcher, defaults among them."""
-    if one is None:
-        return {"kind": RANDOM, "settings": {"points_to_evaluate": [], "constant_grid_search": False}}
-    given = _arguments(one)
-    passed_over = NOT_COMPARED | SEEDS if isinstance(one, Searcher) else NOT_COMPARED
-    kept = {name: value for name, value in given.items() if name not in passed_over and not name.startswith("_")}
-    return {"kind": type(one).__name__, "settings": {name: _setting(value) for name, value in kept.items()}}
-
-
-def _arguments(one: Any) -> dict[str, Any]:
-    if isinstance(one, TrialScheduler | Searcher):
-        return arguments_of(one)
-    return dict(getattr(one, "_made_with", ((), {}))[1])
-
-
-def _setting(value: Any) -> Any:
-    if isinstance(value, TrialScheduler | Searcher):
-        return settings_of(value)
-    form = described(value)
-    if isinstance(form, dict) and form.get("~") == "object":  # a library's own: its state is not a setting
-        form.pop("parts", None)
-        if not _is_ours(value):
-            form.pop("text", None)
-    return form
-
-
-def _is_ours(value: Any) -> bool:
-    return type(value).__module__.partition(".")[0] == "fasttune"
 
 
 # ---- comparing ----------------------------------------------------------------------------------------------------
@@ -256,10 +184,3 @@ def another_space(path: str, found: Sequence[str]) -> ResumeError:
         "name; or let the new space hold from the next trial on: resume='AUTO+NEW_SPACE', "
         "ResumeConfig(new_space=True) or Tuner.restore(..., new_space=True)"
     )
-
-
-def session_record(spec: RunSpec, new_space: bool, variants: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What the journal says of a session that was asked something else; with a new space that from here on trials are
-    those of ``variants``, or of the searcher in its new space."""
-    told: dict[str, Any] = {"session": True, "asked": asked_of(spec), "new_space": new_space}
-    return {**told, "variants": list(variants)} if new_space else told

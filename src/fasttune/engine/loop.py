@@ -18,17 +18,18 @@ from fasttune import _core
 from fasttune.checkpoint import memory_name, remove_unfinished
 from fasttune.devices.machine import detect
 from fasttune.devices.resources import Supply, check_possible, resolve_resources, trial_environ, with_declared
+from fasttune.engine.asked import make_meta, session_record
 from fasttune.engine.clocks import Clock, RunClock
 from fasttune.engine.echo import Echo
 from fasttune.engine.ending import end_paused, end_running, end_waiting, poll_stoppers
 from fasttune.engine.folder_watch import FolderWatch
-from fasttune.engine.going_on import check, session_record
+from fasttune.engine.going_on import check
 from fasttune.engine.instructions import Answer, Discard, Instruction, Resume, SaveNow, Start, Stop
 from fasttune.engine.interrupts import Interrupts
 from fasttune.engine.journaling import Journaling, held_in_memory
 from fasttune.engine.left_behind import write_files, write_table
 from fasttune.engine.live_rule import LiveRule
-from fasttune.engine.meta import make_meta, read_metas
+from fasttune.engine.meta import read_metas
 from fasttune.engine.opening import warn_of_unfit
 from fasttune.engine.progress import Progress, Said, raise_first_failure, tell_going_on, tell_repeats
 from fasttune.engine.resuming import resume

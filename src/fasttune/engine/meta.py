@@ -3,66 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from fasttune import _core
-from fasttune.engine.going_on import asked_of
 from fasttune.engine.record_checks import check_asked, check_meta, parsed
 from fasttune.error import JournalError
-from fasttune.result import flatten
 
 if TYPE_CHECKING:
-    from fasttune.config import RunSpec
     from fasttune.storage.base import Storage
 
 FORMAT = 1
 META_KIND = bytes([_core.KIND_META])
-
-
-def make_meta(spec: RunSpec, prefix: str, now: float, hostname: str, variants: list[Any]) -> dict[str, Any]:
-    """What a journal says about its experiment, first of all."""
-    return {
-        "format": FORMAT,
-        "name": spec.name,
-        "asked_name": spec.asked_name or spec.name,
-        "created": now,
-        "prefix": prefix,
-        "metric": spec.metric,
-        "mode": spec.mode,
-        "seed": spec.seed,
-        "hostname": hostname,
-        "pid": os.getpid(),
-        "scheduler": type(spec.scheduler).__name__,
-        "searcher": type(spec.searcher).__name__ if spec.searcher is not None else "BasicVariantGenerator",
-        "max_failures": spec.failure.max_failures,
-        "stop": spec.stop.thresholds,
-        "options": options_of(spec),
-        "trainables": [
-            {
-                "name": one.name,
-                "experiment": one.experiment,
-                "num_samples": one.num_samples,
-                "is_class": isinstance(one.trainable, type),
-                "space": sorted(map(str, flatten(one.space))),
-                "resources": None if callable(one.resources) else one.resources.__reduce__()[1],
-            }
-            for one in spec.trainables
-        ],
-        "variants": [one.meta() for one in variants],
-        "asked": asked_of(spec),
-    }
-
-
-def options_of(spec: RunSpec) -> dict[str, Any]:
-    """What was asked that trials show."""
-    return {
-        "checkpoint_freq": spec.checkpoint.checkpoint_frequency,
-        "checkpoint_at_end": bool(spec.checkpoint.checkpoint_at_end),
-        "restore_path": spec.restore,
-        "log_to_file": spec.log_to_file,
-    }
 
 
 def read_metas(storage: Storage, path: str) -> list[dict[str, Any]]:

@@ -19,15 +19,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from fasttune import _core
 from fasttune.checkpoint import DICT_FILE, Checkpoint, memory_name
+from fasttune.engine.asked import asked_of, options_of
 from fasttune.engine.choosing import Choosing
 from fasttune.engine.ending import Ending
 from fasttune.engine.facts import ONE_TRIAL
-from fasttune.engine.going_on import asked_of, latest
+from fasttune.engine.going_on import latest
 from fasttune.engine.hearing import Hearing
 from fasttune.engine.instructions import Answer, Discard, Happening, Resume, SaveNow, Span, Start, Stop
 from fasttune.engine.judgements import Judgements
 from fasttune.engine.kept_checkpoints import KeptCheckpoints
-from fasttune.engine.meta import options_of
 from fasttune.engine.orders import AskToSave, ChangeTo, Hold, Orders, PausedTrials, Remove, Step
 from fasttune.engine.outbox import Outbox
 from fasttune.engine.outside_stops import OutsideStops

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from fasttune import _core
 from fasttune.devices.machine import Machine
 from fasttune.devices.resources import Supply
+from fasttune.engine.asked import make_meta
 from fasttune.engine.live_rule import LiveRule
 from fasttune.engine.loop import TuneLoop
-from fasttune.engine.meta import make_meta
 from fasttune.engine.progress import Progress
 from fasttune.engine.saves import Saves
 from fasttune.engine.state import ExperimentState

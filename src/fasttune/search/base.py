@@ -14,6 +14,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 from fasttune.argument import taken_by
 from fasttune.script import dumps
+from fasttune.search.heard import Heard
 
 Metric = str | Sequence[str] | None
 Mode = str | Sequence[str] | None
@@ -64,15 +65,6 @@ class Suggestion(NamedTuple):
 
     trial_id: str
     config: dict[str, Any]
-
-
-class Heard(NamedTuple):
-    """What a searcher was told of one trial of an earlier run, from its suggestion to its end."""
-
-    trial_id: str
-    suggestion: dict[str, Any]
-    results: Sequence[Mapping[str, Any]]  # flattened, in their order; the last one came with its end
-    error: bool
 
 
 class Searcher:
