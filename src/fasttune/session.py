@@ -6,247 +6,42 @@ everything else (nested metrics, numpy scalars, text, checkpoints) goes the long
 
 from __future__ import annotations
 
-import itertools
 import os
-import re
-import sys
-import threading
-import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from types import AsyncGeneratorType, CoroutineType, GeneratorType
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fasttune import _core
 from fasttune.checkpoint import (
-    LARGEST_HELD,
-    WRITING,
     Checkpoint,
-    copy_whole,
     flush_directory,
-    rename_over,
     whole_directory,
-    write_files,
 )
-from fasttune.error import MissingMetricError, StopTrial
-from fasttune.folder import CHECKPOINT_NAME
-from fasttune.metric_values import is_number, plain_value, split_metrics, steer_by, to_json, type_name
+from fasttune.error import MissingMetricError
+from fasttune.metric_values import is_number, split_metrics, steer_by, to_json, type_name
 from fasttune.once import warn_once
 from fasttune.result import AUTO_RESULT_KEYS
 from fasttune.result_keys import DEFAULT_METRIC
-from fasttune.totals import TOTALS, added_up, totals_in, with_totals, write_totals
+from fasttune.totals import TOTALS, added_up
+from fasttune.trial_checkpoints import bearing, forget, keep_checkpoint, staging
+from fasttune.trial_context import (
+    Reporter,
+    TrialContext,
+    TrialOverError,
+    back_from_absence,
+    current_context,
+    of_another_thread,
+    why_absent,
+)
 
 if TYPE_CHECKING:
-    import asyncio
+    pass
 
 CONTINUE, STOP, WAIT, TURN = _core.CONTINUE, _core.STOP, _core.WAIT, _core.TURN
 NOT_PLAIN, FULL, MISSING, GONE, LATE = _core.NOT_PLAIN, _core.FULL, _core.MISSING, _core.GONE, _core.LATE
 
 _NOBODY_ELSE = nullcontext()
-_savings = itertools.count()
-_AWAY_S = 0.002  # how often a thread looks whether its trial, which is paused, goes on
 
-os.register_at_fork(after_in_child=_core.forget_in_child)
-
-
-class Reporter(Protocol):
-    """What the compiled reporter of a trial offers. ``report`` answers NOT_PLAIN, and has written nothing, if
-    a value is not a plain float, int or bool or a key is not text; then ``report_extra`` is the way.
-    ``checkpoint`` is a path relative to the folder of the experiment, or the checkpoint itself.
-    """
-
-    @property
-    def context(self) -> TrialContext: ...
-
-    @property
-    def iteration(self) -> int: ...
-
-    @property
-    def metric(self) -> str | None: ...
-
-    def leave_child(self) -> None: ...
-
-    def note(self, kind: int, payload: bytes, urgent: bool, /) -> bool: ...
-
-    def report(self, metrics: dict[str, Any], /) -> int: ...
-
-    def report_extra(
-        self,
-        numbers: dict[str, float | int | bool],
-        extra: dict[str, Any],
-        extra_json: bytes,
-        checkpoint: str | bytes | None,
-        /,
-    ) -> int: ...
-
-
-class Threads:
-    """What the threads of one trial share when they save checkpoints.
-
-    saving  held by the one that saves: no two save under the same name, and names come in the order of the reports
-    ending  held by the trial's own thread while it ends, and by another while its checkpoint gets its name: never behind the
-            end, when a next attempt may use that name
-    """
-
-    __slots__ = ("ending", "saving")
-
-    def __init__(self) -> None:
-        self.saving = threading.RLock()
-        self.ending = threading.RLock()
-
-
-class _TrialOverError(Exception):
-    """The trial of a thread has ended while the thread was saving."""
-
-
-class TrialContext:
-    """Who the trial is that runs here. Made by executors; a trial's folder is made when it is asked for.
-
-    experiment_path  folder of the experiment; the trial's own folder is ``trial_dirname`` in it
-    resources        what the trial was given, a PlacementGroupFactory
-    checkpoint       directory (or bytes) to go on from, or None; after a reported checkpoint, that one
-    is_class         a class Trainable runs: its ``step`` returns results, ``report`` is not for it
-    wait             blocks (or switches away) until the trial may go on; returns CONTINUE or STOP
-    flush            returns when the ring has room again
-    until_stored     returns when the disk has what was reported; None: nobody waits for that
-    turn             lets the loop that shares this thread have a turn, when a report was answered with TURN
-    iteration0       reports the trial had made before it was restored here
-    quick            a report of plain numbers may go straight to the reporter: no class, no checkpoint
-    fresh            the trial has left nothing here: the next one may have it as it is
-    threads          what the threads of the trial share; None: it has started none. They may look here when it is over, so
-                     the next one has a context of its own
-    logs             files that its standard output and errors also go to, if they go to files
-    totals           steps and episodes of its reports so far; {} until a report has them, or for a class
-    pending          checkpoint that waits for the next report: of a ``checkpoint_dir`` block or a class's save
-    next_checkpoint  index of the next checkpoint, None while the folder has not been looked at
-    over             the trial has been told to stop
-    task             of a trial that is a coroutine: the asyncio task that runs it
-    attempt          how often the trial had begun before: a checkpoint in memory bears it
-    """
-
-    __slots__ = (
-        "attempt",
-        "checkpoint",
-        "config",
-        "experiment_name",
-        "experiment_path",
-        "flush",
-        "fresh",
-        "index",
-        "is_class",
-        "iteration0",
-        "logs",
-        "next_checkpoint",
-        "over",
-        "pending",
-        "quick",
-        "resources",
-        "task",
-        "threads",
-        "totals",
-        "trial_dirname",
-        "trial_id",
-        "trial_name",
-        "turn",
-        "until_stored",
-        "wait",
-    )
-
-    def __init__(
-        self,
-        index: int,
-        trial_id: str,
-        trial_name: str,
-        experiment_name: str,
-        experiment_path: str,
-        trial_dirname: str,
-        config: dict[str, Any],
-        resources: Any,
-        wait: Callable[[], int],
-        checkpoint: str | bytes | None = None,
-        is_class: bool = False,
-        iteration0: int = 0,
-    ) -> None:
-        self.index = index
-        self.trial_id = trial_id
-        self.trial_name = trial_name
-        self.experiment_name = experiment_name
-        self.experiment_path = experiment_path
-        self.trial_dirname = trial_dirname
-        self.config = config
-        self.resources = resources
-        self.wait = wait
-        self.flush: Callable[[], None] = _no_flush
-        self.turn: Callable[[], None] = _no_flush
-        self.until_stored: Callable[[], None] | None = None
-        self.checkpoint = checkpoint
-        self.is_class = is_class
-        self.iteration0 = iteration0
-        self.quick = not is_class
-        self.fresh = True
-        self.threads: Threads | None = None
-        self.logs: tuple[TextIO, TextIO] | None = None
-        self.totals: dict[str, Any] = {}
-        self.pending: str | bytes | None = None
-        self.next_checkpoint: int | None = None
-        self.attempt = 0
-        self.over = False
-        self.task: asyncio.Task[Any] | None = None
-
-    def stopping(self) -> BaseException:
-        """What is raised in a trial that is told to stop: StopTrial, and in a coroutine what stops coroutines."""
-        return StopTrial() if self.task is None else _cancelled(self.task)
-
-    def end(self) -> None:
-        """The trial was told to stop: what it reports from now on is nothing but told so again."""
-        self.over, self.quick, self.fresh = True, False, False
-
-    def count(self, totals: dict[str, Any]) -> None:
-        """These are the totals from now on, and every report bears them."""
-        self.totals = totals
-        if totals:
-            self.quick = self.fresh = False
-
-    def hold(self) -> None:
-        """The trial that runs here starts a thread: this is its context from now on, and no other trial's."""
-        if self.threads is None:
-            self.threads, self.fresh = Threads(), False
-        self.pin(self.who())
-
-    def hold_unseen(self) -> None:
-        """As :meth:`hold`, from a thread whose start nobody has seen. Its trial may be over by now, and this another's: who
-        is meant is read first, and counts if the trial is still there afterwards."""
-        who = self.who()
-        if self.threads is None:
-            self.threads, self.fresh = Threads(), False
-        if _core.current() is not None:
-            self.pin(who)
-
-    def who(self) -> Any:
-        """Which trial this is the context of, for :meth:`pin`."""
-
-    def pin(self, who: Any) -> None:
-        """Be the context of this trial, whichever runs."""
-
-    @property
-    def left(self) -> bool:
-        """Nothing that the trial does counts any more: it is only left, so that it cleans up, and may run elsewhere by now."""
-        return False
-
-    @property
-    def trial_path(self) -> str:
-        """The trial's folder, whether it exists or not."""
-        return os.path.join(self.experiment_path, self.trial_dirname)
-
-    def trial_dir(self) -> str:
-        """The trial's folder, made now if it is not there."""
-        path = self.trial_path
-        os.makedirs(path, exist_ok=True)
-        return path
-
-
-def _no_flush() -> None:
-    """For a context whose reporter never runs out of room, and whose loop is in another process."""
 
 
 # ---- report ------------------------------------------------------------------------------------------------
@@ -283,12 +78,12 @@ def report(
         if code == CONTINUE:
             return
         if code > CONTINUE:
-            _obey(reporter, code)
+            obey(reporter, code)
             return  # what is left goes the long way round: not plain, no room in the ring, no metric, no trial any more
-    if reporter is None and _back_from_absence():
+    if reporter is None and back_from_absence():
         report(metrics, checkpoint=checkpoint, **keywords)
     elif reporter is None:
-        warn_once("report", f"tune.report() does nothing here: {_why_absent()}")
+        warn_once("report", f"tune.report() does nothing here: {why_absent()}")
     elif reporter.context.is_class:
         warn_once(
             "report in a class",
@@ -296,7 +91,7 @@ def report(
         )
     else:
         context = reporter.context
-        if checkpoint is not None and context.threads is None and _of_another_thread():
+        if checkpoint is not None and context.threads is None and of_another_thread():
             context.hold_unseen()
         if _core.current() is None:  # a thread whose trial has ended since the first line: it was the next one's
             report(metrics, checkpoint=checkpoint, **keywords)
@@ -304,207 +99,13 @@ def report(
             deliver(reporter, _gather(metrics, keywords, reporter), checkpoint, context)
 
 
-def handle_return(reporter: Reporter, value: Any) -> None:
-    """Report what a trainable function returned or yielded: a dict, or a number as the run's metric (0.0 too).
-
-    None and an empty dict report nothing. Anything else is a ValueError.
-    """
-    if value is None:
-        return
-    if isinstance(value, Mapping):
-        if value and not (type(value) is dict and _written_at_once(reporter, value)):
-            deliver(reporter, dict(value), None)
-        return
-    name = _bare_name(reporter)
-    number = plain_value(name, value) if is_number(value) else None
-    if number is None:
-        raise ValueError(
-            "a trainable function must return or yield a dict of metrics, a number or None, got "
-            f"{type_name(value)}; report what you measured, and save models in a checkpoint"
-        )
-    if not _written_at_once(reporter, {name: number}):
-        deliver(reporter, {name: number}, None)
-
-
-def handle_end(reporter: Reporter, value: Any) -> None:
-    """Report what a trainable function came back with. Of a generator each value is reported when it comes, and then what
-    it returns; a coroutine is run to its end. A number of a function that has reported already is not reported: it would
-    take the place of what it reported."""
-    if isinstance(value, _STILL_RUNS):
-        value = _run_generator(reporter, value) if isinstance(value, GeneratorType) else _run_coroutine(reporter, value)
-    if not isinstance(value, Mapping) and is_number(value) and reporter.iteration > reporter.context.iteration0:
-        warn_once(
-            "a number after reports",
-            f"the number that the function returned ({value!r:.40}) is dropped: it has reported before, so nobody can say "
-            f"which metric this is. Report it under its name, e.g. tune.report({_bare_name(reporter)}=...)",
-        )
-        return
-    handle_return(reporter, value)
-
-
-_STILL_RUNS = (GeneratorType, CoroutineType, AsyncGeneratorType)
-
-
-def _run_generator(reporter: Reporter, generator: GeneratorType[Any, Any, Any]) -> Any:
-    """What a generator returns. Each value that it yields is reported when it comes."""
-    try:
-        while True:
-            try:
-                part = next(generator)
-            except StopIteration as end:
-                return end.value
-            handle_return(reporter, part)
-    finally:
-        generator.close()
-
-
-def _written_at_once(reporter: Reporter, metrics: dict[str, Any]) -> bool:
-    """The short way of ``report``, for plain numbers; False: nothing was written."""
-    if not reporter.context.quick:
-        return False
-    code = reporter.report(metrics)
-    if code > CONTINUE:
-        _obey(reporter, code)
-    return code >= CONTINUE
-
-
-def _bare_name(reporter: Reporter) -> str:
+def bare_name(reporter: Reporter) -> str:
     """What a number without a name is: the run's metric, unless that is one that results have anyway."""
     metric = reporter.metric
     return DEFAULT_METRIC if metric is None or metric in AUTO_RESULT_KEYS else metric
 
 
-def run_function(
-    function: Callable[..., Any], config: dict[str, Any], reporter: Reporter, form: str = "config"
-) -> None:
-    """Run a trainable function to its end, as the trial of ``reporter``; its yields and return are reported.
-
-    ``form`` is what ``trainable.call_form(function)`` said. A generator is closed when the trial is stopped.
-    """
-    if reporter.context.checkpoint is not None:
-        reporter.context.count(totals_in(reporter.context.checkpoint))
-    value = start_function(function, config, reporter, form)
-    handle_end(reporter, value)
-    end_function(reporter)
-
-
-async def run_async_function(
-    function: Callable[..., Any], config: dict[str, Any], reporter: Reporter, form: str = "config"
-) -> None:
-    """As :func:`run_function`, of an async function, within the event loop that runs."""
-    if reporter.context.checkpoint is not None:
-        reporter.context.count(totals_in(reporter.context.checkpoint))
-    handle_end(reporter, await _outcome(reporter, start_function(function, config, reporter, form)))
-    end_function(reporter)
-
-
-async def _outcome(reporter: Reporter, value: Any) -> Any:
-    """What a coroutine returns. Of an async generator each value is reported when it comes."""
-    if not isinstance(value, AsyncGeneratorType):
-        return await value
-    try:
-        async for part in value:
-            handle_return(reporter, part)
-    finally:
-        await value.aclose()
-    return None
-
-
-def _run_coroutine(reporter: Reporter, value: Any) -> Any:
-    """Run a trial's coroutine in an event loop of its own, where trials are plain calls."""
-    import asyncio
-
-    context = reporter.context
-
-    async def whole() -> Any:
-        context.task = asyncio.current_task()
-        return await _outcome(reporter, value)
-
-    try:
-        with outside_event_loops(), asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-            return runner.run(whole())
-    except asyncio.CancelledError:
-        if context.over:
-            raise StopTrial from None
-        raise
-    finally:
-        context.task, context.fresh = None, False
-
-
-def _cancelled(task: asyncio.Task[Any]) -> BaseException:
-    """What is raised in a coroutine that is told to stop. Where another task of the trial reports, or a thread, the trial's
-    own is cancelled, too."""
-    import asyncio
-
-    loop = task.get_loop()
-    if running_loop() is not loop:
-        loop.call_soon_threadsafe(task.cancel)
-    elif asyncio.current_task() is not task:
-        task.cancel()
-    return asyncio.CancelledError("the trial has been stopped")
-
-
-def running_loop() -> Any:
-    """The event loop that runs in this thread, None if there is none."""
-    asyncio = sys.modules.get("asyncio")  # not loaded: then none runs
-    return None if asyncio is None else asyncio._get_running_loop()
-
-
-def run_loop(loop: Any) -> None:
-    """From now on it is this event loop, or none, that runs in this thread."""
-    asyncio = sys.modules.get("asyncio")
-    if asyncio is not None:
-        asyncio._set_running_loop(loop)
-
-
-@contextmanager
-def outside_event_loops() -> Iterator[None]:
-    """In the block no event loop runs in this thread, so that another one can: that of a notebook stands still meanwhile."""
-    outer = running_loop()
-    if outer is None:
-        yield
-        return
-    swap_task = getattr(sys.modules["asyncio"].tasks, "_swap_current_task", lambda loop, task: None)  # Python 3.12
-    task = swap_task(outer, None)
-    run_loop(None)
-    try:
-        yield
-    finally:
-        run_loop(outer)
-        swap_task(outer, task)
-
-
-def start_function(
-    function: Callable[..., Any], config: dict[str, Any], reporter: Reporter, form: str
-) -> Any:
-    """Call the function in the form it was written for; what comes back is a value or a generator."""
-    if form == "config":
-        return function(config)
-    if form == "checkpoint_dir":
-        return function(config, checkpoint_dir=_checkpoint_directory(reporter.context))
-    if form == "own checkpoint_dir":  # its default stands for a fresh start
-        found = _checkpoint_directory(reporter.context)
-        return function(config) if found is None else function(config, checkpoint_dir=found)
-    if form == "reporter":
-        return function(config, StatusReporter(reporter.context))
-    raise ValueError(f'form must be "config", "checkpoint_dir", "own checkpoint_dir" or "reporter", got {form!r}')
-
-
-def end_function(reporter: Reporter) -> None:
-    """A checkpoint that no report followed belongs to the last one; to none, if the function has never reported."""
-    context = reporter.context
-    pending, context.pending = context.pending, None
-    if pending is None:
-        return
-    pending = _bearing(context, pending, context.totals)
-    if context.until_stored is not None and isinstance(pending, str):
-        flush_directory(os.path.join(context.experiment_path, pending), context.experiment_path)
-    payload = pending.encode() if isinstance(pending, str) else pending
-    while not reporter.note(_core.KIND_CHECKPOINT, payload, True):
-        context.flush()
-
-
-def _obey(reporter: Reporter, code: int, metrics: Mapping[str, Any] = {}) -> None:
+def obey(reporter: Reporter, code: int, metrics: Mapping[str, Any] = {}) -> None:
     """Carry out the answer of a report: wait if asked to, raise StopTrial if stopped."""
     if code == TURN:
         reporter.context.turn()
@@ -543,7 +144,7 @@ def _gather(
     if isinstance(metrics, Mapping):
         gathered = dict(metrics)
     elif is_number(metrics):
-        gathered = {_bare_name(reporter): metrics}
+        gathered = {bare_name(reporter): metrics}
     else:
         raise TypeError(f"report() takes a dict of metrics, a number or keywords, got {type_name(metrics)}")
     for name, value in keywords.items():
@@ -570,20 +171,20 @@ def deliver(
     steer_by(reporter.metric, numbers, extra)
     try:
         with _NOBODY_ELSE if context.threads is None else context.threads.saving:
-            name = _keep_checkpoint(context, checkpoint)
-    except _TrialOverError:
-        warn_once("report", f"tune.report() does nothing here: {_why_absent()}")
+            name = keep_checkpoint(context, checkpoint)
+    except TrialOverError:
+        warn_once("report", f"tune.report() does nothing here: {why_absent()}")
         return
     if not context.is_class and (context.totals or not TOTALS.keys().isdisjoint(metrics)):
         code, name = _write_counted(reporter, context, numbers, extra, name)
     else:
         code = _write(reporter, context, numbers, extra, name)
     if code == GONE:
-        warn_once("report", f"tune.report() does nothing here: {_why_absent()}")
+        warn_once("report", f"tune.report() does nothing here: {why_absent()}")
         return
     if code == LATE:
         if checkpoint is not None or context.is_class:  # one of a block may have the name of an earlier one
-            _forget(context, name)
+            forget(context, name)
         raise context.stopping()
     until_stored = context.until_stored
     if name is not None:
@@ -592,7 +193,7 @@ def deliver(
         if code == WAIT:
             code = context.wait()
         until_stored()
-    _obey(reporter, code, {**numbers, **extra})
+    obey(reporter, code, {**numbers, **extra})
 
 
 def _write(
@@ -608,7 +209,7 @@ def _write(
         code = reporter.report(numbers) if plain else reporter.report_extra(numbers, extra, text, name)
         if code == FULL:
             context.flush()
-        elif code != GONE or not _back_from_absence():
+        elif code != GONE or not back_from_absence():
             return code
 
 
@@ -623,29 +224,11 @@ def _write_counted(
         totals = added_up(context.totals, numbers)
         told = {key: numbers.get(key, total) for key, total in totals.items() if key not in extra}  # their own word counts
         if name is not None:
-            name = _bearing(context, name, told)
+            name = bearing(context, name, told)
         code = _write(reporter, context, {**numbers, **told}, extra, name)
         if code >= CONTINUE:
             context.count(totals)
     return code, name
-
-
-def _bearing(context: TrialContext, name: str | bytes, totals: dict[str, Any]) -> str | bytes:
-    """A checkpoint of a function, with the totals of its report in it, if there are any."""
-    if not totals or context.is_class:
-        return name
-    if isinstance(name, bytes):
-        return with_totals(name, totals)
-    write_totals(os.path.join(context.experiment_path, name), totals)
-    return name
-
-
-def _forget(context: TrialContext, name: str | bytes | None) -> None:
-    """A report that came too late has no checkpoint either."""
-    if isinstance(name, str):
-        import shutil
-
-        shutil.rmtree(os.path.join(context.experiment_path, name), ignore_errors=True)
 
 
 # ---- checkpoints -------------------------------------------------------------------------------------------
@@ -658,14 +241,6 @@ def get_checkpoint() -> Checkpoint | None:
         return None
     saved = context.checkpoint
     return Checkpoint._of_a_run(saved)
-
-
-def _checkpoint_directory(context: TrialContext) -> str | None:
-    """For functions that want a path: the directory to go on from, written if the checkpoint is in memory."""
-    saved = context.checkpoint
-    if not isinstance(saved, bytes):
-        return saved
-    return Checkpoint._holding(saved, os.path.join(context.trial_dir(), "restored")).path
 
 
 @contextmanager
@@ -681,89 +256,17 @@ def checkpoint_dir(step: int) -> Iterator[str]:
         yield os.getcwd()
         return
     name = f"checkpoint_{step:06d}"
-    if context.threads is None and _of_another_thread():
+    if context.threads is None and of_another_thread():
         context.hold_unseen()
     try:
-        with whole_directory(os.path.join(context.trial_dir(), name), *_staging(context)) as directory:
+        with whole_directory(os.path.join(context.trial_dir(), name), *staging(context)) as directory:
             yield directory
-    except _TrialOverError:
-        warn_once("checkpoint_dir", f"tune.checkpoint_dir() keeps nothing here: {_why_absent()}")
+    except TrialOverError:
+        warn_once("checkpoint_dir", f"tune.checkpoint_dir() keeps nothing here: {why_absent()}")
         return
     context.pending = os.path.join(context.trial_dirname, name)
     context.quick = context.fresh = False
     context.next_checkpoint = None
-
-
-def _keep_checkpoint(
-    context: TrialContext, checkpoint: Checkpoint | str | os.PathLike[str] | None
-) -> str | bytes | None:
-    """Copy a reported checkpoint into the trial's folder; its path, relative to the experiment's folder.
-
-    A small one in memory is left there: it is its bytes.
-    """
-    pending, context.pending = context.pending, None
-    context.quick = not context.is_class and context.until_stored is None and not context.totals
-    if checkpoint is None:
-        return pending
-    context.fresh = False
-    if not isinstance(checkpoint, (str, os.PathLike)):
-        raise TypeError(
-            f"checkpoint must be a Checkpoint or the path of a directory, got {type_name(checkpoint)}; "
-            "use Checkpoint.from_dict(..), or write files and use Checkpoint.from_directory(folder)"
-        )
-    held = checkpoint.held() if isinstance(checkpoint, Checkpoint) and checkpoint.in_memory else None
-    if held is not None and len(held) <= LARGEST_HELD:
-        return held
-    index = next_index(context)
-    name = f"checkpoint_{index:06d}"
-    target = os.path.join(context.trial_dir(), name)
-    if held is None:
-        copy_whole(os.fspath(checkpoint), target, *_staging(context))
-    else:
-        with whole_directory(target, *_staging(context)) as directory:
-            write_files(held, directory)
-    context.next_checkpoint = index + 1
-    return os.path.join(context.trial_dirname, name)
-
-
-def next_index(context: TrialContext) -> int:
-    """One after the highest checkpoint in the trial's folder, 0 in an empty one."""
-    if context.next_checkpoint is None:
-        context.next_checkpoint = max((index_of(name, -1) for name in os.listdir(context.trial_dir())), default=-1) + 1
-    return context.next_checkpoint
-
-
-def index_of(name: str, otherwise: int) -> int:
-    """The number in the name of a checkpoint's directory; ``otherwise`` if it is another name."""
-    match = re.fullmatch(CHECKPOINT_NAME, name)
-    return int(match[1]) if match else otherwise
-
-
-def _staging(context: TrialContext) -> tuple[str, str, Callable[[str, str], None]]:
-    """For `whole_directory`: where the experiment's unfinished checkpoints are (whoever opens it next finds there what was
-    not finished), whose this is, and how it gets its name."""
-    folder, threads = os.path.join(context.experiment_path, WRITING), context.threads
-
-    def publish_alone(unfinished: str, target: str) -> None:
-        if context.left:  # since the copy was begun; the name may be another attempt's
-            raise StopTrial
-        rename_over(unfinished, target)
-
-    if threads is None:
-        return folder, "", publish_alone
-
-    def publish(unfinished: str, target: str) -> None:
-        while True:
-            with threads.ending:
-                if context.left:
-                    raise StopTrial
-                if _core.current() is not None:
-                    rename_over(unfinished, target)
-                    return
-            if not _back_from_absence():
-                raise _TrialOverError
-
-    return folder, f"_{next(_savings)}", publish  # no other thread or attempt writes there
 
 
 def note_here(kind: int, payload: bytes, what: str) -> None:
@@ -772,12 +275,12 @@ def note_here(kind: int, payload: bytes, what: str) -> None:
     while True:
         reporter: Reporter | None = _core.current()
         if reporter is None:
-            if _back_from_absence():
+            if back_from_absence():
                 continue
-            warn_once(what, f"tune.{what}() does nothing here: {_why_absent()}")
+            warn_once(what, f"tune.{what}() does nothing here: {why_absent()}")
             return
         context = reporter.context
-        if context.threads is None and _of_another_thread():
+        if context.threads is None and of_another_thread():
             context.hold_unseen()
         with _NOBODY_ELSE if context.threads is None else context.threads.ending:
             if _core.current() is not None and reporter.note(kind, payload, False):  # else the trial has ended in between
@@ -886,53 +389,6 @@ class StatusReporter:
         return self._trial.resources
 
 
-def current_context() -> TrialContext | None:
-    """The context of the trial that this thread belongs to, None outside a trial."""
-    reporter: Reporter | None = _core.current()
-    if reporter is None and _back_from_absence():
-        reporter = _core.current()
-    context = None if reporter is None else reporter.context
-    return context if _core.current() is not None else None  # else the trial has ended in between: it is the next one's
-
-
-def _of_another_thread() -> bool:
-    """Whether this thread, which has a trial, may not be the one that runs trials: one whose start nobody has seen
-    (`_thread`, C code), or one that has its trial by its context."""
-    bound = _core.binding()
-    return bound is None or bound[1] != 0
-
-
-def _back_from_absence() -> bool:
-    """Wait while the trial that this thread belongs to is paused; whether it has gone on since. False at once for a
-    thread that was not kept waiting."""
-    waited = False
-    while _core.absence() == _core.AWAY:
-        if running_loop() is not None and _core.binding() is None:  # a task of the trial: who waits here keeps the loop
-            return False
-        waited = True
-        time.sleep(_AWAY_S)  # nobody knows when it is chosen again
-    return waited and _core.current() is not None
-
-
-def _why_absent() -> str:
-    why = _core.absence()
-    if why == _core.OVER:
-        if _core.binding() is None:
-            return "the trial that this task is of is over, and what it reports is dropped. Await a trial's tasks before it ends"
-        return (
-            "the trial in which this thread was started is over, and what the thread reports is dropped. Join the "
-            "threads of a trial before it ends"
-        )
-    if why == _core.AWAY:
-        return "the trial is paused in its own report, and what its other tasks report meanwhile is dropped"
-    if why == _core.FORKED:
-        return (
-            "a trial has forked this process, and only the trial itself can report. Hand results back to it, through a "
-            "pipe or a queue"
-        )
-    return "it reports for the trial that runs, and no trial does (a vectorized function returns or yields its columns)"
-
-
 def is_session_enabled() -> bool:
     """Whether a trial runs here."""
     return _core.current() is not None
@@ -967,5 +423,5 @@ def get_trial_dir() -> str | None:
 def _context_or_warn(name: str) -> TrialContext | None:
     context = current_context()
     if context is None:
-        warn_once(name, f"tune.{name}() knows nothing here: {_why_absent()}")
+        warn_once(name, f"tune.{name}() knows nothing here: {why_absent()}")
     return context

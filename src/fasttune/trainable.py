@@ -26,8 +26,8 @@ from fasttune.checkpoint import (
 )
 from fasttune.error import TuneError
 from fasttune.script import dumps
-from fasttune.session import TrialContext, current_context
 from fasttune.totals import state_in
+from fasttune.trial_context import TrialContext, current_context
 from fasttune.vectors import Vectorized
 
 _ATOMS = {int, float, str, bool, type(None), bytes, complex}

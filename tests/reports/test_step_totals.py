@@ -143,7 +143,7 @@ def test_others_are_not_looked_at(tmp_path: Path) -> None:
     seen = []
 
     def function(config: dict[str, Any]) -> None:
-        from fasttune.session import current_context
+        from fasttune.trial_context import current_context
 
         if config["k"] == 0:
             tune.report(timesteps_this_iter=5)

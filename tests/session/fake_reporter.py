@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from fasttune.metric_values import from_json
-from fasttune.session import CONTINUE, NOT_PLAIN, TrialContext
+from fasttune.session import CONTINUE, NOT_PLAIN
+from fasttune.trial_context import TrialContext
 
 
 def make_context(folder: Path, **changes: Any) -> TrialContext:

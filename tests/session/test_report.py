@@ -24,7 +24,8 @@ from fasttune import session
 from fasttune.engine.record_checks import extras
 from fasttune.error import StopTrial
 from fasttune.metric_values import split_metrics
-from fasttune.session import STOP, WAIT, handle_return, report, run_function
+from fasttune.session import STOP, WAIT, report
+from fasttune.trial_functions import handle_return, run_function
 
 Enter = Callable[..., FakeReporter]
 

@@ -11,7 +11,8 @@ from fake_reporter import FakeReporter, make_context
 
 from fasttune import _core, session
 from fasttune.checkpoint import Checkpoint, remove_unfinished
-from fasttune.session import checkpoint_dir, get_checkpoint, get_context, report, run_function
+from fasttune.session import checkpoint_dir, get_checkpoint, get_context, report
+from fasttune.trial_functions import run_function
 
 Enter = Callable[..., FakeReporter]
 

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from fasttune import _core
-from fasttune.session import CONTINUE, TrialContext
+from fasttune.session import CONTINUE
+from fasttune.trial_context import TrialContext
 
 
 @pytest.fixture(autouse=True)

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from fasttune.error import TuneError
-from fasttune.session import TrialContext
 from fasttune.trainable import Trainable, validate_save_restore
+from fasttune.trial_context import TrialContext
 
 
 class Counter(Trainable):

@@ -34,8 +34,9 @@ from fasttune.executors.threads import follow_threads
 from fasttune.failure import stored_exception, stored_text
 from fasttune.folder import RINGS
 from fasttune.once import warn_once
-from fasttune.session import run_async_function, running_loop
 from fasttune.trainable import is_async
+from fasttune.trial_context import running_loop
+from fasttune.trial_functions import run_async_function
 
 if TYPE_CHECKING:
     import asyncio

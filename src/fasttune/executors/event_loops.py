@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from fasttune.session import outside_event_loops
+from fasttune.trial_functions import outside_event_loops
 
 if TYPE_CHECKING:
     import asyncio

@@ -13,14 +13,15 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-from fasttune import _core, nesting, session
+from fasttune import _core, nesting, session, trial_checkpoints
 from fasttune.checkpoint import WRITING, flush_directory, rename_over
 from fasttune.error import StopTrial
 from fasttune.executors import stand_in
 from fasttune.executors.base import Job, Program, ProgramTrainable
 from fasttune.failure import stored_exception, stored_text
 from fasttune.once import warn_anew
-from fasttune.session import TrialContext, end_function, handle_end, run_function
+from fasttune.trial_context import TrialContext
+from fasttune.trial_functions import end_function, handle_end, run_function
 
 if TYPE_CHECKING:
     from fasttune.trainable import Trainable
@@ -124,7 +125,7 @@ class HostContext(TrialContext):
             return 0
         if isinstance(checkpoint, bytes) or os.path.dirname(checkpoint) != self.trial_path:
             return None  # in memory, or another trial's
-        return session.index_of(os.path.basename(checkpoint), -1) + 1
+        return trial_checkpoints.index_of(os.path.basename(checkpoint), -1) + 1
 
     @property
     def resources(self) -> Any:
@@ -375,7 +376,7 @@ class Host:
             return held
         if self.leaving:  # since it began to save: the name may be another attempt's by now
             raise StopTrial
-        index = session.next_index(self.context)
+        index = trial_checkpoints.next_index(self.context)
         name = f"checkpoint_{index:06d}"
         self._scratch = None
         rename_over(scratch, os.path.join(self.context.trial_dir(), name))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from fasttune import _core
 from fasttune.error import StopTrial
 from fasttune.executors.base import Job, Reply, Suspended
-from fasttune.session import run_loop, running_loop
+from fasttune.trial_context import run_loop, running_loop
 
 if TYPE_CHECKING:
     from fasttune.executors.host import Host, HostContext

@@ -12,7 +12,7 @@ from typing import TextIO
 
 from fasttune import _core
 from fasttune.plain_files import plain_opener
-from fasttune.session import TrialContext
+from fasttune.trial_context import TrialContext
 
 _STREAMS = ("stdout", "stderr")
 _open: set[int] = set()  # trials of this process that are logged now; some may be left inside their report

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from fasttune import session
+from fasttune import trial_context
 from fasttune.checkpoint import Checkpoint
 from fasttune.error import StopTrial
 from fasttune.extras import optional
@@ -62,7 +62,7 @@ class TuneReportCallback:
 
     def after_iteration(self, info: Any) -> bool:
         """Called by CatBoost after each round; False ends the training, because what is raised would not come out as it is."""
-        context = session.current_context()
+        context = trial_context.current_context()
         try:
             report_with_files(self._metrics(last_of(info.metrics)))
         except StopTrial:

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from fasttune import session
+from fasttune import session, trial_checkpoints, trial_context
 from fasttune.argument import checked_count
 from fasttune.checkpoint import Checkpoint
 from fasttune.error import MissingMetricError
@@ -141,7 +141,7 @@ def report_with_files(
 
     Raises StopTrial, as ``tune.report`` does, if the trial has been stopped.
     """
-    if write is None or session.current_context() is None:
+    if write is None or trial_context.current_context() is None:
         session.report(dict(metrics))
         return
     with tempfile.TemporaryDirectory(prefix="checkpoint_") as folder:
@@ -154,10 +154,10 @@ def report_with_files(
 
 def save_behind(write: Callable[[str], None]) -> None:
     """A checkpoint that belongs to the last report, or to the next one if there is one. Outside of a trial nothing happens."""
-    context = session.current_context()
+    context = trial_context.current_context()
     if context is None or context.over:
         return
-    with session.checkpoint_dir(session.next_index(context)) as folder:
+    with session.checkpoint_dir(trial_checkpoints.next_index(context)) as folder:
         write(folder)
 
 
