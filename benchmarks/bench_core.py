@@ -219,7 +219,7 @@ def variants_of(space: dict[str, Any]) -> Any:
 @pytest.mark.benchmark(group="sampling: LOOPS configs")
 @pytest.mark.parametrize("shape", ["flat", "nested"])
 def bench_sampling(benchmark: Any, shape: str) -> None:
-    from fasttune.space import domains as tune
+    from fasttune.space import functions as tune
 
     flat = {name: tune.uniform(0.0, 1.0) for name in "abcd"}
     optimizer = {"lr": tune.loguniform(1e-5, 1e-1), "momentum": tune.uniform(0.5, 0.99)}

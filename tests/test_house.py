@@ -28,8 +28,8 @@ FLOORS = {
     1: ("argument", "error", "extras", "other_words", "folder", "plain_files", "result", "trial", "space", "devices",
         "identity", "metric_values", "nesting", "rule", "config", "experiment", "scope", "failure", "result_keys",
         "code_places", "script", "json_kinds", "html_table", "trial_lines", "whole_lines", "once", "checkpoint"),
-    2: ("trial_context", "trial_checkpoints", "trial_functions", "session", "trainable", "callback", "hook_times", "stopper", "registry",
-        "totals", "user_attrs", "vectors"),
+    2: ("trial_context", "trial_checkpoints", "trial_functions", "session", "trainable", "callback", "hook_times", "stopper",
+        "registry", "totals", "user_attrs", "vectors"),
     3: ("schedulers", "search", "executors", "storage", "logger", "reporter"),
     4: ("engine", "tables", "search_history", "follower"),
     5: ("resolve", "tuner", "ask_tell", "analysis", "bench", "cli", "dashboard", "plot", "sklearn", "testing", "__init__", "__main__",
@@ -308,11 +308,12 @@ def test_import_fasttune_is_light() -> None:
 
 def test_every_module_imports_alone_without_a_warning() -> None:
     """Each in its own fork, because an import that another module has made hides a missing one. What has no modules below it
-    can hide none, and is loaded once for all."""
+    can hide none, and is loaded once for all; so is what takes long, of other packages."""
     code = """
 import ast, dataclasses, datetime, enum, importlib, inspect, os, pickle, random, socket, sys, tempfile, threading, traceback
 import typing
 import fasttune._core, fasttune._rules, fasttune._draws
+import numpy, scipy, sklearn
 failed = 0
 for name in sys.argv[1:]:
     if pid := os.fork():

@@ -410,7 +410,7 @@ def _own_dicts(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _no_leftover(key: object, value: Any) -> Any:
     """The value, unless it is a domain's function that was not called, or a set that holds domains: no trial could use it."""
-    if getattr(value, "__module__", "") == "fasttune.space.domains" and type(value).__name__ == "function":
+    if getattr(value, "__module__", "") == "fasttune.space.functions" and type(value).__name__ == "function":
         raise ValueError(f"config[{key!r}] is the function tune.{value.__name__} itself: call it, tune.{value.__name__}(...)")
     if isinstance(value, (set, frozenset)) and any(type(one).__module__ == "fasttune.space.domains" for one in value):
         raise ValueError(f"config[{key!r}] is a set of domains, which nobody samples: write a list, or tune.choice([...])")

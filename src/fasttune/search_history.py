@@ -8,7 +8,7 @@ from fasttune.engine.opening import open_records
 from fasttune.folder import JOURNAL
 from fasttune.result import flatten, reports_by_trial, results_of
 from fasttune.search.heard import Heard
-from fasttune.space.domains import unflatten_dict
+from fasttune.space.nested import unflatten_dict
 
 
 def heard_in(folder: str) -> list[Heard] | None:

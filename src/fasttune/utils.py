@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from fasttune.devices.free_gpu import wait_for_gpu as wait_for_gpu
-from fasttune.space.domains import flatten_dict as flatten_dict
-from fasttune.space.domains import merge
-from fasttune.space.domains import unflatten_dict as unflatten_dict
+from fasttune.space.nested import flatten_dict as flatten_dict
+from fasttune.space.nested import merge
+from fasttune.space.nested import unflatten_dict as unflatten_dict
 from fasttune.trainable import validate_save_restore as validate_save_restore
 from fasttune.unpicklable import diagnose_serialization as diagnose_serialization
 

@@ -237,9 +237,9 @@ def test_watch_follows_until_the_run_ends(small: Path, fasttune: Printed, monkey
     monkeypatch.setattr(recovery, "writer_of", lambda folder: next(looks))
 
     def more(self: Any) -> None:
-        monkeypatch.setattr(watch.Follower, "rest", lambda self: None)
+        monkeypatch.setattr(watch.Watcher, "rest", lambda self: None)
 
-    monkeypatch.setattr(watch.Follower, "rest", more)
+    monkeypatch.setattr(watch.Watcher, "rest", more)
     out = fasttune("watch", "small")[1]
     assert [line.split()[1] for line in out.splitlines()] == ["running,", "finished,"]  # nothing new: no line
 
@@ -249,7 +249,7 @@ def test_watch_on_a_terminal(small: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
     from rich.console import Console
 
-    follow = watch.Follower(str(small), Namespace(metric=None, mode=None, scope=None, every=1.0, json=False))
+    follow = watch.Watcher(str(small), Namespace(metric=None, mode=None, scope=None, every=1.0, json=False))
     console = Console(width=200, record=True, file=io.StringIO())
     console.print(follow.picture())
     text = console.export_text()

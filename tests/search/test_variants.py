@@ -15,12 +15,8 @@ from hypothesis import strategies as st
 
 from fasttune.search import BasicVariantGenerator
 from fasttune.search.basic_variant import Variants, read_block, read_config
-from fasttune.space.domains import (
-    Domain,
-    Float,
-    Function,
-    RecursiveDependencyError,
-    SearchSpaceError,
+from fasttune.space.domains import Domain, Float, Function, RecursiveDependencyError, SearchSpaceError
+from fasttune.space.functions import (
     choice,
     grid_search,
     lograndint,

@@ -11,20 +11,12 @@ import sys
 import numpy as np
 import pytest
 
+import fasttune as tune
 from fasttune.error import TuneError
 from fasttune.search import sample
-from fasttune.space import domains as tune
 from fasttune.space.as_json import from_json_value, space_from_json, space_to_json, to_json_value
-from fasttune.space.domains import (
-    Categorical,
-    Domain,
-    Float,
-    Integer,
-    SearchSpaceError,
-    flatten_dict,
-    merge,
-    unflatten_dict,
-)
+from fasttune.space.domains import Categorical, Domain, Float, Integer, SearchSpaceError
+from fasttune.space.nested import flatten_dict, merge, unflatten_dict
 
 KEY_CONCEPTS = {
     "uniform": tune.uniform(-5, -1),

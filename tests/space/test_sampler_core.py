@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from fasttune import _draws
-from fasttune.space import domains as space
+from fasttune.space import functions as space
 from rounds import rounds
 
 KNOWN_ANSWERS = [  # of the Random123 distribution

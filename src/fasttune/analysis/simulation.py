@@ -10,7 +10,7 @@ from fasttune.analysis.fresh import copied
 from fasttune.config import FailureConfig, RunSpec, TrainableSpec, check_metric_mode
 from fasttune.devices.resources import resolve_resources
 from fasttune.scope import DEFAULT_SCOPE, Scope, check_scope
-from fasttune.space.domains import seed_from
+from fasttune.space.seeds import seed_from
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -99,7 +99,7 @@ def near_domains(name: str) -> list[str]:
 
 def domain(name: str, given: Any, place: str, file: str) -> Any:
     """The domain of a name with its arguments: in order, or a table of them by name."""
-    from fasttune.space import domains as space
+    from fasttune.space import functions as space
 
     function: Callable[..., Any] = getattr(space, "grid_search" if name == "grid" else name)
     arguments: list[Any] = []

@@ -16,6 +16,7 @@ from fasttune.engine.facts import Chunk
 from fasttune.engine.record_checks import WRONG
 from fasttune.error import JournalError
 from fasttune.result import flatten
+from fasttune.space.nested import fresh
 from fasttune.space.plan import tag_name, tag_value
 
 if TYPE_CHECKING:
@@ -155,9 +156,8 @@ class Configs:
     def _as_suggested(self, i: int) -> dict[str, Any]:
         """The config that trial i was suggested with."""
         chunk = self.chunk_of(i)
-        if chunk is None:
-            return fresh(self._suggested[i]["config"])
-        made: dict[str, Any] = chunk.variants.config(chunk.local + i - chunk.first)
+        made: dict[str, Any]
+        made = fresh(self._suggested[i]["config"]) if chunk is None else chunk.variants.config(chunk.local + i - chunk.first)
         return made
 
     def params(self, i: int) -> dict[str, Any]:
@@ -187,18 +187,6 @@ class Configs:
             return tag_of(i + 1, self._sampled_params(i))
         tag: str = chunk.variants.tag(chunk.local + i - chunk.first)
         return tag
-
-
-def fresh(config: dict[str, Any]) -> dict[str, Any]:
-    """Containers of one's own; objects in them as they are."""
-
-    def copy(value: Any) -> Any:
-        if type(value) is dict:
-            return {k: copy(v) for k, v in value.items()}
-        return [copy(v) for v in value] if type(value) is list else value
-
-    copied: dict[str, Any] = copy(config)
-    return copied
 
 
 def tag_of(number: int, params: dict[str, Any]) -> str:

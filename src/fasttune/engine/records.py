@@ -14,7 +14,7 @@ from zlib import crc32
 
 from fasttune import _core
 from fasttune.checkpoint import Checkpoint, memory_key, memory_name
-from fasttune.engine.configs import Configs, fresh
+from fasttune.engine.configs import Configs
 from fasttune.engine.facts import Changed, MachineTotals, Origin, Unfit
 from fasttune.engine.meta import FORMAT, first_meta, read_session
 from fasttune.engine.record_checks import (
@@ -43,6 +43,7 @@ from fasttune.result import (
     results_of,
 )
 from fasttune.scope import DEFAULT_SCOPE
+from fasttune.space.nested import fresh
 from fasttune.trial import RUNNING, Trial, TrialFailure, Trials, folder_name, shown_status
 
 if TYPE_CHECKING:

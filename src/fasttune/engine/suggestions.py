@@ -13,7 +13,9 @@ from fasttune.result import flatten
 from fasttune.search.base import Searcher
 from fasttune.search.basic_variant import BasicVariantGenerator
 from fasttune.space.as_json import comparable, config_to_json, to_json_value
-from fasttune.space.domains import derive_seed, domains_of, path_name, unflatten_dict
+from fasttune.space.domains import domains_of
+from fasttune.space.nested import path_name, unflatten_dict
+from fasttune.space.seeds import derive_seed
 from fasttune.space.variants import Variants
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ def seed_of_search(seed: int, metas: list[dict[str, Any]], spaces: Sequence[Mapp
     """The seed of a searcher that is made here: in a later search space of the same experiment another one, or it would
     begin as it did before."""
     from fasttune.engine.going_on import number_of_space
-    from fasttune.space.domains import derive_seed
+    from fasttune.space.seeds import derive_seed
 
     number = number_of_space(metas, spaces) if metas else 0
     return derive_seed(seed, number) if number else seed

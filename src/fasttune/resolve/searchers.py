@@ -138,7 +138,8 @@ def tell_space(searcher: Searcher, metric: str | None, mode: str | None, experim
 def check_one_space(searcher: Searcher, experiments: Sequence[Experiment]) -> None:
     """Refuses experiments of different spaces beside one searcher: it knows one, and what it suggests is for that."""
     from fasttune.identity import described, differences
-    from fasttune.space.domains import domains_of, path_name
+    from fasttune.space.domains import domains_of
+    from fasttune.space.nested import path_name
 
     searched = [
         {path_name(path): described(domain) for path, domain in domains_of(one.config)} for one in experiments

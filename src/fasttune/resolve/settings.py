@@ -96,7 +96,7 @@ def resolve_seed(seed: object, metas: Sequence[Mapping[str, Any]], earlier: str 
     A new one comes from numpy's global generator if the program has loaded numpy, so that programs which call
     ``numpy.random.seed(s)``, as users of other tuners do, repeat themselves.
     """
-    from fasttune.space.domains import seed_from
+    from fasttune.space.seeds import seed_from
 
     if seed is not None:
         seed = checked_count("seed", seed, most=2**64 - 1, rule="None or an integer of at least 0, below 2**64")

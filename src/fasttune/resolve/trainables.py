@@ -204,6 +204,7 @@ def check_supply(
 
 def unresolved(config: Mapping[str, Any]) -> list[str]:
     """The names "a/b" of everything in a config that is still to be sampled."""
-    from fasttune.space.domains import domains_of, path_name
+    from fasttune.space.domains import domains_of
+    from fasttune.space.nested import path_name
 
     return [path_name(path) for path, _ in domains_of(config)]

@@ -13,19 +13,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fasttune.argument import shown
-from fasttune.space.domains import (
-    Categorical,
-    Config,
-    Domain,
-    Float,
-    Function,
-    Integer,
-    choice,
-    fresh,
-    grid_of,
-    lies_in,
-    sample_from,
-)
+from fasttune.space.domains import Categorical, Domain, Float, Function, Integer, grid_of, lies_in
+from fasttune.space.functions import choice, sample_from
+from fasttune.space.nested import Config, fresh
 
 
 class Explorer:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from fasttune.argument import shown
 from fasttune.error import TuneError
 from fasttune.schedulers.pbt import PopulationBasedTraining
-from fasttune.space.domains import Categorical, Domain, Float, Integer, fresh, grid_of, real_number
+from fasttune.space.domains import Categorical, Domain, Float, Integer, grid_of, real_number
+from fasttune.space.nested import fresh
 from fasttune.trial import Trial
 
 if TYPE_CHECKING:

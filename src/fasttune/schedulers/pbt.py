@@ -23,7 +23,8 @@ from fasttune.metric_values import with_text_keys
 from fasttune.schedulers.base import Change, Order, Save, TrialScheduler
 from fasttune.schedulers.explore import Explorer, completed, original_tag, perturbed_tag, takes
 from fasttune.schedulers.view import ExperimentView
-from fasttune.space.domains import contains_domains, domains_of, path_name
+from fasttune.space.domains import contains_domains, domains_of
+from fasttune.space.nested import path_name
 from fasttune.trial import Trial
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import Any
 
 from fasttune.argument import checked_count
 from fasttune.search.base import Metric, Mode, SearchAlgorithm, Searcher, check_metric_and_mode
-from fasttune.space.domains import derive_seed, seed_from
 from fasttune.space.points import with_point
+from fasttune.space.seeds import derive_seed, seed_from
 from fasttune.space.variants import Variants as Variants
 from fasttune.space.variants import read_block as read_block
 from fasttune.space.variants import read_config as read_config

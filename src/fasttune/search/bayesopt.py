@@ -10,7 +10,8 @@ from fasttune.extras import optional
 from fasttune.search.base import Metric, Mode, Searcher
 from fasttune.search.space_searcher import FAILED, SpaceSearcher, Told
 from fasttune.space.dimensions import FLOAT, INTEGER, Dimensions, Numbers
-from fasttune.space.domains import Domain, uniform
+from fasttune.space.domains import Domain
+from fasttune.space.functions import uniform
 
 UTILITY = {"kind": "ucb", "kappa": 2.576, "xi": 0.0}
 

@@ -9,16 +9,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from fasttune.space.dimensions import CATEGORICAL, INTEGER, Dimension, Dimensions, Number
-from fasttune.space.domains import (
-    Categorical,
-    Domain,
-    Path,
-    SearchSpaceError,
-    contains_domains,
-    fresh,
-    grid_of,
-    path_name,
-)
+from fasttune.space.domains import Categorical, Domain, SearchSpaceError, contains_domains, grid_of
+from fasttune.space.nested import Path, fresh, path_name
 
 
 class OwnSpace:

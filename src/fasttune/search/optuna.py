@@ -11,7 +11,9 @@ from fasttune.extras import optional
 from fasttune.search.base import Metric, Mode
 from fasttune.search.space_searcher import DONE, FAILED, PRUNED, SpaceSearcher, Told
 from fasttune.space.dimensions import CATEGORICAL, FLOAT, INTEGER, Dimension, Dimensions, Number, Numbers
-from fasttune.space.domains import Categorical, Float, Integer, SearchSpaceError, choice, unflatten_dict
+from fasttune.space.domains import Categorical, Float, Integer, SearchSpaceError
+from fasttune.space.functions import choice
+from fasttune.space.nested import unflatten_dict
 
 DefineByRun = Callable[[Any], "Mapping[str, Any] | None"]
 PLAIN = (type(None), bool, int, float, str)  # options that an Optuna storage can hold

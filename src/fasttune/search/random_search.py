@@ -7,7 +7,8 @@ from typing import Any
 
 from fasttune.argument import checked_count
 from fasttune.search.base import Metric, Mode, Searcher
-from fasttune.space.domains import contains_domains, grid_of, seed_from
+from fasttune.space.domains import contains_domains, grid_of
+from fasttune.space.seeds import seed_from
 from fasttune.space.variants import Variants
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from fasttune.argument import checked_count
 from fasttune.search.base import Searcher
 from fasttune.search.delegating import DelegatingSearcher
-from fasttune.space.domains import fresh
+from fasttune.space.nested import fresh
 
 TRIAL_INDEX = "__trial_index__"
 

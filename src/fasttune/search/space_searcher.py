@@ -14,7 +14,9 @@ from typing import Any, ClassVar, NamedTuple
 from fasttune.argument import shown
 from fasttune.search.base import Metric, Mode, Searcher, check_metric_and_mode
 from fasttune.space.dimensions import KINDS, Dimensions, Numbers
-from fasttune.space.domains import Config, SearchSpaceError, contains_domains, merge, seed_from
+from fasttune.space.domains import SearchSpaceError, contains_domains
+from fasttune.space.nested import Config, merge
+from fasttune.space.seeds import seed_from
 
 DONE = "done"
 PRUNED = "pruned"  # known to have been ended early; of a run's own trials, ``step`` tells how far they came

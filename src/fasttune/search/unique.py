@@ -11,7 +11,8 @@ from fasttune.search.base import Metric, Mode, Searcher, tell_properties
 from fasttune.search.delegating import DelegatingSearcher
 from fasttune.search.space_searcher import SpaceSearcher
 from fasttune.space.as_json import to_json_value
-from fasttune.space.domains import contains_domains, merge
+from fasttune.space.domains import contains_domains
+from fasttune.space.nested import merge
 from fasttune.space.search_space import SearchSpace
 
 TRIES = 50  # duplicates in a row after which one that is left is taken in their place

@@ -13,7 +13,7 @@ from fasttune.sklearn.base import TuneBaseSearchCV, is_finite
 from fasttune.sklearn.results import Evaluated
 from fasttune.sklearn.spaces import distribution_space, grid_places, grid_space
 from fasttune.sklearn.steering import searcher_of
-from fasttune.space.domains import seed_from
+from fasttune.space.seeds import seed_from
 
 
 class TuneSearchCV(TuneBaseSearchCV):

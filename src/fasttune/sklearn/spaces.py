@@ -15,18 +15,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fasttune.argument import shown
-from fasttune.space.domains import (
-    Config,
-    Domain,
-    choice,
-    contains_domains,
-    grid_of,
-    grid_search,
-    loguniform,
-    randint,
-    randn,
-    uniform,
-)
+from fasttune.space.domains import Domain, contains_domains, grid_of
+from fasttune.space.functions import choice, grid_search, loguniform, randint, randn, uniform
+from fasttune.space.nested import Config
 
 SEVERAL = "params"  # key of the space where one of several dicts is chosen
 
@@ -40,7 +31,7 @@ class DrawnFrom(Domain):
     def sample(self, config: Any = None, size: int = 1, random_state: Any = None) -> Any:
         import numpy as np
 
-        from fasttune.space.domains import seed_from
+        from fasttune.space.seeds import seed_from
 
         state = np.random.RandomState(seed_from(random_state) % 2**32)
         values = [_plain(self.distribution.rvs(random_state=state)) for _ in range(size)]

@@ -12,19 +12,19 @@ from fasttune.space.domains import Quantized as Quantized
 from fasttune.space.domains import Sampler as Sampler
 from fasttune.space.domains import SearchSpaceError as SearchSpaceError
 from fasttune.space.domains import Uniform as Uniform
-from fasttune.space.domains import choice as choice
-from fasttune.space.domains import grid_search as grid_search
-from fasttune.space.domains import lograndint as lograndint
-from fasttune.space.domains import loguniform as loguniform
-from fasttune.space.domains import qlograndint as qlograndint
-from fasttune.space.domains import qloguniform as qloguniform
-from fasttune.space.domains import qrandint as qrandint
-from fasttune.space.domains import qrandn as qrandn
-from fasttune.space.domains import quniform as quniform
-from fasttune.space.domains import randint as randint
-from fasttune.space.domains import randn as randn
-from fasttune.space.domains import sample_from as sample_from
-from fasttune.space.domains import uniform as uniform
+from fasttune.space.functions import choice as choice
+from fasttune.space.functions import grid_search as grid_search
+from fasttune.space.functions import lograndint as lograndint
+from fasttune.space.functions import loguniform as loguniform
+from fasttune.space.functions import qlograndint as qlograndint
+from fasttune.space.functions import qloguniform as qloguniform
+from fasttune.space.functions import qrandint as qrandint
+from fasttune.space.functions import qrandn as qrandn
+from fasttune.space.functions import quniform as quniform
+from fasttune.space.functions import randint as randint
+from fasttune.space.functions import randn as randn
+from fasttune.space.functions import sample_from as sample_from
+from fasttune.space.functions import uniform as uniform
 
 __all__ = [
     "Categorical",

@@ -16,7 +16,6 @@ from fasttune.json_kinds import decoded, encoded, is_kind
 from fasttune.script import dumps
 from fasttune.space.domains import (
     Categorical,
-    Config,
     Domain,
     Float,
     Function,
@@ -30,6 +29,7 @@ from fasttune.space.domains import (
     Uniform,
     grid_of,
 )
+from fasttune.space.nested import Config
 
 LARGEST_PICKLE = 1 << 20  # bytes of an object that are kept with a config
 

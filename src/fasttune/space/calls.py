@@ -9,15 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from fasttune.space.domains import (
-    Domain,
-    Function,
-    Path,
-    RecursiveDependencyError,
-    contains_domains,
-    derive_seed,
-    path_name,
-)
+from fasttune.space.domains import Domain, Function, RecursiveDependencyError, contains_domains
+from fasttune.space.nested import Path, path_name
+from fasttune.space.seeds import derive_seed
 
 DrawInner = Callable[
     [Any, int, int, Any], Any

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fasttune.result import DELIMITER
-from fasttune.space.domains import Categorical, Path, domains_of, grid_of, path_name
+from fasttune.space.domains import Categorical, domains_of, grid_of
+from fasttune.space.nested import Path, path_name
 from fasttune.space.plan_columns import PlanColumns, piece_of
 
 if TYPE_CHECKING:

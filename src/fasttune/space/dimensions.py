@@ -17,18 +17,15 @@ from fasttune.argument import shown
 from fasttune.space.calls import Calls, view_of
 from fasttune.space.domains import (
     Categorical,
-    Config,
     Domain,
-    Path,
     SearchSpaceError,
     domains_of,
-    fresh,
     grid_of,
     is_among,
     lies_in,
-    path_name,
     real_number,
 )
+from fasttune.space.nested import Config, Path, fresh, path_name
 from fasttune.space.plan import Plan, SpaceNode, active_calls, draw_inner
 
 FLOAT = "float"

@@ -1,4 +1,4 @@
-"""The search space: domains, and the functions users write them with.
+"""The search space: what a value is drawn from (``space/functions.py`` has the functions that users write).
 
 A search space is a dict. Anything in it, at any depth of dicts, lists and tuples, may be a domain:
 
@@ -18,7 +18,6 @@ from __future__ import annotations
 import copy
 import math
 import operator
-import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,12 +26,10 @@ from typing import Any, TypeAlias
 from fasttune import _draws
 from fasttune.argument import shown
 from fasttune.error import TuneError
+from fasttune.space.nested import Path, path_name
+from fasttune.space.seeds import seed_from
 
-Config: TypeAlias = dict[str, Any]
-Path: TypeAlias = tuple[Any, ...]
 Rule: TypeAlias = tuple[str, float, float, float]  # what _draws.Sampler draws by: (letter, a, b, q)
-
-SEED_LIMIT = 2**64
 
 
 class SearchSpaceError(TuneError, ValueError):
@@ -41,48 +38,6 @@ class SearchSpaceError(TuneError, ValueError):
 
 class RecursiveDependencyError(SearchSpaceError):
     """``sample_from`` functions need each other's values."""
-
-
-# --- seeds --------------------------------------------------------------------------------------------------
-
-
-def seed_from(random_state: Any = None, name: str = "random_state") -> int:
-    """A 64-bit seed.
-
-    An int is the seed itself; from a numpy Generator or RandomState, or a ``random.Random``, one is drawn.
-    None draws from numpy's global generator if the program has imported numpy, so that ``np.random.seed(s)``
-    makes a run reproducible, and from the operating system otherwise. ``name`` is what the argument is called.
-    """
-    if random_state is None:
-        numpy = sys.modules.get("numpy")
-        if numpy is None or not hasattr(numpy, "random"):
-            return int.from_bytes(os.urandom(8), "little")
-        random_state = numpy.random
-    if isinstance(random_state, int) or hasattr(random_state, "__index__"):
-        seed = operator.index(random_state)
-        if not 0 <= seed < SEED_LIMIT:
-            raise ValueError(f"{name} must be >= 0 and < 2**64 when it is an int, got {shown(seed)}")
-        return seed
-    if hasattr(random_state, "getrandbits"):
-        return int(random_state.getrandbits(64))
-    if hasattr(random_state, "integers"):
-        return int(random_state.integers(0, 2**63 - 1))
-    if hasattr(random_state, "randint"):
-        return int(random_state.randint(0, 2**63 - 1, dtype="int64"))
-    raise TypeError(
-        f"{name} must be None, an int, a numpy Generator or RandomState, got {shown(random_state)}"
-    )
-
-
-def derive_seed(seed: int, number: int) -> int:
-    """Seed number ``number`` of the family of ``seed``: independent of it and of its brothers."""
-    low, high, *_ = _draws.philox4x32(
-        (number & 0xFFFFFFFF, number >> 32, 0, 2), (seed & 0xFFFFFFFF, seed >> 32)
-    )
-    return low | high << 32
-
-
-# --- samplers: how a domain's values are spread -------------------------------------------------------------
 
 
 class Sampler:
@@ -641,81 +596,6 @@ def _lies_in_one(options: Sequence[Any], value: Any) -> bool:
 
 # --- what users write ---------------------------------------------------------------------------------------
 
-
-def uniform(lower: float, upper: float) -> Float:
-    """A float, uniform in [lower, upper)."""
-    return Float(lower, upper).uniform()
-
-
-def quniform(lower: float, upper: float, q: float) -> Float:
-    """A uniform float rounded to a multiple of ``q``; the bounds are included and half as likely as the
-    others."""
-    return Float(lower, upper).uniform().quantized(q)
-
-
-def loguniform(lower: float, upper: float, base: float | None = None) -> Float:
-    """A float whose logarithm is uniform. ``base`` has no effect."""
-    return Float(lower, upper).loguniform(base)
-
-
-def qloguniform(lower: float, upper: float, q: float, base: float | None = None) -> Float:
-    """A log-uniform float rounded to a multiple of ``q``. ``base`` has no effect."""
-    return Float(lower, upper).loguniform(base).quantized(q)
-
-
-def randn(mean: float = 0.0, sd: float = 1.0) -> Float:
-    """A normally distributed float."""
-    return Float(None, None).normal(mean, sd)
-
-
-def qrandn(mean: float, sd: float, q: float) -> Float:
-    """A normally distributed float rounded to a multiple of ``q``."""
-    return Float(None, None).normal(mean, sd).quantized(q)
-
-
-def randint(lower: int, upper: int) -> Integer:
-    """An int, uniform in [lower, upper): the upper bound is excluded."""
-    return _checked(Integer(lower, upper).uniform())
-
-
-def qrandint(lower: int, upper: int, q: int = 1) -> Integer:
-    """A uniform multiple of ``q`` in [lower, upper]. The upper bound is included, except when q is 1."""
-    return _checked(Integer(lower, upper).uniform().quantized(q))
-
-
-def lograndint(lower: int, upper: int, base: float | None = None) -> Integer:
-    """An int, the floor of a log-uniform float: the upper bound is excluded. ``base`` has no effect."""
-    return _checked(Integer(lower, upper).loguniform(base))
-
-
-def qlograndint(lower: int, upper: int, q: int, base: float | None = None) -> Integer:
-    """A log-uniform multiple of ``q`` in [lower, upper]. The upper bound is included, except when q is 1."""
-    return _checked(Integer(lower, upper).loguniform(base).quantized(q))
-
-
-def choice(categories: Sequence[Any]) -> Categorical:
-    """One of the options, all equally likely; the element itself, so types survive."""
-    return Categorical(categories).uniform()
-
-
-def sample_from(func: Callable[..., Any]) -> Function:
-    """What ``func`` returns; it takes nothing, or the config: ``config["x"]`` and ``spec.config.x`` both
-    work."""
-    return Function(func)
-
-
-def grid_search(values: Sequence[Any]) -> dict[str, Sequence[Any]]:
-    """Every value in turn, crossed with all other grids of the space; the whole grid is run ``num_samples``
-    times."""
-    grid_values(values)
-    return {"grid_search": values}
-
-
-def _checked(domain: Integer) -> Integer:
-    domain.rule()
-    return domain
-
-
 def grid_values(values: Any, place: str = "grid_search") -> Sequence[Any]:
     """The values of a grid as a tuple or range; SearchSpaceError if they are not some."""
     if isinstance(values, (str, bytes, Mapping)) or not hasattr(values, "__len__"):
@@ -754,29 +634,6 @@ def contains_domains(space: Any) -> bool:
     return any(True for _ in domains_of(space))
 
 
-def fresh(value: Any) -> Any:
-    """``value`` with new dicts, lists and tuples all the way down; everything else stays the object it is."""
-    kind = type(value)
-    if kind is dict:
-        return {key: fresh(part) for key, part in value.items()}
-    if kind is list:
-        return [fresh(part) for part in value]
-    if kind is tuple:
-        return tuple([fresh(part) for part in value])
-    return value
-
-
-def merge(constants: Mapping[str, Any], update: Mapping[str, Any]) -> Config:
-    """A new config: ``constants`` overridden by ``update``, dict by dict."""
-    merged: Config = fresh(dict(constants))
-    for key, value in update.items():
-        old = merged.get(key)
-        merged[key] = (
-            merge(old, value) if isinstance(old, dict) and isinstance(value, Mapping) else fresh(value)
-        )
-    return merged
-
-
 def refuse_equal_names(space: Mapping[Any, Any]) -> None:
     """SearchSpaceError if two values of a space would be told under the same flat name: ``{"a/b": 1, "a": {"b": 2}}``.
     What lies in lists, or in the options of a choice, is left to itself.
@@ -802,39 +659,3 @@ def _places(space: Mapping[Any, Any], path: Path) -> Iterator[Path]:
 
 def _brackets(path: Path) -> str:
     return "config" + "".join(f"[{key!r}]" for key in path)
-
-
-def path_name(path: Path) -> str:
-    """The flat name of a place in a config: "a/b/0"."""
-    return "/".join([str(part) for part in path])
-
-
-def flatten_dict(nested: Mapping[Any, Any], delimiter: str = "/", prevent_delimiter: bool = False) -> Config:
-    """A new dict with one key "a/b" per innermost value. Empty dicts stay, as values.
-
-    With ``prevent_delimiter`` a key that holds the delimiter already is a ValueError.
-    """
-    flat: Config = {}
-    for key, value in nested.items():
-        if prevent_delimiter and isinstance(key, str) and delimiter in key:
-            raise ValueError(f"a key must not contain {delimiter!r} here, got {key!r}")
-        if isinstance(value, Mapping) and value:
-            for inner, part in flatten_dict(value, delimiter, prevent_delimiter).items():
-                flat[f"{key}{delimiter}{inner}"] = part
-        else:
-            flat[key] = value
-    return flat
-
-
-def unflatten_dict(flat: Mapping[str, Any], delimiter: str = "/") -> Config:
-    """The nested dict of which ``flatten_dict`` makes ``flat``."""
-    nested: Config = {}
-    for name, value in flat.items():
-        *outer, last = name.split(delimiter) if isinstance(name, str) else [name]
-        place = nested
-        for key in outer:
-            place = place.setdefault(key, {})
-            if not isinstance(place, dict):
-                raise ValueError(f"{name!r} asks for a dict where {key!r} has a value of its own: {place!r}")
-        place[last] = value
-    return nested

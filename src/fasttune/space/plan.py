@@ -18,19 +18,16 @@ from fasttune.metric_values import whole_int
 from fasttune.space.calls import Calls, view_of
 from fasttune.space.domains import (
     Categorical,
-    Config,
     Domain,
-    Path,
     Rule,
     SearchSpaceError,
     contains_domains,
     domains_of,
-    fresh,
     grid_of,
     grid_values,
-    path_name,
     refuse_equal_names,
 )
+from fasttune.space.nested import Config, Path, fresh, path_name
 
 SpaceNode = _draws.SpaceNode
 LARGEST_GRID = 2**62

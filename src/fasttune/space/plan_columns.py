@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from fasttune import _draws
 from fasttune.metric_values import whole_text
 from fasttune.result import DELIMITER, flatten
-from fasttune.space.domains import Path
+from fasttune.space.nested import Path
 from fasttune.space.plan import Plan, sort_key, tag_name, tag_value
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from fasttune.space.domains import Domain, Path, grid_of, lies_in, path_name
+from fasttune.space.domains import Domain, grid_of, lies_in
+from fasttune.space.nested import Path, path_name
 
 
 def with_point(space: Any, point: Any, path: Path = ()) -> Any:

@@ -12,15 +12,14 @@ from fasttune.space.as_json import from_json_value, to_json_value
 from fasttune.space.dimensions import Dimensions
 from fasttune.space.domains import (
     Categorical,
-    Config,
     Domain,
     SearchSpaceError,
     contains_domains,
-    fresh,
     grid_of,
     grid_values,
     lies_in,
 )
+from fasttune.space.nested import Config, fresh
 from fasttune.space.variants import Variants
 
 if TYPE_CHECKING:

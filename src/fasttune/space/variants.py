@@ -15,11 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fasttune.space.as_json import config_from_json, config_to_json, from_json_value, to_json_value
-from fasttune.space.domains import (
-    Config,
-    SearchSpaceError,
-    path_name,
-)
+from fasttune.space.domains import SearchSpaceError
+from fasttune.space.nested import Config, path_name
 from fasttune.space.plan import Plan, active_calls
 from fasttune.space.points import with_point
 

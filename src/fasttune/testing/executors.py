@@ -15,7 +15,7 @@ from fasttune.devices.resources import resolve_resources
 from fasttune.executors.base import Death, Executor, Job, Program, ProgramTrainable, Reply
 from fasttune.rule import NO_RULE
 from fasttune.session import get_context, report
-from fasttune.space.domains import uniform
+from fasttune.space.functions import uniform
 from fasttune.space.variants import Variants
 from fasttune.trainable import Trainable
 

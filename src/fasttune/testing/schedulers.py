@@ -13,7 +13,7 @@ from fasttune.rule import CompiledRule
 from fasttune.schedulers.base import Order, TrialScheduler, compiled_rule, tell_goal
 from fasttune.schedulers.view import ExperimentView
 from fasttune.session import report
-from fasttune.space.domains import uniform
+from fasttune.space.functions import uniform
 from fasttune.trial import Trial
 from fasttune.tuner import run
 

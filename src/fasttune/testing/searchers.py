@@ -13,7 +13,7 @@ from typing import Any
 from fasttune.analysis import ExperimentAnalysis
 from fasttune.search.base import Metric, Mode, Searcher, tell_properties
 from fasttune.session import report
-from fasttune.space.domains import choice, uniform
+from fasttune.space.functions import choice, uniform
 from fasttune.tuner import run
 
 PATIENCE = 1000  # how often a searcher may say "not now" although nothing is out

@@ -1,0 +1,82 @@
+"""The functions that users write search spaces with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from fasttune.space.domains import Categorical, Float, Function, Integer, grid_values
+
+
+def uniform(lower: float, upper: float) -> Float:
+    """A float, uniform in [lower, upper)."""
+    return Float(lower, upper).uniform()
+
+
+def quniform(lower: float, upper: float, q: float) -> Float:
+    """A uniform float rounded to a multiple of ``q``; the bounds are included and half as likely as the
+    others."""
+    return Float(lower, upper).uniform().quantized(q)
+
+
+def loguniform(lower: float, upper: float, base: float | None = None) -> Float:
+    """A float whose logarithm is uniform. ``base`` has no effect."""
+    return Float(lower, upper).loguniform(base)
+
+
+def qloguniform(lower: float, upper: float, q: float, base: float | None = None) -> Float:
+    """A log-uniform float rounded to a multiple of ``q``. ``base`` has no effect."""
+    return Float(lower, upper).loguniform(base).quantized(q)
+
+
+def randn(mean: float = 0.0, sd: float = 1.0) -> Float:
+    """A normally distributed float."""
+    return Float(None, None).normal(mean, sd)
+
+
+def qrandn(mean: float, sd: float, q: float) -> Float:
+    """A normally distributed float rounded to a multiple of ``q``."""
+    return Float(None, None).normal(mean, sd).quantized(q)
+
+
+def randint(lower: int, upper: int) -> Integer:
+    """An int, uniform in [lower, upper): the upper bound is excluded."""
+    return _checked(Integer(lower, upper).uniform())
+
+
+def qrandint(lower: int, upper: int, q: int = 1) -> Integer:
+    """A uniform multiple of ``q`` in [lower, upper]. The upper bound is included, except when q is 1."""
+    return _checked(Integer(lower, upper).uniform().quantized(q))
+
+
+def lograndint(lower: int, upper: int, base: float | None = None) -> Integer:
+    """An int, the floor of a log-uniform float: the upper bound is excluded. ``base`` has no effect."""
+    return _checked(Integer(lower, upper).loguniform(base))
+
+
+def qlograndint(lower: int, upper: int, q: int, base: float | None = None) -> Integer:
+    """A log-uniform multiple of ``q`` in [lower, upper]. The upper bound is included, except when q is 1."""
+    return _checked(Integer(lower, upper).loguniform(base).quantized(q))
+
+
+def choice(categories: Sequence[Any]) -> Categorical:
+    """One of the options, all equally likely; the element itself, so types survive."""
+    return Categorical(categories).uniform()
+
+
+def sample_from(func: Callable[..., Any]) -> Function:
+    """What ``func`` returns; it takes nothing, or the config: ``config["x"]`` and ``spec.config.x`` both
+    work."""
+    return Function(func)
+
+
+def grid_search(values: Sequence[Any]) -> dict[str, Sequence[Any]]:
+    """Every value in turn, crossed with all other grids of the space; the whole grid is run ``num_samples``
+    times."""
+    grid_values(values)
+    return {"grid_search": values}
+
+
+def _checked(domain: Integer) -> Integer:
+    domain.rule()
+    return domain
