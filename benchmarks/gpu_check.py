@@ -28,7 +28,8 @@ from typing import Any
 from benchmarks.peers.report import machine as computer
 
 import fasttune as tune
-from fasttune.devices.machine import Gpu, detect
+from fasttune.devices.gpus import Gpu
+from fasttune.devices.machine import detect
 from fasttune.utils import wait_for_gpu
 
 GIB = 1 << 30

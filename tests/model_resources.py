@@ -30,15 +30,18 @@ class ModelLedger:
     memory: int = 0
     custom: dict[str, float] = field(default_factory=dict)
     policy: str = "pack"
+    alone: frozenset[int] = frozenset()  # GPUs that are never one of several
 
     def __post_init__(self) -> None:
         self.cpu = self.cpus * WHOLE
         self.gpu = [WHOLE] * self.gpus
         self.amounts = {name: units(amount) for name, amount in self.custom.items()}
 
-    def acquire(self, cpu: float, gpu: float, memory: int, custom: dict[str, float]) -> ModelGrant | None:
+    def acquire(
+        self, cpu: float, gpu: float, memory: int, custom: dict[str, float], joined: bool = False
+    ) -> ModelGrant | None:
         asked = {name: units(amount) for name, amount in custom.items()}
-        devices = self.choose(units(gpu))
+        devices = self.choose(units(gpu), self.alone if joined or units(gpu) > WHOLE else frozenset())
         if (
             devices is None
             or units(cpu) > self.cpu
@@ -62,20 +65,20 @@ class ModelLedger:
             if amount:
                 self.amounts[name] += sign * amount
 
-    def choose(self, gpu: int) -> list[tuple[int, int]] | None:
+    def choose(self, gpu: int, passed_over: frozenset[int]) -> list[tuple[int, int]] | None:
         if gpu >= WHOLE:
-            return self.choose_whole(gpu // WHOLE)
+            return self.choose_whole(gpu // WHOLE, passed_over)
         if gpu == 0:
             return []
-        fitting = [device for device, free in enumerate(self.gpu) if free >= gpu]
+        fitting = [device for device, free in enumerate(self.gpu) if free >= gpu and device not in passed_over]
         if not fitting:
             return None
         sign = 1 if self.policy == "pack" else -1
         return [(min(fitting, key=lambda device: (sign * (self.gpu[device] * 63 // WHOLE), device)), gpu)]
 
-    def choose_whole(self, count: int) -> list[tuple[int, int]] | None:
+    def choose_whole(self, count: int, passed_over: frozenset[int]) -> list[tuple[int, int]] | None:
         """The shortest run of free neighbours that is long enough, or else the first free devices."""
-        free = [device for device, share in enumerate(self.gpu) if share == WHOLE]
+        free = [device for device, share in enumerate(self.gpu) if share == WHOLE and device not in passed_over]
         if len(free) < count:
             return None
         if count == 1:

@@ -98,13 +98,24 @@ class Ledger:
         memory: int = 0,
         custom: Mapping[str, float] | None = None,
         policy: str = "pack",
+        alone: Iterable[int] = (),
     ) -> Self: ...
     def acquire(
-        self, cpu: float = 1.0, gpu: float = 0.0, memory: int = 0, custom: dict[str, float] | None = None
+        self,
+        cpu: float = 1.0,
+        gpu: float = 0.0,
+        memory: int = 0,
+        custom: dict[str, float] | None = None,
+        joined: bool = False,
     ) -> Grant | None: ...
     def release(self, grant: Grant) -> None: ...
     def missing(
-        self, cpu: float = 1.0, gpu: float = 0.0, memory: int = 0, custom: dict[str, float] | None = None
+        self,
+        cpu: float = 1.0,
+        gpu: float = 0.0,
+        memory: int = 0,
+        custom: dict[str, float] | None = None,
+        joined: bool = False,
     ) -> dict[str, tuple[float, float, float]]: ...
     def gpu_shares(self) -> list[tuple[int, float]]: ...
     def cpu_shares(self) -> list[tuple[int, float]]: ...

@@ -182,6 +182,8 @@ def test_refuses_a_machine_that_cannot_be() -> None:
         Ledger([1], policy="tight")
     with pytest.raises(ValueError, match="must be >= 0"):
         Ledger([1], -1)
+    with pytest.raises(ValueError, match="positions of the 2 GPUs, got 2"):
+        Ledger([1], 2, alone=[2])
 
 
 SHARES = st.sampled_from([0, 0.0001, 0.1, 0.15, 0.25, 0.3, 1 / 3, 0.5, 0.9999, 1])
@@ -194,12 +196,14 @@ class LedgerTrace(RuleBasedStateMachine):
         cpus=st.integers(0, 70),
         gpus=st.integers(0, 70),
         policy=st.sampled_from(["pack", "spread"]),
+        slices=st.one_of(st.just(frozenset()), st.frozensets(st.integers(0, 69), max_size=30)),
     )
-    def start(self, cpus: int, gpus: int, policy: str) -> None:
+    def start(self, cpus: int, gpus: int, policy: str, slices: frozenset[int]) -> None:
         custom = {"licence": 2.5}
         self.ids = [3 * i for i in range(cpus)]
-        self.ledger = Ledger(self.ids, gpus, 1_000, custom, policy)
-        self.model = ModelLedger(cpus, gpus, 1_000, custom, policy)
+        alone = frozenset(at for at in slices if at < gpus)
+        self.ledger = Ledger(self.ids, gpus, 1_000, custom, policy, alone)
+        self.model = ModelLedger(cpus, gpus, 1_000, custom, policy, alone)
         self.held: list[tuple[Grant, ModelGrant]] = []
 
     @rule(
@@ -208,13 +212,14 @@ class LedgerTrace(RuleBasedStateMachine):
         memory=st.sampled_from([0, 0, 1, 400]),
         licence=st.sampled_from([0, 0, 0.5, 1.3]),
         times=st.integers(1, 5),
+        joined=st.booleans(),
     )
-    def acquire(self, cpu: float, gpu: float, memory: int, licence: float, times: int) -> None:
+    def acquire(self, cpu: float, gpu: float, memory: int, licence: float, times: int, joined: bool) -> None:
         custom = {"licence": licence}
         for _ in range(times):
-            lacking = self.ledger.missing(cpu, gpu, memory, custom)
-            grant = self.ledger.acquire(cpu, gpu, memory, custom)
-            twin = self.model.acquire(cpu, gpu, memory, custom)
+            lacking = self.ledger.missing(cpu, gpu, memory, custom, joined)
+            grant = self.ledger.acquire(cpu, gpu, memory, custom, joined)
+            twin = self.model.acquire(cpu, gpu, memory, custom, joined)
             assert (grant is None) == (twin is None) == bool(lacking)
             if grant is None or twin is None:
                 return

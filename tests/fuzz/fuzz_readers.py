@@ -21,7 +21,8 @@ import atheris
 
 with atheris.instrument_imports(include=["fasttune"]):
     from fasttune import _core
-    from fasttune.devices.machine import Gpu, detect, visible_gpus
+    from fasttune.devices.gpus import Gpu, visible_gpus
+    from fasttune.devices.machine import detect
     from fasttune.engine.record_checks import WRONG  # noqa: F401 - instrumented
     from fasttune.engine.records import ExperimentRecords
     from fasttune.engine.sql_table import table_rows

@@ -18,7 +18,8 @@ import pytest
 
 import fasttune as tune
 from fasttune import _core
-from fasttune.devices.machine import Gpu, Machine
+from fasttune.devices.gpus import Gpu
+from fasttune.devices.machine import Machine
 from fasttune.devices.resources import Supply, resolve_resources
 from fasttune.engine.stop_requests import StopRequest, ask
 from fasttune.executors import Place, make_executor, thread, thread_worker

@@ -64,8 +64,9 @@ def ask(fake_driver: Path) -> Ask:
         paths = {"LD_LIBRARY_PATH": str(driver), "PYTHONPATH": os.pathsep.join(sys.path)}
         program = (
             "import json, os\n"
+            "from fasttune.devices.gpus import *\n"
+            "from fasttune.devices.gpus import _read_nvml\n"
             "from fasttune.devices.machine import *\n"
-            "from fasttune.devices.machine import _read_nvml\n"
             "from fasttune.devices.resources import *\n"
             f"{code}\n"
             "print(json.dumps(answer))"

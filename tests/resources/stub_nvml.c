@@ -5,6 +5,7 @@
  *   FAKE_LOST_GPU=1         asking for this device answers 15: GPU is lost
  *   FAKE_MISSING=name,name  these calls answer 13: function not found
  *   FAKE_USED=90,50,0       percent of a device's memory that are used, one look after the other; the last one stays
+ *   FAKE_MIG=2,0,3          how many slices device k is cut into (-: it is in no such mode); the last devices are in none
  *   FAKE_GPU_PROCS=41,42    process ids that compute on every device
  *
  * With -DOLD_DRIVER the library lacks the entry point that initialises it, as drivers of old do.
@@ -39,10 +40,23 @@ static int listed(const char *variable, const char *word)
 
 #define CALL(name) do { if (!started) return UNINITIALIZED; if (listed("FAKE_MISSING", name)) return MISSING; } while (0)
 
-/* A handle is the index plus one, so that device 0 is not NULL. */
-static int index_of(void *device) { return (int)(size_t)device - 1; }
+/* A handle is the index plus one, so that device 0 is not NULL; that of a slice has its number, plus one, above bit 16. */
+static int index_of(void *device) { return (int)((size_t)device & 0xffff) - 1; }
+
+static int slice_of(void *device) { return (int)((size_t)device >> 16) - 1; }
 
 static void uuid_of(int k, char *text) { sprintf(text, "GPU-%08x-fa4e-4000-8000-%012x", k, k + 16); }
+
+/* How many slices device k is cut into; -1: it is in no such mode. */
+static int slices(int k)
+{
+    const char *at = getenv("FAKE_MIG");
+    for (; at && k > 0; k--) {
+        at = strchr(at, ',');
+        at = at ? at + 1 : at;
+    }
+    return at && *at && *at != '-' && *at != ',' ? atoi(at) : -1;
+}
 
 static int put(const char *text, char *out, unsigned size)
 {
@@ -106,6 +120,12 @@ int nvmlDeviceGetHandleByUUID(const char *uuid, void **device)
         uuid_of(k, text);
         if (!strcmp(uuid, text))
             return nvmlDeviceGetHandleByIndex_v2((unsigned)k, device);
+        for (int i = 0; i < slices(k); i++) {
+            *device = (void *)((size_t)(k + 1) | (size_t)(i + 1) << 16);
+            sprintf(text, "MIG-%08x-%04x-4000-8000-000000000000", k, i);
+            if (!strcmp(uuid, text))
+                return OK;
+        }
     }
     return NOT_FOUND;
 }
@@ -115,6 +135,8 @@ int nvmlDeviceGetUUID(void *device, char *out, unsigned size)
     char text[64];
     CALL("nvmlDeviceGetUUID");
     uuid_of(index_of(device), text);
+    if (slice_of(device) >= 0)
+        sprintf(text, "MIG-%08x-%04x-4000-8000-000000000000", index_of(device), slice_of(device));
     return put(text, out, size);
 }
 
@@ -122,14 +144,14 @@ int nvmlDeviceGetName(void *device, char *out, unsigned size)
 {
     char text[64];
     CALL("nvmlDeviceGetName");
-    sprintf(text, "Fake GPU %d", index_of(device));
+    sprintf(text, slice_of(device) < 0 ? "Fake GPU %d" : "Fake GPU %d MIG 1g", index_of(device));
     return put(text, out, size);
 }
 
 int nvmlDeviceGetMemoryInfo(void *device, memory_t *memory)
 {
     CALL("nvmlDeviceGetMemoryInfo");
-    memory->total = (unsigned long long)(index_of(device) + 1) << 30;
+    memory->total = (unsigned long long)(index_of(device) + 1) << (slice_of(device) < 0 ? 30 : 27);
     memory->used = 1 << 20;
     {
         static int looks;
@@ -165,8 +187,45 @@ int nvmlDeviceGetCpuAffinity(void *device, unsigned words, unsigned long *mask)
 int nvmlDeviceGetMigMode(void *device, unsigned *current, unsigned *pending)
 {
     CALL("nvmlDeviceGetMigMode");
-    (void)device, (void)current, (void)pending;
-    return UNSUPPORTED;
+    if (!getenv("FAKE_MIG"))
+        return UNSUPPORTED;
+    *current = *pending = slices(index_of(device)) >= 0;
+    return OK;
+}
+
+int nvmlDeviceGetMaxMigDeviceCount(void *device, unsigned *count)
+{
+    CALL("nvmlDeviceGetMaxMigDeviceCount");
+    (void)device;
+    *count = 7;
+    return OK;
+}
+
+/* The slices have the odd places, as where some were taken away again. */
+int nvmlDeviceGetMigDeviceHandleByIndex(void *device, unsigned k, void **slice)
+{
+    CALL("nvmlDeviceGetMigDeviceHandleByIndex");
+    if (k % 2 == 0 || (int)(k / 2) >= slices(index_of(device)))
+        return NOT_FOUND;
+    *slice = (void *)((size_t)device | (size_t)(k / 2 + 1) << 16);
+    return OK;
+}
+
+typedef struct { char old_id[16]; unsigned domain, bus, device, id, subsystem; char bus_id[32]; } pci_t;
+
+int nvmlDeviceGetPciInfo_v3(void *device, pci_t *pci)
+{
+    CALL("nvmlDeviceGetPciInfo_v3");
+    memset(pci, 0, sizeof *pci);
+    sprintf(pci->bus_id, "00000000:%02X:00.0", index_of(device) + 1);
+    return OK;
+}
+
+int nvmlDeviceGetNumaNodeId(void *device, unsigned *node)
+{
+    CALL("nvmlDeviceGetNumaNodeId");
+    *node = (unsigned)index_of(device) / 2;
+    return OK;
 }
 
 int nvmlDeviceGetTopologyCommonAncestor(void *one, void *other, int *level)

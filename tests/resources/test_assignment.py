@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fasttune.devices.machine import Gpu, Machine, choose_gpus, visible_gpus
+from fasttune.devices.gpus import Gpu, choose_gpus, visible_gpus
+from fasttune.devices.machine import Machine
 from fasttune.devices.resources import (
     THREAD_VARIABLES,
     Placement,
@@ -29,6 +30,43 @@ def gpus(count: int) -> tuple[Gpu, ...]:
 
 def machine(cpus: int, gpu_count: int = 0, **more: object) -> Machine:
     return Machine(tuple(range(cpus)), gpus(gpu_count), **more)
+
+
+def cut(whole: Gpu, into: int) -> tuple[Gpu, ...]:
+    return tuple(Gpu(f"MIG-{whole.index:02x}{k:02x}", index=whole.index, parent=whole.uuid) for k in range(into))
+
+
+# -------------------------------------------------------------------------------------------------- slices (MIG)
+
+
+def test_each_slice_is_a_device_and_no_trial_gets_two() -> None:
+    one, two, three = gpus(3)
+    mixed = Machine(tuple(range(16)), (*cut(one, 2), two, *cut(three, 3)))
+    single = assign(mixed, [PlacementGroupFactory([{"CPU": 1, "GPU": 1}])] * 7)
+    assert [place and place.gpus[0][0].uuid for place in single] == [*(gpu.uuid for gpu in mixed.gpus), None]
+    halves = assign(mixed, [PlacementGroupFactory([{"CPU": 1, "GPU": 0.5}])] * 13)
+    assert sum(place is not None for place in halves) == 12
+    for request in ([{"CPU": 1, "GPU": 2}], [{"CPU": 1, "GPU": 1}, {"GPU": 1}], [{"CPU": 1, "GPU": 1}, {"GPU": 0.5}]):
+        with pytest.raises(ValueError, match=r"this machine has 6 GPUs: a process can use one slice \(MIG\) only"):
+            check_possible(mixed, PlacementGroupFactory(request))
+    more = Machine(tuple(range(16)), (*cut(one, 2), two, three))
+    [pair, rest] = assign(more, [PlacementGroupFactory([{"CPU": 1, "GPU": 2}]), PlacementGroupFactory([{"CPU": 1, "GPU": 1}])])
+    assert pair is not None
+    assert [gpu for gpu, _ in pair.gpus] == [two, three]
+    assert rest is not None
+    assert trial_environ(rest, {}, gpu_id_format="index")["CUDA_VISIBLE_DEVICES"] == "MIG-0000"
+
+
+def test_slices_are_chosen_one_by_one_or_by_their_gpu() -> None:
+    one, two = gpus(2)
+    visible = (*cut(one, 2), two)
+    assert choose_gpus(visible, [1, 2]) == (visible[1], two)
+    assert choose_gpus(visible, ["MIG-0001"]) == (visible[1],)
+    assert choose_gpus(visible, [one.uuid]) == visible[:2]
+    with pytest.raises(ValueError, match="not exactly one"):
+        choose_gpus(visible, ["MIG-"])
+    with pytest.raises(ValueError, match="twice"):
+        choose_gpus(visible, [one.uuid, 0])
 
 
 # ------------------------------------------------------------------------------------- CUDA_VISIBLE_DEVICES

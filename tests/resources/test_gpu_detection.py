@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+MIG = "MIG-{:08x}-{:04x}-4000-8000-000000000000"
 UUIDS = [f"GPU-{k:08x}-fa4e-4000-8000-{k + 16:012x}" for k in range(4)]
 OPTIONAL_CALLS = "nvmlDeviceGetName,nvmlDeviceGetMemoryInfo,nvmlDeviceGetCpuAffinity"
 DETECT = "gpus, reason = detect_gpus(os.environ); answer = [[g.index for g in gpus], reason]"
@@ -50,6 +51,47 @@ def test_G2_detects_names_uuids_memory_and_near_cpus(ask) -> None:
 )
 def test_G2_what_the_driver_and_the_parent_leave(ask, environ: dict, indices: list[int], reason: str) -> None:
     assert ask(DETECT, **{"FAKE_GPUS": "3", **environ}) == [indices, reason]
+
+
+SLICES = "gpus, reason = detect_gpus(os.environ); answer = [[g.uuid for g in gpus], reason]"
+
+
+@pytest.mark.parametrize(
+    ("mask", "devices", "reason"),
+    [
+        (None, [MIG.format(0, 0), MIG.format(0, 1), UUIDS[1], MIG.format(3, 0)], ""),
+        ("1,0", [UUIDS[1], MIG.format(0, 0), MIG.format(0, 1)], " hides 1 of 4 GPUs"),
+        (UUIDS[0], [MIG.format(0, 0), MIG.format(0, 1)], " hides 2 of 4 GPUs"),
+        (MIG.format(0, 1), [MIG.format(0, 1)], " hides 3 of 4 GPUs"),
+        ("MIG-00000003", [MIG.format(3, 0)], " hides 3 of 4 GPUs"),
+        ("MIG-00000000", [], " hides 4 of 4 GPUs"),  # fits two
+        (f"0,{MIG.format(0, 0)}", [], " hides 4 of 4 GPUs"),  # named twice
+        ("2", [], " hides 4 of 4 GPUs"),  # in MIG mode and not cut: nobody can use it
+    ],
+)
+def test_a_gpu_that_is_cut_is_its_slices(ask, mask: str | None, devices: list[str], reason: str) -> None:
+    environ = {"FAKE_GPUS": "4", "FAKE_MIG": "2,-,0,1"} | ({} if mask is None else {"CUDA_VISIBLE_DEVICES": mask})
+    found, why = ask(SLICES, **environ)
+    uncut = "GPU 2 skipped: it is in MIG mode and has no slices (nvidia-smi mig -cgi makes some)"
+    assert (found, why) == (devices, uncut + (f"; CUDA_VISIBLE_DEVICES={mask!r}{reason}" if mask is not None else ""))
+
+
+def test_a_slice_lies_where_its_gpu_does(ask) -> None:
+    code = (
+        "gpus, _ = detect_gpus(os.environ)\n"
+        "answer = [[g.name, g.index, g.memory_bytes, g.cpus, g.parent, g.pci, g.numa] for g in gpus]"
+    )
+    place = [[4, 5, 6, 7], UUIDS[1], "00000000:02:00.0", 0]
+    whole = ["Fake GPU 2", 2, 3 * 2**30, [8, 9, 10, 11], "", "00000000:03:00.0", 1]
+    first = ["Fake GPU 0", 0, 2**30, [0, 1, 2, 3], "", "00000000:01:00.0", 0]
+    assert ask(code, FAKE_GPUS="3", FAKE_MIG="-,2") == [first, *[["Fake GPU 1 MIG 1g", 1, 2**28, *place]] * 2, whole]
+
+
+@pytest.mark.parametrize(
+    "missing", ["nvmlDeviceGetMigMode", "nvmlDeviceGetMaxMigDeviceCount", "nvmlDeviceGetPciInfo_v3,nvmlDeviceGetNumaNodeId"]
+)
+def test_a_driver_that_knows_no_slices_has_whole_gpus(ask, missing: str) -> None:
+    assert ask(SLICES, FAKE_GPUS="2", FAKE_MIG="-", FAKE_MISSING=missing) == [UUIDS[:2], ""]
 
 
 def test_a_driver_too_old_is_no_driver_and_says_so(ask, old_driver: Path) -> None:

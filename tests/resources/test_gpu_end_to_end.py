@@ -124,3 +124,11 @@ def test_G2_resources_as_a_function_of_the_config(ask, run) -> None:
     known = uuids(ask, FAKE_GPUS="2")
     rows = run("run(lambda config: {'cpu': 0.5, 'gpu': 1} if config['a'] > 0.5 else {'cpu': 0.5}, 30)", FAKE_GPUS="2")
     assert {seen for seen, *_ in rows} == {"", *known}
+
+
+def test_G2_each_trial_gets_a_slice_of_a_gpu_that_is_cut(run: Callable[..., Any], ask: Callable[..., Any]) -> None:
+    cut = {"FAKE_GPUS": "2", "FAKE_MIG": "2,-"}
+    rows = run('run({"cpu": 0.1, "gpu": 1}, 12)', **cut)
+    assert {seen for seen, *_ in rows} <= set(uuids(ask, **cut))
+    assert most_at_once(rows) <= 3
+    assert {seen.partition("-")[0] for seen, *_ in run('run({"cpu": 0.1, "gpu": 1}, 4, gpus=[0, 1])', **cut)} == {"MIG"}

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fasttune.devices.machine import Gpu, Machine, detect, visible_gpus
+from fasttune.devices.gpus import Gpu, visible_gpus
+from fasttune.devices.machine import Machine, detect
 
 CG = "sys/fs/cgroup"
 EIGHT = tuple(range(8))

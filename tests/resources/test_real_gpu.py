@@ -12,7 +12,8 @@ import sys
 
 import pytest
 
-from fasttune.devices.machine import Machine, detect, detect_gpus
+from fasttune.devices.gpus import detect_gpus
+from fasttune.devices.machine import Machine, detect
 from fasttune.devices.resources import assign, resolve_resources, trial_environ
 
 pytestmark = pytest.mark.gpu

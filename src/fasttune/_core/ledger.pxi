@@ -18,9 +18,11 @@ cdef extern from *:
     """
     #define FT_LOWEST_BIT(word) __builtin_ctzll(word)
     #define FT_HIGHEST_BIT(word) (63 - __builtin_clzll(word))
+    #define FT_BITS(word) __builtin_popcountll(word)
     """
     int FT_LOWEST_BIT(uint64_t word) noexcept nogil
     int FT_HIGHEST_BIT(uint64_t word) noexcept nogil
+    int FT_BITS(uint64_t word) noexcept nogil
 
 cdef enum:
     DEVICE_UNITS = 10000           # of one device
@@ -44,6 +46,7 @@ cdef struct Pool:
     int32_t *free           # [size] free units
     int32_t *count          # [DEVICE_LEVELS] devices on the level
     uint64_t *level         # [DEVICE_LEVELS][words] bitmaps
+    uint64_t *joinable      # [words] bitmap: devices that may be one of several of a grant
 
 
 cdef inline int pool_level(int32_t units) noexcept nogil:
@@ -57,10 +60,12 @@ cdef int pool_open(Pool *pool, Py_ssize_t size) except -1:
     pool.free = <int32_t *>ft_calloc(size + 1, sizeof(int32_t))
     pool.count = <int32_t *>ft_calloc(DEVICE_LEVELS, sizeof(int32_t))
     pool.level = <uint64_t *>ft_calloc(DEVICE_LEVELS * pool.words + 1, sizeof(uint64_t))
-    if pool.free == NULL or pool.count == NULL or pool.level == NULL:
+    pool.joinable = <uint64_t *>ft_calloc(pool.words + 1, sizeof(uint64_t))
+    if pool.free == NULL or pool.count == NULL or pool.level == NULL or pool.joinable == NULL:
         raise MemoryError(f"no memory for a ledger of {size} devices")
     for i in range(size):
         pool_change(pool, <int32_t>i, DEVICE_UNITS)
+        pool.joinable[i >> 6] |= (<uint64_t>1) << (i & 63)
     return 0
 
 
@@ -68,6 +73,7 @@ cdef void pool_close(Pool *pool) noexcept nogil:
     ft_free(pool.free)
     ft_free(pool.count)
     ft_free(pool.level)
+    ft_free(pool.joinable)
 
 
 cdef void pool_change(Pool *pool, int32_t device, int32_t by) noexcept nogil:
@@ -137,13 +143,41 @@ cdef int32_t pool_pick(Pool *pool, int32_t units, bint spread) noexcept nogil:
     return pool_first(pool, own + 1 + FT_LOWEST_BIT(above)) if above != 0 else -1
 
 
+cdef inline bint pool_is_joinable(Pool *pool, int32_t device) noexcept nogil:
+    return pool.joinable[device >> 6] >> (device & 63) & 1
+
+
+cdef int32_t pool_pick_joinable(Pool *pool, int32_t units, bint spread) noexcept nogil:
+    """As pool_pick, of devices that may be one of several. Few machines have others, so it looks at each."""
+    cdef int32_t device, best = -1
+    cdef int level, best_level = 0
+    for device in range(<int32_t>pool.size):
+        if pool.free[device] < units or not pool_is_joinable(pool, device):
+            continue
+        level = pool_level(pool.free[device])
+        if best < 0 or (level > best_level if spread else level < best_level):
+            best = device
+            best_level = level
+    return best
+
+
+cdef Py_ssize_t pool_free_joinable(Pool *pool) noexcept nogil:
+    """How many devices are wholly free and may be one of several."""
+    cdef Py_ssize_t word, found = 0
+    for word in range(pool.words):
+        found += FT_BITS(pool.level[FREE_LEVEL * pool.words + word] & pool.joinable[word])
+    return found
+
+
 cdef Py_ssize_t pool_next_free(Pool *pool, Py_ssize_t start, bint is_free) noexcept nogil:
-    """The first position >= start that is wholly free (or is not); `size` if there is none."""
+    """The first position >= start that is wholly free and joinable (or is not); `size` if there is none."""
     cdef uint64_t *bits = &pool.level[FREE_LEVEL * pool.words]
     cdef Py_ssize_t word = start >> 6
     cdef uint64_t rest
     while word < pool.words:
-        rest = bits[word] if is_free else ~bits[word]
+        rest = bits[word] & pool.joinable[word]
+        if not is_free:
+            rest = ~rest
         if word == start >> 6:
             rest &= (~<uint64_t>0) << (start & 63)
         if rest != 0:
@@ -175,7 +209,7 @@ cdef Py_ssize_t pool_take(
 
 
 cdef Py_ssize_t pool_take_whole(Pool *pool, Py_ssize_t n, Share *out) noexcept nogil:
-    """Takes `n` wholly free devices, neighbours if possible. There must be as many."""
+    """Takes `n` wholly free devices, neighbours if possible. There must be as many; if n > 1, joinable ones."""
     cdef Py_ssize_t taken = 0, at
     if n == 1:
         return pool_take(pool, pool_first(pool, FREE_LEVEL), DEVICE_UNITS, out, 0)
@@ -307,6 +341,7 @@ cdef class Ledger:
         memory: bytes.
         custom: amounts by name.
         policy: where a fraction of a GPU goes: "pack" fills a started device, "spread" takes the freest.
+        alone: positions of GPUs that are never one of several of a grant, such as slices (MIG).
 
     Amounts are kept in whole units of 1/10,000 (memory in bytes): what is released is exactly what was taken.
     """
@@ -317,7 +352,8 @@ cdef class Ledger:
     cdef int64_t memory_total, memory_free
     cdef dict custom_total, custom_free     # name -> units
 
-    def __cinit__(self, cpus, Py_ssize_t gpus=0, int64_t memory=0, custom=None, str policy="pack"):
+    def __cinit__(self, cpus, Py_ssize_t gpus=0, int64_t memory=0, custom=None, str policy="pack", alone=()):
+        cdef Py_ssize_t at
         self.cpu_ids = tuple(cpus)
         if gpus < 0 or memory < 0:
             raise ValueError(f"gpus and memory must be >= 0, got gpus={gpus} and memory={memory}")
@@ -328,6 +364,10 @@ cdef class Ledger:
         self.spread = policy == "spread"
         pool_open(&self.cpu, len(self.cpu_ids))
         pool_open(&self.gpu, gpus)
+        for at in alone:
+            if not 0 <= at < gpus:
+                raise ValueError(f"alone must hold positions of the {gpus} GPUs, got {at}")
+            self.gpu.joinable[at >> 6] &= ~((<uint64_t>1) << (at & 63))
         self.scratch = <Share *>ft_malloc((self.cpu.size + gpus + 1) * sizeof(Share))
         if self.scratch == NULL:
             raise MemoryError(f"no memory for a ledger of {self.cpu.size} CPUs and {gpus} GPUs")
@@ -340,8 +380,26 @@ cdef class Ledger:
         pool_close(&self.gpu)
         ft_free(self.scratch)
 
-    def acquire(self, double cpu=1.0, double gpu=0.0, int64_t memory=0, dict custom=None):
+    cdef bint lacks_gpu(self, int64_t units, bint joined) noexcept nogil:
+        """Whether so much of GPUs cannot be had now."""
+        if units >= DEVICE_UNITS:
+            return units // DEVICE_UNITS > self.whole_gpus(units, joined)
+        return units > 0 and self.pick_gpu(units, joined) < 0
+
+    cdef Py_ssize_t whole_gpus(self, int64_t units, bint joined) noexcept nogil:
+        """How many devices are wholly free for one who takes so much."""
+        return pool_free_joinable(&self.gpu) if joined or units > DEVICE_UNITS else self.gpu.count[FREE_LEVEL]
+
+    cdef int32_t pick_gpu(self, int64_t units, bint joined) noexcept nogil:
+        """The device for a share, or for one that is one of several; -1: none has room."""
+        if joined:
+            return pool_pick_joinable(&self.gpu, <int32_t>units, self.spread)
+        return pool_pick(&self.gpu, <int32_t>units, self.spread)
+
+    def acquire(self, double cpu=1.0, double gpu=0.0, int64_t memory=0, dict custom=None, bint joined=False):
         """A Grant for all of it, or None if it does not fit now (`missing` says why); never a part of it.
+
+        ``joined``: its GPU is one of several that the same process uses.
 
         Raises:
             ValueError: an amount is negative, not a number, or a share that no GPU can give.
@@ -360,13 +418,10 @@ cdef class Ledger:
                     return None
         if cpu_units > self.cpu.free_units or memory > self.memory_free:
             return None
-        if gpu_units >= DEVICE_UNITS:
-            if gpu_units // DEVICE_UNITS > self.gpu.count[FREE_LEVEL]:
-                return None
-        elif gpu_units > 0:
-            device = pool_pick(&self.gpu, <int32_t>gpu_units, self.spread)
-            if device < 0:
-                return None
+        if self.lacks_gpu(gpu_units, joined):
+            return None
+        if 0 < gpu_units < DEVICE_UNITS or (joined and gpu_units == DEVICE_UNITS):
+            device = self.pick_gpu(gpu_units, joined)
 
         # Everything fits: from here on nothing is refused.
         if cpu_units > 0:
@@ -427,7 +482,7 @@ cdef class Ledger:
         cdef dict units = {name: ledger_units(amount, name) for name, amount in custom.items()}
         return {name: amount for name, amount in units.items() if amount > 0}
 
-    def missing(self, double cpu=1.0, double gpu=0.0, int64_t memory=0, dict custom=None):
+    def missing(self, double cpu=1.0, double gpu=0.0, int64_t memory=0, dict custom=None, bint joined=False):
         """What keeps a request from being granted now: name -> (asked, free, total); empty if it fits.
 
         Asked more than the total: it never fits. For whole GPUs, free counts devices that nobody uses; for a
@@ -437,9 +492,9 @@ cdef class Ledger:
         cdef dict lacking = {}
         if cpu_units > self.cpu.free_units:
             lacking["cpu"] = (cpu, self.cpu.free_units / WHOLE_DEVICE, float(self.cpu.size))
-        if gpu_units >= DEVICE_UNITS and gpu_units // DEVICE_UNITS > self.gpu.count[FREE_LEVEL]:
-            lacking["gpu"] = (gpu, float(self.gpu.count[FREE_LEVEL]), float(self.gpu.size))
-        elif 0 < gpu_units < DEVICE_UNITS and pool_pick(&self.gpu, <int32_t>gpu_units, self.spread) < 0:
+        if gpu_units >= DEVICE_UNITS and self.lacks_gpu(gpu_units, joined):
+            lacking["gpu"] = (gpu, float(self.whole_gpus(gpu_units, joined)), float(self.gpu.size))
+        elif self.lacks_gpu(gpu_units, joined):
             freest = max([share for _, share in self.gpu_shares()], default=0.0)
             lacking["gpu"] = (gpu, freest, float(self.gpu.size))
         if memory > self.memory_free:

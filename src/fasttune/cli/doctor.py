@@ -9,11 +9,14 @@ import shutil
 import sys
 import tempfile
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fasttune.cli import CommandError
 from fasttune.cli import arguments as common
 from fasttune.cli.checks import Check, tell
+
+if TYPE_CHECKING:
+    from fasttune.devices.gpus import Gpu
 
 EXAMPLES = """\
   fasttune doctor                                       CPUs, memory, GPUs, versions, does a trial run?
@@ -80,9 +83,22 @@ def devices() -> list[Check]:
     lines = [("cpus", True, cpus + (f" ({reason})" if reason else "")), ("memory", True, memory)]
     if not machine.gpus:
         return [*lines, ("gpus", True, "none" + (f" ({machine.gpu_reason})" if machine.gpu_reason else ""))]
-    names = [f"{gpu.index}: {gpu.name}, {gpu.memory_bytes / 2**30:.0f} GiB, {gpu.uuid}" for gpu in machine.gpus]
+    names = [described(gpu) for gpu in machine.gpus]
     rest = [machine.gpu_reason] if machine.gpu_reason else []
     return [*lines, *(("gpus" if i == 0 else "", True, text) for i, text in enumerate([*names, *rest]))]
+
+
+def described(gpu: Gpu) -> str:
+    """One device: what it is, and where it lies."""
+    size = gpu.memory_bytes / 2**30
+    parts = [f"{gpu.index}: {gpu.name}", f"{size:.0f} GiB" if size >= 10 else f"{size:.3g} GiB", gpu.uuid]
+    if gpu.is_slice:
+        parts.append(f"a slice of {gpu.parent}")
+    if gpu.pci:
+        parts.append(f"PCI {gpu.pci}")
+    if gpu.numa is not None:
+        parts.append(f"NUMA node {gpu.numa}")
+    return ", ".join(parts)
 
 
 def places() -> list[Check]:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 
 from fasttune.argument import checked_count, checked_number
-from fasttune.devices.machine import Gpu, detect_gpus
+from fasttune.devices.gpus import Gpu, detect_gpus, gpus_named
 
 
 def wait_for_gpu(
@@ -16,8 +16,8 @@ def wait_for_gpu(
     """Returns True as soon as no more than a part of a GPU's memory is used. Call it at the start of a trial that needs all of it.
 
     Args:
-        gpu_id: a UUID or its beginning, or an index in PCI order. None: the first GPU that this process may see, which in a
-            trial is its own.
+        gpu_id: a UUID or its beginning, or an index in PCI order; of a GPU that is cut (MIG) the UUID of a slice. None: the
+            first GPU that this process may see, which in a trial is its own.
         target_util: the part of the memory, 0 to 1, that may be used.
         retry: how often to look again.
         delay_s: seconds between two looks.
@@ -53,16 +53,10 @@ def _asked_for(gpu_id: int | str | None) -> Gpu:
         return gpus[0]
     if isinstance(gpu_id, bool) or not isinstance(gpu_id, (int, str)):
         raise TypeError(f"gpu_id must be an index or a UUID, got {gpu_id!r}")
-    fitting = [gpu for gpu in gpus if _is_named(gpu, gpu_id)]
+    fitting = gpus_named(gpus, gpu_id)
     if len(fitting) != 1:
         raise ValueError(f"gpu_id={gpu_id!r} is not exactly one of the GPUs of this machine: {_listed(gpus)}")
     return fitting[0]
-
-
-def _is_named(gpu: Gpu, gpu_id: int | str) -> bool:
-    if isinstance(gpu_id, int) or gpu_id.isdecimal():
-        return gpu.index == int(gpu_id)
-    return bool(gpu_id) and gpu.uuid.startswith(gpu_id)
 
 
 def _listed(gpus: Sequence[Gpu]) -> str:

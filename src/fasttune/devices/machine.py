@@ -1,6 +1,6 @@
 """What this process may use of its machine: CPU ids, memory and GPUs.
 
-``detect()`` reads affinity, cgroups v1 and v2, and NVML; nothing here creates a CUDA context. A ``Machine`` is a value:
+``detect()`` reads affinity, cgroups v1 and v2, and NVML (``gpus.py``). A ``Machine`` is a value:
 one with eight GPUs is one line in a test.
 """
 
@@ -10,24 +10,12 @@ import math
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
 
 from fasttune.devices.cgroups import ControlGroups, read
+from fasttune.devices.gpus import Gpu, both, choose_gpus, detect_gpus
 
 MOST_CPUS = 1 << 16  # no system counts further
-
-
-@dataclass(frozen=True, slots=True)
-class Gpu:
-    """One device. `uuid` is its name for life, `index` its place in PCI order until the next reboot."""
-
-    uuid: str
-    name: str = "NVIDIA GPU"
-    index: int = 0
-    memory_bytes: int = 0
-    cpus: tuple[int, ...] = ()  # next to it (same NUMA node); () if the driver does not say
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +57,7 @@ def detect(
     visible, gpu_reason = detect_gpus(environ)
     chosen = choose_gpus(visible, gpus)
     if len(chosen) < len(visible):
-        gpu_reason = _both(gpu_reason, f"gpus={gpus!r} chooses {len(chosen)} of {len(visible)} visible GPUs")
+        gpu_reason = both(gpu_reason, f"gpus={gpus!r} chooses {len(chosen)} of {len(visible)} visible GPUs")
     return Machine(
         cpus=cpus,
         gpus=chosen,
@@ -164,148 +152,3 @@ def _cpu_list(text: str) -> set[int]:
 def _number(text: str) -> int | None:
     """A number of at most 18 digits, as the system writes them; None for everything else."""
     return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else None
-
-
-# ------------------------------------------------------------------------------------------------------ GPUs
-
-
-def detect_gpus(environ: Mapping[str, str] | None = None) -> tuple[tuple[Gpu, ...], str]:
-    """The GPUs that this process may use, and why there are not more ("" if there is no reason).
-
-    Costs one failed dlopen on a machine without NVIDIA's driver. Never raises for a broken driver or device.
-    """
-    environ = os.environ if environ is None else environ
-    mask = environ.get("CUDA_VISIBLE_DEVICES")
-    if mask is not None and not mask.strip():
-        return (), "CUDA_VISIBLE_DEVICES is empty, which hides all GPUs"
-    present, reason = _read_nvml()
-    visible = visible_gpus(present, mask)
-    if len(visible) < len(present):
-        hidden = f"CUDA_VISIBLE_DEVICES={mask!r} hides {len(present) - len(visible)} of {len(present)} GPUs"
-        reason = _both(reason, hidden)
-    return visible, reason
-
-
-def _both(first: str, second: str) -> str:
-    return f"{first}; {second}" if first else second
-
-
-def _read_nvml() -> tuple[tuple[Gpu, ...], str]:
-    """Every GPU that the driver knows, in PCI order."""
-    if sys.platform == "linux":
-        import ctypes
-
-        try:  # before pynvml, which costs 20 ms: most machines without a GPU end here
-            ctypes.CDLL("libnvidia-ml.so.1")
-        except OSError as error:
-            absent = "cannot open shared object" in str(error)
-            return (), f"no NVIDIA driver ({'libnvidia-ml.so.1 not found' if absent else error})"
-    try:
-        import pynvml
-    except ImportError as error:
-        return (), f"the package nvidia-ml-py cannot be imported ({error}); install it to use GPUs"
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError as error:
-        return (), f"the NVIDIA driver does not answer: {_nvml_text(error)}"
-    try:
-        return _read_devices(pynvml)
-    except pynvml.NVMLError as error:
-        return (), f"the NVIDIA driver does not list its GPUs: {_nvml_text(error)}"
-    finally:
-        with suppress(pynvml.NVMLError):
-            pynvml.nvmlShutdown()
-
-
-def _read_devices(nvml: Any) -> tuple[tuple[Gpu, ...], str]:
-    gpus, reasons = [], []
-    for index in range(nvml.nvmlDeviceGetCount()):
-        try:
-            gpus.append(_read_device(nvml, index))
-        except nvml.NVMLError as error:
-            reasons.append(f"GPU {index} skipped: {_nvml_text(error)}")
-    return tuple(gpus), "; ".join(reasons) or ("" if gpus else "the NVIDIA driver knows no GPU")
-
-
-def _read_device(nvml: Any, index: int) -> Gpu:
-    """A device with its UUID, without which nobody can be sent to it, and what else the driver tells."""
-    device = nvml.nvmlDeviceGetHandleByIndex(index)
-    uuid = _text(nvml.nvmlDeviceGetUUID(device))
-    name, memory = "NVIDIA GPU", 0
-    cpus: tuple[int, ...] = ()
-    with suppress(nvml.NVMLError_NotSupported, nvml.NVMLError_FunctionNotFound):
-        name = _text(nvml.nvmlDeviceGetName(device))
-    with suppress(nvml.NVMLError_NotSupported, nvml.NVMLError_FunctionNotFound):
-        memory = int(nvml.nvmlDeviceGetMemoryInfo(device).total)
-    with suppress(nvml.NVMLError):
-        cpus = _mask_bits(nvml.nvmlDeviceGetCpuAffinity(device, 16))  # 16 words: 1,024 CPUs
-    return Gpu(uuid, name, index, memory, cpus)
-
-
-def _mask_bits(words: Iterable[int]) -> tuple[int, ...]:
-    return tuple(64 * at + bit for at, word in enumerate(words) for bit in range(64) if word >> bit & 1)
-
-
-def _text(value: str | bytes) -> str:
-    """Older releases of the package answer in bytes."""
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
-
-
-def _nvml_text(error: Any) -> str:
-    return f"{error} (NVML error {error.value})"
-
-
-def visible_gpus(all_gpus: Sequence[Gpu], value: str | None) -> tuple[Gpu, ...]:
-    """The GPUs that a CUDA_VISIBLE_DEVICES of `value` leaves, in its order, by CUDA's rules.
-
-    None: all. Entries are indices in PCI order, UUIDs or beginnings of a UUID that fit one device only. An
-    entry that names no device hides itself and everything after it; a device named twice hides all.
-    """
-    if value is None:
-        return tuple(all_gpus)
-    visible: list[Gpu] = []
-    for entry in value.split(","):
-        gpu = _gpu_named(all_gpus, entry.strip())
-        if gpu is None:
-            break
-        if gpu in visible:
-            return ()
-        visible.append(gpu)
-    return tuple(visible)
-
-
-def _gpu_named(gpus: Sequence[Gpu], entry: str) -> Gpu | None:
-    if entry.isdecimal():
-        fitting = [gpu for gpu in gpus if gpu.index == _number(entry)]
-    else:
-        fitting = [gpu for gpu in gpus if entry.startswith("GPU-") and gpu.uuid.startswith(entry)]
-    return fitting[0] if len(fitting) == 1 else None
-
-
-def choose_gpus(visible: Sequence[Gpu], gpus: Sequence[int | str] | None) -> tuple[Gpu, ...]:
-    """The GPUs of run(gpus=[...]): int k is the k-th visible one, a string a UUID or its beginning."""
-    if gpus is None:
-        return tuple(visible)
-    if isinstance(gpus, (str, int)):
-        raise TypeError(f"gpus must be a list of indices or UUIDs, got {gpus!r}; one GPU is [{gpus!r}]")
-    chosen: list[Gpu] = []
-    for wanted in gpus:
-        gpu = _choose_gpu(visible, wanted)
-        if gpu in chosen:
-            raise ValueError(f"gpus={list(gpus)!r} names {gpu.uuid} twice")
-        chosen.append(gpu)
-    return tuple(chosen)
-
-
-def _choose_gpu(visible: Sequence[Gpu], wanted: int | str) -> Gpu:
-    if isinstance(wanted, bool) or not isinstance(wanted, (int, str)):
-        raise TypeError(f"gpus must hold indices (int) or UUIDs (str), got {wanted!r}")
-    if isinstance(wanted, int):
-        if 0 <= wanted < len(visible):
-            return visible[wanted]
-    else:
-        fitting = [gpu for gpu in visible if wanted and gpu.uuid.startswith(wanted)]
-        if len(fitting) == 1:
-            return fitting[0]
-    there = ", ".join(f"{k}: {gpu.uuid} ({gpu.name})" for k, gpu in enumerate(visible)) or "no GPU"
-    raise ValueError(f"gpus names {wanted!r}, which is not exactly one of the visible GPUs; there is {there}")

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 
 from fasttune._core import Grant, Ledger
 from fasttune.argument import as_count, as_number, shown
-from fasttune.devices.machine import Gpu, Machine
+from fasttune.devices.gpus import Gpu
+from fasttune.devices.machine import Machine
 
 UNITS = 10_000  # of one CPU or GPU: the smallest share is 1/10,000
 STRATEGIES = ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD")
@@ -114,6 +115,11 @@ class _Demand(NamedTuple):
     @property
     def gpu_parts(self) -> tuple[float, ...]:
         return ((self.whole_gpus,) if self.whole_gpus else ()) + self.gpu_fractions or (0.0,)
+
+    @property
+    def devices(self) -> float:
+        """How many GPUs the trial uses, wholly or in part, at most."""
+        return self.whole_gpus + len(self.gpu_fractions)
 
 
 class PlacementGroupFactory:
@@ -277,19 +283,21 @@ class Supply:
     def __init__(self, machine: Machine, policy: str = "pack") -> None:
         self.machine = machine
         gpus, custom = len(machine.gpus), dict(machine.custom)
-        self._ledger = Ledger(machine.cpus, gpus, machine.memory_bytes, custom, policy)
+        slices = [at for at, gpu in enumerate(machine.gpus) if gpu.is_slice]
+        self._ledger = Ledger(machine.cpus, gpus, machine.memory_bytes, custom, policy, slices)
 
     def acquire(self, request: PlacementGroupFactory) -> Placement | None:
         """A Placement that holds all of the request, or None if it does not fit now."""
         demand = request._demand
         first, *others = demand.gpu_parts
+        joined = demand.devices > 1
         grants = []
-        grant = self._ledger.acquire(demand.cpu, first, demand.memory, demand.custom)
+        grant = self._ledger.acquire(demand.cpu, first, demand.memory, demand.custom, joined)
         while grant is not None:
             grants.append(grant)
             if not others:
                 return self._placement(demand, grants)
-            grant = self._ledger.acquire(0.0, others.pop(0))
+            grant = self._ledger.acquire(0.0, others.pop(0), joined=joined)
         self._give(grants)
         return None
 
@@ -322,7 +330,7 @@ class Supply:
         """What keeps the request from fitting now: name -> (asked, free, total); empty if it fits."""
         demand = request._demand
         gpu_parts = demand.gpu_parts
-        lacking = self._ledger.missing(demand.cpu, gpu_parts[0], demand.memory, demand.custom)
+        lacking = self._ledger.missing(demand.cpu, gpu_parts[0], demand.memory, demand.custom, demand.devices > 1)
         if lacking or len(gpu_parts) == 1:
             return lacking
         placement = self.acquire(request)
@@ -385,7 +393,8 @@ def _refusal(machine: Machine, name: str, asked: float, free: float, total: floa
     elif name == "gpu":
         supply, reason = _count(total, "GPU"), machine.gpu_reason
         if asked <= total:
-            reason = "each fraction must lie on one of them"
+            cut = any(gpu.is_slice for gpu in machine.gpus)
+            reason = "a process can use one slice (MIG) only" if cut else "each fraction must lie on one of them"
     else:
         supply, reason = f"{total:g}", "so many are declared by resources=..."
         if not total:
@@ -411,13 +420,13 @@ def trial_environ(
     A trial that asked for no GPU sees none. Thread counts that the user has set in `environ` stay.
 
     Args:
-        gpu_id_format: "uuid", or "index" for libraries that call int() on CUDA_VISIBLE_DEVICES.
+        gpu_id_format: "uuid", or "index" for libraries that call int() on CUDA_VISIBLE_DEVICES; a slice (MIG) has no index.
     """
     if gpu_id_format not in ("uuid", "index"):
         raise ValueError(f"gpu_id_format must be 'uuid' or 'index', got {gpu_id_format!r}")
     variables: dict[str, str] = {}
     if placement.gpus:
-        names = [gpu.uuid if gpu_id_format == "uuid" else str(gpu.index) for gpu, _ in placement.gpus]
+        names = [gpu.uuid if gpu_id_format == "uuid" or gpu.is_slice else str(gpu.index) for gpu, _ in placement.gpus]
         variables["CUDA_VISIBLE_DEVICES"] = ",".join(names)
         variables["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # indices mean the same to CUDA, NVML and nvidia-smi
     elif placement.hide_gpus:

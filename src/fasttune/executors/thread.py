@@ -29,7 +29,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from fasttune import _core
-from fasttune.devices.machine import detect_gpus
+from fasttune.devices.gpus import detect_gpus
 from fasttune.error import TuneError
 from fasttune.executors.base import Batch, Death, Executor, ExecutorSite, Job, Program, Reply
 from fasttune.executors.ring_file import RING_BYTES, map_file, remove_ring
