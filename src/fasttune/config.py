@@ -272,6 +272,7 @@ class RunConfig(_Settings):
     user_attrs: Mapping[str, Any] | None = None
     seed: int | None = None
     max_suspended: int | None = None
+    trial_timeout_s: float | timedelta | None = None
     durability: str = "process"
 
 
@@ -367,12 +368,12 @@ def log_file(name: str) -> str:
     return name
 
 
-def resolve_seconds(budget: float | timedelta | None) -> float | None:
+def resolve_seconds(budget: float | timedelta | None, name: str = "time_budget_s") -> float | None:
     """A time budget in seconds."""
     if budget is None:
         return None
     seconds = budget.total_seconds() if isinstance(budget, timedelta) else budget
-    return checked_number("time_budget_s", seconds, above=0, rule="a positive number of seconds or a timedelta")
+    return checked_number(name, seconds, above=0, rule="a positive number of seconds or a timedelta")
 
 
 def resolve_num_samples(num_samples: object) -> int:
@@ -678,6 +679,7 @@ class RunSpec:
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     max_concurrent: int | None = None
     max_suspended: int = MAX_SUSPENDED
+    trial_timeout_s: float | None = None
     durability: str = DURABILITIES[0]
     trust: bool = False  # go on in a folder whose files belong to somebody else
     executor: str = "process"

@@ -70,7 +70,8 @@ class TrialSource(Protocol):
 
     A source may also have ``trial_name(i)``, ``trial_dirname(i)`` (a user's own names), ``max_failures``,
     ``stopping_criterion``, ``scope``, ``options`` (what the run was asked, for its trials to show), ``user_attrs``,
-    ``attributed()``, ``attributes_of(i)`` and ``saved(i)`` (the checkpoints alone); without them Trial uses its own.
+    ``attributed()``, ``attributes_of(i)``, ``stop_reason(i)`` and ``saved(i)`` (the checkpoints
+    alone); without them Trial uses its own.
     """
 
     @property
@@ -267,6 +268,13 @@ class Trial:
         if failure.exception is not None:
             return with_traceback(failure.exception, failure.text)
         return TrialFailedError(f"trial {self.trial_id} failed: {read_reason(failure.text).what}", failure.text)
+
+    @property
+    def stop_reason(self) -> str | None:
+        """Why the trial was ended, if neither it nor a scheduler or a stop criterion did that: "stopped from outside"
+        (``fasttune stop``), or "trial_timeout_s=2: it had run for 2.1 s"."""
+        said: str | None = getattr(self._source, "stop_reason", _nothing)(self._index)
+        return said
 
     def get_pickled_error(self) -> BaseException | None:
         """The trial's own exception object, or None where only its text is left."""
@@ -523,6 +531,7 @@ class TrialRow:
     name: str
     folder: str
     attributes: dict[str, Any]
+    stop_reason: str | None = None
 
 
 @dataclass(eq=False, repr=False)
@@ -609,6 +618,9 @@ class Snapshot:
     def attributes_of(self, i: int) -> dict[str, Any]:
         return self.rows[i].attributes
 
+    def stop_reason(self, i: int) -> str | None:
+        return self.rows[i].stop_reason
+
     def report_blocks(self) -> list[ReportBlock]:
         return self.blocks
 
@@ -640,7 +652,12 @@ def _row(source: TrialSource, i: int) -> TrialRow:
         name=trial_name(source, i),
         folder=os.path.basename(trial_folder(source, i)),
         attributes=dict(source.attributes_of(i)) if hasattr(source, "attributes_of") else {},
+        stop_reason=getattr(source, "stop_reason", _nothing)(i),
     )
+
+
+def _nothing(_: int) -> None:
+    """Of a source that does not say."""
 
 
 def _if_picklable(exception: BaseException | None) -> BaseException | None:

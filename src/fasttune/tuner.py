@@ -103,6 +103,7 @@ def run(
     callbacks: Sequence[Callback] | None = None,
     max_concurrent_trials: int | None = None,
     max_suspended: int | None = None,
+    trial_timeout_s: float | timedelta | None = None,
     durability: str = "process",
     trust: bool = False,
     executor: str | None = None,
@@ -139,6 +140,8 @@ def run(
         scheduler: what stops, pauses and changes trials: a TrialScheduler, or its name ("asha", "hyperband", ...). None: nobody.
         stop: ``{"metric": value}``, a function ``(trial_id, result) -> bool``, a Stopper or a list of those.
         time_budget_s: seconds (or a timedelta) after which the run ends, and trials with it.
+        trial_timeout_s: seconds (or a timedelta) that one trial may run, all its attempts together. Then it is told to stop, and in
+            a worker process ended half a second later, whatever it does; what it reported is kept, and ``trial.stop_reason`` says why.
 
     Where trials run:
         resources_per_trial: ``{"cpu": 2, "gpu": 0.5}``, a PlacementGroupFactory, or a function of the config.
@@ -221,6 +224,7 @@ def run(
         scheduler=scheduler,
         max_concurrent=check_max_concurrent(max_concurrent_trials),
         max_suspended=max_suspended,
+        trial_timeout_s=trial_timeout_s,
         durability=durability,
         trust=trust,
         fail_fast=fail_fast,
@@ -525,6 +529,7 @@ class Tuner:
             user_attrs=run.user_attrs,
             seed=run.seed,
             max_suspended=run.max_suspended,
+            trial_timeout_s=run.trial_timeout_s,
             durability=run.durability,
             trust=self._trust,
             raise_on_failed_trial=False,

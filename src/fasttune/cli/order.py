@@ -35,7 +35,8 @@ ABOUT_ONE = (
 )  # fmt: skip
 STEERING = (
     "name", "storage_path", "metric", "mode", "scope", "on_duplicate", "fail_fast", "resume", "reuse_actors",
-    "raise_on_failed_trial", "max_concurrent_trials", "max_suspended", "durability", "executor", "gpus", "resources",
+    "raise_on_failed_trial", "max_concurrent_trials", "max_suspended", "trial_timeout_s", "durability", "executor", "gpus",
+    "resources",
     "seed", "verbose",
 )  # fmt: skip
 SETTINGS = (*ABOUT_ONE, *STEERING)

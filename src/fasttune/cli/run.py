@@ -69,6 +69,7 @@ def add_limits(parser: Any) -> None:
         "--stop", action="append", default=[], metavar="KEY=VALUE", help="a trial ends when it reports KEY >= VALUE"
     )
     parser.add_argument("--time-budget", type=common.seconds, metavar="TIME", help="the run ends after: 90, 30m, 1h30m")
+    parser.add_argument("--trial-timeout", type=common.seconds, metavar="TIME", help="a trial is ended that has run for so long")
 
 
 def add_places(parser: Any) -> None:
@@ -186,7 +187,8 @@ def settings_of(asked: argparse.Namespace) -> dict[str, Any]:
     if asked.resources:
         settings["resources_per_trial"] = dict(pair(text, "--resources") for text in common.names(asked.resources))
     for name, value in {
-        "time_budget_s": asked.time_budget, "max_concurrent_trials": asked.max_concurrent, "executor": asked.executor,
+        "time_budget_s": asked.time_budget, "trial_timeout_s": asked.trial_timeout,
+        "max_concurrent_trials": asked.max_concurrent, "executor": asked.executor,
         "max_failures": asked.max_failures, "verbose": 0 if asked.json else asked.verbose,
     }.items():  # fmt: skip
         if value is not None:

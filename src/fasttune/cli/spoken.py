@@ -21,6 +21,7 @@ OPTIONS = {
     "metric": "--metric", "mode": "--mode", "name": "--name", "storage_path": "--storage", "resume": "--resume",
     "num_samples": "--num-samples", "seed": "--seed", "scheduler": "--scheduler", "search_alg": "--search", "stop": "--stop",
     "max_concurrent_trials": "--max-concurrent", "max_concurrent": "--max-concurrent", "time_budget_s": "--time-budget",
+    "trial_timeout_s": "--trial-timeout",
     "resources_per_trial": "--resources", "max_failures": "--max-failures", "executor": "--executor", "verbose": "--verbose",
 }  # fmt: skip
 IN_FILES = (  # settings of [run] that have no option

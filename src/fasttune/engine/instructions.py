@@ -63,6 +63,7 @@ class Stop(NamedTuple):
 
     trial: int
     patient: bool = False  # it ends at its next report, however late that comes
+    grace: float = 1.0  # seconds that one has which does not report, unless it is waited for
 
 
 Instruction = Span | Start | Resume | Answer | SaveNow | Discard | Stop

@@ -37,6 +37,8 @@ from fasttune.engine.retention import delete
 from fasttune.engine.state import ExperimentState
 from fasttune.engine.stop_requests import StopRequests
 from fasttune.engine.telling import Telling
+from fasttune.engine.trial_timeouts import GRACE_S as TIMEOUT_GRACE_S
+from fasttune.engine.trial_timeouts import TrialTimeouts
 from fasttune.engine.watching import WISHES
 from fasttune.error import FolderGoneError, ForeignFileError, JournalError, JournalLockedError, TuneError
 from fasttune.executors.base import Batch, Death, Executor, Job, Program, ProgramTrainable
@@ -115,6 +117,7 @@ class TuneLoop:
         self.interrupts = 0  # signals that asked the run to end
         self.turning = False
         self._journal: Journaling
+        self._timeouts = TrialTimeouts(spec.trial_timeout_s)
         self._deadlines = _core.EventQueue()  # trials that were told to stop, by when they have to
         self._turns = 0
         self._waits = 0  # turns in a row in which a searcher had nothing although nothing ran
@@ -445,6 +448,7 @@ class TuneLoop:
         self._keep_own()
         poll_stoppers(state)
         self._check_budget()
+        self._check_timeouts()
         if state.waits_for_wishes:
             self._tell_callbacks()
         self._carry_out(state.out.take_instructions())  # answers first: somebody waits for them
@@ -477,7 +481,9 @@ class TuneLoop:
 
     def _rest(self, progressed: bool) -> float:
         """How long the next poll may sleep."""
-        return 0.0 if self.executor.here and not self.executor.waits else self._journal.rest_s(progressed)
+        if self.executor.here and not self.executor.waits:
+            return 0.0
+        return self._timeouts.rest(self._journal.rest_s(progressed))
 
     def _take_in(self, source: int, position: int, data: Any) -> None:
         """Fold records, keep what fits for the journal, then decide: whatever a scheduler raises, they are not lost."""
@@ -599,6 +605,7 @@ class TuneLoop:
         self.storage.flush_if_due()
         poll_stoppers(state)
         self._check_budget()
+        self._check_timeouts()
         self._carry_out(state.out.take_instructions())
         self._tell_callbacks()
         self._progress.show()
@@ -712,7 +719,7 @@ class TuneLoop:
             elif isinstance(one, Stop):
                 self.executor.stop(one.trial)
                 if not one.patient:
-                    self._deadlines.push_at(time.monotonic() + GRACE_S, one.trial)
+                    self._deadlines.push_at(time.monotonic() + one.grace, one.trial)
 
     def _stop_late_starters(self) -> None:
         """Trials that had been handed out when the run was ended, and began since."""
@@ -729,6 +736,11 @@ class TuneLoop:
         budget = self.spec.time_budget_s
         if budget is not None and self.clock.elapsed() >= budget:
             self.state.stop_all(f"the time budget of {budget:g} {self.clock.second} is used up")
+
+    def _check_timeouts(self) -> None:
+        state = self.state
+        for trial, why in self._timeouts.over(state.table, self.clock.now(), state.seconds_at):
+            state.stop_trial(trial, True, why, TIMEOUT_GRACE_S)
 
     def _kill_deaf_trials(self) -> None:
         now = time.monotonic()

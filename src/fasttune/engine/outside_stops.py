@@ -1,4 +1,4 @@
-"""Trials that somebody outside wants to end (``stop.requests``): who was asked to stop, and who was not told yet."""
+"""Trials that are to end, which no scheduler said (``stop.requests``, ``trial_timeout_s``): who was asked, who was not told yet."""
 
 from __future__ import annotations
 
@@ -38,16 +38,17 @@ class OutsideStops:
     def __init__(self, known: Stoppable) -> None:
         self._known = known
         self.asked: dict[int, bool] = {}
-        self._due: dict[int, bool] = {}  # those of them that were not told yet: they wait, or have not begun
+        self._due: dict[int, tuple[bool, float]] = {}  # those of them that were not told yet; and their grace
 
     def is_news(self, i: int, at_once: bool) -> bool:
         """Whether trial i can still be ended, and nobody has asked for that, or not for so much."""
         asked = self.asked.get(i)
         return self._known.table.status(i) not in OVER and asked is not True and (asked is None or at_once)
 
-    def ask(self, i: int, at_once: bool) -> None:
-        """Trial i is to end; see :meth:`steps`."""
-        self.asked[i] = self._due[i] = at_once
+    def ask(self, i: int, at_once: bool, grace: float = 1.0) -> None:
+        """Trial i is to end; see :meth:`steps`. ``grace``: the seconds that it has, if at once, before it is ended."""
+        self.asked[i] = at_once
+        self._due[i] = at_once, grace
 
     @property
     def are_due(self) -> bool:
@@ -56,20 +57,20 @@ class OutsideStops:
 
     def steps(self) -> Iterator[Stop | Remove]:
         """What was asked of trials, as far as that can be had now."""
-        for i, at_once in list(self._due.items()):
-            step = self._step(i, at_once)
+        for i, (at_once, grace) in list(self._due.items()):
+            step = self._step(i, at_once, grace)
             if step is not None:
                 yield step
             if step is not None or self._known.table.status(i) in OVER:
                 self._due.pop(i, None)
 
-    def _step(self, i: int, at_once: bool) -> Stop | Remove | None:
+    def _step(self, i: int, at_once: bool, grace: float) -> Stop | Remove | None:
         known = self._known
         status = known.table.status(i)
         if status in OVER or known.phases.is_in(i, (*HANDED_OUT, *BEING_PAUSED)):
             return None  # it begins, or is paused, in a moment; then it is told between two turns, as the journal will say
         if status == "RUNNING":
-            return Stop(i, not at_once)
+            return Stop(i, not at_once, grace)
         if status == "PENDING" and not known.chooses and i not in known.choosing.waiting:
             return None  # a worker has it
         return Remove(i)

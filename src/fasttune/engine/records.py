@@ -15,7 +15,7 @@ from zlib import crc32
 from fasttune import _core
 from fasttune.checkpoint import Checkpoint, memory_key, memory_name
 from fasttune.engine.configs import Configs
-from fasttune.engine.facts import Changed, MachineTotals, Origin, Unfit
+from fasttune.engine.facts import ONE_TRIAL, Changed, MachineTotals, Origin, Unfit
 from fasttune.engine.meta import FORMAT, first_meta, read_session
 from fasttune.engine.record_checks import (
     change,
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from fasttune.space.variants import Variants
     from fasttune.storage.base import Entry, Storage
 
-TOLD = 1 << _core.KIND_TOLD
+TOLD = 1 << _core.KIND_TOLD | 1 << _core.KIND_DECISION
 ALIVE = ("PENDING", "RUNNING", "PAUSED")
 
 
@@ -86,6 +86,7 @@ class ExperimentRecords:
         self.user_attrs: dict[str, Any] = dict((meta.get("asked") or {}).get("user_attrs", {}))  # of the run, by all sessions
         self._attributes: dict[int, dict[str, Any]] = {}  # of trials
         self._errors: dict[int, str] = {}
+        self._stop_reasons: dict[int, str] = {}  # of trials that no scheduler ended
         self._exceptions: dict[int, bytes] = {}
         self.saves = self.SAVES(self)
         self._flat: dict[int, tuple[dict[str, Any], str]] = {}  # of trials that run, see flat_result_of
@@ -214,6 +215,11 @@ class ExperimentRecords:
     def _hear_failure(self, trial: int, text: str) -> None:
         """A trial failed; for who tells that at once."""
 
+    def _note_decision(self, event: tuple[Any, ...]) -> None:
+        """A trial alone was ended; an end of the whole run is no trial's reason."""
+        if event[2] & ONE_TRIAL:
+            self._stop_reasons[event[1]] = bytes(event[5]).rstrip(b"\0").decode("utf-8", "replace")
+
     def _note_exception(self, event: tuple[Any, ...]) -> None:
         if not self.rereads:  # only what came from this run's own workers is ever unpickled
             self._exceptions[event[1]] = event[5]
@@ -234,6 +240,7 @@ class ExperimentRecords:
         self.saves.add(trial, step, path, seconds)
 
     def _note_requeued(self, event: tuple[Any, ...]) -> None:
+        self._stop_reasons.pop(event[1], None)
         if event[2] & _core.FRESH:
             self.saves.forget(event[1])
 
@@ -260,6 +267,7 @@ class ExperimentRecords:
         _core.KIND_TOLD: _note_told,
         _core.KIND_ERROR: _note_error,
         _core.KIND_EXCEPTION: _note_exception,
+        _core.KIND_DECISION: _note_decision,
         _core.KIND_CHECKPOINT: _note_checkpoint,
         _core.KIND_REQUEUED: _note_requeued,
         _core.KIND_CHANGED: _note_changed,
@@ -512,6 +520,10 @@ class ExperimentRecords:
                 pass
         return TrialFailedError(f"trial {self.trial_id(i)} failed:\n{text}", text)
 
+    def stop_reason(self, i: int) -> str | None:
+        """Why trial i was ended, if neither it nor a scheduler did that."""
+        return self._stop_reasons.get(i)
+
     def num_failures(self, i: int) -> int:
         return self.table.failures(i)
 
@@ -580,8 +592,12 @@ class ExperimentRecords:
 
     def _seconds(self, i: int) -> float:
         """time_total_s of trial i at its last report."""
-        started, _, time, _, base_total, _ = self.table.times(i)
-        return base_total + time - started
+        return self.seconds_at(i, self.table.times(i)[2])
+
+    def seconds_at(self, i: int, moment: float) -> float:
+        """How long trial i has run at a moment of its latest attempt, those before it included as far as it goes on from them."""
+        started, _, _, _, base_total, _ = self.table.times(i)
+        return base_total + moment - started
 
     # -- answers about all trials -------------------------------------------------------------------------------------
 

@@ -659,13 +659,14 @@ class ExperimentState(ExperimentRecords):
         self.out.let_nobody_go_on()  # who still waits for an answer does not go on first
         self.out.instructions.extend(Stop(i) for i in self.table.of_status("RUNNING"))
 
-    def stop_trial(self, i: int, at_once: bool = False) -> None:
-        """Somebody outside wants trial i to end. The journal says that no scheduler has ended it."""
+    def stop_trial(self, i: int, at_once: bool = False, why: str = "stopped from outside", grace: float = 1.0) -> None:
+        """Trial i is to end, which no scheduler has decided; the journal says why. ``grace``: the seconds that it has to end by
+        itself, if it is not waited for."""
         if not self.stops.is_news(i, at_once):
             return
         if i not in self.stops.asked:
-            self.record(_core.KIND_DECISION, i, 0, b"stopped from outside", flags=_core.STOP | ONE_TRIAL)
-        self.stops.ask(i, at_once)
+            self.record(_core.KIND_DECISION, i, 0, why.encode(), flags=_core.STOP | ONE_TRIAL)
+        self.stops.ask(i, at_once, grace)
         self.carry_out(self.stops.steps())
 
     def validate(self) -> None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from fasttune.config import ResumeConfig
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from fasttune.callback import Callback
     from fasttune.executors.event_loops import AwaitedRun
     from fasttune.reporter.base import ProgressReporter
@@ -34,6 +36,7 @@ class Call:
     on_duplicate: str = "allow"
     max_concurrent: int | None = None
     max_suspended: int | None = None
+    trial_timeout_s: float | timedelta | None = None
     durability: str = "process"
     trust: bool = False
     fail_fast: Any = False

@@ -5,7 +5,15 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
-from fasttune.config import Experiment, FailureConfig, RunSpec, check_durability, check_max_suspended, check_metric_mode
+from fasttune.config import (
+    Experiment,
+    FailureConfig,
+    RunSpec,
+    check_durability,
+    check_max_suspended,
+    check_metric_mode,
+    resolve_seconds,
+)
 from fasttune.once import warn_anew
 from fasttune.resolve.call import Call
 from fasttune.resolve.earlier import (
@@ -65,6 +73,7 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
     user_attrs = attributes_of_run(call.user_attrs)
     verbose = resolve_verbose(call.verbose)
     max_suspended = check_max_suspended(call.max_suspended)
+    trial_timeout = resolve_seconds(call.trial_timeout_s, "trial_timeout_s")
     trainables = [resolve_trainable(one, executor) for one in experiments]
     resources = None if call.resources is None else check_declared(call.resources)
     place = find_place(experiments, trainables, call)
@@ -122,6 +131,7 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
         checkpoint=first.checkpoint_config,
         max_concurrent=call.max_concurrent or own_limit(searcher, many_fit(executor, trainables)),
         max_suspended=max_suspended,
+        trial_timeout_s=trial_timeout,
         durability=durability,
         trust=trust,
         executor=executor,
