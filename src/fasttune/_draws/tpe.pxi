@@ -24,7 +24,7 @@ cdef class Tpe:
     """Suggests rows of numbers from what it was told of others. It is asked and told from one thread.
 
     ``dims`` has one ``(kind, low, high, log, q, parent, option)`` per dimension: kind 0 float, 1 integer, 2 the index of
-    an option (``high`` is the last), 3 a unit; the others as in ``search.dimensions.Dimension``. Of n trials that did not
+    an option (``high`` is the last), 3 a unit; the others as in ``space.dimensions.Dimension``. Of n trials that did not
     fail, ceil(gamma * n) are good, at most ``most_good``.
     """
 

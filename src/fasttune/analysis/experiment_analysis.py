@@ -251,7 +251,7 @@ class ExperimentAnalysis:
         """The best trial by the default metric, mode and scope.
 
         Raises:
-            NoBestTrialError: there is none, and why: no metric or mode is known, or no trial has a usable value of it.
+            NoBestTrialError: there is none, and why: no metric or mode is known, or none of several trials has a usable value of it.
                 ``get_best_trial`` gives None instead where no trial has a value.
         """
         return Trial(self._source, self._best().trial)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from fasttune.error import FolderGoneError
 
-WATCH_S = 1.0  # so often it is looked (5 us)
+WATCH_S = 1.0  # so often it is looked
 LATE_S = 0.25  # a loop that has not looked this long after it was due is held up: another thread looks
 WAKE_S = 0.5  # with these three somebody has looked 1.75 s after the folder went
 

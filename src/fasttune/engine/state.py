@@ -1,5 +1,5 @@
-"""ExperimentState: events in, instructions out. No clock, no threads, nothing written: it looks only at whether checkpoints
-are there and whose they are, and ``load`` reads an experiment from its folder.
+"""ExperimentState: events in, instructions out. No clock, no threads, nothing written: of files it looks only at whether
+checkpoints are there and whose they are, and reads the journal that it is given.
 
 The loop hands in what happened (records), asks what to start, and carries out the instructions that come back. The
 state's own entries for the journal (configs that were suggested, retries, trials it ended itself) are folded the same

@@ -1,8 +1,9 @@
 """Where configs come from: random and grid search, native searchers, and what a searcher is.
 
 A name is loaded when it is first used. To add a native searcher, write its file, put its class into ``_HOME`` and
-what ``create_searcher`` calls it into ``_NAMES``. Adapters to libraries are imported by their path
-(``fasttune.search.optuna``); a class of another package is found by an entry point of the group ``fasttune.search``.
+``__all__``, what ``create_searcher`` calls it into ``_NAMES``, and its import where type checkers look. Adapters to
+libraries are imported by their path (``fasttune.search.optuna``); a class of another package is found by an entry point
+of the group ``fasttune.search``.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ class BasicVariantGenerator(SearchAlgorithm):
             overrides the keys it names, and runs the grids that it leaves open.
         max_concurrent: most trials at a time; 0: as many as there is room for.
         constant_grid_search: the trials of one sample's grid share their random values.
-        random_state: int, numpy Generator or RandomState. None: see ``space.seed_from``.
+        random_state: int, numpy Generator or RandomState. None: see ``space.seeds.seed_from``.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """BOHB's half of BOHB: a density model for every budget, for the scheduler HyperBandForBOHB.
 
 Falkner, Klein, Hutter 2018, BOHB: Robust and Efficient Hyperparameter Optimization at Scale (ICML), section 4 and algorithm
-2. The densities are those of TPESearch (``_core/tpe.pxi``), one model for each budget.
+2. The densities are those of TPESearch (``_draws/tpe.pxi``), one model for each budget.
 """
 
 from __future__ import annotations

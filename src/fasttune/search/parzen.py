@@ -1,4 +1,4 @@
-"""Between the numbers of searchers and those of the compiled Parzen estimators (``_core/tpe.pxi``).
+"""Between the numbers of searchers and those of the compiled Parzen estimators (``_draws/tpe.pxi``).
 
 The core knows normal dimensions only as their place in [0, 1]; all others have the same numbers here and there.
 """

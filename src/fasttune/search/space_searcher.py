@@ -1,7 +1,7 @@
 """What all searchers that know their space have in common: points to try first, who is out, and what came of it.
 
 A searcher of this kind deals in numbers, one per dimension, and in losses, which are always to be minimised. It writes
-``_begin`` (space, metric and mode are known), ``_ask`` and ``_tell``; see ``search/dimensions.py`` for the numbers.
+``_begin`` (space, metric and mode are known), ``_ask`` and ``_tell``; see ``space/dimensions.py`` for the numbers.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Bergstra et al. 2011 (Algorithms for Hyper-Parameter Optimization, section 4) introduced it; Watanabe 2023 (arXiv
 2304.11127, section 3 and Tables 3 and 6) takes it apart and measures what the parts are worth. The model is
-``_core/tpe.pxi``; here are the first trials, what counts as good, and the numbers that the core does not know.
+``_draws/tpe.pxi``; here are the first trials, what counts as good, and the numbers that the core does not know.
 """
 
 from __future__ import annotations

@@ -197,7 +197,7 @@ def _has_names(node: SpaceNode) -> bool:
 
 
 def _sampled(node: SpaceNode, path: Path, picked: Picked, everything: bool) -> Iterator[tuple[Path, SpaceNode]]:
-    """Path and node of what was sampled; see ``search.plan``. In an option that holds domains, that is all of it."""
+    """Path and node of what was sampled; see ``space.plan``. In an option that holds domains, that is all of it."""
     if node.kind == SpaceNode.DICT and node.keys:
         for key, child in zip(node.keys, node.children or (), strict=True):
             yield from _sampled(child, (*path, key), picked, everything)

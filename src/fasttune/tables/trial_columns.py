@@ -1,6 +1,6 @@
 """Ids, configs, tags and folders of many trials as columns.
 
-Trials of random and grid search are drawn as arrays (``search.plan_columns``). All others are odd: suggested by a searcher,
+Trials of random and grid search are drawn as arrays (``space.plan_columns``). All others are odd: suggested by a searcher,
 changed meanwhile, named by the user's functions, or with values that functions of the space gave. Each of those is looked at
 as somebody who looks at one trial does.
 """
