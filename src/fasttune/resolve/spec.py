@@ -44,7 +44,14 @@ from fasttune.resolve.settings import (
     result_lines,
     steering_metric,
 )
-from fasttune.resolve.trainables import check_supply, chosen_executor, many_fit, resolve_trainable, with_space
+from fasttune.resolve.trainables import (
+    bound_of_the_free,
+    check_supply,
+    chosen_executor,
+    many_fit,
+    resolve_trainable,
+    with_space,
+)
 from fasttune.scope import check_scope
 
 
@@ -129,7 +136,9 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
         time_budget_s=first.time_budget_s,
         failure=failure,
         checkpoint=first.checkpoint_config,
-        max_concurrent=call.max_concurrent or own_limit(searcher, many_fit(executor, trainables)),
+        max_concurrent=call.max_concurrent
+        or own_limit(searcher, many_fit(executor, trainables))
+        or bound_of_the_free(executor, trainables, machine, verbose),
         max_suspended=max_suspended,
         trial_timeout_s=trial_timeout,
         durability=durability,

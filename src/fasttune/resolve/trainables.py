@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from copy import copy
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,8 @@ from fasttune.resolve.words import log, name_of
 if TYPE_CHECKING:
     from fasttune.devices.machine import Machine
     from fasttune.devices.resources import PlacementGroupFactory
+
+LEAST_AT_ONCE = 16  # trials that ask for nothing
 
 
 def as_experiments(given: object, arguments: Mapping[str, Any]) -> list[Experiment]:
@@ -200,6 +203,23 @@ def check_supply(
             len(machine.gpus),
         )
     return machine
+
+
+def bound_of_the_free(executor: str, trainables: Iterable[TrainableSpec], machine: Machine, verbose: int) -> int | None:
+    """How many trials run at once at most, where they ask for nothing that is given out and nobody says a number; None: what they
+    ask for is bound enough. As in Ray Tune, the larger one of 16 and 1.1 for each CPU."""
+    from fasttune.devices.resources import PlacementGroupFactory
+    from fasttune.executors import executor_class
+
+    if executor_class(executor).here:  # one at a time, or as many as its own rule says
+        return None
+    asked = [one.resources for one in trainables]
+    if any(not isinstance(one, PlacementGroupFactory) or any(one.required_resources.values()) for one in asked):
+        return None
+    most = max(LEAST_AT_ONCE, math.ceil(1.1 * len(machine.cpus)))
+    if verbose > 0:
+        log("Trials ask for no CPU and nothing else: %d run at once. More: max_concurrent_trials=...", most)
+    return most
 
 
 def unresolved(config: Mapping[str, Any]) -> list[str]:
