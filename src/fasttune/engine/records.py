@@ -197,7 +197,7 @@ class ExperimentRecords:
             raise JournalError(
                 f"the configs of trials {first} to {first + n - 1} cannot be read: {type(error).__name__}: {error}"
             ) from error
-        self._chunks.append(Chunk(first, n, experiment, local, payload[CONFIGS_HEAD.size :], variants))
+        self._chunks.append(Chunk(first, n, experiment, local, variants))
         self._chunk_firsts.append(first)
 
     def _note_session(self, event: tuple[Any, ...]) -> None:
