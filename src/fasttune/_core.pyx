@@ -21,7 +21,7 @@ from cpython.object cimport PyObject
 from libc.errno cimport EBADF, ENOMEM, errno
 from libc.math cimport INFINITY, NAN, fabs
 from libc.stdio cimport _IOLBF, setvbuf, stdout
-from libc.string cimport memcpy, memmove, memset, strerror
+from libc.string cimport memcmp, memcpy, memmove, memset, strerror
 
 import sys as _sys
 
@@ -39,5 +39,7 @@ include "_core/reporter.pxi"   # Reporter: what report() writes, and the decisio
 include "_core/rows.pxi"       # RowReporter: trials that are evaluated together
 include "_core/bits.pxi"       # BitTree: a set of trials that knows its next one at once
 include "_core/columns.pxi"    # columns of reports in order, texts of many trials
+include "_core/trial_rows.pxi" # a row of the table of trials
 include "_core/table.pxi"      # TrialTable: trials as rows, folded from records
+include "_core/reports.pxi"    # ReportColumns: all reports, when somebody asks for them
 include "_core/foreign.pxi"    # frames of SQLite's log, for readers of any file
