@@ -283,6 +283,9 @@ cdef struct BitTree:          # a set of whole numbers; bit k of a level's word 
 cdef class TrialTable:
     cdef TrialRow *rows
     cdef MoreOfTrial *more              # of the first `more_room` trials; all others have none
+    cdef TrialRow *alike                # of the first `alike_n` blocks of trials: the row of all, see trial_rows.pxi
+    cdef Py_ssize_t alike_n
+    cdef TrialRow made                  # what `seen` shows
     cdef readonly Py_ssize_t n
     cdef Py_ssize_t room, more_room
     cdef double *pool
@@ -303,6 +306,10 @@ cdef class TrialTable:
     cdef int64_t changed                # records that put a trial back, or changed it
 
     cdef TrialRow *row(self, Py_ssize_t i) except NULL
+    cdef TrialRow *own_row(self, Py_ssize_t i) noexcept nogil
+    cdef void part(self, Py_ssize_t block) noexcept nogil
+    cdef const TrialRow *look(self, Py_ssize_t i, TrialRow *made) noexcept nogil
+    cdef const TrialRow *seen(self, Py_ssize_t i) except NULL
     cdef int grow(self, Py_ssize_t n) except -1
     cdef int intern(self, int source, int local, bytes payload) except -1
     cdef int move(self, TrialRow *row, uint32_t trial, int kind, int flags=*) except -1
@@ -310,7 +317,7 @@ cdef class TrialTable:
     cdef const MoreOfTrial *peek(self, Py_ssize_t i) noexcept nogil
     cdef int make_more(self) except -1
     cdef MoreOfTrial *more_of(self, Py_ssize_t i) except NULL
-    cdef double value_of(self, Py_ssize_t i) noexcept nogil
+    cdef double value_of(self, const TrialRow *row, Py_ssize_t i) noexcept nogil
     cdef int take_report(self, TrialRow *row, Py_ssize_t i, int metric, double value, double now) except -1
     cdef void take_later_report(self, TrialRow *row, MoreOfTrial *more, Py_ssize_t i, int metric, double value) noexcept nogil
     cdef int begin_row(self, TrialRow *row, Py_ssize_t i, int source, double began, uint32_t iteration, uint32_t pid,
@@ -319,7 +326,7 @@ cdef class TrialTable:
     cdef double *place_for(self, TrialRow *row, Py_ssize_t i, int schema) except NULL
     cdef double *other_place_for(self, TrialRow *row, Py_ssize_t i, int schema) except NULL
     cdef int come_back(self, TrialRow *row, Py_ssize_t i, double now) except -1
-    cdef Py_ssize_t known(self, Py_ssize_t i) except -1
+    cdef int put_alike(self, TrialRow *row, Py_ssize_t i, Py_ssize_t n) except -1
     cdef tuple last_of(self, Py_ssize_t i)
     cdef void put_field(self, char *to, Py_ssize_t at, Py_ssize_t i, int which) noexcept nogil
     cdef bint are_alike(self, const Record *r, const RowParts *of, uint64_t watch) noexcept nogil

@@ -179,25 +179,25 @@ cdef class RowReporter:
         """The trials first .. first+n-1 begin for the first time; the journal hears of it with their first report, or by
         :meth:`tell_begun`. ValueError if there are not as many rows left."""
         cdef Py_ssize_t i
-        cdef RowLife *life
+        cdef RowLife life
         cdef Reporter of = self.reporter
         cdef double now = ring_now(of.ring)
         if not 0 <= n <= self.size - self.n:
             raise ValueError(f"{self.size - self.n} rows are free, and {n} trials are to begin")
         if self.n and self.lives[self.n - 1].flags & W_BEGAN:
             now = self.lives[self.n - 1].started  # with those, so that one record can tell of all
+        memset(&life, 0, sizeof(RowLife))
+        life.ask_from = ask_from
+        life.started = now
+        life.flags = W_BEGAN
+        stand_fresh(&life.standing)
+        life.next_t = INFINITY
         for i in range(n):
-            life = &self.lives[self.n + i]
-            memset(life, 0, sizeof(RowLife))
             life.trial = first + <uint32_t>i
-            life.ask_from = ask_from
-            life.started = now
-            life.flags = W_BEGAN
-            stand_fresh(&life.standing)
-            life.next_t = INFINITY
             if of.rule is not None:
                 life.bracket = of.rule.bracket_of(life.trial)
                 life.next_t = of.rule.milestones[life.bracket] if life.bracket < of.rule.rungs else INFINITY
+            self.lives[self.n + i] = life
         self.n += n
 
     def begin_again(self, uint32_t trial, uint32_t iteration=0, double base_total=0.0, int rung=-1, uint32_t ask_from=0xFFFFFFFF,
@@ -388,14 +388,20 @@ cdef class RowReporter:
         cdef double now, v
         cdef double *to
         cdef uint8_t told
+        cdef bint quick
         n = self.stretch(ring.capacity, start[0], s.n, &flags)
         self.width = s.n
         # Room for it is looked for before anything is judged; then nobody else writes.
         if ring.reserve(<uint32_t>rows_bytes(<uint32_t>n, flags | R_VALUES | R_TAGS, s.n)) == NULL:
             return 0
         now = ring_now(ring)
+        quick = of.rule is None and of.n_limits == 0 and s.done < 0 and ft_load(&ring.h.stop_trial) == 0
         for i in range(start[0], start[0] + n):
             life = &self.lives[i]
+            if quick and life.ask_from == NEVER and not life.told:   # nobody has anything to decide
+                self.flags[i] = life.flags | (W_ENDED if self.last else 0)
+                decisions[i] = 0
+                continue
             self.enter(of, life)
             for j in range(s.n):
                 of.values[j] = columns[j][i]

@@ -97,6 +97,7 @@ cdef class TrialTable:
     def __dealloc__(self):
         cdef int k
         ft_release(self.rows, self.room * sizeof(TrialRow))
+        ft_release(self.alike, self.alike_n * sizeof(TrialRow))
         ft_release(self.more, self.more_room * sizeof(MoreOfTrial))
         ft_free(self.widths)
         ft_free(self.metrics)
@@ -110,7 +111,37 @@ cdef class TrialTable:
     cdef TrialRow *row(self, Py_ssize_t i) except NULL:
         if i < 0 or i >= self.n:
             raise IndexError(f"trial {i} of {self.n}")
+        return self.own_row(i)
+
+    cdef inline TrialRow *own_row(self, Py_ssize_t i) noexcept nogil:
+        """The row of a trial that there is, to be written to."""
+        if self.alike_n > i >> ALIKE_BITS and self.alike[i >> ALIKE_BITS].attempt:
+            self.part(i >> ALIKE_BITS)
         return &self.rows[i]
+
+    cdef void part(self, Py_ssize_t block) noexcept nogil:
+        """From here on each of these trials has a row of its own."""
+        cdef TrialRow row = self.alike[block]
+        cdef TrialRow *to = &self.rows[block << ALIKE_BITS]
+        cdef int i
+        self.alike[block].attempt = 0
+        for i in range(1 << ALIKE_BITS):
+            to[i] = row
+            row.at += self.widths[row.schema - 1]
+
+    cdef inline const TrialRow *look(self, Py_ssize_t i, TrialRow *made) noexcept nogil:
+        """The row of a trial that there is, perhaps ``made`` for whoever looks."""
+        if self.alike_n <= i >> ALIKE_BITS or not self.alike[i >> ALIKE_BITS].attempt:
+            return &self.rows[i]
+        made[0] = self.alike[i >> ALIKE_BITS]
+        made.at += (i & ((1 << ALIKE_BITS) - 1)) * self.widths[made.schema - 1]
+        return made
+
+    cdef const TrialRow *seen(self, Py_ssize_t i) except NULL:
+        """To be read, until the next one is."""
+        if i < 0 or i >= self.n:
+            raise IndexError(f"trial {i} of {self.n}")
+        return self.look(i, &self.made)
 
     cdef int grow(self, Py_ssize_t n) except -1:
         """Append n PENDING trials."""
@@ -206,9 +237,8 @@ cdef class TrialTable:
         self.more, self.more_room = grown, self.room
         return 0
 
-    cdef double value_of(self, Py_ssize_t i) noexcept nogil:
+    cdef double value_of(self, const TrialRow *row, Py_ssize_t i) noexcept nogil:
         """The run's metric in the last report that had it; NaN before."""
-        cdef const TrialRow *row = &self.rows[i]
         if not row.known & T_VALUE:
             return NAN
         if row.known & T_ELSEWHERE:
@@ -232,7 +262,7 @@ cdef class TrialTable:
         if metric >= 0:
             if known & T_VALUE:
                 if not known & T_EXTREMES:
-                    more.low = more.high = self.value_of(i)
+                    more.low = more.high = self.value_of(row, i)
                 if value < more.low or more.low != more.low:
                     more.low = value
                 if value > more.high or more.high != more.high:
@@ -240,7 +270,7 @@ cdef class TrialTable:
                 known = (known | T_EXTREMES) & ~<uint8_t>T_ELSEWHERE
             known |= T_VALUE
         elif known & (T_VALUE | T_ELSEWHERE) == T_VALUE:
-            more.value = self.value_of(i)
+            more.value = self.value_of(row, i)
             known |= T_ELSEWHERE
         if known & T_REPORTED:
             more.previous = row.time
@@ -461,9 +491,7 @@ cdef class TrialTable:
         return memcmp(of.flags, of.flags + 1, of.n - 1) == 0
 
     cdef int fold_alike(self, const Record *r, const RowParts *of, Schema s, int source) except -1:
-        """Price of 4,096 such rows (`benchmarks/bench_vectors.py -k fold`): TODO."""
         cdef double *kept = self.pool_for(s.n * <Py_ssize_t>of.n)
-        cdef TrialRow *rows = &self.rows[r.trial]
         cdef TrialRow row
         cdef uint32_t i
         cdef int j, ended = end_of_row(of.flags[0])
@@ -476,17 +504,36 @@ cdef class TrialTable:
         if ended >= 0:
             row.outcome, row.ended = <uint8_t>ended, r.time
         row.at = kept - self.pool
-        with nogil:
+        self.put_alike(&row, r.trial, of.n)
+        for j in range(s.n):
             for i in range(of.n):
-                rows[i] = row
-                row.at += s.n
-            for j in range(s.n):
-                for i in range(of.n):
-                    kept[i * s.n + j] = of.values[j * <Py_ssize_t>of.n + i]
+                kept[i * s.n + j] = of.values[j * <Py_ssize_t>of.n + i]
         bits_drop_all(&self.by_status[S_PENDING], r.trial, of.n)
         bits_add_all(&self.by_status[row.status], r.trial, of.n)
         self.counts_[S_PENDING] -= of.n
         self.counts_[row.status] += of.n
+        return 0
+
+    cdef int put_alike(self, TrialRow *row, Py_ssize_t i, Py_ssize_t n) except -1:
+        """This is the row of n trials from i on, each with the values behind those of the one before; it moves there."""
+        cdef int width = self.widths[row.schema - 1]
+        cdef Py_ssize_t last = i + n, blocks = last >> ALIKE_BITS
+        cdef TrialRow *grown
+        if blocks > self.alike_n:
+            grown = <TrialRow *>ft_resize_zeros(self.alike, self.alike_n * sizeof(TrialRow),
+                                                (self.room >> ALIKE_BITS) * sizeof(TrialRow))
+            if grown == NULL:
+                raise MemoryError()
+            self.alike, self.alike_n = grown, self.room >> ALIKE_BITS
+        while i < last:
+            if i & ((1 << ALIKE_BITS) - 1) == 0 and i + (1 << ALIKE_BITS) <= last:
+                self.alike[i >> ALIKE_BITS] = row[0]
+                row.at += <Py_ssize_t>width << ALIKE_BITS
+                i += 1 << ALIKE_BITS
+            else:
+                self.rows[i] = row[0]
+                row.at += width
+                i += 1
         return 0
 
     cdef int fold_row(self, const Record *r, const RowParts *of, uint32_t i, Schema s, int source, uint64_t watch, list out) except -1:
@@ -494,7 +541,7 @@ cdef class TrialTable:
         cdef uint32_t trial = trial_of(r, of, i), step = step_of(r, of, i)
         cdef uint8_t told = of.flags[i]
         cdef int j, ended = end_of_row(told)
-        cdef TrialRow *row = &self.rows[trial]
+        cdef TrialRow *row = self.own_row(trial)
         cdef double *kept
         if told & W_BEGAN:
             if self.astray:
@@ -542,7 +589,7 @@ cdef class TrialTable:
             raise ValueError(f"damaged record before byte {end}: row {i} is of trial {trial} of {self.n}")
         if told & W_DECISION == 3 or (told & (W_JUDGED | W_END_JUDGED) and of.tags == NULL):
             raise ValueError(f"damaged record before byte {end}: row {i} says {told:#x}")
-        row = &self.rows[trial]
+        row = self.own_row(trial)
         if told & W_BEGAN:
             if row.changes:
                 raise ValueError(f"before byte {end}: trial {trial} began as one that had never been put back or changed, and it has "
@@ -669,34 +716,30 @@ cdef class TrialTable:
     @property
     def paused(self): return self.counts_[S_PAUSED]
 
-    def status(self, Py_ssize_t i): return STATUSES[self.row(i).status]
-    def iteration(self, Py_ssize_t i): return self.row(i).iteration
-    def failures(self, Py_ssize_t i): return self.peek(self.known(i)).failures
-    def attempt(self, Py_ssize_t i): return self.row(i).attempt
-    def changes(self, Py_ssize_t i): return self.row(i).changes
-    def rung(self, Py_ssize_t i): return rung_of(self.row(i))
-    def strikes(self, Py_ssize_t i): return self.row(i).strikes
-    def source(self, Py_ssize_t i): return source_of(self.row(i))
-    def pid(self, Py_ssize_t i): return self.row(i).pid
-    def value(self, Py_ssize_t i): return self.value_of(self.known(i))
-
-    cdef Py_ssize_t known(self, Py_ssize_t i) except -1:
-        """``i``, a trial that there is."""
-        self.row(i)
-        return i
+    def status(self, Py_ssize_t i): return STATUSES[self.seen(i).status]
+    def iteration(self, Py_ssize_t i): return self.seen(i).iteration
+    def failures(self, Py_ssize_t i): return self.peek(i).failures if self.seen(i) != NULL else 0
+    def attempt(self, Py_ssize_t i): return self.seen(i).attempt
+    def changes(self, Py_ssize_t i): return self.seen(i).changes
+    def rung(self, Py_ssize_t i): return rung_of(self.seen(i))
+    def strikes(self, Py_ssize_t i): return self.seen(i).strikes
+    def source(self, Py_ssize_t i): return source_of(self.seen(i))
+    def pid(self, Py_ssize_t i): return self.seen(i).pid
+    def value(self, Py_ssize_t i): return self.value_of(self.seen(i), i)
 
     def extremes(self, Py_ssize_t i):
         """Least and greatest value of the run's metric in all reports; NaN before the first number."""
-        if self.row(i).known & T_EXTREMES:
+        if self.seen(i).known & T_EXTREMES:
             return self.more[i].low, self.more[i].high
-        return self.value_of(i), self.value_of(i)
+        value = self.value_of(self.seen(i), i)
+        return value, value
 
     def times(self, Py_ssize_t i):
         """(started, ended, last report, report before, seconds of earlier attempts, base iteration).
 
         Time that the trial was paused does not count: ``started`` is moved by it.
         """
-        cdef TrialRow *r = self.row(i)
+        cdef const TrialRow *r = self.seen(i)
         cdef const MoreOfTrial *more = self.peek(i)
         return (r.started + away_of(r, more), r.ended, r.time, previous_of(r, more), base_total_of(r, more),
                 base_iteration_of(r, more))
@@ -704,22 +747,22 @@ cdef class TrialTable:
     def reported(self, Py_ssize_t i):
         """(step, started, time, report before, seconds of earlier attempts, base iteration, pid) of the report that
         ``last`` gives: until another one comes those of its own attempt, however many have begun since."""
-        return self.before.get(i) or self.last_of(self.known(i))
+        return self.before.get(i) or self.last_of(i)
 
     cdef tuple last_of(self, Py_ssize_t i):
         """What ``reported`` gives of a trial that has not begun again since its last report."""
-        cdef const TrialRow *r = &self.rows[i]
+        cdef const TrialRow *r = self.seen(i)
         cdef const MoreOfTrial *more = self.peek(i)
         return (r.iteration, r.started + away_of(r, more), r.time, previous_of(r, more), base_total_of(r, more),
                 base_iteration_of(r, more), r.pid)
 
     def was_stopped(self, Py_ssize_t i):
         """True when the trial was told to stop, False when it ended by itself."""
-        return self.row(i).status == S_TERMINATED and self.row(i).outcome & F_DECISION == 1
+        return self.seen(i).status == S_TERMINATED and self.seen(i).outcome & F_DECISION == 1
 
     def last(self, Py_ssize_t i):
         """(schema number, values, extra JSON or None) of the last report, or None."""
-        cdef TrialRow *r = self.row(i)
+        cdef const TrialRow *r = self.seen(i)
         if r.schema == 0:
             return None
         cdef int n = self.widths[r.schema - 1]
@@ -741,11 +784,12 @@ cdef class TrialTable:
 
     def best(self, bint maximise):
         """The trial with the best last value of the metric that is finite, or -1. Ties keep the first."""
+        cdef TrialRow made
         cdef Py_ssize_t i, found = -1
         cdef double v, top = 0.0
         with nogil:
             for i in range(self.n):
-                v = self.value_of(i)
+                v = self.value_of(self.look(i, &made), i)
                 if v - v != 0.0:
                     continue
                 if found < 0 or (v > top if maximise else v < top):
@@ -785,7 +829,8 @@ cdef class TrialTable:
         return out
 
     cdef void put_field(self, char *to, Py_ssize_t at, Py_ssize_t i, int which) noexcept nogil:
-        cdef const TrialRow *r = &self.rows[i]
+        cdef TrialRow made
+        cdef const TrialRow *r = self.look(i, &made)
         cdef const MoreOfTrial *more = self.peek(i)
         if which == X_STATUS:
             (<uint8_t *>to)[at] = r.status
@@ -798,7 +843,7 @@ cdef class TrialTable:
         elif which == X_ENDED:
             (<double *>to)[at] = r.ended
         elif which == X_VALUE:
-            (<double *>to)[at] = self.value_of(i)
+            (<double *>to)[at] = self.value_of(r, i)
         elif which == X_TOTAL:
             (<double *>to)[at] = base_total_of(r, more) + r.time - r.started - away_of(r, more)
         elif which == X_SCHEMA:
@@ -824,18 +869,21 @@ cdef class TrialTable:
         cdef int width = (<Schema>self.schemas[schema]).n
         cdef Py_ssize_t i, n = 0
         cdef int j
+        cdef TrialRow made
+        cdef const TrialRow *row
         cdef bytearray trials
         cdef list values
         for i in range(self.n):
-            n += self.rows[i].schema == schema + 1
+            n += self.look(i, &made).schema == schema + 1
         trials = room_for(n * sizeof(int32_t))
         values = [room_for(n * sizeof(double)) for j in range(width)]
         n = 0
         for i in range(self.n):
-            if self.rows[i].schema == schema + 1:
+            row = self.look(i, &made)
+            if row.schema == schema + 1:
                 (<int32_t *>PyByteArray_AS_STRING(trials))[n] = <int32_t>i
                 for j in range(width):
-                    (<double *>PyByteArray_AS_STRING(<bytearray>values[j]))[n] = self.pool[self.rows[i].at + j]
+                    (<double *>PyByteArray_AS_STRING(<bytearray>values[j]))[n] = self.pool[row.at + j]
                 n += 1
         return trials, values
 

@@ -4,7 +4,11 @@
 # trial that reports once is a row of 64 bytes, one line of the processor's cache, and its values. What only others need is
 # kept apart (MoreOfTrial), and says of which fields it counts (T_*): all else follows from the row.
 #
-# Price of 10,000,000 trials of one report each: 0.7 GB, where rows of 136 bytes that had all of it took 1.4 GB.
+# Trials that did the same at the same moment, a block of them in one record of a vector's rows, have one row for all (`alike`, where
+# `attempt` is not 0): the first one's, of which another's is told by where its values are. It is taken apart when one of them does
+# something else. All that is written goes to the row that `own_row` gives; who only looks takes `look`.
+#
+# Price of 10,000,000 trials of one report each (`benchmarks/peers`, P14): TODO
 
 cdef enum:
     T_VALUE = 0x01        # some report has had the run's metric
@@ -15,6 +19,8 @@ cdef enum:
     T_AWAY = 0x20         # `away` and `away_since`; else it has not been paused
     T_BASE = 0x40         # `base_total` and `base_iteration`; else it began at 0
     T_HELD = 0x80         # `held`; else its place takes what the last report had
+
+    ALIKE_BITS = 8        # a block is 256 trials: few enough to be found within a call's, whose number is any
 
 cdef MoreOfTrial NOTHING_MORE
 memset(&NOTHING_MORE, 0, sizeof(MoreOfTrial))

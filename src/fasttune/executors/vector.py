@@ -97,9 +97,10 @@ class VectorExecutor(Executor):
             return 0  # the next call begins when this one is over
         experiment = 0 if self._call is None else self._call.experiment
         size = self._sizes[experiment]
+        whole = -(-self._grant // size) * size  # calls with all their rows
         suggested = self.program.trainables[experiment].variants is None  # by who learns: none before they are needed
         if self._call is None:
-            free = size if suggested else max(size, self._grant)
+            free = size if suggested else max(size, whole)
         else:
             free = size - len(self.rows) + (0 if suggested else size // AHEAD_OF_FREE)
         self._asked = True
@@ -251,11 +252,11 @@ class VectorExecutor(Executor):
         """Rows are free: the loop is to say what could take them, unless it had nothing when it was asked last."""
         self._hungry = not self._dry
 
-    def take_stops(self, trials: NDArray[np.uint32]) -> list[int]:
+    def take_stops(self, trials: Callable[[], NDArray[np.uint32]]) -> list[int]:
         """Rows of trials that are to stop at their next report."""
         if not self._to_stop:
             return []
-        rows = [row for row, trial in enumerate(trials.tolist()) if trial in self._to_stop]
+        rows = [row for row, trial in enumerate(trials().tolist()) if trial in self._to_stop]
         self._to_stop.clear()
         return rows
 
@@ -388,7 +389,7 @@ class Call:
         n = len(rows)
         with executor.users_code():
             found = metric_columns(told, n, rows.reporter.metric)
-        for row in executor.take_stops(self._trials()):
+        for row in executor.take_stops(self._trials):
             rows.ask_stop(row)
         decisions = np.zeros(n, dtype=np.int8)
         done = rows.report(found.keys, found.kinds, found.columns, decisions, 0, self._over)

@@ -148,7 +148,9 @@ class PlanColumns:
         import numpy as np
 
         if node.kind == SpaceNode.DRAW:
-            cells = self._cells[node.leaf][at]
+            cells = self._cells[node.leaf]
+            if len(at) < len(cells):  # else it is all of them, in their order
+                cells = cells[at]
             return Piece(cells, frozenset([int if cells.dtype == np.int64 else float]))
         if node.kind == SpaceNode.CONST:
             return repeated(node.value, len(at))
