@@ -400,13 +400,16 @@ class Call:
             raise missing_metric(rows.reporter.metric, found.keys)
         if executor.program.durable:
             executor.drain_within()
+        if not decisions.any():  # nobody was stopped, and nobody is to be asked about
+            if self._over:
+                rows.keep(_no_rows())
+            return
         asked = np.flatnonzero(decisions == _core.WAIT)
         if len(asked):
             trials = self._trials()
             self.waits = {int(trials[row]): int(row) for row in asked}
-        if len(asked) or self._over or decisions.any():
-            self._ends = decisions == _core.STOP if not self._over else decisions != _core.WAIT
-            self._told_here = self._ends.copy()  # these have ended with their report
+        self._ends = decisions == _core.STOP if not self._over else decisions != _core.WAIT
+        self._told_here = self._ends.copy()  # these have ended with their report
 
     def _trials(self) -> NDArray[np.uint32]:
         import numpy as np
