@@ -219,6 +219,7 @@ cdef class RowReporter:
     cdef readonly Py_ssize_t size
     cdef readonly uint32_t pid
     cdef int width                      # metrics of that record
+    cdef readonly int answers           # of the last report: bit k where somebody was told k
     cdef int failed                     # why a rung took no value, 0: all did
     cdef bint last                      # who goes on does not: it ends by itself
     cdef double began                   # when those began that it says begin
@@ -230,6 +231,8 @@ cdef class RowReporter:
     cdef char *put(self, Record *r, Py_ssize_t start, uint32_t n, int flags, int schema, uint32_t more, double now) noexcept nogil
     cdef int report_some(self, Reporter of, Ring ring, Schema s, const double **columns, signed char *decisions,
                          Py_ssize_t *start) noexcept nogil
+    cdef double decided_from(self, Reporter of, Schema s) noexcept nogil
+    cdef bint judges_end(self, Reporter of, const RowLife *life) noexcept nogil
     cdef bint judge_end(self, Reporter of, RowLife *life, uint64_t *tag) noexcept nogil
 
 

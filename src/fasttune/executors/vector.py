@@ -18,7 +18,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import GeneratorType
+from types import GeneratorType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from fasttune import _core
@@ -71,7 +71,7 @@ class VectorExecutor(Executor):
         self._broken: BaseException | None = None  # raised by the loop within a call
         self._leaves_files = False
         self._memory: mmap.mmap | None = None
-        self._pid = os.getpid()
+        self._users_code = UsersCode(os.getpid())
 
     def open(
         self, program: Program, epoch: float, rule: Any, drain: Callable[[], None], turn: Callable[[], None]
@@ -232,16 +232,9 @@ class VectorExecutor(Executor):
             free -= middle - first
         return joined(parts) if parts else ConfigColumns({}, 0)
 
-    @contextmanager
-    def users_code(self) -> Iterator[None]:
-        """In the block code of the user's is called. A process that it forks, and that comes back, ends here: the run and its ring
-        are those of this one."""
-        try:
-            yield
-        except BaseException as error:
-            stay_in(self._pid, error)
-            raise
-        stay_in(self._pid)
+    def users_code(self) -> UsersCode:
+        """In the block code of the user's is called."""
+        return self._users_code
 
     @property
     def is_slow(self) -> bool:
@@ -400,7 +393,7 @@ class Call:
             raise missing_metric(rows.reporter.metric, found.keys)
         if executor.program.durable:
             executor.drain_within()
-        if not decisions.any():  # nobody was stopped, and nobody is to be asked about
+        if rows.answers == 1 << _core.CONTINUE:  # nobody was stopped, and nobody is to be asked about
             if self._over:
                 rows.keep(_no_rows())
             return
@@ -519,6 +512,22 @@ class Call:
                 RuntimeWarning,
                 stacklevel=2,
             )
+
+
+class UsersCode:
+    """A block in which code of the user's is called. A process that it forks, and that comes back, ends behind it: the run and its
+    ring are those of the process that made this."""
+
+    __slots__ = ("_pid",)
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+
+    def __enter__(self) -> None:
+        """Nothing is to be done before."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        stay_in(self._pid, error)
 
 
 def check(program: Program) -> None:
