@@ -57,6 +57,7 @@ cdef class Ring:
     cdef Record *reserve_at(self, uint64_t head, uint32_t size) noexcept nogil
     cdef void publish(self, bint urgent) noexcept nogil
     cdef void call_reader(self) noexcept nogil
+    cdef int64_t take_next(self) noexcept nogil
 
 
 cdef struct RungLevels:       # a rung's values, as this process sees them: for each level of an array the address that its
@@ -195,6 +196,9 @@ cdef class Reporter:
     cdef uint64_t life_below
     cdef readonly bint unasked          # it was another thread's, and the loop would have been asked
 
+    cdef bint begin_at(self, uint32_t trial, uint32_t iteration, double base_total, int rung, uint32_t ask_from, uint32_t pid,
+                       uint32_t changes, int strikes, double best, double now) except -1
+    cdef bint end_at(self, int flags, bint urgent, double now) except -1
     cdef void stand(self, int rung, int strikes, double best) noexcept nogil
     cdef void aim(self) noexcept nogil
     cdef bint matches(self, Schema s, dict metrics) except -1
@@ -249,7 +253,7 @@ cdef struct TrialRow:         # what each record of a trial looks at; all zeros 
     uint32_t pid
     int32_t source            # ring that its last start came from
     int32_t schema            # of the last report, + 1; 0 before the first
-    uint32_t unused_too
+    uint32_t more             # number of its MoreOfTrial, 0: it has none
     int64_t at                # where the last report's values are in `pool`
     double started            # of the current attempt
     double ended
@@ -285,12 +289,12 @@ cdef struct BitTree:          # a set of whole numbers; bit k of a level's word 
 @cython.final
 cdef class TrialTable:
     cdef TrialRow *rows
-    cdef MoreOfTrial *more              # of the first `more_room` trials; all others have none
+    cdef MoreOfTrial *more              # number 0 is nobody's
     cdef TrialRow *alike                # of the first `alike_n` blocks of trials: the row of all, see trial_rows.pxi
     cdef Py_ssize_t alike_n
     cdef TrialRow made                  # what `seen` shows
     cdef readonly Py_ssize_t n
-    cdef Py_ssize_t room, more_room
+    cdef Py_ssize_t room, more_n, more_room
     cdef double *pool
     cdef Py_ssize_t pool_n, pool_room
     cdef readonly list schemas          # Schema, by the table's number
@@ -317,23 +321,25 @@ cdef class TrialTable:
     cdef int intern(self, int source, int local, bytes payload) except -1
     cdef int move(self, TrialRow *row, uint32_t trial, int kind, int flags=*) except -1
     cdef int add_schema(self, Schema schema) except -1
-    cdef const MoreOfTrial *peek(self, Py_ssize_t i) noexcept nogil
-    cdef int make_more(self) except -1
-    cdef MoreOfTrial *more_of(self, Py_ssize_t i) except NULL
-    cdef double value_of(self, const TrialRow *row, Py_ssize_t i) noexcept nogil
-    cdef int take_report(self, TrialRow *row, Py_ssize_t i, int metric, double value, double now) except -1
-    cdef void take_later_report(self, TrialRow *row, MoreOfTrial *more, Py_ssize_t i, int metric, double value) noexcept nogil
-    cdef int begin_row(self, TrialRow *row, Py_ssize_t i, int source, double began, uint32_t iteration, uint32_t pid,
+    cdef const MoreOfTrial *peek(self, const TrialRow *row) noexcept nogil
+    cdef int make_more(self, TrialRow *row) except -1
+    cdef int room_for_more(self, Py_ssize_t n) except -1
+    cdef MoreOfTrial *more_of(self, TrialRow *row) except NULL
+    cdef double value_of(self, const TrialRow *row) noexcept nogil
+    cdef int take_report(self, TrialRow *row, int metric, double value, double now) except -1
+    cdef void take_later_report(self, TrialRow *row, MoreOfTrial *more, int metric, double value) noexcept nogil
+    cdef int begin_row(self, TrialRow *row, int source, double began, uint32_t iteration, uint32_t pid,
                        double base_total) except -1
     cdef double *pool_for(self, Py_ssize_t n) except NULL
-    cdef double *place_for(self, TrialRow *row, Py_ssize_t i, int schema) except NULL
-    cdef double *other_place_for(self, TrialRow *row, Py_ssize_t i, int schema) except NULL
-    cdef int come_back(self, TrialRow *row, Py_ssize_t i, double now) except -1
+    cdef double *place_for(self, TrialRow *row, int schema) except NULL
+    cdef double *other_place_for(self, TrialRow *row, int schema) except NULL
+    cdef int come_back(self, TrialRow *row, double now) except -1
     cdef int put_alike(self, TrialRow *row, Py_ssize_t i, Py_ssize_t n) except -1
     cdef tuple last_of(self, Py_ssize_t i)
     cdef void put_field(self, char *to, Py_ssize_t at, Py_ssize_t i, int which) noexcept nogil
     cdef bint are_alike(self, const Record *r, const RowParts *of, uint64_t watch) noexcept nogil
     cdef int fold_alike(self, const Record *r, const RowParts *of, Schema s, int source) except -1
+    cdef bint go_on_alike(self, const Record *r, const RowParts *of, Schema s, int source, bint told_of_ends) except -1
     cdef int fold_row(self, const Record *r, const RowParts *of, uint32_t i, Schema s, int source, uint64_t watch, list out) except -1
     cdef void put_status(self, TrialRow *row, uint32_t trial, int then) noexcept nogil
     cdef int fold_records(self, const unsigned char *view, Py_ssize_t n, Cursor *place, int source, uint64_t told, uint64_t watch,

@@ -298,6 +298,19 @@ class Reporter:
         checkpoint: str | bytes | None = None,
     ) -> int: ...
 
+def run_trials(
+    of: Reporter,
+    context: Any,
+    function: Callable[[dict[str, Any]], Any],
+    config_of: Callable[[int], dict[str, Any]],
+    draw: Callable[[int], dict[str, Any]],
+    drawn_from: int,
+    shift: int,
+    ask_from: int,
+    pid: int,
+    each: bool = False,
+    waiting: int = -1,
+) -> int | tuple[Any] | None: ...
 @final
 class RowReporter:  # Any: a buffer, as arrays of numpy are, which type checkers do not know
     reporter: Final[Reporter]

@@ -220,49 +220,58 @@ cdef class TrialTable:
 
     # -- the parts of a row --------------------------------------------------------------------------------------------
 
-    cdef inline const MoreOfTrial *peek(self, Py_ssize_t i) noexcept nogil:
-        return &self.more[i] if i < self.more_room else &NOTHING_MORE
+    cdef inline const MoreOfTrial *peek(self, const TrialRow *row) noexcept nogil:
+        return &self.more[row.more] if row.more else &NOTHING_MORE
 
-    cdef inline MoreOfTrial *more_of(self, Py_ssize_t i) except NULL:
-        """To be written to."""
-        if i >= self.more_room:
-            self.make_more()
-        return &self.more[i]
+    cdef inline MoreOfTrial *more_of(self, TrialRow *row) except NULL:
+        """To be written to, until the next one is asked for."""
+        if row.more == 0:
+            self.make_more(row)
+        return &self.more[row.more]
 
-    cdef int make_more(self) except -1:
-        cdef MoreOfTrial *grown = <MoreOfTrial *>ft_resize_zeros(
-            self.more, self.more_room * sizeof(MoreOfTrial), self.room * sizeof(MoreOfTrial))
-        if grown == NULL:
-            raise MemoryError()
-        self.more, self.more_room = grown, self.room
+    cdef int make_more(self, TrialRow *row) except -1:
+        self.room_for_more(1)
+        row.more = <uint32_t>self.more_n
+        self.more_n += 1
         return 0
 
-    cdef double value_of(self, const TrialRow *row, Py_ssize_t i) noexcept nogil:
+    cdef int room_for_more(self, Py_ssize_t n) except -1:
+        """Room for n more; number 0 is nobody's."""
+        cdef MoreOfTrial *grown
+        cdef Py_ssize_t room
+        self.more_n = max(self.more_n, 1)
+        if self.more_n + n > self.more_room:
+            room = max(self.more_n + n, 2 * self.more_room, 64)
+            grown = <MoreOfTrial *>ft_resize_zeros(self.more, self.more_room * sizeof(MoreOfTrial), room * sizeof(MoreOfTrial))
+            if grown == NULL:
+                raise MemoryError()
+            self.more, self.more_room = grown, room
+        return 0
+
+    cdef double value_of(self, const TrialRow *row) noexcept nogil:
         """The run's metric in the last report that had it; NaN before."""
         if not row.known & T_VALUE:
             return NAN
         if row.known & T_ELSEWHERE:
-            return self.more[i].value
+            return self.more[row.more].value
         return self.pool[row.at + self.metrics[row.schema - 1]]
 
-    cdef inline int take_report(self, TrialRow *row, Py_ssize_t i, int metric, double value, double now) except -1:
+    cdef inline int take_report(self, TrialRow *row, int metric, double value, double now) except -1:
         """It reports: ``value`` is that of the run's metric, which is number ``metric`` of the report, -1 none. The row's last values
         are still those of the report before."""
         if row.known:
-            if i >= self.more_room:
-                self.make_more()
-            self.take_later_report(row, &self.more[i], i, metric, value)
+            self.take_later_report(row, self.more_of(row), metric, value)
         else:
             row.known = T_REPORTED | (T_VALUE if metric >= 0 else 0)
         row.time = now
         return 0
 
-    cdef void take_later_report(self, TrialRow *row, MoreOfTrial *more, Py_ssize_t i, int metric, double value) noexcept nogil:
+    cdef void take_later_report(self, TrialRow *row, MoreOfTrial *more, int metric, double value) noexcept nogil:
         cdef uint8_t known = row.known
         if metric >= 0:
             if known & T_VALUE:
                 if not known & T_EXTREMES:
-                    more.low = more.high = self.value_of(row, i)
+                    more.low = more.high = self.value_of(row)
                 if value < more.low or more.low != more.low:
                     more.low = value
                 if value > more.high or more.high != more.high:
@@ -270,7 +279,7 @@ cdef class TrialTable:
                 known = (known | T_EXTREMES) & ~<uint8_t>T_ELSEWHERE
             known |= T_VALUE
         elif known & (T_VALUE | T_ELSEWHERE) == T_VALUE:
-            more.value = self.value_of(row, i)
+            more.value = self.value_of(row)
             known |= T_ELSEWHERE
         if known & T_REPORTED:
             more.previous = row.time
@@ -280,13 +289,13 @@ cdef class TrialTable:
             more.away_since = 0.0
         row.known = known | T_REPORTED
 
-    cdef int begin_row(self, TrialRow *row, Py_ssize_t i, int source, double began, uint32_t iteration, uint32_t pid,
+    cdef int begin_row(self, TrialRow *row, int source, double began, uint32_t iteration, uint32_t pid,
                        double base_total) except -1:
         """An attempt begins."""
         cdef MoreOfTrial *more
         row.known &= ~<uint8_t>(T_REPORTED | T_LATER | T_AWAY | T_BASE)
         if iteration or base_total != 0.0:
-            more = self.more_of(i)
+            more = self.more_of(row)
             more.base_iteration, more.base_total = iteration, base_total
             row.known |= T_BASE
         row.source = source
@@ -310,19 +319,19 @@ cdef class TrialTable:
         self.pool_n += n
         return self.pool + self.pool_n - n
 
-    cdef inline double *place_for(self, TrialRow *row, Py_ssize_t i, int schema) except NULL:
+    cdef inline double *place_for(self, TrialRow *row, int schema) except NULL:
         """Where the values of a trial's last report are kept; one that reports the same keys again reuses its place."""
-        return self.pool + row.at if row.schema == schema + 1 else self.other_place_for(row, i, schema)
+        return self.pool + row.at if row.schema == schema + 1 else self.other_place_for(row, schema)
 
-    cdef double *other_place_for(self, TrialRow *row, Py_ssize_t i, int schema) except NULL:
+    cdef double *other_place_for(self, TrialRow *row, int schema) except NULL:
         cdef int n = self.widths[schema], held = -1
         if row.schema:
-            held = self.more[i].held if row.known & T_HELD else self.widths[row.schema - 1]
+            held = self.more[row.more].held if row.known & T_HELD else self.widths[row.schema - 1]
         if held < n:
             row.at = self.pool_for(n) - self.pool
             row.known &= ~<uint8_t>T_HELD
         elif held > n:
-            self.more_of(i).held = held
+            self.more_of(row).held = held
             row.known |= T_HELD
         row.schema = schema + 1
         check(row.at >= 0)
@@ -400,7 +409,7 @@ cdef class TrialTable:
                     local_of_s = r.schema
                 self.fold_report(r, s, source, place.at)
                 if watch >> K_REPORT & 1 or r.flags & F_DECISION == 2 or (
-                        watch >> K_CHECKPOINT & 1 and self.peek(r.trial).saved == r.step):
+                        watch >> K_CHECKPOINT & 1 and self.peek(self.seen(r.trial)).saved == r.step):
                     values = tuple([(<const double *>(<const char *>r + RECORD_HEADER))[j] for j in range(s.n)])
                     out.append((K_REPORT, r.trial, r.flags, r.step, r.time, (s.number, values, extra_of(r, s.n))))
                 continue
@@ -426,8 +435,8 @@ cdef class TrialTable:
             raise IllegalTransition(r.trial, STATUSES[row.status], r.kind)
         if row.source != source:
             raise ValueError(f"damaged record before byte {end}: trial {r.trial} runs in ring {source_of(row)}, not in {source}")
-        self.take_report(row, r.trial, s.metric, values[s.metric] if s.metric >= 0 else NAN, r.time)
-        memcpy(self.place_for(row, r.trial, s.number), values, s.n * sizeof(double))
+        self.take_report(row, s.metric, values[s.metric] if s.metric >= 0 else NAN, r.time)
+        memcpy(self.place_for(row, s.number), values, s.n * sizeof(double))
         row.iteration = r.step
         if r.flags & F_EXTRA:
             self.extras[r.trial] = extra_of(r, s.n)
@@ -469,7 +478,8 @@ cdef class TrialTable:
         read_rows(r, width, end, &of)
         if s is not None and not self.astray and self.are_alike(r, &of, watch):
             self.fold_alike(r, &of, s, source)
-        else:
+        elif s is None or self.astray or self.extras or self.before or watch >> K_REPORT & 1 or (
+                not self.go_on_alike(r, &of, s, source, watch >> K_END & 1)):
             for i in range(of.n):
                 self.check_row(r, &of, i, source, end, recovered)
             for i in range(of.n):
@@ -514,6 +524,51 @@ cdef class TrialTable:
         self.counts_[row.status] += of.n
         return 0
 
+    cdef bint go_on_alike(self, const Record *r, const RowParts *of, Schema s, int source, bint told_of_ends) except -1:
+        """As rows of trials that run here and report what they did before, all of which fits: in two loops without a call. False, and
+        nothing done, for any others."""
+        cdef TrialRow *row
+        cdef MoreOfTrial *more
+        cdef double *kept
+        cdef uint32_t i, trial, before = 0
+        cdef int j, ended
+        cdef uint8_t told
+        for i in range(of.n):
+            trial, told = trial_of(r, of, i), of.flags[i]
+            if <Py_ssize_t>trial >= self.n or (i and trial <= before) or told & W_BEGAN or told & W_DECISION > 1:
+                return False
+            if (told_of_ends and told & (W_ENDED | W_STOPPED)) or (told & (W_JUDGED | W_END_JUDGED) and of.tags == NULL):
+                return False
+            row = self.own_row(trial)
+            if row.status != S_RUNNING or row.source != source or row.schema != s.number + 1 or row.known == 0:
+                return False
+            if self.peek(row).saved == step_of(r, of, i):
+                return False
+            before = trial
+        self.room_for_more(of.n)
+        for i in range(of.n):
+            trial, told = trial_of(r, of, i), of.flags[i]
+            row = &self.rows[trial]
+            if row.more == 0:
+                row.more = <uint32_t>self.more_n
+                self.more_n += 1
+            more = &self.more[row.more]
+            self.take_later_report(row, more, s.metric, of.values[s.metric * <Py_ssize_t>of.n + i] if s.metric >= 0 else NAN)
+            row.time = r.time
+            row.iteration = step_of(r, of, i)
+            kept = self.pool + row.at
+            for j in range(s.n):
+                kept[j] = of.values[j * <Py_ssize_t>of.n + i]
+            if told & (W_JUDGED | W_END_JUDGED):
+                keep_judgement(row, of.tags[i])
+                self.judgements += (1 if told & W_JUDGED else 0) + (1 if told & W_END_JUDGED else 0)
+            ended = end_of_row(told)
+            if ended >= 0:
+                self.put_status(row, trial, S_TERMINATED)
+                row.ended = r.time
+                row.outcome = <uint8_t>ended
+        return True
+
     cdef int put_alike(self, TrialRow *row, Py_ssize_t i, Py_ssize_t n) except -1:
         """This is the row of n trials from i on, each with the values behind those of the one before; it moves there."""
         cdef int width = self.widths[row.schema - 1]
@@ -548,14 +603,14 @@ cdef class TrialTable:
                 self.astray.discard((source, trial))
             if row.schema and trial not in self.before:
                 self.before[trial] = self.last_of(trial)
-            self.begin_row(row, trial, source, of.began, step - 1 if s is not None else step, of.pid, 0.0)
+            self.begin_row(row, source, of.began, step - 1 if s is not None else step, of.pid, 0.0)
             if ended < 0:
                 self.put_status(row, trial, S_RUNNING)
             if watch >> K_START & 1:
                 out.append((K_START, trial, 0, row.iteration, of.began, b""))
         if s is not None:
-            self.take_report(row, trial, s.metric, of.values[s.metric * <Py_ssize_t>of.n + i] if s.metric >= 0 else NAN, r.time)
-            kept = self.place_for(row, trial, s.number)
+            self.take_report(row, s.metric, of.values[s.metric * <Py_ssize_t>of.n + i] if s.metric >= 0 else NAN, r.time)
+            kept = self.place_for(row, s.number)
             for j in range(s.n):
                 kept[j] = of.values[j * <Py_ssize_t>of.n + i]
             row.iteration = step
@@ -566,7 +621,7 @@ cdef class TrialTable:
             if told & W_JUDGED:
                 keep_judgement(row, of.tags[i])
                 self.judgements += 1
-            if watch >> K_REPORT & 1 or told & W_DECISION == 2 or (watch >> K_CHECKPOINT & 1 and self.peek(trial).saved == step):
+            if watch >> K_REPORT & 1 or told & W_DECISION == 2 or (watch >> K_CHECKPOINT & 1 and self.peek(row).saved == step):
                 out.append((K_REPORT, trial, (told & W_DECISION) | (told & W_JUDGED), step, r.time,
                             (s.number, tuple([kept[j] for j in range(s.n)]), None)))
         if ended >= 0:
@@ -632,9 +687,9 @@ cdef class TrialTable:
             if row.schema and r.trial not in self.before:
                 self.before[r.trial] = self.last_of(r.trial)
             if r.size >= RECORD_HEADER + 16:
-                self.begin_row(row, r.trial, source, r.time, r.step, (<const uint32_t *>payload)[0], (<const double *>payload)[1])
+                self.begin_row(row, source, r.time, r.step, (<const uint32_t *>payload)[0], (<const double *>payload)[1])
             else:
-                self.begin_row(row, r.trial, source, r.time, r.step, row.pid, 0.0)
+                self.begin_row(row, source, r.time, r.step, row.pid, 0.0)
         elif r.kind == K_END:
             if r.flags & F_JUDGED and r.size < RECORD_HEADER + 16:
                 raise ValueError(f"damaged record before byte {end}: too short for a judgement")
@@ -652,20 +707,20 @@ cdef class TrialTable:
             self.check_attempt(row, r, source, end)
             self.move(row, r.trial, r.kind)
             row.ended = r.time
-            self.more_of(r.trial).failures += 1
+            self.more_of(row).failures += 1
         elif r.kind == K_CHECKPOINT or r.kind == K_EXCEPTION:
             row = self.row(r.trial)
             self.check_attempt(row, r, source, end)
             if r.kind == K_CHECKPOINT:
-                self.more_of(r.trial).saved = r.step
+                self.more_of(row).saved = r.step
         elif r.kind == K_PAUSED or r.kind == K_RESUMED:
             row = self.row(r.trial)
             self.check_attempt(row, r, source, end)
             self.move(row, r.trial, r.kind)
             if r.kind == K_PAUSED:
-                self.more_of(r.trial).paused = r.time
+                self.more_of(row).paused = r.time
             else:
-                self.come_back(row, r.trial, r.time)
+                self.come_back(row, r.time)
         elif r.kind == K_REQUEUED or r.kind == K_CHANGED:
             row = self.row(r.trial)
             self.move(row, r.trial, r.kind, r.flags)
@@ -688,9 +743,9 @@ cdef class TrialTable:
             self.grow(1)
         return 0
 
-    cdef int come_back(self, TrialRow *row, Py_ssize_t i, double now) except -1:
+    cdef int come_back(self, TrialRow *row, double now) except -1:
         """A paused trial goes on."""
-        cdef MoreOfTrial *more = self.more_of(i)
+        cdef MoreOfTrial *more = self.more_of(row)
         if not row.known & T_AWAY:
             row.known |= T_AWAY
             more.away = more.away_since = 0.0
@@ -718,20 +773,21 @@ cdef class TrialTable:
 
     def status(self, Py_ssize_t i): return STATUSES[self.seen(i).status]
     def iteration(self, Py_ssize_t i): return self.seen(i).iteration
-    def failures(self, Py_ssize_t i): return self.peek(i).failures if self.seen(i) != NULL else 0
+    def failures(self, Py_ssize_t i): return self.peek(self.seen(i)).failures
     def attempt(self, Py_ssize_t i): return self.seen(i).attempt
     def changes(self, Py_ssize_t i): return self.seen(i).changes
     def rung(self, Py_ssize_t i): return rung_of(self.seen(i))
     def strikes(self, Py_ssize_t i): return self.seen(i).strikes
     def source(self, Py_ssize_t i): return source_of(self.seen(i))
     def pid(self, Py_ssize_t i): return self.seen(i).pid
-    def value(self, Py_ssize_t i): return self.value_of(self.seen(i), i)
+    def value(self, Py_ssize_t i): return self.value_of(self.seen(i))
 
     def extremes(self, Py_ssize_t i):
         """Least and greatest value of the run's metric in all reports; NaN before the first number."""
-        if self.seen(i).known & T_EXTREMES:
-            return self.more[i].low, self.more[i].high
-        value = self.value_of(self.seen(i), i)
+        cdef const TrialRow *r = self.seen(i)
+        if r.known & T_EXTREMES:
+            return self.more[r.more].low, self.more[r.more].high
+        value = self.value_of(r)
         return value, value
 
     def times(self, Py_ssize_t i):
@@ -740,7 +796,7 @@ cdef class TrialTable:
         Time that the trial was paused does not count: ``started`` is moved by it.
         """
         cdef const TrialRow *r = self.seen(i)
-        cdef const MoreOfTrial *more = self.peek(i)
+        cdef const MoreOfTrial *more = self.peek(r)
         return (r.started + away_of(r, more), r.ended, r.time, previous_of(r, more), base_total_of(r, more),
                 base_iteration_of(r, more))
 
@@ -752,7 +808,7 @@ cdef class TrialTable:
     cdef tuple last_of(self, Py_ssize_t i):
         """What ``reported`` gives of a trial that has not begun again since its last report."""
         cdef const TrialRow *r = self.seen(i)
-        cdef const MoreOfTrial *more = self.peek(i)
+        cdef const MoreOfTrial *more = self.peek(r)
         return (r.iteration, r.started + away_of(r, more), r.time, previous_of(r, more), base_total_of(r, more),
                 base_iteration_of(r, more), r.pid)
 
@@ -789,7 +845,7 @@ cdef class TrialTable:
         cdef double v, top = 0.0
         with nogil:
             for i in range(self.n):
-                v = self.value_of(self.look(i, &made), i)
+                v = self.value_of(self.look(i, &made))
                 if v - v != 0.0:
                     continue
                 if found < 0 or (v > top if maximise else v < top):
@@ -831,7 +887,7 @@ cdef class TrialTable:
     cdef void put_field(self, char *to, Py_ssize_t at, Py_ssize_t i, int which) noexcept nogil:
         cdef TrialRow made
         cdef const TrialRow *r = self.look(i, &made)
-        cdef const MoreOfTrial *more = self.peek(i)
+        cdef const MoreOfTrial *more = self.peek(r)
         if which == X_STATUS:
             (<uint8_t *>to)[at] = r.status
         elif which == X_FAILURES:
@@ -843,7 +899,7 @@ cdef class TrialTable:
         elif which == X_ENDED:
             (<double *>to)[at] = r.ended
         elif which == X_VALUE:
-            (<double *>to)[at] = self.value_of(r, i)
+            (<double *>to)[at] = self.value_of(r)
         elif which == X_TOTAL:
             (<double *>to)[at] = base_total_of(r, more) + r.time - r.started - away_of(r, more)
         elif which == X_SCHEMA:

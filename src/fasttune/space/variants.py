@@ -122,6 +122,11 @@ class Variants:
         """The first trial behind those of points, and the plan of all from there on."""
         return self._body_start, self._body
 
+    @property
+    def drawn(self) -> tuple[int, Callable[[int], Config]]:
+        """The first trial behind those of points, and what gives the config of each that there is from there on."""
+        return self._body_start, self._draw
+
     def config(self, i: int) -> Config:
         """The config of trial i: new dicts, lists and tuples every time; objects are passed on as they
         are."""
