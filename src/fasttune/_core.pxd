@@ -57,6 +57,7 @@ cdef class Ring:
     cdef Record *reserve_at(self, uint64_t head, uint32_t size) noexcept nogil
     cdef void publish(self, bint urgent) noexcept nogil
     cdef void call_reader(self) noexcept nogil
+    cdef int64_t take_next(self) noexcept nogil
 
 
 cdef struct RungLevels:       # a rung's values, as this process sees them: for each level of an array the address that its
@@ -195,6 +196,9 @@ cdef class Reporter:
     cdef uint64_t life_below
     cdef readonly bint unasked          # it was another thread's, and the loop would have been asked
 
+    cdef bint begin_at(self, uint32_t trial, uint32_t iteration, double base_total, int rung, uint32_t ask_from, uint32_t pid,
+                       uint32_t changes, int strikes, double best, double now) except -1
+    cdef bint end_at(self, int flags, bint urgent, double now) except -1
     cdef void stand(self, int rung, int strikes, double best) noexcept nogil
     cdef void aim(self) noexcept nogil
     cdef bint matches(self, Schema s, dict metrics) except -1
@@ -219,6 +223,7 @@ cdef class RowReporter:
     cdef readonly Py_ssize_t size
     cdef readonly uint32_t pid
     cdef int width                      # metrics of that record
+    cdef readonly int answers           # of the last report: bit k where somebody was told k
     cdef int failed                     # why a rung took no value, 0: all did
     cdef bint last                      # who goes on does not: it ends by itself
     cdef double began                   # when those began that it says begin
@@ -230,35 +235,44 @@ cdef class RowReporter:
     cdef char *put(self, Record *r, Py_ssize_t start, uint32_t n, int flags, int schema, uint32_t more, double now) noexcept nogil
     cdef int report_some(self, Reporter of, Ring ring, Schema s, const double **columns, signed char *decisions,
                          Py_ssize_t *start) noexcept nogil
+    cdef double decided_from(self, Reporter of, Schema s) noexcept nogil
+    cdef bint judges_end(self, Reporter of, const RowLife *life) noexcept nogil
     cdef bint judge_end(self, Reporter of, RowLife *life, uint64_t *tag) noexcept nogil
 
 
-cdef struct TrialRow:
+cdef struct TrialRow:         # what each record of a trial looks at; all zeros for one that has never begun
     uint8_t status            # index into STATUSES
     uint8_t outcome           # flags of the record that ended it
-    uint16_t failures
-    uint32_t iteration        # training_iteration of the last report, or where the attempt began that has not reported
-    uint32_t base_iteration   # where the current attempt began
-    uint32_t attempt          # starts so far
-    uint32_t pid
-    uint32_t saved            # step of the report that its newest checkpoint belongs to
-    int32_t source            # ring that its last start came from
-    int32_t schema            # of the last report; -1 before the first
-    int32_t held              # values that its place in `pool` can take
-    int8_t rung               # highest rung it was recorded at, -1 none
+    uint8_t rungs             # highest rung it was recorded at + 1, 0 none
     uint8_t strikes           # judgements in a row that were below the cut-off
     uint16_t changes          # how often it was changed or put back into the queue (the low 16 bits)
+    uint8_t known             # T_*: what of its MoreOfTrial counts
+    uint8_t unused
+    uint32_t iteration        # training_iteration of the last report, or where the attempt began that has not reported
+    uint32_t attempt          # starts so far
+    uint32_t pid
+    int32_t source            # ring that its last start came from
+    int32_t schema            # of the last report, + 1; 0 before the first
+    uint32_t more             # number of its MoreOfTrial, 0: it has none
     int64_t at                # where the last report's values are in `pool`
     double started            # of the current attempt
     double ended
     double time               # of the last report
-    double previous           # of the report before it, or of the start
+
+
+cdef struct MoreOfTrial:      # what few trials need, or only behind their first report; see T_* in trial_rows.pxi
+    double previous           # time of the report before the last one
+    double low, high          # least and greatest value of the run's metric in all reports
+    double value              # of the run's metric, where the last report did not have it
     double paused             # when it was paused, while it is
     double away               # seconds of this attempt that it was paused, up to its last report
     double away_since         # and those since then: they count from the next report on
     double base_total         # seconds of earlier attempts up to the checkpoint that the current one began at
-    double value              # the run's metric in the last report that had it; NaN before
-    double low, high          # least and greatest value of it in all reports; NaN before the first number
+    uint32_t base_iteration   # where the current attempt began
+    uint32_t saved            # step of the report that its newest checkpoint belongs to
+    int32_t held              # values that its place in `pool` can take, where these are more than those of its last report
+    uint16_t failures
+    uint16_t unused
 
 
 cdef struct Cursor:           # the record that is being folded
@@ -275,11 +289,17 @@ cdef struct BitTree:          # a set of whole numbers; bit k of a level's word 
 @cython.final
 cdef class TrialTable:
     cdef TrialRow *rows
+    cdef MoreOfTrial *more              # number 0 is nobody's
+    cdef TrialRow *alike                # of the first `alike_n` blocks of trials: the row of all, see trial_rows.pxi
+    cdef Py_ssize_t alike_n
+    cdef TrialRow made                  # what `seen` shows
     cdef readonly Py_ssize_t n
-    cdef Py_ssize_t room
+    cdef Py_ssize_t room, more_n, more_room
     cdef double *pool
     cdef Py_ssize_t pool_n, pool_room
     cdef readonly list schemas          # Schema, by the table's number
+    cdef int *widths                    # of each: how many values it has,
+    cdef int *metrics                   # and which of them is the run's metric, -1 none
     cdef dict schema_numbers            # (keys, kinds) -> number
     cdef dict maps                      # source -> list of the table's numbers by the writer's
     cdef dict extras                    # trial -> JSON bytes of the last report's values that are no numbers
@@ -290,12 +310,37 @@ cdef class TrialTable:
     cdef BitTree by_status[5]           # the trials of each status
     cdef readonly int64_t reports
     cdef readonly int64_t judgements
+    cdef int64_t changed                # records that put a trial back, or changed it
 
     cdef TrialRow *row(self, Py_ssize_t i) except NULL
+    cdef TrialRow *own_row(self, Py_ssize_t i) noexcept nogil
+    cdef void part(self, Py_ssize_t block) noexcept nogil
+    cdef const TrialRow *look(self, Py_ssize_t i, TrialRow *made) noexcept nogil
+    cdef const TrialRow *seen(self, Py_ssize_t i) except NULL
     cdef int grow(self, Py_ssize_t n) except -1
     cdef int intern(self, int source, int local, bytes payload) except -1
     cdef int move(self, TrialRow *row, uint32_t trial, int kind, int flags=*) except -1
+    cdef int add_schema(self, Schema schema) except -1
+    cdef const MoreOfTrial *peek(self, const TrialRow *row) noexcept nogil
+    cdef int make_more(self, TrialRow *row) except -1
+    cdef int room_for_more(self, Py_ssize_t n) except -1
+    cdef MoreOfTrial *more_of(self, TrialRow *row) except NULL
+    cdef double value_of(self, const TrialRow *row) noexcept nogil
+    cdef int take_report(self, TrialRow *row, int metric, double value, double now) except -1
+    cdef void take_later_report(self, TrialRow *row, MoreOfTrial *more, int metric, double value) noexcept nogil
+    cdef int begin_row(self, TrialRow *row, int source, double began, uint32_t iteration, uint32_t pid,
+                       double base_total) except -1
+    cdef double *pool_for(self, Py_ssize_t n) except NULL
     cdef double *place_for(self, TrialRow *row, int schema) except NULL
+    cdef double *other_place_for(self, TrialRow *row, int schema) except NULL
+    cdef int come_back(self, TrialRow *row, double now) except -1
+    cdef int put_alike(self, TrialRow *row, Py_ssize_t i, Py_ssize_t n) except -1
+    cdef tuple last_of(self, Py_ssize_t i)
+    cdef void put_field(self, char *to, Py_ssize_t at, Py_ssize_t i, int which) noexcept nogil
+    cdef bint are_alike(self, const Record *r, const RowParts *of, uint64_t watch) noexcept nogil
+    cdef int fold_alike(self, const Record *r, const RowParts *of, Schema s, int source) except -1
+    cdef bint go_on_alike(self, const Record *r, const RowParts *of, Schema s, int source, bint told_of_ends) except -1
+    cdef int fold_row(self, const Record *r, const RowParts *of, uint32_t i, Schema s, int source, uint64_t watch, list out) except -1
     cdef void put_status(self, TrialRow *row, uint32_t trial, int then) noexcept nogil
     cdef int fold_records(self, const unsigned char *view, Py_ssize_t n, Cursor *place, int source, uint64_t told, uint64_t watch,
                           bint recovered, object announced, list out) except -1

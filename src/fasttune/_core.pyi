@@ -309,11 +309,25 @@ class Reporter:
         checkpoint: str | bytes | None = None,
     ) -> int: ...
 
+def run_trials(
+    of: Reporter,
+    context: Any,
+    function: Callable[[dict[str, Any]], Any],
+    config_of: Callable[[int], dict[str, Any]],
+    draw: Callable[[int], dict[str, Any]],
+    drawn_from: int,
+    shift: int,
+    ask_from: int,
+    pid: int,
+    each: bool = False,
+    waiting: int = -1,
+) -> int | tuple[Any] | None: ...
 @final
 class RowReporter:  # Any: a buffer, as arrays of numpy are, which type checkers do not know
     reporter: Final[Reporter]
     size: Final[int]
     pid: Final[int]
+    answers: Final[int]
     def __new__(cls, reporter: Reporter, size: int, pid: int = 0) -> Self: ...
     def __len__(self) -> int: ...
     def begin(self, first: int, n: int, ask_from: int = 0xFFFFFFFF) -> None: ...

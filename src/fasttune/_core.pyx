@@ -21,7 +21,7 @@ from cpython.object cimport PyObject
 from libc.errno cimport EBADF, ENOMEM, errno
 from libc.math cimport INFINITY, NAN, fabs
 from libc.stdio cimport _IOLBF, setvbuf, stdout
-from libc.string cimport memcpy, memmove, memset, strerror
+from libc.string cimport memcmp, memcpy, memmove, memset, strerror
 
 import sys as _sys
 
@@ -36,8 +36,11 @@ include "_core/ring.pxi"       # Ring: single-writer single-reader records in sh
 include "_core/rung.pxi"       # Rung: O(log n) cut-off of a growing set
 include "_core/asha.pxi"       # Asha: the stopping rule, shared between processes
 include "_core/reporter.pxi"   # Reporter: what report() writes, and the decision it brings back
+include "_core/span.pxi"       # trials of a function, one after the other
 include "_core/rows.pxi"       # RowReporter: trials that are evaluated together
 include "_core/bits.pxi"       # BitTree: a set of trials that knows its next one at once
 include "_core/columns.pxi"    # columns of reports in order, texts of many trials
+include "_core/trial_rows.pxi" # a row of the table of trials
 include "_core/table.pxi"      # TrialTable: trials as rows, folded from records
+include "_core/reports.pxi"    # ReportColumns: all reports, when somebody asks for them
 include "_core/foreign.pxi"    # frames of SQLite's log, for readers of any file

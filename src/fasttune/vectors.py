@@ -200,6 +200,8 @@ def metric_columns(told: Any, n: int, metric: str | None = None) -> MetricColumn
     """Columns of numbers of what a function returned or yielded. TuneError, with name and shape, for what is none."""
     import numpy as np
 
+    if (plain := _plain_columns(told, n)) is not None:
+        return plain
     if not isinstance(told, Mapping) or not told:
         raise TuneError(
             "a vectorized function must return or yield a dict of columns, one number for each of its trials, got "
@@ -230,6 +232,20 @@ def metric_columns(told: Any, n: int, metric: str | None = None) -> MetricColumn
         kinds += kind
         columns.append(np.ascontiguousarray(column, dtype=np.float64))
     return MetricColumns(tuple(flat), bytes(kinds), columns)
+
+
+def _plain_columns(told: Any, n: int) -> MetricColumns | None:
+    """Those of a dict of arrays of float64 as they are wanted, which most steps give; None for what has to be looked at."""
+    import numpy as np
+
+    if type(told) is not dict or not told:
+        return None
+    for name, column in told.items():
+        if type(name) is not str or type(column) is not np.ndarray or column.dtype != np.float64 or column.shape != (n,):
+            return None
+        if not column.flags.c_contiguous:
+            return None
+    return MetricColumns(tuple(told), b"f" * len(told), list(told.values()))
 
 
 def _as_array(name: str, value: Any) -> NDArray[Any]:

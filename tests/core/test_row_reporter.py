@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -29,8 +30,9 @@ class Side:
         self.ring.hold(1000.0)
         self.reporter = Reporter(self.ring, metric="loss", rule=rule, **told)
         self.rule = rule
-        self.table = TrialTable("loss")
-        self.table.apply(_core.encode(_core.KIND_CONFIGS, 0, trials), 0)
+        self.table, self.unwatched = TrialTable("loss"), TrialTable("loss")
+        for table in (self.table, self.unwatched):
+            table.apply(_core.encode(_core.KIND_CONFIGS, 0, trials), 0)
         self.columns = ReportColumns()
         self.judged: list[Any] = []
         self.events: list[Any] = []
@@ -44,6 +46,7 @@ class Side:
             data = bytes(view)
             self.nbytes += len(data)
             self.events += self.table.apply(data, 1, watch)
+            self.unwatched.apply(data, 1)
             self.columns.add(data, 1)
             self.judged += _core.judgements(data, self._names, "loss")
             self.records += _core.decode(data)
@@ -51,15 +54,9 @@ class Side:
 
     def folded(self) -> dict[str, Any]:
         self.drain()
-        return {field: self.table.export(field).tolist() for field in FIELDS} | {
-            "counts": self.table.counts(),
-            "last": [self.table.last(i) for i in range(len(self.table))],
-            "rungs": [(self.table.rung(i), self.table.strikes(i)) for i in range(len(self.table))],
-            "extremes": [self.table.extremes(i) for i in range(len(self.table))],
-            "stopped": [self.table.was_stopped(i) for i in range(len(self.table))],
-            "reports": self.table.reports,
-            "judgements": self.table.judgements,
-        }
+        found = seen_in(self.table)
+        assert repr(seen_in(self.unwatched)) == repr(found)  # what nobody watches is folded all at once; NaN is NaN
+        return found
 
     def frames(self) -> list[Any]:
         found = []
@@ -73,6 +70,24 @@ class Side:
             )
             found.append((keys, kinds, sorted(rows, key=str)))
         return found
+
+
+def seen_in(table: TrialTable) -> dict[str, Any]:
+    """All that a table says of its trials."""
+    numbers = range(len(table))
+    return {field: table.export(field).tolist() for field in FIELDS} | {
+        "counts": table.counts(),
+        "numbers": {status: table.of_status(status) for status in _core.STATUSES},
+        "last": [table.last(i) for i in numbers],
+        "lasts": [(bytes(trials), [bytes(one) for one in values]) for trials, values in map(table.lasts, range(len(table.schemas)))],
+        "rungs": [(table.rung(i), table.strikes(i)) for i in numbers],
+        "extremes": [table.extremes(i) for i in numbers],
+        "times": [table.times(i)[0] > 0 for i in numbers],
+        "stopped": [table.was_stopped(i) for i in numbers],
+        "best": (table.best(True), table.best(False)),
+        "reports": table.reports,
+        "judgements": table.judgements,
+    }
 
 
 def rule_of(told: dict[str, Any] | None) -> Asha | None:
@@ -260,6 +275,47 @@ def test_a_row_is_nine_bytes_where_three_records_are_a_hundred() -> None:
     side.drain()
     assert side.table.counts()["TERMINATED"] == 4096
     assert side.nbytes < 11 * 4096
+
+
+@settings(max_examples=rounds(40), deadline=None)
+@given(data=st.data())
+def test_many_that_do_the_same_are_told_as_each(data: st.DataObject) -> None:
+    """Blocks of trials that share a row, and come apart: each record folded as it is, and as the records that it stands for."""
+    n = 3000
+    ring = Ring(bytearray(Ring.nbytes(1 << 20)), create=True)
+    rows = RowReporter(Reporter(ring, metric="loss"), n, PID)
+    whole, single = TrialTable("loss"), TrialTable("loss")
+    for table in (whole, single):
+        table.apply(_core.encode(_core.KIND_CONFIGS, 0, n), 0)
+    draw = np.random.default_rng(data.draw(st.integers(0, 99)))
+    begun = 0
+    for _ in range(data.draw(st.integers(1, 6))):
+        more = data.draw(st.sampled_from([0, 1, 200, 256, 700]))
+        rows.begin(begun, more := min(more, n - begun))
+        begun += more
+        keys = data.draw(st.sampled_from([("loss",), ("loss", "other"), ("other",)]))
+        last = data.draw(st.booleans())
+        columns = [draw.random(len(rows)) for _ in keys]
+        rows.report(keys, b"f" * len(keys), columns, np.zeros(len(rows), dtype=np.int8), 0, last)
+        rows.keep(np.empty(0, dtype=np.int64) if last else np.flatnonzero(draw.random(len(rows)) < 0.9))
+        fold_both_ways(ring, whole, single)
+        assert repr(seen_in(whole)) == repr(seen_in(single))
+    if begun:  # one of a block does something else
+        again = _core.encode(_core.KIND_REQUEUED, data.draw(st.integers(0, begun - 1)), flags=_core.AGAIN)
+        for table in (whole, single):
+            table.apply(again, 0)
+        assert repr(seen_in(whole)) == repr(seen_in(single))
+
+
+def fold_both_ways(ring: Ring, whole: TrialTable, single: TrialTable) -> None:
+    """What was told, as it is, and as the records that it stands for."""
+    while (view := ring.take()) is not None:
+        records = bytes(view)
+        whole.apply(records, 1)
+        for kind, flags, schema, trial, step, time, payload in _core.decode(records):
+            header = struct.pack("<IBBHIId", 24 + len(payload), kind, flags, schema, trial, step, time)
+            single.apply(header + payload, 1)
+    ring.release()
 
 
 def test_what_does_not_fit_changes_nothing() -> None:

@@ -72,7 +72,7 @@ def test_killed_when_it_had_said_that_a_trial_runs_and_not_yet_that_it_begins(tm
             os.kill(os.getpid(), signal.SIGKILL)
 
         host.run = lambda self, job, urgent=True: die(job.trial)
-        host.run_span = lambda self, experiment, shift, next_trial: die(next_trial())
+        host.run_span = lambda self, experiment, shift: die(self.reporter.ring.next_trial())
 
     analysis = run(train, tmp_path, scheduler=None if scheduler is None else scheduler())
     assert statuses(analysis) == ["TERMINATED"] * 6

@@ -468,20 +468,29 @@ def read_all(variants, first, n):
     ]
 
 
-def test_blocks_are_columns_that_anybody_can_read():
+def test_a_block_holds_nothing_that_can_be_drawn_again():
     variants = Variants(
         {"u": uniform(0, 1), "c": choice(["x", "y"]), "k": {"i": randint(0, 9)}, "const": "z"}, 10, seed=1
     )
     assert variants.columns == ["c", "k/i", "u"]
-    data = variants.block(2, 5)
-    assert len(data) == 8 + 3 * 5 * 8
-    assert list(memoryview(data)[8:].cast("d")[10:]) == [variants.config(i)["u"] for i in range(2, 7)]
+    assert variants.block(2, 5) == bytes(8)
     params, whole = read_all(variants, 2, 5)
     assert params == [variants.evaluated_params(i) for i in range(2, 7)]
     assert whole == [variants.config(i) for i in range(2, 7)]
     assert variants.block(0, 0) == bytes(8)
     with pytest.raises(IndexError):
         variants.block(8, 3)
+
+
+def test_earlier_blocks_that_hold_the_drawn_numbers_are_read():
+    variants = Variants({"u": uniform(0, 1), "c": choice(["x", uniform(2, 3)])}, 10, seed=1, points=[{"u": 0.5}])
+    _, plan = variants.body
+    data = variants.block(0, 10) + plan.sampler.block(1, 9)
+    meta = variants.meta()
+    assert read_block(meta, data, 0, 10) == [variants.evaluated_params(i) for i in range(10)]
+    variants.remember(data, 0, 10)
+    with pytest.raises(ValueError, match="a block of 9 configs of 3 numbers holds 26 numbers"):
+        variants.remember(data[:-8], 0, 10)
 
 
 def test_blocks_with_points_functions_and_big_integers_are_read_back():

@@ -71,6 +71,19 @@ def test_a_block_is_the_values_of_its_trials_as_columns(seed, first, n):
         assert columns[i::n] == sampler.values(first + i)
 
 
+@pytest.mark.parametrize("n", [1, 7, 8, 255, 256, 257, 700])
+def test_columns_of_many_trials_are_the_values_of_each(n):
+    """They are drawn eight at a time, and 256 together."""
+    sampler = _draws.Sampler(RULES, 2**63 + 5, grid=12)
+    numbers = [*range(2**32 - n // 2, 2**32 + n - n // 2)]
+    columns = sampler.columns(np.array(numbers, dtype=np.int64))
+    made = [
+        np.frombuffer(column, np.int64 if rule[0] in "ijg" else np.float64).tolist()
+        for rule, column in zip(RULES, columns, strict=True)
+    ]
+    assert list(zip(*made, strict=True)) == [sampler.values(number) for number in numbers]
+
+
 @given(seed=seeds, numbers=st.lists(trials, max_size=6))
 def test_columns_are_the_values_of_any_trials(seed, numbers):
     sampler = _draws.Sampler(RULES, seed, grid=12)

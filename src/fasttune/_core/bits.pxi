@@ -76,6 +76,56 @@ cdef void bits_drop(BitTree *tree, Py_ssize_t i) noexcept nogil:
         i >>= 6
 
 
+cdef inline uint64_t bits_within(Py_ssize_t at, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+    """The bits of word ``at`` that stand for numbers from first to last."""
+    cdef uint64_t word = <uint64_t>0xFFFFFFFFFFFFFFFF
+    if at == first >> 6:
+        word &= <uint64_t>0xFFFFFFFFFFFFFFFF << (first & 63)
+    if at == last >> 6:
+        word &= <uint64_t>0xFFFFFFFFFFFFFFFF >> (63 - (last & 63))
+    return word
+
+
+cdef void bits_add_all(BitTree *tree, Py_ssize_t first, Py_ssize_t n) noexcept nogil:
+    """The n > 0 numbers from ``first`` on."""
+    cdef int level
+    cdef Py_ssize_t at, last = first + n - 1
+    check(0 <= first)
+    check(last < tree.room)
+    for level in range(tree.depth):
+        for at in range(first >> 6, (last >> 6) + 1):
+            tree.levels[level][at] |= bits_within(at, first, last)
+        first >>= 6
+        last >>= 6
+
+
+cdef void bits_drop_all(BitTree *tree, Py_ssize_t first, Py_ssize_t n) noexcept nogil:
+    """The n > 0 numbers from ``first`` on."""
+    cdef int level
+    cdef Py_ssize_t at, last = first + n - 1
+    check(0 <= first)
+    check(last < tree.room)
+    for at in range(first >> 6, (last >> 6) + 1):
+        tree.levels[0][at] &= ~bits_within(at, first, last)
+    for level in range(1, tree.depth):                # a bit goes whose word below is empty now
+        first >>= 6
+        last >>= 6
+        for at in range(first, last + 1):
+            if tree.levels[level - 1][at] == 0:
+                tree.levels[level][at >> 6] &= ~(<uint64_t>1 << (at & 63))
+
+
+cdef bint bits_have_all(const BitTree *tree, Py_ssize_t first, Py_ssize_t n) noexcept nogil:
+    """Whether all of the n > 0 numbers from ``first`` on are in."""
+    cdef Py_ssize_t at, last = first + n - 1
+    cdef uint64_t wanted
+    for at in range(first >> 6, (last >> 6) + 1):
+        wanted = bits_within(at, first, last)
+        if tree.levels[0][at] & wanted != wanted:
+            return False
+    return True
+
+
 cdef Py_ssize_t bits_next(const BitTree *tree, Py_ssize_t i) noexcept nogil:
     """The smallest member >= i, or -1."""
     cdef int level = 0

@@ -106,10 +106,20 @@ cdef extern from *:
         }
         return begin;
     }
+    #define ft_is_fresh(size) ((size) >= FT_LARGE)
     #else
+    #include <string.h>
     #define ft_release(p, size) ft_free(p)
     #define ft_resize(p, had, size) ft_realloc(p, size)
+    #define ft_is_fresh(size) 0
     #endif
+
+    /* As ft_resize, for what is zero where nobody has written yet: a mapping is by itself, and takes pages only where it is. */
+    static inline void *ft_resize_zeros(void *p, size_t had, size_t size) {
+        char *grown = (char *)ft_resize(p, had, size);
+        if (grown != NULL && !ft_is_fresh(size)) memset(grown + had, 0, size - had);
+        return grown;
+    }
     """
     const bint FT_DEBUG
     const int64_t ft_blocks, ft_bytes
@@ -120,6 +130,7 @@ cdef extern from *:
     void *ft_realloc(void *p, size_t size) noexcept nogil
     void ft_free(void *p) noexcept nogil
     void *ft_resize(void *p, size_t had, size_t size) noexcept nogil
+    void *ft_resize_zeros(void *p, size_t had, size_t size) noexcept nogil
     void ft_release(void *p, size_t size) noexcept nogil
 
 

@@ -263,6 +263,10 @@ cdef class Reporter:
         """A trial starts; ``rung``, ``strikes`` and ``best`` are where its earlier attempts left it, ``changes`` is how
         often the journal had changed or requeued it (`TrialTable.changes`) when it was handed out. False when the ring is
         full."""
+        return self.begin_at(trial, iteration, base_total, rung, ask_from, pid, changes, strikes, best, ring_now(self.ring))
+
+    cdef bint begin_at(self, uint32_t trial, uint32_t iteration, double base_total, int rung, uint32_t ask_from, uint32_t pid,
+                       uint32_t changes, int strikes, double best, double now) except -1:
         if self.forks != ft_get_forks():
             self.leave_child()
         cdef Record *r = self.ring.reserve(RECORD_HEADER + 16)
@@ -281,7 +285,7 @@ cdef class Reporter:
         if self.rule is not None:
             self.bracket = self.rule.bracket_of(trial)
             self.aim()
-        self.started = ring_now(self.ring)
+        self.started = now
         fill(r, RECORD_HEADER + 16, K_START, 0, 0, trial, iteration, self.started)
         (<uint32_t *>(<char *>r + RECORD_HEADER))[0] = pid
         (<uint32_t *>(<char *>r + RECORD_HEADER))[1] = changes
@@ -303,6 +307,9 @@ cdef class Reporter:
     def end(self, int flags=0, bint urgent=False):
         """The trial ended by itself or was stopped (``flags`` STOP). False when the ring is full. One that is only being
         left (:meth:`mute`) leaves no word of that."""
+        return self.end_at(flags, urgent, ring_now(self.ring))
+
+    cdef bint end_at(self, int flags, bint urgent, double now) except -1:
         cdef int rung = -1
         cdef uint32_t size = RECORD_HEADER
         cdef double v
@@ -318,8 +325,7 @@ cdef class Reporter:
         cdef Record *r = self.ring.reserve(size)
         if r == NULL:
             return False
-        fill(r, size, K_END, flags | (F_JUDGED if rung >= 0 else 0), 0, self.trial, self.iteration,
-             ring_now(self.ring))
+        fill(r, size, K_END, flags | (F_JUDGED if rung >= 0 else 0), 0, self.trial, self.iteration, now)
         if rung >= 0:
             v = self.rule.seen(&self.standing, self.last_value)
             locked = self.rule.lock(self.bracket, rung) == 0

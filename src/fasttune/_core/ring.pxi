@@ -464,17 +464,20 @@ cdef class Ring:
 
     def next_trial(self):
         """The worker's next trial of its span, or -1."""
+        return self.take_next()
+
+    cdef int64_t take_next(self) noexcept nogil:
         cdef uint64_t span, first, limit
         while True:
             span = ft_load(&self.h.span)
             first = span >> 32
-            limit = span & 0xFFFFFFFF
+            limit = span & <uint64_t>0xFFFFFFFF
             if first >= limit:
                 return -1
             if ft_cas(&self.h.span, span, (first + 1) << 32 | limit):
                 if self.h.low_water and limit - first - 1 == self.h.low_water:
                     self.call_reader()
-                return first
+                return <int64_t>first
 
     def set_span(self, uint64_t first, uint64_t limit):
         ft_store(&self.h.span, first << 32 | limit)

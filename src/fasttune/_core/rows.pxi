@@ -179,25 +179,25 @@ cdef class RowReporter:
         """The trials first .. first+n-1 begin for the first time; the journal hears of it with their first report, or by
         :meth:`tell_begun`. ValueError if there are not as many rows left."""
         cdef Py_ssize_t i
-        cdef RowLife *life
+        cdef RowLife life
         cdef Reporter of = self.reporter
         cdef double now = ring_now(of.ring)
         if not 0 <= n <= self.size - self.n:
             raise ValueError(f"{self.size - self.n} rows are free, and {n} trials are to begin")
         if self.n and self.lives[self.n - 1].flags & W_BEGAN:
             now = self.lives[self.n - 1].started  # with those, so that one record can tell of all
+        memset(&life, 0, sizeof(RowLife))
+        life.ask_from = ask_from
+        life.started = now
+        life.flags = W_BEGAN
+        stand_fresh(&life.standing)
+        life.next_t = INFINITY
         for i in range(n):
-            life = &self.lives[self.n + i]
-            memset(life, 0, sizeof(RowLife))
             life.trial = first + <uint32_t>i
-            life.ask_from = ask_from
-            life.started = now
-            life.flags = W_BEGAN
-            stand_fresh(&life.standing)
-            life.next_t = INFINITY
             if of.rule is not None:
                 life.bracket = of.rule.bracket_of(life.trial)
                 life.next_t = of.rule.milestones[life.bracket] if life.bracket < of.rule.rungs else INFINITY
+            self.lives[self.n + i] = life
         self.n += n
 
     def begin_again(self, uint32_t trial, uint32_t iteration=0, double base_total=0.0, int rung=-1, uint32_t ask_from=0xFFFFFFFF,
@@ -329,7 +329,7 @@ cdef class RowReporter:
 
         ``columns`` are of float64, one for each of ``keys``, as long as there are rows; ``kinds`` as in a schema. Per row
         CONTINUE, STOP or WAIT is put into ``decisions``. One that is told STOP has ended with that report; with ``last`` those
-        that are told CONTINUE have, too, by themselves.
+        that are told CONTINUE have, too, by themselves. ``answers`` has bit k where somebody was told k.
         """
         cdef Reporter of = self.reporter
         cdef Schema s
@@ -366,6 +366,8 @@ cdef class RowReporter:
             from_[j] = <const double *>(<Numbers>held[j]).at
         self.failed = 0
         self.last = last
+        if start == 0:
+            self.answers = 0
         try:
             with nogil:
                 while start < self.n:
@@ -388,14 +390,34 @@ cdef class RowReporter:
         cdef double now, v
         cdef double *to
         cdef uint8_t told
+        cdef double until
         n = self.stretch(ring.capacity, start[0], s.n, &flags)
         self.width = s.n
         # Room for it is looked for before anything is judged; then nobody else writes.
         if ring.reserve(<uint32_t>rows_bytes(<uint32_t>n, flags | R_VALUES | R_TAGS, s.n)) == NULL:
             return 0
         now = ring_now(ring)
+        until = self.decided_from(of, s)
+        if ft_load(&ring.h.stop_trial) != 0:
+            until = 0.0
         for i in range(start[0], start[0] + n):
             life = &self.lives[i]
+            if life.iteration + 1 < until and life.iteration + 1 < life.next_t and life.ask_from == NEVER and not life.told:
+                # nobody has anything to decide
+                if s.metric >= 0:
+                    life.last_value, life.last_t = columns[s.metric][i], life.iteration + 1
+                life.has_last = s.metric >= 0
+                self.flags[i] = life.flags | (W_ENDED if self.last else 0)
+                self.tags[i] = 0
+                if self.last and self.judges_end(of, life):
+                    self.enter(of, life)
+                    if self.judge_end(of, life, &self.tags[i]):
+                        self.flags[i] |= W_END_JUDGED
+                        judged = R_TAGS
+                    life.standing = of.standing
+                decisions[i] = 0
+                self.answers |= 1
+                continue
             self.enter(of, life)
             for j in range(s.n):
                 of.values[j] = columns[j][i]
@@ -426,6 +448,7 @@ cdef class RowReporter:
             life.standing = of.standing
             self.flags[i] = told
             decisions[i] = <signed char>decision
+            self.answers |= 1 << decision
         flags |= R_VALUES | judged
         r = ring.reserve(<uint32_t>rows_bytes(<uint32_t>n, flags, s.n))
         to = <double *>self.put(r, start[0], <uint32_t>n, flags, s.number, 1, now)
@@ -441,6 +464,21 @@ cdef class RowReporter:
         of.reports += n
         start[0] += n
         return 1
+
+    cdef double decided_from(self, Reporter of, Schema s) noexcept nogil:
+        """The step from which on each row's report has to be looked at, whatever its next milestone. Where steps do not tell: 0."""
+        if of.n_limits or s.done >= 0:
+            return 0.0
+        if of.rule is None or s.metric < 0:
+            return INFINITY
+        if of.clock_kind != 0 or s.clock >= 0 or of.rule.smooth:
+            return 0.0
+        return of.rule.max_t if of.rule.stop_last_trials else INFINITY
+
+    cdef bint judges_end(self, Reporter of, const RowLife *life) noexcept nogil:
+        """Whether a trial that ends here is recorded at a rung that it reached."""
+        return of.rule is not None and life.has_last and life.ask_from == NEVER and (
+            of.rule.reached(life.bracket, life.standing.rung, life.last_t) >= 0)
 
     cdef bint judge_end(self, Reporter of, RowLife *life, uint64_t *tag) noexcept nogil:
         """The trial that runs is over: record its last value at the highest rung that it reached, if it is not there yet."""
@@ -475,8 +513,7 @@ cdef class RowReporter:
                 start += 1
                 continue
             life = &self.lives[start]
-            if of.rule is not None and life.has_last and life.ask_from == NEVER and (
-                    of.rule.reached(life.bracket, life.standing.rung, life.last_t) >= 0):
+            if self.judges_end(of, life):
                 self.enter(of, life)                       # it is judged by its end: a record of its own says by which value
                 of.has_last, of.last_value, of.last_t = True, life.last_value, life.last_t
                 if not of.end(1 if how.at[start] == 1 else 0):
@@ -488,8 +525,7 @@ cdef class RowReporter:
             while n < MOST_ROWS and start + n < self.n and how.at[start + n] and (
                     n == 0 or self.lives[start + n].trial > self.lives[start + n - 1].trial):
                 life = &self.lives[start + n]
-                if of.rule is not None and life.has_last and life.ask_from == NEVER and (
-                        of.rule.reached(life.bracket, life.standing.rung, life.last_t) >= 0):
+                if self.judges_end(of, life):
                     break
                 if life.flags & W_BEGAN and not self.begins_with(life, &flags):
                     break

@@ -1,8 +1,7 @@
-# TrialTable and ReportColumns: what records fold into.
+# TrialTable: what records fold into.
 #
-# The table is the state of all trials: one row of ~100 bytes each, plus the last values they reported. It is folded
-# while the run goes on, when it is resumed and when it is analysed, by this one function. Report columns are made only
-# when somebody analyses.
+# The table is the state of all trials: one row each (trial_rows.pxi), plus the last values they reported. It is folded
+# while the run goes on, when it is resumed and when it is analysed, by this one function.
 
 STATUSES = ("PENDING", "RUNNING", "PAUSED", "TERMINATED", "ERROR")
 
@@ -65,11 +64,6 @@ cdef int check_report(const Record *r, int n_values, Py_ssize_t end) except -1:
     return 0
 
 
-cdef inline void keep_judgement(TrialRow *row, uint64_t tag) noexcept nogil:
-    row.rung = <int8_t>(tag & 0xFF)
-    row.strikes = <uint8_t>(tag >> 56)
-
-
 cdef uint64_t ALWAYS_TOLD = (<uint64_t>1 << K_ERROR) | (<uint64_t>1 << K_EXCEPTION) | (<uint64_t>1 << K_CHECKPOINT) \
     | (<uint64_t>1 << K_PAUSED) | (<uint64_t>1 << K_CONFIGS) | (<uint64_t>1 << K_CONFIG) \
     | (<uint64_t>1 << K_META) | (<uint64_t>1 << K_REQUEUED) | (<uint64_t>1 << K_CHANGED)
@@ -103,6 +97,10 @@ cdef class TrialTable:
     def __dealloc__(self):
         cdef int k
         ft_release(self.rows, self.room * sizeof(TrialRow))
+        ft_release(self.alike, self.alike_n * sizeof(TrialRow))
+        ft_release(self.more, self.more_room * sizeof(MoreOfTrial))
+        ft_free(self.widths)
+        ft_free(self.metrics)
         ft_release(self.pool, self.pool_room * sizeof(double))
         for k in range(5):
             bits_free(&self.by_status[k])
@@ -113,27 +111,53 @@ cdef class TrialTable:
     cdef TrialRow *row(self, Py_ssize_t i) except NULL:
         if i < 0 or i >= self.n:
             raise IndexError(f"trial {i} of {self.n}")
+        return self.own_row(i)
+
+    cdef inline TrialRow *own_row(self, Py_ssize_t i) noexcept nogil:
+        """The row of a trial that there is, to be written to."""
+        if self.alike_n > i >> ALIKE_BITS and self.alike[i >> ALIKE_BITS].attempt:
+            self.part(i >> ALIKE_BITS)
         return &self.rows[i]
+
+    cdef void part(self, Py_ssize_t block) noexcept nogil:
+        """From here on each of these trials has a row of its own."""
+        cdef TrialRow row = self.alike[block]
+        cdef TrialRow *to = &self.rows[block << ALIKE_BITS]
+        cdef int i
+        self.alike[block].attempt = 0
+        for i in range(1 << ALIKE_BITS):
+            to[i] = row
+            row.at += self.widths[row.schema - 1]
+
+    cdef inline const TrialRow *look(self, Py_ssize_t i, TrialRow *made) noexcept nogil:
+        """The row of a trial that there is, perhaps ``made`` for whoever looks."""
+        if self.alike_n <= i >> ALIKE_BITS or not self.alike[i >> ALIKE_BITS].attempt:
+            return &self.rows[i]
+        made[0] = self.alike[i >> ALIKE_BITS]
+        made.at += (i & ((1 << ALIKE_BITS) - 1)) * self.widths[made.schema - 1]
+        return made
+
+    cdef const TrialRow *seen(self, Py_ssize_t i) except NULL:
+        """To be read, until the next one is."""
+        if i < 0 or i >= self.n:
+            raise IndexError(f"trial {i} of {self.n}")
+        return self.look(i, &self.made)
 
     cdef int grow(self, Py_ssize_t n) except -1:
         """Append n PENDING trials."""
         cdef TrialRow *grown
-        cdef TrialRow *row
         cdef Py_ssize_t i, room
+        if n <= 0:
+            return 0
         if self.n + n > self.room:
             room = max(self.n + n, 2 * self.room, 64)
             for i in range(5):
                 bits_reserve(&self.by_status[i], room)
-            grown = <TrialRow *>ft_resize(self.rows, self.room * sizeof(TrialRow), room * sizeof(TrialRow))
+            grown = <TrialRow *>ft_resize_zeros(self.rows, self.room * sizeof(TrialRow), room * sizeof(TrialRow))
             if grown == NULL:
                 raise MemoryError()
             self.rows, self.room = grown, room
-        for i in range(self.n, self.n + n):
-            bits_add(&self.by_status[S_PENDING], i)
-            row = &self.rows[i]
-            memset(row, 0, sizeof(TrialRow))
-            row.schema = row.rung = row.source = -1
-            row.value = row.low = row.high = NAN
+        bits_add_all(&self.by_status[S_PENDING], self.n, n)
         self.n += n
         self.counts_[S_PENDING] += n
         check(self.n <= self.room)
@@ -143,18 +167,33 @@ cdef class TrialTable:
         keys, kinds = parse_schema(payload)
         number = self.schema_numbers.get((keys, kinds))
         if number is None:
-            number = len(self.schemas)
-            schema = Schema(keys, kinds, number)
-            if self.metric in keys:
-                schema.metric = keys.index(self.metric)
-            self.schemas.append(schema)
-            self.schema_numbers[(keys, kinds)] = number
+            number = self.add_schema(Schema(keys, kinds, len(self.schemas)))
         numbers = self.maps.setdefault(source, [])
         if local > len(numbers):
             raise ValueError(f"schema {local} of source {source} came before schema {len(numbers)}")
         if local == len(numbers):
             numbers.append(number)
         return 0
+
+    cdef int add_schema(self, Schema schema) except -1:
+        """The number of one that is new."""
+        cdef int number = <int>len(self.schemas)
+        cdef int *widths = <int *>ft_realloc(self.widths, (number + 1) * sizeof(int))
+        cdef int *metrics
+        if widths == NULL:
+            raise MemoryError()
+        self.widths = widths
+        metrics = <int *>ft_realloc(self.metrics, (number + 1) * sizeof(int))
+        if metrics == NULL:
+            raise MemoryError()
+        self.metrics = metrics
+        if self.metric in schema.keys:
+            schema.metric = schema.keys.index(self.metric)
+        self.widths[number] = schema.n
+        self.metrics[number] = schema.metric
+        self.schemas.append(schema)
+        self.schema_numbers[(schema.keys, schema.kinds)] = number
+        return number
 
     cdef int move(self, TrialRow *row, uint32_t trial, int kind, int flags=0) except -1:
         """Change the status as a record of this kind does; raises IllegalTransition."""
@@ -179,25 +218,127 @@ cdef class TrialTable:
         self.put_status(row, trial, then)
         return 0
 
-    cdef double *place_for(self, TrialRow *row, int schema) except NULL:
-        """Where the values of a trial's last report are kept; one that reports the same keys again reuses its place."""
-        cdef int n = (<Schema>self.schemas[schema]).n
+    # -- the parts of a row --------------------------------------------------------------------------------------------
+
+    cdef inline const MoreOfTrial *peek(self, const TrialRow *row) noexcept nogil:
+        return &self.more[row.more] if row.more else &NOTHING_MORE
+
+    cdef inline MoreOfTrial *more_of(self, TrialRow *row) except NULL:
+        """To be written to, until the next one is asked for."""
+        if row.more == 0:
+            self.make_more(row)
+        return &self.more[row.more]
+
+    cdef int make_more(self, TrialRow *row) except -1:
+        self.room_for_more(1)
+        row.more = <uint32_t>self.more_n
+        self.more_n += 1
+        return 0
+
+    cdef int room_for_more(self, Py_ssize_t n) except -1:
+        """Room for n more; number 0 is nobody's."""
+        cdef MoreOfTrial *grown
+        cdef Py_ssize_t room
+        self.more_n = max(self.more_n, 1)
+        if self.more_n + n > self.more_room:
+            room = max(self.more_n + n, 2 * self.more_room, 64)
+            grown = <MoreOfTrial *>ft_resize_zeros(self.more, self.more_room * sizeof(MoreOfTrial), room * sizeof(MoreOfTrial))
+            if grown == NULL:
+                raise MemoryError()
+            self.more, self.more_room = grown, room
+        return 0
+
+    cdef double value_of(self, const TrialRow *row) noexcept nogil:
+        """The run's metric in the last report that had it; NaN before."""
+        if not row.known & T_VALUE:
+            return NAN
+        if row.known & T_ELSEWHERE:
+            return self.more[row.more].value
+        return self.pool[row.at + self.metrics[row.schema - 1]]
+
+    cdef inline int take_report(self, TrialRow *row, int metric, double value, double now) except -1:
+        """It reports: ``value`` is that of the run's metric, which is number ``metric`` of the report, -1 none. The row's last values
+        are still those of the report before."""
+        if row.known:
+            self.take_later_report(row, self.more_of(row), metric, value)
+        else:
+            row.known = T_REPORTED | (T_VALUE if metric >= 0 else 0)
+        row.time = now
+        return 0
+
+    cdef void take_later_report(self, TrialRow *row, MoreOfTrial *more, int metric, double value) noexcept nogil:
+        cdef uint8_t known = row.known
+        if metric >= 0:
+            if known & T_VALUE:
+                if not known & T_EXTREMES:
+                    more.low = more.high = self.value_of(row)
+                if value < more.low or more.low != more.low:
+                    more.low = value
+                if value > more.high or more.high != more.high:
+                    more.high = value
+                known = (known | T_EXTREMES) & ~<uint8_t>T_ELSEWHERE
+            known |= T_VALUE
+        elif known & (T_VALUE | T_ELSEWHERE) == T_VALUE:
+            more.value = self.value_of(row)
+            known |= T_ELSEWHERE
+        if known & T_REPORTED:
+            more.previous = row.time
+            known |= T_LATER
+        if known & T_AWAY:
+            more.away += more.away_since
+            more.away_since = 0.0
+        row.known = known | T_REPORTED
+
+    cdef int begin_row(self, TrialRow *row, int source, double began, uint32_t iteration, uint32_t pid,
+                       double base_total) except -1:
+        """An attempt begins."""
+        cdef MoreOfTrial *more
+        row.known &= ~<uint8_t>(T_REPORTED | T_LATER | T_AWAY | T_BASE)
+        if iteration or base_total != 0.0:
+            more = self.more_of(row)
+            more.base_iteration, more.base_total = iteration, base_total
+            row.known |= T_BASE
+        row.source = source
+        row.started = row.time = began
+        row.iteration = iteration
+        row.attempt += 1
+        row.ended = 0.0
+        row.pid = pid
+        return 0
+
+    cdef double *pool_for(self, Py_ssize_t n) except NULL:
+        """Room for n more values."""
         cdef double *grown
         cdef Py_ssize_t room
-        if row.schema < 0 or row.held < n or self.pool == NULL:
-            if self.pool_n + n > self.pool_room or self.pool == NULL:
-                room = max(self.pool_n + n, 2 * self.pool_room, 256)
-                grown = <double *>ft_resize(self.pool, self.pool_room * sizeof(double), room * sizeof(double))
-                if grown == NULL:
-                    raise MemoryError()
-                self.pool, self.pool_room = grown, room
-            row.at = self.pool_n
-            row.held = n
-            self.pool_n += n
-        row.schema = schema
+        if self.pool_n + n > self.pool_room or self.pool == NULL:
+            room = max(self.pool_n + n, 2 * self.pool_room, 256)
+            grown = <double *>ft_resize(self.pool, self.pool_room * sizeof(double), room * sizeof(double))
+            if grown == NULL:
+                raise MemoryError()
+            self.pool, self.pool_room = grown, room
+        self.pool_n += n
+        return self.pool + self.pool_n - n
+
+    cdef inline double *place_for(self, TrialRow *row, int schema) except NULL:
+        """Where the values of a trial's last report are kept; one that reports the same keys again reuses its place."""
+        return self.pool + row.at if row.schema == schema + 1 else self.other_place_for(row, schema)
+
+    cdef double *other_place_for(self, TrialRow *row, int schema) except NULL:
+        cdef int n = self.widths[schema], held = -1
+        if row.schema:
+            held = self.more[row.more].held if row.known & T_HELD else self.widths[row.schema - 1]
+        if held < n:
+            row.at = self.pool_for(n) - self.pool
+            row.known &= ~<uint8_t>T_HELD
+        elif held > n:
+            self.more_of(row).held = held
+            row.known |= T_HELD
+        row.schema = schema + 1
         check(row.at >= 0)
         check(row.at + n <= self.pool_n)
         return self.pool + row.at
+
+    # -- folding -------------------------------------------------------------------------------------------------------
 
     def apply(self, data, int source, uint64_t watch=0, list unfit=None, bint recovered=False, announced=None):
         """Fold records in. Returns those whose kind is a bit of ``watch``, and all that need somebody's answer.
@@ -268,7 +409,7 @@ cdef class TrialTable:
                     local_of_s = r.schema
                 self.fold_report(r, s, source, place.at)
                 if watch >> K_REPORT & 1 or r.flags & F_DECISION == 2 or (
-                        watch >> K_CHECKPOINT & 1 and self.rows[r.trial].saved == r.step):
+                        watch >> K_CHECKPOINT & 1 and self.peek(self.seen(r.trial)).saved == r.step):
                     values = tuple([(<const double *>(<const char *>r + RECORD_HEADER))[j] for j in range(s.n)])
                     out.append((K_REPORT, r.trial, r.flags, r.step, r.time, (s.number, values, extra_of(r, s.n))))
                 continue
@@ -289,24 +430,14 @@ cdef class TrialTable:
     cdef int fold_report(self, const Record *r, Schema s, int source, Py_ssize_t end) except -1:
         cdef const double *values = <const double *>(<const char *>r + RECORD_HEADER)
         cdef TrialRow *row = self.row(r.trial)
-        cdef double value
         check_report(r, s.n, end)
         if row.status != S_RUNNING:
             raise IllegalTransition(r.trial, STATUSES[row.status], r.kind)
         if row.source != source:
-            raise ValueError(f"damaged record before byte {end}: trial {r.trial} runs in ring {row.source}, not in {source}")
+            raise ValueError(f"damaged record before byte {end}: trial {r.trial} runs in ring {source_of(row)}, not in {source}")
+        self.take_report(row, s.metric, values[s.metric] if s.metric >= 0 else NAN, r.time)
         memcpy(self.place_for(row, s.number), values, s.n * sizeof(double))
         row.iteration = r.step
-        row.previous = row.time
-        row.time = r.time
-        row.away += row.away_since
-        row.away_since = 0.0
-        if s.metric >= 0:
-            row.value = value = values[s.metric]
-            if value < row.low or row.low != row.low:
-                row.low = value
-            if value > row.high or row.high != row.high:
-                row.high = value
         if r.flags & F_EXTRA:
             self.extras[r.trial] = extra_of(r, s.n)
         elif self.extras:
@@ -328,7 +459,7 @@ cdef class TrialTable:
         if row.status != S_RUNNING and row.status != S_PAUSED and (row.status != S_TERMINATED or r.kind != K_CHECKPOINT):
             raise IllegalTransition(r.trial, STATUSES[row.status], r.kind)
         if row.source != source:
-            raise ValueError(f"damaged record before byte {end}: trial {r.trial} runs in ring {row.source}, not in {source}")
+            raise ValueError(f"damaged record before byte {end}: trial {r.trial} runs in ring {source_of(row)}, not in {source}")
         return 0
 
     cdef int fold_rows(self, const Record *r, int source, Py_ssize_t end, uint64_t watch, bint recovered, list out) except -1:
@@ -336,74 +467,172 @@ cdef class TrialTable:
         cdef list numbers
         cdef Schema s = None
         cdef RowParts of
-        cdef TrialRow *row
-        cdef uint32_t i, trial, step
-        cdef int j, ended, metric = -1, width = 0
-        cdef double *kept
-        cdef double value
-        cdef uint8_t told
+        cdef uint32_t i
+        cdef int width = 0
         if r.flags & R_VALUES:
             numbers = self.maps.setdefault(source, [])
             if r.schema >= len(numbers):
                 raise ValueError(f"damaged record before byte {end}: metric names {r.schema} were never told")
             s = <Schema>self.schemas[numbers[r.schema]]
-            width, metric = s.n, s.metric
+            width = s.n
         read_rows(r, width, end, &of)
+        if s is not None and not self.astray and self.are_alike(r, &of, watch):
+            self.fold_alike(r, &of, s, source)
+        elif s is None or self.astray or self.extras or self.before or watch >> K_REPORT & 1 or (
+                not self.go_on_alike(r, &of, s, source, watch >> K_END & 1)):
+            for i in range(of.n):
+                self.check_row(r, &of, i, source, end, recovered)
+            for i in range(of.n):
+                self.fold_row(r, &of, i, s, source, watch, out)
+        if s is not None:
+            self.reports += of.n
+        return 0
+
+    cdef bint are_alike(self, const Record *r, const RowParts *of, uint64_t watch) noexcept nogil:
+        """All rows are trials that have never begun, one after the other: they begin, report, and end or all go on, and nobody is told
+        of each."""
+        cdef uint8_t told = of.flags[0]
+        if of.trials != NULL or of.steps != NULL or r.step != 1 or told & W_DECISION > 1 or not told & W_BEGAN:
+            return False
+        if told & (W_JUDGED | W_END_JUDGED) or watch & (1 << K_START | 1 << K_REPORT | 1 << K_END):
+            return False
+        if self.changed or <Py_ssize_t>r.trial + of.n > self.n or not bits_have_all(&self.by_status[S_PENDING], r.trial, of.n):
+            return False
+        return memcmp(of.flags, of.flags + 1, of.n - 1) == 0
+
+    cdef int fold_alike(self, const Record *r, const RowParts *of, Schema s, int source) except -1:
+        cdef double *kept = self.pool_for(s.n * <Py_ssize_t>of.n)
+        cdef TrialRow row
+        cdef uint32_t i
+        cdef int j, ended = end_of_row(of.flags[0])
+        memset(&row, 0, sizeof(TrialRow))
+        row.status = S_RUNNING if ended < 0 else S_TERMINATED
+        row.known = T_REPORTED | (T_VALUE if s.metric >= 0 else 0)
+        row.iteration = row.attempt = 1
+        row.pid, row.source, row.schema = of.pid, source, s.number + 1
+        row.started, row.time = of.began, r.time
+        if ended >= 0:
+            row.outcome, row.ended = <uint8_t>ended, r.time
+        row.at = kept - self.pool
+        self.put_alike(&row, r.trial, of.n)
+        for j in range(s.n):
+            for i in range(of.n):
+                kept[i * s.n + j] = of.values[j * <Py_ssize_t>of.n + i]
+        bits_drop_all(&self.by_status[S_PENDING], r.trial, of.n)
+        bits_add_all(&self.by_status[row.status], r.trial, of.n)
+        self.counts_[S_PENDING] -= of.n
+        self.counts_[row.status] += of.n
+        return 0
+
+    cdef bint go_on_alike(self, const Record *r, const RowParts *of, Schema s, int source, bint told_of_ends) except -1:
+        """As rows of trials that run here and report what they did before, all of which fits: in two loops without a call. False, and
+        nothing done, for any others."""
+        cdef TrialRow *row
+        cdef MoreOfTrial *more
+        cdef double *kept
+        cdef uint32_t i, trial, before = 0
+        cdef int j, ended
+        cdef uint8_t told
         for i in range(of.n):
-            self.check_row(r, &of, i, source, end, recovered)
+            trial, told = trial_of(r, of, i), of.flags[i]
+            if <Py_ssize_t>trial >= self.n or (i and trial <= before) or told & W_BEGAN or told & W_DECISION > 1:
+                return False
+            if (told_of_ends and told & (W_ENDED | W_STOPPED)) or (told & (W_JUDGED | W_END_JUDGED) and of.tags == NULL):
+                return False
+            row = self.own_row(trial)
+            if row.status != S_RUNNING or row.source != source or row.schema != s.number + 1 or row.known == 0:
+                return False
+            if self.peek(row).saved == step_of(r, of, i):
+                return False
+            before = trial
+        self.room_for_more(of.n)
         for i in range(of.n):
-            trial, step, told = trial_of(r, &of, i), step_of(r, &of, i), of.flags[i]
+            trial, told = trial_of(r, of, i), of.flags[i]
             row = &self.rows[trial]
+            if row.more == 0:
+                row.more = <uint32_t>self.more_n
+                self.more_n += 1
+            more = &self.more[row.more]
+            self.take_later_report(row, more, s.metric, of.values[s.metric * <Py_ssize_t>of.n + i] if s.metric >= 0 else NAN)
+            row.time = r.time
+            row.iteration = step_of(r, of, i)
+            kept = self.pool + row.at
+            for j in range(s.n):
+                kept[j] = of.values[j * <Py_ssize_t>of.n + i]
+            if told & (W_JUDGED | W_END_JUDGED):
+                keep_judgement(row, of.tags[i])
+                self.judgements += (1 if told & W_JUDGED else 0) + (1 if told & W_END_JUDGED else 0)
             ended = end_of_row(told)
-            if told & W_BEGAN:
-                if self.astray:
-                    self.astray.discard((source, trial))
-                if row.schema >= 0 and trial not in self.before:
-                    self.before[trial] = last_of(row)
-                row.source = source
-                row.pid = of.pid
-                row.started = row.time = row.previous = of.began
-                row.iteration = row.base_iteration = step - 1 if s is not None else step
-                row.attempt += 1
-                row.ended = row.base_total = row.away = row.away_since = 0.0
-                if ended < 0:
-                    self.put_status(row, trial, S_RUNNING)
-                if watch >> K_START & 1:
-                    out.append((K_START, trial, 0, row.iteration, of.began, b""))
-            if s is not None:
-                kept = self.place_for(row, s.number)
-                for j in range(width):
-                    kept[j] = of.values[j * <Py_ssize_t>of.n + i]
-                row.iteration = step
-                row.previous = row.time
-                row.time = r.time
-                if metric >= 0:
-                    row.value = value = kept[metric]
-                    if value < row.low or row.low != row.low:
-                        row.low = value
-                    if value > row.high or row.high != row.high:
-                        row.high = value
-                if self.extras:
-                    self.extras.pop(trial, None)
-                if self.before:
-                    self.before.pop(trial, None)
-                if told & W_JUDGED:
-                    keep_judgement(row, of.tags[i])
-                    self.judgements += 1
-                if watch >> K_REPORT & 1 or told & W_DECISION == 2 or (watch >> K_CHECKPOINT & 1 and row.saved == step):
-                    out.append((K_REPORT, trial, (told & W_DECISION) | (told & W_JUDGED), step, r.time,
-                                (s.number, tuple([kept[j] for j in range(width)]), None)))
             if ended >= 0:
                 self.put_status(row, trial, S_TERMINATED)
                 row.ended = r.time
                 row.outcome = <uint8_t>ended
-                if told & W_END_JUDGED:
-                    keep_judgement(row, of.tags[i])
-                    self.judgements += 1
-                if watch >> K_END & 1:
-                    out.append((K_END, trial, ended, step, r.time, b""))
+        return True
+
+    cdef int put_alike(self, TrialRow *row, Py_ssize_t i, Py_ssize_t n) except -1:
+        """This is the row of n trials from i on, each with the values behind those of the one before; it moves there."""
+        cdef int width = self.widths[row.schema - 1]
+        cdef Py_ssize_t last = i + n, blocks = last >> ALIKE_BITS
+        cdef TrialRow *grown
+        if blocks > self.alike_n:
+            grown = <TrialRow *>ft_resize_zeros(self.alike, self.alike_n * sizeof(TrialRow),
+                                                (self.room >> ALIKE_BITS) * sizeof(TrialRow))
+            if grown == NULL:
+                raise MemoryError()
+            self.alike, self.alike_n = grown, self.room >> ALIKE_BITS
+        while i < last:
+            if i & ((1 << ALIKE_BITS) - 1) == 0 and i + (1 << ALIKE_BITS) <= last:
+                self.alike[i >> ALIKE_BITS] = row[0]
+                row.at += <Py_ssize_t>width << ALIKE_BITS
+                i += 1 << ALIKE_BITS
+            else:
+                self.rows[i] = row[0]
+                row.at += width
+                i += 1
+        return 0
+
+    cdef int fold_row(self, const Record *r, const RowParts *of, uint32_t i, Schema s, int source, uint64_t watch, list out) except -1:
+        """One row, which fits."""
+        cdef uint32_t trial = trial_of(r, of, i), step = step_of(r, of, i)
+        cdef uint8_t told = of.flags[i]
+        cdef int j, ended = end_of_row(told)
+        cdef TrialRow *row = self.own_row(trial)
+        cdef double *kept
+        if told & W_BEGAN:
+            if self.astray:
+                self.astray.discard((source, trial))
+            if row.schema and trial not in self.before:
+                self.before[trial] = self.last_of(trial)
+            self.begin_row(row, source, of.began, step - 1 if s is not None else step, of.pid, 0.0)
+            if ended < 0:
+                self.put_status(row, trial, S_RUNNING)
+            if watch >> K_START & 1:
+                out.append((K_START, trial, 0, row.iteration, of.began, b""))
         if s is not None:
-            self.reports += of.n
+            self.take_report(row, s.metric, of.values[s.metric * <Py_ssize_t>of.n + i] if s.metric >= 0 else NAN, r.time)
+            kept = self.place_for(row, s.number)
+            for j in range(s.n):
+                kept[j] = of.values[j * <Py_ssize_t>of.n + i]
+            row.iteration = step
+            if self.extras:
+                self.extras.pop(trial, None)
+            if self.before:
+                self.before.pop(trial, None)
+            if told & W_JUDGED:
+                keep_judgement(row, of.tags[i])
+                self.judgements += 1
+            if watch >> K_REPORT & 1 or told & W_DECISION == 2 or (watch >> K_CHECKPOINT & 1 and self.peek(row).saved == step):
+                out.append((K_REPORT, trial, (told & W_DECISION) | (told & W_JUDGED), step, r.time,
+                            (s.number, tuple([kept[j] for j in range(s.n)]), None)))
+        if ended >= 0:
+            self.put_status(row, trial, S_TERMINATED)
+            row.ended = r.time
+            row.outcome = <uint8_t>ended
+            if told & W_END_JUDGED:
+                keep_judgement(row, of.tags[i])
+                self.judgements += 1
+            if watch >> K_END & 1:
+                out.append((K_END, trial, ended, step, r.time, b""))
         return 0
 
     cdef int check_row(self, const Record *r, const RowParts *of, uint32_t i, int source, Py_ssize_t end, bint recovered) except -1:
@@ -415,7 +644,7 @@ cdef class TrialTable:
             raise ValueError(f"damaged record before byte {end}: row {i} is of trial {trial} of {self.n}")
         if told & W_DECISION == 3 or (told & (W_JUDGED | W_END_JUDGED) and of.tags == NULL):
             raise ValueError(f"damaged record before byte {end}: row {i} says {told:#x}")
-        row = &self.rows[trial]
+        row = self.own_row(trial)
         if told & W_BEGAN:
             if row.changes:
                 raise ValueError(f"before byte {end}: trial {trial} began as one that had never been put back or changed, and it has "
@@ -428,7 +657,7 @@ cdef class TrialTable:
         if row.status != S_RUNNING:
             raise IllegalTransition(trial, STATUSES[row.status], K_REPORT if of.values != NULL else K_END)
         if row.source != source:
-            raise ValueError(f"damaged record before byte {end}: trial {trial} runs in ring {row.source}, not in {source}")
+            raise ValueError(f"damaged record before byte {end}: trial {trial} runs in ring {source_of(row)}, not in {source}")
         return 0
 
     cdef void put_status(self, TrialRow *row, uint32_t trial, int then) noexcept nogil:
@@ -455,17 +684,12 @@ cdef class TrialTable:
             self.move(row, r.trial, r.kind)
             if self.astray:
                 self.astray.discard((source, r.trial))
-            if row.schema >= 0 and r.trial not in self.before:
-                self.before[r.trial] = last_of(row)
-            row.source = source
-            row.started = row.time = row.previous = r.time
-            row.iteration = row.base_iteration = r.step
-            row.attempt += 1
-            row.ended = 0.0
-            row.base_total = row.away = row.away_since = 0.0
+            if row.schema and r.trial not in self.before:
+                self.before[r.trial] = self.last_of(r.trial)
             if r.size >= RECORD_HEADER + 16:
-                row.pid = (<const uint32_t *>payload)[0]
-                row.base_total = (<const double *>payload)[1]
+                self.begin_row(row, source, r.time, r.step, (<const uint32_t *>payload)[0], (<const double *>payload)[1])
+            else:
+                self.begin_row(row, source, r.time, r.step, row.pid, 0.0)
         elif r.kind == K_END:
             if r.flags & F_JUDGED and r.size < RECORD_HEADER + 16:
                 raise ValueError(f"damaged record before byte {end}: too short for a judgement")
@@ -483,24 +707,25 @@ cdef class TrialTable:
             self.check_attempt(row, r, source, end)
             self.move(row, r.trial, r.kind)
             row.ended = r.time
-            row.failures += 1
+            self.more_of(row).failures += 1
         elif r.kind == K_CHECKPOINT or r.kind == K_EXCEPTION:
             row = self.row(r.trial)
             self.check_attempt(row, r, source, end)
             if r.kind == K_CHECKPOINT:
-                row.saved = r.step
+                self.more_of(row).saved = r.step
         elif r.kind == K_PAUSED or r.kind == K_RESUMED:
             row = self.row(r.trial)
             self.check_attempt(row, r, source, end)
             self.move(row, r.trial, r.kind)
             if r.kind == K_PAUSED:
-                row.paused = r.time
+                self.more_of(row).paused = r.time
             else:
-                row.away_since += r.time - row.paused
+                self.come_back(row, r.time)
         elif r.kind == K_REQUEUED or r.kind == K_CHANGED:
             row = self.row(r.trial)
             self.move(row, r.trial, r.kind, r.flags)
             row.changes += 1
+            self.changed += 1
         elif r.kind == K_SCHEMA:
             try:
                 self.intern(source, r.schema, PyBytes_FromStringAndSize(payload, r.size - RECORD_HEADER))
@@ -516,6 +741,15 @@ cdef class TrialTable:
             if r.trial != self.n:
                 raise ValueError(f"before byte {end}: the config of trial {r.trial} came when there were {self.n} trials")
             self.grow(1)
+        return 0
+
+    cdef int come_back(self, TrialRow *row, double now) except -1:
+        """A paused trial goes on."""
+        cdef MoreOfTrial *more = self.more_of(row)
+        if not row.known & T_AWAY:
+            row.known |= T_AWAY
+            more.away = more.away_since = 0.0
+        more.away_since += now - more.paused
         return 0
 
     # -- looking ----------------------------------------------------------------------------------------------------
@@ -537,42 +771,58 @@ cdef class TrialTable:
     @property
     def paused(self): return self.counts_[S_PAUSED]
 
-    def status(self, Py_ssize_t i): return STATUSES[self.row(i).status]
-    def iteration(self, Py_ssize_t i): return self.row(i).iteration
-    def failures(self, Py_ssize_t i): return self.row(i).failures
-    def attempt(self, Py_ssize_t i): return self.row(i).attempt
-    def changes(self, Py_ssize_t i): return self.row(i).changes
-    def rung(self, Py_ssize_t i): return self.row(i).rung
-    def strikes(self, Py_ssize_t i): return self.row(i).strikes
-    def extremes(self, Py_ssize_t i): return self.row(i).low, self.row(i).high
-    def source(self, Py_ssize_t i): return self.row(i).source
-    def pid(self, Py_ssize_t i): return self.row(i).pid
-    def value(self, Py_ssize_t i): return self.row(i).value
+    def status(self, Py_ssize_t i): return STATUSES[self.seen(i).status]
+    def iteration(self, Py_ssize_t i): return self.seen(i).iteration
+    def failures(self, Py_ssize_t i): return self.peek(self.seen(i)).failures
+    def attempt(self, Py_ssize_t i): return self.seen(i).attempt
+    def changes(self, Py_ssize_t i): return self.seen(i).changes
+    def rung(self, Py_ssize_t i): return rung_of(self.seen(i))
+    def strikes(self, Py_ssize_t i): return self.seen(i).strikes
+    def source(self, Py_ssize_t i): return source_of(self.seen(i))
+    def pid(self, Py_ssize_t i): return self.seen(i).pid
+    def value(self, Py_ssize_t i): return self.value_of(self.seen(i))
+
+    def extremes(self, Py_ssize_t i):
+        """Least and greatest value of the run's metric in all reports; NaN before the first number."""
+        cdef const TrialRow *r = self.seen(i)
+        if r.known & T_EXTREMES:
+            return self.more[r.more].low, self.more[r.more].high
+        value = self.value_of(r)
+        return value, value
 
     def times(self, Py_ssize_t i):
         """(started, ended, last report, report before, seconds of earlier attempts, base iteration).
 
         Time that the trial was paused does not count: ``started`` is moved by it.
         """
-        cdef TrialRow *r = self.row(i)
-        return r.started + r.away, r.ended, r.time, r.previous, r.base_total, r.base_iteration
+        cdef const TrialRow *r = self.seen(i)
+        cdef const MoreOfTrial *more = self.peek(r)
+        return (r.started + away_of(r, more), r.ended, r.time, previous_of(r, more), base_total_of(r, more),
+                base_iteration_of(r, more))
 
     def reported(self, Py_ssize_t i):
         """(step, started, time, report before, seconds of earlier attempts, base iteration, pid) of the report that
         ``last`` gives: until another one comes those of its own attempt, however many have begun since."""
-        return self.before.get(i) or last_of(self.row(i))
+        return self.before.get(i) or self.last_of(i)
+
+    cdef tuple last_of(self, Py_ssize_t i):
+        """What ``reported`` gives of a trial that has not begun again since its last report."""
+        cdef const TrialRow *r = self.seen(i)
+        cdef const MoreOfTrial *more = self.peek(r)
+        return (r.iteration, r.started + away_of(r, more), r.time, previous_of(r, more), base_total_of(r, more),
+                base_iteration_of(r, more), r.pid)
 
     def was_stopped(self, Py_ssize_t i):
         """True when the trial was told to stop, False when it ended by itself."""
-        return self.row(i).status == S_TERMINATED and self.row(i).outcome & F_DECISION == 1
+        return self.seen(i).status == S_TERMINATED and self.seen(i).outcome & F_DECISION == 1
 
     def last(self, Py_ssize_t i):
         """(schema number, values, extra JSON or None) of the last report, or None."""
-        cdef TrialRow *r = self.row(i)
-        if r.schema < 0:
+        cdef const TrialRow *r = self.seen(i)
+        if r.schema == 0:
             return None
-        cdef int n = (<Schema>self.schemas[r.schema]).n
-        return r.schema, tuple([self.pool[r.at + j] for j in range(n)]), self.extras.get(i)
+        cdef int n = self.widths[r.schema - 1]
+        return r.schema - 1, tuple([self.pool[r.at + j] for j in range(n)]), self.extras.get(i)
 
     def of_status(self, str status, Py_ssize_t most=-1, Py_ssize_t start=0):
         """Numbers of the first ``most`` trials of a status, from trial ``start`` on."""
@@ -590,11 +840,12 @@ cdef class TrialTable:
 
     def best(self, bint maximise):
         """The trial with the best last value of the metric that is finite, or -1. Ties keep the first."""
+        cdef TrialRow made
         cdef Py_ssize_t i, found = -1
         cdef double v, top = 0.0
         with nogil:
             for i in range(self.n):
-                v = self.rows[i].value
+                v = self.value_of(self.look(i, &made))
                 if v - v != 0.0:
                     continue
                 if found < 0 or (v > top if maximise else v < top):
@@ -625,7 +876,7 @@ cdef class TrialTable:
         made = room_for(n * out.itemsize)
         to = PyByteArray_AS_STRING(made)
         for i in range(n):
-            put_field(to, i, &self.rows[first + i], which)
+            self.put_field(to, i, first + i, which)
         out.frombytes(made)
         if self.before and which >= X_ITERATION:
             for i in self.before:
@@ -633,24 +884,62 @@ cdef class TrialTable:
                     out[i - first] = self.before[i][which - X_ITERATION]
         return out
 
+    cdef void put_field(self, char *to, Py_ssize_t at, Py_ssize_t i, int which) noexcept nogil:
+        cdef TrialRow made
+        cdef const TrialRow *r = self.look(i, &made)
+        cdef const MoreOfTrial *more = self.peek(r)
+        if which == X_STATUS:
+            (<uint8_t *>to)[at] = r.status
+        elif which == X_FAILURES:
+            (<uint16_t *>to)[at] = more.failures
+        elif which == X_ATTEMPT:
+            (<uint32_t *>to)[at] = r.attempt
+        elif which == X_STARTED:
+            (<double *>to)[at] = r.started
+        elif which == X_ENDED:
+            (<double *>to)[at] = r.ended
+        elif which == X_VALUE:
+            (<double *>to)[at] = self.value_of(r)
+        elif which == X_TOTAL:
+            (<double *>to)[at] = base_total_of(r, more) + r.time - r.started - away_of(r, more)
+        elif which == X_SCHEMA:
+            (<int32_t *>to)[at] = r.schema - 1
+        elif which == X_ITERATION:
+            (<uint32_t *>to)[at] = r.iteration
+        elif which == X_BEGAN:
+            (<double *>to)[at] = r.started + away_of(r, more)
+        elif which == X_TIME:
+            (<double *>to)[at] = r.time
+        elif which == X_PREVIOUS:
+            (<double *>to)[at] = previous_of(r, more)
+        elif which == X_BASE_TOTAL:
+            (<double *>to)[at] = base_total_of(r, more)
+        elif which == X_BASE_ITERATION:
+            (<uint32_t *>to)[at] = base_iteration_of(r, more)
+        else:
+            (<uint32_t *>to)[at] = r.pid
+
     def lasts(self, int schema):
         """(trials, columns): the int32 numbers of the trials whose last report has this schema, and a float64 column of
         what they reported for each of its keys."""
         cdef int width = (<Schema>self.schemas[schema]).n
         cdef Py_ssize_t i, n = 0
         cdef int j
+        cdef TrialRow made
+        cdef const TrialRow *row
         cdef bytearray trials
         cdef list values
         for i in range(self.n):
-            n += self.rows[i].schema == schema
+            n += self.look(i, &made).schema == schema + 1
         trials = room_for(n * sizeof(int32_t))
         values = [room_for(n * sizeof(double)) for j in range(width)]
         n = 0
         for i in range(self.n):
-            if self.rows[i].schema == schema:
+            row = self.look(i, &made)
+            if row.schema == schema + 1:
                 (<int32_t *>PyByteArray_AS_STRING(trials))[n] = <int32_t>i
                 for j in range(width):
-                    (<double *>PyByteArray_AS_STRING(<bytearray>values[j]))[n] = self.pool[self.rows[i].at + j]
+                    (<double *>PyByteArray_AS_STRING(<bytearray>values[j]))[n] = self.pool[row.at + j]
                 n += 1
         return trials, values
 
@@ -671,44 +960,6 @@ cdef dict EXPORTED = {
 }
 
 
-cdef inline void put_field(char *to, Py_ssize_t i, const TrialRow *r, int which) noexcept nogil:
-    if which == X_STATUS:
-        (<uint8_t *>to)[i] = r.status
-    elif which == X_FAILURES:
-        (<uint16_t *>to)[i] = <uint16_t>r.failures
-    elif which == X_ATTEMPT:
-        (<uint32_t *>to)[i] = r.attempt
-    elif which == X_STARTED:
-        (<double *>to)[i] = r.started
-    elif which == X_ENDED:
-        (<double *>to)[i] = r.ended
-    elif which == X_VALUE:
-        (<double *>to)[i] = r.value
-    elif which == X_TOTAL:
-        (<double *>to)[i] = r.base_total + r.time - r.started - r.away
-    elif which == X_SCHEMA:
-        (<int32_t *>to)[i] = r.schema
-    elif which == X_ITERATION:
-        (<uint32_t *>to)[i] = r.iteration
-    elif which == X_BEGAN:
-        (<double *>to)[i] = r.started + r.away
-    elif which == X_TIME:
-        (<double *>to)[i] = r.time
-    elif which == X_PREVIOUS:
-        (<double *>to)[i] = r.previous
-    elif which == X_BASE_TOTAL:
-        (<double *>to)[i] = r.base_total
-    elif which == X_BASE_ITERATION:
-        (<uint32_t *>to)[i] = r.base_iteration
-    else:
-        (<uint32_t *>to)[i] = r.pid
-
-
-cdef tuple last_of(const TrialRow *r):
-    """What ``reported`` gives of a trial that has not begun again since its last report."""
-    return r.iteration, r.started + r.away, r.time, r.previous, r.base_total, r.base_iteration, r.pid
-
-
 cdef object detail_of(const Record *r):
     if r.kind == K_CHECKPOINT and r.flags & F_HELD:
         return place_of(r)
@@ -716,229 +967,3 @@ cdef object detail_of(const Record *r):
             or r.kind == K_CHANGED):
         return text_of(r)
     return PyBytes_FromStringAndSize(<const char *>r + RECORD_HEADER, r.size - RECORD_HEADER)
-
-
-cdef class ReportColumns:
-    """Every report as columns, one set per set of metric names: what data frames are made of."""
-
-    def __cinit__(self):
-        self.schemas = []
-        self.schema_numbers = {}
-        self.maps = {}
-        self.extras = []
-        self.memory = []
-
-    def __dealloc__(self):
-        cdef int i
-        for i in range(self.n_columns):
-            ft_free(self.columns[i].values)
-        ft_free(self.columns)
-
-    cdef int add_schema(self, int source, int local, bytes payload) except -1:
-        cdef Columns *grown
-        keys, kinds = parse_schema(payload)
-        number = self.schema_numbers.get((keys, kinds))
-        if number is None:
-            number = len(self.schemas)
-            grown = <Columns *>ft_realloc(self.columns, (number + 1) * sizeof(Columns))
-            if grown == NULL:
-                raise MemoryError()
-            self.columns = grown
-            memset(&self.columns[number], 0, sizeof(Columns))
-            self.columns[number].values = <double **>ft_calloc(max(1, len(keys)), sizeof(double *))
-            if self.columns[number].values == NULL:
-                raise MemoryError()
-            self.columns[number].width = <int>len(keys)
-            self.n_columns = number + 1
-            self.memory.append([bytearray() for _ in range(3 + len(keys))])
-            self.schemas.append((keys, kinds.decode()))
-            self.schema_numbers[(keys, kinds)] = number
-            self.extras.append({})
-        numbers = self.maps.setdefault(source, [])
-        if local > len(numbers):
-            raise ValueError(f"schema {local} of source {source} came before schema {len(numbers)}")
-        if local == len(numbers):
-            numbers.append(number)
-        return 0
-
-    cdef int grow(self, int number, Py_ssize_t room) except -1:
-        """Columns of ``room`` rows: more, or as many as there are."""
-        cdef Columns *c = &self.columns[number]
-        cdef list memory = self.memory[number]
-        cdef int j
-        for j in range(3 + c.width):
-            PyByteArray_Resize(<bytearray>memory[j], room * (sizeof(int32_t) if j < 2 else sizeof(double)))
-        c.trial = <int32_t *>PyByteArray_AS_STRING(<bytearray>memory[0])
-        c.step = <int32_t *>PyByteArray_AS_STRING(<bytearray>memory[1])
-        c.time = <double *>PyByteArray_AS_STRING(<bytearray>memory[2])
-        for j in range(c.width):
-            c.values[j] = <double *>PyByteArray_AS_STRING(<bytearray>memory[3 + j])
-        c.room = room
-        return 0
-
-    cdef int append(self, int number, const Record *r) except -1:
-        cdef Columns *c = &self.columns[number]
-        cdef const double *values = <const double *>(<const char *>r + RECORD_HEADER)
-        cdef int j
-        if c.n == c.room:
-            self.grow(number, max(2 * c.room, 256))
-        c.trial[c.n] = <int32_t>r.trial
-        c.step[c.n] = <int32_t>r.step
-        c.time[c.n] = r.time
-        for j in range(c.width):
-            c.values[j][c.n] = values[j]
-        c.n += 1
-        return 0
-
-    def add(self, data, int source, int64_t only_trial=-1):
-        """Fold the reports of ``data`` in (of one trial only, if given)."""
-        cdef Numbers bytes_of = Numbers(data)
-        cdef const unsigned char *view = bytes_of.at
-        cdef Py_ssize_t at = 0, n = bytes_of.n
-        cdef const Record *r
-        cdef list numbers = self.maps.setdefault(source, [])
-        cdef int local = -1, number = 0
-        while at < n:
-            r = <const Record *>&view[at]
-            check_record(r, at, n)
-            at += r.size
-            if r.kind == K_SCHEMA:
-                self.add_schema(source, r.schema, PyBytes_FromStringAndSize(
-                    <const char *>r + RECORD_HEADER, r.size - RECORD_HEADER))
-            elif r.kind == K_REPORT and (only_trial < 0 or r.trial == only_trial):
-                if r.schema != local:
-                    if r.schema >= len(numbers):
-                        raise ValueError(f"damaged record before byte {at}: metric names {r.schema} were never told")
-                    number = numbers[r.schema]
-                    local = r.schema
-                check_report(r, self.columns[number].width, at)
-                self.append(number, r)
-                if r.flags & F_EXTRA:
-                    self.extras[number][self.columns[number].n - 1] = extra_of(r, self.columns[number].width)
-            elif r.kind == K_ROWS and r.flags & R_VALUES:
-                if r.schema >= len(numbers):
-                    raise ValueError(f"damaged record before byte {at}: metric names {r.schema} were never told")
-                self.append_rows(numbers[r.schema], r, at, only_trial)
-
-    cdef int append_rows(self, int number, const Record *r, Py_ssize_t end, int64_t only_trial) except -1:
-        cdef Columns *c = &self.columns[number]
-        cdef RowParts of
-        cdef uint32_t i
-        cdef int j
-        read_rows(r, c.width, end, &of)
-        if c.n + of.n > c.room:
-            self.grow(number, max(2 * c.room, c.n + of.n, 256))
-        for i in range(of.n):
-            if only_trial >= 0 and trial_of(r, &of, i) != only_trial:
-                continue
-            c.trial[c.n] = <int32_t>trial_of(r, &of, i)
-            c.step[c.n] = <int32_t>step_of(r, &of, i)
-            c.time[c.n] = r.time
-            for j in range(c.width):
-                c.values[j][c.n] = of.values[j * <Py_ssize_t>of.n + i]
-            c.n += 1
-        return 0
-
-    def blocks(self):
-        """[(keys, kinds, trial, step, time, values, extras)]: int32, int32 and float64 columns. They are handed out, not
-        copied: what is added from here on comes into others."""
-        cdef int i
-        out = []
-        for i in range(self.n_columns):
-            self.grow(i, self.columns[i].n)
-            keys, kinds = self.schemas[i]
-            trial, step, time, *values = self.memory[i]
-            out.append((keys, kinds, trial, step, time, values, self.extras[i]))
-            self.memory[i] = [bytearray() for _ in range(3 + len(keys))]
-            self.extras[i] = {}
-            self.columns[i].n = self.columns[i].room = 0
-        return out
-
-
-def judgements(data, table_maps=None, str metric=None, int smooth=0, dict so_far=None):
-    """(sequence, trial, rung, names, values, decided) of every judgement in ``data``, for replaying a rule's rungs.
-
-    ``values`` are those of the report, float64 as bytes, and ``names`` their (keys, kinds); with names None it is the one
-    value that was judged, and decided is -1 for the end of a trial. ``table_maps`` is the list of names by the writer's
-    schema number, carried from call to call. With ``smooth`` (1 to maximise, -1 to minimise) a report is judged by the
-    best value of ``metric`` that its trial has reported so far, which ``so_far`` carries. Only records of one source.
-    """
-    cdef Numbers bytes_of = Numbers(data)
-    cdef const unsigned char *view = bytes_of.at
-    cdef Py_ssize_t at = 0, n = bytes_of.n
-    cdef const Record *r
-    cdef const char *p
-    cdef uint64_t tag
-    cdef double value
-    cdef int column
-    out = []
-    columns = table_maps if table_maps is not None else []
-    while at < n:
-        r = <const Record *>&view[at]
-        check_record(r, at, n)
-        at += r.size
-        p = <const char *>r + RECORD_HEADER
-        if r.kind == K_SCHEMA and r.schema == len(columns):
-            columns.append(parse_schema(PyBytes_FromStringAndSize(p, r.size - RECORD_HEADER)))
-        elif r.kind == K_REPORT and (smooth or r.flags & F_JUDGED):
-            if r.schema >= len(columns):
-                raise ValueError(f"damaged record before byte {at}: metric names {r.schema} were never told")
-            names = columns[r.schema]
-            keys = names[0]
-            check_report(r, <int>len(keys), at)
-            values = None
-            if smooth and metric in keys:
-                column = keys.index(metric)
-                value = (<const double *>p)[column]
-                best = so_far.get(r.trial, NAN)
-                if smooth * value > smooth * best or best != best:
-                    so_far[r.trial] = best = value
-                value = best
-                names, values = None, PyBytes_FromStringAndSize(<const char *>&value, 8)
-            if r.flags & F_JUDGED:
-                if values is None:
-                    values = PyBytes_FromStringAndSize(p, 8 * len(keys))
-                tag = (<const uint64_t *>p)[len(keys)]
-                out.append((tag >> 8 & TAG_NUMBER, r.trial, tag & 0xFF, names, values, r.flags & F_DECISION))
-        elif r.kind == K_ROWS and r.flags & R_VALUES and (smooth or r.flags & R_TAGS):
-            if r.schema >= len(columns):
-                raise ValueError(f"damaged record before byte {at}: metric names {r.schema} were never told")
-            judgements_of_rows(r, at, columns[r.schema], metric, smooth, so_far, out)
-        elif r.kind == K_END and r.flags & F_JUDGED:
-            if r.size < RECORD_HEADER + 16:
-                raise ValueError(f"damaged record before byte {at}: too short for a judgement")
-            tag = (<const uint64_t *>p)[1]
-            out.append((tag >> 8 & TAG_NUMBER, r.trial, tag & 0xFF, None, PyBytes_FromStringAndSize(p, 8), -1))
-    return out
-
-
-cdef int judgements_of_rows(const Record *r, Py_ssize_t end, tuple names, str metric, int smooth, dict so_far, list out) except -1:
-    """As ``judgements``, of one record."""
-    cdef tuple keys = names[0]
-    cdef int width = <int>len(keys), j, at = keys.index(metric) if metric in keys else -1
-    cdef RowParts of
-    cdef uint32_t i, trial
-    cdef double value = 0.0
-    cdef bytearray row = bytearray(8 * width)
-    read_rows(r, width, end, &of)
-    for i in range(of.n):
-        trial = trial_of(r, &of, i)
-        if at >= 0:
-            value = of.values[at * <Py_ssize_t>of.n + i]
-            if smooth:
-                best = so_far.get(trial, NAN)
-                if smooth * value > smooth * best or best != best:
-                    so_far[trial] = best = value
-                value = best
-        if of.tags == NULL or not of.flags[i] & (W_JUDGED | W_END_JUDGED):
-            continue
-        tag = of.tags[i]
-        if of.flags[i] & W_END_JUDGED or (smooth and at >= 0):
-            told, values = None, PyBytes_FromStringAndSize(<const char *>&value, 8)
-        else:
-            for j in range(width):
-                (<double *>PyByteArray_AS_STRING(row))[j] = of.values[j * <Py_ssize_t>of.n + i]
-            told, values = names, bytes(row)
-        out.append((tag >> 8 & TAG_NUMBER, trial, tag & 0xFF, told, values,
-                    -1 if of.flags[i] & W_END_JUDGED else of.flags[i] & W_DECISION))
-    return 0

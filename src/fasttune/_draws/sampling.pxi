@@ -32,7 +32,107 @@ cdef extern from *:
     static inline uint64_t sampling_high_word(uint64_t a, uint64_t b) {
         return (uint64_t)(((unsigned __int128)a * b) >> 64);
     }
+
+    /* One turn after the other on n counters (key, block, 0), as philox_block has them: their two 64-bit halves. */
+    static void sampling_words_plain(const uint64_t *keys, Py_ssize_t n, uint32_t block, uint32_t k0, uint32_t k1,
+                                     uint64_t *low, uint64_t *high) {
+        for (Py_ssize_t i = 0; i < n; i++) {
+            uint32_t c0 = (uint32_t)keys[i], c1 = (uint32_t)(keys[i] >> 32), c2 = block, c3 = 0, a0 = k0, a1 = k1;
+            for (int turn = 0; turn < 10; turn++) {
+                uint64_t a = (uint64_t)0xD2511F53 * c0, b = (uint64_t)0xCD9E8D57 * c2;
+                c0 = (uint32_t)(b >> 32) ^ c1 ^ a0;
+                c1 = (uint32_t)b;
+                c2 = (uint32_t)(a >> 32) ^ c3 ^ a1;
+                c3 = (uint32_t)a;
+                a0 += 0x9E3779B9;
+                a1 += 0xBB67AE85;
+            }
+            low[i] = (uint64_t)c0 | (uint64_t)c1 << 32;
+            high[i] = (uint64_t)c2 | (uint64_t)c3 << 32;
+        }
+    }
+
+    /* Floats from start on, `width` wide, cut to low .. high. (x >> 11) / 2^53 by its halves, each exact: this way compilers do
+       several at a time. */
+    #define SAMPLING_SPREAD \\
+        for (Py_ssize_t i = 0; i < n; i++) { \\
+            union { uint64_t bits; double number; } upper, lower; \\
+            double value; \\
+            upper.bits = (words[i] >> 43) | 0x4530000000000000; /* 2^84 + its upper half, which counts 2^32 each */ \\
+            lower.bits = ((words[i] >> 11) & 0xFFFFFFFF) | 0x4330000000000000; /* 2^52 + its lower half */ \\
+            value = sampling_scale(start, ((upper.number - 19342813118337666422669312.0) + lower.number) / 9007199254740992.0, width); \\
+            value = value < low ? low : value; \\
+            to[i] = value > high ? high : value; \\
+        }
+    static void sampling_spread_plain(const uint64_t *words, Py_ssize_t n, double start, double width, double low, double high,
+                                      double *to) {
+        SAMPLING_SPREAD
+    }
+
+    #if defined(__x86_64__) && defined(__GNUC__)
+    #include <immintrin.h>
+    __attribute__((target("avx2")))
+    static void sampling_spread_avx2(const uint64_t *words, Py_ssize_t n, double start, double width, double low, double high,
+                                     double *to) {
+        SAMPLING_SPREAD
+    }
+    static void sampling_spread(const uint64_t *words, Py_ssize_t n, double start, double width, double low, double high,
+                                double *to) {
+        if (__builtin_cpu_supports("avx2")) sampling_spread_avx2(words, n, start, width, low, high, to);
+        else sampling_spread_plain(words, n, start, width, low, high, to);
+    }
+    /* Eight at a time, each in 64 bits of which the lower half counts. */
+    __attribute__((target("avx2")))
+    static void sampling_words_avx2(const uint64_t *keys, Py_ssize_t n, uint32_t block, uint32_t k0, uint32_t k1,
+                                    uint64_t *low, uint64_t *high) {
+        const __m256i by_a = _mm256_set1_epi64x(0xD2511F53), by_b = _mm256_set1_epi64x(0xCD9E8D57);
+        const __m256i half = _mm256_set1_epi64x(0xFFFFFFFF);
+        Py_ssize_t i = 0;
+        for (; i + 8 <= n; i += 8) {
+            __m256i c0[2], c1[2], c2[2], c3[2];
+            uint32_t a0 = k0, a1 = k1;
+            for (int j = 0; j < 2; j++) {
+                __m256i key = _mm256_loadu_si256((const __m256i *)(keys + i + 4 * j));
+                c0[j] = _mm256_and_si256(key, half);
+                c1[j] = _mm256_srli_epi64(key, 32);
+                c2[j] = _mm256_set1_epi64x(block);
+                c3[j] = _mm256_setzero_si256();
+            }
+            for (int turn = 0; turn < 10; turn++) {
+                __m256i add0 = _mm256_set1_epi64x(a0), add1 = _mm256_set1_epi64x(a1);
+                for (int j = 0; j < 2; j++) {
+                    __m256i a = _mm256_mul_epu32(by_a, c0[j]), b = _mm256_mul_epu32(by_b, c2[j]);
+                    c0[j] = _mm256_xor_si256(_mm256_xor_si256(_mm256_srli_epi64(b, 32), c1[j]), add0);
+                    c2[j] = _mm256_xor_si256(_mm256_xor_si256(_mm256_srli_epi64(a, 32), c3[j]), add1);
+                    c1[j] = _mm256_and_si256(b, half);
+                    c3[j] = _mm256_and_si256(a, half);
+                }
+                a0 += 0x9E3779B9;
+                a1 += 0xBB67AE85;
+            }
+            for (int j = 0; j < 2; j++) {
+                _mm256_storeu_si256((__m256i *)(low + i + 4 * j), _mm256_or_si256(c0[j], _mm256_slli_epi64(c1[j], 32)));
+                _mm256_storeu_si256((__m256i *)(high + i + 4 * j), _mm256_or_si256(c2[j], _mm256_slli_epi64(c3[j], 32)));
+            }
+        }
+        sampling_words_plain(keys + i, n - i, block, k0, k1, low + i, high + i);
+    }
+    static void sampling_words(const uint64_t *keys, Py_ssize_t n, uint32_t block, uint32_t k0, uint32_t k1,
+                               uint64_t *low, uint64_t *high) {
+        if (__builtin_cpu_supports("avx2")) sampling_words_avx2(keys, n, block, k0, k1, low, high);
+        else sampling_words_plain(keys, n, block, k0, k1, low, high);
+    }
+    #else
+    #define sampling_words sampling_words_plain
+    #define sampling_spread sampling_spread_plain
+    #endif
     """
+    void sampling_spread(const uint64_t *words, Py_ssize_t n, double start, double width, double low, double high,
+                         double *to) noexcept nogil
+    void sampling_words_plain(const uint64_t *keys, Py_ssize_t n, uint32_t block, uint32_t k0, uint32_t k1,
+                              uint64_t *low, uint64_t *high) noexcept nogil
+    void sampling_words(const uint64_t *keys, Py_ssize_t n, uint32_t block, uint32_t k0, uint32_t k1,
+                        uint64_t *low, uint64_t *high) noexcept nogil
     double sampling_scale(double a, double u, double b) noexcept nogil
     uint64_t sampling_high_word(uint64_t a, uint64_t b) noexcept nogil
 
@@ -77,6 +177,7 @@ cdef enum:
 
 cdef enum:
     STACK_LEAVES = 32  # rows up to this size live on the C stack
+    TILE = 256         # trials that are drawn together
 
 
 cdef inline void philox_block(uint32_t* c, uint32_t k0, uint32_t k1) noexcept nogil:
@@ -256,15 +357,41 @@ cdef class Sampler:
             rule.high = nextafter(b, a)    # the upper bound itself is not part of the interval
         return 0
 
+    cdef inline uint64_t _key(self, int64_t trial, int64_t* place) noexcept nogil:
+        """What the numbers of a trial are drawn by, and which variant of the grid it is."""
+        place[0] = (trial - self.offset) % self.grid
+        return <uint64_t>(trial - place[0] if self.constant else trial)
+
+    cdef inline Cell _cell(self, Py_ssize_t k, uint64_t word, uint64_t key, int64_t place) noexcept nogil:
+        """What leaf k makes of its 64 random bits."""
+        cdef LeafRule* rule = &self.rules[k]
+        cdef Cell cell
+        cdef double u
+        if rule.kind == RULE_UNIFORM:
+            cell.f = in_bounds(sampling_scale(rule.start, unit_interval(word), rule.width), rule)
+        elif rule.kind == RULE_LOGUNIFORM:
+            cell.f = in_bounds(exp(sampling_scale(rule.start, unit_interval(word), rule.width)), rule)
+        elif rule.kind == RULE_INTEGER:
+            cell.i = (rule.first + <int64_t>sampling_high_word(word, rule.span)) * rule.step
+        elif rule.kind == RULE_LOGINTEGER:
+            u = exp(sampling_scale(rule.start, unit_interval(word), rule.width))
+            cell.i = log_integer(u, rule) * rule.step
+        elif rule.kind == RULE_NORMAL:
+            u = standard_normal(key, <uint32_t>k, self.k0, self.k1)
+            cell.f = in_bounds(sampling_scale(rule.start, u, rule.width), rule)
+        elif rule.kind == RULE_GRID:
+            cell.i = (place // rule.step) % <int64_t>rule.span
+        else:
+            cell.i = 0
+        return cell
+
     cdef void _draw(self, int64_t trial, Cell* row) noexcept nogil:
         """Fill in the value of every leaf, also of those that this config will not look at."""
-        cdef int64_t place = (trial - self.offset) % self.grid
-        cdef uint64_t key = <uint64_t>(trial - place if self.constant else trial)
+        cdef int64_t place
+        cdef uint64_t key = self._key(trial, &place)
         cdef uint32_t c[4]
         cdef uint64_t word
-        cdef double u
         cdef Py_ssize_t k
-        cdef LeafRule* rule
         c[2] = c[3] = 0
         for k in range(self.count):
             if k % 2 == 0:
@@ -276,23 +403,32 @@ cdef class Sampler:
                 word = <uint64_t>c[0] | <uint64_t>c[1] << 32
             else:
                 word = <uint64_t>c[2] | <uint64_t>c[3] << 32
-            rule = &self.rules[k]
-            if rule.kind == RULE_UNIFORM:
-                row[k].f = in_bounds(sampling_scale(rule.start, unit_interval(word), rule.width), rule)
-            elif rule.kind == RULE_LOGUNIFORM:
-                row[k].f = in_bounds(exp(sampling_scale(rule.start, unit_interval(word), rule.width)), rule)
-            elif rule.kind == RULE_INTEGER:
-                row[k].i = (rule.first + <int64_t>sampling_high_word(word, rule.span)) * rule.step
-            elif rule.kind == RULE_LOGINTEGER:
-                u = exp(sampling_scale(rule.start, unit_interval(word), rule.width))
-                row[k].i = log_integer(u, rule) * rule.step
-            elif rule.kind == RULE_NORMAL:
-                u = standard_normal(key, <uint32_t>k, self.k0, self.k1)
-                row[k].f = in_bounds(sampling_scale(rule.start, u, rule.width), rule)
-            elif rule.kind == RULE_GRID:
-                row[k].i = (place // rule.step) % <int64_t>rule.span
+            row[k] = self._cell(k, word, key, place)
+
+    cdef void _draw_tile(self, const int64_t* trials, Py_ssize_t n, Cell** to, Py_ssize_t at) noexcept nogil:
+        """As ``_draw``, of up to TILE trials: leaf k of the first one into ``to[k][at]``."""
+        cdef int64_t places[TILE]
+        cdef uint64_t keys[TILE]
+        cdef uint64_t low[TILE]
+        cdef uint64_t high[TILE]
+        cdef uint64_t* words
+        cdef Cell* cells
+        cdef LeafRule* rule
+        cdef Py_ssize_t i, k
+        for i in range(n):
+            keys[i] = self._key(trials[i], &places[i])
+        for k in range(self.count):
+            if k % 2 == 0:
+                sampling_words(keys, n, <uint32_t>(k // 2), self.k0, self.k1, low, high)
+            words = <uint64_t*>low
+            if k % 2:
+                words = <uint64_t*>high
+            cells, rule = to[k] + at, &self.rules[k]
+            if rule.kind == RULE_UNIFORM and rule.q == 0.0:        # what `_cell` does, in a loop without a choice
+                sampling_spread(words, n, rule.start, rule.width, rule.low, rule.high, <double*>cells)
             else:
-                row[k].i = 0
+                for i in range(n):
+                    cells[i] = self._cell(k, words[i], keys[i], places[i])
 
     cdef inline bint _is_float(self, Py_ssize_t k) noexcept nogil:
         return self.rules[k].kind <= RULE_NORMAL
@@ -430,26 +566,18 @@ cdef class Sampler:
         """The numbers of some trials' leaves, a column of 8-byte cells per leaf: float64, or int64 of whole numbers. Also those that a config does not look at."""
         cdef Numbers wanted = Numbers(trials, 8, "lq")
         cdef const int64_t *trial = <const int64_t *>wanted.at
-        cdef Py_ssize_t i, k, n = wanted.n
-        cdef Cell stack[STACK_LEAVES]
+        cdef Py_ssize_t k, n = wanted.n, at = 0
         cdef list made = [PyByteArray_FromStringAndSize(NULL, n * sizeof(Cell)) for k in range(self.count)]
         cdef Cell** to = <Cell**>ft_malloc(max(1, self.count) * sizeof(Cell*))
         if to == NULL:
             raise MemoryError()
-        cdef Cell* row = NULL
-        try:
-            row = self._row(stack)
-            for k in range(self.count):
-                to[k] = <Cell*>PyByteArray_AS_STRING(<bytearray>made[k])
-            with nogil:
-                for i in range(n):
-                    self._draw(trial[i], row)
-                    for k in range(self.count):
-                        to[k][i] = row[k]
-        finally:
-            ft_free(to)
-            if row != stack:
-                ft_free(row)
+        for k in range(self.count):
+            to[k] = <Cell*>PyByteArray_AS_STRING(<bytearray>made[k])
+        with nogil:
+            while at < n:
+                self._draw_tile(trial + at, n - at if n - at < TILE else TILE, to, at)
+                at += TILE
+        ft_free(to)
         return made
 
     def parts(self, SpaceNode node, trials):

@@ -54,7 +54,7 @@ class Configs:
             raise JournalError(
                 f"the configs of trials {first} to {first + n - 1} cannot be read: {type(error).__name__}: {error}"
             ) from error
-        self._chunks.append(Chunk(first, n, experiment, local, payload[BLOCK_HEAD.size :], variants))
+        self._chunks.append(Chunk(first, n, experiment, local, variants))
         self._firsts.append(first)
 
     def block(self, experiment: int, local: int, n: int) -> bytes:

@@ -17,7 +17,6 @@ class Chunk(NamedTuple):
     n: int
     experiment: int
     local: int  # number of the first one among its experiment's variants
-    block: bytes
     variants: Variants  # those of the space that held when they were suggested
 
 

@@ -21,7 +21,7 @@ from fasttune.space.as_json import config_from_json
 from fasttune.space.variants import Variants
 
 DEEPEST = 100  # lists and dicts within each other in a record's JSON
-FREE_TRIALS = 600_000  # that may be announced, and not begun yet, with no bytes that say what they are: 65 MB
+FREE_TRIALS = 1_500_000  # that may be announced, and not begun yet, with no bytes that say what they are: 20 MB
 PREFIX = r"[0-9A-Za-z_-]{1,64}"
 WRONG = (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError, TuneError)
 
@@ -260,10 +260,7 @@ def check_announced(trial: int, n: int, size: int, variants: list[Variants], wai
     cannot be: before any memory is taken for them."""
     if not variants:
         raise JournalError(f"{n} trials from {trial} on are announced as a block, and a searcher suggests one by one")
-    if all(one.columns for one in variants):
-        if 4 * n > size:  # a config takes 8 bytes for each of its numbers, or as JSON at least 5
-            raise JournalError(f"{n} trials from {trial} on are announced in {size} bytes, too few for their configs")
-    elif waiting + n > FREE_TRIALS:
+    if waiting + n > FREE_TRIALS and 4 * n > size:  # an old block has 8 bytes for each number, JSON at least 5 for a config
         raise JournalError(
             f"{n} trials from {trial} on are announced while {waiting} wait: fasttune hands out fewer at a time"
         )

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fasttune.config import RunSpec
     from fasttune.hook_times import HookTimes
 
+MOST_IN_BLOCK = 1 << 16  # more configs that take no bytes a journal's reader does not believe
 NEXT_SPACE = 1 << 32  # number of the seed of a later search space in the family of the one before
 
 
@@ -116,7 +117,7 @@ class Suggestions:
         """Up to so many configs that the space gives by number."""
         for k, one in enumerate(variants):
             given, size = self._given[k], one.len
-            n = most if size is None else min(most, size - given)
+            n = min(most, MOST_IN_BLOCK) if size is None else min(most, MOST_IN_BLOCK, size - given)
             if n > 0:
                 self._given[k] += n
                 return Block(k, given, n)

@@ -193,45 +193,54 @@ class Host:
 
     # -- running ------------------------------------------------------------------------------------------------------
 
-    def run_span(self, experiment: int, shift: int, next_trial: Callable[[], int]) -> None:
-        """Run fresh trials as ``next_trial()`` names them (-1: no more); the variant of a trial is trial - shift."""
+    def run_span(self, experiment: int, shift: int, first: int = -1) -> None:
+        """Run the fresh trials of the ring's span, behind ``first`` if there is such a one; the variant of a trial is trial -
+        shift."""
         one = self.program.trainables[experiment]
         if one.is_class or one.form != "config" or self.program.log_to_file or self.program.pauses:
-            while (trial := next_trial()) >= 0:
+            trial = first if first >= 0 else self.reporter.ring.next_trial()
+            while trial >= 0:
                 self.run(Job(trial, experiment, trial - shift), urgent=False)
+                trial = self.reporter.ring.next_trial()
             return
-        reporter, context, function, config_of = self.reporter, self.context, one.trainable, one.variants.config
-        begin, end, ask_from, pid = reporter.begin, reporter.end, self.ask_from, self.pid
-        asks = ask_from != _core.NEVER_ASK
+        reporter, context = self.reporter, self.context
+        drawn_from, draw = one.variants.drawn
+        span = one.trainable, one.variants.config, draw, drawn_from, shift, self.ask_from, self.pid
+        each, waiting = self.until_stored is not None, first
         context.fresh = False
-        while (trial := next_trial()) >= 0:
+        while True:
             if not context.fresh:
                 context = self._next_context()
                 context.renew(False, None, 0)
                 context.set_span(experiment, shift)
-            while not begin(trial, 0, 0.0, -1, ask_from, pid):
-                self.flush()
             flags = 0
             try:
-                context.config = config = config_of(trial - shift)
-                value = function(config)
-                if value is not None:
-                    handle_end(reporter, value)
-                if not context.quick:
-                    end_function(reporter)
+                told = _core.run_trials(reporter, context, *span, each, waiting)
+                if type(told) is tuple:  # what a function has come back with
+                    if told[0] is not None:
+                        handle_end(reporter, told[0])
+                    if not context.quick:
+                        end_function(reporter)
             except StopTrial:
-                flags = 1
+                flags, told = 1, (None,)
             except BaseException as error:
                 if self.is_interrupt(error):
                     raise
                 if self.leaving:
                     return
                 self.failed(error)
+                waiting = -1
                 continue
-            if asks and reporter.unasked:
+            if told is None:
+                return
+            waiting = told if type(told) is int else -1
+            if waiting >= 0:
+                self.flush()
+                continue
+            if reporter.unasked:
                 self._say_unasked()
             if context.fresh:
-                while not end(flags):
+                while not reporter.end(flags):
                     self.flush()
             else:
                 self._end(flags, False)

@@ -199,7 +199,7 @@ class InlineExecutor(Executor):
         self.ring.set_span(first, middle)
         began = time.monotonic()
         try:
-            self.host.run_span(experiment, shift, self.ring.next_trial)
+            self.host.run_span(experiment, shift)
         finally:
             middle -= self.ring.left
             if middle < limit:

@@ -106,7 +106,7 @@ class ThreadHost(Host):
 
     def run_fresh(self, trial: int, experiment: int, shift: int) -> None:
         """Run one trial as one of a span is run."""
-        self._begun_in.copy().run(super().run_span, experiment, shift, iter((trial, -1)).__next__)
+        self._begun_in.copy().run(super().run_span, experiment, shift, trial)
 
 
 class Worker:

@@ -18,7 +18,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import GeneratorType
+from types import GeneratorType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from fasttune import _core
@@ -71,7 +71,7 @@ class VectorExecutor(Executor):
         self._broken: BaseException | None = None  # raised by the loop within a call
         self._leaves_files = False
         self._memory: mmap.mmap | None = None
-        self._pid = os.getpid()
+        self._users_code = UsersCode(os.getpid())
 
     def open(
         self, program: Program, epoch: float, rule: Any, drain: Callable[[], None], turn: Callable[[], None]
@@ -97,9 +97,10 @@ class VectorExecutor(Executor):
             return 0  # the next call begins when this one is over
         experiment = 0 if self._call is None else self._call.experiment
         size = self._sizes[experiment]
+        whole = -(-self._grant // size) * size  # calls with all their rows
         suggested = self.program.trainables[experiment].variants is None  # by who learns: none before they are needed
         if self._call is None:
-            free = size if suggested else max(size, self._grant)
+            free = size if suggested else max(size, whole)
         else:
             free = size - len(self.rows) + (0 if suggested else size // AHEAD_OF_FREE)
         self._asked = True
@@ -231,16 +232,9 @@ class VectorExecutor(Executor):
             free -= middle - first
         return joined(parts) if parts else ConfigColumns({}, 0)
 
-    @contextmanager
-    def users_code(self) -> Iterator[None]:
-        """In the block code of the user's is called. A process that it forks, and that comes back, ends here: the run and its ring
-        are those of this one."""
-        try:
-            yield
-        except BaseException as error:
-            stay_in(self._pid, error)
-            raise
-        stay_in(self._pid)
+    def users_code(self) -> UsersCode:
+        """In the block code of the user's is called."""
+        return self._users_code
 
     @property
     def is_slow(self) -> bool:
@@ -251,11 +245,11 @@ class VectorExecutor(Executor):
         """Rows are free: the loop is to say what could take them, unless it had nothing when it was asked last."""
         self._hungry = not self._dry
 
-    def take_stops(self, trials: NDArray[np.uint32]) -> list[int]:
+    def take_stops(self, trials: Callable[[], NDArray[np.uint32]]) -> list[int]:
         """Rows of trials that are to stop at their next report."""
         if not self._to_stop:
             return []
-        rows = [row for row, trial in enumerate(trials.tolist()) if trial in self._to_stop]
+        rows = [row for row, trial in enumerate(trials().tolist()) if trial in self._to_stop]
         self._to_stop.clear()
         return rows
 
@@ -388,7 +382,7 @@ class Call:
         n = len(rows)
         with executor.users_code():
             found = metric_columns(told, n, rows.reporter.metric)
-        for row in executor.take_stops(self._trials()):
+        for row in executor.take_stops(self._trials):
             rows.ask_stop(row)
         decisions = np.zeros(n, dtype=np.int8)
         done = rows.report(found.keys, found.kinds, found.columns, decisions, 0, self._over)
@@ -399,13 +393,16 @@ class Call:
             raise missing_metric(rows.reporter.metric, found.keys)
         if executor.program.durable:
             executor.drain_within()
+        if rows.answers == 1 << _core.CONTINUE:  # nobody was stopped, and nobody is to be asked about
+            if self._over:
+                rows.keep(_no_rows())
+            return
         asked = np.flatnonzero(decisions == _core.WAIT)
         if len(asked):
             trials = self._trials()
             self.waits = {int(trials[row]): int(row) for row in asked}
-        if len(asked) or self._over or decisions.any():
-            self._ends = decisions == _core.STOP if not self._over else decisions != _core.WAIT
-            self._told_here = self._ends.copy()  # these have ended with their report
+        self._ends = decisions == _core.STOP if not self._over else decisions != _core.WAIT
+        self._told_here = self._ends.copy()  # these have ended with their report
 
     def _trials(self) -> NDArray[np.uint32]:
         import numpy as np
@@ -515,6 +512,22 @@ class Call:
                 RuntimeWarning,
                 stacklevel=2,
             )
+
+
+class UsersCode:
+    """A block in which code of the user's is called. A process that it forks, and that comes back, ends behind it: the run and its
+    ring are those of the process that made this."""
+
+    __slots__ = ("_pid",)
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+
+    def __enter__(self) -> None:
+        """Nothing is to be done before."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        stay_in(self._pid, error)
 
 
 def check(program: Program) -> None:

@@ -422,7 +422,7 @@ class Worker:
 
     def _run_span(self, experiment: int, shift: int) -> None:
         if not self.program.pauses:
-            self.host.run_span(experiment, shift, self.wire.up.next_trial)
+            self.host.run_span(experiment, shift)
             return
         while (trial := self.wire.up.next_trial()) >= 0:
             self._run(Job(trial, experiment, trial - shift))

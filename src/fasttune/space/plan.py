@@ -80,6 +80,7 @@ class Plan:
             constant=constant,
             conditional=compiler.conditional,
         )
+        self.layouts: dict[str, Any] = {}  # what `plan_columns` has found out about the tree
         self.columnar = not self.calls and all(_fits_float(leaf.rule) for leaf in self.leaves)
 
     def config(self, trial: int) -> Config:

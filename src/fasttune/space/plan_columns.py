@@ -63,8 +63,7 @@ class Shape:
         self._of = of
         self._picked = picked
         self.at = at
-        self.names: dict[str, Any] = {}
-        self._add_names(of.plan.root, "")
+        self.names = _layout(of.plan, picked)
 
     def piece(self, name: str) -> Piece:
         """The values of a name."""
@@ -81,23 +80,6 @@ class Shape:
             parts.append(("text", f"{',' if parts else ''}{tag_name(path)}="))
             parts.append(self._of.text_part(node, self.at))
         return parts
-
-    def _add_names(self, parts: SpaceNode, prefix: str) -> None:
-        """As ``flatten`` names the leaves of a config that this dict gives; an empty dict in it is a leaf."""
-        for key, child in zip(parts.keys or (), parts.children or (), strict=True):
-            self._add_name(child, f"{prefix}{key}")
-
-    def _add_name(self, node: SpaceNode, name: str) -> None:
-        if node.kind == SpaceNode.DICT and node.keys:
-            self._add_names(node, f"{name}{DELIMITER}")
-        elif node.kind == SpaceNode.PICK and node.leaf in self._picked:
-            self._add_name((node.children or ())[self._picked[node.leaf]], name)
-        elif node.kind == SpaceNode.CONST and isinstance(node.value, dict) and node.value:
-            self.names.update(
-                (key, Constant(value)) for key, value in flatten(node.value, f"{name}{DELIMITER}").items()
-            )
-        else:
-            self.names[name] = node
 
 
 class Constant(NamedTuple):
@@ -126,7 +108,9 @@ class PlanColumns:
         import numpy as np
 
         n = len(self.trials)
-        branches = list(_branches(self.plan.root, None))
+        branches = self.plan.layouts.get("branches")
+        if branches is None:
+            branches = self.plan.layouts["branches"] = list(_branches(self.plan.root, None))
         if not branches:
             return [Shape(self, np.arange(n), {})] if n else []
         picks: dict[int, Ints] = {}
@@ -148,7 +132,9 @@ class PlanColumns:
         import numpy as np
 
         if node.kind == SpaceNode.DRAW:
-            cells = self._cells[node.leaf][at]
+            cells = self._cells[node.leaf]
+            if len(at) < len(cells):  # else it is all of them, in their order
+                cells = cells[at]
             return Piece(cells, frozenset([int if cells.dtype == np.int64 else float]))
         if node.kind == SpaceNode.CONST:
             return repeated(node.value, len(at))
@@ -177,6 +163,33 @@ class PlanColumns:
     def _same_in_all(self, node: SpaceNode) -> Any:
         """The value of a node in which nothing is sampled."""
         return self.plan.sampler.parts(node, self.trials[:1])[0]
+
+
+def _layout(plan: Plan, picked: Picked) -> dict[str, Any]:
+    """The names of configs that chose this, each with its node or a Constant: found once."""
+    key = f"{sorted(picked.items())}"
+    names: dict[str, Any] | None = plan.layouts.get(key)
+    if names is None:
+        names = plan.layouts[key] = {}
+        _add_names(plan.root, "", picked, names)
+    return names
+
+
+def _add_names(parts: SpaceNode, prefix: str, picked: Picked, names: dict[str, Any]) -> None:
+    """As ``flatten`` names the leaves of a config that this dict gives; an empty dict in it is a leaf."""
+    for key, child in zip(parts.keys or (), parts.children or (), strict=True):
+        _add_name(child, f"{prefix}{key}", picked, names)
+
+
+def _add_name(node: SpaceNode, name: str, picked: Picked, names: dict[str, Any]) -> None:
+    if node.kind == SpaceNode.DICT and node.keys:
+        _add_names(node, f"{name}{DELIMITER}", picked, names)
+    elif node.kind == SpaceNode.PICK and node.leaf in picked:
+        _add_name((node.children or ())[picked[node.leaf]], name, picked, names)
+    elif node.kind == SpaceNode.CONST and isinstance(node.value, dict) and node.value:
+        names.update((key, Constant(value)) for key, value in flatten(node.value, f"{name}{DELIMITER}").items())
+    else:
+        names[name] = node
 
 
 def _branches(node: SpaceNode, within: tuple[int, int] | None) -> Iterator[tuple[int, tuple[int, int] | None]]:

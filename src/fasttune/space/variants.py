@@ -119,6 +119,11 @@ class Variants:
         """The first trial behind those of points, and the plan of all from there on."""
         return self._body_start, self._body
 
+    @property
+    def drawn(self) -> tuple[int, Callable[[int], Config]]:
+        """The first trial behind those of points, and what gives the config of each that there is from there on."""
+        return self._body_start, self._draw
+
     def config(self, i: int) -> Config:
         """The config of trial i: new dicts, lists and tuples every time; objects are passed on as they
         are."""
@@ -148,12 +153,14 @@ class Variants:
     # --- journal form ---
 
     def block(self, first: int, n: int) -> bytes:
-        """The sampled numbers of trials first .. first+n-1, for ``read_block`` and ``read_config``.
+        """What the journal has to hold of trials first .. first+n-1, for ``read_block`` and ``read_config``.
 
-        8 bytes with the length of the JSON rows, the JSON rows (those of points, and all rows where
-        functions or integers beyond 2**53 are among the leaves), then one column of native float64 per leaf
-        for the other rows:
-        a number, an index of an option, or NaN where a leaf is not part of a config.
+        8 bytes with the length of the JSON rows, then the JSON rows: those of points, and all rows where
+        functions or integers beyond 2**53 are among the leaves. All others are drawn again by who reads them:
+        they are a function of what ``meta`` tells and of their number.
+
+        Earlier blocks have the drawn numbers behind them: one column of native float64 per leaf, a number, an index of
+        an option, or NaN where a leaf is not part of a config.
         """
         if n < 0 or (n and not 0 <= first <= first + n <= self._end):
             raise IndexError(
@@ -164,8 +171,7 @@ class Variants:
         if rows:
             text = json.dumps([self._row(i) for i in range(first, first + rows)]).encode()
             text += b" " * (-len(text) % 8)
-        columns = self._body.sampler.block(first + rows, n - rows) if n > rows else b""
-        return _LENGTH.pack(len(text)) + text + columns
+        return _LENGTH.pack(len(text)) + text
 
     def _json_rows(self, first: int, n: int) -> int:
         """How many rows of a block come as JSON."""
@@ -272,6 +278,9 @@ def _rows(variants: Variants, data: bytes, first: int, n: int, objects: bool = F
     count = n - len(made)
     if count > 0:
         cells = _cells(variants, data, count)
+        if not cells:
+            draw = variants._body.sampler.values
+            return made + [(variants._body, draw(i), {}) for i in range(first + len(made), first + n)]
         columns = [
             _column(cells[k * count : (k + 1) * count], leaf.is_whole) for k, leaf in enumerate(variants._body.leaves)
         ]
@@ -298,10 +307,11 @@ def _text_rows(variants: Variants, data: bytes, first: int, objects: bool) -> li
 
 
 def _cells(variants: Variants, data: bytes, n: int) -> memoryview[float]:
-    """The numbers of the n other rows of a block, one column after the other. ValueError when there are not as many."""
+    """The numbers of the n other rows of a block, one column after the other; empty where they are to be drawn. ValueError when
+    there are not as many."""
     (length,) = _LENGTH.unpack_from(data)
     cells = memoryview(data)[_LENGTH.size + length :].cast("d")
-    if len(cells) < n * len(variants._body.leaves):
+    if 0 < len(cells) < n * len(variants._body.leaves):
         raise ValueError(f"a block of {n} configs of {len(variants._body.leaves)} numbers holds {len(cells)} numbers")
     return cells
 
