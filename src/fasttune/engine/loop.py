@@ -261,7 +261,8 @@ class TuneLoop:
 
     def _store_meta(self, meta: dict[str, Any]) -> None:
         self.storage.append([(0, 0, self._meta_record(meta))])
-        self.storage.flush_to_disk()  # an experiment that has begun is one, whatever becomes of the log
+        if self.spec.durability == "full":
+            self.storage.flush_to_disk()  # what a report promises is worth nothing in a file that the disk does not know
 
     def _meta_record(self, meta: dict[str, Any]) -> bytes:
         import json
