@@ -23,6 +23,7 @@ from fasttune.engine.phases import (
     RETURNING,
     RUNNING,
     SHELVED,
+    SHOWN,
     STATUSES,
     STEPS,
     WAITING,
@@ -36,7 +37,13 @@ class Journal:
 
     def __init__(self) -> None:
         self.statuses = ["PENDING"] * 4
-        self.phases = Phases(self.statuses.__getitem__, lambda trial: f"START(step={trial})")
+        self.shown: dict[int, str] = {}  # trials that are shown in another status than their own
+        self.phases = Phases(self.statuses.__getitem__, lambda trial: f"START(step={trial})", self.show)
+
+    def show(self, trial: int, status: str | None) -> None:
+        self.shown.pop(trial, None)
+        if status is not None:
+            self.shown[trial] = status
 
 
 def test_a_trial_that_is_paused_and_goes_on() -> None:
@@ -137,6 +144,7 @@ def test_it_is_a_dict_of_phases(trace: list[tuple[str, int, int, str]]) -> None:
             else:
                 with pytest.raises(IllegalStepError):
                     phases.step(trial, phase) if what == "step" else phases.choose(trial)
+        assert journal.shown == {trial: SHOWN[phase] for trial, phase in model.items() if phase in SHOWN}
         for one in range(4):
             assert phases.of(one) == at(one)
         for one in STATUSES:
