@@ -330,8 +330,11 @@ def _notes_of(path: str) -> str:
 
 def work(path: str, environ: dict[str, str], setup: dict[str, Any], bell_fd: int, rules_fd: int) -> int:
     """Run trials as the ring at ``path`` brings them, until told to exit. Returns the exit status."""
-    os.environ.clear()
-    os.environ.update(environ)
+    for name in os.environ.keys() - environ.keys():
+        del os.environ[name]
+    for name, value in environ.items():  # each one that is set costs copies of pages which are the server's until then
+        if os.environ.get(name) != value:
+            os.environ[name] = value
     with open(path, "r+b") as file:
         with suppress(OSError):  # a file system without locks
             # as long as the mapping below: whoever recovers the ring waits for our end
