@@ -140,6 +140,7 @@ class ProcessExecutor(Executor):
         self._server = Server.take()
         self._program_file: ProgramFile | None = None
         self._setup: dict[str, Any] = {}
+        self._rule: _core.Asha | None = None  # on memory that the workers share
         self._servers_lost = 0  # in a row, before a trial began
         self._left_over: list[Slot] = []
         self._halted = self._closed = False
@@ -217,7 +218,8 @@ class ProcessExecutor(Executor):
             return
 
     def shared_rule(self, program: Program) -> Any:
-        return program.rule.build(self._server.rules_fd)
+        self._rule = program.rule.build(self._server.rules_fd)
+        return self._rule
 
     # -- slots ---------------------------------------------------------------------------------------------------------
 
@@ -729,6 +731,8 @@ class ProcessExecutor(Executor):
         if not self._leaves_files:
             with suppress(OSError):  # it holds something; without a worker there was no ring to go with
                 os.rmdir(os.path.join(self._folder, RINGS))
+        if self._rule is not None:  # a scheduler that is kept has it, and would keep the file
+            self._rule.settle()
         if self._rests:
             self._server.let_go()
         else:
