@@ -46,6 +46,7 @@ from fasttune.nesting import stay_in
 from fasttune.plain_files import check_before_writing
 from fasttune.result import AUTO_RESULT_KEYS
 from fasttune.rule import NO_RULE
+from fasttune.stopper import budget_used_up
 from fasttune.storage.memory import MemoryStorage
 from fasttune.storage.reader import LARGEST_ENTRY, SqliteReader
 from fasttune.storage.recovery import ExperimentLock, read_rings, recover_rings, remove_rings, ring_sources
@@ -728,7 +729,7 @@ class TuneLoop:
     def _check_budget(self) -> None:
         budget = self.spec.time_budget_s
         if budget is not None and self.clock.elapsed() >= budget:
-            self.state.stop_all(f"the time budget of {budget:g} {self.clock.second} is used up")
+            self.state.stop_all(budget_used_up(budget, self.clock.second))
 
     def _kill_deaf_trials(self) -> None:
         now = time.monotonic()
