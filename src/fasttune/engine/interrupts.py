@@ -21,6 +21,7 @@ class Interruptible(Protocol):
 
     @property
     def in_trial(self) -> bool: ...
+    def interrupts_trial(self) -> None: ...
 
 
 def has_no_handler(number: int) -> bool:
@@ -85,6 +86,8 @@ class Interrupts:
             os.kill(os.getpid(), number)
         self._terminated = self._terminated or number == signal.SIGTERM
         enough = 2 if loop.turning else 3  # while results are brought home, one more
+        if in_trial:
+            loop.interrupts_trial()
         if loop.interrupts >= enough or in_trial:
             raise KeyboardInterrupt
 

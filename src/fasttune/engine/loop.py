@@ -392,6 +392,10 @@ class TuneLoop:
         """The user's code runs in this thread."""
         return self._executor is not None and self._executor.in_trial
 
+    def interrupts_trial(self) -> None:
+        """A KeyboardInterrupt is about to be raised in it."""
+        self.executor.is_interrupted()
+
     @property
     def executor(self) -> Executor:
         assert self._executor is not None

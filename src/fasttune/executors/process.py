@@ -24,9 +24,10 @@ from fasttune.error import TuneError
 from fasttune.executors.base import Batch, Death, Executor, Job, Place, Program
 from fasttune.executors.program_file import ProgramFile
 from fasttune.executors.ring_file import map_file, remove_ring
-from fasttune.executors.server import MARK, PAUSES_S, Server, ServerGoneError
+from fasttune.executors.server import MARK, PAUSES_S, WORKERS_BEGIN_THERE, Server, ServerGoneError
 from fasttune.executors.wire import CANNOT_LOAD, DOWN_BYTES, FILE_BYTES, Wire, pack, pack_config
 from fasttune.folder import RINGS
+from fasttune.working_directory import working_directory
 
 if TYPE_CHECKING:
     from fasttune.executors.prints import Prints
@@ -174,7 +175,8 @@ class ProcessExecutor(Executor):
         self._varied = any(one.resources != self._request for one in program.trainables)
         self._program_file = ProgramFile(pickled_program(program))
         os.makedirs(os.path.join(self._folder, RINGS), exist_ok=True)
-        self._setup = {"path": sys.path, "cwd": os.getcwd(), "program": self._program_file.path, "driver": os.getpid()}
+        self._setup = {"path": sys.path, "program": self._program_file.path, "driver": os.getpid()}
+        self._setup["cwd"] = working_directory(WORKERS_BEGIN_THERE)
         self._setup["script"] = script.described()
         self._setup["named"], self._setup["caught"] = self._named, self._caught
         if self._show is not None:
