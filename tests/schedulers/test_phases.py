@@ -78,6 +78,27 @@ def test_a_trial_that_is_paused_and_goes_on() -> None:
         phases.validate()
 
 
+def test_a_trial_that_was_being_put_away_and_found_no_room_still_is() -> None:
+    """It came back alive, and what it saved then was not taken for the end of its leaving: too many lived on."""
+    journal = Journal()
+    phases = journal.phases
+    journal.statuses[0] = "RUNNING"
+    for phase in (DECIDING, ANSWERING, PAUSING):
+        phases.step(0, phase)
+    journal.statuses[0] = "PAUSED"
+    phases.step(0, ALIVE)
+    phases.step(0, LEAVING)
+    phases.choose(0)
+    assert phases.of(0) == RETURNING
+    assert phases.take_back(0)
+    assert phases.of(0) == LEAVING
+    phases.choose(0)
+    phases.step(0, ALIVE)
+    phases.choose(0)
+    assert phases.take_back(0)
+    assert phases.of(0) == ALIVE
+
+
 @pytest.mark.parametrize("status", AT_REST)
 @pytest.mark.parametrize("phase", STATUSES)
 def test_steps_that_are_not_in_the_table_are_refused_with_the_story(status: str, phase: int) -> None:
@@ -111,12 +132,16 @@ def test_it_is_a_dict_of_phases(trace: list[tuple[str, int, int, str]]) -> None:
     journal = Journal()
     phases = journal.phases
     model: dict[int, int] = {}
+    were_leaving: set[int] = set()  # those that return, and were being put away before
     since: list[int] = []  # trials, in the order in which they came to where they are
 
     def at(trial: int) -> int:
         return model.get(trial, AT_REST[journal.statuses[trial]])
 
     def to(trial: int, phase: int | None) -> None:
+        were_leaving.discard(trial)
+        if phase == RETURNING and at(trial) == LEAVING:
+            were_leaving.add(trial)
         model.pop(trial, None)
         if trial in since:
             since.remove(trial)
@@ -135,7 +160,7 @@ def test_it_is_a_dict_of_phases(trace: list[tuple[str, int, int, str]]) -> None:
             out = model.get(trial) in HANDED_OUT
             assert phases.take_back(trial) == out
             if out:
-                to(trial, {EARLY: PAUSING, RETURNING: ALIVE}.get(before))
+                to(trial, LEAVING if trial in were_leaving else {EARLY: PAUSING, RETURNING: ALIVE}.get(before))
         else:
             wanted = phase if what == "step" else CHOSEN.get(before, HANDED)
             if wanted in STEPS[before]:
