@@ -33,7 +33,7 @@ from fasttune.error import TuneError
 from fasttune.working_directory import working_directory
 
 SOURCE = (
-    "import sys; sys.path.insert(0, {folder!r}); "
+    "import gc, sys; gc.disable(); sys.path.insert(0, {folder!r}); "
     "from fasttune.executors.worker import serve; serve(3, 4, 5, {preload!r})"
 )
 MARK = "FASTTUNE_SERVERS"  # environment: the servers, one within the other, that a process comes from
