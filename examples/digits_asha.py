@@ -142,12 +142,13 @@ def show_results(
 ) -> None:
     best, top = analysis.best_trial, analysis.best_result
     epochs = top["training_iteration"]
-    spent = sum(trial.last_result.get("training_iteration", 0) for trial in analysis.trials)
-    to_the_end = len(analysis.trials) * args.max_t
+    tried = [trial for trial in analysis.trials if trial.last_result]  # an interrupted run leaves some that have not begun
+    spent = sum(trial.last_result["training_iteration"] for trial in tried)
+    to_the_end = len(tried) * args.max_t
     picture = Path(analysis.experiment_path) / "learning_curves.png"
     draw_learning_curves(analysis, best.trial_id, picture)
 
-    print(f"\nBest of {len(analysis.trials):,} configurations (trial {best.trial_id}, epoch {epochs}):")
+    print(f"\nBest of {len(tried):,} configurations{' so far' * analysis.interrupted} (trial {best.trial_id}, epoch {epochs}):")
     for key, value in sorted(best.evaluated_params.items()):
         print(f"    {key:<24} {value:.6g}" if isinstance(value, float) else f"    {key:<24} {value}")
     print(f"    accuracy, validation     {top['accuracy']:.4f}")
@@ -201,8 +202,8 @@ def main() -> None:
     seconds = time.perf_counter() - started
 
     finished = sum(trial.is_finished() for trial in analysis.trials)
-    if finished < args.num_samples:
-        print(f"\nInterrupted: {finished:,} of {args.num_samples:,} trials have finished; --resume goes on.")
+    if analysis.interrupted:
+        print(f"\nInterrupted: {finished:,} of {args.num_samples:,} trials have finished; the same command with --resume goes on.")
     if any(trial.last_result for trial in analysis.trials):
         show_results(analysis, data, args, seconds)
 

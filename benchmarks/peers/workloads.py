@@ -61,10 +61,18 @@ IMPORT = Column("process that only imports, s", lambda m: m.wall_seconds, cost=T
 IMPORT_MB = Column("resident MB", lambda m: m.answer["mb"], cost=True, digits=1)
 
 
-def of_ideal(ideal_seconds_per_trial: float) -> Column:
+EFFICIENCY = Column(  # 1: each of the two works as fast as one process alone
+    "of twice one process", lambda m: m.answer["alone"] / m.answer["seconds"] / 2, cost=False, digits=3
+)
+FIRST_RUN = Column("first run, ms", lambda m: 1e3 * m.answer["first"], cost=True, digits=1)
+LATER_RUNS = Column("later runs, ms", lambda m: 1e3 * m.answer["later"], cost=True, digits=1)
+
+
+def of_ideal(ideal_seconds: float, of: str = "trials") -> Column:
+    """How long it took beside the sum of ``ideal_seconds`` for each trial, or each report."""
     return Column(
         "times the ideal",
-        lambda m: m.answer["seconds"] / (m.answer["trials"] * ideal_seconds_per_trial),
+        lambda m: m.answer["seconds"] / (m.answer[of] * ideal_seconds),
         cost=True,
         digits=3,
     )
@@ -97,6 +105,7 @@ WORKLOADS = (
             Contender("multiprocessing.Pool, chunks of 64, 10,000", "plain", "pool-64", 10_000, 1_000),
             Contender("multiprocessing.Pool, one by one", "plain", "pool-1", 10_000, 1_000),
             Contender("ProcessPoolExecutor.submit", "plain", "submit", 10_000, 1_000),
+            Contender("joblib", "plain", "joblib", 10_000, 1_000),
             Contender("Optuna, 2 threads", "optuna", "null-2-threads", 2_000, 200),
         ),
     ),
@@ -174,11 +183,34 @@ WORKLOADS = (
         (of_ideal(0.1 / 16),),
         (
             Contender("fasttune, workers", "fasttune", "sleeps", 400, 64),
-            Contender("fasttune, threads", "fasttune", "sleeps-thread", 400, 64),
-            Contender("ThreadPoolExecutor", "plain", "sleep-threads", 400, 64),
+            Contender("multiprocessing.Pool", "plain", "sleep-pool", 400, 64),
             Contender("ProcessPoolExecutor", "plain", "sleep-processes", 400, 64),
-            Contender("Optuna, n_jobs=16", "optuna", "sleep-threads", 400, 64),
+            Contender("joblib", "plain", "sleep-joblib", 400, 64),
             Contender("Ray Tune", "ray", "sleeps", 64, 16),
+        ),
+    ),
+    Workload(
+        "P8",
+        "96 trials at once, 50 reports/s each (n reports each)",
+        (of_ideal(0.02 / 96, "reports"),),
+        (
+            Contender("fasttune, workers, journal on", "fasttune", "paced-process", 500, 50),
+            Contender("fasttune, threads, journal on", "fasttune", "paced-thread", 500, 50),
+            Contender("processes and a queue, nothing stored", "plain", "paced-processes", 500, 50),
+            Contender("threads and a queue, nothing stored", "plain", "paced-threads", 500, 50),
+            Contender("Optuna, in memory, n_jobs=96", "optuna", "paced", 500, 50),
+        ),
+    ),
+    Workload(
+        "P12",
+        "Trials of two milliseconds of Python, 2 at once, beside the same ones one after the other",
+        (EFFICIENCY,),
+        (
+            Contender("fasttune, defaults, journal on", "fasttune", "computing", 2_000, 100),
+            Contender("multiprocessing.Pool, one by one", "plain", "computing-pool", 2_000, 100),
+            Contender("ProcessPoolExecutor.map", "plain", "computing-submit", 2_000, 100),
+            Contender("joblib", "plain", "computing-joblib", 2_000, 100),
+            Contender("Optuna, n_jobs=2", "optuna", "computing", 2_000, 100),
         ),
     ),
     Workload(
@@ -216,7 +248,17 @@ WORKLOADS = (
         ),
     ),
     Workload(
-        "P7 coroutines",
+        "P15 threads",
+        "Trials that sleep 0.1 s, 16 at once, in threads",
+        (of_ideal(0.1 / 16),),
+        (
+            Contender("fasttune, threads, journal on", "fasttune", "sleeps-thread", 400, 64),
+            Contender("ThreadPoolExecutor", "plain", "sleep-threads", 400, 64),
+            Contender("Optuna, n_jobs=16", "optuna", "sleep-threads", 400, 64),
+        ),
+    ),
+    Workload(
+        "P15 coroutines",
         "Trials that wait for a second, all at once",
         (Column("s, of which 1 is the wait", lambda m: m.answer["seconds"], cost=True, digits=3),),
         (
@@ -226,6 +268,21 @@ WORKLOADS = (
             Contender("asyncio.gather, 10,000", "plain", "gather", 10_000, 1_000),
             Contender("threads, 1,000", "plain", "second-threads", 1_000, 100),
             Contender("Optuna, 100 threads, 100", "optuna", "second-threads", 100, 20),
+        ),
+    ),
+    Workload(
+        "P17",
+        "A run of one trial: the first one of a process, and those after it (n is the repeat, not a size)",
+        (FIRST_RUN, LATER_RUNS),
+        (
+            Contender("fasttune, workers, journal on", "fasttune", "again-process", 1, 1),
+            Contender("fasttune, threads, journal on", "fasttune", "again-thread", 1, 1),
+            Contender("fasttune, inline, journal on", "fasttune", "again-inline", 1, 1),
+            Contender("multiprocessing.Pool, made anew", "plain", "pool-again", 1, 1),
+            Contender("multiprocessing.Pool, kept", "plain", "pool-kept", 1, 1),
+            Contender("joblib", "plain", "joblib-again", 1, 1),
+            Contender("Optuna, in memory", "optuna", "again", 1, 1),
+            Contender("Optuna, SQLite", "optuna", "again-sqlite", 1, 1),
         ),
     ),
     Workload(

@@ -308,6 +308,9 @@ cdef class TrialTable:
     cdef readonly str metric
     cdef int64_t counts_[5]
     cdef BitTree by_status[5]           # the trials of each status
+    cdef bint shows                     # some trial was to be shown in another status: the next two hold what they should
+    cdef BitTree shown[5]               # the trials that are shown in each status
+    cdef BitTree shown_otherwise        # those for which it is not their own, whatever it becomes
     cdef readonly int64_t reports
     cdef readonly int64_t judgements
     cdef int64_t changed                # records that put a trial back, or changed it

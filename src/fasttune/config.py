@@ -22,6 +22,7 @@ from fasttune.argument import as_count, checked_count, checked_number, shown
 from fasttune.error import TuneError
 from fasttune.folder import is_ours_in_trial, is_plain
 from fasttune.scope import DEFAULT_SCOPE, Scope, check_scope
+from fasttune.working_directory import absolute
 
 if TYPE_CHECKING:
     from fasttune.analysis import ExperimentAnalysis, ResultGrid
@@ -549,7 +550,7 @@ class Experiment:
         self.trial_dirname_creator = trial_dirname_creator
         self.log_to_file = resolve_log_to_file(log_to_file)
         self.max_failures = FailureConfig(max_failures=max_failures).max_failures
-        self.restore = None if restore is None else os.path.abspath(os.path.expanduser(os.fspath(restore)))
+        self.restore = None if restore is None else absolute(restore, "restore")
         self.check_checkpointing(run)
 
     def check_checkpointing(self, trainable: object) -> None:
@@ -609,7 +610,7 @@ def one_storage_path(
     path = os.path.expandvars(path)
     if path.startswith("$"):
         raise ValueError(f"storage_path begins with an environment variable that is not set: {path!r}")
-    return os.path.abspath(os.path.expanduser(path))
+    return absolute(path, "storage_path")
 
 
 class ClusterOnly(TypedDict, total=False):

@@ -10,6 +10,8 @@ import os
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from fasttune.error import TuneError
+
 if TYPE_CHECKING:
     from traceback import TracebackException
 
@@ -20,17 +22,30 @@ _FRAME = r'[ |+]*File "(.+)", line (\d+)(?:,? in (.+))?'  # compiled when a tria
 
 
 def failure_text(error: BaseException) -> str:
-    """The trial's own traceback, without frames of fasttune, unless there are no others."""
+    """The trial's own traceback, without frames of fasttune, unless there are no others; and where such an error says in our
+    words what the user's code gave, without any."""
     from traceback import TracebackException
 
     told = TracebackException.from_exception(error, compact=True)
     _leave_out_ours(told)
+    if isinstance(error, TuneError) and all(_is_ours(frame.filename) for frame in told.stack):
+        told.stack.clear()
     text = "".join(told.format())
+    if _awaited_a_report(error, told):
+        text = text.rstrip("\n") + "; tune.report() gives nothing that could be awaited: call it without await\n"
     if isinstance(error, SystemExit):
         text += (
             f"\nThe trial called sys.exit({error.code!r}), which ends it as a failure; use return to end a trial early."
         )
     return text
+
+
+def _awaited_a_report(error: BaseException, told: TracebackException) -> bool:
+    """A coroutine has awaited what ``report()`` returned, and Python's words name neither."""
+    words = str(error)
+    if not (isinstance(error, TypeError) and "await" in words and "NoneType" in words) or not told.stack:
+        return False
+    return "report(" in (told.stack[-1].line or "")
 
 
 def _leave_out_ours(told: TracebackException) -> None:

@@ -46,6 +46,10 @@ class Stopper:
         not, a later session may go on with them."""
         return True
 
+    def reason(self) -> str:
+        """Why the experiment ends, in words, once ``stop_all`` has said that it does: what people are shown."""
+        return f"{type(self).__name__}.stop_all() ended it"
+
 
 class NoopStopper(Stopper):
     """Never stops anything."""
@@ -107,6 +111,9 @@ class CombinedStopper(Stopper):
     def ends_for_good(self) -> bool:
         return any(stopper.ends_for_good() for stopper in self._ending)
 
+    def reason(self) -> str:
+        return ", and ".join(stopper.reason() for stopper in self._ending) or super().reason()
+
 
 class MaximumIterationStopper(Stopper):
     """Stops each trial with its ``max_iter``-th report. It counts reports, whatever iteration they name."""
@@ -136,6 +143,7 @@ class TimeoutStopper(Stopper):
 
     def __init__(self, timeout: float | timedelta, clock: Callable[[], float] = time.monotonic) -> None:
         self._left = _seconds("timeout", timeout)
+        self._reason = f"the {self._left:g} s of TimeoutStopper are used up"
         self._clock = clock
         self._since: float | None = None
 
@@ -150,6 +158,16 @@ class TimeoutStopper(Stopper):
     def ends_for_good(self) -> bool:
         return False
 
+    def reason(self) -> str:
+        return self._reason
+
+    @classmethod
+    def of_budget(cls, seconds: float) -> TimeoutStopper:
+        """One that somebody asked for by ``time_budget_s``."""
+        stopper = cls(seconds)
+        stopper._reason = budget_used_up(seconds)
+        return stopper
+
     def remaining(self) -> float:
         """Seconds left, at least 0."""
         used = 0.0 if self._since is None else self._clock() - self._since
@@ -160,12 +178,18 @@ class TimeoutStopper(Stopper):
         self._left -= seconds
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"left": self.remaining(), "clock": self._clock}
+        return {"left": self.remaining(), "clock": self._clock, "reason": self._reason}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._left = state["left"]
         self._clock = state["clock"]
+        self._reason = state.get("reason", "the time of TimeoutStopper is used up")
         self._since = None
+
+
+def budget_used_up(seconds: float, unit: str = "s") -> str:
+    """Why a run ends whose ``time_budget_s`` is over, whoever sees it first."""
+    return f"the time budget of {seconds:g} {unit} (time_budget_s) is used up"
 
 
 class ExperimentPlateauStopper(Stopper):
@@ -290,7 +314,7 @@ def resolve_stop(stop: Any = None, time_budget_s: float | timedelta | None = Non
                     raise ValueError(f"stop: {key!r} is given twice: {thresholds[key]!r} and {value!r}")
                 thresholds[key] = _threshold(key, value)
     if time_budget_s is not None:
-        stoppers.append(TimeoutStopper(_seconds("time_budget_s", time_budget_s)))
+        stoppers.append(TimeoutStopper.of_budget(_seconds("time_budget_s", time_budget_s)))
     if not stoppers:
         return StopRules(thresholds, None)
     return StopRules(thresholds, stoppers[0] if len(stoppers) == 1 else CombinedStopper(*stoppers))

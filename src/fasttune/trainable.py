@@ -30,6 +30,7 @@ from fasttune.totals import state_in
 from fasttune.trial_context import TrialContext, current_context
 from fasttune.vectors import Vectorized
 
+METHODS = ("setup", "step", "save_checkpoint", "load_checkpoint", "cleanup", "reset_config", "log_result")  # that a class may write
 _ATOMS = {int, float, str, bool, type(None), bytes, complex}
 
 
@@ -516,6 +517,7 @@ def is_trainable_class(trainable: Any) -> bool:
 def check_trainable(trainable: Any) -> None:
     """Raise at once if this cannot be a trainable: TypeError for what it is, ValueError for its arguments."""
     if is_trainable_class(trainable):
+        check_methods(trainable)
         return
     if isinstance(trainable, type):
         raise TypeError(
@@ -528,6 +530,20 @@ def check_trainable(trainable: Any) -> None:
             f"{trainable!r}"
         )
     check_function(trainable)
+
+
+def check_methods(trainable: type) -> None:
+    """TypeError for a class whose methods would have to be awaited: they are called."""
+    import inspect
+
+    for name in METHODS:
+        method = getattr(trainable, name)
+        if inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method):
+            raise TypeError(
+                f"{trainable.__name__}.{name}() is an async method, and the methods of a class are called, not awaited: nothing of it "
+                "would run. Write the trial as a function, async def train(config), or let the method run what it awaits by "
+                "asyncio.run(...)"
+            )
 
 
 def check_function(function: Callable[..., Any]) -> None:

@@ -42,6 +42,7 @@ from fasttune.resolve import Call, resolve
 from fasttune.resolve.settings import check_callbacks, steering_metric
 from fasttune.resolve.trainables import as_experiments, chosen_executor, named_experiments
 from fasttune.resolve.words import kind_of, log, name_of
+from fasttune.working_directory import absolute
 
 if TYPE_CHECKING:
     from fasttune.analysis import ExperimentAnalysis, ResultGrid
@@ -440,7 +441,7 @@ class Tuner:
         (Looking at results reads no pickle.) FileNotFoundError when there is no experiment.
         """
         check_cluster_only(storage_filesystem=storage_filesystem)
-        folder = os.path.abspath(os.path.expanduser(os.fspath(path)))
+        folder = absolute(path, "the experiment")
         if not cls.can_restore(folder):
             raise FileNotFoundError(f"no experiment to restore in {folder}: there is no {JOURNAL}")
         if trainable is None:

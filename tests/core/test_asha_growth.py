@@ -305,3 +305,18 @@ except OSError as error:
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
     assert "Cannot allocate memory" in done.stdout, done.stderr
+
+
+def test_a_rule_that_has_settled_shows_what_it_holds_and_holds_no_file(memory: int) -> None:
+    rule, twin = one_rung(memory), one_rung()
+    worker = one_rung(memory, create=False)
+    for trial, value in enumerate(values(3_000)):  # the worker's: the other one has mapped none of the levels
+        assert worker.judge(trial, 1, value) == twin.judge(trial, 1, value)
+    before = len(os.listdir("/proc/self/fd"))
+    rule.settle()
+    rule.settle()
+    assert len(os.listdir("/proc/self/fd")) == before - 1
+    assert (rule.cutoffs(), rule.rung_sizes(), rule.num_stopped) == (twin.cutoffs(), twin.rung_sizes(), twin.num_stopped)
+    assert rule.state()["rungs"] == twin.state()["rungs"]
+    twin.settle()  # has no file
+    assert twin.rung_sizes() == [[3_000]]

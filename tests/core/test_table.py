@@ -110,6 +110,51 @@ def test_folding_is_what_the_slow_table_does(trace: list[Told]) -> None:
         check(table, slow)
 
 
+MOVES = st.one_of(
+    records(),
+    st.tuples(st.just("show"), st.integers(0, TRIALS - 1), st.none() | st.sampled_from(_core.STATUSES)),
+    st.tuples(st.just("more"), st.sampled_from([1, 70])),
+)
+
+
+@given(trace=st.lists(MOVES, max_size=60))
+@settings(max_examples=rounds(300), deadline=None)
+def test_trials_are_shown_where_somebody_said_whatever_becomes_of_them(trace: list[Any]) -> None:
+    table, slow = TrialTable("m"), SlowTable("m")
+    for source, record in told_everywhere():
+        table.apply(record, source)
+        slow.apply(record, source)
+    shown: dict[int, str] = {}
+    for move in trace:
+        if move[0] == "show":
+            _, trial, status = move
+            table.show(trial, status)
+            shown.pop(trial, None)
+            shown.update({trial: status} if status is not None else {})
+        else:
+            source, record = (0, encode(_core.KIND_CONFIGS, len(table), move[1], b"\0" * 8)) if move[0] == "more" else move
+            with suppress(ValueError):
+                slow.apply(record, source)
+                table.apply(record, source)
+        expected = [shown.get(i, row.status) for i, row in enumerate(slow.rows)]
+        for status in _core.STATUSES:
+            found = [i for i, one in enumerate(expected) if one == status]
+            assert table.shown_in(status) == found
+            assert table.shown_in(status, 2) == found[:2]
+        check(table, slow)
+
+
+def test_only_a_trial_that_there_is_can_be_shown_and_in_a_status_that_there_is() -> None:
+    table = TrialTable("m")
+    table.apply(told(), 0)
+    table.show(TRIALS - 1, None)
+    with pytest.raises(IndexError, match=f"trial {TRIALS} of {TRIALS}"):
+        table.show(TRIALS, "RUNNING")
+    with pytest.raises(ValueError, match="not in tuple"):
+        table.show(0, "SLEEPING")
+    assert table.shown_in("PENDING") == list(range(TRIALS))
+
+
 @given(trace=st.lists(records(), max_size=40), cuts=st.lists(st.integers(0, 40), max_size=5))
 @settings(max_examples=rounds(1000), deadline=None)
 def test_in_what_pieces_records_come_does_not_matter(trace: list[Told], cuts: list[int]) -> None:

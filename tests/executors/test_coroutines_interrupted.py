@@ -95,3 +95,44 @@ def test_a_ctrl_c_ends_it_softly(tmp_path: Path, scheduler: str, how: str) -> No
     went_on = program(tmp_path, "resume", scheduler)
     assert went_on.returncode == 0, went_on.stderr
     assert went_on.stdout.splitlines() == ["False ['TERMINATED'] 30", "[10]"]
+
+
+COMPUTES = '''
+import asyncio, os, signal, sys, time
+import fasttune as tune
+
+folder = sys.argv[1]
+
+def computes():
+    os.kill(os.getpid(), signal.SIGINT)
+    while True:
+        time.sleep(0.001)
+
+async def train(config):
+    tune.report(loss=1.0)
+    await asyncio.sleep(0)
+    try:
+        computes()
+    finally:
+        for step in range(3):
+            await asyncio.sleep(0.01)
+        open(os.path.join(folder, "cleaned"), "w").close()
+
+analysis = tune.run(train, name="e", storage_path=folder, metric="loss", mode="min", scheduler=sys.argv[2], verbose=0)
+print(analysis.interrupted, [trial.status for trial in analysis.trials])
+'''
+
+
+@pytest.mark.parametrize("scheduler", ["fifo", "pbt"])
+def test_a_ctrl_c_into_what_computes_lets_it_await_what_cleans_up(tmp_path: Path, scheduler: str) -> None:
+    """It had been told by the KeyboardInterrupt, and was cancelled in its ``finally`` when the run ended."""
+    (tmp_path / "program.py").write_text(COMPUTES.replace("scheduler=sys.argv[2]", {
+        "fifo": "scheduler=None", "pbt": "scheduler=tune.schedulers.PopulationBasedTraining(hyperparam_mutations={'x': [1, 2]})"
+    }[scheduler]))  # fmt: skip
+    command = [sys.executable, "-X", "dev", str(tmp_path / "program.py"), str(tmp_path), scheduler]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.startswith("True ")
+    assert (tmp_path / "cleaned").exists()
+    assert "destroyed" not in ended.stderr
+    assert "never retrieved" not in ended.stderr

@@ -25,7 +25,7 @@ class Trials:
         self.classes = is_class
         self.trials: Any = [SimpleNamespace(index=i) for i in range(len(statuses))]
         self.table: Any = SimpleNamespace(status=self.statuses.__getitem__, iteration=self.iterations.__getitem__)
-        self.phases = Phases(self.statuses.__getitem__, lambda i: "no story")
+        self.phases = Phases(self.statuses.__getitem__, lambda i: "no story", lambda i, status: None)
 
     def status(self, i: int) -> str:
         return self.statuses[i]

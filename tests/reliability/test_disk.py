@@ -71,6 +71,32 @@ def last_line(process: subprocess.Popen[str]) -> str:
     return err.strip().splitlines()[-1]
 
 
+def last_entry(lab: Lab) -> int:
+    """The number of the last entry that was committed."""
+    connection = sqlite3.connect(f"file:{lab.experiment}/{FILE_NAME}?mode=ro", uri=True)
+    try:
+        return int(connection.execute("SELECT max(id) FROM journal").fetchone()[0])
+    finally:
+        connection.close()
+
+
+def has_a_journal(database: Path) -> bool:
+    """Without its log."""
+    if not database.exists():
+        return False
+    alone = database.with_name("alone.db")
+    shutil.copyfile(database, alone)
+    connection = sqlite3.connect(alone)
+    try:
+        return connection.execute("SELECT count(*) FROM journal").fetchone() != (0,)
+    except sqlite3.DatabaseError:
+        return False
+    finally:
+        connection.close()
+        for path in database.parent.glob("alone.db*"):
+            path.unlink()
+
+
 # -- errors of the disk --------------------------------------------------------------------------------------
 
 
@@ -101,6 +127,9 @@ def test_an_error_of_the_disk_ends_the_run_by_name(
     told = lab.told("endless", executor, samples=2, workers=2, resume="AUTO")
     process = lab.start(told)
     assert lab.wait_for_acks(20, process)
+    wait_until(lambda: has_a_journal(disk.image / FILE_NAME), "the first flush")  # else it could fail in its middle
+    flushed = last_entry(lab)
+    wait_until(lambda: last_entry(lab) > flushed, "a commit behind it, with which SQLite itself syncs the log's new head")
     disk.fail(calls, number, ending)
     line = last_line(process)
     assert said in line
@@ -180,10 +209,14 @@ def failing(fd: int) -> None:
 # -- the power -----------------------------------------------------------------------------------------------
 
 
-def test_an_experiment_that_has_begun_is_on_the_disk(lab: Lab, disk: Disk, executor: str) -> None:
-    """Without its log the database is an experiment all the same."""
-    process = lab.start(lab.told("endless", executor, samples=2, workers=2))
+@pytest.mark.parametrize("durability", ["process", "full"])
+def test_an_experiment_that_has_begun_is_on_the_disk(lab: Lab, disk: Disk, executor: str, durability: str) -> None:
+    """Without its log the database is an experiment all the same, from its first flush on, or with its first report where a report
+    that returned is on the disk."""
+    process = lab.start(lab.told("endless", executor, samples=2, workers=2, durability=durability))
     assert lab.wait_for_acks(1, process)
+    if durability == "process":
+        wait_until(lambda: has_a_journal(disk.image / FILE_NAME), "the first flush")
     lab.kill_everything()
     process.wait()
     lab.nobody_left()

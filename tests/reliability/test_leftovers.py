@@ -129,6 +129,22 @@ def test_C2_19_a_run_leaves_its_journal_and_nothing_else(
     assert open_files() == descriptors
 
 
+def test_the_rungs_of_runs_that_are_over_hold_no_files(tmp_path: Path) -> None:
+    """Also while their schedulers are kept, which are asked what they have decided, and before the collector comes."""
+    scheduler = tune.create_scheduler("asha", max_t=3)
+    a_run(quick, "process", tmp_path, scheduler=scheduler)
+    before = open_files()
+    schedulers = [tune.create_scheduler("asha", max_t=3) for _ in range(3)]
+    gc.disable()
+    try:
+        analyses = [a_run(quick, "process", tmp_path / str(k), scheduler=one) for k, one in enumerate(schedulers)]
+        assert [name for name in open_files() if "rungs" in name] == [name for name in before if "rungs" in name]
+    finally:
+        gc.enable()
+    assert len(analyses) == 3
+    assert all("num_stopped=" in one.debug_string() for one in schedulers)
+
+
 def test_C2_19_many_runs_open_no_more_files_than_one(tmp_path: Path, executor: str) -> None:
     a_run(quick, executor, tmp_path)
     gc.collect()

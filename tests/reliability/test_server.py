@@ -316,6 +316,36 @@ def test_marked_processes_are_found_and_ended() -> None:
     other.wait()
 
 
+def test_workers_are_asked_for_without_waiting_for_each_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But for the first one: a system that has none to give is to be told at once."""
+    events: list[str] = []
+    tell, hear = server.Server.tell, server.Server.hear
+
+    def tells(self: server.Server, message: Any, *files: int) -> None:
+        events.append(message[0] if isinstance(message, tuple) else "run")
+        tell(self, message, *files)
+
+    def hears(self: server.Server) -> Any:
+        message = hear(self)
+        events.append(f"{message[0]}!")
+        return message
+
+    def trial(config: dict[str, Any]) -> None:
+        (tmp_path / str(config["n"])).touch()
+        wait_until(lambda: all((tmp_path / str(n)).exists() for n in range(6)), "all six at once")
+        tune.report({"loss": config["n"]})
+
+    monkeypatch.setattr(server.Server, "tell", tells)
+    monkeypatch.setattr(server.Server, "hear", hears)
+    analysis = a_run(trial, tmp_path / "results", 6, resources_per_trial={"cpu": 0.01}, max_concurrent_trials=6)
+    assert [trial.status for trial in analysis.trials] == ["TERMINATED"] * 6
+    asked = [k for k, event in enumerate(events) if event == "fork"]
+    assert len(asked) == 6
+    assert events[asked[0] + 1] == "forked!"
+    assert events[asked[1] : asked[5] + 1] == ["fork"] * 5
+    assert events.count("forked!") == 6
+
+
 # -- forks that fail -----------------------------------------------------------------------------------------
 
 FORKS = """

@@ -266,3 +266,39 @@ def test_groups_and_causes_keep_their_own_lines() -> None:
     assert "ValueError: second" in text
     assert read_reason(text).what == "ExceptionGroup: several (2 sub-exceptions)"
     assert read_reason(text).where.startswith(f"{__file__}, line ")
+
+
+@pytest.mark.parametrize("executor", ["async", "process"])
+def test_a_report_that_was_awaited_is_told_to_be_called(tmp_path: Path, executor: str) -> None:
+    async def train(config: dict[str, Any]) -> None:
+        await tune.report(score=1.0)  # type: ignore[func-returns-value]
+
+    analysis = tune.run(train, executor=executor, storage_path=str(tmp_path), verbose=0, raise_on_failed_trial=False)
+    (error,) = analysis.errors
+    first, place = reason_of(error).split("\n")
+    assert first.startswith("TypeError: ")
+    assert first.endswith("; tune.report() gives nothing that could be awaited: call it without await")
+    assert "in train: await tune.report(score=1.0)" in place
+
+
+def test_what_else_is_none_and_awaited_is_said_in_pythons_words_alone() -> None:
+    async def nothing(value: Any) -> None:
+        await value
+
+    with pytest.raises(TypeError, match="NoneType") as raised:
+        nothing(None).send(None)
+    assert "call it without await" not in failure_text(raised.value)
+
+
+def test_what_we_say_of_a_column_bears_no_frames_of_ours(tmp_path: Path) -> None:
+    @tune.vectorized(size=4)
+    def train(configs: Any) -> Any:
+        return {"score": configs["x"][:3]}
+
+    analysis = tune.run(
+        train, config={"x": tune.uniform(0.0, 1.0)}, num_samples=4, storage_path=str(tmp_path), verbose=0, raise_on_failed_trial=False
+    )
+    text = Path(analysis.trials[0].error_file).read_text()
+    assert "the column 'score' has the shape (3,), and this step has 4 trials" in text
+    assert "File" not in text
+    assert "Traceback" not in text

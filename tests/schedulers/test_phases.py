@@ -23,6 +23,7 @@ from fasttune.engine.phases import (
     RETURNING,
     RUNNING,
     SHELVED,
+    SHOWN,
     STATUSES,
     STEPS,
     WAITING,
@@ -36,7 +37,13 @@ class Journal:
 
     def __init__(self) -> None:
         self.statuses = ["PENDING"] * 4
-        self.phases = Phases(self.statuses.__getitem__, lambda trial: f"START(step={trial})")
+        self.shown: dict[int, str] = {}  # trials that are shown in another status than their own
+        self.phases = Phases(self.statuses.__getitem__, lambda trial: f"START(step={trial})", self.show)
+
+    def show(self, trial: int, status: str | None) -> None:
+        self.shown.pop(trial, None)
+        if status is not None:
+            self.shown[trial] = status
 
 
 def test_a_trial_that_is_paused_and_goes_on() -> None:
@@ -69,6 +76,27 @@ def test_a_trial_that_is_paused_and_goes_on() -> None:
     journal.statuses[2] = "TERMINATED"
     with pytest.raises(IllegalStepError, match=r"trial 2 is handed out between two turns, and TERMINATED; its story: START\(step=2\)"):
         phases.validate()
+
+
+def test_a_trial_that_was_being_put_away_and_found_no_room_still_is() -> None:
+    """It came back alive, and what it saved then was not taken for the end of its leaving: too many lived on."""
+    journal = Journal()
+    phases = journal.phases
+    journal.statuses[0] = "RUNNING"
+    for phase in (DECIDING, ANSWERING, PAUSING):
+        phases.step(0, phase)
+    journal.statuses[0] = "PAUSED"
+    phases.step(0, ALIVE)
+    phases.step(0, LEAVING)
+    phases.choose(0)
+    assert phases.of(0) == RETURNING
+    assert phases.take_back(0)
+    assert phases.of(0) == LEAVING
+    phases.choose(0)
+    phases.step(0, ALIVE)
+    phases.choose(0)
+    assert phases.take_back(0)
+    assert phases.of(0) == ALIVE
 
 
 @pytest.mark.parametrize("status", AT_REST)
@@ -104,12 +132,16 @@ def test_it_is_a_dict_of_phases(trace: list[tuple[str, int, int, str]]) -> None:
     journal = Journal()
     phases = journal.phases
     model: dict[int, int] = {}
+    were_leaving: set[int] = set()  # those that return, and were being put away before
     since: list[int] = []  # trials, in the order in which they came to where they are
 
     def at(trial: int) -> int:
         return model.get(trial, AT_REST[journal.statuses[trial]])
 
     def to(trial: int, phase: int | None) -> None:
+        were_leaving.discard(trial)
+        if phase == RETURNING and at(trial) == LEAVING:
+            were_leaving.add(trial)
         model.pop(trial, None)
         if trial in since:
             since.remove(trial)
@@ -128,7 +160,7 @@ def test_it_is_a_dict_of_phases(trace: list[tuple[str, int, int, str]]) -> None:
             out = model.get(trial) in HANDED_OUT
             assert phases.take_back(trial) == out
             if out:
-                to(trial, {EARLY: PAUSING, RETURNING: ALIVE}.get(before))
+                to(trial, LEAVING if trial in were_leaving else {EARLY: PAUSING, RETURNING: ALIVE}.get(before))
         else:
             wanted = phase if what == "step" else CHOSEN.get(before, HANDED)
             if wanted in STEPS[before]:
@@ -137,6 +169,7 @@ def test_it_is_a_dict_of_phases(trace: list[tuple[str, int, int, str]]) -> None:
             else:
                 with pytest.raises(IllegalStepError):
                     phases.step(trial, phase) if what == "step" else phases.choose(trial)
+        assert journal.shown == {trial: SHOWN[phase] for trial, phase in model.items() if phase in SHOWN}
         for one in range(4):
             assert phases.of(one) == at(one)
         for one in STATUSES:

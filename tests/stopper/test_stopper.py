@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import math
 import pickle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import fasttune as tune
 from fasttune.error import MissingMetricError
 from fasttune.stopper import (
     CombinedStopper,
@@ -172,6 +174,33 @@ def test_R4_timeout_takes_a_timedelta_is_pickled_and_can_be_told_what_was_used()
     for wrong in (0, -1, "60", math.nan, True, None):
         with pytest.raises(ValueError, match="number of seconds > 0 or a timedelta"):
             TimeoutStopper(wrong)
+
+
+def test_an_end_is_said_in_the_words_of_what_the_user_wrote() -> None:
+    clock = Clock()
+    of_its_own = TimeoutStopper(60, clock=clock)
+    budget = resolve_stop(None, 90).stopper
+    assert budget is not None
+    assert budget.reason() == "the time budget of 90 s (time_budget_s) is used up"
+    assert pickle.loads(pickle.dumps(budget)).reason() == budget.reason()
+    assert Asked(True).reason() == "Asked.stop_all() ended it"
+    several = CombinedStopper(Asked(False), of_its_own, Asked(True))
+    assert not of_its_own.stop_all()
+    clock.now += 61
+    assert several.stop_all()
+    assert several.reason() == "the 60 s of TimeoutStopper are used up, and Asked.stop_all() ended it"
+
+
+@pytest.mark.parametrize("asked", ["time_budget_s", "stop"])
+def test_the_last_block_names_the_time_that_is_used_up(asked: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def reports_for_ever(config: dict[str, Any]) -> None:
+        while True:
+            tune.report(score=1.0)
+
+    given: dict[str, Any] = {"time_budget_s": 0.05} if asked == "time_budget_s" else {"stop": TimeoutStopper(0.05)}
+    tune.run(reports_for_ever, executor="inline", storage_path=str(tmp_path), verbose=1, **given)
+    said = {"time_budget_s": "the time budget of 0.05 s (time_budget_s) is used up", "stop": "the 0.05 s of TimeoutStopper are used"}
+    assert said[asked] in " ".join(capsys.readouterr().out.split())
 
 
 class Asked(Stopper):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from fasttune.error import TuneError
-from fasttune.trainable import Trainable, validate_save_restore
+from fasttune.trainable import METHODS, Trainable, check_trainable, validate_save_restore
 from fasttune.trial_context import TrialContext
 
 
@@ -367,3 +367,15 @@ def test_validate_save_restore_tells_what_is_wrong() -> None:
         validate_save_restore(Counter, {"extra": {"training_iteration": 1}})
     with pytest.raises(ValueError, match="class derived from Trainable"):
         validate_save_restore(lambda config: None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_async_methods_are_refused_with_the_way_to_write_them(name: str) -> None:
+    """Nothing of one would run: what it gives back is a coroutine that nobody awaits."""
+
+    async def method(self: Any, *given: Any) -> None:
+        pass
+
+    kind = type("Waits", (Counter,), {name: method})
+    with pytest.raises(TypeError, match=rf"Waits\.{name}\(\) is an async method, .*async def train\(config\)"):
+        check_trainable(kind)

@@ -6,7 +6,21 @@ import argparse
 import time
 from typing import Any
 
-from shared import ETA, MAX_T, boosted, boosting_data, loss_at, main, note_first_result, objective
+from shared import (
+    AT_ONCE,
+    ETA,
+    MAX_T,
+    beside_one_process,
+    boosted,
+    boosting_data,
+    computed,
+    loss_at,
+    main,
+    note_first_result,
+    objective,
+    paced,
+    run_again_and_again,
+)
 
 
 def null_trial(config: dict[str, Any]) -> None:
@@ -40,6 +54,18 @@ def sleeping_trial(config: dict[str, Any]) -> None:
 
     time.sleep(config["sleep"])
     tune.report(score=1.0)
+
+
+def paced_trial(config: dict[str, Any]) -> None:
+    from fasttune import report
+
+    paced(config["reports"], lambda step: report(loss=1.0 / (step + 1)))
+
+
+def computing_trial(config: dict[str, Any]) -> None:
+    import fasttune as tune
+
+    tune.report(score=computed(config["x"]))
 
 
 def null_column(configs: dict[str, Any]) -> dict[str, Any]:
@@ -120,6 +146,25 @@ def sleeps(args: argparse.Namespace, executor: str) -> dict[str, Any]:
     return tuned(args, sleeping_trial, executor, config={"sleep": 0.1}, resources_per_trial=resources)
 
 
+def paced_reports(args: argparse.Namespace, executor: str) -> dict[str, Any]:
+    import os
+
+    resources = {"cpu": len(os.sched_getaffinity(0)) / AT_ONCE}
+    given = {"reports": args.n}
+    return tuned(args, paced_trial, executor, config=given, num_samples=AT_ONCE, resources_per_trial=resources)
+
+
+def computing(args: argparse.Namespace) -> dict[str, Any]:
+    import fasttune as tune
+
+    given = {"x": tune.uniform(0.0, 1.0)}
+    return beside_one_process(args.n, lambda: tuned(args, computing_trial, None, config=given))
+
+
+def again(args: argparse.Namespace, executor: str) -> dict[str, Any]:
+    return run_again_and_again(lambda: tuned(argparse.Namespace(n=1, folder=args.folder), null_trial, executor))
+
+
 def boost(args: argparse.Namespace, executor: str) -> dict[str, Any]:
     import fasttune as tune
 
@@ -150,6 +195,12 @@ main(
         "vector-asha": lambda args: vectors(args, curve_column, scheduler=asha(), metric="loss", mode="min"),
         "sleeps": lambda args: sleeps(args, "process"),
         "sleeps-thread": lambda args: sleeps(args, "thread"),
+        "paced-process": lambda args: paced_reports(args, "process"),
+        "paced-thread": lambda args: paced_reports(args, "thread"),
+        "computing": computing,
+        "again-inline": lambda args: again(args, "inline"),
+        "again-process": lambda args: again(args, "process"),
+        "again-thread": lambda args: again(args, "thread"),
         "boost-process": lambda args: boost(args, "process"),
         "boost-thread": lambda args: boost(args, "thread"),
         "awaits": awaits,

@@ -7,7 +7,21 @@ import os
 import time
 from typing import Any
 
-from shared import ETA, MAX_T, boosted, boosting_data, loss_at, main, note_first_result, objective
+from shared import (
+    AT_ONCE,
+    ETA,
+    MAX_T,
+    beside_one_process,
+    boosted,
+    boosting_data,
+    computed,
+    loss_at,
+    main,
+    note_first_result,
+    objective,
+    paced,
+    run_again_and_again,
+)
 
 
 def suggested(trial: Any) -> dict[str, float]:
@@ -92,6 +106,22 @@ def sleeping_trial(trial: Any) -> float:
     return 1.0
 
 
+def computing_trial(trial: Any) -> float:
+    return computed(trial.suggest_float("x", 0.0, 1.0))
+
+
+def paced_reports(args: argparse.Namespace) -> dict[str, Any]:
+    def reporting(trial: Any) -> float:
+        paced(args.n, lambda step: trial.report(1.0 / (step + 1), step))
+        return 0.0
+
+    return optimized(argparse.Namespace(n=AT_ONCE), reporting, threads=AT_ONCE)
+
+
+def again(args: argparse.Namespace, **keywords: Any) -> dict[str, Any]:
+    return run_again_and_again(lambda: optimized(argparse.Namespace(n=1), null_trial, **keywords))
+
+
 def boost(args: argparse.Namespace) -> dict[str, Any]:
     data = boosting_data()
 
@@ -123,6 +153,10 @@ main(
         "halving": halving,
         "sleep-threads": lambda args: optimized(args, sleeping_trial, threads=16),
         "boost-threads": boost,
+        "computing": lambda args: beside_one_process(args.n, lambda: optimized(args, computing_trial, threads=2)),
+        "paced": paced_reports,
+        "again": again,
+        "again-sqlite": lambda args: again(args, storage=sqlite(args.folder)),
         "first": lambda args: optimized(args, first_trial),
     }
 )

@@ -6,12 +6,30 @@ import argparse
 import json
 import multiprocessing
 import os
+import threading
 import time
 from bisect import insort
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import Any
 
-from shared import ETA, MAX_T, RUNGS, boosted, boosting_data, draw, loss_at, main, note_first_result, objective
+from shared import (
+    AT_ONCE,
+    ETA,
+    MAX_T,
+    RUNGS,
+    beside_one_process,
+    boosted,
+    boosting_data,
+    computed,
+    draw,
+    loss_at,
+    main,
+    note_first_result,
+    objective,
+    paced,
+    run_again_and_again,
+)
 
 
 def bare(args: argparse.Namespace) -> dict[str, Any]:
@@ -37,6 +55,79 @@ def pool(args: argparse.Namespace, chunk: int) -> dict[str, Any]:
     with multiprocessing.Pool(2) as workers:
         results = list(workers.imap_unordered(called, (draw() for _ in range(args.n)), chunksize=chunk))
     return {"trials": len(results)}
+
+
+def by_joblib(args: argparse.Namespace, call: Any, given: Any, workers: int = 2) -> dict[str, Any]:
+    from joblib import Parallel, delayed
+
+    return {"trials": len(Parallel(n_jobs=workers)(delayed(call)(one) for one in given))}
+
+
+def computing_pool(args: argparse.Namespace) -> dict[str, Any]:
+    def run() -> None:
+        with multiprocessing.Pool(2) as workers:
+            list(workers.imap_unordered(computed, range(args.n)))
+
+    return beside_one_process(args.n, run)
+
+
+def computing_submitted(args: argparse.Namespace) -> dict[str, Any]:
+    def run() -> None:
+        with ProcessPoolExecutor(2) as workers:
+            list(workers.map(computed, range(args.n)))
+
+    return beside_one_process(args.n, run)
+
+
+def paced_process(queue: Any, n: int) -> None:
+    paced(n, lambda step: queue.put(1.0 / (step + 1)))
+    queue.put(None)
+
+
+def paced_processes(args: argparse.Namespace) -> dict[str, Any]:
+    queue: Any = multiprocessing.Queue()
+    workers = [multiprocessing.Process(target=paced_process, args=(queue, args.n)) for _ in range(AT_ONCE)]
+    for worker in workers:
+        worker.start()
+    return counted(queue, workers)
+
+
+def paced_threads(args: argparse.Namespace) -> dict[str, Any]:
+    queue: SimpleQueue[float | None] = SimpleQueue()
+    workers = [threading.Thread(target=paced_process, args=(queue, args.n)) for _ in range(AT_ONCE)]
+    for worker in workers:
+        worker.start()
+    return counted(queue, workers)
+
+
+def counted(queue: Any, workers: list[Any]) -> dict[str, Any]:
+    """How many reports came, until each of the workers has said that it is done."""
+    count, running = 0, len(workers)
+    while running:
+        if queue.get() is None:
+            running -= 1
+        else:
+            count += 1
+    for worker in workers:
+        worker.join()
+    return {"reports": count}
+
+
+def pool_again(args: argparse.Namespace) -> dict[str, Any]:
+    def run() -> None:
+        with multiprocessing.Pool(2) as workers:
+            workers.map(called, [draw()])
+
+    return run_again_and_again(run)
+
+
+def pool_kept(args: argparse.Namespace) -> dict[str, Any]:
+    with multiprocessing.Pool(2) as workers:
+        return run_again_and_again(lambda: workers.map(called, [draw()]))
+
+
+def joblib_again(args: argparse.Namespace) -> dict[str, Any]:
+    return run_again_and_again(lambda: by_joblib(args, called, [draw(), draw()]))
 
 
 def submitted(args: argparse.Namespace) -> dict[str, Any]:
@@ -98,16 +189,7 @@ def queue_reports(args: argparse.Namespace) -> dict[str, Any]:
     workers = [multiprocessing.Process(target=put_reports, args=(queue, args.n)) for _ in range(2)]
     for worker in workers:
         worker.start()
-    count = 0
-    running = 2
-    while running:
-        if queue.get() is None:
-            running -= 1
-        else:
-            count += 1
-    for worker in workers:
-        worker.join()
-    return {"reports": count}
+    return counted(queue, workers)
 
 
 def ask_reports(pipe: Any, n: int) -> None:
@@ -237,6 +319,11 @@ def sleep_processes(args: argparse.Namespace) -> dict[str, Any]:
         return {"trials": len(list(workers.map(time.sleep, [0.1] * args.n)))}
 
 
+def sleep_pool(args: argparse.Namespace) -> dict[str, Any]:
+    with multiprocessing.Pool(16) as workers:
+        return {"trials": len(list(workers.imap_unordered(time.sleep, [0.1] * args.n)))}
+
+
 def boost(args: argparse.Namespace, threads: int) -> dict[str, Any]:
     import random
 
@@ -258,6 +345,15 @@ if __name__ == "__main__":
             "pool-1": lambda args: pool(args, 1),
             "pool-64": lambda args: pool(args, 64),
             "submit": submitted,
+            "joblib": lambda args: by_joblib(args, called, (draw() for _ in range(args.n))),
+            "computing-pool": computing_pool,
+            "computing-submit": computing_submitted,
+            "computing-joblib": lambda args: beside_one_process(args.n, lambda: by_joblib(args, computed, range(args.n))),
+            "paced-processes": paced_processes,
+            "paced-threads": paced_threads,
+            "pool-again": pool_again,
+            "pool-kept": pool_kept,
+            "joblib-again": joblib_again,
             "bare-reports": bare_reports,
             "queue-reports": queue_reports,
             "pipe-reports": pipe_reports,
@@ -267,6 +363,8 @@ if __name__ == "__main__":
             "first-pool": first_pool,
             "sleep-threads": sleep_threads,
             "sleep-processes": sleep_processes,
+            "sleep-pool": sleep_pool,
+            "sleep-joblib": lambda args: by_joblib(args, time.sleep, [0.1] * args.n, 16),
             "boost": lambda args: boost(args, 1),
             "boost-threads": lambda args: boost(args, 2),
             "gather": gather,

@@ -8,11 +8,14 @@ import os
 import random
 import time
 from collections.abc import Callable
+from statistics import median
 from typing import Any
 
 MAX_T = 81
 ETA = 3
 RUNGS = (1, 3, 9, 27)
+AT_ONCE, REPORT_S = 96, 0.02  # trials that report so often, all at once (P8)
+RUNS = 21  # one after the other in one process (P17)
 
 
 def objective(a: float, b: float, x: float) -> float:
@@ -42,6 +45,43 @@ def boosted(data: tuple[Any, Any, Any, Any], leaves: int, rate: float) -> float:
     given = {"objective": "binary", "num_leaves": leaves, "learning_rate": rate, "num_threads": 1, "verbosity": -1, "seed": 0}
     model = lightgbm.train(given, lightgbm.Dataset(x, y), num_boost_round=60)
     return float((((model.predict(other_x, num_threads=1)) > 0.5) != other_y).mean())
+
+
+def computed(x: float) -> float:
+    """About two milliseconds of Python, that hold one core."""
+    total = x
+    for k in range(30_000):
+        total += x * k
+    return total
+
+
+def paced(n: int, report: Callable[[int], Any]) -> None:
+    """Report n times, at moments that lie REPORT_S apart whatever a report costs, if it costs less."""
+    began = time.monotonic()
+    for step in range(n):
+        report(step)
+        time.sleep(max(0.0, began + (step + 1) * REPORT_S - time.monotonic()))
+
+
+def run_again_and_again(run: Callable[[], Any]) -> dict[str, Any]:
+    """How long the first one of RUNS runs takes, and how long those after it, in the middle."""
+    seconds = []
+    for _ in range(RUNS):
+        started = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - started)
+    return {"first": seconds[0], "later": median(seconds[1:])}
+
+
+def beside_one_process(n: int, run: Callable[[], Any]) -> dict[str, Any]:
+    """What a run of n computations takes, and the same ones one after the other in this process, just before."""
+    started = time.perf_counter()
+    for k in range(n):
+        computed(k)
+    alone = time.perf_counter() - started
+    started = time.perf_counter()
+    run()
+    return {"trials": n, "alone": alone, "seconds": time.perf_counter() - started}
 
 
 def draw() -> dict[str, float]:

@@ -257,7 +257,8 @@ cdef class Asha:
         else:
             if self.base != NULL:
                 ft_unmap(self.base, self.base_bytes)
-            close(self.fd)
+            if self.fd >= 0:
+                close(self.fd)
 
     @property
     def milestones_by_bracket(self):
@@ -620,6 +621,17 @@ cdef class Asha:
         first = max(self.repaired, n - 14 if n > 14 else 0)
         self.repaired = n
         return [shared.numbers[i % 14] for i in range(first, n)]
+
+    def settle(self):
+        """Let go of the file: nobody judges any more. What the rungs hold is there to be looked at as ever; they cannot grow."""
+        cdef int i
+        if not self.shared or self.fd < 0:
+            return
+        for i in range(self.rungs * self.brackets):
+            if self.map_levels(i, self.rung_at(0, i).n) != 0:
+                return                     # no room in the address space: what is asked for later may find some
+        close(self.fd)
+        self.fd = -1
 
     def state(self):
         """All that was judged, as plain values for :meth:`restore`; values are in the sign in which larger is better."""

@@ -40,6 +40,20 @@ cdef int bits_reserve(BitTree *tree, Py_ssize_t n) except -1:
     return 0
 
 
+cdef int bits_copy(BitTree *tree, const BitTree *other) except -1:
+    """Make an empty set hold what another one holds."""
+    cdef int level
+    bits_reserve(tree, other.room)
+    for level in range(other.depth):
+        memcpy(tree.levels[level], other.levels[level], (((other.room - 1) >> (6 * (level + 1))) + 1) * sizeof(uint64_t))
+    return 0
+
+
+cdef bint bits_has(const BitTree *tree, Py_ssize_t i) noexcept nogil:
+    check(0 <= i)
+    return i < tree.room and tree.levels[0][i >> 6] >> (i & 63) & 1
+
+
 cdef void bits_free(BitTree *tree) noexcept:
     cdef int level
     for level in range(tree.depth):

@@ -104,6 +104,8 @@ cdef class TrialTable:
         ft_release(self.pool, self.pool_room * sizeof(double))
         for k in range(5):
             bits_free(&self.by_status[k])
+            bits_free(&self.shown[k])
+        bits_free(&self.shown_otherwise)
 
     def __len__(self):
         return self.n
@@ -153,11 +155,17 @@ cdef class TrialTable:
             room = max(self.n + n, 2 * self.room, 64)
             for i in range(5):
                 bits_reserve(&self.by_status[i], room)
+                if self.shows:
+                    bits_reserve(&self.shown[i], room)
+            if self.shows:
+                bits_reserve(&self.shown_otherwise, room)
             grown = <TrialRow *>ft_resize_zeros(self.rows, self.room * sizeof(TrialRow), room * sizeof(TrialRow))
             if grown == NULL:
                 raise MemoryError()
             self.rows, self.room = grown, room
         bits_add_all(&self.by_status[S_PENDING], self.n, n)
+        if self.shows:
+            bits_add_all(&self.shown[S_PENDING], self.n, n)
         self.n += n
         self.counts_[S_PENDING] += n
         check(self.n <= self.room)
@@ -496,7 +504,7 @@ cdef class TrialTable:
             return False
         if told & (W_JUDGED | W_END_JUDGED) or watch & (1 << K_START | 1 << K_REPORT | 1 << K_END):
             return False
-        if self.changed or <Py_ssize_t>r.trial + of.n > self.n or not bits_have_all(&self.by_status[S_PENDING], r.trial, of.n):
+        if self.changed or self.shows or <Py_ssize_t>r.trial + of.n > self.n or not bits_have_all(&self.by_status[S_PENDING], r.trial, of.n):
             return False
         return memcmp(of.flags, of.flags + 1, of.n - 1) == 0
 
@@ -666,6 +674,9 @@ cdef class TrialTable:
         self.counts_[then] += 1
         bits_drop(&self.by_status[now], trial)
         bits_add(&self.by_status[then], trial)
+        if self.shows and not bits_has(&self.shown_otherwise, trial):
+            bits_drop(&self.shown[now], trial)
+            bits_add(&self.shown[then], trial)
         row.status = <uint8_t>then
 
     cdef int fold_other(self, const Record *r, int source, Py_ssize_t end, bint recovered) except -1:
@@ -832,6 +843,39 @@ cdef class TrialTable:
         while i >= 0 and (most < 0 or len(out) < most):
             out.append(i)
             i = bits_next(&self.by_status[wanted], i + 1)
+        return out
+
+    def show(self, Py_ssize_t i, str status=None):
+        """Show trial i in a status that its records do not say, whatever they say from here on; None: in its own again."""
+        cdef int k
+        cdef int then = self.seen(i).status
+        if status is not None:
+            then = STATUSES.index(status)
+        if not self.shows:
+            if status is None:
+                return
+            for k in range(5):
+                bits_copy(&self.shown[k], &self.by_status[k])
+            bits_reserve(&self.shown_otherwise, self.room)
+            self.shows = True
+        for k in range(5):
+            bits_drop(&self.shown[k], i)
+        bits_add(&self.shown[then], i)
+        if status is None:
+            bits_drop(&self.shown_otherwise, i)
+        else:
+            bits_add(&self.shown_otherwise, i)
+
+    def shown_in(self, str status, Py_ssize_t most=-1):
+        """Numbers of the first ``most`` trials that are shown in a status: see `show`."""
+        if not self.shows:
+            return self.of_status(status, most)
+        cdef int wanted = STATUSES.index(status)
+        cdef Py_ssize_t i = bits_next(&self.shown[wanted], 0)
+        out = []
+        while i >= 0 and (most < 0 or len(out) < most):
+            out.append(i)
+            i = bits_next(&self.shown[wanted], i + 1)
         return out
 
     def first_of(self, str status, Py_ssize_t start=0):

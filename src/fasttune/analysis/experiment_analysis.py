@@ -19,6 +19,7 @@ from fasttune.space.as_json import config_to_json
 from fasttune.tables.best import Best, best_of
 from fasttune.tables.columns import Columns
 from fasttune.trial import ERROR, Snapshot, Trial, Trials, TrialSource
+from fasttune.working_directory import absolute
 
 if TYPE_CHECKING:
     import logging
@@ -656,7 +657,7 @@ def _opened(experiment: str | os.PathLike[str] | TrialSource) -> TrialSource:
         return experiment
     from fasttune.engine.opening import open_records
 
-    path = os.path.abspath(os.path.expanduser(os.fspath(experiment)))
+    path = absolute(experiment, "the experiment")
     if os.path.isfile(path):  # the journal itself
         path = os.path.dirname(path)
     source: TrialSource = open_records(path)

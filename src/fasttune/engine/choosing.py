@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from fasttune.engine.instructions import Span
-from fasttune.engine.phases import ALIVE, BEING_PAUSED, HANDED, HANDED_OUT, LEAVING, PAUSING, Phases
+from fasttune.engine.phases import ALIVE, BEING_PAUSED, HANDED, HANDED_OUT, LEAVING, NAMES, PAUSING, SHOWN, Phases
 from fasttune.error import TuneError
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Choosing:
 
     def __init__(self, experiment: Choosable) -> None:
         self._experiment = experiment
-        self.waiting: deque[int] = deque()
+        self.waiting: OrderedDict[int, None] = OrderedDict()  # a queue that knows at once who is in it
         self._fresh_from = 0  # trials from here on that exist have not been handed out
         self._aside: set[int] = set()  # chosen this turn, and could not be run
         self._asking = False  # the scheduler is being asked
@@ -94,11 +94,15 @@ class Choosing:
         if experiment.chooses:
             return self._chosen()
         if self.waiting:
-            return Next(self.waiting.popleft(), False)
+            return Next(self.waiting.popitem(last=False)[0], False)
         if self._fresh_from >= len(experiment) and not experiment.suggest(1):
             return None
         self._fresh_from += 1
         return Next(self._fresh_from - 1, False)
+
+    def wait(self, i: int) -> None:
+        """Trial i is to be run again, behind those that wait already."""
+        self.waiting.setdefault(i)
 
     def put_back(self, i: int, begins: bool) -> None:
         """There was no room for this trial after all. A scheduler that chooses may choose another one this turn."""
@@ -106,12 +110,12 @@ class Choosing:
             self._experiment.phases.take_back(i)
             self._aside.add(i)
         elif begins:
-            self.waiting.appendleft(i)
+            self.waiting[i] = None
+            self.waiting.move_to_end(i, last=False)
 
     def drop(self, i: int) -> None:
         """Trial i is over: it waits no more."""
-        if i in self.waiting:
-            self.waiting.remove(i)
+        self.waiting.pop(i, None)
 
     def end_turn(self) -> None:
         """What could not be run this turn may be chosen again in the next one."""
@@ -173,23 +177,26 @@ class Choosing:
         return "PAUSED" if experiment.phases.is_in(i, BEING_PAUSED) else experiment.table.status(i)
 
     def trials_of(self, status: str, most: int = -1) -> list[Trial]:
-        """The first ``most`` trials of such a status, by number; all with -1."""
-        phases = self._experiment.phases
-        if status == "RUNNING":
-            hidden = {i for i in phases.those_in(BEING_PAUSED) if not phases.is_in(i, HANDED_OUT)}
+        """The first ``most`` trials of such a status, by number; all with -1. What is on the way to another status the table
+        knows (Phases tells it), and steps over: a scheduler is asked for each trial, and thousands may be handed out."""
+        experiment = self._experiment
+        if status == "RUNNING" or not self._asking:
+            hidden: set[int] = set()
         else:
-            hidden = self._hidden()
-        found = self._experiment.table.of_status(status, most if most < 0 else most + len(hidden))
-        if status == "RUNNING" and phases.count(HANDED_OUT):
-            found = sorted({*found, *phases.those_in(HANDED_OUT)})
-        elif status == "PAUSED" and phases.count(BEING_PAUSED):
-            found = sorted({*found, *phases.those_in(BEING_PAUSED)})
+            hidden = {*self._aside, *experiment.orders.changes, *experiment.orders.ends}
+        found = experiment.table.shown_in(status, most if most < 0 else most + len(hidden))
         if hidden:
             found = [i for i in found if i not in hidden]
-        return [self._experiment.trials[i] for i in (found if most < 0 else found[:most])]
+        return [experiment.trials[i] for i in (found if most < 0 else found[:most])]
 
-    def _hidden(self) -> set[int]:
-        """Trials that count as running although the table does not say so."""
-        handed = self._experiment.phases.those_in(HANDED_OUT)
-        orders = self._experiment.orders
-        return {*handed, *self._aside, *orders.changes, *orders.ends} if self._asking else {*handed}
+    def validate(self) -> None:
+        """AssertionError if the table shows a trial elsewhere than where it is on its way. For tests, between two turns."""
+        phases, table = self._experiment.phases, self._experiment.table
+        for shown in dict.fromkeys(SHOWN.values()):
+            found = set(table.shown_in(shown))
+            for phase, status in SHOWN.items():
+                astray = [i for i in phases.those_in((phase,)) if (i in found) != (status == shown)]
+                assert not astray, f"trials {astray} are {NAMES[phase]}, and {'not ' * (status == shown)}shown as {shown}"
+            own = found.symmetric_difference(table.of_status(shown))
+            strange = [i for i in own if phases.of(i) not in SHOWN]
+            assert not strange, f"trials {strange} are shown in another status than their own"

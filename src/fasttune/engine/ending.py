@@ -53,4 +53,4 @@ def poll_stoppers(state: ExperimentState) -> None:
     stopper = state.spec.stop.stopper
     if state.ending.why is None and stopper is not None and state.times.call(stopper.stop_all):
         state.ending.for_good = stopper.ends_for_good()
-        state.stop_all(f"{type(stopper).__name__} says so")
+        state.stop_all(state.times.call(stopper.reason))

@@ -9,7 +9,9 @@ import time
 from typing import Any, Protocol
 
 LAST_INTERRUPT = 5  # this many Ctrl-C end a process whose trial swallows them
-ONE_SIGNAL_S = 1.0  # the same signal again so soon is the first one: `timeout` sends it to the process and to its group
+# The same signal again so soon is the last one that counted: `timeout` sends it to the process and to its group, and who presses a
+# key until something happens shall not tear what brings the results home.
+ONE_SIGNAL_S = 1.0
 _caught: list[Interrupts] = []  # the runs of this process that hold its signals, the innermost last
 
 
@@ -21,6 +23,7 @@ class Interruptible(Protocol):
 
     @property
     def in_trial(self) -> bool: ...
+    def interrupts_trial(self) -> None: ...
 
 
 def has_no_handler(number: int) -> bool:
@@ -59,7 +62,7 @@ class Interrupts:
         self._loop = loop
         self._before: dict[int, Any] = {}
         self._terminated = False
-        self._first = 0, 0.0  # the first signal, and when it came
+        self._last = 0, 0.0  # the last signal that counted, and when it came
 
     def catch(self) -> None:
         if threading.current_thread() is not threading.main_thread():
@@ -74,10 +77,9 @@ class Interrupts:
     def _on_signal(self, number: int, frame: Any) -> None:
         loop = self._loop
         now = time.monotonic()
-        if number == self._first[0] and now - self._first[1] < ONE_SIGNAL_S:
+        if number == self._last[0] and now - self._last[1] < ONE_SIGNAL_S:
             return
-        if not loop.interrupts:
-            self._first = number, now
+        self._last = number, now
         loop.interrupts += 1
         in_trial = loop.in_trial
         if in_trial and (loop.interrupts >= LAST_INTERRUPT or (self._terminated and number == signal.SIGTERM)):
@@ -85,6 +87,8 @@ class Interrupts:
             os.kill(os.getpid(), number)
         self._terminated = self._terminated or number == signal.SIGTERM
         enough = 2 if loop.turning else 3  # while results are brought home, one more
+        if in_trial:
+            loop.interrupts_trial()
         if loop.interrupts >= enough or in_trial:
             raise KeyboardInterrupt
 

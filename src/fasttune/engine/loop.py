@@ -49,6 +49,7 @@ from fasttune.nesting import stay_in
 from fasttune.plain_files import check_before_writing
 from fasttune.result import AUTO_RESULT_KEYS
 from fasttune.rule import NO_RULE
+from fasttune.stopper import budget_used_up
 from fasttune.storage.memory import MemoryStorage
 from fasttune.storage.reader import LARGEST_ENTRY, SqliteReader
 from fasttune.storage.recovery import ExperimentLock, read_rings, recover_rings, remove_rings, ring_sources
@@ -265,7 +266,8 @@ class TuneLoop:
 
     def _store_meta(self, meta: dict[str, Any]) -> None:
         self.storage.append([(0, 0, self._meta_record(meta))])
-        self.storage.flush_to_disk()  # an experiment that has begun is one, whatever becomes of the log
+        if self.spec.durability == "full":
+            self.storage.flush_to_disk()  # what a report promises is worth nothing in a file that the disk does not know
 
     def _meta_record(self, meta: dict[str, Any]) -> bytes:
         import json
@@ -393,6 +395,10 @@ class TuneLoop:
     def in_trial(self) -> bool:
         """The user's code runs in this thread."""
         return self._executor is not None and self._executor.in_trial
+
+    def interrupts_trial(self) -> None:
+        """A KeyboardInterrupt is about to be raised in it."""
+        self.executor.is_interrupted()
 
     @property
     def executor(self) -> Executor:
@@ -735,7 +741,7 @@ class TuneLoop:
     def _check_budget(self) -> None:
         budget = self.spec.time_budget_s
         if budget is not None and self.clock.elapsed() >= budget:
-            self.state.stop_all(f"the time budget of {budget:g} {self.clock.second} is used up")
+            self.state.stop_all(budget_used_up(budget, self.clock.second))
 
     def _check_timeouts(self) -> None:
         state = self.state

@@ -9,6 +9,7 @@ from fasttune.engine.facts import Unfit
 from fasttune.engine.records import ExperimentRecords
 from fasttune.storage.reader import SqliteReader
 from fasttune.storage.recovery import copied_rings, left_in, writer_of
+from fasttune.working_directory import absolute
 
 
 def open_records(path: str | os.PathLike[str]) -> ExperimentRecords:
@@ -17,7 +18,7 @@ def open_records(path: str | os.PathLike[str]) -> ExperimentRecords:
 
     Raises JournalError when there is none.
     """
-    path = os.path.abspath(os.path.expanduser(os.fspath(path)))
+    path = absolute(path, "the experiment")
     copies = copied_rings(path)  # before the journal: what leaves them meanwhile is in it
     written = writer_of(path) is not None  # what it writes between two of our looks does not fit; it will at the next one
     records = ExperimentRecords.read(

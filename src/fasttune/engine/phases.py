@@ -8,6 +8,7 @@ and still alive. Such a phase is kept here, for those trials alone: every other 
                         -> (PAUSE) answering -> pausing -> (PAUSED) alive -> leaving -> (saved, discarded) shelved
                                                 pausing -> returning early -> (PAUSED) returning
                                                            alive, leaving -> returning -> (RESUMED) running
+                                                                             returning -> (no room) alive, leaving
 """
 
 from __future__ import annotations
@@ -36,13 +37,16 @@ STATUSES = {
 STEPS = {
     WAITING: (HANDED,), SHELVED: (HANDED,), RUNNING: (DECIDING,), OVER: (), HANDED: (), DECIDING: (ANSWERING,),
     ANSWERING: (PAUSING,), PAUSING: (EARLY, ALIVE), EARLY: (PAUSING, RETURNING), ALIVE: (LEAVING, RETURNING),
-    LEAVING: (RETURNING,), RETURNING: (ALIVE,),
+    LEAVING: (RETURNING,), RETURNING: (ALIVE, LEAVING),
 }  # fmt: skip
 HANDED_OUT = (HANDED, EARLY, RETURNING)
 CHOSEN = {WAITING: HANDED, SHELVED: HANDED, PAUSING: EARLY, ALIVE: RETURNING, LEAVING: RETURNING}
-TAKEN_BACK = {EARLY: PAUSING, RETURNING: ALIVE}  # else it is where its status says
+TAKEN_BACK = {EARLY: PAUSING, RETURNING: ALIVE}  # else it is where its status says; and one that was leaving is so again
 BEING_PAUSED = (ANSWERING, PAUSING, EARLY)
 UNANSWERED = (DECIDING, ANSWERING)
+SHOWN = {  # in which status those who look find it, where its own is not what is on the way there
+    HANDED: "RUNNING", EARLY: "RUNNING", RETURNING: "RUNNING", ANSWERING: "PAUSED", PAUSING: "PAUSED",
+}  # fmt: skip
 LIVING = (ALIVE, LEAVING, RETURNING)
 
 
@@ -51,12 +55,17 @@ class IllegalStepError(AssertionError):
 
 
 class Phases:
-    """``status_of`` gives a trial's status, ``story_of`` what the journal tells of it."""
+    """``status_of`` gives a trial's status, ``story_of`` what the journal tells of it; ``show`` is told in which status a trial
+    is to be shown (SHOWN), None: in its own again."""
 
-    def __init__(self, status_of: Callable[[int], str], story_of: Callable[[int], str]) -> None:
+    def __init__(
+        self, status_of: Callable[[int], str], story_of: Callable[[int], str], show: Callable[[int, str | None], None]
+    ) -> None:
         self._status_of = status_of
         self._story_of = story_of
+        self._show = show
         self._of: dict[int, int] = {}
+        self._were_leaving: set[int] = set()  # of those that return
         self._in: dict[int, dict[int, None]] = {phase: {} for phase in STATUSES}  # by phase, the longest in it first
 
     def of(self, trial: int) -> int:
@@ -95,7 +104,7 @@ class Phases:
         phase = self._of.get(trial)
         if phase not in HANDED_OUT:
             return False
-        before = TAKEN_BACK.get(phase)
+        before = LEAVING if trial in self._were_leaving else TAKEN_BACK.get(phase)
         if before is None:
             self.rest(trial)
         else:
@@ -104,15 +113,27 @@ class Phases:
 
     def rest(self, trial: int) -> int | None:
         """It is where its status says; the phase that it was in before, if that was another one."""
+        phase = self._leave(trial)
+        if phase in SHOWN:
+            self._show(trial, None)
+        return phase
+
+    def _leave(self, trial: int) -> int | None:
+        self._were_leaving.discard(trial)
         phase = self._of.pop(trial, None)
         if phase is not None:
             del self._in[phase][trial]
         return phase
 
     def _move(self, trial: int, phase: int) -> None:
-        self.rest(trial)
+        before = self._leave(trial)
         self._of[trial] = phase
         self._in[phase][trial] = None
+        if phase == RETURNING and before == LEAVING:
+            self._were_leaving.add(trial)
+        shown = SHOWN.get(phase)
+        if shown != SHOWN.get(WAITING if before is None else before):
+            self._show(trial, shown)
 
     def validate(self) -> None:
         """IllegalStepError if a trial is where its status does not let it be. For tests, between two turns."""

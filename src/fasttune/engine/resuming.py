@@ -199,7 +199,7 @@ def requeue_unfinished(state: ExperimentState, asked: ResumeConfig) -> None:
         if status in ("ERROR", "TERMINATED"):
             state.add_again(i)
         if not state.chooses:
-            state.choosing.waiting.append(i)
+            state.choosing.wait(i)
     for path in state.saves.given_points():  # what another trial goes on from stays
         state.kept.spare(path)
     for what, trials in lost.items():

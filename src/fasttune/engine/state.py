@@ -95,7 +95,7 @@ class ExperimentState(ExperimentRecords):
         self.asks = self.asks or self.waits_for_wishes
         self.out = Outbox()
         self._restoring: set[int] = set()  # trials that are to begin from a checkpoint
-        self.phases = Phases(self.table.status, self.story)
+        self.phases = Phases(self.table.status, self.story, self.table.show)
         self.hearing = Hearing(self.searcher, times, self)
         self.orders = Orders(self, type(spec.scheduler).__name__)
         self.shelf = PausedTrials(self, spec.max_suspended)
@@ -574,7 +574,7 @@ class ExperimentState(ExperimentRecords):
         self.record(_core.KIND_REQUEUED, i, 0)
         self.add_again(i)
         if not self.chooses:
-            self.choosing.waiting.append(i)
+            self.choosing.wait(i)
 
     def _hear_failure(self, trial: int, text: str) -> None:
         if self.live:
@@ -641,8 +641,8 @@ class ExperimentState(ExperimentRecords):
         if status == "PAUSED":  # it goes on from its newest checkpoint
             self.shelf.gone(i)
             self.carry_out(self.orders.over(i))
-        elif status == "PENDING" and not self.chooses and i not in self.choosing.waiting:
-            self.choosing.waiting.append(i)
+        elif status == "PENDING" and not self.chooses:
+            self.choosing.wait(i)
 
     def _wait_again(self, i: int) -> None:
         """Trial i was handed out, and will not begin."""
@@ -673,6 +673,7 @@ class ExperimentState(ExperimentRecords):
         """AssertionError if what is known of trials contradicts itself: for tests, between two turns."""
         self.phases.validate()
         self.orders.validate()
+        self.choosing.validate()
 
     def _happen(
         self,

@@ -263,6 +263,10 @@ class Executor(ABC):
         """What is in the rings and was not polled yet, without waiting and without running anything."""
         return []
 
+    def is_interrupted(self) -> None:  # noqa: B027
+        """A Ctrl-C is raised in the user's code that runs in the loop's thread just now: it has been told to stop. Called within a
+        signal handler."""
+
     def leave_files(self) -> None:  # noqa: B027
         """The experiment's folder is another one by now, or none: remove nothing by its name."""
 

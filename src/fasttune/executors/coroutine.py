@@ -372,7 +372,7 @@ class TaskTrial:
     def cancel(self) -> None:
         """Tell it to stop, unless it was told."""
         if not self.told:
-            self._is_told()
+            self.is_told()
             self.press()
 
     def press(self) -> None:
@@ -388,7 +388,8 @@ class TaskTrial:
         self.due = False
         self.task.cancel()
 
-    def _is_told(self) -> None:
+    def is_told(self) -> None:
+        """It has been told to stop, and is cancelled only when it has not in a while."""
         self.told = time.monotonic()
         self.executor.told[self] = self.told + AGAIN
 
@@ -399,7 +400,7 @@ class TaskTrial:
         if running_loop() is executor.loop:
             own = self.inside and executor.current_task() is self.task
         if not told:
-            self._is_told()
+            self.is_told()
             if not own:
                 self.press()
         elif own:
@@ -689,6 +690,12 @@ class CoroutineExecutor(Executor):
         if self._broken is None:
             self._broken = error
         self.wake()
+
+    def is_interrupted(self) -> None:
+        # it is told by the KeyboardInterrupt, and may await what cleans up: a cancellation would end that
+        trial = next((trial for trial in self._tasks if trial.inside), None)
+        if trial is not None and not trial.told:
+            trial.is_told()
 
     def drain_now(self) -> list[Batch]:
         return taken(self.ring, self._source)

@@ -24,9 +24,10 @@ from fasttune.error import TuneError
 from fasttune.executors.base import Batch, Death, Executor, ExecutorSite, Job, Program
 from fasttune.executors.program_file import ProgramFile
 from fasttune.executors.ring_file import map_file, remove_ring
-from fasttune.executors.server import MARK, PAUSES_S, Server, ServerGoneError
+from fasttune.executors.server import MARK, PAUSES_S, WORKERS_BEGIN_THERE, Server, ServerGoneError
 from fasttune.executors.wire import CANNOT_LOAD, DOWN_BYTES, FILE_BYTES, Wire, pack, pack_config
 from fasttune.folder import RINGS
+from fasttune.working_directory import working_directory
 
 if TYPE_CHECKING:
     from fasttune.executors.prints import Prints
@@ -51,7 +52,7 @@ class Slot:
     """A worker and what it has been given."""
 
     source: int
-    pid: int
+    pid: int  # 0: the server was asked for it, and has not answered yet
     wire: Wire
     path: str
     placement: Any
@@ -66,6 +67,11 @@ class Slot:
     exit_code: int | None = None
     fate: str = ""  # why it died, if it was not for a reason of its own
     pipe: int = -1  # what it prints comes out here
+
+    @property
+    def lives(self) -> bool:
+        """It is known to have been forked, and not to have ended."""
+        return self.pid > 0 and self.exit_code is None
 
     @property
     def open_orders(self) -> int:
@@ -135,6 +141,7 @@ class ProcessExecutor(Executor):
         self._server = Server.take()
         self._program_file: ProgramFile | None = None
         self._setup: dict[str, Any] = {}
+        self._rule: _core.Asha | None = None  # on memory that the workers share
         self._servers_lost = 0  # in a row, before a trial began
         self._left_over: list[Slot] = []
         self._halted = self._closed = False
@@ -168,7 +175,8 @@ class ProcessExecutor(Executor):
         self._varied = any(one.resources != self._request for one in program.trainables)
         self._program_file = ProgramFile(pickled_program(program))
         os.makedirs(os.path.join(self._folder, RINGS), exist_ok=True)
-        self._setup = {"path": sys.path, "cwd": os.getcwd(), "program": self._program_file.path, "driver": os.getpid()}
+        self._setup = {"path": sys.path, "program": self._program_file.path, "driver": os.getpid()}
+        self._setup["cwd"] = working_directory(WORKERS_BEGIN_THERE)
         self._setup["script"] = script.described()
         self._setup["named"], self._setup["caught"] = self._named, self._caught
         if self._show is not None:
@@ -186,7 +194,7 @@ class ProcessExecutor(Executor):
         are given out anew, as when a worker dies. TuneError if servers die again and again before any trial begins."""
         while True:
             living = [slot for slot in self._slots.values() if slot.exit_code is None]
-            code = self._server.hang_up([slot.pid for slot in living])
+            code = self._server.hang_up([slot.pid for slot in living if slot.lives])
             for slot in living:
                 slot.exit_code = -signal.SIGKILL
             why = "has died of an unknown cause" if code is None else self._cause(code)
@@ -212,7 +220,8 @@ class ProcessExecutor(Executor):
             return
 
     def shared_rule(self, program: Program) -> Any:
-        return program.rule.build(self._server.rules_fd)
+        self._rule = program.rule.build(self._server.rules_fd)
+        return self._rule
 
     # -- slots ---------------------------------------------------------------------------------------------------------
 
@@ -240,13 +249,16 @@ class ProcessExecutor(Executor):
         return self._limit
 
     def _started(self, request: Any, placement: Any) -> Slot | None:
-        """A new worker with this placement. None if it cannot be had and the run goes on with those that there are."""
+        """A new worker with this placement. None if it cannot be had and the run goes on with those that there are. Where there
+        is one already, nobody waits for the server's answer: it forks one worker while the next one is asked for."""
         source, lost = self._next_source, OSError()
         self._next_source += 1
         for pause in PAUSES_S:
             time.sleep(pause)
             try:
                 slot = self._start_worker(source, request, placement)
+                if not any(other.lives for other in self._slots.values()):
+                    self._await_worker(slot)
             except ServerGoneError:
                 self._launch_again()
                 continue
@@ -255,9 +267,9 @@ class ProcessExecutor(Executor):
             else:
                 self._slots[source] = slot
                 return slot
-            if any(slot.exit_code is None for slot in self._slots.values()):
-                limits = f" ({process_limits()})" if isinstance(lost, ForkError) else ""
-                self._make_do(f"another one cannot be started: {lost}{limits}")
+            self._hear_answers()
+            if any(other.lives for other in self._slots.values()):
+                self._make_do(cannot_be_started(lost))
                 return None
             if not isinstance(lost, ForkError):
                 raise lost
@@ -282,10 +294,6 @@ class ProcessExecutor(Executor):
             if self._prints is not None:
                 reader, writer = self._prints.pipe()
             self._server.tell(("fork", source, path, environ), *([writer] if writer >= 0 else []))
-            while (message := self._server.hear())[0] == "exit":
-                self._note_exit(message)
-            if message[0] == "failed":
-                raise ForkError(*message[2:])
         except BaseException:
             if wire is not None:
                 wire.close()
@@ -297,16 +305,43 @@ class ProcessExecutor(Executor):
         finally:
             if writer >= 0:
                 os.close(writer)
-        slot = Slot(source, message[2], wire, path, placement, request, pipe=reader)
+        slot = Slot(source, 0, wire, path, placement, request, pipe=reader)
         slot.wire.up.bell_fd = -1  # the reader's copy of the fd is never written
         if self._prints is not None:
             up = slot.wire.up
             self._prints.add(reader, lambda: up.busy_trial)
         return slot
 
+    def _await_worker(self, slot: Slot) -> None:
+        """Wait until the server has forked it. ForkError if it could not."""
+        try:
+            while (message := self._server.hear())[:2] != ("forked", slot.source):
+                if message[:2] == ("failed", slot.source):
+                    raise ForkError(*message[2:])
+                self._note(message)
+            slot.pid = message[2]
+        except BaseException:
+            self._let_go(slot)
+            slot.wire.close()
+            with suppress(OSError):
+                remove_ring(slot.path, whole=True)
+            raise
+
+    def _hear_answers(self) -> None:
+        """Wait until it is known which of the workers that were asked for there are."""
+        while any(slot.pid == 0 and slot.exit_code is None for slot in self._slots.values()):
+            try:
+                self._note(self._server.hear())
+            except ServerGoneError:
+                self._launch_again()
+
     def _make_do(self, why: str) -> None:
-        """Go on with the workers that there are, for a while."""
-        self._fewer = sum(slot.exit_code is None for slot in self._slots.values())
+        """Go on with the workers that there are, for a while. Of those that were asked for together, the first one that cannot
+        be had says so."""
+        lasting = time.monotonic() < self._fewer_until
+        self._fewer = sum(slot.lives for slot in self._slots.values())
+        if lasting:
+            return
         self._fewer_until = time.monotonic() + self._fewer_s
         if self._fewer_s == FEWER_S:
             warnings.warn(
@@ -332,10 +367,14 @@ class ProcessExecutor(Executor):
     def _forget(self, slot: Slot) -> None:
         """Its placement is free; its ring is still read and released before the file goes."""
         del self._slots[slot.source]
-        if self._prints is not None:
-            self._prints.leave(slot.pipe)
+        self._let_go(slot)
         self._free(slot.placement)
         self._left_over.append(slot)
+
+    def _let_go(self, slot: Slot) -> None:
+        """Nobody reads any more what it prints."""
+        if self._prints is not None:
+            self._prints.leave(slot.pipe)
 
     def _idle_slot(self, request: Any) -> Slot | None:
         for slot in self._slots.values():
@@ -493,8 +532,9 @@ class ProcessExecutor(Executor):
                 slot.wire.up.ask_stop(trial)
 
     def kill(self, trial: int) -> None:
+        self._hear_all()  # which process it is
         for slot in self._slots.values():
-            if slot.wire.up.busy_trial == trial and slot.exit_code is None:
+            if slot.wire.up.busy_trial == trial and slot.lives:
                 try:
                     self._server.tell(("kill", slot.pid))
                 except ServerGoneError:
@@ -539,15 +579,31 @@ class ProcessExecutor(Executor):
             except ServerGoneError:
                 self._launch_again()
                 return
-            self._note_exit(message)
+            self._note(message)
 
-    def _note_exit(self, message: tuple[Any, ...]) -> None:
-        kind, pid, code = message
-        if kind != "exit":
+    def _note(self, message: tuple[Any, ...]) -> None:
+        """What the server says of a worker: it was forked, it could not be, it has ended."""
+        kind, who, *what = message
+        if kind == "forked":
+            if who in self._slots:
+                self._slots[who].pid = what[0]
+        elif kind == "failed":
+            self._note_failed(who, ForkError(*what))
+        elif kind == "exit":
+            for slot in self._slots.values():
+                if slot.pid == who:
+                    slot.exit_code = what[0]
+        else:
             raise AssertionError(f"unexpected message {message!r}")
-        for slot in self._slots.values():
-            if slot.pid == pid:
-                slot.exit_code = code
+
+    def _note_failed(self, source: int, error: ForkError) -> None:
+        """A worker that was asked for cannot be had: what it was given already is for others."""
+        slot = self._slots.get(source)
+        if slot is None:
+            return
+        slot.exit_code, slot.fate = 1, "The worker process of this trial could not be started."
+        if any(other.lives for other in self._slots.values()):
+            self._make_do(cannot_be_started(error))
 
     def _bury(self, batches: list[Batch]) -> None:
         """Tell of the workers that have ended; everything they wrote has just been taken."""
@@ -636,7 +692,7 @@ class ProcessExecutor(Executor):
     @property
     def pids(self) -> list[int]:
         """Process ids of the workers."""
-        return [slot.pid for slot in self._slots.values()]
+        return [slot.pid for slot in self._slots.values() if slot.pid]
 
     # -- the end -------------------------------------------------------------------------------------------------------
 
@@ -650,7 +706,7 @@ class ProcessExecutor(Executor):
         self._halted = True
         self._rests = self._server.rest()
         if not self._rests:  # it kills what is left, collects it and ends
-            self._server.hang_up([slot.pid for slot in self._slots.values() if slot.exit_code is None])
+            self._server.hang_up([slot.pid for slot in self._slots.values() if slot.lives])
         if self._prints is not None:
             self._prints.close()
             self._prints = None
@@ -677,6 +733,8 @@ class ProcessExecutor(Executor):
         if not self._leaves_files:
             with suppress(OSError):  # it holds something; without a worker there was no ring to go with
                 os.rmdir(os.path.join(self._folder, RINGS))
+        if self._rule is not None:  # a scheduler that is kept has it, and would keep the file
+            self._rule.settle()
         if self._rests:
             self._server.let_go()
         else:
@@ -686,20 +744,22 @@ class ProcessExecutor(Executor):
 
     def _wait_for_idle_workers(self, seconds: float = 1.0) -> None:
         """Workers that have nothing to do clean up and end by themselves."""
-        waiting = {slot.pid for slot in self._slots.values() if not slot.busy and slot.exit_code is None}
+        idle = [slot for slot in self._slots.values() if not slot.busy]
         deadline = time.monotonic() + seconds
         try:
-            while waiting and (left := deadline - time.monotonic()) > 0:
+            while any(slot.exit_code is None for slot in idle) and (left := deadline - time.monotonic()) > 0:
                 if self._prints is not None:  # a worker whose pipe is full does not end
                     self._prints.read()
                     left = min(left, PRINTS_S)
                 if self._server.has_message(left):
-                    message = self._server.hear()
-                    if message[0] == "exit":
-                        self._note_exit(message)
-                    waiting.discard(message[1])
+                    self._note(self._server.hear())
         except TuneError:
             return
+
+
+def cannot_be_started(error: OSError) -> str:
+    """Why there are not more workers."""
+    return f"another one cannot be started: {error}" + (f" ({process_limits()})" if isinstance(error, ForkError) else "")
 
 
 def workers_by_open_files() -> int:

@@ -30,9 +30,10 @@ from typing import Any
 from fasttune import nesting
 from fasttune.devices.cgroups import process_limits
 from fasttune.error import TuneError
+from fasttune.working_directory import working_directory
 
 SOURCE = (
-    "import sys; sys.path.insert(0, {folder!r}); "
+    "import gc, sys; gc.disable(); sys.path.insert(0, {folder!r}); "
     "from fasttune.executors.worker import serve; serve(3, 4, 5, {preload!r})"
 )
 MARK = "FASTTUNE_SERVERS"  # environment: the servers, one within the other, that a process comes from
@@ -41,6 +42,7 @@ PAUSES_S = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8)  # before each attempt to get a proce
 SILENT_S = 1.0  # how often the server is looked at while it is waited for
 KEEP = "FASTTUNE_KEEP_SERVER"  # environment: "0", no server rests
 STREAMS = (0, 1, 2)
+WORKERS_BEGIN_THERE = "worker processes begin in it (executor='thread' and 'inline' have none)"
 INHERITED = (b"Umask", b"SigBlk", b"SigIgn", b"Cap", b"Uid", b"Gid", b"Groups", b"NoNewPrivs", b"Seccomp")  # of /proc/self/status
 RESTED_S = 2.0  # a server is given so long to end the workers of a run that is over
 KILLED_S = 2.0  # what was killed is waited for so long
@@ -66,6 +68,7 @@ def launched_early(preload: tuple[str, ...] = ()) -> Iterator[None]:
 
     ``preload`` names modules that the workers of the run will need, to be loaded once for all of them.
     """
+    working_directory(WORKERS_BEGIN_THERE)
     _early.server, _early.launched_by = Server.ready(preload), os.getpid()
     try:
         yield

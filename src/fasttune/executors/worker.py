@@ -88,6 +88,7 @@ def serve(control_fd: int, bell_fd: int, rules_fd: int, preload: tuple[str, ...]
     """Fork workers as the driver asks, report how they end, for one run after the other; returns when the driver has gone."""
     sock = socket.socket(fileno=control_fd)
     _load(preload)
+    gc.enable()  # nothing that is loaded goes again: to look for it took a twelfth of the time until here
     driver = os.getppid()
     wake = _prepare_signals()
     _core.adopt_orphans()
@@ -286,6 +287,7 @@ def _fork(
     """Fork a worker, and tell the driver its process id, or why there is none (then 0 is returned)."""
     _, source, path, environ = order
     server = os.getpid()
+    _wear(environ)
     try:
         pid = os.fork()
     except OSError as error:  # too many processes, or no memory: the workers that there are go on
@@ -305,11 +307,27 @@ def _fork(
         if pipe >= 0:
             catch_streams(pipe, setup["caught"])
         if os.getppid() == server:
-            status = work(path, environ, setup, bell_fd, rules_fd)
+            status = work(path, setup, bell_fd, rules_fd)
     except BaseException:
         _leave_word(path)
     finally:
         _core.leave_process(status)  # whatever it was: coming back into the server's code would end the other workers
+
+
+_worn: list[dict[str, str]] = []  # the environment of the last worker that was forked
+
+
+def _wear(environ: dict[str, str]) -> None:
+    """Have the environment of the worker that is forked next, which finds it there: to set it costs a worker copies of a hundred
+    pages, and most of them have the same."""
+    before = _worn.pop() if _worn else dict(os.environ)
+    if environ != before:
+        for name in before.keys() - environ.keys():
+            del os.environ[name]
+        for name, value in environ.items():
+            if before.get(name) != value:
+                os.environ[name] = value
+    _worn.append(environ)
 
 
 def _leave_word(path: str) -> None:
@@ -328,10 +346,8 @@ def _notes_of(path: str) -> str:
 # -- a worker ----------------------------------------------------------------------------------------------------------
 
 
-def work(path: str, environ: dict[str, str], setup: dict[str, Any], bell_fd: int, rules_fd: int) -> int:
+def work(path: str, setup: dict[str, Any], bell_fd: int, rules_fd: int) -> int:
     """Run trials as the ring at ``path`` brings them, until told to exit. Returns the exit status."""
-    os.environ.clear()
-    os.environ.update(environ)
     with open(path, "r+b") as file:
         with suppress(OSError):  # a file system without locks
             # as long as the mapping below: whoever recovers the ring waits for our end

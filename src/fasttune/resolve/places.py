@@ -13,6 +13,7 @@ from fasttune.error import TuneError
 from fasttune.folder import JOURNAL, LONGEST_NAME, cut
 from fasttune.plain_files import check_before_writing
 from fasttune.resolve.call import Call
+from fasttune.working_directory import absolute
 
 if TYPE_CHECKING:
     from fasttune.storage.recovery import ExperimentLock
@@ -99,7 +100,7 @@ def how_to_go_on(folder: str, door: str) -> str:
 
 def default_storage() -> str:
     """Where experiments are stored when nobody says where."""
-    return os.path.abspath(os.path.expanduser(os.environ.get("FASTTUNE_RESULTS_DIR") or "~/fasttune_results"))
+    return absolute(os.environ.get("FASTTUNE_RESULTS_DIR") or "~/fasttune_results", "$FASTTUNE_RESULTS_DIR")
 
 
 def experiment_name(

@@ -55,6 +55,7 @@ MADE = "PRAGMA synchronous = NORMAL"  # a commit is in the kernel: it survives u
 
 FLUSH_BYTES = 1 << 25  # the write-ahead log is brought into the database when it has grown by this much,
 FLUSH_S = 2.0  # or when this long ago something was appended that is only in it,
+FIRST_FLUSH_S = 0.25  # the first time so long after it was made: a run that is over by then waits for the disk once, at its end,
 FLUSH_SHARE = 0.01  # but no more than this share of the time is spent on that,
 FLUSH_MOST_S = 30.0  # as long as it is not later than this
 LOCKED_MS = 20  # one try to get the right to write; while others have it, `while_locked` is called after each
@@ -131,7 +132,7 @@ class SqliteStorage(Storage):
         self._failed: OSError | None = None  # the disk has lost something: nothing more is taken
         self._named = False  # the names of the files are on the disk, too
         self._unflushed = 0  # bytes appended since the last flush
-        self._flush_at = time.monotonic() + FLUSH_S
+        self._flush_at = time.monotonic() + FIRST_FLUSH_S
         self._places: list[tuple[str, tuple[int, int]]] = []  # what has to stay where it is: path, device and inode
         self._wal_fd = -1
         self._places = [(path, place_of(path)) for path in (folder, self.path, self.path + "-wal")]
