@@ -29,7 +29,7 @@ FLOORS = {
         "identity", "metric_values", "nesting", "rule", "config", "experiment", "scope", "failure", "result_keys",
         "code_places", "script", "json_kinds", "html_table", "trial_lines", "whole_lines", "once", "checkpoint"),
     2: ("session", "trainable", "callback", "hook_times", "stopper", "registry", "totals",
-        "user_attrs", "vectors"),
+        "user_attrs", "row_trees", "vectors"),
     3: ("schedulers", "search", "executors", "storage", "logger", "reporter"),
     4: ("engine", "tables", "search_history", "follower"),
     5: ("resolve", "tuner", "ask_tell", "analysis", "bench", "cli", "dashboard", "plot", "sklearn", "testing", "__init__", "__main__",

@@ -570,7 +570,7 @@ def deliver(
     steer_by(reporter.metric, numbers, extra)
     try:
         with _NOBODY_ELSE if context.threads is None else context.threads.saving:
-            name = _keep_checkpoint(context, checkpoint)
+            name = keep_checkpoint(context, checkpoint)
     except _TrialOverError:
         warn_once("report", f"tune.report() does nothing here: {_why_absent()}")
         return
@@ -694,7 +694,7 @@ def checkpoint_dir(step: int) -> Iterator[str]:
     context.next_checkpoint = None
 
 
-def _keep_checkpoint(
+def keep_checkpoint(
     context: TrialContext, checkpoint: Checkpoint | str | os.PathLike[str] | None
 ) -> str | bytes | None:
     """Copy a reported checkpoint into the trial's folder; its path, relative to the experiment's folder.

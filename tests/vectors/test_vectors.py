@@ -553,8 +553,9 @@ def test_a_simulation_wants_curves_of_one_config() -> None:
     ("more", "match"),
     [
         ({"executor": "process"}, "runs by executor='vector' alone"),
-        ({"scheduler": PopulationBasedTraining(time_attr="training_iteration", hyperparam_mutations={"x": tune.uniform(0, 1)})},
-         "leaves trials paused"),
+        ({"scheduler": PopulationBasedTraining(time_attr="training_iteration", hyperparam_mutations={"x": tune.uniform(0, 1)}),
+          "max_concurrent_trials": 10}, "lets 20 trials take turns in the 10 rows of a call.*yield metrics, state"),
+        ({"checkpoint_config": tune.CheckpointConfig(checkpoint_frequency=1)}, "has no state that could be saved"),
         ({"scheduler": HyperBandScheduler(max_t=9)}, "HyperBandScheduler leaves trials paused"),
         ({"log_to_file": True}, "log_to_file"),
     ],
@@ -668,15 +669,6 @@ def test_killed_and_gone_on_with(at: int, tmp_path: Path) -> None:
         assert trial.last_result["loss"] == pytest.approx(curve(trial.config["x"], trial.last_result["training_iteration"]))
     assert after.verify(ASHAScheduler(max_t=9, grace_period=1, reduction_factor=3)) == []
     assert {path.name for path in (tmp_path / "run").iterdir()} <= {".lock", "experiment.db"}
-
-
-def test_a_scheduler_that_pauses_all_the_same_ends_the_run(tmp_path: Path) -> None:
-    class Pausing(FIFOScheduler):
-        def on_trial_result(self, state: Any, trial: Any, result: dict[str, Any]) -> str:
-            return self.PAUSE
-
-    with pytest.raises(TuneError, match="its scheduler cannot answer PAUSE"):
-        run(curves, tmp_path, scheduler=Pausing())
 
 
 @pytest.mark.parametrize("search", ["random", "tpe"])

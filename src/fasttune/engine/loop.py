@@ -302,6 +302,8 @@ class TuneLoop:
             asks=state.asks,
             pauses=state.chooses,
             scheduler_pauses=type(spec.scheduler).__name__ if spec.scheduler.pauses else "",
+            only_to_change=spec.scheduler.pauses_to_change,
+            total=state.total,
             reuse_actors=spec.reuse_actors,
             checkpoint_frequency=spec.checkpoint.checkpoint_frequency,
             checkpoint_at_end=bool(at_end),
@@ -483,7 +485,7 @@ class TuneLoop:
         events, fits = self.state.fold_found(source, data, self.state.watching.kinds)
         rest, held = _core.without_held(fits)  # one that does not fit is not kept
         for trial, place, checkpoint in held:
-            self.state.unsaved[memory_name(trial, place)] = checkpoint
+            self.state.take_held(memory_name(trial, place), checkpoint)
         self._journal.take(source, position, rest, len(data))
         self.state.react(events)
         if self.state.unfit:  # behind what fits of the same piece, as in the journal: a trial that is failed for it runs no more

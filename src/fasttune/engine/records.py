@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from zlib import crc32
 
 from fasttune import _core
-from fasttune.checkpoint import Checkpoint, memory_key, memory_name, step_of
+from fasttune.checkpoint import Checkpoint, is_row_mark, memory_key, memory_name, step_of
 from fasttune.engine.facts import Changed, Chunk, MachineTotals, Origin, Saved, Unfit
 from fasttune.engine.meta import FORMAT, first_meta, read_session
 from fasttune.engine.record_checks import (
@@ -348,6 +348,8 @@ class ExperimentRecords:
             rest: Any
             rest, held = _core.without_held(fits)  # one that does not fit would take the place of one that does
             for trial, step, checkpoint in held:
+                if is_row_mark(checkpoint):  # of a call that is over
+                    continue
                 self.unsaved[memory_name(trial, step)] = checkpoint
                 if self._stored is not None:
                     self._stored.add((trial, step))

@@ -18,7 +18,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from fasttune import _core
-from fasttune.checkpoint import DICT_FILE, Checkpoint, memory_name
+from fasttune.checkpoint import DICT_FILE, Checkpoint, is_row_mark, memory_name
 from fasttune.engine.choosing import Choosing
 from fasttune.engine.ending import Ending
 from fasttune.engine.facts import ONE_TRIAL
@@ -56,6 +56,7 @@ from fasttune.rule import CompiledRule
 from fasttune.schedulers.base import Change, compiled_rule
 from fasttune.schedulers.view import ExperimentView
 from fasttune.space.as_json import config_to_json
+from fasttune.trainable import is_vectorized, saves_when_told, takes_state
 
 if TYPE_CHECKING:
     from fasttune.config import RunSpec
@@ -116,6 +117,9 @@ class ExperimentState(ExperimentRecords):
         self.rereads = False
         self.scope = spec.scope
         self.space_since = 0  # the record of a session in the journal from which on its space is that of this run
+        self._saves = [saves_when_told(one.trainable) for one in spec.trainables]
+        self._in_rows = [takes_state(one.trainable) if is_vectorized(one.trainable) else None for one in spec.trainables]
+        self.marks: dict[str, bytes] = {}  # checkpoints that are rows of a call that goes on: never stored
         self.told_whole: list[bool] = []  # per experiment: the journal can say every config of its last space
         if not meta["variants"]:
             self.variants = self.suggestions.first_variants()
@@ -266,9 +270,17 @@ class ExperimentState(ExperimentRecords):
             return path, step, self._seconds(i)
         return path, step, next((one.seconds for one in reversed(self._checkpoints.get(i, ())) if one.step == step), 0.0)
 
-    def is_class(self, i: int) -> bool:
-        """Trial i is a class Trainable, which can be told to save."""
-        return isinstance(self.spec.trainables[self.experiment_of(i)].trainable, type)
+    def saves_when_told(self, i: int) -> bool:
+        """Trial i saves when it is told to: it is a class Trainable, or a row of a call."""
+        return self._saves[self.experiment_of(i)]
+
+    def saves_rows(self, i: int) -> bool:
+        """Trial i is a row of a call: it is in step with those beside it."""
+        return self._in_rows[self.experiment_of(i)] is not None
+
+    def is_row_only(self, i: int) -> bool:
+        """Trial i is a row, and nobody knows what it goes on from: what it has saved is good for its call."""
+        return self._in_rows[self.experiment_of(i)] is False
 
     def changed_request(self, i: int) -> PlacementGroupFactory | None:
         """The resources that trial i was changed to have; None: those of its trainable."""
@@ -285,7 +297,7 @@ class ExperimentState(ExperimentRecords):
     def can_begin_again(self, trial: Trial) -> bool:
         """Whether a trial that just reported loses nothing if it goes on in another place: it saves when it is told to (a
         class), or this report came with a checkpoint."""
-        return self.is_class(trial.index) or self.has_present_checkpoint(trial.index)
+        return self.saves_when_told(trial.index) or self.has_present_checkpoint(trial.index)
 
     # -- suggesting ---------------------------------------------------------------------------------------------------
 
@@ -575,10 +587,29 @@ class ExperimentState(ExperimentRecords):
 
     def requeue(self, i: int) -> None:
         """Trial i waits for another attempt."""
-        self.record(_core.KIND_REQUEUED, i, 0)
+        self.record(_core.KIND_REQUEUED, i, 0, flags=self._from_start(i))
         self.add_again(i)
         if not self.chooses:
             self.choosing.waiting.append(i)
+
+    def _from_start(self, i: int) -> int:
+        """Flag of another attempt of a trial whose call is over, and with it all that the trial has saved."""
+        if not (self.is_row_only(i) and self.has_saved(i)):
+            return 0
+        self.kept.forget(i)
+        return _core.FRESH
+
+    def take_held(self, name: str, checkpoint: bytes) -> None:
+        """A checkpoint in memory has come."""
+        (self.marks if is_row_mark(checkpoint) else self.unsaved)[name] = checkpoint
+
+    def held_checkpoint(self, name: str) -> bytes:
+        found = self.marks.get(name)
+        return super().held_checkpoint(name) if found is None else found
+
+    def unlist(self, i: int, path: str) -> None:
+        super().unlist(i, path)
+        self.marks.pop(path, None)
 
     def _hear_failure(self, trial: int, text: str) -> None:
         if self.live:

@@ -377,8 +377,8 @@ def judged_steps(rule: Any, time_attr: str) -> list[int] | None:
 class VirtualState(ExperimentState):
     """As in a real run; checkpoints are marks in the journal, there are no directories."""
 
-    def is_class(self, i: int) -> bool:
-        return True  # it can be told to save
+    def saves_when_told(self, i: int) -> bool:
+        return True
 
     def has_checkpoint(self, path: str) -> bool:
         return True
@@ -436,7 +436,7 @@ class VirtualLoop(TuneLoop):
     def _begin(self, hooks: frozenset[str]) -> ExperimentState:
         meta = {**make_meta(self.spec, PREFIX, 0.0, "virtual", []), "pid": 0, "machine": self._supply.total()}
         for one in meta["trainables"]:
-            one["is_class"] = True
+            one["is_class"] = one["saves"] = True
         state = VirtualState(self.spec, meta, self.storage, hooks)
         meta["variants"] = [one.meta() for one in state.variants]
         self._store_meta(meta)

@@ -47,6 +47,8 @@ class Program:
     asks: bool = False  # every report waits for the loop's answer
     pauses: bool = False  # the answer may be to pause
     scheduler_pauses: str = ""  # the scheduler that says it will be, by its kind
+    only_to_change: bool = False  # and only trials that it changes, if all run at once
+    total: int | None = None  # how many trials there will be, None when that is open
     reuse_actors: bool = False
     checkpoint_frequency: int = 0
     checkpoint_at_end: bool = False
@@ -223,7 +225,7 @@ class Executor(ABC):
     @abstractmethod
     def save(self, trial: int) -> None:
         """A paused class Trainable saves, as soon as its place is free, and stays paused. Nobody waits for it; a trial
-        that is not paused here is left alone."""
+        that is not paused here is left alone, but for a row of a call, which saves between two of its steps."""
 
     @abstractmethod
     def discard(self, trial: int) -> None:
