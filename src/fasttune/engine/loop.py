@@ -637,7 +637,7 @@ class TuneLoop:
         state, executor = self.state, self.executor
         gave = False
         while executor.room() > 0:
-            start = state.next_start()
+            start = state.next_start(executor.room() if executor.evaluates_together else 1)
             self._keep_own()
             if self._journal.owes:
                 self._commit()  # what was suggested or changed is in the journal before anybody reports on it

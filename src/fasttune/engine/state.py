@@ -203,9 +203,10 @@ class ExperimentState(ExperimentRecords):
         """Up to n trials that were never started, for an executor that computes configs itself."""
         return None if self.ending.why is not None or n <= 0 else self.choosing.next_span(n)
 
-    def next_start(self) -> Start | Resume | None:
-        """The next single trial to run: a retry, what the scheduler chooses, or a fresh one. None: nothing now."""
-        chosen = self.choosing.next() if self.ending.why is None else None
+    def next_start(self, together: int = 1) -> Start | Resume | None:
+        """The next single trial to run: a retry, what the scheduler chooses, or a fresh one, of which so many are suggested
+        ``together`` if there is none yet. None: nothing now."""
+        chosen = self.choosing.next(together) if self.ending.why is None else None
         if chosen is None:
             return None
         self.hearing.goes_on(chosen.trial)
@@ -303,7 +304,7 @@ class ExperimentState(ExperimentRecords):
 
     def suggest(self, n: int) -> bool:
         """There are up to n trials more; whether there are any."""
-        return self._suggest_block(n) if self.gives_blocks else self._suggest_one()
+        return self._suggest_block(n) if self.gives_blocks else self._suggest_batch(n)
 
     def _suggest_block(self, n: int) -> bool:
         block = self.suggestions.next_block(self.variants, n)
@@ -315,16 +316,15 @@ class ExperimentState(ExperimentRecords):
         self.add(range(first, first + block.n))
         return True
 
-    def _suggest_one(self) -> bool:
-        i = len(self)
-        found = self.suggestions.next_config(self.trial_id(i))
-        if found is None:
-            return False
-        self.given[i] = found.config
-        self._note_equal(i, found.config)
-        self.record(_core.KIND_CONFIG, i, 0, json.dumps(found.told).encode())
-        self.add(range(i, i + 1))
-        return True
+    def _suggest_batch(self, n: int) -> bool:
+        first = len(self)
+        found = self.suggestions.next_configs([self.trial_id(first + k) for k in range(n)])
+        for i, one in enumerate(found, first):
+            self.given[i] = one.config
+            self._note_equal(i, one.config)
+            self.record(_core.KIND_CONFIG, i, 0, json.dumps(one.told).encode())
+            self.add(range(i, i + 1))
+        return bool(found)
 
     def _note_equal(self, i: int, config: Any) -> None:
         self.suggestions.note(i, config, lambda first: self.status(first) == "ERROR")

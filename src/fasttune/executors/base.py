@@ -157,6 +157,7 @@ class Executor(ABC):
         waits: the poll of one that runs them there sleeps all the same while none has anything to do.
         in_trial: the user's code runs in the loop's thread just now: a Ctrl-C may end it where it is.
         same_process: trials run in this process, in whatever thread: its environment is theirs.
+        evaluates_together: what it has room for begins together, so configs may be suggested in a batch.
     """
 
     name: str = ""
@@ -164,6 +165,7 @@ class Executor(ABC):
     waits: bool = False
     in_trial: bool = False
     same_process: bool = False
+    evaluates_together: bool = False
 
     @classmethod
     def at(cls, place: Place) -> Self:

@@ -36,6 +36,7 @@ class VectorExecutor(Executor):
     name = "vector"
     here = True
     same_process = True
+    evaluates_together = True
 
     @classmethod
     def at(cls, place: Place) -> Self:
