@@ -9,12 +9,12 @@ from typing import Any
 from fasttune import vectorized
 from fasttune.devices.machine import detect
 from fasttune.devices.resources import Supply, resolve_resources
-from fasttune.executors import EXECUTORS, Executor, Place, Program, make_executor
+from fasttune.executors import EXECUTORS, VECTOR_EXECUTORS, Executor, Place, Program, make_executor
 from fasttune.testing import ExecutorContract
 from fasttune.testing import executors as contract
 
 
-def made(name: str, folder: str) -> Executor:
+def made(name: str, folder: str, of_columns: bool = False) -> Executor:
     """The executor of a name, with room for two trials of one CPU on a machine without GPUs."""
     environ = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     place = Place(
@@ -25,7 +25,7 @@ def made(name: str, folder: str) -> Executor:
         environ_of=lambda placement: environ,
         usage=lambda: "0.0/2 CPUs",
     )
-    return make_executor(name, place)
+    return make_executor(name, place, of_columns)
 
 
 class TestInline(ExecutorContract):
@@ -122,11 +122,36 @@ class TestVector(ExecutorContract):
     test_paused_trials_clean_up_when_it_is_closed = None
 
     def make(self, folder: str) -> Executor:
-        return made("vector", folder)
+        return made("vector", folder, True)
 
     def program(self, folder: Path, trainable: Any, **more: Any) -> Program:
         function = to_five if trainable is contract.five_reports and more.get("pauses") else COLUMNS[trainable]
         return super().program(folder, vectorized(size=2)(function), **more)
+
+
+class TestVectorInProcesses(TestVector):
+    """A worker has many trials: its death is that of all of them, and no one of them is the one that ran."""
+
+    own_processes = True
+    test_a_process_that_dies_is_told_once_after_all_it_wrote = None
+    test_a_trial_that_does_not_listen_can_be_killed = None
+
+    def test_more_reports_than_a_ring_holds(self, tmp_path: Path) -> None:
+        def many(configs: dict[str, Any]) -> Any:
+            for step in range(20_000):
+                yield {f"m{k}": step for k in range(32)}
+
+        executor = self.make(str(tmp_path))
+        drive = contract.Drive(executor, ExecutorContract.program(self, tmp_path, vectorized(size=2)(many)))
+        try:
+            drive.give(1)
+            drive.until(lambda: drive.over(0))
+        finally:
+            executor.close()
+        assert drive.steps(0) == list(range(1, 20_001))
+
+    def make(self, folder: str) -> Executor:
+        return made("process", folder, True)
 
 
 def test_every_registered_executor_is_bound() -> None:
@@ -134,3 +159,4 @@ def test_every_registered_executor_is_bound() -> None:
         "inline": TestInline, "thread": TestThread, "process": TestProcess, "async": TestAsync, "vector": TestVector,
     }  # fmt: skip
     assert set(EXECUTORS) == set(bound)
+    assert set(VECTOR_EXECUTORS) == {"vector", "process"}  # TestVector, TestVectorInProcesses

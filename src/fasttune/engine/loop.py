@@ -50,7 +50,7 @@ from fasttune.storage.memory import MemoryStorage
 from fasttune.storage.reader import LARGEST_ENTRY, SqliteReader
 from fasttune.storage.recovery import ExperimentLock, read_rings, recover_rings, remove_rings, ring_sources
 from fasttune.storage.sqlite import SqliteStorage, who_writes
-from fasttune.trainable import call_form, counted_in
+from fasttune.trainable import call_form, counted_in, is_vectorized
 
 if TYPE_CHECKING:
     from fasttune.config import RunSpec
@@ -343,7 +343,7 @@ class TuneLoop:
             awaited=self.spec.awaited,
             hurried=lambda: self.interrupts > 1,
         )
-        return make_executor(self.spec.executor, place)
+        return make_executor(self.spec.executor, place, is_vectorized(self.spec.trainables[0].trainable))
 
     def _environ_of(self, placement: Any) -> dict[str, str]:
         return {**self._where, **os.environ, **trial_environ(placement, os.environ)}

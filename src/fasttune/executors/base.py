@@ -49,6 +49,7 @@ class Program:
     scheduler_pauses: str = ""  # the scheduler that says it will be, by its kind
     only_to_change: bool = False  # and only trials that it changes, if all run at once
     total: int | None = None  # how many trials there will be, None when that is open
+    rows: int = 0  # trials of a call, at most, in each worker; 0: as many as functions say
     reuse_actors: bool = False
     checkpoint_frequency: int = 0
     checkpoint_at_end: bool = False

@@ -184,8 +184,8 @@ class VectorExecutor(Executor):
             remove_ring(self._path, whole)
 
 
-def check(program: Program, limit: int) -> None:
-    """TuneError for what trials of a vector cannot do."""
+def check(program: Program, limit: int, alone: bool = True) -> None:
+    """TuneError for what trials of a vector cannot do, which is ``alone`` in its process, or one of several workers."""
     if program.log_to_file:
         raise TuneError("log_to_file has no effect on trials that are evaluated in one call: leave it out")
     for one in program.trainables:
@@ -196,7 +196,7 @@ def check(program: Program, limit: int) -> None:
         if not program.scheduler_pauses:
             continue
         size = min(vector_of(one.trainable).size, limit)
-        if not program.only_to_change:
+        if not (program.only_to_change and alone):
             raise TuneError(
                 f"{program.scheduler_pauses} leaves trials paused while others of their call go on, and {one.name} says not what its "
                 f"trials go on from: {HOW_TO_YIELD}, or take a scheduler that stops trials (ASHAScheduler, FIFOScheduler)"

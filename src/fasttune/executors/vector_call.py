@@ -171,7 +171,7 @@ class Call:
         if done == _core.MISSING:
             raise missing_metric(rows.reporter.metric, found.keys)
         if host.program.durable:
-            host.flush()
+            host.until_stored()
         asked = np.flatnonzero(decisions == _core.WAIT)
         if len(asked):
             trials = self._trials()
@@ -352,7 +352,7 @@ class Call:
 
     def is_of_the_run(self, error: BaseException) -> bool:
         """Whether it is no failure of these trials."""
-        return isinstance(error, KeyboardInterrupt | CannotHoldError) or self._host.is_broken()
+        return (self._host.in_loop and isinstance(error, KeyboardInterrupt | CannotHoldError)) or self._host.is_broken()
 
     # -- ends ----------------------------------------------------------------------------------------------------------
 

@@ -67,6 +67,8 @@ class VectorHost:
         hungry: a call has free rows that nobody takes.
         place_of: (experiment, number among its variants) of a trial that was part of a span.
         is_broken: whether what is raised is an error of the loop, which ``flush`` has met.
+        in_loop: calls are in the loop's thread, so a Ctrl-C, and a mistake of the run's, are raised there.
+        until_stored: in a run whose reports wait for the disk: returns when the disk has them.
     """
 
     def __init__(self, host: Host, limit: int, flush: Callable[[], None]) -> None:
@@ -83,6 +85,8 @@ class VectorHost:
         self.hungry = self.dry = False
         self.place_of: Callable[[int], tuple[int, int]] = lambda trial: (0, trial)
         self.is_broken: Callable[[], bool] = bool
+        self.in_loop = True
+        self.until_stored = flush
         self.pace = math.inf  # seconds of the last step
         self._spans: deque[tuple[int, int, int, int]] = deque()  # experiment, first, limit, shift
         self._fresh: deque[Job] = deque()
@@ -130,11 +134,15 @@ class VectorHost:
             self._check_can_go_on(job)
         if self.room() <= 0:
             return False
+        self.take(job)
+        return True
+
+    def take(self, job: Job) -> None:
+        """A trial waits here, whatever there is room for."""
         (self._fresh if job.checkpoint is None else self._returning).append(job)
         self._apart.discard(job.trial)
         if self.takes_state[job.experiment] or job.attempt:
             self._who[job.trial] = job._replace(config=None, checkpoint=None, packed=None)
-        return True
 
     def _check_can_go_on(self, job: Job) -> None:
         if is_row_mark(job.checkpoint):
@@ -164,8 +172,21 @@ class VectorHost:
         self._resumed.clear()
         return withdrawn
 
-    def resume(self, trial: int, ask_from: int) -> bool:
-        """Go on with a paused trial; False if there is no room. TuneError if it is not paused here."""
+    @property
+    def present(self) -> int:
+        """How many trials wait here or are in the call, as far as is known; those that are paused are not."""
+        return self.queued + (0 if self.call is None else self.call.going_on)
+
+    def owes(self, trial: int) -> bool:
+        """A row's report waits for an answer."""
+        return self.call is not None and trial in self.call.waits
+
+    def withdraw_spans(self) -> None:
+        """Fresh trials of spans that wait do not begin."""
+        self._spans.clear()
+
+    def resume(self, trial: int, ask_from: int, forced: bool = False) -> bool:
+        """Go on with a paused trial; False if there is no room, unless it is ``forced``. TuneError if it is not paused here."""
         if trial in self._over:
             self._end_over(self._over.pop(trial), ask_from)
             return True
@@ -173,7 +194,7 @@ class VectorHost:
         here = call is not None and trial in call.paused
         if not here and trial not in self.held:
             raise TuneError(f"trial {trial} is not paused in this process")
-        if trial in self._resumed or self.room() <= 0:
+        if trial in self._resumed or (self.room() <= 0 and not forced):
             return False
         if here:
             assert call is not None
