@@ -6,10 +6,21 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from fasttune import vectorized
 from fasttune.devices.machine import detect
 from fasttune.devices.resources import Supply, resolve_resources
-from fasttune.executors import EXECUTORS, VECTOR_EXECUTORS, Executor, Place, Program, make_executor
+from fasttune.executors import (
+    EXECUTORS,
+    VECTOR_EXECUTORS,
+    Executor,
+    Place,
+    Program,
+    make_executor,
+    vector,
+    vector_thread,
+)
 from fasttune.testing import ExecutorContract
 from fasttune.testing import executors as contract
 
@@ -103,7 +114,6 @@ def endless(configs: dict[str, Any]) -> Any:
 COLUMNS: dict[Any, Any] = {
     contract.five_reports: steps(5),
     contract.failing: failing,
-    contract.many_reports: steps(150_000),
     contract.endless: endless,
     contract.by_config: lambda configs: {"x": configs["x"]},
     contract.Counter: counting,
@@ -121,6 +131,30 @@ class TestVector(ExecutorContract):
     test_a_trial_that_fails_to_save_fails = None
     test_paused_trials_clean_up_when_it_is_closed = None
 
+    width = 1
+
+    @pytest.fixture(autouse=True)
+    def small_rings(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for module in (vector, vector_thread):
+            monkeypatch.setattr(module, "RING_BYTES", 1 << 18)
+
+    def test_more_reports_than_a_ring_holds(self, tmp_path: Path) -> None:
+        """Fewer than of single trials: a step costs a vector more than a report costs those."""
+        width = self.width
+
+        def many(configs: dict[str, Any]) -> Any:
+            for step in range(20_000):
+                yield {f"m{k}": step for k in range(width)}
+
+        executor = self.make(str(tmp_path))
+        drive = contract.Drive(executor, ExecutorContract.program(self, tmp_path, vectorized(size=2)(many)))
+        try:
+            drive.give(1)
+            drive.until(lambda: drive.over(0))
+        finally:
+            executor.close()
+        assert drive.steps(0) == list(range(1, 20_001))
+
     def make(self, folder: str) -> Executor:
         return made("vector", folder, True)
 
@@ -133,25 +167,17 @@ class TestVectorInProcesses(TestVector):
     """A worker has many trials: its death is that of all of them, and no one of them is the one that ran."""
 
     own_processes = True
+    width = 32
     test_a_process_that_dies_is_told_once_after_all_it_wrote = None
     test_a_trial_that_does_not_listen_can_be_killed = None
 
-    def test_more_reports_than_a_ring_holds(self, tmp_path: Path) -> None:
-        def many(configs: dict[str, Any]) -> Any:
-            for step in range(20_000):
-                yield {f"m{k}": step for k in range(32)}
-
-        executor = self.make(str(tmp_path))
-        drive = contract.Drive(executor, ExecutorContract.program(self, tmp_path, vectorized(size=2)(many)))
-        try:
-            drive.give(1)
-            drive.until(lambda: drive.over(0))
-        finally:
-            executor.close()
-        assert drive.steps(0) == list(range(1, 20_001))
-
     def make(self, folder: str) -> Executor:
         return made("process", folder, True)
+
+
+class TestVectorInThreads(TestVector):
+    def make(self, folder: str) -> Executor:
+        return made("thread", folder, True)
 
 
 def test_every_registered_executor_is_bound() -> None:
@@ -159,4 +185,4 @@ def test_every_registered_executor_is_bound() -> None:
         "inline": TestInline, "thread": TestThread, "process": TestProcess, "async": TestAsync, "vector": TestVector,
     }  # fmt: skip
     assert set(EXECUTORS) == set(bound)
-    assert set(VECTOR_EXECUTORS) == {"vector", "process"}  # TestVector, TestVectorInProcesses
+    assert set(VECTOR_EXECUTORS) == {"vector", "process", "thread"}  # TestVector, TestVectorInProcesses, TestVectorInThreads

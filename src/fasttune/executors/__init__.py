@@ -20,7 +20,11 @@ EXECUTORS = {
     "async": "coroutine:CoroutineExecutor",
     "vector": "vector:VectorExecutor",
 }
-VECTOR_EXECUTORS = {"vector": EXECUTORS["vector"], "process": "vector_process:VectorProcessExecutor"}  # of functions of columns
+VECTOR_EXECUTORS = {  # of functions of columns
+    "vector": EXECUTORS["vector"],
+    "process": "vector_process:VectorProcessExecutor",
+    "thread": "vector_thread:VectorThreadExecutor",
+}
 DEFAULT = "process"
 OF_COROUTINES = "async"
 OF_COLUMNS = "vector"

@@ -109,25 +109,32 @@ class Call:
         if self._ends is not None or self.paused or may_grow:
             self._sort_out()
 
-    def step(self) -> bool:
-        """The next step. False: the call is over."""
-        if self._called and not len(self._rows):
-            self.leave()
-            return False
-        told = None if self._over else self._next()
-        if told is not None:
-            self._report(told)
+    @property
+    def is_left(self) -> bool:
+        """It has no rows any more."""
+        return self._called and not len(self._rows)
+
+    @property
+    def has_returned(self) -> bool:
+        """The function says nothing more."""
+        return self._over
+
+    def finish(self, said: Any) -> bool:
+        """The rest of a step: ``said`` is what the function has said; None: it says nothing more. False: the call is over."""
+        if said is not None:
+            self._report(said)
             if self.waits:
                 return True
         elif not self._over:
-            metric_columns(told, len(self._rows))  # which says what is wanted
+            metric_columns(said, len(self._rows))  # which says what is wanted
         if self._over:
             self._end_all(BY_ITSELF)
             return False
         return True
 
-    def _next(self) -> Any:
-        """What the function says next; None at the end of a generator that returns nothing."""
+    def say(self) -> Any:
+        """What the function says next; None at the end of a generator that returns nothing. The user's code, and nothing else: perhaps
+        in another thread."""
         self.saved.clear()
         self._state = NOTHING
         with self._host.users_code():

@@ -65,6 +65,7 @@ class VectorHost:
         held: trials that are paused, and in no call.
         spare: fresh trials to have ready beyond one call; a guess of the caller's.
         hungry: a call has free rows that nobody takes.
+        speaks: the function is asked for its next step: by :meth:`speak`, then :meth:`hear`.
         place_of: (experiment, number among its variants) of a trial that was part of a span.
         is_broken: whether what is raised is an error of the loop, which ``flush`` has met.
         in_loop: calls are in the loop's thread, so a Ctrl-C, and a mistake of the run's, are raised there.
@@ -88,6 +89,9 @@ class VectorHost:
         self.in_loop = True
         self.until_stored = flush
         self.pace = math.inf  # seconds of the last step
+        self.speaks = False
+        self._said: tuple[Any, BaseException | None] = None, None
+        self._began = 0.0  # the step
         self._spans: deque[tuple[int, int, int, int]] = deque()  # experiment, first, limit, shift
         self._fresh: deque[Job] = deque()
         self._returning: deque[Job] = deque()  # with a checkpoint
@@ -177,6 +181,9 @@ class VectorHost:
         """How many trials wait here or are in the call, as far as is known; those that are paused are not."""
         return self.queued + (0 if self.call is None else self.call.going_on)
 
+    def has_paused(self, trial: int) -> bool:
+        return trial in self.held or trial in self._over or (self.call is not None and trial in self.call.paused)
+
     def owes(self, trial: int) -> bool:
         """A row's report waits for an answer."""
         return self.call is not None and trial in self.call.waits
@@ -256,6 +263,15 @@ class VectorHost:
 
     def advance(self) -> int:
         """Do what can be done next; how many rows it was about, 0 when there is nothing."""
+        n = self.prepare()
+        if self.speaks:
+            self.speak()
+            self.hear()
+        return n
+
+    def prepare(self) -> int:
+        """Do what can be done before the function is asked for its next step, which is to be done then (``speaks``); how many rows it
+        was about, 0 when there is nothing."""
         if self.call is None:
             if not self.queued:
                 return 0
@@ -264,22 +280,56 @@ class VectorHost:
                 return 1
         elif self.call.waits:
             return 0
-        call, n, began = self.call, len(self.rows), time.monotonic()
+        call, n = self.call, len(self.rows)
+        self._began = time.monotonic()
         try:
             call.settle()
-            goes_on = call.step()
-            self.pace = time.monotonic() - began
+            if call.is_left:
+                call.leave()
+                self._is_over()
+            elif call.has_returned:
+                call.finish(None)
+                self._is_over()
+            else:
+                self.speaks = True
         except BaseException as error:
-            if call.is_of_the_run(error):
-                self.call = None
-                raise
-            call.fail(error)
-            goes_on = False
-        if not goes_on:
-            self.call = None
-            if not self.queued:
-                self._to_stop.clear()
+            self._failed(call, error)
         return max(1, n)
+
+    def speak(self) -> None:
+        """Ask the function for its next step."""
+        assert self.call is not None
+        try:
+            self._said = self.call.say(), None
+        except BaseException as error:
+            self._said = None, error
+
+    def hear(self) -> None:
+        """Do with what the function has said what is to be done."""
+        call, (said, error), self._said = self.call, self._said, (None, None)
+        self.speaks = False
+        if call is None:  # it was left meanwhile
+            return
+        try:
+            if error is not None:
+                raise error
+            if not call.finish(said):
+                self._is_over()
+            self.pace = time.monotonic() - self._began
+        except BaseException as error:
+            self._failed(call, error)
+
+    def _failed(self, call: Call, error: BaseException) -> None:
+        if call.is_of_the_run(error):
+            self.call = None
+            raise error
+        call.fail(error)
+        self._is_over()
+
+    def _is_over(self) -> None:
+        self.call = None
+        if not self.queued:
+            self._to_stop.clear()
 
     def _begin(self) -> Call | None:
         self.rows.keep(no_rows())
@@ -461,6 +511,7 @@ class VectorHost:
 
     def halt(self) -> None:
         """Nothing goes on."""
+        self.speaks, self._said = False, (None, None)
         self.withdraw()
         self.held.clear()
         self._over.clear()

@@ -1,4 +1,4 @@
-"""Vectors in worker processes: what a user sees is what he sees of one in this process."""
+"""Vectors in worker processes, and in threads: what a user sees is what he sees of one in this process."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,11 @@ import pytest
 from told_by_journal import check_sums
 
 import fasttune as tune
+from fasttune.devices.machine import detect
+from fasttune.devices.resources import Supply, resolve_resources
 from fasttune.error import TuneError
+from fasttune.executors import make_executor
+from fasttune.executors.base import Place, Program, ProgramTrainable
 from fasttune.schedulers import ASHAScheduler, FIFOScheduler, HyperBandScheduler, PopulationBasedTraining
 from fasttune.search import TPESearch
 
@@ -54,8 +59,9 @@ def test_the_same_results_as_in_this_process(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("refill", [False, True])
+@pytest.mark.parametrize("executor", ["process", "thread"])
 @pytest.mark.parametrize("scheduler", ["none", "asha", "pbt", "pbt synch", "hyperband", "asked"])
-def test_every_scheduler(scheduler: str, refill: bool, tmp_path: Path) -> None:
+def test_every_scheduler(scheduler: str, executor: str, refill: bool, tmp_path: Path) -> None:
     class Impatient(FIFOScheduler):
         def on_trial_result(self, state: Any, trial: Any, result: dict[str, Any]) -> str:
             return self.STOP if result["training_iteration"] >= 3 and result["sum"] < 2.0 else self.CONTINUE
@@ -68,15 +74,18 @@ def test_every_scheduler(scheduler: str, refill: bool, tmp_path: Path) -> None:
         "hyperband": lambda: HyperBandScheduler(time_attr="training_iteration", max_t=9),
         "asked": Impatient,
     }[scheduler]
-    analysis = run(tune.vectorized(size=8, refill=refill)(adding), tmp_path, scheduler=made(), stop={"training_iteration": 9})
+    analysis = run(
+        tune.vectorized(size=8, refill=refill)(adding), tmp_path, scheduler=made(), stop={"training_iteration": 9}, executor=executor
+    )
     assert [trial.status for trial in analysis.trials] == ["TERMINATED"] * 40
     check_sums(analysis)
     if scheduler != "none":
         assert analysis.verify(made()) == []
 
 
-def test_a_searcher_suggests_for_all_workers(tmp_path: Path) -> None:
-    analysis = run(tune.vectorized(squares), tmp_path, 60, search_alg=TPESearch(seed=1))
+@pytest.mark.parametrize("executor", ["process", "thread"])
+def test_a_searcher_suggests_for_all_workers(executor: str, tmp_path: Path) -> None:
+    analysis = run(tune.vectorized(squares), tmp_path, 60, search_alg=TPESearch(seed=1), executor=executor)
     assert len(analysis.trials) == 60
     assert analysis.best_config["lr"] > 0.95
 
@@ -139,6 +148,28 @@ def test_a_failure_in_a_worker_has_its_story(tmp_path: Path) -> None:
     texts = [Path(trial.error_file).read_text() for trial in analysis.trials]
     assert all("ArithmeticError: no luck" in text for text in texts)
     assert any("raise ArithmeticError" in text for text in texts)
+
+
+def test_calls_in_threads_are_under_way_at_once(tmp_path: Path) -> None:
+    """Two functions meet, which one after the other never could."""
+    meet = threading.Barrier(2, timeout=30.0)
+
+    def meeting(configs: dict[str, Any]) -> Any:
+        meet.wait()
+        return {"sum": configs["lr"] + threading.get_ident() * 0.0}
+
+    analysis = run(tune.vectorized(size=4)(meeting), tmp_path, 8, executor="thread", resources_per_trial={"custom": 1},
+                   resources={"custom": 2})  # fmt: skip
+    assert [trial.status for trial in analysis.trials] == ["TERMINATED"] * 8
+
+
+def test_a_gpu_for_each_call_is_for_processes(tmp_path: Path) -> None:
+    place = Place(str(tmp_path), Supply(detect()), resolve_resources({"gpu": 1}), 4, lambda placement: {}, lambda: "")
+    executor = make_executor("thread", place, of_columns=True)
+    one = ProgramTrainable("squares", tune.vectorized(squares), False, "columns", place.request, None)
+    with pytest.raises(TuneError, match=r"threads of one process see the same GPUs.*executor='process'"):
+        executor.open(Program("run", str(tmp_path), "abcde", [one]), 0.0, None, lambda: None, lambda: None)
+    executor.close()
 
 
 def test_without_a_state_nothing_is_paused_there(tmp_path: Path) -> None:
