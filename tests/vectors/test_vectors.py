@@ -544,9 +544,34 @@ def test_a_method(tmp_path: Path) -> None:
     assert np.allclose(frame["loss"], frame["config/x"] ** 2)
 
 
-def test_a_simulation_wants_curves_of_one_config() -> None:
-    with pytest.raises(TypeError, match="of one config each"):
-        tune.simulate(curves, config=SPACE, num_samples=3, metric="loss", mode="min")
+@pytest.mark.parametrize("scheduler", [None, "asha", "pbt"])
+def test_a_simulation_asks_for_one_row(scheduler: str | None) -> None:
+    """The same as of the function of one config."""
+
+    @tune.vectorized(size=16)
+    def many(configs: dict[str, Any], state: Any = None) -> Any:
+        assert state is None
+        assert isinstance(configs["kind"], list)
+        for step in range(1, 28):
+            yield {"loss": configs["x"] ** 2 + 1 / step, "n": configs["inner"]["n"]}, configs["x"]
+        return {"loss": configs["x"], "n": 0}
+
+    def one(config: dict[str, Any]) -> Any:
+        for step in range(1, 28):
+            yield {"loss": config["x"] ** 2 + 1 / step, "n": config["inner"]["n"]}
+        yield {"loss": config["x"], "n": 0}
+
+    def made() -> Any:
+        if scheduler == "asha":
+            return ASHAScheduler(max_t=27, grace_period=1, reduction_factor=3)
+        more = {"time_attr": "training_iteration", "perturbation_interval": 3, "hyperparam_mutations": {"x": tune.uniform(-1, 1)}}
+        return PopulationBasedTraining(**more, clip=True) if scheduler else None
+
+    told: dict[str, Any] = {"config": SPACE, "num_samples": 20, "metric": "loss", "mode": "min", "seed": 3, "workers": 4}
+    together, single = (tune.simulate(curve, scheduler=made(), **told) for curve in (many, one))
+    columns = ["loss", "n", "training_iteration", "config/x"]
+    assert together.dataframe()[columns].to_numpy().tolist() == single.dataframe()[columns].to_numpy().tolist()
+    assert isinstance(together.trials[0].last_result["n"], int)
 
 
 @pytest.mark.parametrize(
