@@ -75,6 +75,7 @@ class Call:
         self._tell: Rows | None = None  # what the next yield gives
         self.waits: dict[int, int] = {}
         self.paused: dict[int, Paused] = {}
+        self._gone = 0  # rows that have ended or are paused, and were not resumed: asked for with each trial, so it is counted
         self.saved: dict[str | bytes, int] = {}
         self._state: Any = NOTHING
         self._ends: Any = None  # per row, whether it has ended by its last report; None: none has
@@ -91,8 +92,7 @@ class Call:
     @property
     def going_on(self) -> int:
         """How many rows the next step has, as far as is known, without those that come."""
-        ended = 0 if self._ends is None else int(self._ends.sum())
-        return len(self._rows) - ended - sum(one.ask_from is None for one in self.paused.values())
+        return len(self._rows) - self._gone
 
     # -- a step --------------------------------------------------------------------------------------------------------
 
@@ -186,6 +186,7 @@ class Call:
         if len(asked) or self._over or decisions.any():
             self._ends = decisions == _core.STOP if not self._over else decisions != _core.WAIT
             self._told_here = self._ends.copy()  # these have ended with their report
+            self._gone = int(self._ends.sum())
             self._save_ended(np.flatnonzero(self._ends))
 
     def _trials(self) -> NDArray[np.uint32]:
@@ -268,23 +269,29 @@ class Call:
             step = self._rows.told(row)[1]
             self._host.until(lambda: self._host.ring.write(_core.KIND_PAUSED, trial, step, b"", 0, False))
             self.paused[trial] = Paused(row, time.monotonic())
+            self._gone += 1
         elif decision == _core.STOP:
             self._ends[row] = True
+            self._gone += 1
         else:
             self._rows.ask_again_from(row, ask_from)
 
     def resume(self, trial: int, ask_from: int) -> None:
         self.paused[trial].ask_from = ask_from
+        self._gone -= 1
 
     def discard(self, trial: int) -> None:
-        if trial in self.paused:
-            self.paused[trial].dropped, self.paused[trial].ask_from = True, None
+        one = self.paused.get(trial)
+        if one is not None:
+            self._gone += one.ask_from is not None
+            one.dropped, one.ask_from = True, None
 
     def withdraw(self) -> list[int]:
         """Paused trials that were resumed, and have not gone on yet, stay where they are."""
         resumed = [trial for trial, one in self.paused.items() if one.ask_from is not None]
         for trial in resumed:
             self.paused[trial].ask_from = None
+        self._gone += len(resumed)
         return resumed
 
     # -- rows leave, and come ------------------------------------------------------------------------------------------
@@ -294,7 +301,7 @@ class Call:
         import numpy as np
 
         rows, host = self._rows, self._host
-        n = len(rows)
+        n, self._gone = len(rows), 0
         ends = np.zeros(n, dtype=np.bool_) if self._ends is None else self._ends
         if self._ends is not None:
             answered = (ends & ~self._told_here).astype(np.int8)  # by the loop: their end is told now
