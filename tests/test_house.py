@@ -30,7 +30,7 @@ FLOORS = {
         "code_places", "script", "json_kinds", "html_table", "trial_lines", "whole_lines", "once", "checkpoint",
         "working_directory"),
     2: ("trial_context", "trial_checkpoints", "trial_functions", "session", "trainable", "callback", "hook_times", "stopper",
-        "registry", "totals", "user_attrs", "vectors"),
+        "registry", "totals", "user_attrs", "row_trees", "vectors"),
     3: ("schedulers", "search", "executors", "storage", "logger", "reporter"),
     4: ("engine", "tables", "search_history", "follower"),
     5: ("resolve", "tuner", "ask_tell", "analysis", "bench", "cli", "dashboard", "plot", "sklearn", "testing", "__init__", "__main__",

@@ -24,6 +24,7 @@ LARGEST_HELD = 1 << 16  # bytes of a checkpoint that is passed on in memory; a l
 _MEMORY = "memory:"
 _MEMORY_NAME = r"memory:[0-9]{1,10}/[0-9]{1,20}(?:/[0-9]{1,10})?"
 _HEAD = 4  # bytes that give the length of the notes
+_MARK = b"\xff" * _HEAD  # no notes are so long
 
 
 class _Gone:
@@ -309,6 +310,17 @@ def unpack(held: bytes) -> tuple[dict[str, Any], bytes]:
 
     notes: dict[str, Any] = json.loads(held[_HEAD : _HEAD + n])
     return notes, held[_HEAD + n :]
+
+
+def row_mark(row: str) -> bytes:
+    """What stands for a checkpoint that is a row of a call, and no more: whoever goes on from it copies that row while the call
+    stands there. Nobody has it later, so it is never stored."""
+    return _MARK + row.encode()
+
+
+def is_row_mark(held: bytes | str | None) -> bool:
+    """Whether it is one that :func:`row_mark` has made."""
+    return isinstance(held, bytes) and held.startswith(_MARK)
 
 
 def write_files(held: bytes, folder: str) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from datetime import timedelta
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Never, Self, TypedDict
 
 from fasttune.argument import as_count, checked_count, checked_number, shown
@@ -555,7 +556,7 @@ class Experiment:
 
     def check_checkpointing(self, trainable: object) -> None:
         """Refuses to save a function by count or at the end: it alone knows when its state is whole."""
-        if isinstance(trainable, (str, type)):
+        if isinstance(trainable, (str, type)) or _is_of_columns(trainable):
             return
         asked = self.checkpoint_config
         for name, value in (
@@ -588,6 +589,13 @@ class Experiment:
 
     def __repr__(self) -> str:
         return f"Experiment({self.name!r}, {self.run!r}, num_samples={self.num_samples})"
+
+
+def _is_of_columns(trainable: Any) -> bool:
+    """Whether it evaluates many trials in one call: then its rows are saved, by their state."""
+    while isinstance(trainable, partial):
+        trainable = trainable.func
+    return bool(getattr(trainable, "of_columns", False))
 
 
 def one_storage_path(

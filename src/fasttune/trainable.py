@@ -594,6 +594,23 @@ def vector_of(trainable: Any) -> Vectorized:
     return inner
 
 
+def saves_when_told(trainable: Any) -> bool:
+    """Whether its trials save at any of their reports: classes, and rows of a call, which stands still there."""
+    return isinstance(trainable, type) or is_vectorized(trainable)
+
+
+def takes_state(trainable: Any) -> bool:
+    """Whether a function that evaluates many trials in one call goes on from a state: it has a parameter of that name, which no
+    partial and no ``with_parameters`` has given."""
+    import inspect
+
+    given: set[str] = set()
+    while not isinstance(trainable, Vectorized):
+        given.update(trainable.keywords if isinstance(trainable, partial) else trainable.parameters)
+        trainable = trainable.func if isinstance(trainable, partial) else trainable.function
+    return "state" not in given and "state" in inspect.signature(trainable.function).parameters
+
+
 def is_async(trainable: Any) -> bool:
     """Whether it is an async function, or an async generator function: what it gives back is to be awaited."""
     import inspect
@@ -650,6 +667,7 @@ class _Bound:
         self.function = function
         self.parameters = parameters
         self._resources = resources
+        self.of_columns = is_vectorized(function)
         self.__name__ = trainable_name(function)
         self.__doc__ = getattr(function, "__doc__", None)
 

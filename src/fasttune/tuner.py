@@ -149,11 +149,12 @@ def run(
         gpus: which GPUs may be used, by index or UUID; default: all that this process may see.
         resources: kinds of resources of your own, and how much of each there is, e.g. ``{"licence": 4}``; trials ask for
             them in ``resources_per_trial``. A run that goes on has those of before, unless it says others.
-        max_concurrent_trials: at most so many at once; None: as many as fit. Of async functions 10,000, or 16 where a searcher
-            learns from those that have ended.
+        max_concurrent_trials: at most so many at once; None: as many as fit. Of async functions 10,000, of vectorized ones their
+            size; or as many as a searcher suggests well before it hears of results (``Searcher.batch_size``, mostly 16).
         executor: "process" (trials run in worker processes), "thread" (in threads of this process), "inline" (one after the
             other in this process's own thread), "async" (async functions, thousands at once in this thread) or "vector" (functions
-            made by ``tune.vectorized``). None: the last two for such functions, else "process".
+            made by ``tune.vectorized``, in this thread; "process" and "thread" take them, too). None: the last two for such
+            functions, else "process".
         reuse_actors: objects of a Trainable class are kept for other trials, if their ``reset_config`` says yes.
         max_suspended: how many paused trials stay in memory where they are (default 1000). Beyond it, those that
             have a checkpoint of where they are, or can save one (classes), are put away and go on from it later; a

@@ -6,17 +6,15 @@ a first axis of trials; ``metric_columns`` makes columns of numbers of what came
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from copy import copy
 from functools import update_wrapper
-from importlib import import_module
 from types import MethodType
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from fasttune.error import TuneError
 from fasttune.metric_values import EXACT_INT
 from fasttune.result import flatten
+from fasttune.row_trees import joined, taken
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,10 +30,12 @@ class Vectorized:
     """A trainable that evaluates up to ``size`` trials in one call. Called, it is its function.
 
     Attributes:
-        function: takes columns of configs; returns columns of metrics, or yields them step by step.
+        function: takes columns of configs; returns columns of metrics, or yields them step by step, perhaps with a state.
         size: the most trials in one call.
         refill: new trials take the places of those that have ended, while a call goes on.
     """
+
+    of_columns = True
 
     def __init__(self, function: Callable[..., Any], size: int, refill: bool) -> None:
         self.function = function
@@ -70,6 +70,10 @@ def vectorized(
     such a dict for each step. A yield gives ``None``, if all trials go on as they are, or a :class:`Rows`, if some have ended
     and the columns of the next step are those of others.
 
+    A function with a parameter ``state`` yields ``metrics, state``: a tree (dicts, lists, tuples) of arrays whose first axis are the
+    trials, of all that its trials go on from. Then trials can be paused, copied and saved as one by one: a call of
+    trials that go on gets their ``state``, one of trials that begin gets None.
+
     Args:
         size: the most trials in one call, 1 to 2^20.
         refill: new trials take the places of those that were stopped, at the next step. Steps count for each trial by
@@ -100,19 +104,28 @@ def vectorized(
 class Rows:
     """Which trials a vector has from its next step on: what a ``yield`` gives when these are not those of the last step.
 
+    First come rows that go on from one of the last step: those that were there, and those that copy another trial or begin again
+    where a row is. Then those that go on from a state that was kept (trials that were paused, or are tried again), and at last those
+    that begin.
+
     Attributes:
-        index: for each row, which row of the last step it goes on from; -1 for one that begins. Rows that begin are the last.
+        index: for each row, which row of the last step it goes on from; -1 for one that goes on from none.
         fresh: for each row, whether it begins.
         configs: the columns of their configs.
         steps: how often each has reported.
     """
 
-    def __init__(self, index: NDArray[np.int64], columns: ConfigColumns, steps: NDArray[np.int64]) -> None:
+    def __init__(
+        self, index: NDArray[np.int64], columns: ConfigColumns, steps: NDArray[np.int64], saved: Any = None, n_saved: int = 0
+    ) -> None:
         self.index = index
+        self._going_on = int((index >= 0).sum())
+        self._old = self._going_on + n_saved
         self.fresh = index < 0
+        self.fresh[self._going_on : self._old] = False
         self.steps = steps
         self._columns = columns
-        self._goes_on = len(index) - int(self.fresh.sum())
+        self._saved = saved
 
     @property
     def configs(self) -> dict[str, Any]:
@@ -123,7 +136,7 @@ class Rows:
         """The columns of the configs of those that begin."""
         import numpy as np
 
-        return self._columns.take(np.arange(self._goes_on, len(self.index))).nested()
+        return self._columns.take(np.arange(self._old, len(self.index))).nested()
 
     def __len__(self) -> int:
         return len(self.index)
@@ -131,61 +144,37 @@ class Rows:
     def take(self, tree: Any, fresh: Any = None) -> Any:
         """These rows of a tree of arrays (dicts, lists, tuples and named tuples of whatever has a first axis of rows: numpy,
         PyTorch, JAX, pandas; None stays None), behind them the rows of ``fresh``, a tree of the same shape for those that begin.
+        Of a function that yields its state ``tree`` is that state: the rows that were kept elsewhere are in it then.
 
         Raises:
-            ValueError: if there are rows that begin, and ``fresh`` is not given.
+            ValueError: if there are rows that begin, and ``fresh`` is not given; if trees are not of one shape.
             TypeError: for what has no rows, as a list of texts: it is a tree, and texts are its leaves.
         """
-        n = len(self.index) - self._goes_on
+        n = len(self.index) - self._old
         if n and fresh is None:
             raise ValueError(
                 f"{n} rows begin, and Rows.take was not given what they begin with: "
                 "rows.take(weights, fresh=start(rows.fresh_configs))"
             )
-        return _taken(tree, self.index[: self._goes_on], fresh if n else None)
+        parts = [taken(tree, self.index[: self._going_on])]
+        if self._old > self._going_on:
+            parts.append(self._saved)
+        return joined([*parts, fresh] if n else parts)
 
 
-def _taken(tree: Any, index: NDArray[np.int64], fresh: Any) -> Any:
-    if tree is None:
-        return None
-    if isinstance(tree, Mapping):
-        made = {key: _taken(part, index, None if fresh is None else fresh[key]) for key, part in tree.items()}
-        if type(tree) is dict:
-            return made
-        if not isinstance(tree, dict):
-            return type(tree)(made)  # type: ignore[call-arg]
-        same = copy(tree)
-        same.update(made)
-        return same
-    if isinstance(tree, (list, tuple)):
-        parts = [_taken(part, index, None if fresh is None else fresh[k]) for k, part in enumerate(tree)]
-        if isinstance(tree, tuple) and hasattr(tree, "_fields"):
-            return type(tree)(*parts)
-        return parts if isinstance(tree, list) else tuple(parts)
-    if isinstance(tree, (str, bytes, int, float, complex)):
-        raise TypeError(
-            f"Rows.take takes rows of arrays, and {tree!r:.60} has none: a column of single values is to be an array "
-            "(numpy.array(values, dtype=object)), one of configs is in rows.configs"
-        )
-    taken = getattr(tree, "iloc", tree)[index]  # of pandas by number: its labels are those of earlier steps
-    return taken if fresh is None else _behind(taken, fresh)
+class Told(NamedTuple):
+    """What a function has returned or yielded: columns of metrics, and the state of its rows if it is among that."""
+
+    metrics: Any
+    state: Any
+    has_state: bool
 
 
-def _behind(one: Any, other: Any) -> Any:
-    """Two arrays of a library as one, along the first axis."""
-    library = type(one).__module__.partition(".")[0]
-    if library == "torch":
-        torch: Any = sys.modules["torch"]
-        return torch.cat([one, torch.as_tensor(other, device=one.device)])
-    if library in ("jax", "jaxlib"):
-        jax_numpy: Any = import_module("jax.numpy")
-        return jax_numpy.concatenate([one, other])
-    if library == "pandas":
-        pandas: Any = sys.modules["pandas"]
-        return pandas.concat([one, other if hasattr(other, "iloc") else type(one)(other)])
-    import numpy as np
-
-    return np.concatenate([one, other])
+def apart(told: Any) -> Told:
+    """The metrics and the state of what a function says."""
+    if isinstance(told, tuple) and len(told) == 2 and isinstance(told[0], Mapping):
+        return Told(told[0], told[1], True)
+    return Told(told, None, False)
 
 
 class MetricColumns(NamedTuple):
@@ -204,8 +193,8 @@ def metric_columns(told: Any, n: int, metric: str | None = None) -> MetricColumn
         return plain
     if not isinstance(told, Mapping) or not told:
         raise TuneError(
-            "a vectorized function must return or yield a dict of columns, one number for each of its trials, got "
-            f"{_described(told)}"
+            "a vectorized function must return or yield a dict of columns, one number for each of its trials (or that and its state), "
+            f"got {_described(told)}"
         )
     columns, kinds = [], bytearray()
     flat = flatten(told)

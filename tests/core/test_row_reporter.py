@@ -403,3 +403,42 @@ def test_trials_that_begin_again_come_with_their_steps() -> None:
     assert side.table.times(3)[4] == 2.5
     assert np.frombuffer(rows.numbers("trial"), np.uint32).tolist() == [3, 1, 0]
     assert rows.told(0) == (3, 6)
+
+
+def test_a_paused_row_goes_on_with_what_it_had() -> None:
+    """In its place or as the last row: steps, and the time that was its own."""
+    side, rows = small(3)
+    assert told(rows, np.zeros(3)) == 3
+    life = rows.life(1)
+    for trial in (0, 1):
+        assert side.ring.write(_core.KIND_PAUSED, trial, 1)
+    rows.keep(np.array([0, 2]))
+    side.drain()
+    assert [side.table.status(i) for i in range(3)] == ["PAUSED", "PAUSED", "RUNNING"]
+    side.ring.hold(1010.0)
+    assert rows.go_on(0, 10.0, 7)
+    assert rows.put_back(life, 10.0, 2)
+    assert np.frombuffer(rows.numbers("trial"), np.uint32).tolist() == [0, 2, 1]
+    assert np.frombuffer(rows.numbers("step"), np.uint32).tolist() == [1, 1, 1]
+    decisions = np.zeros(3, dtype=np.int8)
+    assert rows.report(("loss",), b"f", [np.zeros(3)], decisions) == 3
+    assert decisions.tolist() == [CONTINUE, CONTINUE, WAIT]  # the last one is asked about from its second report on
+    side.drain()
+    assert [side.table.status(i) for i in range(3)] == ["RUNNING"] * 3
+    assert [side.table.iteration(i) for i in range(3)] == [2, 2, 2]
+    assert [kind for kind, *_ in side.records if kind in (_core.KIND_PAUSED, _core.KIND_RESUMED)] == [
+        _core.KIND_PAUSED, _core.KIND_PAUSED, _core.KIND_RESUMED, _core.KIND_RESUMED,
+    ]  # fmt: skip
+
+
+def test_what_cannot_go_on_is_refused() -> None:
+    _, rows = small(2)
+    with pytest.raises(ValueError, match="all 2 rows are taken"):
+        rows.put_back(rows.life(0), 0.0, 0)
+    rows.keep(np.array([0]))
+    with pytest.raises(ValueError, match=r"a row's life has .* bytes, got 3"):
+        rows.put_back(b"abc", 0.0, 0)
+    with pytest.raises(IndexError, match="row 1 of 1"):
+        rows.life(1)
+    with pytest.raises(IndexError, match="row 1 of 1"):
+        rows.go_on(1, 0.0, 0)

@@ -30,7 +30,10 @@ class Trials:
     def status(self, i: int) -> str:
         return self.statuses[i]
 
-    def is_class(self, i: int) -> bool:
+    def saves_rows(self, i: int) -> bool:
+        return False
+
+    def saves_when_told(self, i: int) -> bool:
         return self.classes
 
     def has_present_checkpoint(self, i: int) -> bool:

@@ -544,17 +544,43 @@ def test_a_method(tmp_path: Path) -> None:
     assert np.allclose(frame["loss"], frame["config/x"] ** 2)
 
 
-def test_a_simulation_wants_curves_of_one_config() -> None:
-    with pytest.raises(TypeError, match="of one config each"):
-        tune.simulate(curves, config=SPACE, num_samples=3, metric="loss", mode="min")
+@pytest.mark.parametrize("scheduler", [None, "asha", "pbt"])
+def test_a_simulation_asks_for_one_row(scheduler: str | None) -> None:
+    """The same as of the function of one config."""
+
+    @tune.vectorized(size=16)
+    def many(configs: dict[str, Any], state: Any = None) -> Any:
+        assert state is None
+        assert isinstance(configs["kind"], list)
+        for step in range(1, 28):
+            yield {"loss": configs["x"] ** 2 + 1 / step, "n": configs["inner"]["n"]}, configs["x"]
+        return {"loss": configs["x"], "n": 0}
+
+    def one(config: dict[str, Any]) -> Any:
+        for step in range(1, 28):
+            yield {"loss": config["x"] ** 2 + 1 / step, "n": config["inner"]["n"]}
+        yield {"loss": config["x"], "n": 0}
+
+    def made() -> Any:
+        if scheduler == "asha":
+            return ASHAScheduler(max_t=27, grace_period=1, reduction_factor=3)
+        more = {"time_attr": "training_iteration", "perturbation_interval": 3, "hyperparam_mutations": {"x": tune.uniform(-1, 1)}}
+        return PopulationBasedTraining(**more, clip=True) if scheduler else None
+
+    told: dict[str, Any] = {"config": SPACE, "num_samples": 20, "metric": "loss", "mode": "min", "seed": 3, "workers": 4}
+    together, single = (tune.simulate(curve, scheduler=made(), **told) for curve in (many, one))
+    columns = ["loss", "n", "training_iteration", "config/x"]
+    assert together.dataframe()[columns].to_numpy().tolist() == single.dataframe()[columns].to_numpy().tolist()
+    assert isinstance(together.trials[0].last_result["n"], int)
 
 
 @pytest.mark.parametrize(
     ("more", "match"),
     [
-        ({"executor": "process"}, "runs by executor='vector' alone"),
-        ({"scheduler": PopulationBasedTraining(time_attr="training_iteration", hyperparam_mutations={"x": tune.uniform(0, 1)})},
-         "leaves trials paused"),
+        ({"executor": "inline"}, "evaluates many trials in one call, which executor='vector' or 'process' or 'thread' does"),
+        ({"scheduler": PopulationBasedTraining(time_attr="training_iteration", hyperparam_mutations={"x": tune.uniform(0, 1)}),
+          "max_concurrent_trials": 10}, "lets 20 trials take turns in the 10 rows of a call.*yield metrics, state"),
+        ({"checkpoint_config": tune.CheckpointConfig(checkpoint_frequency=1)}, "has no state that could be saved"),
         ({"scheduler": HyperBandScheduler(max_t=9)}, "HyperBandScheduler leaves trials paused"),
         ({"log_to_file": True}, "log_to_file"),
     ],
@@ -670,15 +696,6 @@ def test_killed_and_gone_on_with(at: int, tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "run").iterdir()} <= {".lock", "experiment.db"}
 
 
-def test_a_scheduler_that_pauses_all_the_same_ends_the_run(tmp_path: Path) -> None:
-    class Pausing(FIFOScheduler):
-        def on_trial_result(self, state: Any, trial: Any, result: dict[str, Any]) -> str:
-            return self.PAUSE
-
-    with pytest.raises(TuneError, match="its scheduler cannot answer PAUSE"):
-        run(curves, tmp_path, scheduler=Pausing())
-
-
 @pytest.mark.parametrize("search", ["random", "tpe"])
 def test_a_column_is_a_list_by_its_domain_not_by_its_values(search: str, tmp_path: Path) -> None:
     space = {
@@ -757,5 +774,5 @@ def test_what_it_is_not_made_of_is_said() -> None:
 
 
 def test_with_the_executor_of_coroutines_it_is_told_its_own(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="square runs by executor='vector' alone"):
+    with pytest.raises(ValueError, match=r"square evaluates many trials in one call, which executor=.* does"):
         run(square, tmp_path, executor="async")

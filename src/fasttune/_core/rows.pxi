@@ -561,6 +561,38 @@ cdef class RowReporter:
             self.lives[i] = self.lives[at[i]]
         self.n = which.n
 
+    def life(self, Py_ssize_t row):
+        """What :meth:`put_back` needs to have the trial of this row go on, however long it is away."""
+        if not 0 <= row < self.n:
+            raise IndexError(f"row {row} of {self.n}")
+        return PyBytes_FromStringAndSize(<const char *>&self.lives[row], sizeof(RowLife))
+
+    def put_back(self, bytes life not None, double away, uint32_t ask_from):
+        """A paused trial goes on, as the last row; see :meth:`go_on`. False when the ring is full."""
+        if self.n >= self.size:
+            raise ValueError(f"all {self.size} rows are taken")
+        if len(life) != sizeof(RowLife):
+            raise ValueError(f"a row's life has {sizeof(RowLife)} bytes, got {len(life)}")
+        memcpy(&self.lives[self.n], <const char *>life, sizeof(RowLife))
+        self.n += 1
+        if not self.go_on(self.n - 1, away, ask_from):
+            self.n -= 1
+            return False
+        return True
+
+    def go_on(self, Py_ssize_t row, double away, uint32_t ask_from):
+        """The trial of this row, which is paused, goes on: it was ``away`` for so many seconds, which are none of its own, and is
+        asked about from the step ``ask_from`` on. False when the ring is full."""
+        if not 0 <= row < self.n:
+            raise IndexError(f"row {row} of {self.n}")
+        cdef RowLife *life = &self.lives[row]
+        if not self.reporter.ring.write(K_RESUMED, life.trial, life.iteration, b"", 0, False):
+            return False
+        life.started += away
+        life.ask_from = ask_from
+        life.told = False
+        return True
+
     def told(self, Py_ssize_t row):
         """(trial, steps so far) of a row."""
         if not 0 <= row < self.n:

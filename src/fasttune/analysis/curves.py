@@ -316,10 +316,10 @@ def curves_of(
     if isinstance(given, Mapping) or hasattr(given, "groupby"):
         return of_table(given, 1.0 if cost is None else cost, config)
     if is_vectorized(given):
-        raise TypeError(
-            f"curves must be of one config each, and {given!r} evaluates many in one call: give the experiment that it was run in, "
-            "or a function(config, step)"
-        )
+        from fasttune.analysis.vector_curves import one_by_one
+
+        space = config if isinstance(config, Mapping) else None
+        return FunctionCurves(one_by_one(given, space), 1.0 if cost is None else cost, steps, metric, failures, seed)
     if callable(given):
         return FunctionCurves(given, 1.0 if cost is None else cost, steps, metric, failures, seed)
     raise TypeError(

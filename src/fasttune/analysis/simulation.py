@@ -90,7 +90,8 @@ def simulate(
 
     Args:
         curves: a function ``curve(config, step)`` that gives the report of a step (a dict or a number, None when training
-            is over before it), a generator function ``curve(config)``; or a table: a data frame with a line per config and
+            is over before it), a generator function ``curve(config)``, or one made by ``tune.vectorized``, which is asked for each
+            trial alone; or a table: a data frame with a line per config and
             step (columns ``config``, ``step``, metrics, and ``config/<name>`` for parameters), or a dict of arrays of
             shape (configs, steps), where NaN ends a curve; or an experiment that was run (ExperimentAnalysis or path).
         config: the search space of a function; for a dict of arrays the list of its configs.

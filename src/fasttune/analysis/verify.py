@@ -93,8 +93,9 @@ class Replay(ExperimentState):
     def _variants_of(self, told: list[Any]) -> list[Any]:
         return ExperimentRecords._variants_of(self, told)
 
-    def is_class(self, i: int) -> bool:
-        return bool(self.meta["trainables"][self.experiment_of(i)].get("is_class"))
+    def saves_when_told(self, i: int) -> bool:
+        one = self.meta["trainables"][self.experiment_of(i)]
+        return bool(one.get("saves", one.get("is_class")))
 
     def decide(self, i: int, result: dict[str, Any], flat: dict[str, Any]) -> int:
         decision = super().decide(i, result, flat)

@@ -11,6 +11,7 @@ from fasttune.identity import arguments_of, described
 from fasttune.result import flatten
 from fasttune.schedulers.base import TrialScheduler
 from fasttune.search.base import Searcher
+from fasttune.trainable import saves_when_told
 
 if TYPE_CHECKING:
     from fasttune.config import RunSpec
@@ -45,6 +46,7 @@ def make_meta(spec: RunSpec, prefix: str, now: float, hostname: str, variants: l
                 "experiment": one.experiment,
                 "num_samples": one.num_samples,
                 "is_class": isinstance(one.trainable, type),
+                "saves": saves_when_told(one.trainable),
                 "space": sorted(map(str, flatten(one.space))),
                 "resources": None if callable(one.resources) else one.resources.__reduce__()[1],
             }

@@ -88,14 +88,14 @@ class Choosing:
         self._fresh_from = limit
         return Span(first, limit - first)
 
-    def next(self) -> Next | None:
-        """A retry, what the scheduler chooses, or a fresh one. None: nothing now."""
+    def next(self, together: int = 1) -> Next | None:
+        """A retry, what the scheduler chooses, or a fresh one; ``together`` are suggested if there is none. None: nothing now."""
         experiment = self._experiment
         if experiment.chooses:
-            return self._chosen()
+            return self._chosen(together)
         if self.waiting:
             return Next(self.waiting.popitem(last=False)[0], False)
-        if self._fresh_from >= len(experiment) and not experiment.suggest(1):
+        if self._fresh_from >= len(experiment) and not experiment.suggest(together):
             return None
         self._fresh_from += 1
         return Next(self._fresh_from - 1, False)
@@ -121,10 +121,10 @@ class Choosing:
         """What could not be run this turn may be chosen again in the next one."""
         self._aside.clear()
 
-    def _chosen(self) -> Next | None:
+    def _chosen(self, together: int) -> Next | None:
         experiment, phases = self._experiment, self._experiment.phases
         if not experiment.exhausted and not self.trials_of("PENDING", 1):
-            experiment.suggest(LOOKAHEAD if experiment.gives_blocks else 1)
+            experiment.suggest(LOOKAHEAD if experiment.gives_blocks else together)
         while (trial := self._ask()) is not None:
             i = trial.index
             if i in self._aside:

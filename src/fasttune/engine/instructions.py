@@ -47,7 +47,7 @@ class Answer(NamedTuple):
 
 
 class SaveNow(NamedTuple):
-    """Instruction: a paused class Trainable saves."""
+    """Instruction: a paused class Trainable, or a row of a call, saves."""
 
     trial: int
 

@@ -54,7 +54,7 @@ from fasttune.storage.memory import MemoryStorage
 from fasttune.storage.reader import LARGEST_ENTRY, SqliteReader
 from fasttune.storage.recovery import ExperimentLock, read_rings, recover_rings, remove_rings, ring_sources
 from fasttune.storage.sqlite import SqliteStorage, who_writes
-from fasttune.trainable import call_form, counted_in
+from fasttune.trainable import call_form, counted_in, is_vectorized
 
 if TYPE_CHECKING:
     from fasttune.config import RunSpec
@@ -308,6 +308,8 @@ class TuneLoop:
             asks=state.asks,
             pauses=state.chooses,
             scheduler_pauses=type(spec.scheduler).__name__ if spec.scheduler.pauses else "",
+            only_to_change=spec.scheduler.pauses_to_change,
+            total=state.total,
             reuse_actors=spec.reuse_actors,
             checkpoint_frequency=spec.checkpoint.checkpoint_frequency,
             checkpoint_at_end=bool(at_end),
@@ -347,7 +349,7 @@ class TuneLoop:
             awaited=self.spec.awaited,
             hurried=lambda: self.interrupts > 1,
         )
-        return make_executor(self.spec.executor, place)
+        return make_executor(self.spec.executor, place, is_vectorized(self.spec.trainables[0].trainable))
 
     def _environ_of(self, placement: Any) -> dict[str, str]:
         return {**self._where, **os.environ, **trial_environ(placement, os.environ)}
@@ -496,7 +498,7 @@ class TuneLoop:
         events, fits = self.state.fold_found(source, data, self.state.watching.kinds)
         rest, held = _core.without_held(fits)  # one that does not fit is not kept
         for trial, place, checkpoint in held:
-            self.state.saves.unsaved[memory_name(trial, place)] = checkpoint
+            self.state.saves.take(memory_name(trial, place), checkpoint)
         self._journal.take(source, position, rest, len(data))
         self.state.react(events)
         if self.state.unfit:  # behind what fits of the same piece, as in the journal: a trial that is failed for it runs no more
@@ -649,7 +651,7 @@ class TuneLoop:
         state, executor = self.state, self.executor
         gave = False
         while executor.room() > 0:
-            start = state.next_start()
+            start = state.next_start(executor.room() if executor.evaluates_together else 1)
             self._keep_own()
             if self._journal.owes:
                 self._commit()  # what was suggested or changed is in the journal before anybody reports on it

@@ -82,7 +82,8 @@ class OrderSource(Protocol):
     @property
     def trials(self) -> Sequence[Trial]: ...
     def status(self, i: int) -> str: ...
-    def is_class(self, i: int) -> bool: ...
+    def saves_when_told(self, i: int) -> bool: ...
+    def saves_rows(self, i: int) -> bool: ...
     def has_present_checkpoint(self, i: int) -> bool: ...
     def start_point(self, i: int) -> Point | None: ...
 
@@ -130,12 +131,15 @@ class Orders:
     # -- saving --------------------------------------------------------------------------------------------------------
 
     def save(self, i: int) -> Iterator[Step]:
-        """Trial i saves where it is now, if it is a class Trainable that has not done so."""
+        """Trial i saves where it is now, if it is one that saves when it is told to, and has not done so."""
         known = self._known
-        if not known.live or i in self.saving or not known.is_class(i) or known.has_present_checkpoint(i):
+        if not known.live or i in self.saving or not known.saves_when_told(i) or known.has_present_checkpoint(i):
             return
         phase = known.phases.of(i)
-        if phase in (RUNNING, *UNANSWERED, *HANDED_OUT):
+        if phase == RUNNING and known.saves_rows(i):  # its call stands still as soon as the loop is heard
+            self.saving.add(i)
+            yield SaveNow(i)
+        elif phase in (RUNNING, *UNANSWERED, *HANDED_OUT):
             self.saving.add(i)
             self.due.add(i)
         elif phase in (PAUSING, ALIVE, LEAVING):
@@ -197,7 +201,7 @@ class Orders:
             yield from self._settle(i)
         elif change.donor is not None:
             donor = change.donor.index
-            if not known.is_class(donor) or known.has_present_checkpoint(donor):
+            if not known.saves_when_told(donor) or known.has_present_checkpoint(donor):
                 yield from self._has_point(i, donor)  # as it is at this place of the journal: the donor went on
 
     def _settle(self, i: int) -> Iterator[Step]:
@@ -225,6 +229,8 @@ class Orders:
     def _has_point(self, i: int, donor: int) -> Generator[Step, None, bool]:
         """Whether the donor has saved what trial i goes on from; if not, its checkpoint is waited for."""
         if i not in self.points:
+            if self._known.saves_rows(donor):  # it is in step with who copies it: where it is now, not where it saved last
+                yield from self.save(donor)
             if donor in self.saving:
                 self._wait_for.setdefault(donor, set()).add(i)
                 return False
@@ -241,7 +247,7 @@ class Orders:
     def _warn(self, i: int, source: int) -> None:
         """Say, once, that a change could not be carried out. A class saves when it is told to: if it has not, it was
         killed before it could, and there is nothing that its user should change."""
-        if self._warned or self._known.is_class(source):
+        if self._warned or self._known.saves_when_told(source):
             return
         self._warned = True
         import warnings
@@ -342,7 +348,7 @@ class PausedTrials:
     def back(self, i: int) -> None:
         """Trial i is paused where it is, perhaps after all: it may be put away, if it can go on from a checkpoint."""
         known = self._known
-        if known.phases.of(i) == ALIVE and (known.is_class(i) or known.has_present_checkpoint(i)):
+        if known.phases.of(i) == ALIVE and (known.saves_when_told(i) or known.has_present_checkpoint(i)):
             self._can_go.setdefault(i)
 
     def saved(self, i: int) -> Iterator[Step]:

@@ -176,6 +176,8 @@ def requeue_unfinished(state: ExperimentState, asked: ResumeConfig) -> None:
     for i in range(len(state)):
         status = state.table.status(i)
         wish = wishes.get(status, asked.unfinished)
+        if wish == ResumeType.RESUME and status != "TERMINATED" and state.is_row_only(i):
+            wish = ResumeType.RESTART  # the call that it could have gone on in is over
         if wish == ResumeType.SKIP:
             if status in ("PENDING", "RUNNING", "PAUSED"):
                 state.record(_core.KIND_END, i, 0, flags=_core.STOP)

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from fasttune.checkpoint import Checkpoint, memory_key, memory_name, step_of
+from fasttune.checkpoint import Checkpoint, is_row_mark, memory_key, memory_name, step_of
 from fasttune.engine.facts import Origin, Saved
 from fasttune.folder import JOURNAL
 from fasttune.plain_files import lies_in
@@ -36,6 +36,7 @@ class Saves:
 
     def __init__(self, owner: Owner) -> None:
         self.unsaved: dict[str, bytes] = {}  # checkpoints in memory by name that are not stored yet
+        self._marks: dict[str, bytes] = {}  # those that are rows of a call that goes on: never stored
         self._owner = owner
         self._saved: dict[int, list[Saved]] = {}  # of each trial, oldest first
         self._stored: set[tuple[int, int]] | None = None  # checkpoints in memory that are stored, if only those count
@@ -53,9 +54,15 @@ class Saves:
         """Whether the checkpoint in memory that a record tells of may count."""
         return self._stored is None or (trial, place) in self._stored
 
+    def take(self, name: str, contents: bytes) -> None:
+        """A checkpoint in memory has come."""
+        (self._marks if is_row_mark(contents) else self.unsaved)[name] = contents
+
     def take_held(self, held: Iterable[tuple[int, int, bytes]]) -> None:
         """Contents that were found with their records, and are not stored yet."""
         for trial, place, contents in held:
+            if is_row_mark(contents):  # of a call that is over
+                continue
             self.unsaved[memory_name(trial, place)] = contents
             if self._stored is not None:
                 self._stored.add((trial, place))
@@ -85,6 +92,7 @@ class Saves:
 
     def unlist(self, trial: int, path: str) -> None:
         """A checkpoint of a trial is not kept any more."""
+        self._marks.pop(path, None)
         relative = self.relative(path)
         kept = self._saved.get(trial, [])
         for k, one in enumerate(kept):  # each is there once; it is mostly one of the oldest that goes
@@ -195,7 +203,7 @@ class Saves:
 
     def held(self, name: str) -> bytes:
         """A checkpoint in memory by its name. FileNotFoundError when it is not kept any more."""
-        found = self.unsaved.get(name)
+        found = self.unsaved.get(name, self._marks.get(name))
         key = memory_key(name)
         storage = self._owner.storage
         if found is None and key is not None and storage is not None:

@@ -56,6 +56,7 @@ from fasttune.rule import CompiledRule
 from fasttune.schedulers.base import Change, compiled_rule
 from fasttune.schedulers.view import ExperimentView
 from fasttune.space.as_json import config_to_json
+from fasttune.trainable import is_vectorized, saves_when_told, takes_state
 
 if TYPE_CHECKING:
     from fasttune.config import RunSpec
@@ -116,6 +117,8 @@ class ExperimentState(ExperimentRecords):
         self.rereads = False
         self.scope = spec.scope
         self.space_since = 0  # the record of a session in the journal from which on its space is that of this run
+        self._saves = [saves_when_told(one.trainable) for one in spec.trainables]
+        self._in_rows = [takes_state(one.trainable) if is_vectorized(one.trainable) else None for one in spec.trainables]
         self.told_whole: list[bool] = []  # per experiment: the journal can say every config of its last space
         if not meta["variants"]:
             self.configs.variants = self.suggestions.first_variants()
@@ -200,9 +203,10 @@ class ExperimentState(ExperimentRecords):
         """Up to n trials that were never started, for an executor that computes configs itself."""
         return None if self.ending.why is not None or n <= 0 else self.choosing.next_span(n)
 
-    def next_start(self) -> Start | Resume | None:
-        """The next single trial to run: a retry, what the scheduler chooses, or a fresh one. None: nothing now."""
-        chosen = self.choosing.next() if self.ending.why is None else None
+    def next_start(self, together: int = 1) -> Start | Resume | None:
+        """The next single trial to run: a retry, what the scheduler chooses, or a fresh one, of which so many are suggested
+        ``together`` if there is none yet. None: nothing now."""
+        chosen = self.choosing.next(together) if self.ending.why is None else None
         if chosen is None:
             return None
         self.hearing.goes_on(chosen.trial)
@@ -265,9 +269,17 @@ class ExperimentState(ExperimentRecords):
             return path, step, given[1]
         return path, step, self._seconds(i) if step == self.table.iteration(i) else self.saves.seconds_at(i, step)
 
-    def is_class(self, i: int) -> bool:
-        """Trial i is a class Trainable, which can be told to save."""
-        return isinstance(self.spec.trainables[self.experiment_of(i)].trainable, type)
+    def saves_when_told(self, i: int) -> bool:
+        """Trial i saves when it is told to: it is a class Trainable, or a row of a call."""
+        return self._saves[self.experiment_of(i)]
+
+    def saves_rows(self, i: int) -> bool:
+        """Trial i is a row of a call: it is in step with those beside it."""
+        return self._in_rows[self.experiment_of(i)] is not None
+
+    def is_row_only(self, i: int) -> bool:
+        """Trial i is a row, and nobody knows what it goes on from: what it has saved is good for its call."""
+        return self._in_rows[self.experiment_of(i)] is False
 
     def changed_request(self, i: int) -> PlacementGroupFactory | None:
         """The resources that trial i was changed to have; None: those of its trainable."""
@@ -284,13 +296,13 @@ class ExperimentState(ExperimentRecords):
     def can_begin_again(self, trial: Trial) -> bool:
         """Whether a trial that just reported loses nothing if it goes on in another place: it saves when it is told to (a
         class), or this report came with a checkpoint."""
-        return self.is_class(trial.index) or self.has_present_checkpoint(trial.index)
+        return self.saves_when_told(trial.index) or self.has_present_checkpoint(trial.index)
 
     # -- suggesting ---------------------------------------------------------------------------------------------------
 
     def suggest(self, n: int) -> bool:
         """There are up to n trials more; whether there are any."""
-        return self._suggest_block(n) if self.gives_blocks else self._suggest_one()
+        return self._suggest_block(n) if self.gives_blocks else self._suggest_batch(n)
 
     def _suggest_block(self, n: int) -> bool:
         block = self.suggestions.next_block(self.configs.variants, n)
@@ -302,16 +314,15 @@ class ExperimentState(ExperimentRecords):
         self.add(range(first, first + block.n))
         return True
 
-    def _suggest_one(self) -> bool:
-        i = len(self)
-        found = self.suggestions.next_config(self.trial_id(i))
-        if found is None:
-            return False
-        self.configs.given[i] = found.config
-        self._note_equal(i, found.config)
-        self.record(_core.KIND_CONFIG, i, 0, json.dumps(found.told).encode())
-        self.add(range(i, i + 1))
-        return True
+    def _suggest_batch(self, n: int) -> bool:
+        first = len(self)
+        found = self.suggestions.next_configs([self.trial_id(first + k) for k in range(n)])
+        for i, one in enumerate(found, first):
+            self.configs.given[i] = one.config
+            self._note_equal(i, one.config)
+            self.record(_core.KIND_CONFIG, i, 0, json.dumps(one.told).encode())
+            self.add(range(i, i + 1))
+        return bool(found)
 
     def _note_equal(self, i: int, config: Any) -> None:
         self.suggestions.note(i, config, lambda first: self.status(first) == "ERROR")
@@ -571,10 +582,17 @@ class ExperimentState(ExperimentRecords):
 
     def requeue(self, i: int) -> None:
         """Trial i waits for another attempt."""
-        self.record(_core.KIND_REQUEUED, i, 0)
+        self.record(_core.KIND_REQUEUED, i, 0, flags=self._from_start(i))
         self.add_again(i)
         if not self.chooses:
             self.choosing.wait(i)
+
+    def _from_start(self, i: int) -> int:
+        """Flag of another attempt of a trial whose call is over, and with it all that the trial has saved."""
+        if not (self.is_row_only(i) and self.saves.has_any(i)):
+            return 0
+        self.kept.forget(i)
+        return _core.FRESH
 
     def _hear_failure(self, trial: int, text: str) -> None:
         if self.live:

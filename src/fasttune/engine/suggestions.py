@@ -123,38 +123,53 @@ class Suggestions:
                 return Block(k, given, n)
         return None
 
-    def next_config(self, trial_id: str) -> SuggestedConfig | None:
-        """Ask the searcher for the config of a trial. None: nothing now, or nothing more."""
+    def next_configs(self, trial_ids: Sequence[str]) -> list[SuggestedConfig]:
+        """Ask the searcher for the configs of trials that are evaluated together. Fewer: nothing now, or nothing more."""
         searcher = self.searcher
         if searcher is None or self._searcher_done:
-            return None
-        experiment = self._next_experiment()
-        if experiment is None:
+            return []
+        experiments = self._next_experiments(len(trial_ids))
+        if not experiments:
             self._searcher_done = True
-            return None
-        suggestion = self._times.call(searcher.suggest, trial_id)
-        if suggestion is None:
-            return None
+            return []
+        if len(experiments) == 1:
+            suggested, how = [self._times.call(searcher.suggest, trial_ids[0])], "suggest"
+        else:
+            suggested = self._times.call(searcher.suggest_batch, trial_ids[: len(experiments)])
+            how = "suggest_batch"
+            if not isinstance(suggested, list) or not 0 < len(suggested) <= len(experiments):
+                raise TuneError(
+                    f"{type(searcher).__name__}.suggest_batch() must return a list of 1 to {len(experiments)} configs, as many trials "
+                    f"were given, got {suggested!r:.80}"
+                )
+        found = []
+        for experiment, suggestion in zip(experiments, suggested, strict=False):
+            if not isinstance(suggestion, dict):
+                self._check_none(suggestion, how)
+                break
+            self._given[experiment] += 1
+            config = merged(self._spec.trainables[experiment].space, suggestion)
+            refuse_domains(config, f"{type(searcher).__name__}.{how}()")
+            told = {"experiment": experiment, "config": config_to_json(config), "params": config_to_json(flatten(suggestion))}
+            found.append(SuggestedConfig(experiment, config, told))
+        return found
+
+    def _check_none(self, suggestion: object, how: str) -> None:
+        """What a searcher gives where it gives no config."""
         if suggestion == Searcher.FINISHED:
             self._searcher_done = True
-            return None
-        if not isinstance(suggestion, dict):
+        elif suggestion is not None:
             raise TuneError(
-                f"{type(searcher).__name__}.suggest() must return a dict, None or Searcher.FINISHED, "
-                f"got {suggestion!r:.80}"
+                f"{type(self.searcher).__name__}.{how}() must return a dict, None or Searcher.FINISHED, got {suggestion!r:.80}"
             )
-        self._given[experiment] += 1
-        config = merged(self._spec.trainables[experiment].space, suggestion)
-        refuse_domains(config, f"{type(searcher).__name__}.suggest()")
-        told = {"experiment": experiment, "config": config_to_json(config), "params": config_to_json(flatten(suggestion))}
-        return SuggestedConfig(experiment, config, told)
 
-    def _next_experiment(self) -> int | None:
-        """Several experiments share a searcher: each gets its num_samples in turn. None: they all have them."""
+    def _next_experiments(self, most: int) -> list[int]:
+        """Several experiments share a searcher: each gets its num_samples in turn. Those of the next configs; none are left: none."""
+        found: list[int] = []
         for k, one in enumerate(self._spec.trainables):
-            if one.num_samples == -1 or self._given[k] < one.num_samples:
-                return k
-        return None
+            left = most - len(found)
+            found += [k] * (left if one.num_samples == -1 else min(left, max(0, one.num_samples - self._given[k])))
+        return found
 
     def config_again(self, trial_id: str, told: dict[str, Any]) -> dict[str, Any] | None:
         """The config that the journal tells as the searcher, brought to where it was, makes it again; None if that is another

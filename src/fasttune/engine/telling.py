@@ -103,7 +103,7 @@ class Telling:
 
 def why_no_wish(state: ExperimentState, i: int, step: int) -> str | None:
     """Why a class Trainable cannot save on the wish of a callback that was told of this step of trial i; None: it can."""
-    if not state.is_class(i):
+    if not state.saves_when_told(i):
         return "functions save what they report with a checkpoint"
     if not state.waits_for_wishes:
         return "its trials do not wait for it. Write `asks_for_checkpoints = True` into the callback's class, and their reports do"

@@ -385,8 +385,8 @@ class Marks(Saves):
 class VirtualState(ExperimentState):
     """As in a real run; checkpoints are marks in the journal, there are no directories."""
 
-    def is_class(self, i: int) -> bool:
-        return True  # it can be told to save
+    def saves_when_told(self, i: int) -> bool:
+        return True
 
     SAVES = Marks
 
@@ -443,7 +443,7 @@ class VirtualLoop(TuneLoop):
     def _begin(self, hooks: frozenset[str]) -> ExperimentState:
         meta = {**make_meta(self.spec, PREFIX, 0.0, "virtual", []), "pid": 0, "machine": self._supply.total()}
         for one in meta["trainables"]:
-            one["is_class"] = True
+            one["is_class"] = one["saves"] = True
         state = VirtualState(self.spec, meta, self.storage, hooks)
         meta["variants"] = [one.meta() for one in state.configs.variants]
         self._store_meta(meta)

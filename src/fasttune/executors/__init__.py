@@ -20,13 +20,18 @@ EXECUTORS = {
     "async": "coroutine:CoroutineExecutor",
     "vector": "vector:VectorExecutor",
 }
+VECTOR_EXECUTORS = {  # of functions of columns
+    "vector": EXECUTORS["vector"],
+    "process": "vector_process:VectorProcessExecutor",
+    "thread": "vector_thread:VectorThreadExecutor",
+}
 DEFAULT = "process"
 OF_COROUTINES = "async"
 OF_COLUMNS = "vector"
 
 __all__ = [
-    "DEFAULT", "EXECUTORS", "OF_COLUMNS", "OF_COROUTINES", "Executor", "ExecutorSite", "Program", "check_executor", "executor_class",
-    "executor_names", "make_executor",
+    "DEFAULT", "EXECUTORS", "OF_COLUMNS", "OF_COROUTINES", "VECTOR_EXECUTORS", "Executor", "ExecutorSite", "Program", "check_executor",
+    "executor_class", "executor_names", "make_executor",
 ]  # fmt: skip
 
 
@@ -43,10 +48,12 @@ def check_executor(executor: str | None, by_default: str = DEFAULT) -> str:
     return name
 
 
-def executor_class(name: str) -> type[Executor]:
-    """The class of a name that ``check_executor`` knows. TypeError if an entry point is none."""
-    if name in EXECUTORS:
-        module, _, kind = EXECUTORS[name].partition(":")
+def executor_class(name: str, of_columns: bool = False) -> type[Executor]:
+    """The class of a name that ``check_executor`` knows, for functions of one config or of columns. TypeError if an entry point is
+    none."""
+    known = VECTOR_EXECUTORS if of_columns else EXECUTORS
+    if name in known:
+        module, _, kind = known[name].partition(":")
         found: Any = getattr(import_module(f"{__name__}.{module}"), kind)
     else:
         found = _entry_points()[name].load()
@@ -55,9 +62,9 @@ def executor_class(name: str) -> type[Executor]:
     return found
 
 
-def make_executor(name: str, place: ExecutorSite) -> Executor:
-    """The executor of a name, at a place."""
-    return executor_class(check_executor(name)).at(place)
+def make_executor(name: str, place: ExecutorSite, of_columns: bool = False) -> Executor:
+    """The executor of a name, at a place, for functions of one config or of columns."""
+    return executor_class(check_executor(name), of_columns).at(place)
 
 
 def _entry_points() -> dict[str, Any]:

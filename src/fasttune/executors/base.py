@@ -47,6 +47,9 @@ class Program:
     asks: bool = False  # every report waits for the loop's answer
     pauses: bool = False  # the answer may be to pause
     scheduler_pauses: str = ""  # the scheduler that says it will be, by its kind
+    only_to_change: bool = False  # and only trials that it changes, if all run at once
+    total: int | None = None  # how many trials there will be, None when that is open
+    rows: int = 0  # trials of a call, at most, in each worker; 0: as many as functions say
     reuse_actors: bool = False
     checkpoint_frequency: int = 0
     checkpoint_at_end: bool = False
@@ -155,6 +158,7 @@ class Executor(ABC):
         waits: the poll of one that runs them there sleeps all the same while none has anything to do.
         in_trial: the user's code runs in the loop's thread just now: a Ctrl-C may end it where it is.
         same_process: trials run in this process, in whatever thread: its environment is theirs.
+        evaluates_together: what it has room for begins together, so configs may be suggested in a batch.
     """
 
     name: str = ""
@@ -162,6 +166,7 @@ class Executor(ABC):
     waits: bool = False
     in_trial: bool = False
     same_process: bool = False
+    evaluates_together: bool = False
 
     @classmethod
     def at(cls, place: ExecutorSite) -> Self:
@@ -223,7 +228,7 @@ class Executor(ABC):
     @abstractmethod
     def save(self, trial: int) -> None:
         """A paused class Trainable saves, as soon as its place is free, and stays paused. Nobody waits for it; a trial
-        that is not paused here is left alone."""
+        that is not paused here is left alone, but for a row of a call, which saves between two of its steps."""
 
     @abstractmethod
     def discard(self, trial: int) -> None:

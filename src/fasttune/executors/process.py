@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from fasttune import _core, nesting, script
 from fasttune.devices.cgroups import MemoryKills, process_limits
@@ -82,6 +82,11 @@ class Slot:
     def busy(self) -> bool:
         return self.open_orders > 0
 
+    def unstarted(self) -> list[int]:
+        """Trials that it was given, and that may not have begun."""
+        given = [trial for first, limit in self.given for trial in range(first, limit)]
+        return given if self.job < 0 else [*given, self.job]
+
     def order(self, kind: int, trial: int, step: int = 0, payload: bytes = b"") -> None:
         """Hand an order down that occupies the worker."""
         self.tell(kind, trial, step, payload)
@@ -102,6 +107,7 @@ class ProcessExecutor(Executor):
     """
 
     name = "process"
+    slot_class: ClassVar[type[Slot]] = Slot
 
     @classmethod
     def at(cls, place: ExecutorSite) -> Self:
@@ -305,7 +311,7 @@ class ProcessExecutor(Executor):
         finally:
             if writer >= 0:
                 os.close(writer)
-        slot = Slot(source, 0, wire, path, placement, request, pipe=reader)
+        slot = self.slot_class(source, 0, wire, path, placement, request, pipe=reader)
         slot.wire.up.bell_fd = -1  # the reader's copy of the fd is never written
         if self._prints is not None:
             up = slot.wire.up
@@ -618,12 +624,7 @@ class ProcessExecutor(Executor):
             why = slot.fate or reason(slot.exit_code, text, self._memory_kills)
             self._check_stillborn(slot, text, why)
             trial = slot.wire.up.busy_trial
-            unstarted = [t for a, b in slot.given for t in range(a, b)]
-            if slot.job >= 0:  # it may have died before it began it
-                unstarted.append(slot.job)
-            self._deaths.append(
-                Death(slot.source, trial, unstarted, sorted(slot.suspended), why)
-            )
+            self._deaths.append(Death(slot.source, trial, slot.unstarted(), sorted(slot.suspended), why))
             self._forget(slot)
 
     def _check_stillborn(self, slot: Slot, text: str, why: str) -> None:

@@ -367,8 +367,19 @@ def work(path: str, setup: dict[str, Any], bell_fd: int, rules_fd: int) -> int:
     rule = None
     if program.rule.kind != "none" and not program.asks:
         rule = program.rule.build(rules_fd, create=False)
-    Worker(wire, program, rule, streams).run()
+    worker_for(program)(wire, program, rule, streams).run()
     return 0
+
+
+def worker_for(program: Any) -> type[Worker]:
+    """What runs its trials: one after the other, or in calls of many."""
+    from fasttune.trainable import is_vectorized
+
+    if not is_vectorized(program.trainables[0].trainable):
+        return Worker
+    from fasttune.executors.vector_worker import VectorWorker
+
+    return VectorWorker
 
 
 def _explain_crashes(path: str) -> None:
@@ -379,15 +390,19 @@ def _explain_crashes(path: str) -> None:
 
 
 class Worker:
-    """Takes work from the ring down, runs it, reports up."""
+    """Takes work from the ring down, runs it, reports up.
+
+    ``suspends``: trials that are paused are left inside their report.
+    """
+
+    suspends = True
 
     def __init__(self, wire: Wire, program: Any, rule: Any, streams: Streams) -> None:
         from fasttune.executors.host import Host
 
         self.wire = wire
         self.reporter = program.reporter(wire.up, rule)
-        self.reporter.bind(True)
-        follow_threads()
+        self._belong()
         self.program = program
         until_stored = self._until_stored if program.durable else None
         self.host = Host(program, self.reporter, self._wait, self._flush, until_stored=until_stored)
@@ -397,10 +412,15 @@ class Worker:
         self._exit = False
         self._streams = streams
         self._left: Suspension | None = None
-        if program.pauses:
+        if program.pauses and self.suspends:
             from fasttune.executors.suspension import Suspension
 
             self._left = Suspension(self.host)
+
+    def _belong(self) -> None:
+        """This process is the trial that runs."""
+        self.reporter.bind(True)
+        follow_threads()
 
     def run(self) -> None:
         """Carry out orders; those that start or resume a trial are counted when they are done. The loop is called when

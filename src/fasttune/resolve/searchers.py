@@ -44,9 +44,6 @@ def chosen_searcher(experiment: Experiment, metric: str | None, scheduler: Trial
     return choice.name
 
 
-TOGETHER = 16  # trials that are tasks, or rows of a call, under a searcher for which nobody has said a number
-
-
 def resolve_searcher(
     search_alg: Searcher | SearchAlgorithm | str | None,
     metric: str | None,
@@ -168,13 +165,13 @@ def limit(searcher: Searcher, max_concurrent: int | None) -> Searcher:
 
 def own_limit(search_alg: object, many: bool = False) -> int | None:
     """How many trials at once the searcher itself was made for; None: as many as fit. Where so ``many`` fit that a searcher would
-    learn nothing, a number that lets it."""
+    learn nothing (they are tasks, or rows of a call), a number that lets it."""
     own = getattr(search_alg, "max_concurrent", None)
     if isinstance(own, int) and own > 0:
         return own
     from fasttune.search import Searcher
 
-    return TOGETHER if many and isinstance(search_alg, Searcher) else None
+    return search_alg.batch_size if many and isinstance(search_alg, Searcher) else None
 
 
 def check_own_limit(search_alg: Searcher | SearchAlgorithm, max_concurrent: int | None) -> None:

@@ -57,7 +57,7 @@ def named_experiments(given: object) -> list[Experiment]:
 def chosen_executor(executor: str | None, experiments: Iterable[Experiment]) -> str:
     """The name of the executor. Where nobody has named one, async functions are tasks of this process, vectorized ones are called
     in it, and all else runs in workers. Refuses trainables that the executor cannot run."""
-    from fasttune.executors import DEFAULT, OF_COLUMNS, OF_COROUTINES, check_executor
+    from fasttune.executors import DEFAULT, OF_COLUMNS, OF_COROUTINES, VECTOR_EXECUTORS, check_executor
     from fasttune.registry import get_trainable
     from fasttune.trainable import is_async, is_vectorized
 
@@ -65,8 +65,7 @@ def chosen_executor(executor: str | None, experiments: Iterable[Experiment]) -> 
     kinds = {OF_COROUTINES: is_async, OF_COLUMNS: is_vectorized}
     fits = [name for name, holds in kinds.items() if found and all(holds(one) for one in found)]
     name = check_executor(executor, fits[0] if fits else DEFAULT)
-    for one in found:
-        check_columns(one, name, OF_COLUMNS)
+    check_columns(found, name, OF_COLUMNS, VECTOR_EXECUTORS)
     if name == OF_COROUTINES:
         from fasttune.executors.coroutine import check_async
 
@@ -78,33 +77,33 @@ def chosen_executor(executor: str | None, experiments: Iterable[Experiment]) -> 
 
 def many_fit(executor: str, trainables: Iterable[TrainableSpec]) -> bool:
     """So many trials run at once, where nobody says a number, that this is none of the machine's."""
-    from fasttune.executors import OF_COLUMNS, OF_COROUTINES
+    from fasttune.executors import OF_COROUTINES
+    from fasttune.trainable import is_vectorized, vector_of
+    from fasttune.vectors import SIZE
 
     if executor == OF_COROUTINES:
         return True
-    if executor != OF_COLUMNS:
-        return False
-    from fasttune.trainable import vector_of
-    from fasttune.vectors import SIZE
-
-    return all(vector_of(one.trainable).size == SIZE for one in trainables)
+    return all(is_vectorized(one.trainable) and vector_of(one.trainable).size == SIZE for one in trainables)
 
 
-def check_columns(trainable: Any, executor: str, of_columns: str) -> None:
-    """ValueError for a trainable that evaluates many trials in one call, elsewhere than where that is done; and for another one
-    there."""
+def check_columns(trainables: Iterable[Any], executor: str, of_columns: str, these: Iterable[str]) -> None:
+    """ValueError for a trainable that evaluates many trials in one call, elsewhere than where that is done (``these``); for another
+    one where only that is done; and for both in one run."""
     from fasttune.trainable import is_vectorized
 
-    if not callable(trainable) or is_vectorized(trainable) == (executor == of_columns):
-        return
-    if executor == of_columns:
+    together = {is_vectorized(one): name_of(one) for one in trainables if callable(one)}
+    if executor == of_columns and False in together:
         raise ValueError(
-            f"executor={executor!r} evaluates many trials in one call, and {name_of(trainable)} evaluates one: make it a function "
+            f"executor={executor!r} evaluates many trials in one call, and {together[False]} evaluates one: make it a function "
             "of columns of configs by @tune.vectorized, or leave executor= out"
         )
-    raise ValueError(
-        f"{name_of(trainable)} runs by executor={of_columns!r} alone, which is its default, got executor={executor!r}"
-    )
+    if True in together and executor not in these:
+        raise ValueError(
+            f"{together[True]} evaluates many trials in one call, which executor={' or '.join(map(repr, these))} does "
+            f"({of_columns!r} is its default), got executor={executor!r}"
+        )
+    if len(together) > 1:
+        raise ValueError(f"{together[True]} evaluates many trials in one call, and {together[False]} one: run them in two runs")
 
 
 def resolve_trainable(experiment: Experiment, executor: str | None = None) -> TrainableSpec:

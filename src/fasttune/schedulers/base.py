@@ -69,6 +69,7 @@ class TrialScheduler:
     takes_searcher = True  # whether a searcher may suggest the configs
     holds_back = False  # whether a trial that it pauses waits for others: the searcher is told (on_pause), and goes on suggesting
     pauses = False  # whether it answers PAUSE: where trials cannot be left inside their report, such a scheduler is refused
+    pauses_to_change = False  # where all trials run at once it pauses only those that it changes, or all of them
     compares = False  # whether it holds trials against each other, and so must know by what, and which way is better
 
     _made_with: tuple[tuple[Any, ...], dict[str, Any]] = (), {}

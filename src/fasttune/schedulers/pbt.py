@@ -75,6 +75,7 @@ class PopulationBasedTraining(TrialScheduler):
     takes_searcher = False
     compares = True
     pauses = True
+    pauses_to_change = True
 
     def __init__(
         self,
@@ -318,12 +319,13 @@ class PopulationBasedTraining(TrialScheduler):
         perturbation."""
         self._reconsider(1)
         trial = self._least_trained()
-        if trial is None:
+        if not self._may_run(trial):  # of those that could not be run before, more than one may be able to now
             self._reconsider(len(self._passed))
             trial = self._least_trained()
-        if trial is None or (self._synch and not self._is_behind(trial.index)):
-            return None
-        return trial
+        return trial if self._may_run(trial) else None
+
+    def _may_run(self, trial: Trial | None) -> bool:
+        return trial is not None and not (self._synch and not self._is_behind(trial.index))
 
     def _least_trained(self) -> Trial | None:
         waiting = self._waiting

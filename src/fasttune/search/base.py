@@ -1,4 +1,4 @@
-"""What a searcher is: it suggests configs one at a time and learns from results.
+"""What a searcher is: it suggests configs, one at a time or a batch that is evaluated together, and learns from results.
 
 A run either takes its configs from ``BasicVariantGenerator``, whose config i is a function of i alone, or
 asks a ``Searcher`` whenever a slot is free.
@@ -16,6 +16,7 @@ from fasttune.argument import taken_by
 from fasttune.script import dumps
 from fasttune.search.heard import Heard
 
+BATCH = 16  # suggestions that a model which learns from each result is asked for blindly, where nobody says how many
 Metric = str | Sequence[str] | None
 Mode = str | Sequence[str] | None
 
@@ -122,6 +123,23 @@ class Searcher:
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """A config for this trial; None: not now, ask again; ``Searcher.FINISHED``: there are no more."""
         raise NotImplementedError(f"{type(self).__name__} must define suggest()")
+
+    def suggest_batch(self, trial_ids: Sequence[str]) -> list[dict[str, Any] | str | None]:
+        """Configs for trials that are evaluated together: the same that ``suggest`` gives for one after the other, with nothing
+        told in between (a later session asks one by one). What is no config, None or ``Searcher.FINISHED``, is the last one.
+        Override it where that is faster."""
+        found: list[dict[str, Any] | str | None] = []
+        for trial_id in trial_ids:
+            found.append(self.suggest(trial_id))
+            if not isinstance(found[-1], dict):
+                break
+        return found
+
+    @property
+    def batch_size(self) -> int | None:
+        """How many configs it may be asked for before it hears of results, where many trials are evaluated together and nobody has
+        said how many: a generation of those that have such. None: any number, it does not learn."""
+        return BATCH
 
     def replay(self, trial_id: str, suggestion: dict[str, Any]) -> dict[str, Any]:
         """An earlier session suggested this (as its journal has it: objects are text). Bring the state to where it was

@@ -83,6 +83,11 @@ class CMAESearch(SpaceSearcher):
         self._regime = "large"
         self._largest = self._population
 
+    @property
+    def batch_size(self) -> int | None:
+        """A generation, as large as that of the first run of it."""
+        return self._population if self._begun else super().batch_size
+
     def _spread(self, n: int) -> list[list[float]]:
         """A Latin hypercube (McKay, Beckman, Conover 1979): each dimension's n strata are hit once."""
         columns = [self._random.sample(range(n), n) for _ in self._free]

@@ -48,6 +48,10 @@ class DelegatingSearcher(Searcher):
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         return self.searcher.suggest(trial_id)
 
+    @property
+    def batch_size(self) -> int | None:
+        return self.searcher.batch_size
+
     def _whole_config(self, trial_id: str, suggestion: dict[str, Any]) -> dict[str, Any]:
         return self.searcher._whole_config(trial_id, suggestion)
 

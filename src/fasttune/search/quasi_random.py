@@ -65,6 +65,10 @@ class QuasiRandomSearch(SpaceSearcher):
         self._taken += 1
         return self.dimensions.from_units(self._block[place])
 
+    @property
+    def batch_size(self) -> int | None:
+        return None
+
     def _block_from(self, first: int) -> list[list[float]]:
         """Points ``first`` to ``first + BLOCK - 1`` of the sequence, which depends on the seed alone."""
         qmc: Any = optional("scipy.stats.qmc", "scipy", type(self).__name__)

@@ -99,6 +99,10 @@ class RandomSearch(Searcher):
         self._taken += 1
         return variants.config(self._taken - 1)
 
+    @property
+    def batch_size(self) -> int | None:
+        return None
+
     def on_trial_complete(
         self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False
     ) -> None:

@@ -55,6 +55,11 @@ class Repeater(DelegatingSearcher):
         self._groups[trial_id] = group
         return self._numbered(group, group.config)
 
+    @property
+    def batch_size(self) -> int | None:
+        inner = self.searcher.batch_size
+        return None if inner is None else inner * self.repeat
+
     def _numbered(self, group: _Group, config: dict[str, Any]) -> dict[str, Any]:
         """The config for the newest trial of the group."""
         made: dict[str, Any] = fresh(config)

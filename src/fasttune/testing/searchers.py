@@ -15,6 +15,7 @@ from fasttune.search.base import Metric, Mode, Searcher, tell_properties
 from fasttune.session import report
 from fasttune.space.functions import choice, uniform
 from fasttune.tuner import run
+from fasttune.vectors import vectorized
 
 PATIENCE = 1000  # how often a searcher may say "not now" although nothing is out
 
@@ -54,6 +55,10 @@ class WatchedSearcher(Searcher):
         self, metric: Metric, mode: Mode, config: Mapping[str, Any], **spec: Any
     ) -> bool:
         return tell_properties(self.inner, metric, mode, config, spec)
+
+    @property
+    def batch_size(self) -> int | None:
+        return self.inner.batch_size
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         suggestion = self.inner.suggest(trial_id)
@@ -138,6 +143,29 @@ class SearcherContract(ABC):
             spoilt.on_trial_complete(f"t{number}", value)
             whole.on_trial_complete(f"t{number}", value)
 
+    def test_a_batch_is_what_is_suggested_one_by_one(self) -> None:
+        """With nothing told in between; also behind results, and in several batches."""
+        together, single = self.ready(), self.ready()
+        size = together.batch_size
+        assert size is None or size >= 1
+        given = 0
+        for n in (1, 3, self.trials - 4):
+            ids = [f"t{number}" for number in range(given, given + n)]
+            batch = together.suggest_batch(ids)
+            assert 1 <= len(batch) <= n
+            assert all(isinstance(one, dict) for one in batch[:-1])
+            for trial_id, one in zip(ids, batch, strict=False):
+                assert single.suggest(trial_id) == one
+            if not isinstance(batch[-1], dict):
+                return
+            assert len(batch) == n
+            for trial_id, one in zip(ids, batch, strict=True):
+                assert isinstance(one, dict)
+                self.check(one)
+                for each in (together, single):
+                    each.on_trial_complete(trial_id, {self.metric: one["x"]})
+            given += n
+
     def test_failures_and_missing_results_do_no_harm(self) -> None:
         searcher = self.ready()
         told: list[tuple[dict[str, Any] | None, bool]] = [
@@ -180,6 +208,23 @@ class SearcherContract(ABC):
         except TypeError:
             return
         raise AssertionError("an argument that does not exist was accepted")
+
+    def test_rows_of_a_call_are_suggested_together(self, tmp_path: Path) -> None:
+        """As many as the searcher says where nobody else does; each hears of its end."""
+        if self.trainable is not SearcherContract.trainable:
+            return  # its configs are for a function of its own
+        sizes: list[int] = []
+
+        def parabolas(configs: dict[str, Any]) -> Any:
+            sizes.append(len(configs["x"]))
+            return {self.metric: [(x - 0.3) ** 2 for x in configs["x"]]}
+
+        watched = WatchedSearcher(self.make())
+        analysis = self.run(watched, tmp_path, trainable=vectorized(parabolas), executor="vector")
+        assert sum(sizes) == len(analysis.trials) == len(watched.completed)
+        assert max(sizes) <= (watched.batch_size or len(analysis.trials))
+        for trial in analysis.trials:
+            assert trial.last_result[self.metric] == (trial.config["x"] - 0.3) ** 2
 
     # -- in runs ------------------------------------------------------------------------------------------------------
 
