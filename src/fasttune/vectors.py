@@ -162,7 +162,7 @@ class Rows:
         return joined([*parts, fresh] if n else parts)
 
 
-class Told(NamedTuple):
+class Yielded(NamedTuple):
     """What a function has returned or yielded: columns of metrics, and the state of its rows if it is among that."""
 
     metrics: Any
@@ -170,11 +170,11 @@ class Told(NamedTuple):
     has_state: bool
 
 
-def apart(told: Any) -> Told:
+def apart(told: Any) -> Yielded:
     """The metrics and the state of what a function says."""
     if isinstance(told, tuple) and len(told) == 2 and isinstance(told[0], Mapping):
-        return Told(told[0], told[1], True)
-    return Told(told, None, False)
+        return Yielded(told[0], told[1], True)
+    return Yielded(told, None, False)
 
 
 class MetricColumns(NamedTuple):

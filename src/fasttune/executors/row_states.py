@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fasttune.space.config_columns import ConfigColumns
 
 
-class Block(NamedTuple):
+class HeldRows(NamedTuple):
     """Rows that were paused together: their state, and the columns of their configs."""
 
     experiment: int
@@ -32,16 +32,16 @@ class Block(NamedTuple):
 class Held(NamedTuple):
     """A trial that is paused, and in no call."""
 
-    block: Block
+    block: HeldRows
     row: int  # of the block
     life: bytes  # see ``RowReporter.put_back``
     at: float  # when it was paused
     step: int
 
 
-def regrouped(held: Iterable[Held]) -> list[tuple[Block, list[int]]]:
+def regrouped(held: Iterable[Held]) -> list[tuple[HeldRows, list[int]]]:
     """Blocks, and which rows of them, in this order; those of one block that follow each other are together."""
-    groups: list[tuple[Block, list[int]]] = []
+    groups: list[tuple[HeldRows, list[int]]] = []
     for one in held:
         if groups and groups[-1][0] is one.block:
             groups[-1][1].append(one.row)
@@ -100,10 +100,10 @@ class RowCheckpoints:
         return found["state"]
 
 
-def state_of(groups: Iterable[tuple[Block, list[int]]], loaded: Iterable[Any]) -> Any:
+def state_of(groups: Iterable[tuple[HeldRows, list[int]]], loaded: Iterable[Any]) -> Any:
     """One state of rows that were held, and of those of checkpoints, behind each other."""
     return joined([*(rows_of(block.tree, rows) for block, rows in groups), *loaded])
 
 
-def held_now(block: Block, row: int, life: bytes, step: int) -> Held:
+def held_now(block: HeldRows, row: int, life: bytes, step: int) -> Held:
     return Held(block, row, life, time.monotonic(), step)

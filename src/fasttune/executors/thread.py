@@ -33,7 +33,7 @@ from fasttune.devices.gpus import detect_gpus
 from fasttune.error import TuneError
 from fasttune.executors.base import Batch, Death, Executor, ExecutorSite, Job, Program, Reply
 from fasttune.executors.ring_file import RING_BYTES, map_file, remove_ring
-from fasttune.executors.thread_worker import Feed, Releases, Worker
+from fasttune.executors.thread_worker import Feed, Releases, ThreadWorker
 from fasttune.executors.threads import follow_threads
 from fasttune.folder import RINGS
 from fasttune.once import warn_anew
@@ -78,11 +78,11 @@ class Bell:
 
 
 @dataclass(eq=False)
-class Slot:
+class ThreadSlot:
     """A thread and what it has been given."""
 
     source: int
-    worker: Worker
+    worker: ThreadWorker
     path: str  # of its ring
     placement: Any  # None: it has none, and nothing to do
     request: Any
@@ -140,8 +140,8 @@ class ThreadExecutor(Executor):
         self._usage = place.usage
         self._limit = min(place.limit, threads_by_open_files())
         self._next_source = place.first_source
-        self._slots: list[Slot] = []
-        self._left_over: list[Slot] = []  # given up, and their rings not yet released
+        self._slots: list[ThreadSlot] = []
+        self._left_over: list[ThreadSlot] = []  # given up, and their rings not yet released
         self._lost: list[Lost] = []
         self._deaths: list[Death] = []
         self._feed = Feed()
@@ -224,17 +224,17 @@ class ThreadExecutor(Executor):
                 return True
         return False
 
-    def _bare(self) -> Slot | None:
+    def _bare(self) -> ThreadSlot | None:
         """A thread without a placement."""
         return next((slot for slot in self._slots if slot.placement is None), None)
 
-    def _idle_slot(self, request: Any) -> Slot | None:
+    def _idle_slot(self, request: Any) -> ThreadSlot | None:
         for slot in self._slots:
             if slot.free and slot.placement is not None and slot.request == request:
                 return slot
         return self._new_slot(request)
 
-    def _new_slot(self, request: Any) -> Slot | None:
+    def _new_slot(self, request: Any) -> ThreadSlot | None:
         """Another thread, or one that has no placement, if there is room for what it needs."""
         while len(self._slots) >= self._limit and self._bare() is None:
             if not self._vacate(request):
@@ -257,7 +257,7 @@ class ThreadExecutor(Executor):
         self._slots.append(slot)
         return slot
 
-    def _started(self, placement: Any, request: Any) -> Slot:
+    def _started(self, placement: Any, request: Any) -> ThreadSlot:
         source = self._next_source
         self._next_source += 1
         path = os.path.join(self._folder, f"{source}.ring")
@@ -267,14 +267,14 @@ class ThreadExecutor(Executor):
         try:
             memory = map_file(path, _core.Ring.nbytes(RING_BYTES))
             ring = _core.Ring(memory, create=True, epoch=self._epoch, bell_fd=self._bell.fd)
-            worker = Worker(
+            worker = ThreadWorker(
                 self._program, ring, self._rule, self._feed, self._releases, self._begun_in, f"fasttune-trials-{source}"
             )
         except BaseException:
             with suppress(OSError):
                 remove_ring(path, whole=True)
             raise
-        return Slot(source, worker, path, placement, request)
+        return ThreadSlot(source, worker, path, placement, request)
 
     def _make_do(self, error: BaseException) -> None:
         """Go on with the threads that there are."""
@@ -360,11 +360,11 @@ class ThreadExecutor(Executor):
         slot.order(slot.worker.go_on, trial, Reply(_core.CONTINUE, ask_from))
         return True
 
-    def _slot_of(self, trial: int) -> Slot | None:
+    def _slot_of(self, trial: int) -> ThreadSlot | None:
         """The thread that a paused trial lives in."""
         return next((slot for slot in self._slots if trial in slot.suspended), None)
 
-    def _running(self, trial: int) -> Slot | None:
+    def _running(self, trial: int) -> ThreadSlot | None:
         """The thread that a trial runs in; one that only saves there, or is left, may have been there before."""
         job = next((slot for slot in self._slots if slot.job == trial), None)
         return job or next((slot for slot in self._slots if slot.ring.busy_trial == trial), None)
@@ -439,7 +439,7 @@ class ThreadExecutor(Executor):
             self._serve()
         return batches
 
-    def _take(self, slot: Slot, batches: list[Batch]) -> None:
+    def _take(self, slot: ThreadSlot, batches: list[Batch]) -> None:
         while (data := slot.ring.take()) is not None:
             batches.append(Batch(slot.source, slot.ring.position, data))
 
@@ -463,7 +463,7 @@ class ThreadExecutor(Executor):
             self._left_over.append(slot)
             self._forget(slot)
 
-    def _forget(self, slot: Slot) -> None:
+    def _forget(self, slot: ThreadSlot) -> None:
         slot.ring.bell_fd = -1  # it may be another file by the time that the thread reports
         if slot.placement is not None:
             self._supply.release(slot.placement)
@@ -478,7 +478,7 @@ class ThreadExecutor(Executor):
         self._left_over.clear()
         self._releases.tell()
 
-    def _remove(self, slot: Slot) -> None:
+    def _remove(self, slot: ThreadSlot) -> None:
         if not self._leaves_files:
             remove_ring(slot.path, slot.ring.released == slot.ring.head)
 

@@ -2,7 +2,7 @@
 
     Feed      short trials that wait, for all threads alike
     Releases  who waits until the journal has what was reported
-    Worker    one thread: its ring, its reporter, its host, what it is to do next
+    ThreadWorker    one thread: its ring, its reporter, its host, what it is to do next
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Feed:
             self.left += n
             self._low = self.left // 2
 
-    def take(self, worker: Worker) -> tuple[int, int, int] | None:
+    def take(self, worker: ThreadWorker) -> tuple[int, int, int] | None:
         """(trial, experiment, shift) of the next one; the variant of a trial is trial - shift."""
         with self._lock:
             worker.fresh = -1
@@ -109,7 +109,7 @@ class ThreadHost(Host):
         self._begun_in.copy().run(super().run_span, experiment, shift, trial)
 
 
-class Worker:
+class ThreadWorker:
     """A thread that runs trials, and what it has for that.
 
     leaving  it is to run nothing any more, and nothing that it writes counts

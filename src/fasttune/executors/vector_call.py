@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from fasttune import _core
 from fasttune.error import StopTrial, TuneError
-from fasttune.executors.row_states import Block, Held, indices, rows_of
+from fasttune.executors.row_states import Held, HeldRows, indices, rows_of
 from fasttune.failure import stored_exception, stored_text
 from fasttune.row_trees import check_rows
 from fasttune.session import missing_metric
@@ -48,7 +48,7 @@ class CannotHoldError(TuneError):
     """Rows are paused, and nobody knows their state: a mistake of the run's, no failure of trials."""
 
 
-class Call:
+class VectorCall:
     """One call of a function.
 
     Attributes:
@@ -357,7 +357,7 @@ class Call:
         held = {trial: one for trial, one in paused.items() if one.ask_from is None and not one.dropped}
         if held:
             at = indices(one.row for one in held.values())
-            block = Block(self.experiment, None if self._over else self._aside(at), self._columns.take(at))
+            block = HeldRows(self.experiment, None if self._over else self._aside(at), self._columns.take(at))
             for k, (trial, one) in enumerate(held.items()):
                 host.hold(trial, Held(block, k, rows.life(one.row), one.at, rows.told(one.row)[1]), self._over)
         return indices(one.row for one in paused.values() if one.ask_from is None)

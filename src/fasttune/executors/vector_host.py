@@ -23,7 +23,7 @@ from fasttune.checkpoint import is_row_mark
 from fasttune.error import TuneError
 from fasttune.executors.base import Job, Program
 from fasttune.executors.row_states import Held, RowCheckpoints, regrouped, rows_of, state_of
-from fasttune.executors.vector_call import AHEAD_OF_FREE, BY_ITSELF, Call, no_rows
+from fasttune.executors.vector_call import AHEAD_OF_FREE, BY_ITSELF, VectorCall, no_rows
 from fasttune.failure import stored_exception, stored_text
 from fasttune.nesting import stay_in
 from fasttune.space.config_columns import NOTHING_KNOWN, ConfigColumns, drawn, gathered, joined
@@ -80,7 +80,7 @@ class VectorHost:
         self.takes_state = [takes_state(one.trainable) for one in self.program.trainables]
         self.rows = _core.RowReporter(host.reporter, max(self.sizes) + 1, os.getpid())  # one for a trial that only ends
         self.checkpoints = RowCheckpoints(host)
-        self.call: Call | None = None
+        self.call: VectorCall | None = None
         self.held: dict[int, Held] = {}
         self.spare = 0
         self.hungry = self.dry = False
@@ -320,7 +320,7 @@ class VectorHost:
         except BaseException as error:
             self._failed(call, error)
 
-    def _failed(self, call: Call, error: BaseException) -> None:
+    def _failed(self, call: VectorCall, error: BaseException) -> None:
         if call.is_of_the_run(error):
             self.call = None
             raise error
@@ -332,17 +332,17 @@ class VectorHost:
         if not self.queued:
             self._to_stop.clear()
 
-    def _begin(self) -> Call | None:
+    def _begin(self) -> VectorCall | None:
         self.rows.keep(no_rows())
         if self._fresh or self._spans:
             experiment = self._fresh[0].experiment if self._fresh else self._spans[0][0]
-            call = Call(self, experiment, self.take_fresh(experiment, self.sizes[experiment]), None)
+            call = VectorCall(self, experiment, self.take_fresh(experiment, self.sizes[experiment]), None)
         else:
             experiment = self._returning[0].experiment if self._returning else self.held[next(iter(self._resumed))].block.experiment
             coming = self.take_returning(experiment, self.sizes[experiment], None)
             if not coming:  # what they were to go on from could not be read
                 return None
-            call = Call(self, experiment, joined(coming.columns), coming.saved)
+            call = VectorCall(self, experiment, joined(coming.columns), coming.saved)
         if self.is_slow:
             call.tell_begun()
         return call
@@ -400,7 +400,7 @@ class VectorHost:
             return True
         return bool(self._resumed) and self.held[next(iter(self._resumed))].block.experiment == experiment
 
-    def take_returning(self, experiment: int, free: int, call: Call | None) -> Coming:
+    def take_returning(self, experiment: int, free: int, call: VectorCall | None) -> Coming:
         """Up to ``free`` trials that go on become rows, behind those that there are. Who copies a row of the call comes first."""
         copies: list[tuple[int, Job]] = []
         loads: list[tuple[Any, Job]] = []

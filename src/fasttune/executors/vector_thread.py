@@ -31,7 +31,7 @@ MOST_THREADS = 256
 PATIENCE_S = 2.0  # so long the end of a run waits for steps that go on
 
 
-class Lane:
+class VectorLane:
     """A place, its vector, and the thread in which its function runs."""
 
     def __init__(self, path: str, source: int, placement: Any) -> None:
@@ -46,7 +46,7 @@ class Lane:
         self._steps: SimpleQueue[VectorHost | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
 
-    def begin_step(self, done: Callable[[Lane], None]) -> None:
+    def begin_step(self, done: Callable[[VectorLane], None]) -> None:
         """The function's next step, in the thread; ``done`` is called from there behind it."""
         if self._thread is None:
             self._thread = TrialThread(target=self._work, args=(done,), name=f"fasttune-vector-{self.source}", daemon=True)
@@ -54,7 +54,7 @@ class Lane:
         self.runs = True
         self._steps.put(self.vectors)
 
-    def _work(self, done: Callable[[Lane], None]) -> None:
+    def _work(self, done: Callable[[VectorLane], None]) -> None:
         while (vectors := self._steps.get()) is not None:
             vectors.speak()
             del vectors
@@ -83,8 +83,8 @@ class VectorThreadExecutor(Executor):
     def __init__(self, place: ExecutorSite) -> None:
         self._folder = os.path.join(place.folder, RINGS)
         self._place = place
-        self._lanes: list[Lane] = []
-        self._said: SimpleQueue[Lane] = SimpleQueue()  # whose function has said something
+        self._lanes: list[VectorLane] = []
+        self._said: SimpleQueue[VectorLane] = SimpleQueue()  # whose function has said something
         self._broken: BaseException | None = None  # raised by the loop within a call
         self._halted = self._leaves_files = False
 
@@ -117,7 +117,7 @@ class VectorThreadExecutor(Executor):
         self._drain = drain
         os.makedirs(self._folder, exist_ok=True)
         for k, placement in enumerate(placements or [None]):
-            lane = Lane(os.path.join(self._folder, f"{place.first_source + k}.ring"), place.first_source + k, placement)
+            lane = VectorLane(os.path.join(self._folder, f"{place.first_source + k}.ring"), place.first_source + k, placement)
             self._lanes.append(lane)
             lane.ring = _core.Ring(map_file(lane.path, _core.Ring.nbytes(RING_BYTES)), create=True, epoch=epoch)
             lane.host = Host(program, program.reporter(lane.ring, rule), lambda: _core.STOP, self._flush)
@@ -144,7 +144,7 @@ class VectorThreadExecutor(Executor):
     def room(self) -> int:
         return sum(lane.vectors.room() for lane in self._lanes)
 
-    def _by_room(self) -> list[Lane]:
+    def _by_room(self) -> list[VectorLane]:
         return sorted(self._lanes, key=lambda lane: -lane.vectors.room())
 
     def run_span(self, experiment: int, first: int, n: int, local: int) -> None:
