@@ -19,7 +19,7 @@ from fasttune.devices.machine import detect
 from fasttune.devices.resources import Supply, resolve_resources
 from fasttune.error import TuneError
 from fasttune.executors import make_executor
-from fasttune.executors.base import Place, Program, ProgramTrainable
+from fasttune.executors.base import ExecutorSite, Program, ProgramTrainable
 from fasttune.schedulers import ASHAScheduler, FIFOScheduler, HyperBandScheduler, PopulationBasedTraining
 from fasttune.search import TPESearch
 
@@ -164,7 +164,7 @@ def test_calls_in_threads_are_under_way_at_once(tmp_path: Path) -> None:
 
 
 def test_a_gpu_for_each_call_is_for_processes(tmp_path: Path) -> None:
-    place = Place(str(tmp_path), Supply(detect()), resolve_resources({"gpu": 1}), 4, lambda placement: {}, lambda: "")
+    place = ExecutorSite(str(tmp_path), Supply(detect()), resolve_resources({"gpu": 1}), 4, lambda placement: {}, lambda: "")
     executor = make_executor("thread", place, of_columns=True)
     one = ProgramTrainable("squares", tune.vectorized(squares), False, "columns", place.request, None)
     with pytest.raises(TuneError, match=r"threads of one process see the same GPUs.*executor='process'"):

@@ -50,7 +50,7 @@ def check_sums(analysis: Any) -> dict[str, int]:
             else:
                 now[trial] = at[trial, step] if step else 0.0
         elif kind == "REPORT":
-            now[trial] += lr.setdefault(trial, source._sampled_config(trial)["lr"])
+            now[trial] += lr.setdefault(trial, source.configs.as_suggested(trial)["lr"])
             at[trial, step] = now[trial]
             value = memoryview(payload[: 8 * len(keys)]).cast("d")[keys.index("sum")]
             assert abs(value - now[trial]) < 1e-9, (trial, step, value, now[trial])

@@ -151,9 +151,9 @@ class Configs:
         found = self.given.get(i)
         if found is None:
             found = self._changed.get(i)
-        return self._as_suggested(i) if found is None else fresh(found)
+        return self.as_suggested(i) if found is None else fresh(found)
 
-    def _as_suggested(self, i: int) -> dict[str, Any]:
+    def as_suggested(self, i: int) -> dict[str, Any]:
         """The config that trial i was suggested with."""
         chunk = self.chunk_of(i)
         made: dict[str, Any]
@@ -165,7 +165,7 @@ class Configs:
         params = self._sampled_params(i)
         if i not in self._changed:
             return params
-        flat, fixed = flatten(self.config(i)), flatten(self._as_suggested(i))
+        flat, fixed = flatten(self.config(i)), flatten(self.as_suggested(i))
         return {name: value for name, value in flat.items() if name in params or name not in fixed}
 
     def _sampled_params(self, i: int) -> dict[str, Any]:
@@ -178,9 +178,9 @@ class Configs:
 
     def tag(self, i: int) -> str:
         """The experiment tag of trial i."""
-        return self._tags.get(i) or self.tag_as_suggested(i)
+        return self._tags.get(i) or self.tagas_suggested(i)
 
-    def tag_as_suggested(self, i: int) -> str:
+    def tagas_suggested(self, i: int) -> str:
         """The tag that trial i was suggested with, which its folder has its name from."""
         chunk = self.chunk_of(i)
         if chunk is None:
