@@ -129,6 +129,7 @@ cdef class Asha:
     cdef int share(self, int fd, bint create) except -1
     cdef int lock(self, int bracket, int rung) noexcept nogil
     cdef void take_back(self, int bracket, int rung) noexcept nogil
+    cdef void settle(self, int bracket, int rung) noexcept nogil
     cdef void unlock(self, int bracket, int rung) noexcept nogil
     cdef int bracket_of(self, uint64_t trial) noexcept nogil
     cdef int reached(self, int bracket, int last, double t) noexcept nogil
@@ -235,6 +236,10 @@ cdef class RowReporter:
     cdef char *put(self, Record *r, Py_ssize_t start, uint32_t n, int flags, int schema, uint32_t more, double now) noexcept nogil
     cdef int report_some(self, Reporter of, Ring ring, Schema s, const double **columns, signed char *decisions,
                          Py_ssize_t *start) noexcept nogil
+    cdef int report_plain(self, Reporter of, RowLife *life, Py_ssize_t i, int metric, const double **columns, signed char *decisions,
+                          int *held) noexcept nogil
+    cdef int judge_row(self, Reporter of, RowLife *life, int rung, int *held) noexcept nogil
+    cdef void let_go(self, Reporter of, int *held) noexcept nogil
     cdef double decided_from(self, Reporter of, Schema s) noexcept nogil
     cdef bint judges_end(self, Reporter of, const RowLife *life) noexcept nogil
     cdef bint judge_end(self, Reporter of, RowLife *life, uint64_t *tag) noexcept nogil

@@ -409,12 +409,15 @@ cdef class Asha:
         ft_in_order()
         r.changing = 0
 
+    cdef void settle(self, int bracket, int rung) noexcept nogil:
+        """The last judgement stands; the lock is held."""
+        ft_in_order()
+        self.rung_at(bracket, rung).changing = 0
+        ft_in_order()
+
     cdef void unlock(self, int bracket, int rung) noexcept nogil:
-        cdef SharedRung *r = self.rung_at(bracket, rung)
-        ft_in_order()
-        r.changing = 0
-        ft_in_order()
-        pthread_mutex_unlock(&r.mutex)
+        self.settle(bracket, rung)
+        pthread_mutex_unlock(&self.rung_at(bracket, rung).mutex)
 
     cdef int bracket_of(self, uint64_t trial) noexcept nogil:
         """The trial's bracket, drawn from (seed, trial) with weight exp(number of rungs)."""

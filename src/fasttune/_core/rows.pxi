@@ -383,7 +383,7 @@ cdef class RowReporter:
     cdef int report_some(self, Reporter of, Ring ring, Schema s, const double **columns, signed char *decisions,
                          Py_ssize_t *start) noexcept nogil:
         """One record of rows from ``start`` on, which moves behind them. 0 when the ring is full."""
-        cdef int flags, j, decision, rung, failed = 0, judged = 0
+        cdef int flags, j, decision, rung, failed = 0, judged = 0, held = -1
         cdef Py_ssize_t i, n
         cdef RowLife *life
         cdef Record *r
@@ -402,22 +402,10 @@ cdef class RowReporter:
             until = 0.0
         for i in range(start[0], start[0] + n):
             life = &self.lives[i]
-            if life.iteration + 1 < until and life.iteration + 1 < life.next_t and life.ask_from == NEVER and not life.told:
-                # nobody has anything to decide
-                if s.metric >= 0:
-                    life.last_value, life.last_t = columns[s.metric][i], life.iteration + 1
-                life.has_last = s.metric >= 0
-                self.flags[i] = life.flags | (W_ENDED if self.last else 0)
-                self.tags[i] = 0
-                if self.last and self.judges_end(of, life):
-                    self.enter(of, life)
-                    if self.judge_end(of, life, &self.tags[i]):
-                        self.flags[i] |= W_END_JUDGED
-                        judged = R_TAGS
-                    life.standing = of.standing
-                decisions[i] = 0
-                self.answers |= 1
+            if life.iteration + 1 < until and life.ask_from == NEVER and not life.told:
+                judged |= self.report_plain(of, life, i, s.metric, columns, decisions, &held)
                 continue
+            self.let_go(of, &held)
             self.enter(of, life)
             for j in range(s.n):
                 of.values[j] = columns[j][i]
@@ -449,6 +437,7 @@ cdef class RowReporter:
             self.flags[i] = told
             decisions[i] = <signed char>decision
             self.answers |= 1 << decision
+        self.let_go(of, &held)
         flags |= R_VALUES | judged
         r = ring.reserve(<uint32_t>rows_bytes(<uint32_t>n, flags, s.n))
         to = <double *>self.put(r, start[0], <uint32_t>n, flags, s.number, 1, now)
@@ -464,6 +453,64 @@ cdef class RowReporter:
         of.reports += n
         start[0] += n
         return 1
+
+    cdef int report_plain(self, Reporter of, RowLife *life, Py_ssize_t i, int metric, const double **columns, signed char *decisions,
+                          int *held) noexcept nogil:
+        """Row i, about which at most the rule's next milestone decides. R_TAGS if that has judged it."""
+        cdef int rung = -1, decision = 0, judged = 0
+        cdef double step = life.iteration + 1
+        cdef uint8_t told = life.flags
+        self.tags[i] = 0
+        life.has_last = metric >= 0
+        if metric >= 0:
+            life.last_value, life.last_t = columns[metric][i], step
+        if step >= life.next_t:
+            rung = of.rule.reached(life.bracket, life.standing.rung, step)
+        if rung >= 0:
+            decision = self.judge_row(of, life, rung, held)
+            if decision < 0:
+                self.failed = decision
+                decision = 1
+            else:
+                self.tags[i] = tag_of(&life.standing)
+                told |= W_JUDGED
+                judged = R_TAGS
+                rung = life.standing.rung + 1 if life.standing.rung + 1 > life.bracket else life.bracket
+                life.next_t = of.rule.milestones[rung] if rung < of.rule.rungs else INFINITY
+        if decision == 1 or self.last:
+            told |= W_STOPPED if decision == 1 else W_ENDED
+            if self.judges_end(of, life):
+                self.let_go(of, held)
+                self.enter(of, life)
+                if self.judge_end(of, life, &self.tags[i]):
+                    told |= W_END_JUDGED
+                    judged = R_TAGS
+                life.standing = of.standing
+        self.flags[i] = told | <uint8_t>decision
+        decisions[i] = <signed char>decision
+        self.answers |= 1 << decision
+        return judged
+
+    cdef int judge_row(self, Reporter of, RowLife *life, int rung, int *held) noexcept nogil:
+        """Judge a row at a rung. Its lock stays ``held`` for the rows behind: those of a record are mostly at the same rung, and taking
+        a lock costs as much as judging. CONTINUE, STOP, or why it cannot be."""
+        cdef int code = 0, at = life.bracket * of.rule.rungs + rung
+        if held[0] != at:
+            self.let_go(of, held)
+            code = of.rule.lock(life.bracket, rung)
+        elif of.rule.rung_at(life.bracket, rung).n >= of.rule.levels[at].room:
+            code = of.rule.entered(life.bracket, rung)
+        held[0] = at if code == 0 else -1
+        if code == 0:
+            code = of.rule.judge_locked(life.bracket, rung, &life.standing, of.rule.seen(&life.standing, life.last_value), True)
+            of.rule.settle(life.bracket, rung)
+        return code
+
+    cdef void let_go(self, Reporter of, int *held) noexcept nogil:
+        """The rung whose lock is held, if there is one, is anybody's again."""
+        if held[0] >= 0:
+            of.rule.unlock(held[0] // of.rule.rungs, held[0] % of.rule.rungs)
+            held[0] = -1
 
     cdef double decided_from(self, Reporter of, Schema s) noexcept nogil:
         """The step from which on each row's report has to be looked at, whatever its next milestone. Where steps do not tell: 0."""
