@@ -201,7 +201,8 @@ class PlacementGroupFactory:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, PlacementGroupFactory):
             return NotImplemented
-        return self._value() == other._value()
+        # mostly a worker's is the run's own: asked of each worker in each turn
+        return self is other or self._value() == other._value()
 
     def __hash__(self) -> int:
         return hash(self._value())

@@ -260,7 +260,8 @@ class ProcessExecutor(Executor):
         source, lost = self._next_source, OSError()
         self._next_source += 1
         for pause in PAUSES_S:
-            time.sleep(pause)
+            if pause:  # to sleep for no time is to let all others go first: milliseconds for each worker on a busy machine
+                time.sleep(pause)
             try:
                 slot = self._start_worker(source, request, placement)
                 if not any(other.lives for other in self._slots.values()):

@@ -208,7 +208,8 @@ class Server:
         # what a sitecustomize starts there must not be a run
         environ = {**os.environ, MARK: self.mark_within(os.environ), nesting.DEPTH: nesting.LOADING}
         for pause in PAUSES_S:
-            time.sleep(pause)
+            if pause:
+                time.sleep(pause)
             try:
                 return os.posix_spawn(sys.executable, command, environ, file_actions=file_actions, setpgroup=0)
             except OSError as error:
