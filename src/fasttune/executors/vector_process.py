@@ -75,16 +75,20 @@ class VectorProcessExecutor(ProcessExecutor):
     evaluates_together = True
     slot_class: ClassVar[type[Slot]] = VectorSlot
 
+    def __init__(self, folder: str, *, limit: int, **more: Any) -> None:
+        super().__init__(folder, limit=limit, **more)
+        self._row_limit = limit
+
     def open(
         self, program: Program, epoch: float, rule: Any, drain: Callable[[], None], turn: Callable[[], None]
     ) -> None:
-        check(program, self._limit, alone=False)
+        check(program, self._row_limit, alone=False)
         if any(one.resources != self._request for one in program.trainables):
             raise TuneError(
                 "vectors in worker processes share what the run asks for: resources_per_trial is what one call needs, and cannot be a "
                 "function of the config of one of its trials, or another request for each function"
             )
-        self._row_limit, self._limit = self._limit, min(self._limit, MOST_WORKERS)
+        self._limit = min(self._limit, MOST_WORKERS)
         self._takes_state = [takes_state(one.trainable) for one in program.trainables]
         size = max(vector_of(one.trainable).size for one in program.trainables)
         self._refills = any(vector_of(one.trainable).refill for one in program.trainables)
