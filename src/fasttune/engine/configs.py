@@ -178,9 +178,9 @@ class Configs:
 
     def tag(self, i: int) -> str:
         """The experiment tag of trial i."""
-        return self._tags.get(i) or self.tagas_suggested(i)
+        return self._tags.get(i) or self.tag_as_suggested(i)
 
-    def tagas_suggested(self, i: int) -> str:
+    def tag_as_suggested(self, i: int) -> str:
         """The tag that trial i was suggested with, which its folder has its name from."""
         chunk = self.chunk_of(i)
         if chunk is None:
