@@ -15,7 +15,7 @@ from fasttune.executors import (
     EXECUTORS,
     VECTOR_EXECUTORS,
     Executor,
-    Place,
+    ExecutorSite,
     Program,
     make_executor,
     vector,
@@ -28,7 +28,7 @@ from fasttune.testing import executors as contract
 def made(name: str, folder: str, of_columns: bool = False) -> Executor:
     """The executor of a name, with room for two trials of one CPU on a machine without GPUs."""
     environ = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-    place = Place(
+    place = ExecutorSite(
         folder=folder,
         supply=Supply(detect(environ)),
         request=resolve_resources(None),

@@ -313,10 +313,10 @@ def test_a_rule_that_has_settled_shows_what_it_holds_and_holds_no_file(memory: i
     for trial, value in enumerate(values(3_000)):  # the worker's: the other one has mapped none of the levels
         assert worker.judge(trial, 1, value) == twin.judge(trial, 1, value)
     before = len(os.listdir("/proc/self/fd"))
-    rule.settle()
-    rule.settle()
+    rule.let_go()
+    rule.let_go()
     assert len(os.listdir("/proc/self/fd")) == before - 1
     assert (rule.cutoffs(), rule.rung_sizes(), rule.num_stopped) == (twin.cutoffs(), twin.rung_sizes(), twin.num_stopped)
     assert rule.state()["rungs"] == twin.state()["rungs"]
-    twin.settle()  # has no file
+    twin.let_go()  # has no file
     assert twin.rung_sizes() == [[3_000]]

@@ -22,7 +22,7 @@ from fasttune.devices.gpus import Gpu
 from fasttune.devices.machine import Machine
 from fasttune.devices.resources import Supply, resolve_resources
 from fasttune.engine.stop_requests import StopRequest, ask
-from fasttune.executors import Place, make_executor, thread, thread_worker
+from fasttune.executors import ExecutorSite, make_executor, thread, thread_worker
 from fasttune.executors.base import Job, Program, ProgramTrainable
 from fasttune.schedulers import TrialScheduler
 from fasttune.space.variants import Variants
@@ -370,7 +370,7 @@ def test_trials_that_wait_for_room_hear_of_the_end(tmp_path: Path, pauses: bool)
             left.append(me)
 
     request = resolve_resources(None)
-    place = Place(str(tmp_path), Supply(Machine((0,))), request, 1, lambda placement: {}, lambda: "")
+    place = ExecutorSite(str(tmp_path), Supply(Machine((0,))), request, 1, lambda placement: {}, lambda: "")
     executor = make_executor("thread", place)
     one = ProgramTrainable("t", train, False, "config", request, Variants({}, 10, seed=0))
     try:
@@ -403,7 +403,7 @@ def opened(folder: Path, gpus: int, asked: Any, visible: int, monkeypatch: pytes
     monkeypatch.setattr(thread, "detect_gpus", lambda: (devices[:visible], ""))
     request = resolve_resources(asked)
     supply = Supply(Machine((0, 1), devices[:gpus]))
-    executor = make_executor("thread", Place(str(folder), supply, request, 4, lambda placement: {}, lambda: ""))
+    executor = make_executor("thread", ExecutorSite(str(folder), supply, request, 4, lambda placement: {}, lambda: ""))
     one = ProgramTrainable("t", print, False, "config", request, Variants({}, 1, seed=0))
     try:
         executor.open(Program("e", str(folder), "abcde", [one]), 0.0, None, lambda: None, lambda: None)

@@ -625,7 +625,7 @@ cdef class Asha:
         self.repaired = n
         return [shared.numbers[i % 14] for i in range(first, n)]
 
-    def settle(self):
+    def let_go(self):
         """Let go of the file: nobody judges any more. What the rungs hold is there to be looked at as ever; they cannot grow."""
         cdef int i
         if not self.shared or self.fd < 0:

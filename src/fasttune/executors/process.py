@@ -736,7 +736,7 @@ class ProcessExecutor(Executor):
             with suppress(OSError):  # it holds something; without a worker there was no ring to go with
                 os.rmdir(os.path.join(self._folder, RINGS))
         if self._rule is not None:  # a scheduler that is kept has it, and would keep the file
-            self._rule.settle()
+            self._rule.let_go()
         if self._rests:
             self._server.let_go()
         else:
