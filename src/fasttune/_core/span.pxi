@@ -3,7 +3,7 @@
 # It goes on for as long as nothing has to be said or waited for; all else is the host's (`executors/host.py`), which calls it
 # again. A trial begins at the moment at which the one before has ended: between the two lies nothing but the config.
 #
-# Price of a null trial beside the same loop interpreted (`benchmarks/bench_run.py`): TODO
+# Interpreted, these steps were a fifth of a trial that does nothing (`benchmarks/bench_run.py -k null`).
 
 
 def run_trials(Reporter of not None, context not None, function, config_of, draw, int64_t drawn_from, int64_t shift,
