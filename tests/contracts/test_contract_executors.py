@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from fasttune import vectorized
@@ -81,8 +82,6 @@ def steps(n: int) -> Any:
 
 def counting(configs: dict[str, Any], state: Any = None) -> Any:
     """Each row counts to five, however often its trial is paused, saved and brought back."""
-    import numpy as np
-
     step = np.zeros(len(configs["x"])) if state is None else state
     while True:
         step = step + 1
@@ -143,8 +142,9 @@ class TestVector(ExecutorContract):
         width = self.width
 
         def many(configs: dict[str, Any]) -> Any:
-            for step in range(20_000):
-                yield {f"m{k}": step for k in range(width)}
+            wide = {f"m{k}": np.zeros(len(configs["x"])) for k in range(width)}
+            for _ in range(16_000):
+                yield wide
 
         executor = self.make(str(tmp_path))
         drive = contract.Drive(executor, ExecutorContract.program(self, tmp_path, vectorized(size=2)(many)))
@@ -153,7 +153,7 @@ class TestVector(ExecutorContract):
             drive.until(lambda: drive.over(0))
         finally:
             executor.close()
-        assert drive.steps(0) == list(range(1, 20_001))
+        assert drive.steps(0) == list(range(1, 16_001))
 
     def make(self, folder: str) -> Executor:
         return made("vector", folder, True)

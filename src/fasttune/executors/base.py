@@ -50,6 +50,7 @@ class Program:
     only_to_change: bool = False  # and only trials that it changes, if all run at once
     total: int | None = None  # how many trials there will be, None when that is open
     rows: int = 0  # trials of a call, at most, in each worker; 0: as many as functions say
+    worker: str = ""  # "module:class" of what runs trials in a worker process; "": one trial after the other
     reuse_actors: bool = False
     checkpoint_frequency: int = 0
     checkpoint_at_end: bool = False

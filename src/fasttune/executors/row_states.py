@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -103,7 +102,3 @@ class RowCheckpoints:
 def state_of(groups: Iterable[tuple[HeldRows, list[int]]], loaded: Iterable[Any]) -> Any:
     """One state of rows that were held, and of those of checkpoints, behind each other."""
     return joined([*(rows_of(block.tree, rows) for block, rows in groups), *loaded])
-
-
-def held_now(block: HeldRows, row: int, life: bytes, step: int) -> Held:
-    return Held(block, row, life, time.monotonic(), step)

@@ -20,7 +20,7 @@ from fasttune.executors.process import LARGEST_CONFIG, ProcessExecutor, Slot
 from fasttune.executors.server import ServerGoneError
 from fasttune.executors.vector import check
 from fasttune.executors.vector_host import HOW_TO_YIELD
-from fasttune.executors.vector_worker import GO, WHOEVER
+from fasttune.executors.vector_worker import GO, WHOEVER, VectorWorker
 from fasttune.executors.wire import pack, pack_config
 from fasttune.trainable import takes_state, vector_of
 
@@ -100,7 +100,8 @@ class VectorProcessExecutor(ProcessExecutor):
         self._where: dict[int, int] = {}  # trial that was started alone -> source of its worker
         self._ranges: list[tuple[int, int, int]] = []  # first, limit, source, of spans
         self._deaf: dict[int, float] = {}  # since when a trial is to be killed
-        super().open(replace(program, rows=self._rows), epoch, rule, drain, turn)
+        worker = f"{VectorWorker.__module__}:{VectorWorker.__name__}"
+        super().open(replace(program, rows=self._rows, worker=worker), epoch, rule, drain, turn)
 
     def _possible_workers(self) -> int:
         """As many as can be placed at once."""

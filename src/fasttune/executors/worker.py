@@ -372,14 +372,14 @@ def work(path: str, setup: dict[str, Any], bell_fd: int, rules_fd: int) -> int:
 
 
 def worker_for(program: Any) -> type[Worker]:
-    """What runs its trials: one after the other, or in calls of many."""
-    from fasttune.trainable import is_vectorized
-
-    if not is_vectorized(program.trainables[0].trainable):
+    """What runs its trials: one after the other, or as the executor has said."""
+    if not program.worker:
         return Worker
-    from fasttune.executors.vector_worker import VectorWorker
+    from importlib import import_module
 
-    return VectorWorker
+    module, _, name = program.worker.partition(":")
+    found: type[Worker] = getattr(import_module(module), name)
+    return found
 
 
 def _explain_crashes(path: str) -> None:
