@@ -323,6 +323,15 @@ class Supply:
         """Gives a placement back. ValueError if it has been given back before or is another supply's."""
         self._give(placement.grants)
 
+    def give_back(self, placement: Placement) -> None:
+        """As release, of one in which a process has run."""
+        self.release(placement)
+
+    @property
+    def waits(self) -> bool:
+        """Something was given back and cannot be had yet."""
+        return False
+
     def _give(self, grants: Iterable[Grant]) -> None:
         for grant in grants:
             self._ledger.release(grant)

@@ -65,6 +65,7 @@ CHECKS = os.environ.get("FASTTUNE_CHECKS", "") not in ("", "0")  # what is known
 
 LAST_WAIT_S = 1.0  # behind a Ctrl-C, for a process that holds the database
 PATIENCE = 1000  # such turns in a row are taken for a searcher that will never suggest again
+DEVICES_LOOK_S = 0.02  # while a device is waited for
 GRACE_S = 1.0  # a trial that was told to stop and does not report is killed after this
 LOG_HOOKS = (
     "on_trial_start",
@@ -179,7 +180,7 @@ class TuneLoop:
         fixed = [request for request in requests if not callable(request)]
         for request in fixed:
             check_possible(self._machine, request)
-        self._supply = Supply(self._machine)
+        self._supply = self._make_supply()
         remove_unfinished(spec.path)
         self._requests = StopRequests(spec.path)
         self._requests.forget()
@@ -334,6 +335,20 @@ class TuneLoop:
             self._judged = None
         self.spec.scheduler.live_rule = rule.compiled  # type: ignore[attr-defined]
         return rule.compiled
+
+    def _make_supply(self) -> Supply:
+        """What there is to give out. A GPU of a process that has ended is looked at before another one gets it."""
+        from fasttune.executors import executor_class
+
+        machine = self._machine
+        if not machine.gpus:
+            return Supply(machine)
+        where = executor_class(self.spec.executor, is_vectorized(self.spec.trainables[0].trainable))
+        if where.here or where.same_process:
+            return Supply(machine)
+        from fasttune.devices.held_memory import PatientSupply
+
+        return PatientSupply(machine)
 
     def _make_executor(self, request: Any, first_source: int) -> Executor:
         from fasttune.executors import ExecutorSite, make_executor
@@ -491,7 +506,8 @@ class TuneLoop:
         """How long the next poll may sleep."""
         if self.executor.here and not self.executor.waits:
             return 0.0
-        return self._timeouts.rest(self._journal.rest_s(progressed))
+        rest = self._timeouts.rest(self._journal.rest_s(progressed))
+        return min(rest, DEVICES_LOOK_S) if self._supply.waits else rest
 
     def _take_in(self, source: int, position: int, data: Any) -> None:
         """Fold records, keep what fits for the journal, then decide: whatever a scheduler raises, they are not lost."""
@@ -779,7 +795,7 @@ class TuneLoop:
     def _end_if_stuck(self) -> None:
         """Nothing runs, nothing was given out: what is still waiting or paused will never be chosen."""
         state = self.state
-        if not self.executor.idle or state.ending.why is not None or state.finished:
+        if not self.executor.idle or self._supply.waits or state.ending.why is not None or state.finished:
             return
         if lost := state.choosing.out():
             self._fail_lost(lost)

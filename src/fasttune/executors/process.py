@@ -115,6 +115,8 @@ class ProcessExecutor(Executor):
             place.folder,
             place=place.supply.acquire,
             free=place.supply.release,
+            give_back=place.supply.give_back,
+            waits=lambda: place.supply.waits,
             environ_of=place.environ_of,
             request=place.request,
             limit=place.limit,
@@ -128,6 +130,8 @@ class ProcessExecutor(Executor):
         *,
         place: Callable[[Any], Any],
         free: Callable[[Any], None],
+        give_back: Callable[[Any], None],
+        waits: Callable[[], bool],
         environ_of: Callable[[Any], dict[str, str]],
         request: Any,
         limit: int,
@@ -137,6 +141,8 @@ class ProcessExecutor(Executor):
         self._folder = folder
         self._place = place
         self._free = free
+        self._give_back = give_back
+        self._waits_for_devices = waits
         self._environ_of = environ_of
         self._request = request
         self._limit = min(limit, workers_by_open_files())
@@ -237,7 +243,7 @@ class ProcessExecutor(Executor):
         if len(self._slots) >= self._most() and not self._retire(request):
             return None
         while (placement := self._place(request)) is None:
-            if not self._retire(request):
+            if self._waits_for_devices() or not self._retire(request):
                 return None
         try:
             slot = self._started(request, placement)
@@ -375,7 +381,7 @@ class ProcessExecutor(Executor):
         """Its placement is free; its ring is still read and released before the file goes."""
         del self._slots[slot.source]
         self._let_go(slot)
-        self._free(slot.placement)
+        self._give_back(slot.placement)
         self._left_over.append(slot)
 
     def _let_go(self, slot: Slot) -> None:
