@@ -34,7 +34,7 @@ FLOORS = {
     3: ("schedulers", "search", "executors", "storage", "logger", "reporter"),
     4: ("engine", "tables", "search_history", "follower"),
     5: ("resolve", "tuner", "ask_tell", "analysis", "bench", "cli", "dashboard", "plot", "sklearn", "testing", "__init__", "__main__",
-        "unpicklable", "utils", "warm_start", "integration"),
+        "unpicklable", "utils", "resources", "warm_start", "integration"),
 }
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 

@@ -172,6 +172,7 @@ PAGES = (
             "fasttune.utils", "wait_for_gpu", "validate_save_restore", "diagnose_serialization", "flatten_dict",
             "unflatten_dict", "merge_dicts", "deep_update",
         )
+        + _of("fasttune.resources", "detect", "Machine", "Gpu")
         + _of(
             "fasttune.testing", "SchedulerContract", "SearcherContract", "ExecutorContract", "StorageContract", "VirtualClock"
         ),
@@ -180,7 +181,7 @@ PAGES = (
 )  # fmt: skip
 
 # Those whose `__all__` has to be here.
-ROOMS = ("", "schedulers", "search", "plot", "logger", "sklearn", "warm_start", "utils", "testing")
+ROOMS = ("", "schedulers", "search", "plot", "logger", "sklearn", "warm_start", "utils", "resources", "testing")
 
 
 def check() -> list[str]:

@@ -153,7 +153,7 @@ _HOME = {
     "vectors": ("Rows", "vectorized"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
-_ROOMS = frozenset([*_HOME, "executors", "experiment", "logger", "plot", "storage", "trial", "utils", "warm_start"])
+_ROOMS = frozenset([*_HOME, "executors", "experiment", "logger", "plot", "resources", "storage", "trial", "utils", "warm_start"])
 
 __all__ = [
     "Analysis",

@@ -152,3 +152,18 @@ def test_G2_children_see_exactly_their_device_and_stay_inside_their_parents_set(
     assert seen == [[3], [1], [1], []]
     grandchild = ask(code, **{**parent, **placements[1]})[0]
     assert {child["CUDA_VISIBLE_DEVICES"] for child in grandchild if child} == {UUIDS[1], ""}
+
+
+def test_the_doctor_says_what_each_device_is_where_it_lies_and_who_uses_it(ask) -> None:
+    code = "from fasttune.cli.doctor import devices; answer = [text for name, _, text in devices() if name in ('gpus', '')]"
+    said = ask(code, FAKE_GPUS="2", FAKE_MIG="-,1", FAKE_GPU_PROCS="41,42")
+    assert said == [
+        f"0: Fake GPU 0, 1 GiB, {UUIDS[0]}, PCI 00000000:01:00.0, NUMA node 0, 1 MiB used, processes 41, 42",
+        f"1: Fake GPU 1 MIG 1g, 0.25 GiB, {MIG.format(1, 0)}, a slice of {UUIDS[1]}, PCI 00000000:02:00.0, NUMA node 0, "
+        "1 MiB used, processes 41, 42",
+    ]
+    [quiet] = ask(code, FAKE_GPUS="1")
+    assert quiet.endswith("1 MiB used, no process computes on it")
+    missing = "nvmlDeviceGetComputeRunningProcesses_v3,nvmlDeviceGetPciInfo_v3,nvmlDeviceGetNumaNodeId"
+    [mute] = ask(code, FAKE_GPUS="1", FAKE_MISSING=missing)
+    assert mute == f"0: Fake GPU 0, 1 GiB, {UUIDS[0]}"

@@ -98,7 +98,25 @@ def described(gpu: Gpu) -> str:
         parts.append(f"PCI {gpu.pci}")
     if gpu.numa is not None:
         parts.append(f"NUMA node {gpu.numa}")
-    return ", ".join(parts)
+    return ", ".join([*parts, *in_use(gpu)])
+
+
+def in_use(gpu: Gpu) -> list[str]:
+    """How much of a device's memory is used at this moment, and by whom, as far as the driver says."""
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        try:
+            device = pynvml.nvmlDeviceGetHandleByUUID(gpu.uuid)
+            used = int(pynvml.nvmlDeviceGetMemoryInfo(device).used)
+            processes = [one.pid for one in pynvml.nvmlDeviceGetComputeRunningProcesses(device)]
+        finally:
+            pynvml.nvmlShutdown()
+    except Exception:  # whatever a driver cannot say
+        return []
+    who = "no process computes on it" if not processes else "processes " + ", ".join(map(str, processes))
+    return [f"{used / 2**20:,.0f} MiB used, {who}"]
 
 
 def places() -> list[Check]:

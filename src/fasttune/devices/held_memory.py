@@ -99,8 +99,8 @@ class PatientSupply(Supply):
             return
         self._before[gpu.uuid] = now  # it is said once, and not waited for again
         warnings.warn(
-            f"{gpu.name} {gpu.uuid} uses {(now - before) >> 20:,} MiB more than before the run, {PATIENCE_S:g} s after its trial's process "
-            "has ended: another program has come, or a process that the trial started lives on. It is given out all the same",
+            f"{gpu.name} {gpu.uuid} uses {(now - before) >> 20:,} MiB more than before the run, {PATIENCE_S:g} s after its process "
+            "has ended: another program has come, or what the trial has started lives on. It is given out all the same",
             RuntimeWarning,
             stacklevel=2,
         )
