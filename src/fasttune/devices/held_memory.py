@@ -20,7 +20,7 @@ LOOK_S = 0.02  # how often the driver is asked
 WHOLE = 10_000  # units of a GPU
 
 
-class Held(NamedTuple):
+class Returned(NamedTuple):
     """A placement that came back, and is not given out yet."""
 
     placement: Placement
@@ -48,7 +48,7 @@ class PatientSupply(Supply):
         self._used = memory_used if used is None else used
         self._clock = clock
         self._before: dict[str, int | None] = {}  # uuid -> bytes that were used when it was given out first
-        self._held: list[Held] = []
+        self._held: list[Returned] = []
         self._next = 0.0  # when the driver is asked again
 
     @property
@@ -70,7 +70,7 @@ class PatientSupply(Supply):
         if all(map(self._is_free, alone)):
             self.release(placement)
         else:
-            self._held.append(Held(placement, self._clock() + PATIENCE_S, alone))
+            self._held.append(Returned(placement, self._clock() + PATIENCE_S, alone))
 
     def _look(self) -> None:
         """Give back what is free by now, or was waited for long enough."""
