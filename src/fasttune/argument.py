@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import operator
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -50,6 +51,15 @@ def checked_count(name: str, value: Any, *, least: int = 0, most: int | None = N
         words = "an integer" + bounds_text(None, least, None, most) + (" and < 2**63" if too_large else "")
         raise ValueError(f"{name} must be {rule or words}, got {shown(value)}")
     return count
+
+
+def checked_size(name: str, value: Any) -> int:
+    """A size in bytes: a number of them, or a text like "2GB", "500 MB" or "1.5GiB"."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B\s*", value, re.IGNORECASE) if isinstance(value, str) else None
+    if match is not None:
+        base = 1024 if match[3] else 1000
+        value = int(float(match[1]) * base ** " KMGT".index(match[2].upper() or " "))
+    return checked_count(name, value, least=1, rule='a number of bytes, or a text like "2GB" or "1.5GiB"')
 
 
 def as_number(value: Any) -> float | None:

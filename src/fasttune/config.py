@@ -275,6 +275,8 @@ class RunConfig(_Settings):
     seed: int | None = None
     max_suspended: int | None = None
     trial_timeout_s: float | timedelta | None = None
+    worker_max_trials: int | None = None
+    worker_max_memory: int | str | None = None
     durability: str = "process"
 
 
@@ -689,6 +691,8 @@ class RunSpec:
     max_concurrent: int | None = None
     max_suspended: int = MAX_SUSPENDED
     trial_timeout_s: float | None = None
+    worker_max_trials: int | None = None
+    worker_max_memory: int | None = None  # bytes
     durability: str = DURABILITIES[0]
     trust: bool = False  # go on in a folder whose files belong to somebody else
     executor: str = "process"

@@ -105,6 +105,8 @@ def run(
     max_concurrent_trials: int | None = None,
     max_suspended: int | None = None,
     trial_timeout_s: float | timedelta | None = None,
+    worker_max_trials: int | None = None,
+    worker_max_memory: int | str | None = None,
     durability: str = "process",
     trust: bool = False,
     executor: str | None = None,
@@ -155,6 +157,8 @@ def run(
             other in this process's own thread), "async" (async functions, thousands at once in this thread) or "vector" (functions
             made by ``tune.vectorized``, in this thread; "process" and "thread" take them, too). None: the last two for such
             functions, else "process".
+        worker_max_trials, worker_max_memory: a worker process that has run so many trials, or has so much memory of its own (bytes, or
+            "2GB"), ends when its trial is over, and a fresh one comes in its place: for libraries that leak.
         reuse_actors: objects of a Trainable class are kept for other trials, if their ``reset_config`` says yes.
         max_suspended: how many paused trials stay in memory where they are (default 1000). Beyond it, those that
             have a checkpoint of where they are, or can save one (classes), are put away and go on from it later; a
@@ -227,6 +231,8 @@ def run(
         max_concurrent=check_max_concurrent(max_concurrent_trials),
         max_suspended=max_suspended,
         trial_timeout_s=trial_timeout_s,
+        worker_max_trials=worker_max_trials,
+        worker_max_memory=worker_max_memory,
         durability=durability,
         trust=trust,
         fail_fast=fail_fast,
@@ -532,6 +538,8 @@ class Tuner:
             seed=run.seed,
             max_suspended=run.max_suspended,
             trial_timeout_s=run.trial_timeout_s,
+            worker_max_trials=run.worker_max_trials,
+            worker_max_memory=run.worker_max_memory,
             durability=run.durability,
             trust=self._trust,
             raise_on_failed_trial=False,

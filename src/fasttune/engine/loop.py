@@ -42,6 +42,7 @@ from fasttune.engine.trial_timeouts import TrialTimeouts
 from fasttune.engine.watching import WISHES
 from fasttune.error import FolderGoneError, ForeignFileError, JournalError, JournalLockedError, TuneError
 from fasttune.executors.base import Batch, Death, Executor, Job, Program, ProgramTrainable
+from fasttune.executors.wear import WorkerLimits
 from fasttune.failure import failure_text
 from fasttune.folder import JOURNAL
 from fasttune.hook_times import HookTimes
@@ -362,6 +363,7 @@ class TuneLoop:
             usage=self._usage,
             first_source=first_source,
             awaited=self.spec.awaited,
+            worker_limits=WorkerLimits(self.spec.worker_max_trials, self.spec.worker_max_memory),
             hurried=lambda: self.interrupts > 1,
         )
         return make_executor(self.spec.executor, place, is_vectorized(self.spec.trainables[0].trainable))

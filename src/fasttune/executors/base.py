@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, Self
 
 from fasttune import _core
+from fasttune.executors.wear import NO_LIMITS, WorkerLimits
 from fasttune.rule import NO_RULE, CompiledRule
 
 
@@ -151,6 +152,7 @@ class ExecutorSite(NamedTuple):
     usage: Callable[[], str]  # resources in use, in words
     first_source: int = 1  # number of its first ring; those from here on are its own
     awaited: Any = None  # an event_loops.AwaitedRun, if the run is awaited and its trials are tasks of the loop that does
+    worker_limits: WorkerLimits = NO_LIMITS  # what one worker may do before another one comes in its place
     hurried: Callable[[], bool] = bool  # whether somebody waits for the end no longer: a second Ctrl-C
 
 

@@ -25,6 +25,7 @@ from fasttune.executors.base import Batch, Death, Executor, ExecutorSite, Job, P
 from fasttune.executors.program_file import ProgramFile
 from fasttune.executors.ring_file import map_file, remove_ring
 from fasttune.executors.server import MARK, PAUSES_S, WORKERS_BEGIN_THERE, Server, ServerGoneError
+from fasttune.executors.wear import NO_LIMITS, Wear, WorkerLimits
 from fasttune.executors.wire import CANNOT_LOAD, DOWN_BYTES, FILE_BYTES, Wire, pack, pack_config
 from fasttune.folder import RINGS
 from fasttune.working_directory import working_directory
@@ -67,6 +68,7 @@ class Slot:
     exit_code: int | None = None
     fate: str = ""  # why it died, if it was not for a reason of its own
     pipe: int = -1  # what it prints comes out here
+    wear: Wear = field(default_factory=Wear)
 
     @property
     def lives(self) -> bool:
@@ -122,6 +124,7 @@ class ProcessExecutor(Executor):
             limit=place.limit,
             usage=place.usage,
             first_source=place.first_source,
+            worker_limits=place.worker_limits,
         )
 
     def __init__(
@@ -137,8 +140,10 @@ class ProcessExecutor(Executor):
         limit: int,
         usage: Callable[[], str],
         first_source: int = 1,
+        worker_limits: WorkerLimits = NO_LIMITS,
     ) -> None:
         self._folder = folder
+        self._worker_limits = worker_limits
         self._place = place
         self._free = free
         self._give_back = give_back
@@ -391,15 +396,17 @@ class ProcessExecutor(Executor):
 
     def _idle_slot(self, request: Any) -> Slot | None:
         for slot in self._slots.values():
-            if slot.job < 0 and not slot.busy and slot.request == request:
+            if slot.job < 0 and not slot.busy and slot.request == request and not self._is_worn(slot):
                 return slot
         return self._new_slot(request)
 
     # -- work ----------------------------------------------------------------------------------------------------------
 
     def room(self) -> int:
+        if self._worker_limits.are_some:
+            self._replace_worn()
         if self._varied:  # whether there is room depends on the trial: start() finds out
-            idle = any(slot.job < 0 and not slot.busy for slot in self._slots.values())
+            idle = any(slot.job < 0 and not slot.busy and not self._is_worn(slot) for slot in self._slots.values())
             return 1 if idle or len(self._slots) < self._most() else 0
         self._next_slot = slot = self._hungriest()
         while self._unplaced and (slot is not None or self._could_start()):
@@ -408,6 +415,16 @@ class ProcessExecutor(Executor):
         if slot is None:
             return 1 if self._could_start() else 0
         return self._fitting_grant(slot)
+
+    def _replace_worn(self) -> None:
+        """Workers that have done enough end as soon as they have nothing to do; others come in their place."""
+        for slot in list(self._slots.values()):
+            if slot.lives and slot.job < 0 and not slot.busy and self._is_worn(slot):
+                self._end_slot(slot)
+
+    def _is_worn(self, slot: Slot) -> bool:
+        """It has done enough. One in which paused trials live goes on: it lives as long as they do."""
+        return self._worker_limits.are_some and not slot.suspended and slot.wear.is_over(self._worker_limits, slot.pid)
 
     def _could_start(self) -> bool:
         """Whether there is room for another worker, as far as is known."""
@@ -427,7 +444,7 @@ class ProcessExecutor(Executor):
             if slot.job >= 0 or slot.request != self._request or slot.exit_code is not None:
                 continue
             hungry = orders == 0 or (slot.grant > 1 and orders == 1 and left <= slot.grant // 2)
-            if hungry and (best is None or left < best.wire.up.left):
+            if hungry and (best is None or left < best.wire.up.left) and not self._is_worn(slot):
                 best = slot
         return best
 
@@ -440,7 +457,7 @@ class ProcessExecutor(Executor):
                 slot.grant = min(LONGEST_SPAN, slot.grant * 4)
             elif elapsed > 2 * SPAN_S:
                 slot.grant = max(1, min(slot.grant // 2, int(slot.grant * SPAN_S / elapsed)))
-        return slot.grant
+        return slot.wear.left(self._worker_limits, slot.grant)
 
     def run_span(self, experiment: int, first: int, n: int, local: int) -> None:
         slot = self._next_slot or self._new_slot(self._request)
@@ -449,6 +466,7 @@ class ProcessExecutor(Executor):
             self._unplaced.append((experiment, first, n, local))
             return
         slot.granted_at = time.monotonic()
+        slot.wear.trials += n
         slot.given = [*slot.given[-2:], (first, first + n)]
         slot.wire.up.set_low_water(n // 2)
         payload = experiment.to_bytes(4, "little") + local.to_bytes(4, "little")
@@ -494,6 +512,7 @@ class ProcessExecutor(Executor):
             if other.job == job.trial:  # an earlier attempt failed there; that worker still clears up behind it
                 other.job = -1
         slot.order(_core.KIND_RUN_ONE, job.trial, 0, payload)
+        slot.wear.trials += 1
         slot.job = job.trial
         return True
 
@@ -672,10 +691,14 @@ class ProcessExecutor(Executor):
     def release(self) -> None:
         for slot in self._slots.values():
             slot.wire.up.release()
-        for slot in self._left_over:
-            slot.wire.up.release()
-            self._remove(slot)
-        self._left_over.clear()
+        over, self._left_over = self._left_over, []
+        for slot in over:
+            up = slot.wire.up
+            up.release()
+            if up.released == up.head:
+                self._remove(slot)
+            else:  # it was let go behind the poll whose records are released here, and has said something since
+                self._left_over.append(slot)
 
     def _remove(self, slot: Slot) -> None:
         whole = slot.wire.up.released == slot.wire.up.head

@@ -37,6 +37,8 @@ class Call:
     max_concurrent: int | None = None
     max_suspended: int | None = None
     trial_timeout_s: float | timedelta | None = None
+    worker_max_trials: int | None = None
+    worker_max_memory: int | str | None = None
     durability: str = "process"
     trust: bool = False
     fail_fast: Any = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fasttune.argument import checked_count, shown
+from fasttune.argument import checked_count, checked_size, shown
 from fasttune.config import MODES, Experiment, Mode, as_mode, no_mode
 from fasttune.resolve.call import DEFAULT_VERBOSE
 from fasttune.resolve.words import kind_of
@@ -81,6 +81,14 @@ def check_trust(trust: object) -> bool:
     if not isinstance(trust, bool):
         raise TypeError(f"trust must be True or False, got {trust!r}")
     return trust
+
+
+def check_worker_limits(trials: object, memory: object) -> tuple[int | None, int | None]:
+    """How many trials a worker runs, and how many bytes are its own, before another one comes in its place; None: any."""
+    return (
+        None if trials is None else checked_count("worker_max_trials", trials, least=1),
+        None if memory is None else checked_size("worker_max_memory", memory),
+    )
 
 
 def resolve_stop_rules(experiment: Experiment) -> StopRules:

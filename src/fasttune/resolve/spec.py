@@ -36,6 +36,7 @@ from fasttune.resolve.searchers import (
 from fasttune.resolve.settings import (
     attributes_of_run,
     check_trust,
+    check_worker_limits,
     resolve_reporter,
     resolve_scheduler,
     resolve_seed,
@@ -80,6 +81,7 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
     user_attrs = attributes_of_run(call.user_attrs)
     verbose = resolve_verbose(call.verbose)
     max_suspended = check_max_suspended(call.max_suspended)
+    max_trials, max_memory = check_worker_limits(call.worker_max_trials, call.worker_max_memory)
     trial_timeout = resolve_seconds(call.trial_timeout_s, "trial_timeout_s")
     trainables = [resolve_trainable(one, executor) for one in experiments]
     resources = None if call.resources is None else check_declared(call.resources)
@@ -141,6 +143,8 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
         or bound_of_the_free(executor, trainables, machine, verbose),
         max_suspended=max_suspended,
         trial_timeout_s=trial_timeout,
+        worker_max_trials=max_trials,
+        worker_max_memory=max_memory,
         durability=durability,
         trust=trust,
         executor=executor,
