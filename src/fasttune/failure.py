@@ -79,7 +79,7 @@ class Reason(NamedTuple):
     times: int
 
     def __str__(self) -> str:
-        more = "" if self.times == 1 else f", and {self.times - 1:,} times more"
+        more = {1: "", 2: ", and once more"}.get(self.times, f", and {self.times - 1:,} times more")
         at = f"\n    {self.where}" if self.where else ""
         return f"{self.what} (trial {self.trial_id}{more}){at}"
 

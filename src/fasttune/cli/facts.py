@@ -23,7 +23,7 @@ def state_of(source: ExperimentRecords) -> str:
     """running, finished or unfinished."""
     if writer_of(source.path) is not None:
         return "running"
-    return "finished" if source.table.finished == len(source) else "unfinished"
+    return "finished" if source.is_over else "unfinished"
 
 
 def writer_of(path: str) -> str | None:
@@ -62,6 +62,8 @@ def facts_of(source: ExperimentRecords, analysis: ExperimentAnalysis) -> dict[st
         "status": state_of(source),
         "writer": writer_of(source.path),
         "trials": len(source),
+        "asked_for": source.asked_for(),
+        "ended_because": source.ended_because,
         "statuses": source.shown_counts(),
         "reports": counting_reports(source),
         "scheduler": meta["scheduler"],

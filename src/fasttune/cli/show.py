@@ -51,12 +51,17 @@ def print_facts(facts: dict[str, Any]) -> None:
         status = f"running, {facts['writer']}"
     elif status == "unfinished":
         status = "unfinished: the same tune.run call with resume='AUTO', or fasttune resume, goes on with it"
+    elif facts["ended_because"]:
+        status = f"finished: {facts['ended_because']}"
     counts = ", ".join(f"{n:,} {name}" for name, n in facts["statuses"].items())
+    number, asked = f"{facts['trials']:,}", facts["asked_for"]
+    if asked is not None and asked > facts["trials"]:
+        number += f" of {asked:,}"
     lines = [
         ("experiment", facts["name"]),
         ("folder", facts["path"]),
         ("status", status),
-        ("trials", f"{facts['trials']:,}" + (f" ({counts})" if counts else "")),
+        ("trials", number + (f" ({counts})" if counts else "")),
         ("reports", f"{facts['reports']:,}"),
         ("decided by", f"{facts['scheduler']}, {facts['searcher']}, seed {facts['seed']}"),
         ("began", facts["created"]),

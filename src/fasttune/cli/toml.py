@@ -44,12 +44,18 @@ def read_table(path: str) -> Table:
 
 
 def read_value(text: str) -> Any:
-    """A value as TOML has it; what is none is text: 3, 1e-4, true, "a b", [1, 2], {uniform = [0, 1]}, adam."""
+    """A value as TOML has it; what is none is text: 3, 1e-4, true, "a b", [1, 2], {uniform = [0, 1]}, adam. CommandError for what
+    was meant as TOML and is none."""
     if "\n" in text or "\r" in text:
         return text
     try:
         found = tomllib.loads(f"value = {text}")
-    except (tomllib.TOMLDecodeError, RecursionError):
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        if text.lstrip()[:1] in ('{', '[', '"'):
+            raise CommandError(f"{shown(text)} is no TOML ({error}). A text that begins so stands in quotes: '\"...\"'") from error
+        name = re.match(r"\s*(\w+)\s*[(\[:{]", text)
+        if name is not None and name[1] in DOMAINS:
+            raise CommandError(f"{shown(text)} is a text: a domain is written {{{name[1]} = [...]}}, a text in quotes") from error
         return text
     return found["value"]
 

@@ -124,7 +124,7 @@ class Watcher:
         """running, finished or unfinished."""
         if self.runs:
             return "running"
-        return "finished" if self.source.table.finished == len(self.source) else "ended, with trials that can be gone on with"
+        return "finished" if self.source.is_over else "ended, with trials that can be gone on with"
 
     def counts(self) -> str:
         """How many trials there are of each state."""

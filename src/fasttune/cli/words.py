@@ -11,5 +11,9 @@ def printable(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """The same on one line."""
-    return " ".join(printable(text).split())
+    """The same on one line. Where a line does not end a sentence, a semicolon does."""
+    lines = [" ".join(line.split()) for line in printable(text).splitlines()]
+    told = ""
+    for line in filter(None, lines):
+        told += (" " if not told or told[-1] in ".:;,!?" else "; ") + line
+    return told.strip()

@@ -39,7 +39,7 @@ def progress_of(opened: Opened) -> dict[str, Any]:
     over = sum(counts[status] for status in OVER)
     created, heard = float(source.meta["created"]), last_heard(source)
     elapsed = max(heard - created, 0.0)
-    asked = asked_for(source)
+    asked = source.asked_for()
     rate = rate_of(source, opened.running, created, heard)
     best = _best(opened)
     state = state_of(opened)
@@ -73,17 +73,7 @@ def state_of(opened: Opened) -> str:
     """running, finished or unfinished."""
     if opened.running:
         return "running"
-    return "finished" if opened.source.table.finished == len(opened.source) else "unfinished"
-
-
-def asked_for(source: ExperimentRecords) -> int | None:
-    """How many trials there will be; None where there is no end, or a searcher decides."""
-    lengths = [variants.len for variants in source.configs.variants]
-    if lengths:
-        return None if None in lengths else max(len(source), sum(lengths))
-    asked = [one.get("num_samples") for one in source.meta["trainables"]]
-    known = [n for n in asked if isinstance(n, int) and n >= 0]
-    return max(len(source), sum(known)) if len(known) == len(asked) else None
+    return "finished" if opened.source.is_over else "unfinished"
 
 
 def last_heard(source: ExperimentRecords) -> float:

@@ -87,6 +87,8 @@ class ExperimentRecords:
         self._attributes: dict[int, dict[str, Any]] = {}  # of trials
         self._errors: dict[int, str] = {}
         self._stop_reasons: dict[int, str] = {}  # of trials that no scheduler ended
+        self.ended_because: str | None = None  # why the run was ended before it had all its trials
+        self._asked_trainables: list[Any] = meta["trainables"]  # of the latest session that says
         self._exceptions: dict[int, bytes] = {}
         self.saves = self.SAVES(self)
         self._flat: dict[int, tuple[dict[str, Any], str]] = {}  # of trials that run, see flat_result_of
@@ -171,12 +173,15 @@ class ExperimentRecords:
 
     def _note_configs(self, event: tuple[Any, ...]) -> None:
         _, first, _, n, _, payload = event
+        self.ended_because = None
         self.configs.add_block(first, n, payload, self.rereads, self.unpickles)
 
     def _note_session(self, event: tuple[Any, ...]) -> None:
         """A later session was asked something else: from here on, perhaps over another space."""
         told = read_session(event[5])
         self.sessions += 1
+        self.ended_because = None
+        self._asked_trainables = told["asked"]["trainables"]
         self.user_attrs.update(told["asked"].get("user_attrs", {}))
         if self.rereads:  # a run that goes on has one of its own
             self.scope = told["asked"].get("scope", self.scope)
@@ -195,6 +200,7 @@ class ExperimentRecords:
 
     def _note_config(self, event: tuple[Any, ...]) -> None:
         told, whole = suggestion(event[5], event[1], len(self.meta["trainables"]), self.rereads and self.unpickles)
+        self.ended_because = None
         self.configs.add_suggestion(event[1], told, whole)
 
     def _note_told(self, event: tuple[Any, ...]) -> None:
@@ -216,9 +222,12 @@ class ExperimentRecords:
         """A trial failed; for who tells that at once."""
 
     def _note_decision(self, event: tuple[Any, ...]) -> None:
-        """A trial alone was ended; an end of the whole run is no trial's reason."""
+        """A trial alone was ended, or the run."""
+        said = bytes(event[5]).rstrip(b"\0").decode("utf-8", "replace")
         if event[2] & ONE_TRIAL:
-            self._stop_reasons[event[1]] = bytes(event[5]).rstrip(b"\0").decode("utf-8", "replace")
+            self._stop_reasons[event[1]] = said
+        else:
+            self.ended_because = said or None
 
     def _note_exception(self, event: tuple[Any, ...]) -> None:
         if not self.rereads:  # only what came from this run's own workers is ever unpickled
@@ -333,6 +342,22 @@ class ExperimentRecords:
 
     def __len__(self) -> int:
         return len(self.table)
+
+    def asked_for(self) -> int | None:
+        """How many trials there are to be; None where there is no end, or the journal does not say."""
+        lengths = [variants.len for variants in self.configs.variants]
+        if not lengths:
+            lengths = [n if isinstance(n := one.get("num_samples"), int) and n >= 0 else None for one in self._asked_trainables]
+        known = [n for n in lengths if n is not None]
+        return max(len(self), self.configs.space_from + sum(known)) if len(known) == len(lengths) else None
+
+    @property
+    def is_over(self) -> bool:
+        """Nothing is left to be done: all trials that were asked for have ended, or the run was ended for a reason of its own, with
+        all that it had begun."""
+        if self.table.finished < len(self):
+            return False
+        return self.ended_because is not None or len(self) >= (self.asked_for() or 0)
 
     def stretches(self) -> Iterator[tuple[int, int, int, int, Variants]]:
         """See :meth:`Configs.stretches`; of a data frame's source."""

@@ -818,7 +818,7 @@ def pickled_program(program: Program) -> bytes:
         culprit = find_unpicklable(program)
         raise TypeError(
             f"the trainable cannot be sent to worker processes: {culprit or error}. Create such objects inside the "
-            "trainable, hand them over with tune.with_parameters if they can be pickled, or run with executor='inline'"
+            "trainable, hand them over with tune.with_parameters if they can be pickled, or run with executor='thread' or 'inline'"
         ) from error
 
 

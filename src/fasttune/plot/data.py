@@ -95,6 +95,11 @@ class ExperimentData:
         return str(self._source.name)
 
     @property
+    def is_over(self) -> bool:
+        """Nothing is left to be done, as far as the journal says."""
+        return bool(getattr(self._source, "is_over", True))
+
+    @property
     def path(self) -> str:
         return str(self._source.path)
 

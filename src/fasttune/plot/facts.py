@@ -117,7 +117,7 @@ def state_of(experiment: ExperimentData) -> str:
 
     if os.path.isdir(experiment.path) and writer_of(experiment.path) is not None:
         return "running"
-    return "unfinished" if (experiment.outcome == UNFINISHED).any() else "finished"
+    return "unfinished" if not experiment.is_over or (experiment.outcome == UNFINISHED).any() else "finished"
 
 
 def duration(seconds: float) -> str:
