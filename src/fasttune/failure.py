@@ -34,18 +34,23 @@ def failure_text(error: BaseException) -> str:
     if _awaited_a_report(error, told):
         text = text.rstrip("\n") + "; tune.report() gives nothing that could be awaited: call it without await\n"
     if isinstance(error, SystemExit):
-        text += (
-            f"\nThe trial called sys.exit({error.code!r}), which ends it as a failure; use return to end a trial early."
-        )
+        text += f"\nThe trial called sys.exit({_repr(error.code)}), which ends it as a failure; use return to end a trial early."
     return text
 
 
 def _awaited_a_report(error: BaseException, told: TracebackException) -> bool:
     """A coroutine has awaited what ``report()`` returned, and Python's words name neither."""
-    words = str(error)
-    if not (isinstance(error, TypeError) and "await" in words and "NoneType" in words) or not told.stack:
+    if not isinstance(error, TypeError) or not told.stack:
         return False
-    return "report(" in (told.stack[-1].line or "")
+    words = "".join(told.format_exception_only())  # an exception of the user's may have no words: its str() may raise
+    return "await" in words and "NoneType" in words and "report(" in (told.stack[-1].line or "")
+
+
+def _repr(value: object) -> str:
+    try:
+        return repr(value)
+    except Exception:
+        return f"<{type(value).__name__}>"
 
 
 def _leave_out_ours(told: TracebackException) -> None:
@@ -187,11 +192,11 @@ def stored_exception(error: BaseException) -> bytes:
     try:
         data = pickle.dumps(bare)
         pickle.loads(data)
-    except Exception:
+    except (Exception, SystemExit):
         try:
             import cloudpickle
 
             data = cloudpickle.dumps(bare)
-        except Exception:
+        except (Exception, SystemExit):
             return b""
     return data if len(data) <= LONGEST else b""

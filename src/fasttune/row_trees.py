@@ -53,6 +53,9 @@ def joined(trees: Sequence[Any], where: str = "") -> Any:
             if not isinstance(other, (list, tuple)) or len(other) != len(first):
                 raise _other_shape(where, first, other)
         return _sequence_like(first, [joined([one[k] for one in trees], f"{where}[{k}]") for k in range(len(first))])
+    for other in others:
+        if isinstance(other, Mapping):
+            raise _other_shape(where, first, other)
     try:
         return _behind_each_other(first, others)
     except (TypeError, ValueError, RuntimeError) as error:

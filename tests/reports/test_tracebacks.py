@@ -302,3 +302,34 @@ def test_what_we_say_of_a_column_bears_no_frames_of_ours(tmp_path: Path) -> None
     assert "the column 'score' has the shape (3,), and this step has 4 trials" in text
     assert "File" not in text
     assert "Traceback" not in text
+
+
+class Speechless(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no words")
+
+    __repr__ = __str__
+
+
+class SpeechlessType(TypeError):
+    def __str__(self) -> str:
+        raise ValueError("no words")
+
+
+class LeavesWhenPickled(Exception):
+    def __reduce__(self) -> Any:
+        sys.exit(3)
+
+
+@pytest.mark.parametrize("executor", ["inline", "thread"])
+@pytest.mark.parametrize("error", [Speechless(), SpeechlessType(), SystemExit(Speechless()), LeavesWhenPickled()])
+def test_an_exception_that_cannot_be_told_costs_its_trial_and_not_the_run(executor: str, error: BaseException) -> None:
+    def train(config: dict[str, Any]) -> None:
+        tune.report(score=1.0)
+        if config["x"] == 1:
+            raise error
+
+    analysis = tune.run(
+        train, config={"x": tune.grid_search([0, 1, 2])}, raise_on_failed_trial=False, verbose=0, executor=executor
+    )
+    assert [trial.status for trial in analysis.trials] == ["TERMINATED", "ERROR", "TERMINATED"]

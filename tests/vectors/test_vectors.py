@@ -508,6 +508,8 @@ def test_take_knows_trees() -> None:
     assert rows.fresh_configs["a"].tolist() == [2]
     with pytest.raises(ValueError, match="1 rows begin"):
         rows.take(tree)
+    with pytest.raises(ValueError, match="one is a ndarray, another a dict of 'w'"):  # a state of another shape than what is taken
+        rows.take(np.arange(3), {"w": [9]})
 
 
 def test_take_knows_tables_and_dicts_of_other_kinds_and_says_what_has_no_rows() -> None:

@@ -94,6 +94,11 @@ class VectorCall:
         """How many rows the next step has, as far as is known, without those that come."""
         return len(self._rows) - self._gone
 
+    @property
+    def owes_ends(self) -> bool:
+        """Rows have ended by an answer, and that was not told yet."""
+        return self._ends is not None and bool((self._ends & ~self._told_here).any())
+
     # -- a step --------------------------------------------------------------------------------------------------------
 
     def settle(self) -> None:

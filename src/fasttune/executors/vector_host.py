@@ -182,6 +182,11 @@ class VectorHost:
         """How many trials wait here or are in the call, as far as is known; those that are paused are not."""
         return self.queued + (0 if self.call is None else self.call.going_on)
 
+    @property
+    def owes_ends(self) -> bool:
+        """Rows were answered with a stop, and their ends are told before the next step."""
+        return self.call is not None and self.call.owes_ends
+
     def has_paused(self, trial: int) -> bool:
         return trial in self.held or trial in self._over or (self.call is not None and trial in self.call.paused)
 
