@@ -126,7 +126,8 @@ def test_a_value_that_was_meant_as_toml_is_no_text(text: str, words: str) -> Non
 
 
 def test_what_is_a_text_stays_one() -> None:
-    assert [read_value(one) for one in ("adam", "uniform", "a(b)", "x: 1", "1e-4", '"[1"')] == ["adam", "uniform", "a(b)", "x: 1", 1e-4, "[1"]
+    assert [read_value(one) for one in ("adam", "uniform", "a(b)", "x: 1")] == ["adam", "uniform", "a(b)", "x: 1"]
+    assert [read_value(one) for one in ("1e-4", '"[1"', "{uniform = [0, 1]}")] == [1e-4, "[1", {"uniform": [0, 1]}]
 
 
 def test_lines_become_one_sentence_after_the_other() -> None:

@@ -13,7 +13,7 @@ import pytest
 import fasttune as tune
 from fasttune.dashboard import answers
 from fasttune.dashboard.answers import Answers
-from fasttune.dashboard.progress import asked_for, in_words, left_in_words, progress_of
+from fasttune.dashboard.progress import in_words, left_in_words, progress_of
 from fasttune.dashboard.question import NotAnswered, Question, plain
 from fasttune.dashboard.shelf import Opened, Shelf
 
@@ -138,15 +138,15 @@ def test_how_many_trials_were_asked_for(tmp_path: Path) -> None:
     given: dict[str, Any] = {"storage_path": tmp_path, "executor": "inline", "verbose": 0, "metric": "loss", "mode": "min"}
     grid = {"x": tune.grid_search([1, 2, 3]), "y": tune.uniform(0, 1)}
     tune.run(trains, name="grid", config=grid, num_samples=2, **given)
-    assert asked_for(Opened(str(tmp_path / "grid"), "v").source) == 6
+    assert Opened(str(tmp_path / "grid"), "v").source.asked_for() == 6
     tune.run(trains, name="endless", config={"x": tune.uniform(0, 1)}, num_samples=-1, stop=AfterFive(), **given)
     opened = Opened(str(tmp_path / "endless"), "v")
-    assert asked_for(opened.source) is None
+    assert opened.source.asked_for() is None
     told = progress_of(opened)
     assert told["asked"] is None
     assert told["over"] >= 5
     tune.run(trains, name="tpe", config={"x": tune.uniform(0, 1)}, search_alg="tpe", num_samples=7, **given)
-    assert asked_for(Opened(str(tmp_path / "tpe"), "v").source) == 7
+    assert Opened(str(tmp_path / "tpe"), "v").source.asked_for() == 7
 
 
 def test_what_is_left_is_said_where_it_can_be_known() -> None:

@@ -13,7 +13,7 @@ GRACE_S = 0.5  # what such a trial has to end by itself, before it is ended
 
 
 class TrialTimeouts:
-    """``seconds`` is how long a trial may run, all its attempts together (its ``time_total_s``); None: for ever."""
+    """``seconds`` is how long a trial may run (its ``time_total_s``); None: for ever."""
 
     def __init__(self, seconds: float | None) -> None:
         self._seconds = seconds
