@@ -144,8 +144,8 @@ def run(
         stop: ``{"metric": value}``, a function ``(trial_id, result) -> bool``, a Stopper or a list of those.
         time_budget_s: seconds (or a timedelta) after which the run ends, and trials with it.
         trial_timeout_s: seconds (or a timedelta) that one trial may run (its ``time_total_s``: an attempt from the start has all
-            of it again). Then it is told to stop, and in
-            a worker process ended half a second later, whatever it does; what it reported is kept, and ``trial.stop_reason`` says why.
+            of it again). Then it is told to stop, and in a worker process ended half a second later, whatever it does; what it
+            reported is kept, and ``trial.stop_reason`` says why.
 
     Where trials run:
         resources_per_trial: ``{"cpu": 2, "gpu": 0.5}``, a PlacementGroupFactory, or a function of the config.
