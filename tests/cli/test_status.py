@@ -17,7 +17,7 @@ from fasttune.analysis.experiment_analysis import ExperimentAnalysis
 from fasttune.cli import CommandError
 from fasttune.cli.facts import facts_of, state_of
 from fasttune.cli.toml import read_value
-from fasttune.cli.words import one_line
+from fasttune.cli.words import one_sentence
 from fasttune.engine.opening import open_records
 from fasttune.search.base import Searcher
 
@@ -79,13 +79,25 @@ def test_all_that_was_asked_for_is_finished(tmp_path: Path, search: Any) -> None
     assert (more["status"], more["trials"], more["asked_for"]) == ("finished", 8, 8)
 
 
-def test_an_endless_run_that_was_ended_is_finished(tmp_path: Path) -> None:
+class AfterTwenty(tune.Stopper):
+    looks = 0
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        self.looks += 1
+        return self.looks > 20
+
+
+def test_an_endless_run_that_was_ended_for_good_is_finished(tmp_path: Path) -> None:
     tune.run(
-        loss, config={"x": tune.uniform(0, 1)}, num_samples=-1, time_budget_s=0.2, executor="inline", storage_path=str(tmp_path),
+        loss, config={"x": tune.uniform(0, 1)}, num_samples=-1, stop=AfterTwenty(), executor="inline", storage_path=str(tmp_path),
         name="e", verbose=0,
     )  # fmt: skip
     told = facts(tmp_path / "e")
     assert (told["status"], told["asked_for"]) == ("finished", None)
+    assert "AfterTwenty" in told["ended_because"]
 
 
 def test_a_trial_that_waits_is_unfinished(tmp_path: Path) -> None:
@@ -131,6 +143,6 @@ def test_what_is_a_text_stays_one() -> None:
 
 
 def test_lines_become_one_sentence_after_the_other() -> None:
-    assert one_line("another one now:\n    lr: 1 was, 2 is\nIts trials stay.\n\nSo it is") == (
+    assert one_sentence("another one now:\n    lr: 1 was, 2 is\nIts trials stay.\n\nSo it is") == (
         "another one now: lr: 1 was, 2 is; Its trials stay. So it is"
     )

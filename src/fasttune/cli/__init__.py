@@ -79,9 +79,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if not _is_the_users(error):
             raise
-        from fasttune.cli.words import one_line
+        from fasttune.cli.words import one_sentence
 
-        print(f"fasttune: {one_line(str(error))}", file=sys.stderr)
+        print(f"fasttune: {one_sentence(str(error))}", file=sys.stderr)
         return 1
 
 

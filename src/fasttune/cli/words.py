@@ -11,7 +11,12 @@ def printable(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """The same on one line. Where a line does not end a sentence, a semicolon does."""
+    """The same on one line."""
+    return " ".join(printable(text).split())
+
+
+def one_sentence(text: str) -> str:
+    """An error of several lines on one. Where a line does not end a sentence, a semicolon does."""
     lines = [" ".join(line.split()) for line in printable(text).splitlines()]
     told = ""
     for line in filter(None, lines):
