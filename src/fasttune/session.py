@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from fasttune import _core
 from fasttune.checkpoint import (
@@ -33,9 +33,6 @@ from fasttune.trial_context import (
     of_another_thread,
     why_absent,
 )
-
-if TYPE_CHECKING:
-    pass
 
 CONTINUE, STOP, WAIT, TURN = _core.CONTINUE, _core.STOP, _core.WAIT, _core.TURN
 NOT_PLAIN, FULL, MISSING, GONE, LATE = _core.NOT_PLAIN, _core.FULL, _core.MISSING, _core.GONE, _core.LATE

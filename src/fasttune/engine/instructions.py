@@ -63,7 +63,7 @@ class Stop(NamedTuple):
 
     trial: int
     patient: bool = False  # it ends at its next report, however late that comes
-    grace: float = 1.0  # seconds that one has which does not report, unless it is waited for
+    grace: float | None = None  # seconds that one has which does not report, unless it is waited for; None: as many as ever
 
 
 Instruction = Span | Start | Resume | Answer | SaveNow | Discard | Stop

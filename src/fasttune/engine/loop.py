@@ -337,6 +337,11 @@ class TuneLoop:
         self.spec.scheduler.live_rule = rule.compiled  # type: ignore[attr-defined]
         return rule.compiled
 
+    @property
+    def _of_columns(self) -> bool:
+        """Its functions evaluate many trials in one call: all of them, or none."""
+        return is_vectorized(self.spec.trainables[0].trainable)
+
     def _make_supply(self) -> Supply:
         """What there is to give out. A GPU of a process that has ended is looked at before another one gets it."""
         from fasttune.executors import executor_class
@@ -344,7 +349,7 @@ class TuneLoop:
         machine = self._machine
         if not machine.gpus:
             return Supply(machine)
-        where = executor_class(self.spec.executor, is_vectorized(self.spec.trainables[0].trainable))
+        where = executor_class(self.spec.executor, self._of_columns)
         if where.here or where.same_process:
             return Supply(machine)
         from fasttune.devices.held_memory import PatientSupply
@@ -366,7 +371,7 @@ class TuneLoop:
             worker_limits=WorkerLimits(self.spec.worker_max_trials, self.spec.worker_max_memory),
             hurried=lambda: self.interrupts > 1,
         )
-        return make_executor(self.spec.executor, place, is_vectorized(self.spec.trainables[0].trainable))
+        return make_executor(self.spec.executor, place, self._of_columns)
 
     def _environ_of(self, placement: Any) -> dict[str, str]:
         return {**self._where, **os.environ, **trial_environ(placement, os.environ)}
@@ -745,7 +750,8 @@ class TuneLoop:
             elif isinstance(one, Stop):
                 self.executor.stop(one.trial)
                 if not one.patient:
-                    self._deadlines.push_at(time.monotonic() + one.grace, one.trial)
+                    grace = GRACE_S if one.grace is None else one.grace
+                    self._deadlines.push_at(time.monotonic() + grace, one.trial)
 
     def _stop_late_starters(self) -> None:
         """Trials that had been handed out when the run was ended, and began since."""

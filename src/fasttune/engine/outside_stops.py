@@ -38,15 +38,15 @@ class OutsideStops:
     def __init__(self, known: Stoppable) -> None:
         self._known = known
         self.asked: dict[int, bool] = {}
-        self._due: dict[int, tuple[bool, float]] = {}  # those of them that were not told yet; and their grace
+        self._due: dict[int, tuple[bool, float | None]] = {}  # those of them that were not told yet; and their grace
 
     def is_news(self, i: int, at_once: bool) -> bool:
         """Whether trial i can still be ended, and nobody has asked for that, or not for so much."""
         asked = self.asked.get(i)
         return self._known.table.status(i) not in OVER and asked is not True and (asked is None or at_once)
 
-    def ask(self, i: int, at_once: bool, grace: float = 1.0) -> None:
-        """Trial i is to end; see :meth:`steps`. ``grace``: the seconds that it has, if at once, before it is ended."""
+    def ask(self, i: int, at_once: bool, grace: float | None = None) -> None:
+        """Trial i is to end; see :meth:`steps`. ``grace``: the seconds that it has, if at once, before it is ended; None: as ever."""
         self.asked[i] = at_once
         self._due[i] = at_once, grace
 
@@ -64,7 +64,7 @@ class OutsideStops:
             if step is not None or self._known.table.status(i) in OVER:
                 self._due.pop(i, None)
 
-    def _step(self, i: int, at_once: bool, grace: float) -> Stop | Remove | None:
+    def _step(self, i: int, at_once: bool, grace: float | None) -> Stop | Remove | None:
         known = self._known
         status = known.table.status(i)
         if status in OVER or known.phases.is_in(i, (*HANDED_OUT, *BEING_PAUSED)):

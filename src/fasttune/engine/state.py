@@ -677,9 +677,9 @@ class ExperimentState(ExperimentRecords):
         self.out.let_nobody_go_on()  # who still waits for an answer does not go on first
         self.out.instructions.extend(Stop(i) for i in self.table.of_status("RUNNING"))
 
-    def stop_trial(self, i: int, at_once: bool = False, why: str = "stopped from outside", grace: float = 1.0) -> None:
+    def stop_trial(self, i: int, at_once: bool = False, why: str = "stopped from outside", grace: float | None = None) -> None:
         """Trial i is to end, which no scheduler has decided; the journal says why. ``grace``: the seconds that it has to end by
-        itself, if it is not waited for."""
+        itself, if it is not waited for; None: as ever."""
         if not self.stops.is_news(i, at_once):
             return
         if i not in self.stops.asked:
