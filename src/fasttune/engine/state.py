@@ -462,9 +462,8 @@ class ExperimentState(ExperimentRecords):
     def _on_end(self, event: tuple[Any, ...]) -> None:
         _, i, flags, _, _, _ = event
         self._leave(i)
-        result = self.last_result(i)
-        flat = flatten(result)
-        if self.asks:
+        flat = flatten(self.last_result(i)) if self.asks else None
+        if flat is not None:
             if not flags & 7 and self.table.last(i) is not None:
                 # a trial that ended by itself: seen as done
                 self.times.call(self.scheduler.on_trial_result, self.view, self.trials[i], flat)
@@ -474,7 +473,7 @@ class ExperimentState(ExperimentRecords):
                 self.times.call(self.scheduler.on_trial_complete, self.view, self.trials[i], flat)
             self.hear_orders()
         self.carry_out(self.orders.ended(i))
-        self.hearing.ended(i, lambda: flat)
+        self.hearing.ended(i, lambda: flatten(self.last_result(i)) if flat is None else flat)
         self._happen("on_trial_complete", i)
 
     def _leave(self, i: int, over: bool = True) -> None:
