@@ -78,6 +78,7 @@ def main() -> None:
             time_attr="training_iteration",
             perturbation_interval=INTERVAL,
             hyperparam_mutations={"lr": tune.loguniform(1e-5, 1e-1)},
+            clip=True,
             seed=0,
         ),
         metric="loss",
