@@ -20,7 +20,6 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("FASTTUNE_CHECKS", "1")  # after each turn of each run what is known of its trials is validated
-os.environ.setdefault("FASTTUNE_KEEP_SERVER", "0")  # a server that rests is a process that is left behind, on purpose
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -122,6 +121,7 @@ def _living() -> set[str]:
 
 
 def _children() -> set[str]:
+    """But for the server of workers that rests until the next run: it is one, and ends with this process."""
     found = set()
     for task in os.listdir("/proc/self/task"):
         try:
@@ -129,7 +129,8 @@ def _children() -> set[str]:
                 found.update(f"process {pid}" for pid in file.read().split())
         except OSError:  # the thread has ended meanwhile
             continue
-    return found
+    resting = sys.modules["fasttune.executors.server"]._resting if "fasttune.executors.server" in sys.modules else []
+    return found - {f"process {server.pid}" for server in resting}
 
 
 def _threads() -> set[str]:

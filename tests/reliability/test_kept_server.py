@@ -71,6 +71,21 @@ def test_the_next_run_has_the_same_server_and_other_workers(tmp_path: Path) -> N
     assert is_there(*servers(first))
 
 
+def test_what_is_read_late_may_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests of trainables have one server: pytest sets a variable for each of them. Workers find what holds now."""
+
+    def tells(config: dict[str, Any]) -> None:
+        tune.report(server=os.getppid(), told=os.environ["FASTTUNE_OF_THIS_TEST"], test=os.environ["PYTEST_CURRENT_TEST"])
+
+    seen = []
+    for told in ("one", "two"):
+        monkeypatch.setenv("FASTTUNE_OF_THIS_TEST", told)
+        monkeypatch.setenv("PYTEST_CURRENT_TEST", f"test {told}")
+        seen.append(run(tmp_path, tells))
+        assert {(t.last_result["told"], t.last_result["test"]) for t in seen[-1].trials} == {(told, f"test {told}")}
+    assert servers(seen[0]) == servers(seen[1])
+
+
 def test_none_is_kept_if_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FASTTUNE_KEEP_SERVER", "0")
     analysis = run(tmp_path)

@@ -41,6 +41,9 @@ SCARCE = (errno.EAGAIN, errno.ENOMEM)  # the system has no process to give, now
 PAUSES_S = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8)  # before each attempt to get a process, when the system has none to give
 SILENT_S = 1.0  # how often the server is looked at while it is waited for
 KEEP = "FASTTUNE_KEEP_SERVER"  # environment: "0", no server rests
+# Variables that are read when they are needed, here or in workers, which are handed their whole environment: a server need not
+# have begun with their values. pytest changes one for each test.
+READ_LATE = ("FASTTUNE_", "PYTEST_")
 STREAMS = (0, 1, 2)
 WORKERS_BEGIN_THERE = "worker processes begin in it (executor='thread' and 'inline' have none)"
 INHERITED = (b"Umask", b"SigBlk", b"SigIgn", b"Cap", b"Uid", b"Gid", b"Groups", b"NoNewPrivs", b"Seccomp")  # of /proc/self/status
@@ -102,7 +105,7 @@ def inheritance() -> dict[str, Any]:
         with open("/proc/self/cgroup", "rb") as file:
             masks += [file.read(), *_contents("/proc/self/oom_score_adj")]
         return {
-            "environment": dict(os.environ),
+            "environment": {name: value for name, value in os.environ.items() if not name.startswith(READ_LATE)},
             "python": (sys.executable, sys.flags, tuple(sys.warnoptions)),
             "streams": [(_identity(fd) is not None, os.isatty(fd)) for fd in STREAMS],
             "files": inherited_files(),
