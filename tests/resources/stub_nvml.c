@@ -1,6 +1,7 @@
 /* A stand-in for libnvidia-ml.so.1, told by the environment what to pretend:
  *
  *   FAKE_GPUS=3             so many devices (default 0); device k has k+1 GiB and the CPUs 4k..4k+3 next to it
+ *   FAKE_GIB=80             ... or so many GiB each
  *   FAKE_NVML_INIT=9        what initialisation answers (9: driver not loaded)
  *   FAKE_LOST_GPU=1         asking for this device answers 15: GPU is lost
  *   FAKE_MISSING=name,name  these calls answer 13: function not found
@@ -219,7 +220,7 @@ int nvmlDeviceGetName(void *device, char *out, unsigned size)
 int nvmlDeviceGetMemoryInfo(void *device, memory_t *memory)
 {
     CALL("nvmlDeviceGetMemoryInfo");
-    memory->total = (unsigned long long)(index_of(device) + 1) << (slice_of(device) < 0 ? 30 : 27);
+    memory->total = (unsigned long long)number("FAKE_GIB", index_of(device) + 1) << (slice_of(device) < 0 ? 30 : 27);
     memory->used = (1 << 20) + held(index_of(device), 0, NULL, NULL, NULL);
     {
         static int looks;

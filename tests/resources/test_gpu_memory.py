@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fasttune.devices.gpu import Gpu
-from fasttune.devices.gpu_state import GpuState, is_ours, is_running
+from fasttune.devices.gpu_state import GpuState, comes_from, is_running
 from fasttune.devices.held_memory import HEALTH_S, LOOK_S, PATIENCE_S, SAY_S, SHORT_S, STATE_S, PatientSupply
 from fasttune.devices.machine import Machine
 from fasttune.devices.resources import Placement, resolve_resources
@@ -39,7 +39,7 @@ class Device:
         machine = Machine((0, 1, 2, 3), tuple(Gpu(f"GPU-{k}", "Fake", k, SIZE) for k in range(gpus)))
         self.supply = PatientSupply(machine, look=self.look, clock=lambda: self.now, runs=lambda pid: pid in self.ours)
 
-    def look(self, gpu: Gpu) -> GpuState:
+    def look(self, gpu: Gpu, workers: object) -> GpuState:
         self.asked += 1
         if gpu.uuid in self.lost:
             return GpuState(lost=f"Fake {gpu.uuid} is lost")
@@ -263,30 +263,29 @@ def test_of_one_that_is_shared_nothing_is_given_again() -> None:
     device.supply.give_back(first)
     assert device.acquire(half) is None
     device.supply.give_back(second)
-    with pytest.raises(TuneError, match="trial asks gpu=0.5, this machine has 0 GPUs: Fake GPU-0 is lost"):
+    with pytest.raises(TuneError, match=r"trial asks gpu=0\.5, this machine has 0 GPUs: Fake GPU-0 is lost"):
         device.acquire(half)
 
 
 # ---- whose processes
 
 
-def test_processes_of_ours_are_this_one_and_what_comes_from_it() -> None:
-    pid = os.fork()
-    if pid == 0:
-        os._exit(0 if is_ours(os.getppid()) is False and is_ours(os.getpid()) else 1)
-    assert os.waitpid(pid, 0)[1] == 0
-    assert is_ours(os.getpid())
-    assert not is_ours(1)
-    assert not is_ours(4_123_456)
-    assert is_running(os.getpid())
-    assert not is_running(4_123_456)
+def test_processes_of_ours_are_the_workers_and_what_comes_from_them() -> None:
+    me = os.getpid()
     pid = os.fork()
     if pid == 0:
         os._exit(0)
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-    assert is_ours(pid)
+    assert comes_from(pid, [me])
+    assert comes_from(pid, [pid])
+    assert not comes_from(me, [pid])
+    assert not comes_from(me, [])
+    assert not comes_from(1, [me])
+    assert not comes_from(4_123_456, [me])
     assert not is_running(pid)  # it only waits to be collected
     os.waitpid(pid, 0)
+    assert is_running(me)
+    assert not is_running(4_123_456)
 
 
 # ---- runs, on a pretended driver

@@ -29,7 +29,7 @@ class Driver:
         gpus = (Gpu("GPU-0", "Fake"), Gpu("GPU-1", "Fake", 1))
         self.supply = PatientSupply(Machine((0, 1, 2, 3), gpus), look=self.of, clock=lambda: self.now)
 
-    def of(self, gpu: Gpu) -> GpuState:
+    def of(self, gpu: Gpu, workers: object) -> GpuState:
         self.asked += 1
         return GpuState(self.used[gpu.uuid])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,13 +18,14 @@ class GpuState(NamedTuple):
     """One look at a device."""
 
     used: int | None = None  # bytes of its memory; None: the driver does not say
-    ours: int | None = None  # of these, those of this process and its descendants; None: it names none of them
+    ours: int | None = None  # of these, those of the processes that were asked about; None: it names none of them
     processes: tuple[int, ...] | None = None  # that compute on it; None: the driver does not say
     lost: str = ""  # why it cannot be used any more, in words
 
 
-def gpu_state(gpu: Gpu) -> GpuState:
-    """A look at a device; all unknown where there is no driver any more."""
+def gpu_state(gpu: Gpu, workers: Collection[int] = ()) -> GpuState:
+    """A look at a device; all unknown where there is no driver any more. ``workers`` are processes whose memory, with that of all
+    that comes from them, is told as ours."""
     if gpu.maker == "amd":
         from fasttune.devices.amd_gpus import memory_used
 
@@ -40,7 +41,7 @@ def gpu_state(gpu: Gpu) -> GpuState:
     try:
         handle = pynvml.nvmlDeviceGetHandleByUUID(gpu.uuid)
         used = int(pynvml.nvmlDeviceGetMemoryInfo(handle).used)
-        return _with_processes(pynvml, handle, used)
+        return _with_processes(pynvml, handle, used, workers)
     except pynvml.NVMLError as error:
         gone = f"{gpu.name} {gpu.uuid} is lost: {error} (NVML error {error.value})"
         return GpuState(lost=gone if error.value in GONE else "")
@@ -66,22 +67,22 @@ def driver_open() -> Iterator[None]:
             pynvml.nvmlShutdown()
 
 
-def _with_processes(nvml: Any, handle: Any, used: int) -> GpuState:
+def _with_processes(nvml: Any, handle: Any, used: int, workers: Collection[int]) -> GpuState:
     """The state with who uses the memory. In a container the driver may name processes as the host does: then none is ours."""
     try:
         found = nvml.nvmlDeviceGetComputeRunningProcesses(handle)
     except Exception:  # an older driver; the package says so by an error of another kind
         return GpuState(used)
     pids = tuple(int(one.pid) for one in found)
-    mine = [one.usedGpuMemory for one in found if is_ours(int(one.pid))]
+    mine = [one.usedGpuMemory for one in found if comes_from(int(one.pid), workers)]
     known = bool(mine) and all(size is not None for size in mine)  # some drivers keep sizes to themselves
     return GpuState(used, min(used, sum(mine)) if known else None, pids)
 
 
-def is_ours(pid: int) -> bool:
-    """Whether a process is this one, or comes from it."""
-    for _ in range(DEEPEST):
-        if pid == os.getpid():
+def comes_from(pid: int, workers: Collection[int]) -> bool:
+    """Whether a process is one of these, or comes from one."""
+    for _ in range(DEEPEST if workers else 0):
+        if pid in workers:
             return True
         told = _stat(pid)
         pid = int(told[1]) if len(told) > 1 else 0

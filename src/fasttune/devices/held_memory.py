@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from fasttune.devices.gpu_choice import WHOLE, GpuTaken
-from fasttune.devices.gpu_state import GpuState, driver_open, gpu_state, is_ours, is_running
+from fasttune.devices.gpu_state import GpuState, comes_from, driver_open, gpu_state, is_running
 from fasttune.devices.resources import PlacementGroupFactory, Supply, check_possible
 from fasttune.error import TuneError
 
@@ -46,7 +46,7 @@ class PatientSupply(Supply):
 
     Args:
         machine, policy, distances: as of a Supply.
-        look: what the driver says of a device.
+        look: what the driver says of a device, and of the memory of these processes there.
         clock: seconds that never jump.
         runs: whether there is a process of that number.
     """
@@ -56,12 +56,13 @@ class PatientSupply(Supply):
         machine: Machine,
         policy: str = "pack",
         distances: Callable[[Sequence[Gpu]], Distances] | None = None,
-        look: Callable[[Gpu], GpuState] = gpu_state,
+        look: Callable[[Gpu, Collection[int]], GpuState] = gpu_state,
         clock: Callable[[], float] = time.monotonic,
         runs: Callable[[int], bool] = is_running,
     ) -> None:
         super().__init__(machine, policy, distances)
         self._driver = look
+        self._workers: Callable[[], Collection[int]] = tuple
         self._clock = clock
         self._runs = runs
         self._at = {gpu.uuid: at for at, gpu in enumerate(machine.gpus)}
@@ -86,6 +87,9 @@ class PatientSupply(Supply):
     def waits(self) -> bool:
         """Something came back and is not given out yet, or others hold memory that a trial waits for."""
         return bool(self._held) or self._clock() - self._short_at < SHORT_S
+
+    def has_workers(self, pids: Callable[[], Collection[int]]) -> None:
+        self._workers = pids
 
     def acquire(self, request: PlacementGroupFactory) -> Placement | None:
         self._look()
@@ -138,7 +142,7 @@ class PatientSupply(Supply):
         return bool(one.pid and one.placement.promised) and self._runs(one.pid)
 
     def _used(self, gpu: Gpu) -> int | None:
-        return self._driver(gpu).used
+        return self._driver(gpu, ()).used
 
     def _is_free(self, gpu: Gpu) -> bool:
         before = self._before.get(gpu.uuid)
@@ -164,7 +168,7 @@ class PatientSupply(Supply):
         now = self._clock()
         seen = self._states.get(at)
         if seen is None or now - seen[0] >= STATE_S:
-            seen = self._states[at] = now, self._driver(self.machine.gpus[at])
+            seen = self._states[at] = now, self._driver(self.machine.gpus[at], self._workers())
         return seen[1]
 
     def _memory_free(self, at: int) -> int:
@@ -212,7 +216,8 @@ class PatientSupply(Supply):
     def _say_others(self, at: int, asked: int) -> None:
         gpu, state = self.machine.gpus[at], self._state(at)
         others = self._held_by_others(at, state.used or 0, state.ours)
-        who = [str(pid) for pid in state.processes or () if not is_ours(pid)]
+        workers = self._workers()
+        who = [str(pid) for pid in state.processes or () if not comes_from(pid, workers)]
         names = f" (processes {', '.join(who)})" if who else ""
         warnings.warn(
             f"a trial waits for {asked >> 20:,} MiB of {gpu.name} {gpu.uuid}: of its {gpu.memory_bytes >> 20:,} MiB others hold "
@@ -235,7 +240,7 @@ class PatientSupply(Supply):
             return
         self._health_at = now + HEALTH_S
         with driver_open():
-            found = {at: self._driver(gpu).lost for at, gpu in enumerate(self.machine.gpus) if at not in self._lost}
+            found = {at: self._driver(gpu, ()).lost for at, gpu in enumerate(self.machine.gpus) if at not in self._lost}
         for at, why in found.items():
             if why:
                 self._lost[at] = why

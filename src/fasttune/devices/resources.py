@@ -9,7 +9,7 @@ Everything here is a pure function of its arguments; what the machine has is fou
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -422,6 +422,9 @@ class Supply:
     def waits(self) -> bool:
         """It may be that something can be had soon, of which no trial's end tells."""
         return False
+
+    def has_workers(self, pids: Callable[[], Collection[int]]) -> None:
+        """Tell by what to find the processes in which trials run."""
 
     def why_lost(self, placement: Placement) -> str:
         """Why nothing can run any more on the GPUs of a placement, in words; "" if they are well."""

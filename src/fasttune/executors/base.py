@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, Self
 
@@ -137,6 +137,7 @@ class Supplies(Protocol):
     def release(self, placement: Any) -> None: ...
     def give_back(self, placement: Any, pid: int = 0) -> None: ...
     def why_lost(self, placement: Any) -> str: ...
+    def has_workers(self, pids: Callable[[], Collection[int]]) -> None: ...
 
     @property
     def returning(self) -> bool: ...

@@ -115,7 +115,7 @@ class ProcessExecutor(Executor):
 
     @classmethod
     def at(cls, place: ExecutorSite) -> Self:
-        return cls(
+        made = cls(
             place.folder,
             place=place.supply.acquire,
             free=place.supply.release,
@@ -130,6 +130,8 @@ class ProcessExecutor(Executor):
             first_source=place.first_source,
             worker_limits=place.worker_limits,
         )
+        place.supply.has_workers(lambda: made.pids)
+        return made
 
     def __init__(
         self,
