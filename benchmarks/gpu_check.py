@@ -3,7 +3,7 @@
     python -m benchmarks.gpu_check                 about a minute; exit status 1 if a row is not as it should be
     python -m benchmarks.gpu_check --only pinning,fractions
 
-Needs the driver (libcuda, libnvidia-ml) and nothing of CUDA's toolkit; the row on PyTorch is left out where it is not
+Needs the driver (libcuda, libnvidia-ml) and nothing of CUDA's toolkit; the rows on PyTorch are left out where it is not
 installed. Every trial runs in a worker process; the driver process never makes a CUDA context.
 """
 
@@ -33,6 +33,7 @@ from fasttune.devices.machine import detect
 from fasttune.utils import wait_for_gpu
 
 GIB = 1 << 30
+ROWS, STEPS = 4096, 20  # of networks in one call
 PATIENCE = 30.0  # seconds until memory of a process that was killed has to be free again
 
 
@@ -44,6 +45,25 @@ class Seen:
     seen: str
     well: bool
 
+
+SPIN = b"""
+.version 6.4
+.target sm_70
+.address_size 64
+.visible .entry spin(.param .u64 flag)
+{
+    .reg .u64 %address<3>;
+    .reg .u32 %value<2>;
+    .reg .pred %zero<2>;
+    ld.param.u64 %address1, [flag];
+    cvta.to.global.u64 %address2, %address1;
+AGAIN:
+    ld.volatile.global.u32 %value1, [%address2];
+    setp.eq.u32 %zero1, %value1, 0;
+    @%zero1 bra AGAIN;
+    ret;
+}
+\0"""
 
 Check = Callable[[tuple[Gpu, ...]], Seen]
 CHECKS: dict[str, Check] = {}
@@ -83,13 +103,25 @@ class Cuda:
             found.append(f"GPU-{uuid.UUID(bytes=bytes(raw))}")
         return found
 
-    def take(self, size: int) -> None:
-        """A context on the first device, and `size` bytes of its memory, until this process ends."""
+    def take(self, size: int) -> ctypes.c_uint64:
+        """A context on the first device, and `size` bytes of its memory, until this process ends; where they are."""
         device, context, pointer = ctypes.c_int(0), ctypes.c_void_p(), ctypes.c_uint64()
         self.call("cuDeviceGet", ctypes.byref(device), 0)
         self.call("cuDevicePrimaryCtxRetain", ctypes.byref(context), device)
         self.call("cuCtxSetCurrent", context)
         self.call("cuMemAlloc_v2", ctypes.byref(pointer), ctypes.c_size_t(size))
+        return pointer
+
+    def spin(self, flag: ctypes.c_uint64) -> None:
+        """Launch a kernel that reads a number over and over while it is 0, which it stays, and wait for its end."""
+        module, function = ctypes.c_void_p(), ctypes.c_void_p()
+        self.call("cuMemsetD8_v2", flag, ctypes.c_ubyte(0), ctypes.c_size_t(4))
+        self.call("cuModuleLoadData", ctypes.byref(module), SPIN)
+        self.call("cuModuleGetFunction", ctypes.byref(function), module, b"spin")
+        arguments = (ctypes.c_void_p * 1)(ctypes.addressof(flag))
+        sizes = [ctypes.c_uint(1)] * 6  # of the grid, and of its one block
+        self.call("cuLaunchKernel", function, *sizes, ctypes.c_uint(0), None, arguments, None)
+        self.call("cuCtxSynchronize")
 
 
 def look(config: dict[str, Any]) -> None:
@@ -123,6 +155,76 @@ def wait_hold_and_die(config: dict[str, Any]) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def hold_a_while(config: dict[str, Any]) -> None:
+    """Takes memory of its share, and keeps it for a moment."""
+    began = time.monotonic()
+    cuda = Cuda()
+    cuda.take(config["size"])
+    time.sleep(config["sleep"])
+    tune.report(devices=cuda.devices(), began=began, ended=time.monotonic())
+
+
+def stay(size: int) -> None:
+    """Holds memory until it is killed: a stranger."""
+    Cuda().take(size)
+    print("held", flush=True)
+    time.sleep(600)
+
+
+def see_hold_and_die(config: dict[str, Any]) -> None:
+    """Says what was used of its device before it took anything, and dies with its own by SIGKILL."""
+    [uuid_of_mine] = os.environ["CUDA_VISIBLE_DEVICES"].split(",")
+    before = memory_used(Gpu(uuid_of_mine))
+    Cuda().take(config["size"])
+    tune.report(before=before)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def never_ends(config: dict[str, Any]) -> None:
+    """Sits in a kernel, or in Python, with memory; or does what it should."""
+    cuda = Cuda()
+    flag = cuda.take(config["size"])
+    tune.report(began=time.monotonic())
+    if config["how"] == "kernel":
+        cuda.spin(flag)
+    while config["how"] == "python":
+        pass
+    time.sleep(config["seconds"])
+    tune.report(began=time.monotonic())
+
+
+def network_losses(configs: dict[str, Any], steps: int) -> Iterator[Any]:
+    """One small network for each learning rate, all at once: their losses after each step."""
+    import torch
+
+    device = torch.device("cuda:0")
+    rate = torch.as_tensor(configs["lr"], device=device, dtype=torch.float32).reshape(-1, 1, 1)
+    torch.manual_seed(0)
+    x = torch.rand(256, 8, device=device).expand(len(rate), 256, 8)
+    y = (x**2).sum(2, keepdim=True)
+    first = (torch.randn(1, 8, 32, device=device) / 3).repeat(len(rate), 1, 1).requires_grad_()
+    last = (torch.randn(1, 32, 1, device=device) / 6).repeat(len(rate), 1, 1).requires_grad_()
+    for _ in range(steps):
+        losses = ((torch.relu(x @ first) @ last - y) ** 2).mean((1, 2))
+        of_first, of_last = torch.autograd.grad(losses.sum(), (first, last))
+        with torch.no_grad():
+            first -= rate * of_first
+            last -= rate * of_last
+        yield losses.detach()
+
+
+@tune.vectorized(size=ROWS)
+def networks_at_once(configs: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    rows = len(configs["lr"])
+    for losses in network_losses(configs, STEPS):
+        yield {"loss": losses.cpu().numpy(), "rows": rows}
+
+
+def one_network(config: dict[str, Any]) -> None:
+    for losses in network_losses({"lr": [config["lr"]]}, STEPS):
+        tune.report(loss=losses.item())
+
+
 def train_network(config: dict[str, Any]) -> None:
     import torch
 
@@ -148,8 +250,11 @@ def nothing(config: dict[str, Any]) -> None:
 # The rows
 
 
-def run(trainable: Callable[..., Any], config: dict[str, Any], trials: int, gpu: float, **options: Any) -> tune.ExperimentAnalysis:
-    request = {"cpu": 0, "gpu": gpu}
+def run(
+    trainable: Callable[..., Any], config: dict[str, Any], trials: int, gpu: float | dict[str, Any], **options: Any
+) -> tune.ExperimentAnalysis:
+    """`gpu`: how much of one each trial asks for, or what else."""
+    request = {"cpu": 0, **(gpu if isinstance(gpu, dict) else {"gpu": gpu})}
     return tune.run(
         trainable, config=config, num_samples=trials, resources_per_trial=request, verbose=0, raise_on_failed_trial=False, **options
     )
@@ -300,6 +405,94 @@ def waiting(gpus: tuple[Gpu, ...]) -> Seen:
 
 
 @check
+def by_memory(gpus: tuple[Gpu, ...]) -> Seen:
+    """Trials that ask for 30 % of a device's memory each: three at a time."""
+    size = gpus[0].memory_bytes
+    rows = last_results(run(hold_a_while, {"size": size // 4, "sleep": 0.5}, 9, {"gpu_memory": size * 3 // 10}, gpus=[0]))
+    most = most_at_once(rows)
+    return Seen("3 at a time", f"{most} at a time", most == 3)
+
+
+@check
+def stranger(gpus: tuple[Gpu, ...]) -> Seen:
+    """... and one at a time beside another program that holds 60 %."""
+    size = gpus[0].memory_bytes
+    environ = {**os.environ, "CUDA_VISIBLE_DEVICES": gpus[0].uuid}
+    code = f"from benchmarks import gpu_check; gpu_check.stay({size * 6 // 10})"
+    other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environ)
+    try:
+        assert other.stdout is not None
+        line = other.stdout.readline()
+        rows = last_results(run(hold_a_while, {"size": size // 4, "sleep": 0.3}, 3, {"gpu_memory": size * 3 // 10}, gpus=[0]))
+    finally:
+        other.kill()
+        other.wait()
+    most = most_at_once(rows)
+    return Seen("1 at a time", f"{most} at a time", "held" in line and most == 1)
+
+
+@check
+def given_again(gpus: tuple[Gpu, ...]) -> Seen:
+    """Trials that hold 55 % of the memory and die by SIGKILL: the next one begins when that is free."""
+    size, before = gpus[0].memory_bytes, memory_used(gpus[0])
+    config = {"size": size * 55 // 100}
+    analysis = run(see_hold_and_die, config, 6, {"gpu_memory": size * 6 // 10}, gpus=[0])
+    above = [row["before"] - before for row in last_results(analysis) if "before" in row]
+    free = sum(one < GIB // 4 for one in above)
+    return Seen(
+        "6 of 6 began with its memory free",
+        f"{free} of {len(above)} began with its memory free, at most {max(above, default=0) >> 20:,} MiB more used than before",
+        free == 6,
+    )
+
+
+@check
+def timeout(gpus: tuple[Gpu, ...]) -> Seen:
+    """trial_timeout_s=2 ends a trial that waits for an endless kernel and one in an endless loop; two neighbours finish."""
+    size, before = gpus[0].memory_bytes // 10, memory_used(gpus[0])
+    config = {"how": tune.grid_search(["kernel", "python", "", ""]), "size": size, "seconds": 1.0}
+    analysis = run(never_ends, config, 1, 0.25, trial_timeout_s=2.0, gpus=[0])
+    late = time.monotonic() - min(row["began"] for row in last_results(analysis))
+    ended = ["trial_timeout_s" in str(trial.stop_reason) for trial in analysis.trials]
+    finished = sum(trial.status == "TERMINATED" and trial.last_result["training_iteration"] == 2 for trial in analysis.trials)
+    freed = next(until_free(gpus[0], before), None)
+    return Seen(
+        "2 ended, 2 finished, memory free again",
+        f"{sum(ended)} ended, {finished} finished, all over after {late:.1f} s, "
+        + ("memory NOT free" if freed is None else f"memory free again after {freed:.2f} s"),
+        ended == [True, True, False, False] and finished == 2 and freed is not None,
+    )
+
+
+@check
+def vectors(gpus: tuple[Gpu, ...]) -> Seen:
+    """4,096 networks in one call of PyTorch (in a process of its own, which has the context), beside trials in workers."""
+    code = "from benchmarks import gpu_check; gpu_check.say_vectors()"
+    told = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True).stdout
+    calls, seconds = json.loads(told.splitlines()[-1])
+    began = time.monotonic()
+    rows = last_results(run(one_network, {"lr": tune.loguniform(1e-4, 1e-1)}, 64, 0.25, gpus=[0]))
+    apart = time.monotonic() - began
+    well = sum(row.get("training_iteration") == STEPS for row in rows)
+    return Seen(
+        f"{ROWS:,} rows in one call, 64 of 64 in workers",
+        f"{calls:,.0f} rows in one call, {ROWS / seconds:,.0f} rows/s; {well} of 64 in workers, {64 / apart:.1f} trials/s",
+        calls == ROWS and well == 64,
+    )
+
+
+def say_vectors() -> None:
+    """Print how many rows the call had, and the seconds of a run after one that has warmed up."""
+    for _ in range(2):
+        began = time.monotonic()
+        analysis = tune.run(
+            networks_at_once, config={"lr": tune.loguniform(1e-4, 1e-1)}, num_samples=ROWS, metric="loss", mode="min", verbose=0
+        )
+        seconds = time.monotonic() - began
+    print(json.dumps([float(analysis.best_result["rows"]), seconds]))
+
+
+@check
 def pytorch(gpus: tuple[Gpu, ...]) -> Seen:
     """ASHA over a network on cuda:0, four trials on each device."""
     scheduler = tune.schedulers.ASHAScheduler(max_t=27, grace_period=1, reduction_factor=3)
@@ -343,7 +536,8 @@ def main() -> int:
     found = detect()
     if not found.gpus:
         raise SystemExit(f"there is no GPU here: {found.gpu_reason}")
-    names = [name for name in CHECKS if (name in only or not only) and (name != "pytorch" or find_spec("torch"))]
+    without_torch = () if find_spec("torch") else ("pytorch", "vectors")
+    names = [name for name in CHECKS if (name in only or not only) and name not in without_torch]
     print(headline(found.gpus), "\n| row | expected | seen | |\n|---|---|---|---|", sep="\n", flush=True)
     failures = 0
     with tempfile.TemporaryDirectory() as folder:

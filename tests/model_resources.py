@@ -53,6 +53,14 @@ class ModelLedger:
         self.book(grant, -1)
         return grant
 
+    def acquire_devices(self, devices: tuple[tuple[int, int], ...]) -> ModelGrant | None:
+        """GPUs that were chosen elsewhere."""
+        if any(self.gpu[device] < share for device, share in devices):
+            return None
+        grant = ModelGrant(list(devices), 0, 0, {})
+        self.book(grant, -1)
+        return grant
+
     def release(self, grant: ModelGrant) -> None:
         self.book(grant, 1)
 

@@ -107,6 +107,7 @@ class Ledger:
         memory: int = 0,
         custom: dict[str, float] | None = None,
         joined: bool = False,
+        devices: tuple[tuple[int, int], ...] | None = None,
     ) -> Grant | None: ...
     def release(self, grant: Grant) -> None: ...
     def missing(

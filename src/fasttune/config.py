@@ -270,6 +270,7 @@ class RunConfig(_Settings):
     local_dir: str | os.PathLike[str] | None = None
     executor: str | None = None
     gpus: list[int | str] | None = None
+    gpu_policy: str = "pack"
     resources: Mapping[str, float] | None = None
     user_attrs: Mapping[str, Any] | None = None
     seed: int | None = None
@@ -697,6 +698,7 @@ class RunSpec:
     trust: bool = False  # go on in a folder whose files belong to somebody else
     executor: str = "process"
     gpus: list[int | str] | None = None
+    gpu_policy: str = "pack"  # which GPUs a trial gets, see devices.gpu_choice
     resources: dict[str, float] = field(default_factory=dict)  # kinds of the run's own, and how much there is
     user_attrs: dict[str, Any] = field(default_factory=dict)
     asked_name: str = ""  # of the experiment; its folder may have a number behind it

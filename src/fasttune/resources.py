@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fasttune.devices.gpus import Gpu
+from fasttune.devices.gpu import Gpu
 from fasttune.devices.machine import Machine, detect
 
 __all__ = ["Gpu", "Machine", "detect"]

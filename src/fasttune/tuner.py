@@ -111,6 +111,7 @@ def run(
     trust: bool = False,
     executor: str | None = None,
     gpus: list[int | str] | None = None,
+    gpu_policy: str = "pack",
     resources: Mapping[str, float] | None = None,
     user_attrs: Mapping[str, Any] | None = None,
     seed: int | None = None,
@@ -148,8 +149,12 @@ def run(
             reported is kept, and ``trial.stop_reason`` says why.
 
     Where trials run:
-        resources_per_trial: ``{"cpu": 2, "gpu": 0.5}``, a PlacementGroupFactory, or a function of the config.
+        resources_per_trial: ``{"cpu": 2, "gpu": 0.5}``, ``{"cpu": 1, "gpu_memory": "6GB"}`` (a share of one GPU by its memory), a
+            PlacementGroupFactory, or a function of the config.
         gpus: which GPUs may be used, by index or UUID; default: all that this process may see.
+        gpu_policy: which GPUs a trial gets. "pack": a share goes to a GPU that is shared already. "spread": to the one that is used
+            least. "close": as "pack", and a trial of several GPUs waits until the nearest to each other are free; under the others
+            it gets the nearest of those that are free.
         resources: kinds of resources of your own, and how much of each there is, e.g. ``{"licence": 4}``; trials ask for
             them in ``resources_per_trial``. A run that goes on has those of before, unless it says others.
         max_concurrent_trials: at most so many at once; None: as many as fit. Of async functions 10,000, of vectorized ones their
@@ -245,6 +250,7 @@ def run(
         verbose=verbose,
         executor=executor,
         gpus=gpus,
+        gpu_policy=gpu_policy,
         resources=resources,
         user_attrs=user_attrs,
         seed=seed,
@@ -534,6 +540,7 @@ class Tuner:
             verbose=run.verbose,
             executor=run.executor,
             gpus=run.gpus,
+            gpu_policy=run.gpu_policy,
             resources=run.resources,
             user_attrs=run.user_attrs,
             seed=run.seed,

@@ -64,6 +64,7 @@ PYTHON = re.compile(
         (("--set", SPACE, *GOAL, "--max-failures", "-7"), "--max-failures must be -1"),
         (("--set", SPACE, *GOAL, "--resources", "tpu=1"), "by resources = {tpu = 1} in [run] of a TOML file"),
         (("--set", SPACE, *GOAL, "--resources", "cpu=a"), "--resources: 'CPU' must be a number"),
+        (("--set", SPACE, *GOAL, "--resources", "gpu_memory=much"), "--resources: 'gpu_memory' must be a number of bytes, or a text"),
         (("--set", SPACE, *GOAL, "--stop", "loss=a"), "--stop loss must be a number"),
         (("--set", SPACE, *GOAL, "--resume", "AUTO"), "--resume AUTO needs --name NAME: without one"),
         (("--set", SPACE, *GOAL, "--resume", "maybe", "--name", "a"), "--resume must be true or one of 'AUTO'"),
@@ -84,6 +85,16 @@ def test_what_is_refused_names_the_option(asked: Callable[..., tuple[int, str]],
     assert PYTHON.search(err) is None, err
     assert err.startswith("fasttune: ")
     assert err.count("\n") == 1
+
+
+def test_policies_are_those_of_the_machine(asked: Callable[..., tuple[int, str]]) -> None:
+    from fasttune.devices.gpu_choice import POLICIES
+
+    code, err = asked("--set", SPACE, *GOAL, "--gpu-policy", "tight")
+    assert code == 2
+    assert all(repr(policy) in err for policy in POLICIES)
+    for policy in POLICIES:
+        assert asked("--set", SPACE, *GOAL, "--gpu-policy", policy, "--verbose", "0")[0] == 0
 
 
 def test_what_does_not_go_on_names_the_option(asked: Callable[..., tuple[int, str]]) -> None:

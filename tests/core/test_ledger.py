@@ -175,6 +175,21 @@ def test_refuses_amounts_no_machine_can_give(request_: tuple, text: str) -> None
         ledger.acquire(*request_)
 
 
+@pytest.mark.parametrize("devices", [((2, 1),), ((-1, 1),), ((0, 0),), ((0, WHOLE + 1),), ((0, 1), (0, 1))])
+def test_devices_that_are_chosen_have_to_be_there(devices: tuple) -> None:
+    ledger = Ledger(range(2), 2)
+    with pytest.raises(ValueError, match=r"devices must hold \(position, units\) of GPUs, each once"):
+        ledger.acquire(0, devices=devices)
+    with pytest.raises(ValueError, match="gpu must be 0 beside devices"):
+        ledger.acquire(0, 0.5, devices=((0, 1),))
+    assert ledger.available() == ledger.total()
+    grant = ledger.acquire(1, 0, devices=((1, 2500), (0, WHOLE)))
+    assert (grant.cpus, grant.gpus) == ((0,), ((1, 2500), (0, WHOLE)))
+    assert ledger.acquire(3, devices=((1, 1),)) is None
+    ledger.release(grant)
+    assert ledger.available() == ledger.total()
+
+
 def test_refuses_a_machine_that_cannot_be() -> None:
     with pytest.raises(ValueError, match="each CPU once"):
         Ledger([1, 1])
@@ -227,6 +242,20 @@ class LedgerTrace(RuleBasedStateMachine):
             assert grant.cpu_units == twin.cpu
             assert set(grant.cpus) <= set(self.ids)
             assert len(set(grant.cpus)) == len(grant.cpus) >= cpu - 1e-4
+            self.held.append((grant, twin))
+
+    @precondition(lambda self: self.model.gpus)
+    @rule(wanted=st.dictionaries(st.integers(0, 69), st.sampled_from([1, 2500, 5000, 9999, WHOLE]), min_size=1, max_size=6))
+    def acquire_devices(self, wanted: dict[int, int]) -> None:
+        devices = tuple({device % self.model.gpus: share for device, share in wanted.items()}.items())
+        if len(devices) > 1 and any(device in self.model.alone for device, _ in devices):
+            with pytest.raises(ValueError, match="never one of several"):
+                self.ledger.acquire(0, devices=devices)
+            return
+        grant, twin = self.ledger.acquire(0, devices=devices), self.model.acquire_devices(devices)
+        assert (grant is None) == (twin is None)
+        if grant is not None and twin is not None:
+            assert grant.gpus == devices
             self.held.append((grant, twin))
 
     @precondition(lambda self: self.held)

@@ -34,11 +34,11 @@ collect_ignore = [] if real_gpus() else ["test_real_gpu.py"]
 Ask = Callable[..., Any]
 
 
-def compile_stub(folder: Path, *flags: str) -> Path:
+def compile_stub(folder: Path, *flags: str, name: str = "nvidia-ml", source_name: str = "stub_nvml.c") -> Path:
     compiler = os.environ.get("CC") or shutil.which("cc") or "gcc"
-    source = Path(__file__).with_name("stub_nvml.c")
-    library = folder / "libnvidia-ml.so.1"
-    soname = "-Wl,-soname,libnvidia-ml.so.1"
+    source = Path(__file__).with_name(source_name)
+    library = folder / f"lib{name}.so.1"
+    soname = f"-Wl,-soname,lib{name}.so.1"
     subprocess.run([compiler, "-shared", "-fPIC", "-O1", soname, *flags, "-o", library, source], check=True)
     return folder
 
@@ -47,6 +47,13 @@ def compile_stub(folder: Path, *flags: str) -> Path:
 def fake_driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a pretended driver."""
     return compile_stub(tmp_path_factory.mktemp("driver"))
+
+
+@pytest.fixture(scope="session")
+def fake_cuda(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a pretended driver with a libcuda."""
+    folder = compile_stub(tmp_path_factory.mktemp("cuda"))
+    return compile_stub(folder, name="cuda", source_name="stub_cuda.c")
 
 
 @pytest.fixture(scope="session")
@@ -68,6 +75,7 @@ def ask(fake_driver: Path) -> Ask:
             "from fasttune.devices.gpus import _read_nvml\n"
             "from fasttune.devices.machine import *\n"
             "from fasttune.devices.resources import *\n"
+            "from fasttune.devices.trial_process import *\n"
             f"{code}\n"
             "print(json.dumps(answer))"
         )

@@ -1,15 +1,23 @@
 /* A stand-in for libnvidia-ml.so.1, told by the environment what to pretend:
  *
  *   FAKE_GPUS=3             so many devices (default 0); device k has k+1 GiB and the CPUs 4k..4k+3 next to it
+ *   FAKE_GIB=80             ... or so many GiB each
  *   FAKE_NVML_INIT=9        what initialisation answers (9: driver not loaded)
  *   FAKE_LOST_GPU=1         asking for this device answers 15: GPU is lost
  *   FAKE_MISSING=name,name  these calls answer 13: function not found
  *   FAKE_USED=90,50,0       percent of a device's memory that are used, one look after the other; the last one stays
  *   FAKE_MIG=2,0,3          how many slices device k is cut into (-: it is in no such mode); the last devices are in none
  *   FAKE_GPU_PROCS=41,42    process ids that compute on every device
+ *   FAKE_LOST_FILE=path     as FAKE_LOST_GPU, from the moment on that the file is there, for every process: it holds the number
+ *   FAKE_MEMORY=folder      a file "k-pid" there says how many bytes of device k that process holds, while it lives: stub_cuda.c
+ *                           writes them
+ *   FAKE_HOST_PIDS=1        processes have numbers that mean nothing here, as in a container
+ *   FAKE_NEAR=0,1           device k has this one CPU next to it
+ *   FAKE_NVLINK=0-1,2-3     pairs that NVLink connects; else devices 2k and 2k+1 are on one PCIe switch
  *
  * With -DOLD_DRIVER the library lacks the entry point that initialises it, as drivers of old do.
  */
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +34,67 @@ static int number(const char *name, int otherwise)
 {
     const char *text = getenv(name);
     return text && *text ? atoi(text) : otherwise;
+}
+
+/* The device that is lost, -1: none. */
+static int lost(void)
+{
+    const char *path = getenv("FAKE_LOST_FILE");
+    FILE *file = path ? fopen(path, "r") : NULL;
+    int found = number("FAKE_LOST_GPU", -1);
+    if (file) {
+        if (fscanf(file, "%d", &found) != 1)
+            found = -1;
+        fclose(file);
+    }
+    return found;
+}
+
+/* Whether a process lives: a zombie holds no memory any more. */
+static int lives(int pid)
+{
+    char path[64], text[256] = "";
+    FILE *file;
+    sprintf(path, "/proc/%d/stat", pid);
+    file = fopen(path, "r");
+    if (!file)
+        return 0;
+    text[fread(text, 1, sizeof text - 1, file)] = 0;
+    fclose(file);
+    return strrchr(text, ')') && strrchr(text, ')')[2] != 'Z';
+}
+
+/* Bytes that living processes hold of device k; with `pids` also whose they are. */
+static unsigned long long held(int k, unsigned room, int *pids, unsigned long long *sizes, unsigned *count)
+{
+    const char *folder = getenv("FAKE_MEMORY");
+    DIR *open = folder ? opendir(folder) : NULL;
+    struct dirent *one;
+    unsigned long long sum = 0, size;
+    while (open && (one = readdir(open))) {
+        char path[512];
+        int device, pid;
+        FILE *file;
+        if (sscanf(one->d_name, "%d-%d", &device, &pid) != 2 || device != k || !lives(pid))
+            continue;
+        snprintf(path, sizeof path, "%s/%s", folder, one->d_name);
+        file = fopen(path, "r");
+        if (!file)
+            continue;
+        size = 0;
+        if (fscanf(file, "%llu", &size) == 1 && pids) {
+            if (*count < room) {
+                pids[*count] = pid;
+                sizes[*count] = size;
+            }
+            ++*count;
+        }
+        sum += size;
+        fclose(file);
+    }
+    if (open)
+        closedir(open);
+    return sum;
 }
 
 static int listed(const char *variable, const char *word)
@@ -106,7 +175,7 @@ int nvmlDeviceGetHandleByIndex_v2(unsigned k, void **device)
     CALL("nvmlDeviceGetHandleByIndex_v2");
     if ((int)k >= number("FAKE_GPUS", 0))
         return INVALID;
-    if ((int)k == number("FAKE_LOST_GPU", -1))
+    if ((int)k == lost())
         return LOST;
     *device = (void *)(size_t)(k + 1);
     return OK;
@@ -151,8 +220,8 @@ int nvmlDeviceGetName(void *device, char *out, unsigned size)
 int nvmlDeviceGetMemoryInfo(void *device, memory_t *memory)
 {
     CALL("nvmlDeviceGetMemoryInfo");
-    memory->total = (unsigned long long)(index_of(device) + 1) << (slice_of(device) < 0 ? 30 : 27);
-    memory->used = 1 << 20;
+    memory->total = (unsigned long long)number("FAKE_GIB", index_of(device) + 1) << (slice_of(device) < 0 ? 30 : 27);
+    memory->used = (1 << 20) + held(index_of(device), 0, NULL, NULL, NULL);
     {
         static int looks;
         const char *at = getenv("FAKE_USED"), *next;
@@ -179,6 +248,14 @@ int nvmlDeviceGetCpuAffinity(void *device, unsigned words, unsigned long *mask)
 {
     CALL("nvmlDeviceGetCpuAffinity");
     memset(mask, 0, words * sizeof *mask);
+    if (getenv("FAKE_NEAR")) {
+        const char *at = getenv("FAKE_NEAR");
+        for (int k = index_of(device); k > 0 && at; k--)
+            at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL;
+        if (at)
+            mask[0] = 1ul << atoi(at);
+        return OK;
+    }
     for (int cpu = 4 * index_of(device); cpu < 4 * index_of(device) + 4; cpu++)
         mask[cpu / 64] |= 1ul << (cpu % 64);
     return OK;
@@ -235,12 +312,33 @@ int nvmlDeviceGetTopologyCommonAncestor(void *one, void *other, int *level)
     return OK;
 }
 
+int nvmlDeviceGetP2PStatus(void *one, void *other, int what, int *status)
+{
+    char pair[32];
+    int a = index_of(one), b = index_of(other);
+    CALL("nvmlDeviceGetP2PStatus");
+    sprintf(pair, "%d-%d", a < b ? a : b, a < b ? b : a);
+    *status = what == 2 && listed("FAKE_NVLINK", pair) ? OK : 1;
+    return OK;
+}
+
 int nvmlDeviceGetComputeRunningProcesses_v3(void *device, unsigned *count, process_t *processes)
 {
     const char *at = getenv("FAKE_GPU_PROCS");
     unsigned room = *count, found = 0;
     CALL("nvmlDeviceGetComputeRunningProcesses_v3");
-    (void)device;
+    if (getenv("FAKE_MEMORY")) {
+        int pids[64];
+        unsigned long long sizes[64];
+        held(index_of(device), 64, pids, sizes, &found);
+        for (unsigned k = 0; k < found && k < room && k < 64; k++) {
+            memset(&processes[k], 0, sizeof *processes);
+            processes[k].pid = getenv("FAKE_HOST_PIDS") ? 4000000u + pids[k] : (unsigned)pids[k];
+            processes[k].used = sizes[k];
+        }
+        *count = found;
+        return found > room ? TOO_SMALL : OK;
+    }
     for (; at && *at; at = strchr(at, ',') ? strchr(at, ',') + 1 : "") {
         if (found < room) {
             memset(&processes[found], 0, sizeof *processes);

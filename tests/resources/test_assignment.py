@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from fasttune.devices.gpus import Gpu, choose_gpus, visible_gpus
 from fasttune.devices.machine import Machine
 from fasttune.devices.resources import (
-    THREAD_VARIABLES,
     Placement,
     PlacementGroupFactory,
     Supply,
@@ -19,8 +18,8 @@ from fasttune.devices.resources import (
     check_possible,
     resolve_resources,
     slots,
-    trial_environ,
 )
+from fasttune.devices.trial_process import THREAD_VARIABLES, trial_environ
 from rounds import rounds
 
 

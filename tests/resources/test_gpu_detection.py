@@ -32,6 +32,8 @@ def test_G2_detects_names_uuids_memory_and_near_cpus(ask) -> None:
     [
         ({"FAKE_GPUS": "0"}, [], "the NVIDIA driver knows no GPU"),
         ({"FAKE_NVML_INIT": "9"}, [], "the NVIDIA driver does not answer: Driver Not Loaded (NVML error 9)"),
+        ({"FAKE_NVML_INIT": "12"}, [], "the NVIDIA driver does not answer: NVML Shared Library Not Found (NVML error 12)"),
+        ({"FAKE_NVML_INIT": "13"}, [], "the NVIDIA driver does not answer: Function Not Found (NVML error 13)"),
         ({"FAKE_LOST_GPU": "1"}, [0, 2], "GPU 1 skipped: GPU is lost (NVML error 15)"),
         ({"FAKE_MISSING": OPTIONAL_CALLS}, [0, 1, 2], ""),
         (
@@ -166,4 +168,29 @@ def test_the_doctor_says_what_each_device_is_where_it_lies_and_who_uses_it(ask) 
     assert quiet.endswith("1 MiB used, no process computes on it")
     missing = "nvmlDeviceGetComputeRunningProcesses_v3,nvmlDeviceGetPciInfo_v3,nvmlDeviceGetNumaNodeId"
     [mute] = ask(code, FAKE_GPUS="1", FAKE_MISSING=missing)
-    assert mute == f"0: Fake GPU 0, 1 GiB, {UUIDS[0]}"
+    assert mute == f"0: Fake GPU 0, 1 GiB, {UUIDS[0]}, 1 MiB used"
+
+
+def test_detection_and_the_doctor_show_what_lies_between_gpus(ask) -> None:
+    code = (
+        "from fasttune.cli.doctor import devices\n"
+        "answer = [detect().links, [text for name, _, text in devices() if name in ('gpus', '')][4:]]"
+    )
+    links = ["NVLink: 1-2", "one PCIe switch: 0-1, 2-3", "across NUMA nodes: 0-2, 0-3, 1-3"]
+    assert ask(code, FAKE_GPUS="4", FAKE_NVLINK="1-2") == [links, links]
+    missing = "nvmlDeviceGetP2PStatus,nvmlDeviceGetTopologyCommonAncestor"
+    assert ask(code, FAKE_GPUS="4", FAKE_NVLINK="1-2", FAKE_MISSING=missing) == [[], []]
+    assert ask("answer = detect().links", FAKE_GPUS="1") == []
+    assert ask("answer = detect(gpus=[2, 3]).links", FAKE_GPUS="4") == ["one PCIe switch: 2-3"]
+    assert ask("answer = detect().links", FAKE_GPUS="2", FAKE_MIG="2,-") == []
+
+
+def test_distances_are_read_by_pairs(ask) -> None:
+    code = "from fasttune.devices.gpu_links import read_distances\nanswer = read_distances(detect().gpus)"
+    assert ask(code, FAKE_GPUS="3", FAKE_NVLINK="0-2") == [[0, 10, -1], [10, 0, 50], [-1, 50, 0]]
+    assert ask(code, FAKE_GPUS="3", FAKE_NVML_INIT="9") == []
+    state = "from fasttune.devices.gpu_state import gpu_state\nanswer = gpu_state(Gpu('GPU-00000000-fa4e-4000-8000-000000000010'))"
+    assert ask(state, FAKE_GPUS="1", FAKE_MISSING="nvmlDeviceGetMemoryInfo") == [None, None, None, ""]
+    assert ask(state, FAKE_GPUS="1", FAKE_NVML_INIT="12") == [None, None, None, ""]
+    assert ask(state, FAKE_GPUS="1", FAKE_LOST_GPU="0")[3].endswith(" is lost: GPU is lost (NVML error 15)")
+    assert ask(state, FAKE_GPUS="0")[3].endswith(" is lost: Not Found (NVML error 6)")

@@ -89,6 +89,35 @@ def test_G2_several_gpus_for_one_trial(ask, run) -> None:
     assert all(len(set(pair)) == 2 and set(pair) <= set(known) for pair in seen)
 
 
+def test_several_gpus_of_a_trial_are_those_that_nvlink_connects(ask, run) -> None:
+    known = uuids(ask, FAKE_GPUS="4")
+    rows = run("run({'cpu': 0.5, 'gpu': 2}, 10)", FAKE_GPUS="4", FAKE_NVLINK="0-3,1-2")
+    pairs = {",".join([known[0], known[3]]), ",".join([known[1], known[2]])}
+    assert rows
+    assert {one for one, *_ in rows} <= pairs
+
+
+def test_pack_stays_on_one_device_and_spread_goes_to_both(ask, run) -> None:
+    known = uuids(ask, FAKE_GPUS="2")
+    for request in ("{'cpu': 0, 'gpu': 0.25}", "{'cpu': 0, 'gpu_memory': '100MB'}"):
+        found = {}
+        for policy in ("pack", "spread"):
+            rows = run(f"run({request}, 80, gpu_policy={policy!r}, max_concurrent_trials=2)", FAKE_GPUS="2")
+            found[policy] = {seen for seen, *_ in rows}
+        assert found["spread"] == set(known)
+        assert len(found["pack"]) == 1
+
+
+def test_a_policy_that_there_is_not_is_refused_at_every_door(results_dir: object) -> None:
+    import fasttune as tune
+
+    text = "gpu_policy must be one of 'pack', 'spread', 'close', got 'tight'"
+    with pytest.raises(ValueError, match=text):
+        tune.run(lambda config: None, gpu_policy="tight", verbose=0)
+    with pytest.raises(ValueError, match=text):
+        tune.Tuner(lambda config: None, run_config=tune.RunConfig(gpu_policy="tight", verbose=0)).fit()
+
+
 def test_G2_the_run_is_kept_to_the_gpus_it_was_given(ask, run) -> None:
     known = uuids(ask, FAKE_GPUS="3")
     rows = run("run({'cpu': 0.5, 'gpu': 1}, 12, gpus=[2])", FAKE_GPUS="3")

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from fasttune.devices.gpus import Gpu
+from fasttune.devices.gpu import Gpu
+from fasttune.devices.gpu_state import GpuState
 from fasttune.devices.held_memory import LOOK_S, PATIENCE_S, SLACK, PatientSupply
 from fasttune.devices.machine import Machine
 from fasttune.devices.resources import PlacementGroupFactory
@@ -26,11 +27,11 @@ class Driver:
         self.used: dict[str, int | None] = {"GPU-0": GIB, "GPU-1": GIB}
         self.asked = 0
         gpus = (Gpu("GPU-0", "Fake"), Gpu("GPU-1", "Fake", 1))
-        self.supply = PatientSupply(Machine((0, 1, 2, 3), gpus), self.of, lambda: self.now)
+        self.supply = PatientSupply(Machine((0, 1, 2, 3), gpus), look=self.of, clock=lambda: self.now)
 
-    def of(self, gpu: Gpu) -> int | None:
+    def of(self, gpu: Gpu, workers: object) -> GpuState:
         self.asked += 1
-        return self.used[gpu.uuid]
+        return GpuState(self.used[gpu.uuid])
 
     def later(self, seconds: float) -> None:
         self.now += seconds

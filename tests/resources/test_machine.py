@@ -139,9 +139,9 @@ def test_memory_without_proc_comes_from_psutil(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["0-99999999999", "0-" + "9" * 5000, "9" * 5000, "²", "1-²", "5-3", "-", "0,,1", "٣"])
 def test_lists_of_cpus_that_no_system_writes(text: str) -> None:
-    from fasttune.devices.machine import _cpu_list
+    from fasttune.devices.cgroups import cpu_list
 
-    assert _cpu_list(text) == set()
+    assert cpu_list(text) == set()
 
 
 def test_numbers_that_no_system_writes(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ import pytest
 
 from fasttune.devices.gpus import detect_gpus
 from fasttune.devices.machine import Machine, detect
-from fasttune.devices.resources import assign, resolve_resources, trial_environ
+from fasttune.devices.resources import assign, resolve_resources
+from fasttune.devices.trial_process import trial_environ
 
 pytestmark = pytest.mark.gpu
 

@@ -396,13 +396,39 @@ cdef class Ledger:
             return pool_pick_joinable(&self.gpu, <int32_t>units, self.spread)
         return pool_pick(&self.gpu, <int32_t>units, self.spread)
 
-    def acquire(self, double cpu=1.0, double gpu=0.0, int64_t memory=0, dict custom=None, bint joined=False):
+    cdef bint lacks_devices(self, tuple devices) except -1:
+        """Whether one of these GPUs has less left than is asked of it."""
+        cdef Py_ssize_t device, units
+        cdef set seen = set()
+        cdef bint lacks = False
+        for device, units in devices:
+            if not (0 <= device < self.gpu.size and 0 < units <= DEVICE_UNITS) or device in seen:
+                raise ValueError(
+                    f"devices must hold (position, units) of GPUs, each once: positions below {self.gpu.size}, units from 1 to "
+                    f"{DEVICE_UNITS}; got {devices}"
+                )
+            if len(devices) > 1 and not pool_is_joinable(&self.gpu, <int32_t>device):
+                raise ValueError(f"GPU {device} is never one of several, got devices={devices}")
+            seen.add(device)
+            lacks = lacks or self.gpu.free[device] < units
+        return lacks
+
+    def acquire(
+        self,
+        double cpu=1.0,
+        double gpu=0.0,
+        int64_t memory=0,
+        dict custom=None,
+        bint joined=False,
+        tuple devices=None,
+    ):
         """A Grant for all of it, or None if it does not fit now (`missing` says why); never a part of it.
 
-        ``joined``: its GPU is one of several that the same process uses.
+        ``joined``: its GPU is one of several that the same process uses. ``devices``: whoever asks has chosen its GPUs, (position,
+        units) of each; ``gpu`` is 0 then.
 
         Raises:
-            ValueError: an amount is negative, not a number, or a share that no GPU can give.
+            ValueError: an amount is negative, not a number, or a share that no GPU can give; devices that there are not.
         """
         cdef int64_t cpu_units = ledger_units(cpu, "cpu"), gpu_units = ledger_gpu_units(gpu)
         cdef int32_t device = -1
@@ -420,6 +446,11 @@ cdef class Ledger:
             return None
         if self.lacks_gpu(gpu_units, joined):
             return None
+        if devices is not None:
+            if gpu_units > 0:
+                raise ValueError(f"gpu must be 0 beside devices={devices}, got {gpu}")
+            if self.lacks_devices(devices):
+                return None
         if 0 < gpu_units < DEVICE_UNITS or (joined and gpu_units == DEVICE_UNITS):
             device = self.pick_gpu(gpu_units, joined)
 
@@ -430,6 +461,9 @@ cdef class Ledger:
             gpu_count = pool_take(&self.gpu, device, <int32_t>gpu_units, self.scratch + cpu_count, 0)
         elif gpu_units > 0:
             gpu_count = pool_take_whole(&self.gpu, gpu_units // DEVICE_UNITS, self.scratch + cpu_count)
+        elif devices is not None:
+            for chosen, units in devices:
+                gpu_count = pool_take(&self.gpu, chosen, units, self.scratch + cpu_count, gpu_count)
         try:
             grant = Grant.__new__(Grant)
             if cpu_count + gpu_count > 4:

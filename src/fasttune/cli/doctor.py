@@ -16,7 +16,7 @@ from fasttune.cli import arguments as common
 from fasttune.cli.checks import Check, tell
 
 if TYPE_CHECKING:
-    from fasttune.devices.gpus import Gpu
+    from fasttune.devices.gpu import Gpu
 
 EXAMPLES = """\
   fasttune doctor                                       CPUs, memory, GPUs, versions, does a trial run?
@@ -84,7 +84,7 @@ def devices() -> list[Check]:
     if not machine.gpus:
         return [*lines, ("gpus", True, "none" + (f" ({machine.gpu_reason})" if machine.gpu_reason else ""))]
     names = [described(gpu) for gpu in machine.gpus]
-    rest = [machine.gpu_reason] if machine.gpu_reason else []
+    rest = [*machine.links, *([machine.gpu_reason] if machine.gpu_reason else [])]
     return [*lines, *(("gpus" if i == 0 else "", True, text) for i, text in enumerate([*names, *rest]))]
 
 
@@ -103,20 +103,16 @@ def described(gpu: Gpu) -> str:
 
 def in_use(gpu: Gpu) -> list[str]:
     """How much of a device's memory is used at this moment, and by whom, as far as the driver says."""
-    try:
-        import pynvml
+    from fasttune.devices.gpu_state import gpu_state
 
-        pynvml.nvmlInit()
-        try:
-            device = pynvml.nvmlDeviceGetHandleByUUID(gpu.uuid)
-            used = int(pynvml.nvmlDeviceGetMemoryInfo(device).used)
-            processes = [one.pid for one in pynvml.nvmlDeviceGetComputeRunningProcesses(device)]
-        finally:
-            pynvml.nvmlShutdown()
-    except Exception:  # whatever a driver cannot say
-        return []
-    who = "no process computes on it" if not processes else "processes " + ", ".join(map(str, processes))
-    return [f"{used / 2**20:,.0f} MiB used, {who}"]
+    state = gpu_state(gpu)
+    if state.used is None:
+        return [state.lost] if state.lost else []
+    used = f"{state.used / 2**20:,.0f} MiB used"
+    if state.processes is None:
+        return [used]
+    who = "processes " + ", ".join(map(str, state.processes)) if state.processes else "no process computes on it"
+    return [f"{used}, {who}"]
 
 
 def places() -> list[Check]:

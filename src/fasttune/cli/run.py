@@ -74,7 +74,11 @@ def add_limits(parser: Any) -> None:
 
 def add_places(parser: Any) -> None:
     """Where trials run."""
-    parser.add_argument("--resources", metavar="KEY=N,...", help="what a trial needs: cpu=1,gpu=0.25")
+    parser.add_argument("--resources", metavar="KEY=N,...", help="what a trial needs: cpu=1,gpu=0.25, or gpu_memory=6GB")
+    parser.add_argument(
+        "--gpu-policy", choices=("pack", "spread", "close"),
+        help="a share of a GPU goes to one that is shared already, or that is used least; close: several GPUs are the nearest",
+    )  # fmt: skip
     parser.add_argument("--max-concurrent", type=common.count, metavar="N", help="at most so many trials at once")
     parser.add_argument(
         "--executor", type=executor_name, metavar="NAME",
@@ -189,7 +193,7 @@ def settings_of(asked: argparse.Namespace) -> dict[str, Any]:
         settings["resources_per_trial"] = dict(pair(text, "--resources") for text in common.names(asked.resources))
     for name, value in {
         "time_budget_s": asked.time_budget, "trial_timeout_s": asked.trial_timeout,
-        "max_concurrent_trials": asked.max_concurrent, "executor": asked.executor,
+        "max_concurrent_trials": asked.max_concurrent, "executor": asked.executor, "gpu_policy": asked.gpu_policy,
         "max_failures": asked.max_failures, "verbose": 0 if asked.json else asked.verbose,
     }.items():  # fmt: skip
         if value is not None:

@@ -22,7 +22,8 @@ OPTIONS = {
     "num_samples": "--num-samples", "seed": "--seed", "scheduler": "--scheduler", "search_alg": "--search", "stop": "--stop",
     "max_concurrent_trials": "--max-concurrent", "max_concurrent": "--max-concurrent", "time_budget_s": "--time-budget",
     "trial_timeout_s": "--trial-timeout",
-    "resources_per_trial": "--resources", "max_failures": "--max-failures", "executor": "--executor", "verbose": "--verbose",
+    "resources_per_trial": "--resources", "gpu_policy": "--gpu-policy",
+    "max_failures": "--max-failures", "executor": "--executor", "verbose": "--verbose",
 }  # fmt: skip
 IN_FILES = (  # settings of [run] that have no option
     "scope", "on_duplicate", "fail_fast", "raise_on_failed_trial", "max_suspended", "worker_max_trials", "worker_max_memory",

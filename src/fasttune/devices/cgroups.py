@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 
+MOST_CPUS = 1 << 16  # no system counts further
 READ_BYTES = 1 << 14
 UNLIMITED = 1 << 60  # bytes; cgroup v1 writes no limit as a number of about 2**63
 
@@ -56,6 +57,23 @@ def read(folder: str, name: str) -> str:
             os.close(fd)
         return b"".join(pieces).decode("utf-8", "replace").strip()
     return ""
+
+
+def cpu_list(text: str) -> set[int]:
+    """The ids in "0-3,8"; empty if it is written in another way."""
+    cpus: set[int] = set()
+    for part in text.split(",") if text else ():
+        begin, dash, end = part.partition("-")
+        first, last = number_in(begin), number_in(end if dash else begin)
+        if first is None or last is None or last >= MOST_CPUS:
+            return set()
+        cpus.update(range(first, last + 1))
+    return cpus
+
+
+def number_in(text: str) -> int | None:
+    """A number of at most 18 digits, as the system writes them; None for everything else."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else None
 
 
 class MemoryKills:

@@ -7,7 +7,9 @@ import time
 from collections.abc import Sequence
 
 from fasttune.argument import checked_count, checked_number
-from fasttune.devices.gpus import Gpu, detect_gpus, gpus_named
+from fasttune.devices.gpu import Gpu
+from fasttune.devices.gpu_state import gpu_state
+from fasttune.devices.gpus import detect_gpus, gpus_named
 
 
 def wait_for_gpu(
@@ -64,12 +66,9 @@ def _listed(gpus: Sequence[Gpu]) -> str:
 
 
 def _memory_used(gpu: Gpu) -> float:
-    """The part of a GPU's memory that is used by anybody."""
-    import pynvml
-
-    pynvml.nvmlInit()
-    try:
-        memory = pynvml.nvmlDeviceGetMemoryInfo(pynvml.nvmlDeviceGetHandleByUUID(gpu.uuid))
-        return float(memory.used) / float(memory.total or 1)
-    finally:
-        pynvml.nvmlShutdown()
+    """The part of a GPU's memory that is used by anybody. RuntimeError where its driver does not say."""
+    state = gpu_state(gpu)
+    if state.used is None:
+        why = state.lost or "its driver does not say how much memory is used"
+        raise RuntimeError(f"wait_for_gpu: GPU {gpu.index} ({gpu.uuid}): {why}")
+    return state.used / (gpu.memory_bytes or 1)

@@ -1,4 +1,5 @@
-"""The GPUs that this process may use, as NVML and CUDA_VISIBLE_DEVICES tell. Nothing here creates a CUDA context.
+"""The GPUs that this process may use, as NVML and CUDA_VISIBLE_DEVICES tell. Nothing here creates a CUDA context. Where NVIDIA has
+none, AMD's and Apple's are counted.
 
 A device is what a trial can be sent to: a GPU, or one slice of a GPU that is cut into them (MIG). A process can use one slice at
 a time, and of a GPU that is cut nothing but its slices (NVIDIA's MIG user guide, "CUDA device enumeration").
@@ -10,41 +11,31 @@ import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
+
+from fasttune.devices.gpu import Gpu, both
 
 SMALLEST_MASK = 16  # words of 64 bits: 1,024 CPUs
 
 
-@dataclass(frozen=True, slots=True)
-class Gpu:
-    """One device. `uuid` is its name for life, `index` the place of its GPU in PCI order until the next reboot."""
-
-    uuid: str
-    name: str = "NVIDIA GPU"
-    index: int = 0
-    memory_bytes: int = 0
-    cpus: tuple[int, ...] = ()  # next to it (same NUMA node); () if the driver does not say
-    parent: str = ""  # of a slice (MIG): the UUID of its GPU
-    pci: str = ""  # bus id, "" if the driver does not say
-    numa: int | None = None  # its NUMA node, None if the driver does not say
-
-    @property
-    def is_slice(self) -> bool:
-        """Whether it is a part of a GPU that is cut (MIG)."""
-        return bool(self.parent)
-
-
-def detect_gpus(environ: Mapping[str, str] | None = None) -> tuple[tuple[Gpu, ...], str]:
+def detect_gpus(environ: Mapping[str, str] | None = None, root: str = "/") -> tuple[tuple[Gpu, ...], str]:
     """The GPUs that this process may use, and why there are not more ("" if there is no reason).
 
-    Costs one failed dlopen on a machine without NVIDIA's driver. Never raises for a broken driver or device.
+    Costs one failed dlopen and a folder that is not there on a machine without GPUs. Never raises for a broken driver or device.
+
+    Args:
+        environ: the environment; None: this process's.
+        root: where /sys is read from, which tells of AMD's.
     """
     environ = os.environ if environ is None else environ
     mask = environ.get("CUDA_VISIBLE_DEVICES")
     if mask is not None and not mask.strip():
         return (), "CUDA_VISIBLE_DEVICES is empty, which hides all GPUs"
     present, reason = _read_nvml()
+    if not present:
+        others, why = detect_others(environ, root)
+        if others or why:
+            return others, why
     visible = visible_gpus(present, mask)
     if len(visible) < len(present):
         hidden = f"CUDA_VISIBLE_DEVICES={mask!r} hides {len(present) - len(visible)} of {len(present)} GPUs"
@@ -52,9 +43,15 @@ def detect_gpus(environ: Mapping[str, str] | None = None) -> tuple[tuple[Gpu, ..
     return visible, reason
 
 
-def both(first: str, second: str) -> str:
-    """Two reasons in one line."""
-    return f"{first}; {second}" if first else second
+def detect_others(environ: Mapping[str, str], root: str = "/") -> tuple[tuple[Gpu, ...], str]:
+    """GPUs of other makers than NVIDIA: AMD's, by the kernel's list, or the one of an Apple chip; and why there are not more."""
+    if os.path.isdir(os.path.join(root, "sys/class/kfd/kfd/topology/nodes")):
+        from fasttune.devices.amd_gpus import detect_amd
+
+        return detect_amd(environ, root)
+    if sys.platform == "darwin" and os.uname().machine == "arm64":
+        return (Gpu("apple-gpu", "Apple GPU", maker="apple"),), ""
+    return (), ""
 
 
 # ------------------------------------------------------------------------------------------------- NVML

@@ -12,10 +12,10 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from fasttune.devices.cgroups import ControlGroups, read
-from fasttune.devices.gpus import Gpu, both, choose_gpus, detect_gpus
-
-MOST_CPUS = 1 << 16  # no system counts further
+from fasttune.devices.cgroups import ControlGroups, cpu_list, number_in, read
+from fasttune.devices.gpu import Gpu, both
+from fasttune.devices.gpu_links import described_links, read_distances
+from fasttune.devices.gpus import choose_gpus, detect_gpus
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,12 @@ class Machine:
     bind_cpus: bool = True
     cpu_reason: str = ""  # why there are not more CPUs, "" if nothing limits them
     gpu_reason: str = ""  # why there are not more GPUs, "" if all are here
+
+    @property
+    def links(self) -> tuple[str, ...]:
+        """What lies between its GPUs, as the driver says when it is asked: a line for each kind of link, the nearest first, such as
+        "NVLink: 0-1, 2-3", with their indices. Empty with less than two, and where nobody knows."""
+        return tuple(described_links(self.gpus, read_distances(self.gpus))) if len(self.gpus) > 1 else ()
 
 
 def detect(
@@ -54,7 +60,7 @@ def detect(
     environ = os.environ if environ is None else environ
     groups = ControlGroups(root)
     cpus, bind_cpus, cpu_reason = _detect_cpus(groups, _affinity() if affinity is None else affinity)
-    visible, gpu_reason = detect_gpus(environ)
+    visible, gpu_reason = detect_gpus(environ, root)
     chosen = choose_gpus(visible, gpus)
     if len(chosen) < len(visible):
         gpu_reason = both(gpu_reason, f"gpus={gpus!r} chooses {len(chosen)} of {len(visible)} visible GPUs")
@@ -69,6 +75,13 @@ def detect(
 
 
 # ------------------------------------------------------------------------------------------- CPUs and memory
+
+
+def allowed_cpus(root: str = "/") -> set[int]:
+    """The CPUs that the system leaves to whoever asks for no fewer: the online ones, or those of a cpuset. Empty: unknown."""
+    online = cpu_list(read(root, "sys/devices/system/cpu/online"))
+    cpuset = _cgroup_cpuset(ControlGroups(root))
+    return online & cpuset or online if cpuset else online
 
 
 def _affinity() -> Iterable[int]:
@@ -96,7 +109,7 @@ def _detect_memory(root: str, groups: ControlGroups) -> int:
     sizes = [_installed_memory(root)]
     for controller, name in (("", "memory.max"), ("memory", "memory.limit_in_bytes")):
         for folder in groups.folders(controller):
-            size = _number(read(folder, name))
+            size = number_in(read(folder, name))
             if size is not None:
                 sizes.append(size)
     return min(sizes)
@@ -104,7 +117,7 @@ def _detect_memory(root: str, groups: ControlGroups) -> int:
 
 def _installed_memory(root: str) -> int:
     for line in read(root, "proc/meminfo").splitlines():
-        if line.startswith("MemTotal:") and (kilobytes := _number(line[9:].removesuffix("kB").strip())) is not None:
+        if line.startswith("MemTotal:") and (kilobytes := number_in(line[9:].removesuffix("kB").strip())) is not None:
             return kilobytes * 1024
     import psutil  # type: ignore[import-untyped]
 
@@ -119,7 +132,7 @@ def _cgroup_quota(groups: ControlGroups) -> float | None:
     for folder in groups.folders("cpu"):
         quotas.append([read(folder, "cpu.cfs_quota_us"), read(folder, "cpu.cfs_period_us")])
     # "max" and -1 mean no quota
-    pairs = [(_number(q[0]), _number(q[1])) for q in quotas if len(q) == 2]
+    pairs = [(number_in(q[0]), number_in(q[1])) for q in quotas if len(q) == 2]
     return min((quota / period for quota, period in pairs if quota and period), default=None)
 
 
@@ -131,24 +144,7 @@ def _cgroup_cpuset(groups: ControlGroups) -> set[int]:
     ):
         for folder in groups.folders(controller):
             for name in names:
-                cpus = _cpu_list(read(folder, name))
+                cpus = cpu_list(read(folder, name))
                 if cpus:
                     return cpus
     return set()
-
-
-def _cpu_list(text: str) -> set[int]:
-    """The ids in "0-3,8"; empty if it is written in another way."""
-    cpus: set[int] = set()
-    for part in text.split(",") if text else ():
-        begin, dash, end = part.partition("-")
-        first, last = _number(begin), _number(end if dash else begin)
-        if first is None or last is None or last >= MOST_CPUS:
-            return set()
-        cpus.update(range(first, last + 1))
-    return cpus
-
-
-def _number(text: str) -> int | None:
-    """A number of at most 18 digits, as the system writes them; None for everything else."""
-    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else None

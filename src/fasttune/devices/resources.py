@@ -2,7 +2,6 @@
 
     PlacementGroupFactory    a request: bundles of amounts, the sum of which one trial needs
     Supply                   the books: a request becomes a Placement, or says what is missing
-    trial_environ()          a Placement becomes the environment of the trial's process
 
 Everything here is a pure function of its arguments; what the machine has is found out in `machine`.
 """
@@ -10,39 +9,37 @@ Everything here is a pure function of its arguments; what the machine has is fou
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from fasttune._core import Grant, Ledger
-from fasttune.argument import as_count, as_number, shown
-from fasttune.devices.gpus import Gpu
+from fasttune.argument import as_count, as_number, checked_size, shown
+from fasttune.devices.gpu import Gpu
+from fasttune.devices.gpu_choice import POLICIES, WHOLE, GpuLeft, GpuPart, GpuTaken, choose
+from fasttune.devices.gpu_links import Distances
 from fasttune.devices.machine import Machine
 
 UNITS = 10_000  # of one CPU or GPU: the smallest share is 1/10,000
 STRATEGIES = ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD")
-THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-)
 
 # -------------------------------------------------------------------------------------------------- requests
 
 
 LARGEST = 1e12  # of CPUs, GPUs or a custom resource: more than any machine has, and still exact in units
 LARGEST_MEMORY = 2.0**62  # bytes
+OF_BYTES = ("memory", "gpu_memory")  # amounts that a text like "2GB" may say
 
 
 def largest_amount(name: str) -> float:
     """The most of a resource that can be asked for."""
-    return LARGEST_MEMORY if name == "memory" else LARGEST
+    return LARGEST_MEMORY if name in OF_BYTES else LARGEST
 
 
 def _amount(name: str, value: Any) -> float:
-    """The amount as a float. Numbers only: "1" would be a typo that counts."""
+    """The amount as a float. Numbers only: "1" would be a typo that counts; of bytes a text with its unit."""
+    if name in OF_BYTES and isinstance(value, str):
+        value = checked_size(f"resource {name!r}", value)
     largest = largest_amount(name)
     amount = float(value) if isinstance(value, bool) else as_number(value)
     beyond = amount is None and (as_count(value) or 0) > 0  # an int that no float holds
@@ -51,7 +48,7 @@ def _amount(name: str, value: Any) -> float:
     if amount is not None and not 0 <= amount < math.inf:
         raise ValueError(f"resource {name!r} must be a finite number >= 0, got {shown(value)}")
     if amount is None or amount > largest:
-        unit = " bytes" if name == "memory" else ""
+        unit = " bytes" if name in OF_BYTES else ""
         raise ValueError(f"resource {name!r} must be at most {largest:g}{unit}, got {shown(value)}")
     if name == "GPU" and amount > 1 and amount != int(amount):
         raise ValueError(
@@ -77,7 +74,7 @@ def _bundle(amounts: Mapping[str, Any]) -> dict[str, float]:
     return {name: amount for name, amount in bundle.items() if amount > 0}
 
 
-DETECTED = ("CPU", "GPU", "memory", "custom_resources")  # no kinds that anybody declares
+DETECTED = ("CPU", "GPU", "memory", "gpu_memory", "custom_resources")  # no kinds that anybody declares
 
 
 def check_declared(resources: object) -> dict[str, float]:
@@ -111,6 +108,7 @@ class _Demand(NamedTuple):
     gpu_fractions: tuple[float, ...]
     memory: int
     custom: dict[str, float]
+    chosen: tuple[GpuPart, ...] = ()  # what the ledger cannot choose: by memory, or several that lie near each other
 
     @property
     def gpu_parts(self) -> tuple[float, ...]:
@@ -122,15 +120,33 @@ class _Demand(NamedTuple):
         return self.whole_gpus + len(self.gpu_fractions)
 
 
+def _gpu_parts(bundles: Sequence[Mapping[str, float]]) -> tuple[GpuPart, ...]:
+    """What bundles want of GPUs where it is to be chosen, whole ones first; () where a count of shares says it all."""
+    by_memory = any("gpu_memory" in bundle for bundle in bundles)
+    wanted: dict[int, int] = {}  # bytes of each -> how many whole devices
+    shares = []
+    for bundle in bundles:
+        gpu, memory = bundle.get("GPU", 0.0), math.ceil(bundle.get("gpu_memory", 0.0))
+        if gpu >= 1:
+            wanted[memory] = wanted.get(memory, 0) + int(gpu)
+        elif gpu or memory:
+            shares.append(GpuPart(1, math.floor(gpu * UNITS + 0.5), memory))
+    if not by_memory and sum(wanted.values()) < 2:
+        return ()
+    return (*(GpuPart(count, WHOLE, memory) for memory, count in sorted(wanted.items(), reverse=True)), *shares)
+
+
 class PlacementGroupFactory:
     """What one trial needs, as bundles: the first for the trainable itself, the others for what it starts.
 
-    One machine holds all bundles of a trial, so what counts is their sum; only a fraction of a GPU stays one
-    share of one device. `strategy` is kept for scripts that name one. Equal and hashed by value.
+    One machine holds all bundles of a trial, so what counts is their sum; only a share of a GPU, a fraction or
+    by its memory, stays a share of one device. `strategy` is kept for scripts that name one. Equal and hashed by value.
 
     Args:
-        bundles: at least one dict of amounts ("CPU", "GPU", "memory" in bytes, any other name is a custom
-            resource). An empty first bundle says that the trainable itself needs nothing. Zeros are dropped.
+        bundles: at least one dict of amounts ("CPU", "GPU", "memory" and "gpu_memory" in bytes or as a text like
+            "6GB", any other name is a custom resource). "gpu_memory" alone is a share of one device by its memory,
+            beside "GPU" it is of each device. An empty first bundle says that the trainable itself needs nothing.
+            Zeros are dropped.
         strategy: "PACK", "SPREAD", "STRICT_PACK" or "STRICT_SPREAD".
     """
 
@@ -162,7 +178,8 @@ class PlacementGroupFactory:
             whole_gpus=sum(share for share in shares if share >= 1),
             gpu_fractions=tuple(share for share in shares if 0 < share < 1),
             memory=math.ceil(needed.pop("memory", 0.0)),
-            custom={name: amount for name, amount in needed.items() if name != "GPU"},
+            custom={name: amount for name, amount in needed.items() if name not in ("GPU", "gpu_memory")},
+            chosen=_gpu_parts(self._bundles),
         )
 
     @property
@@ -225,9 +242,9 @@ def resolve_resources(
     """The request that a user's spelling of it means; one CPU if there is none.
 
     Args:
-        resources: None or {} (one CPU), a dict with "cpu", "gpu", "memory" (bytes), "custom_resources" (a
-            dict) and any other name as a custom resource, a PlacementGroupFactory, or a function of the
-            config that returns one of these. A dict asks for what it names only: {"gpu": 1} needs no CPU.
+        resources: None or {} (one CPU), a dict with "cpu", "gpu", "memory" and "gpu_memory" (bytes, or "6GB"),
+            "custom_resources" (a dict) and any other name as a custom resource, a PlacementGroupFactory, or a
+            function of the config that returns one of these. A dict asks for what it names only: {"gpu": 1} needs no CPU.
         config: the trial's config, for a function.
     """
     if isinstance(resources, PlacementGroupFactory):
@@ -270,26 +287,44 @@ class Placement:
     custom: Mapping[str, float] = field(default_factory=dict)
     bind_cpus: bool = True
     hide_gpus: bool = False  # the machine has GPUs and this trial asked for none
+    maker: str = "nvidia"  # of the machine's GPUs
+    promised: tuple[tuple[int, int], ...] = ()  # (position of a GPU, bytes of its memory)
     grants: tuple[Grant, ...] = field(default=(), repr=False, compare=False)
 
 
 class Supply:
     """The books of a machine: who has what. Placements that are held never add up to more than the machine.
 
+    The ledger says who has which share; where it cannot choose the devices (see ``gpu_choice``) they are chosen here, and
+    booked there. What is promised of a device's memory stands here alone.
+
     Args:
         machine: what there is.
-        policy: where a fraction of a GPU goes: "pack" fills a started device, "spread" takes the freest.
+        policy: where a share of a GPU goes: "pack" fills a started device, "spread" takes the freest, "close" is "pack" of which
+            a trial of several GPUs waits for the nearest that there are.
+        distances: how far GPUs are from each other; asked once, when a trial wants some of them.
     """
 
-    def __init__(self, machine: Machine, policy: str = "pack") -> None:
+    def __init__(
+        self, machine: Machine, policy: str = "pack", distances: Callable[[Sequence[Gpu]], Distances] | None = None
+    ) -> None:
         self.machine = machine
         gpus, custom = len(machine.gpus), dict(machine.custom)
         slices = [at for at, gpu in enumerate(machine.gpus) if gpu.is_slice]
-        self._ledger = Ledger(machine.cpus, gpus, machine.memory_bytes, custom, policy, slices)
+        if policy not in POLICIES:
+            raise ValueError(f"policy must be one of {', '.join(map(repr, POLICIES))}, got {policy!r}")
+        ours = "spread" if policy == "spread" else "pack"
+        self._ledger = Ledger(machine.cpus, gpus, machine.memory_bytes, custom, ours, slices)
+        self._policy = policy
+        self._promised = [0] * gpus  # bytes of each GPU's memory
+        self._read_distances = distances
+        self._distances: Distances | None = None
 
     def acquire(self, request: PlacementGroupFactory) -> Placement | None:
         """A Placement that holds all of the request, or None if it does not fit now."""
         demand = request._demand
+        if demand.chosen and self._chooses(demand):
+            return self._acquire_chosen(demand)
         first, *others = demand.gpu_parts
         joined = demand.devices > 1
         grants = []
@@ -302,7 +337,54 @@ class Supply:
         self._give(grants)
         return None
 
-    def _placement(self, demand: _Demand, grants: list[Grant]) -> Placement:
+    def _acquire_chosen(self, demand: _Demand) -> Placement | None:
+        devices = self._choose(demand, self._memory_free)
+        if devices is None:
+            return None
+        shares = tuple((one.device, one.units) for one in devices)
+        grant = self._ledger.acquire(demand.cpu, 0.0, demand.memory, demand.custom, devices=shares)
+        if grant is None:
+            return None
+        promised = tuple((one.device, one.memory) for one in devices if one.memory)
+        for device, size in promised:
+            self._promised[device] += size
+        return self._placement(demand, [grant], promised)
+
+    def _chooses(self, demand: _Demand) -> bool:
+        """Whether devices are chosen here: the ledger does not know their memory, nor which of several lie nearer."""
+        return any(part.memory for part in demand.chosen) or bool(self._distances_for(demand))
+
+    def _choose(self, demand: _Demand, memory: Callable[[int], int]) -> list[GpuTaken] | None:
+        """The devices of a demand, None if they are not free. ``memory``: how much of a device's can be promised."""
+        return choose(demand.chosen, self._left(memory), self._policy, self._distances_for(demand))
+
+    def _left(self, memory: Callable[[int], int]) -> list[GpuLeft]:
+        gpus = self.machine.gpus
+        return [
+            GpuLeft(math.floor(share * UNITS + 0.5), memory(at), gpus[at].memory_bytes, not gpus[at].is_slice)
+            for at, share in self._ledger.gpu_shares()
+        ]
+
+    def _memory_left(self, at: int) -> int:
+        """Bytes of a GPU's memory that are promised to nobody."""
+        return self.machine.gpus[at].memory_bytes - self._promised[at]
+
+    def _memory_free(self, at: int) -> int:
+        """Bytes of a GPU's memory that can be promised now."""
+        return self._memory_left(at)
+
+    def _distances_for(self, demand: _Demand) -> Distances:
+        """How far GPUs are from each other, where that can matter: () if all are as near."""
+        if self._distances is None and any(part.devices > 1 for part in demand.chosen):
+            whole = sum(not gpu.is_slice for gpu in self.machine.gpus)
+            found = self._read_distances(self.machine.gpus) if self._read_distances is not None and whole > 2 else ()
+            kinds = {far for i, row in enumerate(found) for far in row[:i]}
+            self._distances = found if len(kinds) > 1 else ()
+        return self._distances or ()
+
+    def _placement(
+        self, demand: _Demand, grants: list[Grant], promised: tuple[tuple[int, int], ...] = ()
+    ) -> Placement:
         units: dict[int, int] = {}
         for grant in grants:
             for index, share in grant.gpus:
@@ -316,21 +398,37 @@ class Supply:
             custom=demand.custom,
             bind_cpus=self.machine.bind_cpus,
             hide_gpus=bool(gpus) and not units,
+            maker=gpus[0].maker if gpus else "nvidia",
+            promised=promised,
             grants=tuple(grants),
         )
 
     def release(self, placement: Placement) -> None:
         """Gives a placement back. ValueError if it has been given back before or is another supply's."""
         self._give(placement.grants)
+        for device, size in placement.promised:
+            self._promised[device] -= size
 
-    def give_back(self, placement: Placement) -> None:
-        """As release, of one in which a process has run."""
+    def give_back(self, placement: Placement, pid: int = 0) -> None:
+        """As release, of one in which a process has run: ``pid``, if that is known."""
         self.release(placement)
 
     @property
-    def waits(self) -> bool:
+    def returning(self) -> bool:
         """Something was given back and cannot be had yet."""
         return False
+
+    @property
+    def waits(self) -> bool:
+        """It may be that something can be had soon, of which no trial's end tells."""
+        return False
+
+    def has_workers(self, pids: Callable[[], Collection[int]]) -> None:
+        """Tell by what to find the processes in which trials run."""
+
+    def why_lost(self, placement: Placement) -> str:
+        """Why nothing can run any more on the GPUs of a placement, in words; "" if they are well."""
+        return ""
 
     def _give(self, grants: Iterable[Grant]) -> None:
         for grant in grants:
@@ -339,6 +437,8 @@ class Supply:
     def missing(self, request: PlacementGroupFactory) -> dict[str, tuple[float, float, float]]:
         """What keeps the request from fitting now: name -> (asked, free, total); empty if it fits."""
         demand = request._demand
+        if demand.chosen and self._chooses(demand):
+            return self._missing_chosen(demand)
         gpu_parts = demand.gpu_parts
         lacking = self._ledger.missing(demand.cpu, gpu_parts[0], demand.memory, demand.custom, demand.devices > 1)
         if lacking or len(gpu_parts) == 1:
@@ -349,6 +449,19 @@ class Supply:
             return {"gpu": (sum(gpu_parts), books.available()["gpu"], books.total()["gpu"])}
         self.release(placement)
         return {}
+
+    def _missing_chosen(self, demand: _Demand) -> dict[str, tuple[float, float, float]]:
+        """As missing(), of devices that are chosen here."""
+        lacking = self._ledger.missing(demand.cpu, 0.0, demand.memory, demand.custom)
+        if self._choose(demand, self._memory_left) is not None:
+            return lacking
+        left = self._left(self._memory_left)
+        asked = max(part.memory for part in demand.chosen)
+        free, total = max((one.memory for one in left), default=0), max((one.total for one in left), default=0)
+        if asked > free:
+            return {**lacking, "gpu_memory": (asked, free, total)}
+        gpus = sum(part.devices if part.units == WHOLE else part.units / WHOLE for part in demand.chosen)
+        return {**lacking, "gpu": (gpus, self._ledger.available()["gpu"], self._ledger.total()["gpu"])}
 
     def available(self) -> dict[str, float]:
         """What is free now: cpu, gpu, memory (bytes) and every custom resource."""
@@ -391,10 +504,15 @@ _MEANT = {
     "cpu": ("cpus", "num_cpus", "core", "cores", "n_cpus", "threads"),
     "gpu": ("gpus", "num_gpus", "n_gpus", "cuda", "accelerator", "accelerators"),
     "memory": ("mem", "ram", "memory_bytes"),
+    "gpu_memory": ("gpu_mem", "gpumem", "gpumemory", "vram", "gpu_memory_bytes", "gpu_ram", "cuda_memory"),
 }
 
 
 def _refusal(machine: Machine, name: str, asked: float, free: float, total: float) -> str:
+    if name == "gpu_memory":
+        there = ", ".join(f"{gpu.name} {gpu.uuid} with {_memory_of(gpu)}" for gpu in machine.gpus) or "no GPU"
+        why = f": {machine.gpu_reason}" if machine.gpu_reason and not machine.gpus else ""
+        return f"trial asks gpu_memory={asked:.0f} bytes ({_gib(asked)}) of one device, this machine has {there}{why}"
     if name == "memory":
         asks = f"trial asks memory={asked:.0f} bytes ({_gib(asked)})"
         return f"{asks}, this machine has {total:.0f} bytes ({_gib(total)})"
@@ -418,29 +536,9 @@ def _count(number: float, noun: str) -> str:
     return f"{number:g} {noun}" + ("" if number == 1 else "s")
 
 
+def _memory_of(gpu: Gpu) -> str:
+    return _gib(gpu.memory_bytes) if gpu.memory_bytes else "a memory that its driver does not tell"
+
+
 def _gib(size: float) -> str:
     return f"{size / 2**30:.3g} GiB"
-
-
-def trial_environ(
-    placement: Placement, environ: Mapping[str, str], *, gpu_id_format: str = "uuid"
-) -> dict[str, str]:
-    """The variables to set for the process of a trial: its GPUs and how many threads its libraries start.
-
-    A trial that asked for no GPU sees none. Thread counts that the user has set in `environ` stay.
-
-    Args:
-        gpu_id_format: "uuid", or "index" for libraries that call int() on CUDA_VISIBLE_DEVICES; a slice (MIG) has no index.
-    """
-    if gpu_id_format not in ("uuid", "index"):
-        raise ValueError(f"gpu_id_format must be 'uuid' or 'index', got {gpu_id_format!r}")
-    variables: dict[str, str] = {}
-    if placement.gpus:
-        names = [gpu.uuid if gpu_id_format == "uuid" or gpu.is_slice else str(gpu.index) for gpu, _ in placement.gpus]
-        variables["CUDA_VISIBLE_DEVICES"] = ",".join(names)
-        variables["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # indices mean the same to CUDA, NVML and nvidia-smi
-    elif placement.hide_gpus:
-        variables["CUDA_VISIBLE_DEVICES"] = ""
-    threads = str(max(1, int(placement.cpu)))
-    variables.update({name: threads for name in THREAD_VARIABLES if name not in environ})
-    return variables

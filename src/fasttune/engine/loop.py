@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from fasttune import _core
 from fasttune.checkpoint import memory_name, remove_unfinished
 from fasttune.devices.machine import detect
-from fasttune.devices.resources import Supply, check_possible, resolve_resources, trial_environ, with_declared
+from fasttune.devices.resources import Supply, check_possible, resolve_resources, with_declared
 from fasttune.engine.asked import make_meta, session_record
 from fasttune.engine.clocks import Clock, RunClock
 from fasttune.engine.echo import Echo
@@ -343,18 +343,20 @@ class TuneLoop:
         return is_vectorized(self.spec.trainables[0].trainable)
 
     def _make_supply(self) -> Supply:
-        """What there is to give out. A GPU of a process that has ended is looked at before another one gets it."""
+        """What there is to give out. A GPU that processes have is looked at before another one gets it."""
         from fasttune.executors import executor_class
 
         machine = self._machine
         if not machine.gpus:
             return Supply(machine)
+        from fasttune.devices.gpu_links import read_distances
+
         where = executor_class(self.spec.executor, self._of_columns)
         if where.here or where.same_process:
-            return Supply(machine)
+            return Supply(machine, self.spec.gpu_policy, read_distances)
         from fasttune.devices.held_memory import PatientSupply
 
-        return PatientSupply(machine)
+        return PatientSupply(machine, self.spec.gpu_policy, read_distances)
 
     def _make_executor(self, request: Any, first_source: int) -> Executor:
         from fasttune.executors import ExecutorSite, make_executor
@@ -365,6 +367,7 @@ class TuneLoop:
             request=request if not callable(request) else resolve_resources(None),
             limit=self.spec.max_concurrent or sys.maxsize,
             environ_of=self._environ_of,
+            cpus_of=self._cpus_of(),
             usage=self._usage,
             first_source=first_source,
             awaited=self.spec.awaited,
@@ -374,7 +377,22 @@ class TuneLoop:
         return make_executor(self.spec.executor, place, self._of_columns)
 
     def _environ_of(self, placement: Any) -> dict[str, str]:
-        return {**self._where, **os.environ, **trial_environ(placement, os.environ)}
+        from fasttune.devices.trial_process import process_environ
+
+        return process_environ(placement, {**self._where, **os.environ})
+
+    def _cpus_of(self) -> Callable[[Any], tuple[int, ...]]:
+        """What says on which CPUs the process of a placement runs; () for all: those next to its GPUs, unless the user has said
+        where threads run."""
+        if not any(gpu.cpus for gpu in self._machine.gpus) or sys.platform != "linux":
+            return lambda placement: ()
+        from fasttune.devices.machine import allowed_cpus
+        from fasttune.devices.trial_process import is_pinned, near_cpus
+
+        affinity = os.sched_getaffinity(0)
+        if is_pinned(os.environ, affinity, allowed_cpus()):
+            return lambda placement: ()
+        return lambda placement: near_cpus(placement, affinity)
 
     @contextmanager
     def _told_where(self) -> Iterator[None]:

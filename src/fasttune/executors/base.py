@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, Self
 
@@ -135,7 +135,12 @@ class Supplies(Protocol):
 
     def acquire(self, request: Any) -> Any: ...
     def release(self, placement: Any) -> None: ...
-    def give_back(self, placement: Any) -> None: ...
+    def give_back(self, placement: Any, pid: int = 0) -> None: ...
+    def why_lost(self, placement: Any) -> str: ...
+    def has_workers(self, pids: Callable[[], Collection[int]]) -> None: ...
+
+    @property
+    def returning(self) -> bool: ...
 
     @property
     def waits(self) -> bool: ...
@@ -150,6 +155,7 @@ class ExecutorSite(NamedTuple):
     limit: int  # the most trials at once
     environ_of: Callable[[Any], dict[str, str]]  # the environment of trials with that placement
     usage: Callable[[], str]  # resources in use, in words
+    cpus_of: Callable[[Any], tuple[int, ...]] = lambda placement: ()  # on which CPUs they run; (): on all
     first_source: int = 1  # number of its first ring; those from here on are its own
     awaited: Any = None  # an event_loops.AwaitedRun, if the run is awaited and its trials are tasks of the loop that does
     worker_limits: WorkerLimits = NO_LIMITS  # what one worker may do before another one comes in its place

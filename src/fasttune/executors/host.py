@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,9 @@ from fasttune.trial_functions import end_function, handle_end, run_function
 
 if TYPE_CHECKING:
     from fasttune.trainable import Trainable
+
+
+GPUS_S = 1.0
 
 
 class HostContext(TrialContext):
@@ -174,6 +178,7 @@ class Host:
         self._reused: dict[int, Trainable] = {}  # experiment -> one that is free for the next trial
         self._scratch: str | None = None  # an empty directory for the next save
         self.alone = False  # in a process that only runs trials
+        self._gpus_looked_at = -GPUS_S  # when it was looked whether they are still there
         self.leaving = False  # a trial is only left, so that it cleans up: nothing is recorded of that
         reporter.context = self.context
         # what a class saves behind its last step is of that step: it counts, also when the run was over before
@@ -449,9 +454,19 @@ class Host:
 
     def failed(self, error: BaseException) -> None:
         """Record that the trial failed with ``error``: its traceback as text, and the exception if it can travel."""
-        text, pickled = stored_text(error), stored_exception(error)
+        text, pickled = stored_text(error) + self._of_lost_gpus(), stored_exception(error)
         with self._ending():
             while pickled and not self.reporter.note(_core.KIND_EXCEPTION, pickled):
                 self.flush()
             while not self.reporter.note(_core.KIND_ERROR, text, True):
                 self.flush()
+
+    def _of_lost_gpus(self) -> bytes:
+        """If the trial's GPU is lost, its name and that: an error of CUDA names none. Looked at once a second at most."""
+        now = time.monotonic()
+        if not self.alone or not os.environ.get("CUDA_VISIBLE_DEVICES") or now < self._gpus_looked_at + GPUS_S:
+            return b""
+        self._gpus_looked_at = now
+        from fasttune.devices.gpu_state import lost_gpus
+
+        return "".join(f"\n{why}\n" for why in lost_gpus()).encode()

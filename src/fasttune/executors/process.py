@@ -39,6 +39,7 @@ SPAN_S = 0.01  # how long a span should last
 SPARE_FILES = 24  # open files that the journal, the server's start and callbacks may need
 MOST_STILLBORN = 5  # workers in a row that may end before they begin a trial
 MOST_SERVERS = 3  # servers in a row that may die before a trial begins
+DEVICES_S = 0.5  # how often it is looked whether devices are still there
 PRINTS_S = 0.01  # what workers print is looked at so often while they end
 FEWER_S = 1.0  # after a worker could not be started no other one is tried for so long, then twice as long, ...
 LONGEST_FEWER_S = 60.0
@@ -103,9 +104,10 @@ class Slot:
 class ProcessExecutor(Executor):
     """Runs trials in worker processes.
 
-    ``place(request)`` reserves resources and returns a placement, or None; ``free`` gives one back; ``environ_of`` is
-    the environment of a worker with that placement. ``limit`` is the most workers at once. ``first_source`` numbers the
-    rings; every worker gets a new number.
+    ``place(request)`` reserves resources and returns a placement, or None; ``free`` gives one back, ``give_back`` one that a worker
+    had; ``returning``: something was given back and cannot be had yet; ``why_lost``: why nothing can run any more on the devices of
+    a placement. ``environ_of`` and ``cpus_of`` are environment and CPUs of a worker with that placement. ``limit`` is the most
+    workers at once. ``first_source`` numbers the rings; every worker gets a new number.
     """
 
     name = "process"
@@ -113,19 +115,23 @@ class ProcessExecutor(Executor):
 
     @classmethod
     def at(cls, place: ExecutorSite) -> Self:
-        return cls(
+        made = cls(
             place.folder,
             place=place.supply.acquire,
             free=place.supply.release,
             give_back=place.supply.give_back,
-            waits=lambda: place.supply.waits,
+            returning=lambda: place.supply.returning,
+            why_lost=place.supply.why_lost,
             environ_of=place.environ_of,
+            cpus_of=place.cpus_of,
             request=place.request,
             limit=place.limit,
             usage=place.usage,
             first_source=place.first_source,
             worker_limits=place.worker_limits,
         )
+        place.supply.has_workers(lambda: made.pids)
+        return made
 
     def __init__(
         self,
@@ -133,9 +139,11 @@ class ProcessExecutor(Executor):
         *,
         place: Callable[[Any], Any],
         free: Callable[[Any], None],
-        give_back: Callable[[Any], None],
-        waits: Callable[[], bool],
+        give_back: Callable[[Any, int], None],
+        returning: Callable[[], bool],
+        why_lost: Callable[[Any], str],
         environ_of: Callable[[Any], dict[str, str]],
+        cpus_of: Callable[[Any], tuple[int, ...]],
         request: Any,
         limit: int,
         usage: Callable[[], str],
@@ -147,8 +155,11 @@ class ProcessExecutor(Executor):
         self._place = place
         self._free = free
         self._give_back = give_back
-        self._waits_for_devices = waits
+        self._devices_return = returning
+        self._why_lost = why_lost
+        self._devices_looked_at = 0.0
         self._environ_of = environ_of
+        self._cpus_of = cpus_of
         self._request = request
         self._limit = min(limit, workers_by_open_files())
         self._usage = usage
@@ -248,7 +259,7 @@ class ProcessExecutor(Executor):
         if len(self._slots) >= self._most() and not self._retire(request):
             return None
         while (placement := self._place(request)) is None:
-            if self._waits_for_devices() or not self._retire(request):
+            if self._devices_return() or not self._retire(request):
                 return None
         try:
             slot = self._started(request, placement)
@@ -311,7 +322,7 @@ class ProcessExecutor(Executor):
             wire = Wire(map_file(path, FILE_BYTES), create=True, epoch=self._epoch, bell_fd=self._server.bell)
             if self._prints is not None:
                 reader, writer = self._prints.pipe()
-            self._server.tell(("fork", source, path, environ), *([writer] if writer >= 0 else []))
+            self._server.tell(("fork", source, path, environ, self._cpus_of(placement)), *([writer] if writer >= 0 else []))
         except BaseException:
             if wire is not None:
                 wire.close()
@@ -386,7 +397,7 @@ class ProcessExecutor(Executor):
         """Its placement is free; its ring is still read and released before the file goes."""
         del self._slots[slot.source]
         self._let_go(slot)
-        self._give_back(slot.placement)
+        self._give_back(slot.placement, slot.pid)
         self._left_over.append(slot)
 
     def _let_go(self, slot: Slot) -> None:
@@ -587,8 +598,21 @@ class ProcessExecutor(Executor):
                 slot.job = -1
         for slot in self._left_over:
             self._take(slot, batches)
+        self._end_on_lost_devices()
         self._bury(batches)
         return batches
+
+    def _end_on_lost_devices(self) -> None:
+        """Whoever runs on a device that is lost would fail again and again, or wait for it for ever."""
+        now = time.monotonic()
+        if now < self._devices_looked_at + DEVICES_S:
+            return
+        self._devices_looked_at = now
+        for slot in self._slots.values():
+            if slot.lives and not slot.fate and (why := self._why_lost(slot.placement)):
+                slot.fate = f"The worker process of this trial was ended: {why}."
+                with suppress(ServerGoneError):  # then it ends with its server
+                    self._server.tell(("kill", slot.pid))
 
     def _take(self, slot: Slot, batches: list[Batch]) -> None:
         up = slot.wire.up

@@ -93,7 +93,7 @@ class VectorThreadExecutor(Executor):
     ) -> None:
         placements: list[Any] = []
         place = self._place
-        if place.request.required_resources.get("GPU", 0):
+        if place.request.required_resources.keys() & {"GPU", "gpu_memory"}:
             raise TuneError(
                 "threads of one process see the same GPUs, so a call cannot have one of its own there: use executor='process', or "
                 "executor='vector' and no GPU in resources_per_trial"

@@ -285,7 +285,7 @@ def _fork(
     sock: socket.socket, order: tuple[Any, ...], setup: dict[str, Any], bell_fd: int, rules_fd: int, pipe: int
 ) -> int:
     """Fork a worker, and tell the driver its process id, or why there is none (then 0 is returned)."""
-    _, source, path, environ = order
+    _, source, path, environ, cpus = order
     server = os.getpid()
     _wear(environ)
     try:
@@ -304,6 +304,9 @@ def _fork(
         os.setpgid(0, 0)
         sock.close()
         _core.die_with_parent()
+        if cpus:
+            with suppress(OSError):  # a cpuset may have changed since
+                os.sched_setaffinity(0, cpus)
         if pipe >= 0:
             catch_streams(pipe, setup["caught"])
         if os.getppid() == server:

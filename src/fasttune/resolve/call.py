@@ -51,6 +51,7 @@ class Call:
     verbose: int | None = None
     executor: str | None = None
     gpus: list[int | str] | None = None
+    gpu_policy: str = "pack"
     resources: Mapping[str, float] | None = None
     user_attrs: Mapping[str, Any] | None = None
     seed: int | None = None

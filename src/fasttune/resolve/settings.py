@@ -91,6 +91,15 @@ def check_worker_limits(trials: object, memory: object) -> tuple[int | None, int
     )
 
 
+def check_gpu_policy(policy: object) -> str:
+    """Which GPUs a trial gets."""
+    from fasttune.devices.gpu_choice import POLICIES
+
+    if policy not in POLICIES:
+        raise ValueError(f"gpu_policy must be one of {', '.join(map(repr, POLICIES))}, got {shown(policy)}")
+    return str(policy)
+
+
 def resolve_stop_rules(experiment: Experiment) -> StopRules:
     """The stop criteria of a run, the time budget among them."""
     from fasttune.stopper import resolve_stop

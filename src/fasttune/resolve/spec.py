@@ -35,6 +35,7 @@ from fasttune.resolve.searchers import (
 )
 from fasttune.resolve.settings import (
     attributes_of_run,
+    check_gpu_policy,
     check_trust,
     check_worker_limits,
     resolve_reporter,
@@ -81,6 +82,7 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
     user_attrs = attributes_of_run(call.user_attrs)
     verbose = resolve_verbose(call.verbose)
     max_suspended = check_max_suspended(call.max_suspended)
+    gpu_policy = check_gpu_policy(call.gpu_policy)
     max_trials, max_memory = check_worker_limits(call.worker_max_trials, call.worker_max_memory)
     trial_timeout = resolve_seconds(call.trial_timeout_s, "trial_timeout_s")
     trainables = [resolve_trainable(one, executor) for one in experiments]
@@ -150,6 +152,7 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
         executor=executor,
         awaited=call.awaited,
         gpus=None if call.gpus is None else list(call.gpus),
+        gpu_policy=gpu_policy,
         resources=resources,
         user_attrs=user_attrs,
         machine=machine,

@@ -195,7 +195,8 @@ def check_supply(
             unused = False  # known when there is a config
             continue
         check_possible(machine, one.resources)
-        unused = unused and not one.resources.required_resources.get("GPU", 0)
+        asked = one.resources.required_resources
+        unused = unused and not (asked.get("GPU", 0) or asked.get("gpu_memory", 0))
     if unused and verbose > 0:
         log(
             "This machine has %d GPUs and no trial asks for one: resources_per_trial={'gpu': 1}",

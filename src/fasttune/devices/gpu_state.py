@@ -1,0 +1,120 @@
+"""What the driver says of a GPU at this moment: how much of its memory is used, by whom, and whether it is still there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from fasttune.devices.gpu import Gpu
+
+GONE = (6, 15)  # NVML: nobody of that name is there; fallen off the bus
+DEEPEST = 64  # processes within each other
+
+
+class GpuState(NamedTuple):
+    """One look at a device."""
+
+    used: int | None = None  # bytes of its memory; None: the driver does not say
+    ours: int | None = None  # of these, those of the processes that were asked about; None: it names none of them
+    processes: tuple[int, ...] | None = None  # that compute on it; None: the driver does not say
+    lost: str = ""  # why it cannot be used any more, in words
+
+
+def gpu_state(gpu: Gpu, workers: Collection[int] = ()) -> GpuState:
+    """A look at a device; all unknown where there is no driver any more. ``workers`` are processes whose memory, with that of all
+    that comes from them, is told as ours."""
+    if gpu.maker == "amd":
+        from fasttune.devices.amd_gpus import memory_used
+
+        return GpuState(memory_used(gpu.vram) if gpu.vram else None)
+    if gpu.maker != "nvidia":
+        return GpuState()
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+    except Exception:  # no driver any more, whatever it says
+        return GpuState()
+    try:
+        handle = pynvml.nvmlDeviceGetHandleByUUID(gpu.uuid)
+        used = int(pynvml.nvmlDeviceGetMemoryInfo(handle).used)
+        return _with_processes(pynvml, handle, used, workers)
+    except pynvml.NVMLError as error:
+        gone = f"{gpu.name} {gpu.uuid} is lost: {error} (NVML error {error.value})"
+        return GpuState(lost=gone if error.value in GONE else "")
+    finally:
+        with suppress(pynvml.NVMLError):
+            pynvml.nvmlShutdown()
+
+
+@contextmanager
+def driver_open() -> Iterator[None]:
+    """Looks within it need not open the driver each."""
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+    except Exception:  # no driver any more, whatever it says
+        yield
+        return
+    try:
+        yield
+    finally:
+        with suppress(pynvml.NVMLError):
+            pynvml.nvmlShutdown()
+
+
+def _with_processes(nvml: Any, handle: Any, used: int, workers: Collection[int]) -> GpuState:
+    """The state with who uses the memory. In a container the driver may name processes as the host does: then none is ours."""
+    try:
+        found = nvml.nvmlDeviceGetComputeRunningProcesses(handle)
+    except Exception:  # an older driver; the package says so by an error of another kind
+        return GpuState(used)
+    pids = tuple(int(one.pid) for one in found)
+    mine = [one.usedGpuMemory for one in found if comes_from(int(one.pid), workers)]
+    known = bool(mine) and all(size is not None for size in mine)  # some drivers keep sizes to themselves
+    return GpuState(used, min(used, sum(mine)) if known else None, pids)
+
+
+def comes_from(pid: int, workers: Collection[int]) -> bool:
+    """Whether a process is one of these, or comes from one."""
+    for _ in range(DEEPEST if workers else 0):
+        if pid in workers:
+            return True
+        told = _stat(pid)
+        pid = int(told[1]) if len(told) > 1 else 0
+        if pid <= 1:
+            return False
+    return False
+
+
+def is_running(pid: int) -> bool:
+    """Whether there is such a process; one that only waits to be collected has ended."""
+    if os.path.isdir("/proc/self"):
+        return _stat(pid)[:1] not in ([], ["Z"])
+    try:
+        os.kill(pid, 0)
+    except OSError:
+        return False
+    return True
+
+
+def _stat(pid: int) -> list[str]:
+    """State of a process, its parent, and so on; [] if there is no such process."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+def lost_gpus(environ: Mapping[str, str] | None = None) -> list[str]:
+    """Which of the GPUs that this process is sent to by UUID are lost, and why, in words."""
+    from fasttune.devices.gpu import Gpu
+
+    mask = (os.environ if environ is None else environ).get("CUDA_VISIBLE_DEVICES", "")
+    named = [name for name in mask.split(",") if name.startswith(("GPU-", "MIG-"))]
+    return [state.lost for name in named if (state := gpu_state(Gpu(name))).lost]
