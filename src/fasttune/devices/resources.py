@@ -276,7 +276,7 @@ def resolve_resources(
 # ------------------------------------------------------------------------------------------------ placements
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that is twice as dear, and one is made for each look whether a worker has room
 class Placement:
     """What one trial has got: CPU ids, GPUs with their units (10,000: the whole device), memory, the rest."""
 
