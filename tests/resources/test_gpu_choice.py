@@ -120,6 +120,14 @@ def test_a_whole_device_by_memory_is_the_smallest_that_has_it() -> None:
     assert [device(supply.acquire(asks(gpu=1, gpu_memory="20GiB"))) for _ in range(4)] == [1, 2, 0, None]
 
 
+def test_what_is_promised_is_counted_in_the_sum() -> None:
+    supply = Supply(box(80, 24))
+    assert supply.total()["gpu_memory"] == 104 * GIB
+    supply.acquire(asks(gpu_memory="20GiB"))
+    assert supply.available()["gpu_memory"] == 84 * GIB
+    assert "gpu_memory" not in Supply(box()).total()
+
+
 def test_pack_fills_and_spread_takes_the_least_used() -> None:
     request = asks(gpu_memory="20GiB")
     found = {}

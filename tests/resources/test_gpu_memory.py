@@ -267,6 +267,14 @@ def test_of_one_that_is_shared_nothing_is_given_again() -> None:
         device.acquire(half)
 
 
+def test_who_wants_no_gpu_asks_no_driver_whether_they_are_there() -> None:
+    device = Device()
+    device.lost.add("GPU-0")
+    device.now += HEALTH_S
+    assert device.acquire(resolve_resources({"cpu": 1})) is not None
+    assert device.asked == 0
+
+
 # ---- whose processes
 
 

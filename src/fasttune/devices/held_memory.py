@@ -93,10 +93,13 @@ class PatientSupply(Supply):
 
     def acquire(self, request: PlacementGroupFactory) -> Placement | None:
         self._look()
-        self._look_for_lost()
+        wants_gpus = bool(request._demand.devices or request._demand.chosen)
+        if wants_gpus:
+            self._look_for_lost()
         placement = super().acquire(request)
         if placement is None:
-            self._check_what_is_left(request)
+            if wants_gpus:
+                self._check_what_is_left(request)
             return None
         for gpu, _ in placement.gpus:
             if gpu.uuid not in self._before:

@@ -276,7 +276,7 @@ def resolve_resources(
 # ------------------------------------------------------------------------------------------------ placements
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that is twice as dear, and one is made for each look whether a worker has room
 class Placement:
     """What one trial has got: CPU ids, GPUs with their units (10,000: the whole device), memory, the rest."""
 
@@ -464,12 +464,16 @@ class Supply:
         return {**lacking, "gpu": (gpus, self._ledger.available()["gpu"], self._ledger.total()["gpu"])}
 
     def available(self) -> dict[str, float]:
-        """What is free now: cpu, gpu, memory (bytes) and every custom resource."""
-        return self._ledger.available()
+        """What is free now: cpu, gpu, memory (bytes) and every custom resource; with GPUs also gpu_memory, of all together."""
+        return self._with_gpu_memory(self._ledger.available(), sum(self._promised))
 
     def total(self) -> dict[str, float]:
-        """What there is: cpu, gpu, memory (bytes) and every custom resource."""
-        return self._ledger.total()
+        """What there is, by the names of :meth:`available`."""
+        return self._with_gpu_memory(self._ledger.total(), 0)
+
+    def _with_gpu_memory(self, amounts: dict[str, float], promised: int) -> dict[str, float]:
+        size = sum(gpu.memory_bytes for gpu in self.machine.gpus)
+        return {**amounts, "gpu_memory": size - promised} if size else amounts
 
 
 def assign(
