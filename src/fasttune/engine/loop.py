@@ -476,8 +476,8 @@ class TuneLoop:
         if state.wanted.open:
             state.wanted.look()
         self._keep_own()
+        self._check_budget()  # first: it leaves trials less time than a stopper that says the same
         poll_stoppers(state)
-        self._check_budget()
         self._check_timeouts()
         if state.waits_for_wishes:
             self._tell_callbacks()
@@ -634,8 +634,8 @@ class TuneLoop:
             state.carry_out(state.stops.steps())
             self._keep_own()  # what has ended by it stands in the journal before what is reported next
         self.storage.flush_if_due()
+        self._check_budget()  # first: it leaves trials less time than a stopper that says the same
         poll_stoppers(state)
-        self._check_budget()
         self._check_timeouts()
         self._carry_out(state.out.take_instructions())
         self._tell_callbacks()
@@ -760,14 +760,15 @@ class TuneLoop:
         end_paused(self.state)
         self._keep_own()
         if self.state.table.running > len(self._deadlines):
-            self._carry_out([Stop(i) for i in self.state.table.of_status("RUNNING") if i not in self._deadlines])
+            late = (i for i in self.state.table.of_status("RUNNING") if i not in self._deadlines)
+            self._carry_out([Stop(i, grace=self.state.ending.grace) for i in late])
 
     # -- ends ----------------------------------------------------------------------------------------------------------
 
     def _check_budget(self) -> None:
         budget = self.spec.time_budget_s
         if budget is not None and self.clock.elapsed() >= budget:
-            self.state.stop_all(budget_used_up(budget, self.clock.second))
+            self.state.stop_all(budget_used_up(budget, self.clock.second), TIMEOUT_GRACE_S)
 
     def _check_timeouts(self) -> None:
         state = self.state
