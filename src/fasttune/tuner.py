@@ -148,7 +148,8 @@ def run(
             reported is kept, and ``trial.stop_reason`` says why.
 
     Where trials run:
-        resources_per_trial: ``{"cpu": 2, "gpu": 0.5}``, a PlacementGroupFactory, or a function of the config.
+        resources_per_trial: ``{"cpu": 2, "gpu": 0.5}``, a PlacementGroupFactory, or a function of the config. A trial that has more
+            memory than the ``"memory"`` (bytes) that it asks for is ended and fails, if it runs in a worker process.
         gpus: which GPUs may be used, by index or UUID; default: all that this process may see.
         resources: kinds of resources of your own, and how much of each there is, e.g. ``{"licence": 4}``; trials ask for
             them in ``resources_per_trial``. A run that goes on has those of before, unless it says others.

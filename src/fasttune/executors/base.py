@@ -166,6 +166,7 @@ class Executor(ABC):
         in_trial: the user's code runs in the loop's thread just now: a Ctrl-C may end it where it is.
         same_process: trials run in this process, in whatever thread: its environment is theirs.
         evaluates_together: what it has room for begins together, so configs may be suggested in a batch.
+        holds_memory: a trial that has more memory than it asked for is ended.
     """
 
     name: str = ""
@@ -174,6 +175,7 @@ class Executor(ABC):
     in_trial: bool = False
     same_process: bool = False
     evaluates_together: bool = False
+    holds_memory: bool = False
 
     @classmethod
     def at(cls, place: ExecutorSite) -> Self:

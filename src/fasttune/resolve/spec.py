@@ -51,6 +51,7 @@ from fasttune.resolve.trainables import (
     chosen_executor,
     many_fit,
     resolve_trainable,
+    tell_of_memory_unheld,
     with_space,
 )
 from fasttune.scope import check_scope
@@ -95,6 +96,7 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
     if resources is None:
         resources = declared_before(metas)
     machine = check_supply(trainables, call.gpus, resources, verbose)
+    tell_of_memory_unheld(executor, trainables, verbose)
     seed = resolve_seed(call.seed, metas, earlier)
     stop = resolve_stop_rules(first)
     reporter = resolve_reporter(call.progress_reporter, metric, mode, call.verbose)

@@ -204,6 +204,20 @@ def check_supply(
     return machine
 
 
+def tell_of_memory_unheld(executor: str, trainables: Iterable[TrainableSpec], verbose: int) -> None:
+    """Says so where trials ask for memory and nothing can end one that has more."""
+    from fasttune.devices.resources import PlacementGroupFactory
+    from fasttune.executors import executor_class
+
+    asked = (one.resources for one in trainables if isinstance(one.resources, PlacementGroupFactory))
+    if verbose > 0 and any("memory" in one.required_resources for one in asked) and not executor_class(executor).holds_memory:
+        log(
+            "Trials ask for memory and run in this process (executor=%r): it is counted, but a trial that has more is not ended, "
+            "as it is in worker processes",
+            executor,
+        )
+
+
 def bound_of_the_free(executor: str, trainables: Iterable[TrainableSpec], machine: Machine, verbose: int) -> int | None:
     """How many trials run at once at most, where they ask for nothing that is given out and nobody says a number; None: what they
     ask for is bound enough. As in Ray Tune, the larger one of 16 and 1.1 for each CPU."""
