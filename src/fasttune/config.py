@@ -277,6 +277,7 @@ class RunConfig(_Settings):
     trial_timeout_s: float | timedelta | None = None
     worker_max_trials: int | None = None
     worker_max_memory: int | str | None = None
+    cpu_affinity: str | None = None
     durability: str = "process"
 
 
@@ -693,6 +694,7 @@ class RunSpec:
     trial_timeout_s: float | None = None
     worker_max_trials: int | None = None
     worker_max_memory: int | None = None  # bytes
+    pins_workers: bool = False  # to the CPUs of their trials
     durability: str = DURABILITIES[0]
     trust: bool = False  # go on in a folder whose files belong to somebody else
     executor: str = "process"

@@ -107,6 +107,7 @@ def run(
     trial_timeout_s: float | timedelta | None = None,
     worker_max_trials: int | None = None,
     worker_max_memory: int | str | None = None,
+    cpu_affinity: str | None = None,
     durability: str = "process",
     trust: bool = False,
     executor: str | None = None,
@@ -161,6 +162,8 @@ def run(
             functions, else "process".
         worker_max_trials, worker_max_memory: a worker process that has run so many trials, or has so much memory of its own (bytes, or
             "2GB"), ends when its trial is over, and a fresh one comes in its place: for libraries that leak.
+        cpu_affinity: "cores": a worker process runs on the CPUs of its trial and on no others; whole ones are nobody else's, fractions
+            share one. None: wherever the system puts it.
         reuse_actors: objects of a Trainable class are kept for other trials, if their ``reset_config`` says yes.
         max_suspended: how many paused trials stay in memory where they are (default 1000). Beyond it, those that
             have a checkpoint of where they are, or can save one (classes), are put away and go on from it later; a
@@ -235,6 +238,7 @@ def run(
         trial_timeout_s=trial_timeout_s,
         worker_max_trials=worker_max_trials,
         worker_max_memory=worker_max_memory,
+        cpu_affinity=cpu_affinity,
         durability=durability,
         trust=trust,
         fail_fast=fail_fast,
@@ -542,6 +546,7 @@ class Tuner:
             trial_timeout_s=run.trial_timeout_s,
             worker_max_trials=run.worker_max_trials,
             worker_max_memory=run.worker_max_memory,
+            cpu_affinity=run.cpu_affinity,
             durability=run.durability,
             trust=self._trust,
             raise_on_failed_trial=False,

@@ -368,6 +368,7 @@ class TuneLoop:
             usage=self._usage,
             first_source=first_source,
             awaited=self.spec.awaited,
+            pins=self.spec.pins_workers,
             worker_limits=WorkerLimits(self.spec.worker_max_trials, self.spec.worker_max_memory),
             hurried=lambda: self.interrupts > 1,
         )

@@ -152,6 +152,7 @@ class ExecutorSite(NamedTuple):
     usage: Callable[[], str]  # resources in use, in words
     first_source: int = 1  # number of its first ring; those from here on are its own
     awaited: Any = None  # an event_loops.AwaitedRun, if the run is awaited and its trials are tasks of the loop that does
+    pins: bool = False  # workers to the CPUs of their trials
     worker_limits: WorkerLimits = NO_LIMITS  # what one worker may do before another one comes in its place
     hurried: Callable[[], bool] = bool  # whether somebody waits for the end no longer: a second Ctrl-C
 
@@ -167,6 +168,7 @@ class Executor(ABC):
         same_process: trials run in this process, in whatever thread: its environment is theirs.
         evaluates_together: what it has room for begins together, so configs may be suggested in a batch.
         holds_memory: a trial that has more memory than it asked for is ended.
+        pins: its workers can be pinned to CPUs.
     """
 
     name: str = ""
@@ -176,6 +178,7 @@ class Executor(ABC):
     same_process: bool = False
     evaluates_together: bool = False
     holds_memory: bool = False
+    pins: bool = False
 
     @classmethod
     def at(cls, place: ExecutorSite) -> Self:

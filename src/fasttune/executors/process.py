@@ -107,12 +107,13 @@ class ProcessExecutor(Executor):
     """Runs trials in worker processes.
 
     ``place(request)`` reserves resources and returns a placement, or None; ``free`` gives one back; ``environ_of`` is
-    the environment of a worker with that placement. ``limit`` is the most workers at once. ``first_source`` numbers the
+    the environment of a worker with that placement. ``limit`` is the most workers at once; ``pins_workers``: each runs on
+    the CPUs of its placement only. ``first_source`` numbers the
     rings; every worker gets a new number.
     """
 
     name = "process"
-    holds_memory = True
+    holds_memory = pins = True
     slot_class: ClassVar[type[Slot]] = Slot
 
     @classmethod
@@ -129,6 +130,7 @@ class ProcessExecutor(Executor):
             usage=place.usage,
             first_source=place.first_source,
             worker_limits=place.worker_limits,
+            pins_workers=place.pins,
         )
 
     def __init__(
@@ -145,9 +147,11 @@ class ProcessExecutor(Executor):
         usage: Callable[[], str],
         first_source: int = 1,
         worker_limits: WorkerLimits = NO_LIMITS,
+        pins_workers: bool = False,
     ) -> None:
         self._folder = folder
         self._worker_limits = worker_limits
+        self._pins_workers = pins_workers
         self._place = place
         self._free = free
         self._give_back = give_back
@@ -316,7 +320,8 @@ class ProcessExecutor(Executor):
             wire = Wire(map_file(path, FILE_BYTES), create=True, epoch=self._epoch, bell_fd=self._server.bell)
             if self._prints is not None:
                 reader, writer = self._prints.pipe()
-            self._server.tell(("fork", source, path, environ), *([writer] if writer >= 0 else []))
+            cpus = placement.cpus if self._pins_workers else ()
+            self._server.tell(("fork", source, path, environ, cpus), *([writer] if writer >= 0 else []))
         except BaseException:
             if wire is not None:
                 wire.close()

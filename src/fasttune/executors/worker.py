@@ -26,6 +26,7 @@ from fasttune.executors.base import Job, Reply
 from fasttune.executors.families import children_of, family
 from fasttune.executors.ring_file import by_pages
 from fasttune.executors.streams import Streams, catch_streams
+from fasttune.executors.thread_pools import follow_environment
 from fasttune.executors.threads import follow_threads
 from fasttune.executors.wire import CANNOT_LOAD, FILE_BYTES, Wire
 
@@ -284,7 +285,7 @@ def _fork(
     sock: socket.socket, order: tuple[Any, ...], setup: dict[str, Any], bell_fd: int, rules_fd: int, pipe: int
 ) -> int:
     """Fork a worker, and tell the driver its process id, or why there is none (then 0 is returned)."""
-    _, source, path, environ = order
+    _, source, path, environ, cpus = order
     server = os.getpid()
     _wear(environ)
     try:
@@ -301,6 +302,8 @@ def _fork(
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
         os.setpgid(0, 0)
+        if cpus:
+            os.sched_setaffinity(0, cpus)
         sock.close()
         _core.die_with_parent()
         if pipe >= 0:
@@ -355,6 +358,7 @@ def work(path: str, setup: dict[str, Any], bell_fd: int, rules_fd: int) -> int:
             return 0  # the driver has died meanwhile, and somebody else has taken over what it left
         wire = Wire(by_pages(mmap.mmap(file.fileno(), FILE_BYTES)), create=False, bell_fd=bell_fd)
     _explain_crashes(_notes_of(path))
+    follow_environment()
     streams = Streams(setup["named"], setup["caught"])
     try:
         with nesting.loading(), open(setup["program"], "rb") as file:

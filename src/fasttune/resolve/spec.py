@@ -35,6 +35,7 @@ from fasttune.resolve.searchers import (
 )
 from fasttune.resolve.settings import (
     attributes_of_run,
+    check_cpu_affinity,
     check_trust,
     check_worker_limits,
     resolve_reporter,
@@ -96,6 +97,7 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
     if resources is None:
         resources = declared_before(metas)
     machine = check_supply(trainables, call.gpus, resources, verbose)
+    pins = check_cpu_affinity(call.cpu_affinity, executor, machine, verbose)
     tell_of_memory_unheld(executor, trainables, verbose)
     seed = resolve_seed(call.seed, metas, earlier)
     stop = resolve_stop_rules(first)
@@ -147,6 +149,7 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
         trial_timeout_s=trial_timeout,
         worker_max_trials=max_trials,
         worker_max_memory=max_memory,
+        pins_workers=pins,
         durability=durability,
         trust=trust,
         executor=executor,
