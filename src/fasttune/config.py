@@ -278,6 +278,7 @@ class RunConfig(_Settings):
     worker_max_trials: int | None = None
     worker_max_memory: int | str | None = None
     cpu_affinity: str | None = None
+    measure_usage: bool = False
     durability: str = "process"
 
 
@@ -695,6 +696,7 @@ class RunSpec:
     worker_max_trials: int | None = None
     worker_max_memory: int | None = None  # bytes
     pins_workers: bool = False  # to the CPUs of their trials
+    measure_usage: bool = False
     durability: str = DURABILITIES[0]
     trust: bool = False  # go on in a folder whose files belong to somebody else
     executor: str = "process"

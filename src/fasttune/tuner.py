@@ -108,6 +108,7 @@ def run(
     worker_max_trials: int | None = None,
     worker_max_memory: int | str | None = None,
     cpu_affinity: str | None = None,
+    measure_usage: bool = False,
     durability: str = "process",
     trust: bool = False,
     executor: str | None = None,
@@ -164,6 +165,8 @@ def run(
             "2GB"), ends when its trial is over, and a fresh one comes in its place: for libraries that leak.
         cpu_affinity: "cores": a worker process runs on the CPUs of its trial and on no others; whole ones are nobody else's, fractions
             share one. None: wherever the system puts it.
+        measure_usage: each report also has what its trial has used so far: ``peak_memory_bytes``, ``cpu_seconds`` and, with a GPU,
+            ``peak_gpu_memory_bytes`` and ``gpu_utilization`` (percent). In worker processes only.
         reuse_actors: objects of a Trainable class are kept for other trials, if their ``reset_config`` says yes.
         max_suspended: how many paused trials stay in memory where they are (default 1000). Beyond it, those that
             have a checkpoint of where they are, or can save one (classes), are put away and go on from it later; a
@@ -239,6 +242,7 @@ def run(
         worker_max_trials=worker_max_trials,
         worker_max_memory=worker_max_memory,
         cpu_affinity=cpu_affinity,
+        measure_usage=measure_usage,
         durability=durability,
         trust=trust,
         fail_fast=fail_fast,
@@ -547,6 +551,7 @@ class Tuner:
             worker_max_trials=run.worker_max_trials,
             worker_max_memory=run.worker_max_memory,
             cpu_affinity=run.cpu_affinity,
+            measure_usage=run.measure_usage,
             durability=run.durability,
             trust=self._trust,
             raise_on_failed_trial=False,

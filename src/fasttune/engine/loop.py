@@ -317,6 +317,7 @@ class TuneLoop:
             checkpoint_at_end=bool(at_end),
             log_to_file=spec.log_to_file,
             durable=spec.durability == "full",
+            measures_usage=spec.measure_usage,
         )
 
     def _limits(self) -> dict[str, float]:
@@ -369,6 +370,7 @@ class TuneLoop:
             first_source=first_source,
             awaited=self.spec.awaited,
             pins=self.spec.pins_workers,
+            measures=self.spec.measure_usage,
             worker_limits=WorkerLimits(self.spec.worker_max_trials, self.spec.worker_max_memory),
             hurried=lambda: self.interrupts > 1,
         )

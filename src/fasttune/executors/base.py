@@ -57,6 +57,7 @@ class Program:
     checkpoint_at_end: bool = False
     log_to_file: tuple[str, str] | None = None
     durable: bool = False  # a report waits until the disk has it
+    measures_usage: bool = False  # reports have what their trial has used
 
     def reporter(self, ring: _core.Ring, rule: Any) -> _core.Reporter:
         """What writes the reports of its trials into a ring, and judges them by the compiled rule unless the loop is asked."""
@@ -153,6 +154,7 @@ class ExecutorSite(NamedTuple):
     first_source: int = 1  # number of its first ring; those from here on are its own
     awaited: Any = None  # an event_loops.AwaitedRun, if the run is awaited and its trials are tasks of the loop that does
     pins: bool = False  # workers to the CPUs of their trials
+    measures: bool = False  # what trials use of GPUs
     worker_limits: WorkerLimits = NO_LIMITS  # what one worker may do before another one comes in its place
     hurried: Callable[[], bool] = bool  # whether somebody waits for the end no longer: a second Ctrl-C
 
@@ -169,6 +171,7 @@ class Executor(ABC):
         evaluates_together: what it has room for begins together, so configs may be suggested in a batch.
         holds_memory: a trial that has more memory than it asked for is ended.
         pins: its workers can be pinned to CPUs.
+        measures: what one trial uses can be told from what others use.
     """
 
     name: str = ""
@@ -179,6 +182,7 @@ class Executor(ABC):
     evaluates_together: bool = False
     holds_memory: bool = False
     pins: bool = False
+    measures: bool = False
 
     @classmethod
     def at(cls, place: ExecutorSite) -> Self:

@@ -31,6 +31,7 @@ from fasttune.folder import RINGS
 from fasttune.working_directory import working_directory
 
 if TYPE_CHECKING:
+    from fasttune.executors.gpu_meter import GpuMeter
     from fasttune.executors.memory_watch import MemoryWatch
     from fasttune.executors.prints import Prints
 
@@ -113,7 +114,7 @@ class ProcessExecutor(Executor):
     """
 
     name = "process"
-    holds_memory = pins = True
+    holds_memory = pins = measures = True
     slot_class: ClassVar[type[Slot]] = Slot
 
     @classmethod
@@ -131,6 +132,7 @@ class ProcessExecutor(Executor):
             first_source=place.first_source,
             worker_limits=place.worker_limits,
             pins_workers=place.pins,
+            measures_gpus=place.measures,
         )
 
     def __init__(
@@ -148,10 +150,13 @@ class ProcessExecutor(Executor):
         first_source: int = 1,
         worker_limits: WorkerLimits = NO_LIMITS,
         pins_workers: bool = False,
+        measures_gpus: bool = False,
     ) -> None:
         self._folder = folder
         self._worker_limits = worker_limits
         self._pins_workers = pins_workers
+        self._measures_gpus = measures_gpus
+        self._gpu_meter: GpuMeter | None = None  # as soon as a trial has a GPU, if that is measured
         self._place = place
         self._free = free
         self._give_back = give_back
@@ -309,6 +314,7 @@ class ProcessExecutor(Executor):
         path = os.path.join(self._folder, RINGS, f"{source}.ring")
         with suppress(FileExistsError):  # it goes with the last ring, when all workers have died
             os.mkdir(os.path.dirname(path))  # not the experiment's folder: if that has gone, the run is over
+        self._measure_gpus(source, placement)
         environ = self._environ_of(placement)
         environ = {
             **environ,
@@ -352,6 +358,16 @@ class ProcessExecutor(Executor):
             from fasttune.executors.memory_watch import MemoryWatch
 
             self._memory_watch = MemoryWatch()
+
+    def _measure_gpus(self, source: int, placement: Any) -> None:
+        """What the worker of this number will use of GPUs is measured, if that was asked for."""
+        if not self._measures_gpus or not placement.gpus:
+            return
+        if self._gpu_meter is None:
+            from fasttune.executors.gpu_meter import GpuMeter
+
+            self._gpu_meter = GpuMeter()
+        self._gpu_meter.expect(source, placement)
 
     def _await_worker(self, slot: Slot) -> None:
         """Wait until the server has forked it. ForkError if it could not."""
@@ -408,6 +424,8 @@ class ProcessExecutor(Executor):
     def _forget(self, slot: Slot) -> None:
         """Its placement is free; its ring is still read and released before the file goes."""
         del self._slots[slot.source]
+        if self._gpu_meter is not None:
+            self._gpu_meter.forget(slot.source)
         self._let_go(slot)
         self._give_back(slot.placement)
         self._left_over.append(slot)
@@ -598,12 +616,15 @@ class ProcessExecutor(Executor):
     # -- the turn ------------------------------------------------------------------------------------------------------
 
     def poll(self, timeout: float) -> list[Batch]:
-        watch = self._memory_watch
+        watch, meter = self._memory_watch, self._gpu_meter
         if timeout > 0:
-            self._sleep(timeout if watch is None else watch.rest(timeout))
+            rest = timeout if watch is None else watch.rest(timeout)
+            self._sleep(rest if meter is None else meter.rest(rest))
         self._hear_all()
         if watch is not None:
             self._end_too_large(watch)
+        if meter is not None:
+            meter.look(self._slots.values())
         if self._prints is not None:
             self._prints.read()
         batches: list[Batch] = []
@@ -797,6 +818,8 @@ class ProcessExecutor(Executor):
         for slot in self._left_over:
             self._remove(slot)
         self._left_over.clear()
+        if self._gpu_meter is not None:
+            self._gpu_meter.close()
         if not self._leaves_files:
             with suppress(OSError):  # it holds something; without a worker there was no ring to go with
                 os.rmdir(os.path.join(self._folder, RINGS))

@@ -409,7 +409,7 @@ class Worker:
         self.program = program
         until_stored = self._until_stored if program.durable else None
         self.host = Host(program, self.reporter, self._wait, self._flush, until_stored=until_stored)
-        self.host.alone = True
+        self.host.alone, self.host.gauge = True, wire.gauge
         self._orders: deque[tuple[Any, ...]] = deque()
         self._answers: dict[int, Reply] = {}
         self._exit = False

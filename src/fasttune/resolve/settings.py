@@ -117,6 +117,18 @@ def check_cpu_affinity(affinity: object, executor: str, machine: Machine, verbos
     return machine.bind_cpus
 
 
+def check_measure_usage(measure: object, executor: str, of_columns: bool) -> bool:
+    """Whether reports have what their trial has used."""
+    from fasttune.executors import executor_class
+
+    if not isinstance(measure, bool):
+        raise TypeError(f"measure_usage must be True or False, got {shown(measure)}")
+    if measure and not executor_class(executor, of_columns).measures:
+        where = "trials of one call share a process" if of_columns else f"with executor={executor!r} all trials share this process"
+        raise ValueError(f"measure_usage=True tells what a trial uses of its worker process, and {where}: leave one of both out")
+    return measure
+
+
 def resolve_stop_rules(experiment: Experiment) -> StopRules:
     """The stop criteria of a run, the time budget among them."""
     from fasttune.stopper import resolve_stop
