@@ -144,7 +144,8 @@ def run(
             changes no decision of a scheduler.
         scheduler: what stops, pauses and changes trials: a TrialScheduler, or its name ("asha", "hyperband", ...). None: nobody.
         stop: ``{"metric": value}``, a function ``(trial_id, result) -> bool``, a Stopper or a list of those.
-        time_budget_s: seconds (or a timedelta) after which the run ends, and trials with it.
+        time_budget_s: seconds (or a timedelta) after which the run ends, and trials with it. One that is gone on with has all of it
+            again, whatever time has passed.
         trial_timeout_s: seconds (or a timedelta) that one trial may run (its ``time_total_s``: an attempt from the start has all
             of it again). Then it is told to stop, and in a worker process ended half a second later, whatever it does; what it
             reported is kept, and ``trial.stop_reason`` says why.

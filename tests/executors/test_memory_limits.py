@@ -105,6 +105,17 @@ def test_what_a_trial_leaves_behind_is_not_the_next_ones(tmp_path: Path) -> None
     assert len({trial.last_result["pid"] for trial in analysis.trials}) > 1
 
 
+def leaves_much(config: dict[str, Any]) -> None:
+    KEPT.append(filled(100))
+    tune.report(found=len(KEPT))
+
+
+def test_who_has_a_worker_for_each_trial_is_told_why(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    run(leaves_much, tmp_path, num_samples=6, max_concurrent_trials=1)
+    told = [str(one.message) for one in recwarn if "keep more than half of the 150 MiB" in str(one.message)]
+    assert len(told) == 1
+
+
 def test_a_call_of_many_trials_is_held_as_a_whole(tmp_path: Path) -> None:
     def steps(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield {"loss": config["x"]}
@@ -128,6 +139,14 @@ def test_where_it_cannot_be_held_it_is_said_once(tmp_path: Path, executor: str, 
         analysis = run(train, tmp_path, num_samples=3, executor=executor, resources_per_trial={"cpu": 1, "memory": MIB}, verbose=1)
     assert [trial.status for trial in analysis.trials] == ["TERMINATED"] * 3
     assert sum("it is counted, but a trial that has more is not ended" in record.getMessage() for record in caplog.records) == 1
+
+
+def test_an_amount_that_no_worker_fits_in_is_refused_at_once(tmp_path: Path) -> None:
+    """It was meant in other units."""
+    with pytest.raises(ValueError, match=r"'memory' is the bytes that a trial may have, .* got 4: 4 GiB are 4 \* 2\*\*30"):
+        run(grows, tmp_path, resources_per_trial={"cpu": 1, "memory": 4})
+    analysis = run(lambda config: {"loss": 1}, tmp_path, resources_per_trial={"cpu": 1, "memory": 4}, executor="inline")
+    assert analysis.trials[0].status == "TERMINATED"
 
 
 def test_nothing_is_looked_at_where_nobody_asks_for_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

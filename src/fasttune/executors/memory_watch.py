@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 LOOK_S = 0.1  # how often
 REST = 20  # times what it took to count exactly: so long that is not done again for the same worker
+MOST_SINGLE = 3  # workers that are replaced after one trial, before that is said
 MIB = 1 << 20
 PLAIN = (b"RssAnon:", b"RssShmem:", b"VmSwap:")  # in /proc/PID/status
 EXACT = (b"Pss_Anon:", b"Pss_Shmem:", b"SwapPss:")  # in /proc/PID/smaps_rollup
@@ -43,6 +45,8 @@ class MemoryWatch:
         self._used = memory_of if used is None else used
         self._clock = clock
         self._next = 0.0
+        self._single = 0  # workers that were replaced, for what they kept, after their first trial
+        self._has_said = False
         self._rests: dict[int, float] = {}  # pid -> until when it is not counted exactly
 
     def rest(self, seconds: float) -> float:
@@ -60,6 +64,19 @@ class MemoryWatch:
             pids = family(slot.pid, *left.get(slot.pid, ()))
             if self._used(pids, False) > slot.memory and (used := self._exactly(slot.pid, pids)) > slot.memory:
                 yield slot, _said(slot, used, len(pids) - 1)
+
+    def was_replaced(self, slot: Slot) -> None:
+        """A worker was ended between two trials. Says so, once, where what libraries take has it done after every trial."""
+        self._single += slot.wear.is_heavy and slot.wear.trials == 1
+        if self._single < MOST_SINGLE or self._has_said:
+            return
+        self._has_said = True
+        warnings.warn(
+            f"worker processes keep more than half of the {math.ceil(slot.memory / MIB):,} MiB that a trial may have, so each is "
+            "replaced after its trial, and loads its libraries anew: trials that ask for more memory share one",
+            RuntimeWarning,
+            stacklevel=2,
+        )
 
     def _exactly(self, worker: int, pids: list[int]) -> int:
         """What they have, or 0 if that was found out a moment ago."""

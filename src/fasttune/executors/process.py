@@ -462,6 +462,8 @@ class ProcessExecutor(Executor):
         for slot in list(self._slots.values()):
             if slot.lives and slot.job < 0 and not slot.busy and self._is_worn(slot):
                 self._end_slot(slot)
+                if slot.memory and self._memory_watch is not None:
+                    self._memory_watch.was_replaced(slot)
 
     def _is_worn(self, slot: Slot) -> bool:
         """It has done enough. One in which paused trials live goes on: it lives as long as they do."""

@@ -49,11 +49,11 @@ from fasttune.resolve.settings import (
 )
 from fasttune.resolve.trainables import (
     bound_of_the_free,
+    check_memory,
     check_supply,
     chosen_executor,
     many_fit,
     resolve_trainable,
-    tell_of_memory_unheld,
     with_space,
 )
 from fasttune.scope import check_scope
@@ -101,7 +101,7 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
     machine = check_supply(trainables, call.gpus, resources, verbose)
     measures = check_measure_usage(call.measure_usage, executor, is_vectorized(trainables[0].trainable))
     pins = check_cpu_affinity(call.cpu_affinity, executor, machine, verbose)
-    tell_of_memory_unheld(executor, trainables, verbose)
+    check_memory(executor, trainables, verbose)
     seed = resolve_seed(call.seed, metas, earlier)
     stop = resolve_stop_rules(first)
     reporter = resolve_reporter(call.progress_reporter, metric, mode, call.verbose)

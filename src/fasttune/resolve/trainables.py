@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fasttune.devices.resources import PlacementGroupFactory
 
 LEAST_AT_ONCE = 16  # trials that ask for nothing
+LEAST_MEMORY = 6 << 20  # bytes: an interpreter that has loaded nothing but what runs trials has 7 MiB that are its own
 
 
 def as_experiments(given: object, arguments: Mapping[str, Any]) -> list[Experiment]:
@@ -204,13 +205,20 @@ def check_supply(
     return machine
 
 
-def tell_of_memory_unheld(executor: str, trainables: Iterable[TrainableSpec], verbose: int) -> None:
-    """Says so where trials ask for memory and nothing can end one that has more."""
+def check_memory(executor: str, trainables: Iterable[TrainableSpec], verbose: int) -> None:
+    """Refuses a request for less memory than a worker has by itself, and says so where nothing can end a trial that has more."""
     from fasttune.devices.resources import PlacementGroupFactory
     from fasttune.executors import executor_class
 
-    asked = (one.resources for one in trainables if isinstance(one.resources, PlacementGroupFactory))
-    if verbose > 0 and any("memory" in one.required_resources for one in asked) and not executor_class(executor).holds_memory:
+    requests = [one.resources for one in trainables if isinstance(one.resources, PlacementGroupFactory)]
+    asked = [size for one in requests if (size := one.required_resources.get("memory"))]
+    if executor_class(executor).holds_memory:
+        if asked and min(asked) < LEAST_MEMORY:
+            raise ValueError(
+                f"resource 'memory' is the bytes that a trial may have, its worker process included, which has more than "
+                f"{LEAST_MEMORY} by itself, got {min(asked):g}: 4 GiB are 4 * 2**30"
+            )
+    elif asked and verbose > 0:
         log(
             "Trials ask for memory and run in this process (executor=%r): it is counted, but a trial that has more is not ended, "
             "as it is in worker processes",
