@@ -174,6 +174,7 @@ def test_what_a_trial_has_started_ends_with_it_not_with_the_run(tmp_path: Path) 
         train,
         config={"x": tune.grid_search([0, 1])},
         resources_per_trial={"cpu": 0.5, "memory": ASKED},
+        time_budget_s=60,  # the end of a test that fails
         storage_path=str(tmp_path / "r"),
         verbose=0,
         raise_on_failed_trial=False,

