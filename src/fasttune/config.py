@@ -278,6 +278,8 @@ class RunConfig(_Settings):
     trial_timeout_s: float | timedelta | None = None
     worker_max_trials: int | None = None
     worker_max_memory: int | str | None = None
+    cpu_affinity: str | None = None
+    measure_usage: bool = False
     durability: str = "process"
 
 
@@ -694,6 +696,8 @@ class RunSpec:
     trial_timeout_s: float | None = None
     worker_max_trials: int | None = None
     worker_max_memory: int | None = None  # bytes
+    pins_workers: bool = False  # to the CPUs of their trials
+    measure_usage: bool = False
     durability: str = DURABILITIES[0]
     trust: bool = False  # go on in a folder whose files belong to somebody else
     executor: str = "process"

@@ -23,6 +23,12 @@ MEAN_LOSS = "mean_loss"
 NEG_MEAN_LOSS = "neg_mean_loss"
 MEAN_ACCURACY = "mean_accuracy"
 
+# What a trial has used of its worker, if that is measured (``measure_usage=True``).
+PEAK_MEMORY = "peak_memory_bytes"
+CPU_SECONDS = "cpu_seconds"
+PEAK_GPU_MEMORY = "peak_gpu_memory_bytes"
+GPU_UTILIZATION = "gpu_utilization"
+
 # About checkpoints.
 SHOULD_CHECKPOINT = "should_checkpoint"  # a class Trainable, or a callback, asks for one
 CHECKPOINT_DIR_NAME = "checkpoint_dir_name"

@@ -164,6 +164,8 @@ def deliver(
         context = reporter.context
     if context.over or context.left:  # it has caught what was raised before, or hears of its end here
         raise context.stopping()
+    if context.usage is not None:
+        metrics = context.usage.beside(metrics)
     numbers, extra = split_metrics(metrics)  # before the copy: a wrong metric leaves no checkpoint behind
     steer_by(reporter.metric, numbers, extra)
     try:

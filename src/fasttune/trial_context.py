@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from fasttune import _core
@@ -66,6 +66,14 @@ class Threads:
         self.ending = threading.RLock()
 
 
+class Measured(Protocol):
+    """What a trial has used so far."""
+
+    def beside(self, metrics: Mapping[str, Any]) -> dict[str, Any]: ...
+    def leave(self) -> None: ...
+    def come(self) -> None: ...
+
+
 class TrialOverError(Exception):
     """The trial of a thread has ended while the thread was saving."""
 
@@ -88,6 +96,7 @@ class TrialContext:
                      the next one has a context of its own
     logs             files that its standard output and errors also go to, if they go to files
     totals           steps and episodes of its reports so far; {} until a report has them, or for a class
+    usage            measures what the trial uses, for each of its reports; None: nobody has asked for that
     pending          checkpoint that waits for the next report: of a ``checkpoint_dir`` block or a class's save
     next_checkpoint  index of the next checkpoint, None while the folder has not been looked at
     over             the trial has been told to stop
@@ -120,6 +129,7 @@ class TrialContext:
         "trial_name",
         "turn",
         "until_stored",
+        "usage",
         "wait",
     )
 
@@ -158,6 +168,7 @@ class TrialContext:
         self.threads: Threads | None = None
         self.logs: tuple[TextIO, TextIO] | None = None
         self.totals: dict[str, Any] = {}
+        self.usage: Measured | None = None
         self.pending: str | bytes | None = None
         self.next_checkpoint: int | None = None
         self.attempt = 0

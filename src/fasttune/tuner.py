@@ -107,6 +107,8 @@ def run(
     trial_timeout_s: float | timedelta | None = None,
     worker_max_trials: int | None = None,
     worker_max_memory: int | str | None = None,
+    cpu_affinity: str | None = None,
+    measure_usage: bool = False,
     durability: str = "process",
     trust: bool = False,
     executor: str | None = None,
@@ -143,14 +145,16 @@ def run(
             changes no decision of a scheduler.
         scheduler: what stops, pauses and changes trials: a TrialScheduler, or its name ("asha", "hyperband", ...). None: nobody.
         stop: ``{"metric": value}``, a function ``(trial_id, result) -> bool``, a Stopper or a list of those.
-        time_budget_s: seconds (or a timedelta) after which the run ends, and trials with it.
+        time_budget_s: seconds (or a timedelta) after which the run ends, and trials with it. One that is gone on with has all of it
+            again, whatever time has passed.
         trial_timeout_s: seconds (or a timedelta) that one trial may run (its ``time_total_s``: an attempt from the start has all
             of it again). Then it is told to stop, and in a worker process ended half a second later, whatever it does; what it
             reported is kept, and ``trial.stop_reason`` says why.
 
     Where trials run:
         resources_per_trial: ``{"cpu": 2, "gpu": 0.5}``, ``{"cpu": 1, "gpu_memory": "6GB"}`` (a share of one GPU by its memory), a
-            PlacementGroupFactory, or a function of the config.
+            PlacementGroupFactory, or a function of the config. A trial that has more memory than the ``"memory"`` that it asks for
+            is ended and fails, if it runs in a worker process.
         gpus: which GPUs may be used, by index or UUID; default: all that this process may see.
         gpu_policy: which GPUs a trial gets. "pack": a share goes to a GPU that is shared already. "spread": to the one that is used
             least. "close": as "pack", and a trial of several GPUs waits until the nearest to each other are free; under the others
@@ -165,6 +169,10 @@ def run(
             functions, else "process".
         worker_max_trials, worker_max_memory: a worker process that has run so many trials, or has so much memory of its own (bytes, or
             "2GB"), ends when its trial is over, and a fresh one comes in its place: for libraries that leak.
+        cpu_affinity: "cores": a worker process runs on the CPUs of its trial and on no others; whole ones are nobody else's, fractions
+            share one. None: wherever the system puts it.
+        measure_usage: each report also has what its trial has used so far: ``peak_memory_bytes``, ``cpu_seconds`` and, with a GPU,
+            ``peak_gpu_memory_bytes`` and ``gpu_utilization`` (percent). In worker processes only.
         reuse_actors: objects of a Trainable class are kept for other trials, if their ``reset_config`` says yes.
         max_suspended: how many paused trials stay in memory where they are (default 1000). Beyond it, those that
             have a checkpoint of where they are, or can save one (classes), are put away and go on from it later; a
@@ -239,6 +247,8 @@ def run(
         trial_timeout_s=trial_timeout_s,
         worker_max_trials=worker_max_trials,
         worker_max_memory=worker_max_memory,
+        cpu_affinity=cpu_affinity,
+        measure_usage=measure_usage,
         durability=durability,
         trust=trust,
         fail_fast=fail_fast,
@@ -548,6 +558,8 @@ class Tuner:
             trial_timeout_s=run.trial_timeout_s,
             worker_max_trials=run.worker_max_trials,
             worker_max_memory=run.worker_max_memory,
+            cpu_affinity=run.cpu_affinity,
+            measure_usage=run.measure_usage,
             durability=run.durability,
             trust=self._trust,
             raise_on_failed_trial=False,

@@ -14,6 +14,8 @@
  *   FAKE_HOST_PIDS=1        processes have numbers that mean nothing here, as in a container
  *   FAKE_NEAR=0,1           device k has this one CPU next to it
  *   FAKE_NVLINK=0-1,2-3     pairs that NVLink connects; else devices 2k and 2k+1 are on one PCIe switch
+ *   FAKE_PROC_MIB=300       MiB of each of them (default 0)
+ *   FAKE_BUSY=40            percent of the time in which every device is busy, and with each of these processes (default 0)
  *
  * With -DOLD_DRIVER the library lacks the entry point that initialises it, as drivers of old do.
  */
@@ -27,6 +29,7 @@ enum { OK = 0, UNINITIALIZED = 1, INVALID = 2, UNSUPPORTED = 3, NOT_FOUND = 6, T
 typedef struct { unsigned long long total, free, used; } memory_t;
 typedef struct { unsigned gpu, memory; } utilization_t;
 typedef struct { unsigned pid; unsigned long long used; unsigned instance, compute; } process_t;
+typedef struct { unsigned pid; unsigned long long at; unsigned sm, memory, encoder, decoder; } sample_t;
 
 static int started;
 
@@ -240,7 +243,7 @@ int nvmlDeviceGetUtilizationRates(void *device, utilization_t *rates)
 {
     CALL("nvmlDeviceGetUtilizationRates");
     (void)device;
-    rates->gpu = rates->memory = 0;
+    rates->gpu = rates->memory = (unsigned)number("FAKE_BUSY", 0);
     return OK;
 }
 
@@ -343,9 +346,35 @@ int nvmlDeviceGetComputeRunningProcesses_v3(void *device, unsigned *count, proce
         if (found < room) {
             memset(&processes[found], 0, sizeof *processes);
             processes[found].pid = (unsigned)atoi(at);
+            processes[found].used = (unsigned long long)number("FAKE_PROC_MIB", 0) << 20;
         }
         found++;
     }
     *count = found;
     return found > room ? TOO_SMALL : OK;
+}
+
+/* As the driver does, it says that nothing was found where there is no sample since then. */
+int nvmlDeviceGetProcessUtilization(void *device, sample_t *samples, unsigned *count, unsigned long long since)
+{
+    static unsigned long long now = 1000;
+    const char *at = getenv("FAKE_GPU_PROCS");
+    unsigned room = *count, found = 0;
+    CALL("nvmlDeviceGetProcessUtilization");
+    (void)device;
+    if (since >= now)
+        now = since + 1;
+    for (; at && *at; at = strchr(at, ',') ? strchr(at, ',') + 1 : "") {
+        if (samples && found < room) {
+            memset(&samples[found], 0, sizeof *samples);
+            samples[found].pid = (unsigned)atoi(at);
+            samples[found].at = now;
+            samples[found].sm = (unsigned)number("FAKE_BUSY", 0);
+        }
+        found++;
+    }
+    *count = found;
+    if (!found)
+        return NOT_FOUND;
+    return !samples || found > room ? TOO_SMALL : OK;
 }

@@ -36,7 +36,7 @@ ABOUT_ONE = (
 STEERING = (
     "name", "storage_path", "metric", "mode", "scope", "on_duplicate", "fail_fast", "resume", "reuse_actors",
     "raise_on_failed_trial", "max_concurrent_trials", "max_suspended", "trial_timeout_s", "worker_max_trials",
-    "worker_max_memory", "durability", "executor", "gpus", "gpu_policy",
+    "worker_max_memory", "cpu_affinity", "measure_usage", "durability", "executor", "gpus", "gpu_policy",
     "resources",
     "seed", "verbose",
 )  # fmt: skip

@@ -27,7 +27,7 @@ OPTIONS = {
 }  # fmt: skip
 IN_FILES = (  # settings of [run] that have no option
     "scope", "on_duplicate", "fail_fast", "raise_on_failed_trial", "max_suspended", "worker_max_trials", "worker_max_memory",
-    "durability", "gpus", "resources",
+    "cpu_affinity", "measure_usage", "durability", "gpus", "resources",
     "reuse_actors", "log_to_file", "checkpoint_freq", "checkpoint_at_end", "checkpoint_config", "keep_checkpoints_num",
     "checkpoint_score_attr", "restore",
 )  # fmt: skip

@@ -18,6 +18,7 @@ class Ending:
         for_good: And none ever will be: a stopper says that the experiment is done.
         lacking: What it was ended for is its metric, which no report has: that in words.
         failed_fast: The trial that it was ended for, because it failed.
+        grace: Seconds that its trials have to end by themselves; None: as many as ever.
     """
 
     def __init__(self) -> None:
@@ -25,6 +26,7 @@ class Ending:
         self.for_good = False
         self.lacking = ""
         self.failed_fast: int | None = None
+        self.grace: float | None = None
 
 
 def end_running(state: ExperimentState) -> None:

@@ -317,6 +317,7 @@ class TuneLoop:
             checkpoint_at_end=bool(at_end),
             log_to_file=spec.log_to_file,
             durable=spec.durability == "full",
+            measures_usage=spec.measure_usage,
         )
 
     def _limits(self) -> dict[str, float]:
@@ -371,6 +372,7 @@ class TuneLoop:
             usage=self._usage,
             first_source=first_source,
             awaited=self.spec.awaited,
+            measures=self.spec.measure_usage,
             worker_limits=WorkerLimits(self.spec.worker_max_trials, self.spec.worker_max_memory),
             hurried=lambda: self.interrupts > 1,
         )
@@ -382,8 +384,10 @@ class TuneLoop:
         return process_environ(placement, {**self._where, **os.environ})
 
     def _cpus_of(self) -> Callable[[Any], tuple[int, ...]]:
-        """What says on which CPUs the process of a placement runs; () for all: those next to its GPUs, unless the user has said
-        where threads run."""
+        """What says on which CPUs the process of a placement runs; () for all: its own where workers are pinned, else those next
+        to its GPUs, unless the user has said where threads run."""
+        if self.spec.pins_workers:
+            return lambda placement: tuple(placement.cpus)
         if not any(gpu.cpus for gpu in self._machine.gpus) or sys.platform != "linux":
             return lambda placement: ()
         from fasttune.devices.machine import allowed_cpus
@@ -494,8 +498,8 @@ class TuneLoop:
         if state.wanted.open:
             state.wanted.look()
         self._keep_own()
+        self._check_budget()  # first: it leaves trials less time than a stopper that says the same
         poll_stoppers(state)
-        self._check_budget()
         self._check_timeouts()
         if state.waits_for_wishes:
             self._tell_callbacks()
@@ -652,8 +656,8 @@ class TuneLoop:
             state.carry_out(state.stops.steps())
             self._keep_own()  # what has ended by it stands in the journal before what is reported next
         self.storage.flush_if_due()
+        self._check_budget()  # first: it leaves trials less time than a stopper that says the same
         poll_stoppers(state)
-        self._check_budget()
         self._check_timeouts()
         self._carry_out(state.out.take_instructions())
         self._tell_callbacks()
@@ -778,14 +782,15 @@ class TuneLoop:
         end_paused(self.state)
         self._keep_own()
         if self.state.table.running > len(self._deadlines):
-            self._carry_out([Stop(i) for i in self.state.table.of_status("RUNNING") if i not in self._deadlines])
+            late = (i for i in self.state.table.of_status("RUNNING") if i not in self._deadlines)
+            self._carry_out([Stop(i, grace=self.state.ending.grace) for i in late])
 
     # -- ends ----------------------------------------------------------------------------------------------------------
 
     def _check_budget(self) -> None:
         budget = self.spec.time_budget_s
         if budget is not None and self.clock.elapsed() >= budget:
-            self.state.stop_all(budget_used_up(budget, self.clock.second))
+            self.state.stop_all(budget_used_up(budget, self.clock.second), TIMEOUT_GRACE_S)
 
     def _check_timeouts(self) -> None:
         state = self.state

@@ -666,15 +666,15 @@ class ExperimentState(ExperimentRecords):
         if self.phases.take_back(i) and self.chooses:
             self.out.keep(_core.encode(_core.KIND_CHOSEN, i, flags=_core.BACK, time=self._now))
 
-    def stop_all(self, why: str) -> None:
-        """Start nothing more and end what runs."""
+    def stop_all(self, why: str, grace: float | None = None) -> None:
+        """Start nothing more and end what runs. ``grace``: as in :meth:`stop_trial`."""
         if self.ending.why is not None:
             return
-        self.ending.why = why
+        self.ending.why, self.ending.grace = why, grace
         told = why.encode("utf-8", "backslashreplace")
         self.record(_core.KIND_DECISION, 0, 0, told, flags=_core.STOP)  # what ends from here on, no scheduler ended
         self.out.let_nobody_go_on()  # who still waits for an answer does not go on first
-        self.out.instructions.extend(Stop(i) for i in self.table.of_status("RUNNING"))
+        self.out.instructions.extend(Stop(i, grace=grace) for i in self.table.of_status("RUNNING"))
 
     def stop_trial(self, i: int, at_once: bool = False, why: str = "stopped from outside", grace: float | None = None) -> None:
         """Trial i is to end, which no scheduler has decided; the journal says why. ``grace``: the seconds that it has to end by

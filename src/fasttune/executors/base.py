@@ -57,6 +57,7 @@ class Program:
     checkpoint_at_end: bool = False
     log_to_file: tuple[str, str] | None = None
     durable: bool = False  # a report waits until the disk has it
+    measures_usage: bool = False  # reports have what their trial has used
 
     def reporter(self, ring: _core.Ring, rule: Any) -> _core.Reporter:
         """What writes the reports of its trials into a ring, and judges them by the compiled rule unless the loop is asked."""
@@ -158,6 +159,7 @@ class ExecutorSite(NamedTuple):
     cpus_of: Callable[[Any], tuple[int, ...]] = lambda placement: ()  # on which CPUs they run; (): on all
     first_source: int = 1  # number of its first ring; those from here on are its own
     awaited: Any = None  # an event_loops.AwaitedRun, if the run is awaited and its trials are tasks of the loop that does
+    measures: bool = False  # what trials use of GPUs
     worker_limits: WorkerLimits = NO_LIMITS  # what one worker may do before another one comes in its place
     hurried: Callable[[], bool] = bool  # whether somebody waits for the end no longer: a second Ctrl-C
 
@@ -172,6 +174,9 @@ class Executor(ABC):
         in_trial: the user's code runs in the loop's thread just now: a Ctrl-C may end it where it is.
         same_process: trials run in this process, in whatever thread: its environment is theirs.
         evaluates_together: what it has room for begins together, so configs may be suggested in a batch.
+        holds_memory: a trial that has more memory than it asked for is ended.
+        pins: its workers can be pinned to CPUs.
+        measures: what one trial uses can be told from what others use.
     """
 
     name: str = ""
@@ -180,6 +185,9 @@ class Executor(ABC):
     in_trial: bool = False
     same_process: bool = False
     evaluates_together: bool = False
+    holds_memory: bool = False
+    pins: bool = False
+    measures: bool = False
 
     @classmethod
     def at(cls, place: ExecutorSite) -> Self:

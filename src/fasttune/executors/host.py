@@ -52,6 +52,7 @@ class HostContext(TrialContext):
         self.is_class = is_class
         self.quick = not is_class and self.until_stored is None
         self.fresh = True
+        self.usage = None
         self.threads = None
         self.logs = None
         self.totals = {}
@@ -179,6 +180,7 @@ class Host:
         self._scratch: str | None = None  # an empty directory for the next save
         self.alone = False  # in a process that only runs trials
         self._gpus_looked_at = -GPUS_S  # when it was looked whether they are still there
+        self.gauge: memoryview[float] | None = None  # what the driver's process measures of this one
         self.leaving = False  # a trial is only left, so that it cleans up: nothing is recorded of that
         reporter.context = self.context
         # what a class saves behind its last step is of that step: it counts, also when the run was over before
@@ -202,7 +204,8 @@ class Host:
         """Run the fresh trials of the ring's span, behind ``first`` if there is such a one; the variant of a trial is trial -
         shift."""
         one = self.program.trainables[experiment]
-        if one.is_class or one.form != "config" or self.program.log_to_file or self.program.pauses:
+        program = self.program
+        if one.is_class or one.form != "config" or program.log_to_file or program.pauses or program.measures_usage:
             trial = first if first >= 0 else self.reporter.ring.next_trial()
             while trial >= 0:
                 self.run(Job(trial, experiment, trial - shift), urgent=False)
@@ -270,6 +273,8 @@ class Host:
             job.trial, job.iteration, job.base_total, job.rung, ask_from, self.pid, job.changes, *job.standing
         ):
             self.flush()
+        if self.program.measures_usage:
+            self._measure(context)
         flags = _core.CONTINUE
         try:
             context.config = config = self.config(job)
@@ -292,6 +297,12 @@ class Host:
         if reporter.unasked:
             self._say_unasked()
         self._end(flags, urgent)
+
+    def _measure(self, context: HostContext) -> None:
+        """The trial that begins is measured, and each of its reports bears what it has used."""
+        from fasttune.executors.usage import Usage
+
+        context.usage, context.quick, context.fresh = Usage(self.gauge), False, False
 
     def _end(self, flags: int, urgent: bool) -> None:
         with self._ending():

@@ -31,6 +31,8 @@ from fasttune.folder import RINGS
 from fasttune.working_directory import working_directory
 
 if TYPE_CHECKING:
+    from fasttune.executors.gpu_meter import GpuMeter
+    from fasttune.executors.memory_watch import MemoryWatch
     from fasttune.executors.prints import Prints
 
 LARGEST_CONFIG = DOWN_BYTES // 2 - 80_000  # bytes; an order also has room for a checkpoint in memory
@@ -70,6 +72,8 @@ class Slot:
     fate: str = ""  # why it died, if it was not for a reason of its own
     pipe: int = -1  # what it prints comes out here
     wear: Wear = field(default_factory=Wear)
+    limits: WorkerLimits = NO_LIMITS
+    memory: int = 0  # bytes that its trials have asked for; 0: as many as there are
 
     @property
     def lives(self) -> bool:
@@ -111,6 +115,7 @@ class ProcessExecutor(Executor):
     """
 
     name = "process"
+    holds_memory = pins = measures = True
     slot_class: ClassVar[type[Slot]] = Slot
 
     @classmethod
@@ -129,6 +134,7 @@ class ProcessExecutor(Executor):
             usage=place.usage,
             first_source=place.first_source,
             worker_limits=place.worker_limits,
+            measures_gpus=place.measures,
         )
         place.supply.has_workers(lambda: made.pids)
         return made
@@ -149,9 +155,12 @@ class ProcessExecutor(Executor):
         usage: Callable[[], str],
         first_source: int = 1,
         worker_limits: WorkerLimits = NO_LIMITS,
+        measures_gpus: bool = False,
     ) -> None:
         self._folder = folder
         self._worker_limits = worker_limits
+        self._measures_gpus = measures_gpus
+        self._gpu_meter: GpuMeter | None = None  # as soon as a trial has a GPU, if that is measured
         self._place = place
         self._free = free
         self._give_back = give_back
@@ -178,6 +187,7 @@ class ProcessExecutor(Executor):
         self._next_slot: Slot | None = None  # the worker that room() was asked for
         self._stillborn = 0  # workers in a row that ended before they began a trial
         self._memory_kills = MemoryKills()
+        self._memory_watch: MemoryWatch | None = None  # as soon as a trial has asked for memory
         self._unplaced: deque[tuple[int, int, int, int]] = deque()  # spans that were taken, for which no worker came
         self._fewer = limit  # workers there were when another one could not be started: no more than these ...
         self._fewer_until = 0.0  # ... until then
@@ -311,6 +321,7 @@ class ProcessExecutor(Executor):
         path = os.path.join(self._folder, RINGS, f"{source}.ring")
         with suppress(FileExistsError):  # it goes with the last ring, when all workers have died
             os.mkdir(os.path.dirname(path))  # not the experiment's folder: if that has gone, the run is over
+        self._measure_gpus(source, placement)
         environ = self._environ_of(placement)
         environ = {
             **environ,
@@ -334,12 +345,35 @@ class ProcessExecutor(Executor):
         finally:
             if writer >= 0:
                 os.close(writer)
-        slot = self.slot_class(source, 0, wire, path, placement, request, pipe=reader)
+        slot = self.slot_class(source, 0, wire, path, placement, request, pipe=reader, limits=self._worker_limits)
+        self._hold_to_memory(slot, placement.memory)
         slot.wire.up.bell_fd = -1  # the reader's copy of the fd is never written
         if self._prints is not None:
             up = slot.wire.up
             self._prints.add(reader, lambda: up.busy_trial)
         return slot
+
+    def _hold_to_memory(self, slot: Slot, memory: int) -> None:
+        """It is ended when it has more than that, and replaced between two trials when it keeps more than half of it: what a
+        trial leaves behind is not the next one's."""
+        if not memory:
+            return
+        slot.memory = memory
+        slot.limits = slot.limits._replace(memory=min(memory // 2, slot.limits.memory or memory))
+        if self._memory_watch is None:
+            from fasttune.executors.memory_watch import MemoryWatch
+
+            self._memory_watch = MemoryWatch()
+
+    def _measure_gpus(self, source: int, placement: Any) -> None:
+        """What the worker of this number will use of GPUs is measured, if that was asked for."""
+        if not self._measures_gpus or not placement.gpus:
+            return
+        if self._gpu_meter is None:
+            from fasttune.executors.gpu_meter import GpuMeter
+
+            self._gpu_meter = GpuMeter()
+        self._gpu_meter.expect(source, placement)
 
     def _await_worker(self, slot: Slot) -> None:
         """Wait until the server has forked it. ForkError if it could not."""
@@ -396,6 +430,8 @@ class ProcessExecutor(Executor):
     def _forget(self, slot: Slot) -> None:
         """Its placement is free; its ring is still read and released before the file goes."""
         del self._slots[slot.source]
+        if self._gpu_meter is not None:
+            self._gpu_meter.forget(slot.source)
         self._let_go(slot)
         self._give_back(slot.placement, slot.pid)
         self._left_over.append(slot)
@@ -414,7 +450,7 @@ class ProcessExecutor(Executor):
     # -- work ----------------------------------------------------------------------------------------------------------
 
     def room(self) -> int:
-        if self._worker_limits.are_some:
+        if self._worker_limits.are_some or self._memory_watch is not None:
             self._replace_worn()
         if self._varied:  # whether there is room depends on the trial: start() finds out
             idle = any(slot.job < 0 and not slot.busy and not self._is_worn(slot) for slot in self._slots.values())
@@ -432,10 +468,12 @@ class ProcessExecutor(Executor):
         for slot in list(self._slots.values()):
             if slot.lives and slot.job < 0 and not slot.busy and self._is_worn(slot):
                 self._end_slot(slot)
+                if slot.memory and self._memory_watch is not None:
+                    self._memory_watch.was_replaced(slot)
 
     def _is_worn(self, slot: Slot) -> bool:
         """It has done enough. One in which paused trials live goes on: it lives as long as they do."""
-        return self._worker_limits.are_some and not slot.suspended and slot.wear.is_over(self._worker_limits, slot.pid)
+        return slot.limits.are_some and not slot.suspended and slot.wear.is_over(slot.limits, slot.pid)
 
     def _could_start(self) -> bool:
         """Whether there is room for another worker, as far as is known."""
@@ -468,7 +506,7 @@ class ProcessExecutor(Executor):
                 slot.grant = min(LONGEST_SPAN, slot.grant * 4)
             elif elapsed > 2 * SPAN_S:
                 slot.grant = max(1, min(slot.grant // 2, int(slot.grant * SPAN_S / elapsed)))
-        return slot.wear.left(self._worker_limits, slot.grant)
+        return slot.wear.left(slot.limits, slot.grant)
 
     def run_span(self, experiment: int, first: int, n: int, local: int) -> None:
         slot = self._next_slot or self._new_slot(self._request)
@@ -586,9 +624,15 @@ class ProcessExecutor(Executor):
     # -- the turn ------------------------------------------------------------------------------------------------------
 
     def poll(self, timeout: float) -> list[Batch]:
+        watch, meter = self._memory_watch, self._gpu_meter
         if timeout > 0:
-            self._sleep(timeout)
+            rest = timeout if watch is None else watch.rest(timeout)
+            self._sleep(rest if meter is None else meter.rest(rest))
         self._hear_all()
+        if watch is not None:
+            self._end_too_large(watch)
+        if meter is not None:
+            meter.look(self._slots.values())
         if self._prints is not None:
             self._prints.read()
         batches: list[Batch] = []
@@ -613,6 +657,16 @@ class ProcessExecutor(Executor):
                 slot.fate = f"The worker process of this trial was ended: {why}."
                 with suppress(ServerGoneError):  # then it ends with its server
                     self._server.tell(("kill", slot.pid))
+
+    def _end_too_large(self, watch: MemoryWatch) -> None:
+        """End the workers that have more memory than their trials asked for: it is the death of a worker like any other."""
+        for slot, why in watch.look(self._slots.values(), self._server.pid):
+            slot.fate = why
+            try:
+                self._server.tell(("kill", slot.pid))
+            except ServerGoneError:
+                self._launch_again()
+                return
 
     def _take(self, slot: Slot, batches: list[Batch]) -> None:
         up = slot.wire.up
@@ -785,6 +839,8 @@ class ProcessExecutor(Executor):
         for slot in self._left_over:
             self._remove(slot)
         self._left_over.clear()
+        if self._gpu_meter is not None:
+            self._gpu_meter.close()
         if not self._leaves_files:
             with suppress(OSError):  # it holds something; without a worker there was no ring to go with
                 os.rmdir(os.path.join(self._folder, RINGS))

@@ -146,10 +146,14 @@ class Suspension:
 
     def _leave(self, place: dict[int, Left]) -> Reply:
         trial, context = self._reporter.trial, self._host.context
+        if context.usage is not None:
+            context.usage.leave()
         place[trial] = Left(self._current(), self._reporter.suspend(), context, time.monotonic())
         inner = running_loop()
         try:
             answer: Reply = self._hub.switch()
         finally:
             run_loop(inner)
+        if context.usage is not None:
+            context.usage.come()
         return answer

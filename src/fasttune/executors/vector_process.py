@@ -73,6 +73,7 @@ class VectorProcessExecutor(ProcessExecutor):
     """Evaluates trials in calls, in worker processes. ``limit``: the most trials at once, in all workers."""
 
     evaluates_together = True
+    measures = False  # many trials share a worker
     slot_class: ClassVar[type[Slot]] = VectorSlot
 
     def __init__(self, folder: str, *, limit: int, **more: Any) -> None:

@@ -35,6 +35,11 @@ class Wear:
         self._heavy = False
         self._next = 0.0
 
+    @property
+    def is_heavy(self) -> bool:
+        """It was found to have grown too large."""
+        return self._heavy
+
     def left(self, limits: WorkerLimits, otherwise: int) -> int:
         """How many trials it may still be given, ``otherwise`` at most; one, if it has had all of them."""
         return otherwise if limits.trials is None else max(1, min(otherwise, limits.trials - self.trials))

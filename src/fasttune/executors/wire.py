@@ -1,4 +1,4 @@
-"""The two rings of a worker in one file: reports up, work down; and the messages that go down."""
+"""The two rings of a worker in one file, reports up and work down, and its gauge; and the messages that go down."""
 
 from __future__ import annotations
 
@@ -8,27 +8,30 @@ from typing import Any
 
 from fasttune import _core
 from fasttune.error import TuneError
+from fasttune.executors.usage import GAUGE_NUMBERS
 from fasttune.script import by_value, is_named_in
 
 UP_BYTES = 1 << 22
 DOWN_BYTES = 1 << 19
 UP_RING = _core.Ring.nbytes(UP_BYTES)  # sealed: it outlives its processes
-FILE_BYTES = UP_RING + _core.Ring.HEADER + DOWN_BYTES
+RINGS_BYTES = UP_RING + _core.Ring.HEADER + DOWN_BYTES
+FILE_BYTES = RINGS_BYTES + 8 * GAUGE_NUMBERS
 CANNOT_LOAD = 77  # exit status of a worker that could not load the program
 
 
 class Wire:
-    """Both rings over one mapping."""
+    """Both rings, and the gauge, over one mapping."""
 
     def __init__(self, memory: mmap.mmap, *, create: bool, epoch: float = 0.0, bell_fd: int = -1) -> None:
         self.memory = memory
         view = memoryview(memory)
         self.up = _core.Ring(view[:UP_RING], create=create, epoch=epoch, bell_fd=bell_fd)
-        self.down = _core.Ring(view[UP_RING:FILE_BYTES], create=create, epoch=epoch)
+        self.down = _core.Ring(view[UP_RING:RINGS_BYTES], create=create, epoch=epoch)
+        self.gauge = view[RINGS_BYTES:FILE_BYTES].cast("d")  # see executors.usage
 
     def close(self) -> None:
         """Let go of the mapping; it is unmapped when the last view of it has gone."""
-        del self.up, self.down, self.memory
+        del self.up, self.down, self.gauge, self.memory
 
 
 def pack(value: Any) -> bytes:

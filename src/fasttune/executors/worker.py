@@ -23,8 +23,10 @@ from typing import TYPE_CHECKING, Any
 from fasttune import _core, nesting
 from fasttune.executors import stand_in
 from fasttune.executors.base import Job, Reply
+from fasttune.executors.families import children_of, family
 from fasttune.executors.ring_file import by_pages
 from fasttune.executors.streams import Streams, catch_streams
+from fasttune.executors.thread_pools import follow_environment
 from fasttune.executors.threads import follow_threads
 from fasttune.executors.wire import CANNOT_LOAD, FILE_BYTES, Wire
 
@@ -197,7 +199,7 @@ def _serve_run(sock: socket.socket, setup: dict[str, Any], wake: int, bell_fd: i
                     if pid:
                         alive.add(pid)
                 elif order[0] == "kill" and order[1] in alive:
-                    _kill_group(order[1])
+                    _kill_family(order[1])
     finally:
         _end_all(alive)
 
@@ -257,20 +259,18 @@ def _end_all(alive: set[int]) -> None:
     for pid in alive:
         with suppress(ChildProcessError):
             os.waitpid(pid, 0)
-    while orphans := _children():
-        for pid in orphans:
+    while left := children_of(os.getpid()):
+        for pid in left:
             _kill_group(pid)
             with suppress(ChildProcessError):
                 os.waitpid(pid, 0)
 
 
-def _children() -> list[int]:
-    pid = os.getpid()
-    try:
-        with open(f"/proc/{pid}/task/{pid}/children") as file:
-            return [int(word) for word in file.read().split()]
-    except OSError:  # not Linux, or a kernel without the list
-        return []
+def _kill_family(pid: int) -> None:
+    """End a worker that does not listen, and all that it has started, also what has left its process group: who ends a trial for
+    what it uses does not leave that in use."""
+    for one in family(pid):  # which are listed before the first of them is killed
+        _kill_group(one)
 
 
 def _kill_group(pid: int) -> None:
@@ -359,6 +359,7 @@ def work(path: str, setup: dict[str, Any], bell_fd: int, rules_fd: int) -> int:
             return 0  # the driver has died meanwhile, and somebody else has taken over what it left
         wire = Wire(by_pages(mmap.mmap(file.fileno(), FILE_BYTES)), create=False, bell_fd=bell_fd)
     _explain_crashes(_notes_of(path))
+    follow_environment()
     streams = Streams(setup["named"], setup["caught"])
     try:
         with nesting.loading(), open(setup["program"], "rb") as file:
@@ -409,7 +410,7 @@ class Worker:
         self.program = program
         until_stored = self._until_stored if program.durable else None
         self.host = Host(program, self.reporter, self._wait, self._flush, until_stored=until_stored)
-        self.host.alone = True
+        self.host.alone, self.host.gauge = True, wire.gauge
         self._orders: deque[tuple[Any, ...]] = deque()
         self._answers: dict[int, Reply] = {}
         self._exit = False

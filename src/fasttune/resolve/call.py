@@ -39,6 +39,8 @@ class Call:
     trial_timeout_s: float | timedelta | None = None
     worker_max_trials: int | None = None
     worker_max_memory: int | str | None = None
+    cpu_affinity: str | None = None
+    measure_usage: bool = False
     durability: str = "process"
     trust: bool = False
     fail_fast: Any = False

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fasttune.argument import checked_count, checked_size, shown
 from fasttune.config import MODES, Experiment, Mode, as_mode, no_mode
 from fasttune.resolve.call import DEFAULT_VERBOSE
-from fasttune.resolve.words import kind_of
+from fasttune.resolve.words import kind_of, log
 
 if TYPE_CHECKING:
     from fasttune.callback import Callback
+    from fasttune.devices.machine import Machine
     from fasttune.reporter.base import ProgressReporter
     from fasttune.schedulers.base import TrialScheduler
     from fasttune.stopper import StopRules
@@ -98,6 +101,41 @@ def check_gpu_policy(policy: object) -> str:
     if policy not in POLICIES:
         raise ValueError(f"gpu_policy must be one of {', '.join(map(repr, POLICIES))}, got {shown(policy)}")
     return str(policy)
+
+
+CPU_AFFINITIES = ("cores",)
+
+
+def check_cpu_affinity(affinity: object, executor: str, machine: Machine, verbose: int) -> bool:
+    """Whether workers are pinned to the CPUs of their trials. Says so where that was asked for, and would crowd a shared machine."""
+    from fasttune.executors import executor_class
+
+    if affinity is None:
+        return False
+    if affinity not in CPU_AFFINITIES:
+        raise ValueError(f"cpu_affinity must be None or 'cores', got {shown(affinity)}")
+    if not executor_class(executor).pins:
+        raise ValueError(
+            f"cpu_affinity='cores' pins worker processes to CPUs, and with executor={executor!r} trials run in this one: leave one of "
+            "both out"
+        )
+    if not hasattr(os, "sched_setaffinity"):
+        raise ValueError(f"cpu_affinity='cores': processes cannot be pinned to CPUs on this system ({sys.platform})")
+    if not machine.bind_cpus and verbose > 0:
+        log("cpu_affinity='cores' pins nothing here, because nobody says which CPUs are meant: there is %s", machine.cpu_reason)
+    return machine.bind_cpus
+
+
+def check_measure_usage(measure: object, executor: str, of_columns: bool) -> bool:
+    """Whether reports have what their trial has used."""
+    from fasttune.executors import executor_class
+
+    if not isinstance(measure, bool):
+        raise TypeError(f"measure_usage must be True or False, got {shown(measure)}")
+    if measure and not executor_class(executor, of_columns).measures:
+        where = "trials of one call share a process" if of_columns else f"with executor={executor!r} all trials share this process"
+        raise ValueError(f"measure_usage=True tells what a trial uses of its worker process, and {where}: leave one of both out")
+    return measure
 
 
 def resolve_stop_rules(experiment: Experiment) -> StopRules:

@@ -35,7 +35,9 @@ from fasttune.resolve.searchers import (
 )
 from fasttune.resolve.settings import (
     attributes_of_run,
+    check_cpu_affinity,
     check_gpu_policy,
+    check_measure_usage,
     check_trust,
     check_worker_limits,
     resolve_reporter,
@@ -48,6 +50,7 @@ from fasttune.resolve.settings import (
 )
 from fasttune.resolve.trainables import (
     bound_of_the_free,
+    check_memory,
     check_supply,
     chosen_executor,
     many_fit,
@@ -71,6 +74,7 @@ def resolve(experiments: list[Experiment], call: Call) -> RunSpec:
 
 def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) -> RunSpec:
     from fasttune.devices.resources import check_declared
+    from fasttune.trainable import is_vectorized
 
     first = experiments[0]
     metric, mode = check_metric_mode(call.metric, call.mode)
@@ -97,6 +101,9 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
     if resources is None:
         resources = declared_before(metas)
     machine = check_supply(trainables, call.gpus, resources, verbose)
+    measures = check_measure_usage(call.measure_usage, executor, is_vectorized(trainables[0].trainable))
+    pins = check_cpu_affinity(call.cpu_affinity, executor, machine, verbose)
+    check_memory(executor, trainables, verbose)
     seed = resolve_seed(call.seed, metas, earlier)
     stop = resolve_stop_rules(first)
     reporter = resolve_reporter(call.progress_reporter, metric, mode, call.verbose)
@@ -147,6 +154,8 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
         trial_timeout_s=trial_timeout,
         worker_max_trials=max_trials,
         worker_max_memory=max_memory,
+        pins_workers=pins,
+        measure_usage=measures,
         durability=durability,
         trust=trust,
         executor=executor,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fasttune.devices.resources import PlacementGroupFactory
 
 LEAST_AT_ONCE = 16  # trials that ask for nothing
+LEAST_MEMORY = 6 << 20  # bytes: an interpreter that has loaded nothing but what runs trials has 7 MiB that are its own
 
 
 def as_experiments(given: object, arguments: Mapping[str, Any]) -> list[Experiment]:
@@ -203,6 +204,27 @@ def check_supply(
             len(machine.gpus),
         )
     return machine
+
+
+def check_memory(executor: str, trainables: Iterable[TrainableSpec], verbose: int) -> None:
+    """Refuses a request for less memory than a worker has by itself, and says so where nothing can end a trial that has more."""
+    from fasttune.devices.resources import PlacementGroupFactory
+    from fasttune.executors import executor_class
+
+    requests = [one.resources for one in trainables if isinstance(one.resources, PlacementGroupFactory)]
+    asked = [size for one in requests if (size := one.required_resources.get("memory"))]
+    if executor_class(executor).holds_memory:
+        if asked and min(asked) < LEAST_MEMORY:
+            raise ValueError(
+                f"resource 'memory' is the bytes that a trial may have, its worker process included, which has more than "
+                f"{LEAST_MEMORY} by itself, got {min(asked):g}: 4 GiB are 4 * 2**30"
+            )
+    elif asked and verbose > 0:
+        log(
+            "Trials ask for memory and run in this process (executor=%r): it is counted, but a trial that has more is not ended, "
+            "as it is in worker processes",
+            executor,
+        )
 
 
 def bound_of_the_free(executor: str, trainables: Iterable[TrainableSpec], machine: Machine, verbose: int) -> int | None:

@@ -19,6 +19,7 @@ from sklearn.model_selection._validation import _fit_and_score, _score
 from sklearn.utils.metaestimators import _safe_split
 from sklearn.utils.validation import _check_method_params
 
+from fasttune.executors.thread_pools import set_threads
 from fasttune.script import is_elsewhere
 from fasttune.sklearn.shared import Mapped, Shared
 from fasttune.sklearn.spaces import params_of
@@ -288,7 +289,5 @@ def limit_threads(trial: Trainable) -> None:
     global _limited
     cpus = max(1, int(trial.trial_resources.required_resources.get("CPU", 1)))
     if cpus != _limited:
-        from threadpoolctl import threadpool_limits
-
-        threadpool_limits(limits=cpus)
+        set_threads(cpus)
         _limited = cpus

@@ -1,0 +1,130 @@
+"""Workers whose trials asked for memory are held to it: what each of them and its child processes have is looked at while it runs.
+
+What counts is memory that only the death of a process frees: anonymous memory, shared memory and what of both was swapped out.
+Files that are mapped do not count, as the kernel drops their pages when it needs room. Memory that several processes share is
+divided by their number (proportional set size), so that neither forked children nor an array that all workers map are counted
+again for each. To know that, the kernel walks the page tables, 25 us for each MiB of small pages here. So the plain counts are
+read first, which cannot be less than that and cost 19 us, and the exact ones only where the plain ones are above what was asked
+for: at most a twentieth of the time.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from fasttune.executors.families import family, orphans, read_small
+
+if TYPE_CHECKING:
+    from fasttune.executors.process import Slot
+
+LOOK_S = 0.1  # how often
+REST = 20  # times what it took to count exactly: so long that is not done again for the same worker
+MOST_SINGLE = 3  # workers that are replaced after one trial, before that is said
+MIB = 1 << 20
+PLAIN = (b"RssAnon:", b"RssShmem:", b"VmSwap:")  # in /proc/PID/status
+EXACT = (b"Pss_Anon:", b"Pss_Shmem:", b"SwapPss:")  # in /proc/PID/smaps_rollup
+
+
+class MemoryWatch:
+    """Finds the workers that have more than what their trials asked for.
+
+    Args:
+        used: bytes that these processes have between them; ``exact``: shared ones divided.
+        clock: seconds that never jump.
+    """
+
+    def __init__(
+        self,
+        used: Callable[[Iterable[int], bool], int] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._used = memory_of if used is None else used
+        self._clock = clock
+        self._next = 0.0
+        self._single = 0  # workers that were replaced, for what they kept, after their first trial
+        self._has_said = False
+        self._rests: dict[int, float] = {}  # pid -> until when it is not counted exactly
+
+    def rest(self, seconds: float) -> float:
+        """How long the poll may sleep, if that was as long as this."""
+        return min(seconds, LOOK_S)
+
+    def look(self, slots: Iterable[Slot], server: int) -> Iterator[tuple[Slot, str]]:
+        """The workers that are to be ended, and why, if it is time to look. ``server`` is their parent."""
+        if self._clock() < self._next:
+            return
+        self._next = self._clock() + LOOK_S
+        watched = [slot for slot in slots if slot.memory and _runs_a_trial(slot)]
+        left = orphans(server, {slot.pid for slot in watched}) if watched else {}
+        for slot in watched:
+            pids = family(slot.pid, *left.get(slot.pid, ()))
+            if self._used(pids, False) > slot.memory and (used := self._exactly(slot.pid, pids)) > slot.memory:
+                yield slot, _said(slot, used, len(pids) - 1)
+
+    def was_replaced(self, slot: Slot) -> None:
+        """A worker was ended between two trials. Says so, once, where what libraries take has it done after every trial."""
+        self._single += slot.wear.is_heavy and slot.wear.trials == 1
+        if self._single < MOST_SINGLE or self._has_said:
+            return
+        self._has_said = True
+        warnings.warn(
+            f"worker processes keep more than half of the {math.ceil(slot.memory / MIB):,} MiB that a trial may have, so each is "
+            "replaced after its trial, and loads its libraries anew: trials that ask for more memory share one",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
+    def _exactly(self, worker: int, pids: list[int]) -> int:
+        """What they have, or 0 if that was found out a moment ago."""
+        began = self._clock()
+        if began < self._rests.get(worker, 0.0):
+            return 0
+        used = self._used(pids, True)
+        now = self._clock()
+        self._rests[worker] = now + REST * (now - began)
+        return used
+
+
+def _runs_a_trial(slot: Slot) -> bool:
+    """One that has not begun any yet is left alone: what it loads is told as the failure of the trial that it was loaded for."""
+    return slot.lives and slot.busy and not slot.fate and slot.wire.up.head > 0
+
+
+def _said(slot: Slot, used: int, children: int) -> str:
+    asked = math.ceil(slot.memory / MIB)
+    others = f" and {children} process{'es' * (children > 1)} that it had started" if children else ""
+    left = ", and what earlier trials left in the same process" if slot.wear.trials > 1 else ""
+    return (
+        f"The worker process of this trial was ended for its memory: it{others} used {math.ceil(used / MIB):,} MiB, "
+        f"and the trial had asked for {asked:,} MiB. Libraries that it imports count{left}. To give trials more: "
+        f'resources_per_trial={{"memory": {math.ceil(1.25 * used / MIB)} * 2**20}}'
+    )
+
+
+# -- what the system says ----------------------------------------------------------------------------------------------
+
+
+def memory_of(pids: Iterable[int], exact: bool) -> int:
+    """Bytes that these processes have and that are no file's; ``exact``: of those that are shared, their part. 0 for one that is not
+    there (or where /proc is not)."""
+    return sum(map(_exact if exact else _plain, pids))
+
+
+def _plain(pid: int) -> int:
+    return _added_up(read_small(f"/proc/{pid}/status"), PLAIN)[0]
+
+
+def _exact(pid: int) -> int:
+    """The plain count, where the kernel does not divide (older than 5.9) or does not tell it."""
+    found, lines = _added_up(read_small(f"/proc/{pid}/smaps_rollup"), EXACT)
+    return found if lines else _plain(pid)
+
+
+def _added_up(text: bytes, names: tuple[bytes, ...]) -> tuple[int, int]:
+    """The sum of these lines of "name: number kB", in bytes, and how many there are."""
+    found = [int(line.split()[1]) << 10 for line in text.splitlines() if line.startswith(names)]
+    return sum(found), len(found)
