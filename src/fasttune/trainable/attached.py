@@ -18,9 +18,19 @@ def with_parameters(trainable: Any, **parameters: Any) -> Any:
     """The trainable with objects that every trial gets: a function by keyword, a class through setup(config,
     ..).
 
-    Objects travel to each worker once, not with each config. Dicts, lists and sets are rebuilt for every
-    trial, so what one trial adds to them no other trial sees; arrays, data frames and other objects are
-    shared by the trials of a process and must not be changed.
+    Objects travel to each worker once, not with each config. The contents of arrays and of data frames' columns of numbers and
+    dates, also such as are within other objects, lie in memory once for all workers, if they have a MiB or more; what was mapped
+    from a file (``np.load(path, mmap_mode="r")``) stays there. A worker that writes into one writes into a copy of its own.
+
+    Dicts, lists and sets are rebuilt for every trial, so what one trial adds to them no other trial sees; arrays, data frames and
+    other objects are shared by the trials of a process and must not be changed.
+
+    Args:
+        trainable: a function of the config, or a class derived from Trainable.
+        parameters: the objects, by the names of the function's arguments, or of ``setup``'s.
+
+    Raises:
+        ValueError: the trainable is neither, or has no argument of such a name.
     """
     if is_trainable_class(trainable):
         return _class_with_parameters(trainable, parameters)
