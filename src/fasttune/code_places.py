@@ -13,15 +13,19 @@ import linecache
 from collections import ChainMap
 from functools import cache
 from types import CodeType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fasttune.out_of_band import Buffers
 
 LONGEST_SOURCE = 1 << 20  # characters of a file that travel
 
 
-def dumps(value: Any, sources: bool) -> bytes:
-    """By cloudpickle; with ``sources`` the text of the files travels along."""
+def dumps(value: Any, sources: bool, buffers: Buffers | None = None) -> bytes:
+    """By cloudpickle; with ``sources`` the text of the files travels along. Large buffers are left to ``buffers``, if that is
+    given."""
     file = io.BytesIO()
-    _pickler_class()(file, sources).dump(value)
+    _pickler_class()(file, sources, buffers).dump(value)
     return file.getvalue()
 
 
@@ -32,12 +36,13 @@ def _pickler_class() -> Any:
     class Pickler(cloudpickle.CloudPickler):  # type: ignore[misc, unused-ignore]
         """Gives code objects the place that they have here."""
 
-        def __init__(self, file: io.BytesIO, sources: bool) -> None:
+        def __init__(self, file: io.BytesIO, sources: bool, buffers: Buffers | None) -> None:
             self._sources = sources
             self._places: dict[str, tuple[str, str]] = {}
             self._as_usual = cloudpickle.CloudPickler.dispatch_table[CodeType]
-            self.dispatch_table = ChainMap({CodeType: self._reduce_code}, cloudpickle.CloudPickler.dispatch_table)
-            super().__init__(file, protocol=5)  # looks for the table
+            ours: dict[type, Any] = {CodeType: self._reduce_code, **({} if buffers is None else buffers.reducers())}
+            self.dispatch_table = ChainMap(ours, cloudpickle.CloudPickler.dispatch_table)
+            super().__init__(file, protocol=5, buffer_callback=buffers)  # looks for the table
 
         def _reduce_code(self, code: CodeType) -> tuple[Any, ...]:
             make, args = self._as_usual(code)[:2]

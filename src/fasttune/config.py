@@ -706,6 +706,7 @@ class RunSpec:
     resources: dict[str, float] = field(default_factory=dict)  # kinds of the run's own, and how much there is
     user_attrs: dict[str, Any] = field(default_factory=dict)
     asked_name: str = ""  # of the experiment; its folder may have a number behind it
+    beside: str = ""  # that name, where somebody gave it, did not ask to go on, and one was there already
     machine: Machine | None = None  # what there is, if somebody has looked already
     callbacks: list[Callback] = field(default_factory=list)
     progress_reporter: ProgressReporter | None = None

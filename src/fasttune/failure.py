@@ -136,6 +136,8 @@ class Reasons:
         reason = read_reason(text, trial_id)
         line, _, _ = reason.where.partition(":")
         kind = reason.what.partition(":")[0], line
+        if not line:  # of a vector one trial has the traceback, all of them have the exception
+            kind = next((other for other, one in self._kinds.items() if one.what == reason.what), kind)
         known = self._kinds.get(kind)
         if known is not None:
             self._kinds[kind] = known._replace(times=known.times + 1)

@@ -241,6 +241,8 @@ def same(before: Any, now: Any, loosely: bool = False) -> bool:
         return len(before) == len(now) and all(same(a, b, loosely) for a, b in zip(before, now, strict=True))
     if loosely and {type(before), type(now)} == {int, float}:
         return bool(before == now)
+    if type(before) is type(now) is float and before == 0.0:
+        return now == 0.0 and math.copysign(1.0, before) == math.copysign(1.0, now)  # trials were given one of the two
     return type(before) is type(now) and bool(before == now)
 
 

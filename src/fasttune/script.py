@@ -10,7 +10,10 @@ from __future__ import annotations
 import os
 import re
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fasttune.out_of_band import Buffers
 
 NAMES = (
     "__main__",
@@ -24,21 +27,22 @@ def is_named_in(data: bytes) -> bool:
     return any(name.encode() in data for name in NAMES)
 
 
-def by_value(value: Any, sources: bool = False) -> bytes:
+def by_value(value: Any, sources: bool = False, buffers: Buffers | None = None) -> bytes:
     """By cloudpickle. What the main script defines goes by value, also where multiprocessing has imported the script
-    under another name, in a process that it has spawned. ``sources``: with the text of the files that it was written in."""
+    under another name, in a process that it has spawned. ``sources``: with the text of the files that it was written in.
+    ``buffers`` takes what is large out of it."""
     import cloudpickle  # type: ignore[import-untyped, unused-ignore]
 
     from fasttune import code_places
 
     script = sys.modules.get("__mp_main__")
     if script is None or script.__name__ != "__mp_main__":
-        return code_places.dumps(value, sources)
+        return code_places.dumps(value, sources, buffers)
     known = script.__name__ in cloudpickle.list_registry_pickle_by_value()
     if not known:
         cloudpickle.register_pickle_by_value(script)
     try:
-        return code_places.dumps(value, sources)
+        return code_places.dumps(value, sources, buffers)
     finally:
         if not known:
             cloudpickle.unregister_pickle_by_value(script)

@@ -259,6 +259,9 @@ def back_from_absence() -> bool:
     return waited and _core.current() is not None
 
 
+POOL_OF_ASYNCIO = "asyncio_"  # how the threads of an event loop's own pool are called
+
+
 def why_absent() -> str:
     why = _core.absence()
     if why == _core.OVER:
@@ -274,6 +277,10 @@ def why_absent() -> str:
         return (
             "a trial has forked this process, and only the trial itself can report. Hand results back to it, through a "
             "pipe or a queue"
+        )
+    if threading.current_thread().name.startswith(POOL_OF_ASYNCIO):
+        return (
+            "loop.run_in_executor(None, ...) does not say for which trial its thread works. Use await asyncio.to_thread(f), which does"
         )
     return "it reports for the trial that runs, and no trial does (a vectorized function returns or yields its columns)"
 

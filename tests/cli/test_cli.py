@@ -18,6 +18,8 @@ import pytest
 import fasttune as tune
 from fasttune import cli
 from fasttune.cli import doctor, listing, main
+from fasttune.cli.show import how_to_go_on
+from fasttune.folder import COMMAND_FILE
 
 PACKAGE = str(Path(tune.__file__).resolve().parent.parent)
 Printed = Callable[..., tuple[int, str, str]]
@@ -336,6 +338,12 @@ def test_an_experiment_is_read_while_it_runs(fasttune: Printed, tmp_path: Path) 
         run.wait()
     _, out, _ = fasttune("show", tmp_path / "slow")
     assert "unfinished: the same tune.run call with resume='AUTO'" in out
+
+
+def test_what_was_begun_from_the_command_line_is_gone_on_with_there(tmp_path: Path) -> None:
+    assert how_to_go_on(str(tmp_path)).startswith("the same tune.run call")
+    (tmp_path / COMMAND_FILE).touch()
+    assert how_to_go_on(str(tmp_path)) == f"fasttune resume {tmp_path}"
 
 
 # ---- this machine

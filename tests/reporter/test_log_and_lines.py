@@ -80,7 +80,7 @@ def test_P3_what_the_log_says() -> None:
     assert stream.getvalue().splitlines() == [
         "fasttune: 5 trials, stored in /results/exp",
         "20s: 1/5 trials done, 3 running, 1m 20s left",
-        "fasttune: 1 trial ended in 21s, 4 did not end",
+        "fasttune: 1 trial ended in 21s, 3 did not end, 1 still to run",
         "best last score 0.5 by trial 00001 with {'a': 1}",
     ]
 

@@ -39,6 +39,18 @@ def run(asked: argparse.Namespace) -> int:
     return 0
 
 
+def how_to_go_on(folder: str) -> str:
+    """What goes on with an unfinished experiment: what was typed to begin it is known, what a program called is not."""
+    import os
+
+    from fasttune.cli.run import short_name
+    from fasttune.folder import COMMAND_FILE
+
+    if os.path.isfile(os.path.join(folder, COMMAND_FILE)):
+        return f"fasttune resume {short_name(folder)}"
+    return "the same tune.run call with resume='AUTO', or fasttune resume,"
+
+
 def print_facts(facts: dict[str, Any]) -> None:
     """The facts for people: a name and a text on each line."""
     from fasttune.cli.listing import cell
@@ -50,7 +62,7 @@ def print_facts(facts: dict[str, Any]) -> None:
     if status == "running":
         status = f"running, {facts['writer']}"
     elif status == "unfinished":
-        status = "unfinished: the same tune.run call with resume='AUTO', or fasttune resume, goes on with it"
+        status = f"unfinished: {how_to_go_on(facts['path'])} goes on with it"
     elif facts["ended_because"]:
         status = f"finished: {facts['ended_because']}"
     counts = ", ".join(f"{n:,} {name}" for name, n in facts["statuses"].items())

@@ -219,5 +219,10 @@ def _choose_gpu(visible: Sequence[Gpu], wanted: int | str) -> Sequence[Gpu]:
         alike = [gpu for gpu in visible if gpu.uuid.startswith(wanted)]
         if fitting := gpus_named(visible, wanted) or (alike if len(alike) == 1 else []):
             return fitting
-    there = ", ".join(f"{k}: {gpu.uuid} ({gpu.name})" for k, gpu in enumerate(visible)) or "no GPU"
+    if not visible:
+        raise ValueError(
+            f"gpus names {wanted!r}, and there is no GPU that this process sees. Usual cause: CUDA_VISIBLE_DEVICES, or a container "
+            "that was given none; `fasttune doctor` says what there is"
+        )
+    there = ", ".join(f"{k}: {gpu.uuid} ({gpu.name})" for k, gpu in enumerate(visible))
     raise ValueError(f"gpus names {wanted!r}, which is not exactly one of the visible GPUs; there is {there}")

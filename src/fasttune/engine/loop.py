@@ -31,7 +31,7 @@ from fasttune.engine.left_behind import write_files, write_table
 from fasttune.engine.live_rule import LiveRule
 from fasttune.engine.meta import read_metas
 from fasttune.engine.opening import warn_of_unfit
-from fasttune.engine.progress import Progress, Said, raise_first_failure, tell_going_on, tell_repeats
+from fasttune.engine.progress import Progress, Said, raise_first_failure, tell_beside, tell_going_on, tell_repeats
 from fasttune.engine.resuming import resume
 from fasttune.engine.retention import delete
 from fasttune.engine.state import ExperimentState
@@ -228,6 +228,7 @@ class TuneLoop:
         meta["variants"] = [one.meta() for one in state.configs.variants]
         self._store_meta(meta)
         if self.spec.verbose > 0:
+            tell_beside(self.spec)
             tell_repeats(state.configs.variants, self.spec.in_words)
         return state
 

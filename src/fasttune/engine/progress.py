@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+from fasttune.engine.remarks import remarks
 from fasttune.failure import with_traceback
 from fasttune.tables.best import Leader
 
@@ -79,12 +80,14 @@ class Progress:
         pace = self._pace.see(elapsed, table.finished, table.running, table.reports, state.total, done)
 
         def leader(metric: str | None, mode: str | None) -> Standing | None:
-            best = self._leader(metric, mode, done)
-            if best is None:
+            found = self._leader(metric, mode, done)
+            if found is None:
                 return None
-            trial, value, step = best
+            trial, value, step = found
             return Standing(state.trial_id(trial), value, state.evaluated_params(trial), step, state.status(trial) == "ERROR")
 
+        best = leader(state.metric, state.mode)
+        told = [said.message, *(remarks(state, best is not None) if done else ())]
         return StatusSnapshot(
             time=self._clock.now(),
             elapsed=elapsed,
@@ -94,14 +97,14 @@ class Progress:
             path=state.path,
             counts=table.counts(),
             total=state.total,
-            best=leader(state.metric, state.mode),
+            best=best,
             best_by=leader,
             scope=state.scope,
             over=done,
             reasons=state.reasons.kinds(),
             trials_per_s=pace.trials_per_s,
             reports_per_s=pace.reports_per_s,
-            message=said.message,
+            message=". ".join(filter(None, told)),
             rows=lambda status, n: state.trials_of(status, n),
         )
 
@@ -126,10 +129,21 @@ def tell_going_on(state: ExperimentState, in_words: Callable[[str], str]) -> Non
     """Say what of an earlier session is there, and what of it is run."""
     counts = state.table.counts()
     ended, failed = counts["TERMINATED"], counts["ERROR"]
-    told = f"{len(state)} trials, {ended + failed} of them ended"
+    n = len(state)
+    told = f"{n:,} trial{'s' if n != 1 else ''}, {ended + failed:,} of them ended"
     if failed:
         told += f" ({failed} failed; resume='AUTO+ERRORED' runs those again)"
     print(f"fasttune: going on with {state.path}: {in_words(told)}")
+
+
+def tell_beside(spec: RunSpec) -> None:
+    """Say that the run begins an experiment of its own, where who gave its name may have meant to go on with the one before."""
+    if spec.beside:
+        told = (
+            f"there is an experiment {spec.beside!r} already, and this is a new one, {spec.name!r}: resume='AUTO' would go on with "
+            "the last one of that name"
+        )
+        print(f"fasttune: {spec.in_words(told)}")
 
 
 def tell_repeats(variants: list[Variants], in_words: Callable[[str], str]) -> None:

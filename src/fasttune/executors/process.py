@@ -28,6 +28,7 @@ from fasttune.executors.server import MARK, PAUSES_S, WORKERS_BEGIN_THERE, Serve
 from fasttune.executors.wear import NO_LIMITS, Wear, WorkerLimits
 from fasttune.executors.wire import CANNOT_LOAD, DOWN_BYTES, FILE_BYTES, Wire, pack, pack_config
 from fasttune.folder import RINGS
+from fasttune.out_of_band import Buffers
 from fasttune.working_directory import working_directory
 
 if TYPE_CHECKING:
@@ -211,9 +212,10 @@ class ProcessExecutor(Executor):
         self._program = program
         self._epoch = epoch
         self._varied = any(one.resources != self._request for one in program.trainables)
-        self._program_file = ProgramFile(pickled_program(program))
+        self._program_file = shared_program(program, self._folder)
         os.makedirs(os.path.join(self._folder, RINGS), exist_ok=True)
-        self._setup = {"path": sys.path, "program": self._program_file.path, "driver": os.getpid()}
+        places = [tuple(place) for place in self._program_file.places]
+        self._setup = {"path": sys.path, "program": places, "driver": os.getpid()}
         self._setup["cwd"] = working_directory(WORKERS_BEGIN_THERE)
         self._setup["script"] = script.described()
         self._setup["named"], self._setup["caught"] = self._named, self._caught
@@ -890,16 +892,19 @@ def workers_by_open_files() -> int:
     return room
 
 
-def pickled_program(program: Program) -> bytes:
-    """The program by cloudpickle; a TypeError names what cannot travel."""
+def shared_program(program: Program, folder: str) -> ProgramFile:
+    """The program by cloudpickle, where workers find it, and what is large in it where they map it; a TypeError names what
+    cannot travel."""
+    buffers = Buffers()
     try:
-        return script.by_value(program, sources=True)
+        head = script.by_value(program, sources=True, buffers=buffers)
     except Exception as error:
         culprit = find_unpicklable(program)
         raise TypeError(
             f"the trainable cannot be sent to worker processes: {culprit or error}. Create such objects inside the "
             "trainable, hand them over with tune.with_parameters if they can be pickled, or run with executor='thread' or 'inline'"
         ) from error
+    return ProgramFile(head, buffers.kept, folder)
 
 
 def find_unpicklable(program: Program) -> str | None:

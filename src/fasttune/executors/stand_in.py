@@ -13,6 +13,7 @@ from __future__ import annotations
 import io
 import pickle
 import sys
+from collections.abc import Iterable
 from importlib.machinery import ModuleSpec
 from types import FunctionType, ModuleType
 from typing import Any
@@ -37,13 +38,14 @@ def take_place_of(script: dict[str, str | None]) -> None:
     sys.modules["__main__"] = sys.modules[module.__name__] = module
 
 
-def loads(data: bytes, *, program: bool = False) -> Any:
-    """Unpickle. In a worker what came by value is in the main module then, by its name; ``program``: and stays there."""
+def loads(data: bytes, *, program: bool = False, buffers: Iterable[Any] = ()) -> Any:
+    """Unpickle. In a worker what came by value is in the main module then, by its name; ``program``: and stays there.
+    ``buffers`` were left out of the pickle."""
     main = sys.modules["__main__"]
     fixed = getattr(main, STANDS_IN, None)
     if fixed is None or b"cloudpickle" not in data:
-        return pickle.loads(data)
-    loader = _Loader(io.BytesIO(data))
+        return pickle.loads(data, buffers=buffers)
+    loader = _Loader(io.BytesIO(data), buffers)
     value = loader.load()
     names = loader.names()
     main.__dict__.update({name: one for name, one in names.items() if name not in fixed})
@@ -69,18 +71,19 @@ def _with_those_of(main: ModuleType, value: Any) -> Any:
 class _Loader(pickle.Unpickler):
     """Notes the functions and classes that it makes."""
 
-    def __init__(self, file: io.BytesIO) -> None:
-        super().__init__(file)
+    def __init__(self, file: io.BytesIO, buffers: Iterable[Any]) -> None:
+        super().__init__(file, buffers=buffers)
         self._made: list[Any] = []
 
     def find_class(self, module: str, name: str, /) -> Any:
         found = super().find_class(module, name)
         if name not in _MADE or not module.startswith("cloudpickle"):
             return found
+        all_made = self._made  # the loader itself would be in a circle with its memo, and all that was loaded with it
 
         def noted(*arguments: Any, **named: Any) -> Any:
             made = found(*arguments, **named)
-            self._made.append(made)
+            all_made.append(made)
             return made
 
         return noted

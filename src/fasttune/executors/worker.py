@@ -362,9 +362,9 @@ def work(path: str, setup: dict[str, Any], bell_fd: int, rules_fd: int) -> int:
     follow_environment()
     streams = Streams(setup["named"], setup["caught"])
     try:
-        with nesting.loading(), open(setup["program"], "rb") as file:
+        with nesting.loading():
             stand_in.take_place_of(setup["script"])
-            program = stand_in.loads(file.read(), program=True)
+            program = _loaded(setup["program"])
     except BaseException:
         _leave_word(path)
         return CANNOT_LOAD
@@ -373,6 +373,18 @@ def work(path: str, setup: dict[str, Any], bell_fd: int, rules_fd: int) -> int:
         rule = program.rule.build(rules_fd, create=False)
     worker_for(program)(wire, program, rule, streams).run()
     return 0
+
+
+def _loaded(places: list[tuple[Any, ...]]) -> Any:
+    """The program, whose pickle is in the first place."""
+    if len(places) > 1:
+        from functools import partial
+
+        from fasttune.out_of_band import Place, load
+
+        return load([Place(*place) for place in places], partial(stand_in.loads, program=True))
+    with open(places[0][0], "rb") as file:  # most programs: nothing is loaded for them, and nothing mapped
+        return stand_in.loads(file.read(), program=True)
 
 
 def worker_for(program: Any) -> type[Worker]:

@@ -137,10 +137,12 @@ class LogReporter(ProgressReporter):
     def last_lines(self, snapshot: StatusSnapshot) -> str:
         """How the run ended, and the best of it."""
         finished, failed = snapshot.counts.get("TERMINATED", 0), snapshot.counts.get("ERROR", 0)
-        open_ones = snapshot.started - finished - failed
+        waiting = snapshot.counts.get("PENDING", 0)
+        open_ones = snapshot.started - finished - failed - waiting
         parts = [f"fasttune: {finished:,} trial{'s' if finished != 1 else ''} ended in {duration(snapshot.elapsed)}"]
         parts += [f"{failed:,} failed"] if failed else []
         parts += [f"{open_ones:,} did not end"] if open_ones else []
+        parts += [f"{waiting:,} still to run"] if waiting else []
         lines = ", ".join(parts) + (f". {snapshot.message}" if snapshot.message else "")
         best = snapshot.leader
         if best is None:

@@ -29,6 +29,12 @@ class StoragePlace(NamedTuple):
     resume: ResumeConfig | None = None
     trust: bool = False
 
+    def beside(self, folder: str) -> str:
+        """The name, if the folder is another one because an experiment was in that; "" if nothing could have been meant but a
+        new one."""
+        new = self.restored is None and self.resume is None and not self.dated
+        return self.name if new and folder != numbered(self.root, self.name, 1) else ""
+
     def claim(self) -> Claim:
         """Take the folder, made if it is a new one. ExperimentLockedError when another process is writing there what
         this run would go on with."""

@@ -132,6 +132,7 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
     spec = RunSpec(
         name=os.path.basename(folder),
         asked_name=place.name,
+        beside=place.beside(folder),
         path=folder,
         trainables=[
             replace(one, experiment=one.experiment or os.path.basename(folder), space=dict(space))

@@ -1,21 +1,17 @@
 """One object, in one piece of memory, for all worker processes.
 
-Pickle's protocol 5 keeps the contents of arrays apart from what describes them (PEP 574). They lie in a file without a name,
-once for all workers, each of which maps it: so arrays, sparse matrices and the columns of data frames that hold numbers are
-read-only views of the same pages there, however many workers there are. Columns of Python objects are copied.
+As ``tune.with_parameters`` shares what is large (``fasttune.out_of_band``), but for three things: every array is shared, also a
+small one; it can only be read, as what joblib hands to scikit-learn's own workers: an estimator that changes its input would
+change that of the next candidate; and it is mapped when it is first asked for.
 """
 
 from __future__ import annotations
 
-import mmap
 import os
-from collections.abc import Iterator
 from typing import Any
 
 from fasttune.executors.program_file import ProgramFile
-
-ALIGNMENT = 64  # bytes, of each array's beginning: what vector instructions want
-_PADDING = bytes(ALIGNMENT)
+from fasttune.out_of_band import Buffers, Place, load
 
 _last: tuple[str, Any] | None = None  # this process's object, by the mark of its file: all of a worker's trials have the same
 
@@ -30,7 +26,6 @@ class Shared:
     def __init__(self, value: Any) -> None:
         self._value = value
         self._file: ProgramFile | None = None
-        self._sizes: tuple[int, ...] = ()
         self._mark = os.urandom(8).hex()
 
     def get(self) -> Any:
@@ -45,50 +40,24 @@ class Shared:
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._file is None:
-            self._write()
-        assert self._file is not None
-        return Mapped, (self._file.path, self._sizes, self._mark)
+            from fasttune.script import by_value
 
-    def _write(self) -> None:
-        import pickle
-
-        import cloudpickle  # type: ignore[import-untyped, unused-ignore]
-
-        buffers: list[pickle.PickleBuffer] = []
-        head = cloudpickle.dumps(self._value, protocol=5, buffer_callback=buffers.append)
-        pieces = [memoryview(head), *(buffer.raw() for buffer in buffers)]
-        self._sizes = tuple(piece.nbytes for piece in pieces)
-        self._file = ProgramFile(*_aligned(pieces))
+            buffers = Buffers(smallest=0)
+            self._file = ProgramFile(by_value(self._value, buffers=buffers), buffers.kept)
+        return Mapped, (self._file.places, self._mark)
 
 
 class Mapped:
     """What a :class:`Shared` is in another process: the value is mapped when it is first asked for."""
 
-    def __init__(self, path: str, sizes: tuple[int, ...], mark: str) -> None:
-        self._path, self._sizes, self._mark = path, sizes, mark
+    def __init__(self, places: list[Place], mark: str) -> None:
+        self._places, self._mark = places, mark
 
     def get(self) -> Any:
         """The value. FileNotFoundError when the process that wrote it has let go of it."""
-        global _last
-        if _last is None or _last[0] != self._mark:
-            _last = self._mark, self._load()
-        return _last[1]
-
-    def _load(self) -> Any:
         import pickle
 
-        with open(self._path, "rb") as file:
-            memory = memoryview(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ))
-        parts = []
-        at = 0
-        for size in self._sizes:
-            parts.append(memory[at : at + size])
-            at += size + -size % ALIGNMENT
-        return pickle.loads(parts[0], buffers=parts[1:])
-
-
-def _aligned(pieces: list[memoryview]) -> Iterator[memoryview]:
-    """The pieces, each followed by what it lacks to a whole number of alignments."""
-    for piece in pieces:
-        yield piece
-        yield memoryview(_PADDING)[: -piece.nbytes % ALIGNMENT]
+        global _last
+        if _last is None or _last[0] != self._mark:
+            _last = self._mark, load(self._places, pickle.loads, writable=False)
+        return _last[1]

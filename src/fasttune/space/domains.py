@@ -20,7 +20,7 @@ import math
 import operator
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from fasttune import _draws
@@ -380,7 +380,7 @@ class Categorical(Domain):
     default_sampler = Uniform
 
     def __init__(self, categories: Sequence[Any]) -> None:
-        if isinstance(categories, (str, bytes, Mapping)):
+        if isinstance(categories, (str, bytes, Mapping)) or not isinstance(categories, Iterable):
             raise TypeError(
                 f"the options must be a list, got {categories!r}. Usual cause: brackets are missing."
             )

@@ -59,8 +59,19 @@ def qlograndint(lower: int, upper: int, q: int, base: float | None = None) -> In
     return _checked(Integer(lower, upper).loguniform(base).quantized(q))
 
 
-def choice(categories: Sequence[Any]) -> Categorical:
-    """One of the options, all equally likely; the element itself, so types survive."""
+def choice(categories: Sequence[Any], *more: Any) -> Categorical:
+    """One of the options, all equally likely; the element itself, so types survive.
+
+    Args:
+        categories: the options, in one list.
+        more: nothing; whoever gives options one by one is told of the list.
+
+    Raises:
+        TypeError: the options are not in one list, or are a text or a mapping.
+        ValueError: there is none.
+    """
+    if more:
+        raise TypeError(f"choice takes its options in one list, got {1 + len(more)} arguments: choice({[categories, *more]!r})")
     return Categorical(categories).uniform()
 
 

@@ -138,6 +138,8 @@ class SqliteReader(Storage):
             raise JournalError(f"cannot open {self.path}: {error}") from error
         try:
             self._root = self._held_together(database, lambda: root_of(database, "journal"))
+            if self._root is None and os.path.getsize(self.path) == 0:
+                raise JournalError(f"{self.path} is empty: the run that made it ended before it had written anything")
             if self._root is None:
                 raise JournalError(
                     f"{self.path} is a database, but not one of fasttune's: it has no table 'journal'"

@@ -1,10 +1,8 @@
-"""What can be tuned: functions of a config, and classes that are stepped.
+"""Trials with methods: the class that users derive from, and what may be one.
 
-Trainable         the class to derive from
-with_parameters   hand large or unpicklable-in-a-config objects to every trial
-with_resources    say what one trial needs
-call_form         in which of its forms a function wants to be called
-trainable_name    what it is called in tables and folders
+Trainable                the class to derive from
+check_trainable          raise at once if this cannot be a trainable
+validate_save_restore    try a class's saving and restoring
 """
 
 from __future__ import annotations
@@ -12,7 +10,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any, ClassVar
 
 from fasttune.checkpoint import (
@@ -27,11 +24,11 @@ from fasttune.checkpoint import (
 from fasttune.error import TuneError
 from fasttune.script import dumps
 from fasttune.totals import state_in
+from fasttune.trainable.call_forms import check_function
+from fasttune.trainable.containers import copy_containers
 from fasttune.trial_context import TrialContext, current_context
-from fasttune.vectors import Vectorized
 
 METHODS = ("setup", "step", "save_checkpoint", "load_checkpoint", "cleanup", "reset_config", "log_result")  # that a class may write
-_ATOMS = {int, float, str, bool, type(None), bytes, complex}
 
 
 class Trainable:
@@ -492,7 +489,7 @@ def validate_save_restore(
     return True
 
 
-# ---- functions ---------------------------------------------------------------------------------------------
+# ---- what is a trainable, and what lies in its checkpoints ----------------------------------------------------
 
 
 def counted_in(checkpoint: str) -> tuple[int, float]:
@@ -544,271 +541,6 @@ def check_methods(trainable: type) -> None:
                 "would run. Write the trial as a function, async def train(config), or let the method run what it awaits by "
                 "asyncio.run(...)"
             )
-
-
-def check_function(function: Callable[..., Any]) -> None:
-    """Raise ValueError unless ``function(config)`` can be called, or one of the two older forms."""
-    call_form(function)
-
-
-def call_form(function: Callable[..., Any]) -> str:
-    """How the function wants to be called.
-
-    "config": f(config); "checkpoint_dir": f(config, checkpoint_dir=None); "own checkpoint_dir": the same with a default of
-    its own, which it gets where there is no checkpoint; "reporter": f(config, reporter); "columns": f(columns of configs), made
-    by ``tune.vectorized``. ValueError for any other signature.
-    """
-    import inspect
-
-    if isinstance(_unwrapped(function), Vectorized):
-        return "columns"
-    try:
-        signature = inspect.signature(_as_partial(function))
-    except ValueError:  # some compiled callables do not tell
-        return "config"
-    names = list(signature.parameters)
-    if "checkpoint_dir" in names[1:] and _binds(signature, None, checkpoint_dir=None):
-        default = signature.parameters["checkpoint_dir"].default
-        return "checkpoint_dir" if default in (None, signature.empty) else "own checkpoint_dir"
-    if _binds(signature, None):
-        return "config"
-    if names[1:2] == ["reporter"] and _binds(signature, None, None):
-        return "reporter"
-    raise ValueError(
-        f"Unknown argument found in the Trainable function {trainable_name(function)}{signature}: it must "
-        "take exactly one argument, the config (or: config, checkpoint_dir=None; or: config, reporter). "
-        "To give it more, use tune.with_parameters(function, name=value)"
-    )
-
-
-def is_vectorized(trainable: Any) -> bool:
-    """Whether it evaluates many trials in one call: ``tune.vectorized`` has made it."""
-    return isinstance(_unwrapped(trainable), Vectorized)
-
-
-def vector_of(trainable: Any) -> Vectorized:
-    """What ``tune.vectorized`` has made, behind partials and our wrappings. TypeError for what it has not."""
-    inner = _unwrapped(trainable)
-    if not isinstance(inner, Vectorized):
-        raise TypeError(f"{trainable_name(trainable)} evaluates one trial in a call: it was not made by tune.vectorized")
-    return inner
-
-
-def saves_when_told(trainable: Any) -> bool:
-    """Whether its trials save at any of their reports: classes, and rows of a call, which stands still there."""
-    return isinstance(trainable, type) or is_vectorized(trainable)
-
-
-def takes_state(trainable: Any) -> bool:
-    """Whether a function that evaluates many trials in one call goes on from a state: it has a parameter of that name, which no
-    partial and no ``with_parameters`` has given."""
-    import inspect
-
-    given: set[str] = set()
-    while not isinstance(trainable, Vectorized):
-        given.update(trainable.keywords if isinstance(trainable, partial) else trainable.parameters)
-        trainable = trainable.func if isinstance(trainable, partial) else trainable.function
-    return "state" not in given and "state" in inspect.signature(trainable.function).parameters
-
-
-def is_async(trainable: Any) -> bool:
-    """Whether it is an async function, or an async generator function: what it gives back is to be awaited."""
-    import inspect
-
-    if isinstance(trainable, type):
-        return False
-    inner = _unwrapped(trainable)
-    calls = (inner, getattr(type(inner), "__call__", None))  # noqa: B004 - an object's class says what calling it is
-    return any(inspect.iscoroutinefunction(one) or inspect.isasyncgenfunction(one) for one in calls)
-
-
-def trainable_name(trainable: Any) -> str:
-    """What it is called in tables and folders: the name of the function, of a partial's, or of the class."""
-    inner = _unwrapped(trainable)
-    if isinstance(inner, str):
-        return inner
-    name: str = getattr(inner, "__name__", None) or type(inner).__name__
-    return "lambda" if name == "<lambda>" else name
-
-
-def _binds(signature: Any, *arguments: Any, **keywords: Any) -> bool:
-    try:
-        signature.bind(*arguments, **keywords)
-    except TypeError:
-        return False
-    return True
-
-
-def _unwrapped(trainable: Any) -> Any:
-    """The user's own function behind partials and our wrappings."""
-    while True:
-        if isinstance(trainable, partial):
-            trainable = trainable.func
-        elif isinstance(trainable, _Bound):
-            trainable = trainable.function
-        else:
-            return trainable
-
-
-def _as_partial(function: Any) -> Any:
-    """Our wrappings as partials, whose signature Python knows."""
-    if isinstance(function, _Bound):
-        return partial(_as_partial(function.function), **function.parameters)
-    return function
-
-
-# ---- parameters and resources ------------------------------------------------------------------------------
-
-
-class _Bound:
-    """A function with parameters or resources attached; the user's function itself is not touched."""
-
-    def __init__(self, function: Callable[..., Any], parameters: dict[str, Any], resources: Any) -> None:
-        self.function = function
-        self.parameters = parameters
-        self._resources = resources
-        self.of_columns = is_vectorized(function)
-        self.__name__ = trainable_name(function)
-        self.__doc__ = getattr(function, "__doc__", None)
-
-    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
-        if not self.parameters:
-            return self.function(*arguments, **keywords)
-        return self.function(*arguments, **copy_containers(self.parameters), **keywords)
-
-    def __repr__(self) -> str:
-        return f"<{self.__name__} with parameters {sorted(self.parameters)}, resources {self._resources}>"
-
-
-def with_parameters(trainable: Any, **parameters: Any) -> Any:
-    """The trainable with objects that every trial gets: a function by keyword, a class through setup(config,
-    ..).
-
-    Objects travel to each worker once, not with each config. Dicts, lists and sets are rebuilt for every
-    trial, so what one trial adds to them no other trial sees; arrays, data frames and other objects are
-    shared by the trials of a process and must not be changed.
-    """
-    if is_trainable_class(trainable):
-        return _class_with_parameters(trainable, parameters)
-    if isinstance(trainable, type) or not callable(trainable):
-        raise ValueError(
-            f"with_parameters needs a function or a class derived from tune.Trainable, got {trainable!r}"
-        )
-    _check_parameters(trainable, parameters)
-    return _Bound(trainable, parameters, attached_resources(trainable))
-
-
-def with_resources(trainable: Any, resources: Any) -> Any:
-    """The trainable with what each trial needs: a dict, PlacementGroupFactory, or function of the config."""
-    if not (isinstance(resources, Mapping) or hasattr(resources, "bundles") or callable(resources)):
-        raise ValueError(
-            "resources must be a dict, a PlacementGroupFactory or a function of the config, got "
-            f"{resources!r}"
-        )
-    if is_trainable_class(trainable):
-        return _class_with_resources(trainable, resources)
-    if isinstance(trainable, type) or not callable(trainable):
-        raise ValueError(
-            f"with_resources needs a function or a class derived from tune.Trainable, got {trainable!r}"
-        )
-    return _Bound(trainable, {}, resources)
-
-
-def attached_resources(trainable: Any) -> Any:
-    """What ``with_resources`` attached, None if nothing."""
-    return getattr(trainable, "_resources", None)
-
-
-def _check_parameters(function: Any, parameters: dict[str, Any]) -> None:
-    import inspect
-
-    try:
-        signature = inspect.signature(_as_partial(function))
-    except ValueError:
-        return
-    takes_any = any(part.kind is part.VAR_KEYWORD for part in signature.parameters.values())
-    unknown = [name for name in parameters if name not in signature.parameters]
-    if unknown and not takes_any:
-        raise ValueError(
-            f"with_parameters gives {unknown} to {trainable_name(function)}{signature}, which has no such "
-            "argument"
-        )
-
-
-def _class_with_parameters(trainable: type[Trainable], parameters: dict[str, Any]) -> type[Trainable]:
-    def setup(self: Any, config: dict[str, Any], **more: Any) -> None:
-        super(derived, self).setup(config, **copy_containers(parameters), **more)
-
-    derived = _derive(trainable, {"setup": setup})
-    return derived
-
-
-def _class_with_resources(trainable: type[Trainable], resources: Any) -> type[Trainable]:
-    def default_resource_request(cls: Any, config: dict[str, Any]) -> Any:
-        asks = callable(resources) and not hasattr(resources, "bundles")
-        return resources(config) if asks else resources
-
-    methods = {"_resources": resources, "default_resource_request": classmethod(default_resource_request)}
-    if callable(resources):
-        methods["_resources"] = staticmethod(resources)
-    return _derive(trainable, methods)
-
-
-def _derive(trainable: type[Trainable], members: dict[str, Any]) -> type[Trainable]:
-    """A class of the same name with other members. cloudpickle sends it by value, as only the original is
-    found under its name.
-    """
-    same = {
-        "__module__": trainable.__module__,
-        "__qualname__": trainable.__qualname__,
-        "__doc__": trainable.__doc__,
-    }
-    return type(trainable.__name__, (trainable,), {**same, **members})
-
-
-# ---- copies ------------------------------------------------------------------------------------------------
-
-
-def copy_containers(value: Any) -> Any:
-    """The value with its dicts, lists, tuples and sets rebuilt and everything else shared."""
-    return _copied(value, {})
-
-
-def _copied(value: Any, seen: dict[int, Any]) -> Any:
-    kind = type(value)
-    if kind is dict or kind is list or kind is tuple or kind is set:
-        if id(value) in seen:
-            return seen[id(value)]
-        parts = value.values() if kind is dict else value
-        if kind is not set and not _ATOMS.issuperset(map(type, parts)):
-            return _COPY[kind](value, seen)
-        if kind is tuple:
-            return value
-        copy = seen[id(value)] = value.copy()  # nothing to rebuild inside: copied at C speed
-        return copy
-    return value
-
-
-def _copy_dict(value: dict[Any, Any], seen: dict[int, Any]) -> dict[Any, Any]:
-    copy: dict[Any, Any] = {}
-    seen[id(value)] = copy
-    for key, part in value.items():
-        copy[key] = _copied(part, seen)
-    return copy
-
-
-def _copy_list(value: list[Any], seen: dict[int, Any]) -> list[Any]:
-    copy: list[Any] = []
-    seen[id(value)] = copy
-    copy.extend(_copied(part, seen) for part in value)
-    return copy
-
-
-def _copy_tuple(value: tuple[Any, ...], seen: dict[int, Any]) -> tuple[Any, ...]:
-    return tuple([_copied(part, seen) for part in value])
-
-
-_COPY: dict[type, Callable[..., Any]] = {dict: _copy_dict, list: _copy_list, tuple: _copy_tuple}
 
 
 def _pack(directory: str) -> dict[str, bytes]:
