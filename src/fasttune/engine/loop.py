@@ -350,7 +350,7 @@ class TuneLoop:
         if not machine.gpus:
             return Supply(machine)
         where = executor_class(self.spec.executor, self._of_columns)
-        if where.here or where.same_process:
+        if where.here or where.same_process or where.elsewhere:
             return Supply(machine)
         from fasttune.devices.held_memory import PatientSupply
 

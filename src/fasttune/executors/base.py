@@ -13,11 +13,14 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 from fasttune import _core
 from fasttune.executors.wear import NO_LIMITS, WorkerLimits
 from fasttune.rule import NO_RULE, CompiledRule
+
+if TYPE_CHECKING:
+    from fasttune.devices.machine import Machine
 
 
 @dataclass(eq=False, repr=False)
@@ -57,6 +60,7 @@ class Program:
     checkpoint_at_end: bool = False
     log_to_file: tuple[str, str] | None = None
     durable: bool = False  # a report waits until the disk has it
+    judged_elsewhere: bool = False  # the rule's rungs are not where trials run: a report that reaches one is judged by who has them
 
     def reporter(self, ring: _core.Ring, rule: Any) -> _core.Reporter:
         """What writes the reports of its trials into a ring, and judges them by the compiled rule unless the loop is asked."""
@@ -67,6 +71,7 @@ class Program:
             rule=None if self.asks else rule,
             time_attr=self.rule.time_attr,
             limits=self.limits,
+            elsewhere=self.judged_elsewhere,
         )
 
     def request_of(self, job: Job) -> Any:
@@ -102,6 +107,7 @@ class Job(NamedTuple):
     resources: Any = None  # what this trial needs; None: what its trainable asks for
     standing: tuple[int, float] = (0, math.nan)  # strikes and best value that earlier attempts have left
     packed: bytes | None = None  # the config, on its way to a worker
+    next_checkpoint: int | None = None  # number of its next checkpoint; None: its folder says it
 
 
 class Reply(NamedTuple):
@@ -166,6 +172,7 @@ class Executor(ABC):
         in_trial: the user's code runs in the loop's thread just now: a Ctrl-C may end it where it is.
         same_process: trials run in this process, in whatever thread: its environment is theirs.
         evaluates_together: what it has room for begins together, so configs may be suggested in a batch.
+        elsewhere: trials run on machines that something else than this process gives out.
     """
 
     name: str = ""
@@ -174,6 +181,13 @@ class Executor(ABC):
     in_trial: bool = False
     same_process: bool = False
     evaluates_together: bool = False
+    elsewhere: bool = False
+
+    @classmethod
+    def machine(cls) -> Machine | None:
+        """What the largest request may ask for, where trials do not run on this machine; None: they do. Asked before anything
+        else, so what makes runs impossible there is raised here."""
+        return None
 
     @classmethod
     def at(cls, place: ExecutorSite) -> Self:

@@ -109,6 +109,7 @@ class ProcessExecutor(Executor):
     """
 
     name = "process"
+    span_s: ClassVar[float] = SPAN_S
     slot_class: ClassVar[type[Slot]] = Slot
 
     @classmethod
@@ -155,7 +156,7 @@ class ProcessExecutor(Executor):
         self._next_source = first_source
         self._slots: dict[int, Slot] = {}
         self._deaths: list[Death] = []
-        self._server = Server.take()
+        self._server = self._take_server()
         self._program_file: ProgramFile | None = None
         self._setup: dict[str, Any] = {}
         self._rule: _core.Asha | None = None  # on memory that the workers share
@@ -183,6 +184,9 @@ class ProcessExecutor(Executor):
             self._limit = max(1, min(self._limit, workers_by_open_files() // 2))
 
     # -- the server ----------------------------------------------------------------------------------------------------
+
+    def _take_server(self) -> Server:
+        return Server.take()
 
     def open(
         self, program: Program, epoch: float, rule: Any, drain: Callable[[], None], turn: Callable[[], None]
@@ -449,14 +453,14 @@ class ProcessExecutor(Executor):
         return best
 
     def _fitting_grant(self, slot: Slot) -> int:
-        """How many trials keep it busy for about SPAN_S."""
+        """How many trials keep it busy for about ``span_s``."""
         now = time.monotonic()
         if slot.granted_at:
             elapsed = now - slot.granted_at
-            if elapsed < SPAN_S / 2:
+            if elapsed < self.span_s / 2:
                 slot.grant = min(LONGEST_SPAN, slot.grant * 4)
-            elif elapsed > 2 * SPAN_S:
-                slot.grant = max(1, min(slot.grant // 2, int(slot.grant * SPAN_S / elapsed)))
+            elif elapsed > 2 * self.span_s:
+                slot.grant = max(1, min(slot.grant // 2, int(slot.grant * self.span_s / elapsed)))
         return slot.wear.left(self._worker_limits, slot.grant)
 
     def run_span(self, experiment: int, first: int, n: int, local: int) -> None:
@@ -507,7 +511,7 @@ class ProcessExecutor(Executor):
             return False
         if job.config is not None:
             job = job._replace(config=None, packed=pack_config(job.config, job.trial, LARGEST_CONFIG))
-        payload = pack(job)
+        payload = pack(self._as_found_by(slot, job))
         for other in self._slots.values():
             if other.job == job.trial:  # an earlier attempt failed there; that worker still clears up behind it
                 other.job = -1
@@ -515,6 +519,10 @@ class ProcessExecutor(Executor):
         slot.wear.trials += 1
         slot.job = job.trial
         return True
+
+    def _as_found_by(self, slot: Slot, job: Job) -> Job:
+        """The job as this worker has to be told it."""
+        return job
 
     def resume(self, trial: int, ask_from: int = 0) -> bool:
         slot = self._slot_of(trial)
@@ -647,11 +655,16 @@ class ProcessExecutor(Executor):
             if self._prints is not None:
                 self._prints.read_out(slot.pipe)
             text = self._last_words(slot)
-            why = slot.fate or reason(slot.exit_code, text, self._memory_kills)
+            why = slot.fate or self._reason(slot, text)
             self._check_stillborn(slot, text, why)
             trial = slot.wire.up.busy_trial
             self._deaths.append(Death(slot.source, trial, slot.unstarted(), sorted(slot.suspended), why))
             self._forget(slot)
+
+    def _reason(self, slot: Slot, text: str) -> str:
+        """Why a worker ended, in words; ``text`` are its last ones."""
+        assert slot.exit_code is not None
+        return reason(slot.exit_code, text, self._memory_kills)
 
     def _check_stillborn(self, slot: Slot, text: str, why: str) -> None:
         """A worker that cannot even begin would be replaced for ever. While others work, the run goes on with them."""

@@ -94,7 +94,7 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
     trainables = [replace(one, space=said.config) for one, said in zip(trainables, experiments, strict=True)]
     if resources is None:
         resources = declared_before(metas)
-    machine = check_supply(trainables, call.gpus, resources, verbose)
+    machine = check_supply(trainables, call.gpus, resources, verbose, executor)
     seed = resolve_seed(call.seed, metas, earlier)
     stop = resolve_stop_rules(first)
     reporter = resolve_reporter(call.progress_reporter, metric, mode, call.verbose)
