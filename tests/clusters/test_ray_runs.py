@@ -104,6 +104,7 @@ class Stepping(tune.Trainable):
         self.total = 0.0
 
     def step(self) -> dict[str, Any]:
+        time.sleep(0.02)  # so that one has not ended before the next one begins
         self.total += self.config["rate"]
         return {"loss": -self.total, "done": self.iteration >= 11}
 
@@ -158,7 +159,7 @@ def test_checkpoints_travel(tmp_path: Path, apart: bool) -> None:
 
 def test_populations_copy_each_other(tmp_path: Path, apart: bool) -> None:
     scheduler = PopulationBasedTraining(
-        time_attr="training_iteration", perturbation_interval=3, hyperparam_mutations={"rate": tune.uniform(0.0, 1.0)},
+        time_attr="training_iteration", perturbation_interval=2, hyperparam_mutations={"rate": tune.uniform(0.0, 1.0)},
         quantile_fraction=0.5, seed=1, log_config=True,
     )  # fmt: skip
     analysis = run(Stepping, tmp_path, scheduler=scheduler, config={"rate": tune.uniform(0.0, 1.0)}, num_samples=4)
@@ -214,7 +215,7 @@ def test_the_run_ends_at_its_time(tmp_path: Path) -> None:
         while True:
             time.sleep(1.0)
 
-    analysis = run(deaf, tmp_path, time_budget_s=8.0, num_samples=40)
+    analysis = run(deaf, tmp_path, time_budget_s=20.0, num_samples=40)  # actors that start are on this clock
     begun = [trial for trial in analysis.trials if trial.last_result]
     assert begun
     assert {trial.status for trial in begun} == {"TERMINATED"}

@@ -13,7 +13,7 @@ import sys
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -83,6 +83,12 @@ class Slot:
     @property
     def busy(self) -> bool:
         return self.open_orders > 0
+
+    @property
+    def is_hungry(self) -> bool:
+        """It has no more fresh trials, or runs out of them soon."""
+        orders = self.open_orders
+        return self.job < 0 and (orders == 0 or (self.grant > 1 and orders == 1 and self.wire.up.left <= self.grant // 2))
 
     def unstarted(self) -> list[int]:
         """Trials that it was given, and that may not have begun."""
@@ -443,14 +449,18 @@ class ProcessExecutor(Executor):
     def _hungriest(self) -> Slot | None:
         """The worker that will run dry first, if any needs more."""
         best: Slot | None = None
-        for slot in self._slots.values():
-            left, orders = slot.wire.up.left, slot.open_orders
-            if slot.job >= 0 or slot.request != self._request or slot.exit_code is not None:
+        for slot in self._perhaps_hungry():
+            if not slot.is_hungry or slot.request != self._request or slot.exit_code is not None:
                 continue
-            hungry = orders == 0 or (slot.grant > 1 and orders == 1 and left <= slot.grant // 2)
-            if hungry and (best is None or left < best.wire.up.left) and not self._is_worn(slot):
+            if (best is None or slot.wire.up.left < best.wire.up.left) and not self._is_worn(slot):
                 best = slot
+                if best.wire.up.left == 0:  # nobody has less
+                    break
         return best
+
+    def _perhaps_hungry(self) -> Iterable[Slot]:
+        """The workers that may be: all but those of which it is known that they are not."""
+        return self._slots.values()
 
     def _fitting_grant(self, slot: Slot) -> int:
         """How many trials keep it busy for about ``span_s``."""
@@ -704,6 +714,10 @@ class ProcessExecutor(Executor):
     def release(self) -> None:
         for slot in self._slots.values():
             slot.wire.up.release()
+        self._release_left_over()
+
+    def _release_left_over(self) -> None:
+        """Of workers that are no more: what the journal has all of goes."""
         over, self._left_over = self._left_over, []
         for slot in over:
             up = slot.wire.up

@@ -21,7 +21,7 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
@@ -31,7 +31,7 @@ from fasttune.devices.gpus import Gpu
 from fasttune.devices.machine import Machine
 from fasttune.devices.resources import THREAD_VARIABLES, PlacementGroupFactory
 from fasttune.error import TuneError
-from fasttune.executors.base import ExecutorSite, Job, Program
+from fasttune.executors.base import Batch, ExecutorSite, Job, Program
 from fasttune.executors.process import ProcessExecutor, Slot, pickled_program
 from fasttune.executors.ray_actor import Briefing, Dispatch, Outpost, boot_id, packed_directory, unpack_directory
 from fasttune.executors.ray_wire import Actor, FarEnd, FarWire, Mail, actor_options, amounts, connected, how_many_fit
@@ -44,6 +44,9 @@ if TYPE_CHECKING:
     from fasttune.executors.server import Server
 
 MOST_ASKED_FOR = 8  # actors that Ray has been asked for, and has not placed yet
+GATHER_S = 0.01  # reports that nobody waits for are gathered so long where they are made
+MOST_CALLS = 400.0  # and longer, so that there are not more calls in a second for them
+ASK_AGAIN_S = 0.05  # how often it is looked whether there may be more actors
 NODES_S = 2.0  # how often it is looked at what nodes there are
 STARVED_S = 1.0  # an idle actor of another kind makes room for one that has not been placed for so long
 SPAN_S = 0.2  # how long a span should last: a message takes some milliseconds
@@ -123,7 +126,13 @@ class RayExecutor(ProcessExecutor):
         self._nodes: list[dict[str, Any]] = []
         self._nodes_at = 0.0
         self._lost_in_a_row = 0
+        self._ended = False  # a worker has
         self._sent = 0  # checkpoints
+        self._outbox: list[Actor] = []
+        self._news: list[int] = []  # sources that have told something since the last turn
+        self._perhaps: dict[int, None] = {}  # sources that may be hungry, as far as is known since they last told something
+        self._took: list[FarEnd] = []  # what was taken from them is to be released
+        self._asked_for_at: tuple[Any, float] = (None, 0.0)  # a request for which actors were asked for, and when
         self._refused = False  # a trial was to begin, and there was no place: who waits for one is not idle
         self._token = ""
         self._show_all: Callable[[str], None] = _print
@@ -192,8 +201,11 @@ class RayExecutor(ProcessExecutor):
             if actor.request == request:
                 self._idle.remove(actor)
                 return actor
-        if self._wants_more():
-            self._ask_for(request, 1)
+        now = time.monotonic()
+        asked, at = self._asked_for_at
+        if (request is not asked or now - at > ASK_AGAIN_S) and self._wants_more():
+            self._asked_for_at = request, now
+            self._ask_for(request, MOST_ASKED_FOR)
         return None
 
     def _given_back(self, actor: Any) -> None:
@@ -202,7 +214,9 @@ class RayExecutor(ProcessExecutor):
 
     def _wants_more(self) -> bool:
         """There are trials that nobody was given yet, or nobody to try one again."""
-        return not self._actors or self._total is None or self._begun < self._total or bool(self._unplaced) or not self._living()
+        if not self._actors or self._total is None or self._begun < self._total or self._unplaced:
+            return True
+        return all(slot.exit_code is not None for slot in self._slots.values())
 
     def _living(self) -> list[Slot]:
         return [slot for slot in self._slots.values() if slot.exit_code is None]
@@ -238,7 +252,7 @@ class RayExecutor(ProcessExecutor):
 
     def _asked_for(self, request: PlacementGroupFactory) -> Actor:
         handle = self._ray.remote(Outpost).options(**actor_options(request)).remote()
-        actor = Actor(handle, request, time.monotonic())
+        actor = Actor(handle, request, time.monotonic(), self._outbox)
         cpus = str(max(1, int(amounts(request).get("CPU", 0.0))))
         environ = {**{name: cpus for name in THREAD_VARIABLES if name not in os.environ}, **self._briefing.environ}
         orders = self._briefing._replace(environ=environ, now=time.time())
@@ -262,6 +276,7 @@ class RayExecutor(ProcessExecutor):
             self._idle.remove(actor)
         for slot in self._slots.values():
             if slot.placement is actor and slot.exit_code is None:
+                self._ended = True
                 slot.exit_code = -signal.SIGKILL
                 slot.fate = f"The Ray actor of this trial, or its node, was lost: {why}"
 
@@ -272,6 +287,7 @@ class RayExecutor(ProcessExecutor):
         actor.send("begin", source)
         wire = FarWire(actor, source, self._program.durable)
         self._ends[source] = wire.up
+        self._perhaps[source] = None
         return RaySlot(source, 0, cast(Any, wire), "", actor, request)
 
     def _await_worker(self, slot: Slot) -> None:
@@ -381,19 +397,54 @@ class RayExecutor(ProcessExecutor):
 
     # -- the turn ------------------------------------------------------------------------------------------------------
 
-    def poll(self, timeout: float) -> Any:
+    def poll(self, timeout: float) -> list[Batch]:
+        """As inherited, but that nothing is asked of workers that have told nothing: there may be a thousand."""
         self._post_all()
-        if self._mail.has_message(0.0):
-            timeout = 0.0
-        batches = super().poll(timeout)
+        if timeout > 0:
+            self._mail.wait(timeout)
+        self._mail.quiet_bell()
+        self._hear_all()
+        batches: list[Batch] = []
+        news, self._news = self._news, []
+        for source in news:
+            slot = self._slots.get(source)
+            if slot is not None:
+                self._take_from(slot, batches)
+                if slot.job >= 0 and not slot.busy:
+                    slot.job = -1
+        for slot in self._left_over:
+            self._take_from(slot, batches)
+        if self._ended:
+            self._ended = False
+            self._bury(batches)
         self._place_waiting()
         self._post_all()
         return batches
 
+    def _take_from(self, slot: Slot, batches: list[Batch]) -> None:
+        before = len(batches)
+        self._take(slot, batches)
+        if len(batches) > before:
+            self._took.append(self._ends[slot.source])
+
+    def release(self) -> None:
+        for end in self._took:
+            end.release()
+        self._took.clear()
+        self._release_left_over()
+
+    def _perhaps_hungry(self) -> Iterable[Slot]:
+        for source in tuple(self._perhaps):
+            slot = self._slots.get(source)
+            if slot is not None and slot.is_hungry:
+                yield slot
+            else:  # until it tells something
+                del self._perhaps[source]
+
     def _post_all(self) -> None:
-        for actor in self._actors:
-            if actor.outgoing:
-                actor.post()
+        for actor in self._outbox:
+            actor.post()
+        self._outbox.clear()
 
     def _hear_all(self) -> None:
         while self._mail.has_message(0.0):
@@ -410,11 +461,16 @@ class RayExecutor(ProcessExecutor):
             self._refused = False
             actor.greeting = what
             self._idle.append(actor)
-            self._mail.expect("told", actor, actor.handle.listen.remote())
+            self._listen_to(actor)
         else:
             self._note_told(actor, what)
             if not actor.gone and not self._halted:
-                self._mail.expect("told", actor, actor.handle.listen.remote())
+                self._listen_to(actor)
+
+    def _listen_to(self, actor: Actor) -> None:
+        """A call costs this process most of a millisecond (`benchmarks/cluster_loop.py --ray`): many actors gather longer, each."""
+        gather_s = max(GATHER_S, len(self._actors) / MOST_CALLS)
+        self._mail.expect("told", actor, actor.handle.listen.remote(gather_s))
 
     def _note_lost(self, actor: Actor, error: BaseException) -> None:
         why = " ".join(str(getattr(error, "cause", None) or error).split())
@@ -448,6 +504,8 @@ class RayExecutor(ProcessExecutor):
                     tag = judgement.to_bytes(8, "little")
                     actor.send("order", told.source, _core.KIND_ANSWER, trial, _core.NEVER_ASK, tag, decision)
             end.arrived(told, records)
+            self._news.append(told.source)
+            self._perhaps[told.source] = None
         for event in told.events:
             self._note_event(actor, *event)
 
@@ -465,6 +523,7 @@ class RayExecutor(ProcessExecutor):
                 experiment, local = self._chunk_of(first)
                 self._unplaced.append((experiment, first, limit - first, local))
         elif kind == "exit":
+            self._ended = True
             slot.exit_code, slot.words, why = what
             host = "" if actor.greeting is None else f"(on {actor.greeting.host}) "
             slot.why = why.replace(" of this trial ", f" of this trial {host}", 1)

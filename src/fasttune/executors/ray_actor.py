@@ -37,7 +37,6 @@ from fasttune.executors.wear import own_memory
 from fasttune.executors.wire import FILE_BYTES, Wire
 from fasttune.extras import installed
 
-BATCH_S = 0.01  # reports that nobody waits for are gathered so long, while a trial runs
 RESTS_S = 0.5  # how often an outpost without one looks around; it is called when there is something
 LISTEN_S = 10.0  # a driver that has heard nothing for so long asks again
 LEAVES_S = 2.0  # a worker that is told to leave, and has nothing to do, has so long
@@ -365,11 +364,12 @@ class Outpost:
 
     # -- what it says --------------------------------------------------------------------------------------------------
 
-    def listen(self) -> Dispatch:
-        """What has happened since the last call, as soon as something has."""
+    def listen(self, gather_s: float) -> Dispatch:
+        """What has happened since the last call, as soon as something has that somebody waits for: an order that is done, a report
+        that wants an answer. All else is gathered for so many seconds, while a trial runs."""
         deadline = time.monotonic() + LISTEN_S
         while not self._left:
-            self._sleep()
+            self._sleep(gather_s)
             if self._failure is not None:
                 raise self._failure
             told = self._look()
@@ -377,7 +377,7 @@ class Outpost:
                 return told or Dispatch()
         return Dispatch()
 
-    def _sleep(self) -> None:
+    def _sleep(self, gather_s: float) -> None:
         server, post = self._server, self._post
         if server is None or self._events:
             return
@@ -385,7 +385,7 @@ class Outpost:
             server.wait(RESTS_S)
         else:
             if post.up.sleep_begin():
-                server.wait(BATCH_S if post.up.busy_trial >= 0 else RESTS_S)
+                server.wait(gather_s if post.up.busy_trial >= 0 else RESTS_S)
             post.up.sleep_end()
         server.quiet_bell()
 

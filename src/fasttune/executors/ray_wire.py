@@ -123,11 +123,13 @@ class Actor:
 
     greeting  what it answered first; None: it has not been placed yet
     gone      why it is no more; "": it is there
+    outgoing  messages to it that wait for the end of the turn; ``outbox`` has those that have some
     """
 
     handle: Any
     request: PlacementGroupFactory
     asked_at: float
+    outbox: list[Actor]
     greeting: Greeting | None = None
     gone: str = ""
     outgoing: list[tuple[Any, ...]] = field(default_factory=list)
@@ -135,6 +137,8 @@ class Actor:
 
     def send(self, *message: Any) -> None:
         """With all others of this turn, in one call."""
+        if not self.outgoing:
+            self.outbox.append(self)
         self.outgoing.append(message)
 
     def post(self) -> None:
