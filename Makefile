@@ -6,6 +6,7 @@
 # make test-boosting  CatBoost's callbacks (XGBoost's and LightGBM's are in make test): 280 MB beside .venv
 # make test-torch  Keras, Lightning, Transformers and PyTorch, in an environment of its own: 1.6 GB
 # make test-browser  the report page and the dashboard in a real Chromium; installs nothing, and says what is missing
+# make test-ray  executor="ray" on real Ray clusters of this machine, in an environment of its own (half a gigabyte)
 # make test-gpu  what needs a real NVIDIA GPU, where there is one
 # make test-oldest  the tests of what uses the required packages, with the oldest releases of them that are supported
 # make wheel     a manylinux wheel for each Python from 3.11 to 3.14 that is here, and the sdist, into dist/
@@ -25,7 +26,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: tune test test-all test-ax test-exchange test-loggers test-boosting test-torch test-gpu test-browser test-oldest wheel test-wheel \
+.PHONY: tune test test-all test-ax test-exchange test-loggers test-boosting test-torch test-ray test-gpu test-browser test-oldest wheel test-wheel \
 	faults fuzz bench peers drop-in docs lint debug sanitize clean
 
 VENV := .venv
@@ -38,7 +39,7 @@ PIP := $(PY) $(QUIET_PIP)
 SETUP := $(PY) .ci/install.py
 JOBS := 2
 # Marks of what runs in a step, or an environment, of its own.
-ELSEWHERE := not gpu and not browser and not nevergrad and not ax and not arrow and not exchange and not loggers and not boosting and not torch
+ELSEWHERE := not gpu and not browser and not nevergrad and not ax and not arrow and not exchange and not loggers and not boosting and not torch and not ray
 
 # What would make an interpreter or pip look at, or write to, another place than the environment made here.
 unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PIP_USER PIP_TARGET PIP_PREFIX PIP_REQUIRE_VIRTUALENV
@@ -84,6 +85,9 @@ test-boosting: $(VENV)/.boosting
 
 test-torch: $(VENV)/.torch
 	$(VENV)/torch/bin/python -m pytest -q -m torch tests/integration tests/test_docs.py $(ARGS)
+
+test-ray: $(VENV)/.ray
+	$(VENV)/ray/bin/python -m pytest -q -m ray tests/clusters tests/test_docs.py $(ARGS)
 
 test-gpu: $(VENV)/.test
 	$(PY) -m pytest -q -m gpu tests $(ARGS)
@@ -222,6 +226,11 @@ $(VENV)/.torch: $(VENV)/.made $(CORE)
 	"$(PYTHON)" -m venv $(VENV)/torch
 	$(VENV)/torch/bin/python $(QUIET_PIP) install \
 		-e '.[keras,lightning,transformers]' torch scikit-learn pytest hypothesis pytest-timeout
+	@touch $@
+
+$(VENV)/.ray: $(VENV)/.made $(CORE)
+	"$(PYTHON)" -m venv $(VENV)/ray
+	$(VENV)/ray/bin/python $(QUIET_PIP) install -e '.[ray]' pytest hypothesis pytest-timeout
 	@touch $@
 
 $(VENV)/.lint: $(VENV)/.made $(CORE)

@@ -14,10 +14,11 @@ import pytest
 
 import fasttune as tune
 from fasttune.executors import EXECUTORS as ALL_EXECUTORS
-from fasttune.executors import OF_COLUMNS, OF_COROUTINES
+from fasttune.executors import OF_CLUSTERS, OF_COLUMNS, OF_COROUTINES
 from fasttune.schedulers import ASHAScheduler
 
-EXECUTORS = [name for name in ALL_EXECUTORS if name not in (OF_COROUTINES, OF_COLUMNS)]  # these have benchmarks of their own
+# The others have benchmarks of their own.
+EXECUTORS = [name for name in ALL_EXECUTORS if name not in (OF_COROUTINES, OF_COLUMNS, *OF_CLUSTERS)]
 
 SPACE = {"a": tune.uniform(0.0, 1.0), "b": tune.uniform(0.0, 1.0), "x": tune.uniform(-10.0, 10.0)}
 

@@ -7,7 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-REQUIREMENTS = {"optuna": "optuna lightgbm", "optuna-integration": "optuna-integration scikit-learn pandas", "ray": "ray[tune]"}
+REQUIREMENTS = {
+    "optuna": "optuna lightgbm",
+    "optuna-integration": "optuna-integration scikit-learn pandas",
+    "ray": "ray[tune]",
+    "ray_cluster": "ray[tune] numpy pandas psutil nvidia-ml-py greenlet cloudpickle rich",  # and fasttune, as it lies here
+}
+SOURCE = Path(__file__).resolve().parents[2] / "src"
 
 
 def python_of(env: str, folder: Path) -> str:
@@ -29,7 +35,7 @@ def version_of(env: str, python: str) -> str:
     """What is installed, as `name version`."""
     if env == "plain":
         return f"Python {sys.version.split()[0]}"
-    code = f"from importlib.metadata import version; print(version({env!r}))"
+    code = f"from importlib.metadata import version; print(version({env.partition('_')[0]!r}))"
     done = subprocess.run([python, "-c", code], capture_output=True, text=True, env=environ_of(env))
     return f"{env} {done.stdout.strip() or 'unknown'}"
 
@@ -37,7 +43,9 @@ def version_of(env: str, python: str) -> str:
 def environ_of(env: str) -> dict[str, str]:
     """This process's environment; only fasttune is looked for where this process looks."""
     environ = dict(os.environ)
-    if env not in ("fasttune", "plain"):
+    if env == "ray_cluster":
+        environ["PYTHONPATH"] = str(SOURCE)
+    elif env not in ("fasttune", "plain"):
         environ.pop("PYTHONPATH", None)
     elif environ.get("PYTHONPATH"):  # programs run in another folder
         environ["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, environ["PYTHONPATH"].split(os.pathsep)))

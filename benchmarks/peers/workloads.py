@@ -286,6 +286,25 @@ WORKLOADS = (
         ),
     ),
     Workload(
+        "P18 null",
+        "Null trials on a Ray cluster of 2 nodes of one CPU each, on this machine",
+        (TRIALS,),
+        (
+            Contender('fasttune, executor="ray", journal on', "ray_cluster", "null-here", 20_000, 1_000),
+            Contender("fasttune, 200,000 trials", "ray_cluster", "null-here", 200_000, 2_000),
+            Contender("Ray Tune, fastest settings", "ray_cluster", "null-there", 100, 10),
+        ),
+    ),
+    Workload(
+        "P18 ASHA",
+        "ASHA on the same cluster, max_t 81, eta 3, reports in tight loops",
+        (TRIALS, REPORTS),
+        (
+            Contender('fasttune, executor="ray", journal on', "ray_cluster", "asha-here", 5_000, 500),
+            Contender("Ray Tune, fastest settings", "ray_cluster", "asha-there", 50, 8),
+        ),
+    ),
+    Workload(
         "P9",
         "Growth: the same work, ten and a hundred times as much of it",
         (TRIALS,),

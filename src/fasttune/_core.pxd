@@ -158,6 +158,7 @@ cdef class Schema:            # a set of metric names with the kind of each valu
 cdef class Reporter:
     cdef readonly Ring ring
     cdef readonly Asha rule
+    cdef readonly bint elsewhere        # the rule's rungs are another process's: it is asked there, and only the milestones are known here
     cdef public object context          # what session functions need to know of the trial that runs
     cdef readonly uint32_t trial
     cdef readonly uint32_t iteration    # reports so far, those before a restore included
@@ -202,6 +203,7 @@ cdef class Reporter:
     cdef bint end_at(self, int flags, bint urgent, double now) except -1
     cdef void stand(self, int rung, int strikes, double best) noexcept nogil
     cdef void aim(self) noexcept nogil
+    cdef Record *ask_elsewhere(self, int rung, double v, uint32_t at) noexcept nogil
     cdef bint matches(self, Schema s, dict metrics) except -1
     cdef Schema learn(self, dict metrics, int *code, bint whole)
     cdef Schema announce(self, tuple keys, bytes kinds)

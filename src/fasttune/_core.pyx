@@ -36,6 +36,7 @@ include "_core/ring.pxi"       # Ring: single-writer single-reader records in sh
 include "_core/rung.pxi"       # Rung: O(log n) cut-off of a growing set
 include "_core/asha.pxi"       # Asha: the stopping rule, shared between processes
 include "_core/reporter.pxi"   # Reporter: what report() writes, and the decision it brings back
+include "_core/elsewhere.pxi"  # reports that are judged in another process than the one that makes them
 include "_core/span.pxi"       # trials of a function, one after the other
 include "_core/rows.pxi"       # RowReporter: trials that are evaluated together
 include "_core/bits.pxi"       # BitTree: a set of trials that knows its next one at once

@@ -655,7 +655,7 @@ _WHY = {
     "sync_config": "nothing is copied elsewhere; a SyncConfig is accepted and has no effect",
     "export_formats": "save a checkpoint and export the model from there",
     "server_port": "there is no server; look at the experiment with the fasttune command",
-    "trial_executor": "choose with executor='process', 'thread', 'inline', 'async' or 'vector'",
+    "trial_executor": "choose with executor='process', 'thread', 'inline', 'async', 'vector' or 'ray'",
     "loggers": "give callbacks=[CSVLoggerCallback(), ...] instead",
     "chdir_to_trial_dir": "trials keep the working directory; write to tune.get_context().get_trial_dir()",
     "_remote": "the run happens in this process and its workers",

@@ -28,6 +28,7 @@ PACKAGES = {
     "polars": ("polars", "1.0"),
     "pyarrow": ("pyarrow", "15.0"),
     "pytorch_lightning": ("pytorch-lightning", "2.2"),
+    "ray": ("ray", "2.40"),
     "scipy": ("scipy", "1.15"),
     "sklearn": ("scikit-learn", "1.4"),
     "starlette": ("starlette", "0.37"),

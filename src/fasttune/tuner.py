@@ -165,8 +165,8 @@ def run(
             size; or as many as a searcher suggests well before it hears of results (``Searcher.batch_size``, mostly 16).
         executor: "process" (trials run in worker processes), "thread" (in threads of this process), "inline" (one after the
             other in this process's own thread), "async" (async functions, thousands at once in this thread) or "vector" (functions
-            made by ``tune.vectorized``, in this thread; "process" and "thread" take them, too). None: the last two for such
-            functions, else "process".
+            made by ``tune.vectorized``, in this thread; "process" and "thread" take them, too), or "ray" (in worker processes on the
+            nodes of a Ray cluster, with the extra ``ray``). None: the last two but one for such functions, else "process".
         worker_max_trials, worker_max_memory: a worker process that has run so many trials, or has so much memory of its own (bytes, or
             "2GB"), ends when its trial is over, and a fresh one comes in its place: for libraries that leak.
         cpu_affinity: "cores": a worker process runs on the CPUs of its trial and on no others; whole ones are nobody else's, fractions

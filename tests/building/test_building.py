@@ -32,6 +32,7 @@ NOT_IN_ALL = {
     "comet": "brings many libraries of its own",
     "xgboost": "hundreds of megabytes, for several GPUs",
     "catboost": "hundreds of megabytes",
+    "ray": "hundreds of megabytes, for clusters",
     "keras": "gigabytes: it works on another library",
     "lightning": "gigabytes: it brings PyTorch",
     "transformers": "gigabytes: it brings PyTorch",

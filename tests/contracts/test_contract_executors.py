@@ -183,6 +183,7 @@ class TestVectorInThreads(TestVector):
 def test_every_registered_executor_is_bound() -> None:
     bound: dict[str, Any] = {
         "inline": TestInline, "thread": TestThread, "process": TestProcess, "async": TestAsync, "vector": TestVector,
+        "ray": None,  # tests/clusters, in an environment of its own
     }  # fmt: skip
     assert set(EXECUTORS) == set(bound)
     assert set(VECTOR_EXECUTORS) == {"vector", "process", "thread"}  # TestVector, TestVectorInProcesses, TestVectorInThreads

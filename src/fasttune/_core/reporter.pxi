@@ -173,16 +173,18 @@ cdef class Reporter:
     """Writes one trial's reports into ``ring`` and answers each with a decision.
 
     ``metric`` is the run's metric; with ``strict`` a report without it is refused (MISSING). ``rule`` is the compiled
-    scheduler rule that decides here, ``time_attr`` the clock it runs on. ``limits`` maps result keys to the value at
+    scheduler rule that decides here, ``time_attr`` the clock it runs on; with ``elsewhere`` its rungs are another process's, and a
+    report that reaches one waits (see elsewhere.pxi). ``limits`` maps result keys to the value at
     which a trial stops. Every thread of a trial may report; all else is for the thread that runs the trials.
     """
 
     def __cinit__(self, Ring ring not None, *, str metric=None, bint strict=False, Asha rule=None,
-                  str time_attr="training_iteration", dict limits=None):
+                  str time_attr="training_iteration", dict limits=None, bint elsewhere=False):
         self.ring = ring
         self.metric = metric
         self.strict = strict and metric is not None
         self.rule = rule
+        self.elsewhere = elsewhere and rule is not None
         self.time_attr = time_attr
         self.clock_kind = clock_kind(time_attr)
         self.schemas = {}
@@ -223,7 +225,7 @@ cdef class Reporter:
         """Another one on the same ring, for one trial that is a task: the trial that is begun with it has no other."""
         global has_tasks
         cdef Reporter made = Reporter(self.ring, metric=self.metric, strict=self.strict, rule=self.rule,
-                                      time_attr=self.time_attr, limits=self.limits)
+                                      time_attr=self.time_attr, limits=self.limits, elsewhere=self.elsewhere)
         made.schemas = self.schemas
         made.is_task = has_tasks = True
         return made
@@ -326,7 +328,14 @@ cdef class Reporter:
         if r == NULL:
             return False
         fill(r, size, K_END, flags | (F_JUDGED if rung >= 0 else 0), 0, self.trial, self.iteration, now)
-        if rung >= 0:
+        if rung >= 0 and self.elsewhere:
+            v = self.rule.seen(&self.standing, self.last_value)
+            (<double *>(<char *>r + RECORD_HEADER))[0] = self.rule.sign * v
+            if self.ask_elsewhere(rung, v, RECORD_HEADER + 8) == NULL:
+                return False
+            (<uint64_t *>(<char *>r + RECORD_HEADER))[1] = 0
+            self.ring.publish(urgent)
+        elif rung >= 0:
             v = self.rule.seen(&self.standing, self.last_value)
             locked = self.rule.lock(self.bracket, rung) == 0
             if not locked or self.rule.judge_locked(self.bracket, rung, &self.standing, v, False) < 0:
@@ -409,6 +418,28 @@ cdef class Reporter:
     def ask_again_from(self, uint32_t step):
         """The loop wants to be asked from this training_iteration on (NEVER_ASK: not any more)."""
         self.ask_from = step
+
+    def judged(self, uint64_t tag, int decision):
+        """The report that waits was judged elsewhere: where its trial stands now, as its record has it, and what it is told."""
+        self.told_to_stop = decision == 1
+        self.standing.rung = <int>(tag & 0xFF)
+        self.standing.strikes = <int>(tag >> 56)
+        if self.rule is not None:
+            self.aim()
+
+    cdef Record *ask_elsewhere(self, int rung, double v, uint32_t at) noexcept nogil:
+        """A record behind the one that is reserved, published with it: that one has reached a rung, and its judgement is to be put
+        ``at`` so many bytes. NULL when there is no room; then neither is to be published."""
+        cdef Record *q = self.ring.reserve_at(self.ring.pending, RECORD_HEADER + 16)
+        cdef char *p
+        if q == NULL:
+            return NULL
+        fill(q, RECORD_HEADER + 16, K_JUDGE, 0, 0, self.trial, self.iteration, 0.0)
+        p = <char *>q + RECORD_HEADER
+        (<double *>p)[0] = v
+        (<uint32_t *>(p + 8))[0] = at
+        (<uint32_t *>(p + 8))[1] = <uint32_t>rung | <uint32_t>self.standing.strikes << 8
+        return q
 
     # -- reports ----------------------------------------------------------------------------------------------------
 
@@ -570,6 +601,7 @@ cdef class Reporter:
         cdef uint32_t size = RECORD_HEADER + 8 * <uint32_t>s.n + 8 + tail
         cdef uint32_t step = self.iteration + 1
         cdef uint32_t first = 0                    # size of the checkpoint's record
+        cdef uint32_t at = 0                       # where the judgement stands in the report's record
         cdef const char *path = NULL
         cdef Py_ssize_t n_path = 0
         cdef Record *r
@@ -620,7 +652,8 @@ cdef class Reporter:
         p += 8 * s.n
         flags = decision | (F_JUDGED if rung >= 0 else 0) | (F_EXTRA if extra != NULL else 0)
         if rung >= 0:
-            (<uint64_t *>p)[0] = tag_of(&self.standing)
+            (<uint64_t *>p)[0] = tag_of(&self.standing)    # of one that is judged elsewhere it is put right there
+            at = <uint32_t>(p - <char *>r)
             p += 8
         else:
             size -= 8
@@ -631,9 +664,12 @@ cdef class Reporter:
             memcpy(p + 4, extra, n_extra)
         check(p + tail == <char *>r + size)
         fill(r, size, K_REPORT, flags, s.number, self.trial, step, now)
+        if rung >= 0 and self.elsewhere and self.ask_elsewhere(
+                rung, self.rule.seen(&self.standing, self.values[s.metric]), at) == NULL:
+            return FULL_                           # nothing is visible, and nothing was decided
         urgent = decision == 2 or ring.pending - ring.h.released > ring.capacity >> 1
         ring.publish(False)
-        if rung >= 0:
+        if rung >= 0 and not self.elsewhere:
             self.rule.unlock(self.bracket, rung)
             self.aim()
         if urgent:
@@ -682,6 +718,12 @@ cdef class Reporter:
             return 0
         rung = self.rule.reached(self.bracket, self.standing.rung, t)
         if rung < 0:
+            return 0
+        if self.elsewhere:
+            if owner:
+                judged[0] = rung
+                return 2
+            self.unasked = True                    # its next report is judged there
             return 0
         decision = self.rule.lock(self.bracket, rung)
         if decision != 0:

@@ -179,6 +179,8 @@ cdef enum:
     K_EXIT = 36
     K_SAVE = 37        # a paused class Trainable saves
     K_DISCARD = 38     # a paused trial's code is left for good
+    # from a worker whose rungs are elsewhere to where they are, never stored
+    K_JUDGE = 39       # the report or end before it has reached a rung (see elsewhere.pxi)
 
 cdef enum:
     F_DECISION = 0x07  # CONTINUE, STOP, ASKED, PAUSE
@@ -229,6 +231,7 @@ KIND_CONTINUE = K_CONTINUE
 KIND_EXIT = K_EXIT
 KIND_SAVE = K_SAVE
 KIND_DISCARD = K_DISCARD
+KIND_JUDGE = K_JUDGE
 
 REMOVED = F_REMOVED
 SAVE = F_SAVE

@@ -13,13 +13,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fasttune.bench.report import BenchmarkReport, Row, machine
-from fasttune.executors import EXECUTORS, OF_COLUMNS, OF_COROUTINES, check_executor
+from fasttune.executors import EXECUTORS, OF_CLUSTERS, OF_COLUMNS, OF_COROUTINES, check_executor
 
 if TYPE_CHECKING:
     from fasttune.bench.measure import Task
     from fasttune.schedulers.base import TrialScheduler
 
-OUR_EXECUTORS = tuple(sorted(set(EXECUTORS) - {OF_COROUTINES, OF_COLUMNS}))  # the loads are plain functions of one config
+# The loads are plain functions of one config, for this machine.
+OUR_EXECUTORS = tuple(sorted(set(EXECUTORS) - {OF_COROUTINES, OF_COLUMNS, *OF_CLUSTERS}))
 QUICK_S = 0.15
 LIMIT_S = 60.0  # of a measurement, beside what its runs should take
 SIZES_S = 5.0  # finding the size of a run takes at most about as long as this many runs

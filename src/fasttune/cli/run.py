@@ -83,8 +83,8 @@ def add_places(parser: Any) -> None:
     parser.add_argument(
         "--executor", type=executor_name, metavar="NAME",
         help='where trials run. "process": workers; "thread", "inline": this process; "async": async functions, at once; "vector": '
-        "many trials in one call; or what a package has registered. Default: async for async functions, vector for those of "
-        "tune.vectorized, process for all others",
+        'many trials in one call; "ray": the nodes of a Ray cluster; or what a package has registered. Default: async for async '
+        "functions, vector for those of tune.vectorized, process for all others",
     )  # fmt: skip
     parser.add_argument("--max-failures", type=int, metavar="N", help="how often one trial is tried again; -1: always")
 

@@ -34,6 +34,8 @@ class Machine:
     bind_cpus: bool = True
     cpu_reason: str = ""  # why there are not more CPUs, "" if nothing limits them
     gpu_reason: str = ""  # why there are not more GPUs, "" if all are here
+    called: str = "this machine"
+    kinds_by: str = ""  # where custom kinds are declared, "" if that is the run
 
     @property
     def links(self) -> tuple[str, ...]:

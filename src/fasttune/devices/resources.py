@@ -519,7 +519,7 @@ def _refusal(machine: Machine, name: str, asked: float, free: float, total: floa
         return f"trial asks gpu_memory={asked:.0f} bytes ({_gib(asked)}) of one device, this machine has {there}{why}"
     if name == "memory":
         asks = f"trial asks memory={asked:.0f} bytes ({_gib(asked)})"
-        return f"{asks}, this machine has {total:.0f} bytes ({_gib(total)})"
+        return f"{asks}, {machine.called} has {total:.0f} bytes ({_gib(total)})"
     if name == "cpu":
         supply, reason = _count(total, "CPU"), machine.cpu_reason
     elif name == "gpu":
@@ -532,8 +532,11 @@ def _refusal(machine: Machine, name: str, asked: float, free: float, total: floa
         if not total:
             meant = next((ours for ours, words in _MEANT.items() if name.lower() in words), None)
             reason = f"did you mean {meant!r}? A kind of your own is declared" if meant else "declare them,"
-            reason += f" by tune.run(..., resources={{{name!r}: {max(1.0, asked):g}}}) or RunConfig(resources=...)"
-    return f"trial asks {name}={asked:g}, this machine has {supply}" + (f": {reason}" if reason else "")
+            if machine.kinds_by:
+                reason += f" by {machine.kinds_by}"
+            else:
+                reason += f" by tune.run(..., resources={{{name!r}: {max(1.0, asked):g}}}) or RunConfig(resources=...)"
+    return f"trial asks {name}={asked:g}, {machine.called} has {supply}" + (f": {reason}" if reason else "")
 
 
 def _count(number: float, noun: str) -> str:

@@ -354,7 +354,7 @@ class TuneLoop:
         from fasttune.devices.gpu_links import read_distances
 
         where = executor_class(self.spec.executor, self._of_columns)
-        if where.here or where.same_process:
+        if where.here or where.same_process or where.elsewhere:
             return Supply(machine, self.spec.gpu_policy, read_distances)
         from fasttune.devices.held_memory import PatientSupply
 

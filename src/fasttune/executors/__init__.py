@@ -19,6 +19,7 @@ EXECUTORS = {
     "thread": "thread:ThreadExecutor",
     "async": "coroutine:CoroutineExecutor",
     "vector": "vector:VectorExecutor",
+    "ray": "ray:RayExecutor",
 }
 VECTOR_EXECUTORS = {  # of functions of columns
     "vector": EXECUTORS["vector"],
@@ -28,10 +29,11 @@ VECTOR_EXECUTORS = {  # of functions of columns
 DEFAULT = "process"
 OF_COROUTINES = "async"
 OF_COLUMNS = "vector"
+OF_CLUSTERS = ("ray",)  # of other machines: they need an extra of fasttune, and something that gives these out
 
 __all__ = [
-    "DEFAULT", "EXECUTORS", "OF_COLUMNS", "OF_COROUTINES", "VECTOR_EXECUTORS", "Executor", "ExecutorSite", "Program", "check_executor",
-    "executor_class", "executor_names", "make_executor",
+    "DEFAULT", "EXECUTORS", "OF_CLUSTERS", "OF_COLUMNS", "OF_COROUTINES", "VECTOR_EXECUTORS", "Executor", "ExecutorSite", "Program",
+    "check_executor", "executor_class", "executor_names", "make_executor",
 ]  # fmt: skip
 
 

@@ -13,11 +13,14 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 from fasttune import _core
 from fasttune.executors.wear import NO_LIMITS, WorkerLimits
 from fasttune.rule import NO_RULE, CompiledRule
+
+if TYPE_CHECKING:
+    from fasttune.devices.machine import Machine
 
 
 @dataclass(eq=False, repr=False)
@@ -58,6 +61,7 @@ class Program:
     log_to_file: tuple[str, str] | None = None
     durable: bool = False  # a report waits until the disk has it
     measures_usage: bool = False  # reports have what their trial has used
+    judged_elsewhere: bool = False  # the rule's rungs are not where trials run: a report that reaches one is judged by who has them
 
     def reporter(self, ring: _core.Ring, rule: Any) -> _core.Reporter:
         """What writes the reports of its trials into a ring, and judges them by the compiled rule unless the loop is asked."""
@@ -68,6 +72,7 @@ class Program:
             rule=None if self.asks else rule,
             time_attr=self.rule.time_attr,
             limits=self.limits,
+            elsewhere=self.judged_elsewhere,
         )
 
     def request_of(self, job: Job) -> Any:
@@ -103,6 +108,7 @@ class Job(NamedTuple):
     resources: Any = None  # what this trial needs; None: what its trainable asks for
     standing: tuple[int, float] = (0, math.nan)  # strikes and best value that earlier attempts have left
     packed: bytes | None = None  # the config, on its way to a worker
+    next_checkpoint: int | None = None  # number of its next checkpoint; None: its folder says it
 
 
 class Reply(NamedTuple):
@@ -177,6 +183,7 @@ class Executor(ABC):
         holds_memory: a trial that has more memory than it asked for is ended.
         pins: its workers can be pinned to CPUs.
         measures: what one trial uses can be told from what others use.
+        elsewhere: trials run on machines that something else than this process gives out.
     """
 
     name: str = ""
@@ -188,6 +195,13 @@ class Executor(ABC):
     holds_memory: bool = False
     pins: bool = False
     measures: bool = False
+    elsewhere: bool = False
+
+    @classmethod
+    def machine(cls) -> Machine | None:
+        """What the largest request may ask for, where trials do not run on this machine; None: they do. Asked before anything
+        else, so what makes runs impossible there is raised here."""
+        return None
 
     @classmethod
     def at(cls, place: ExecutorSite) -> Self:

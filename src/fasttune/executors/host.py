@@ -266,7 +266,9 @@ class Host:
         context.job = job
         context.renew(one.is_class, job.checkpoint, job.iteration)
         context.attempt = job.attempt
-        if job.attempt:
+        if job.next_checkpoint is not None:
+            context.next_checkpoint = job.next_checkpoint
+        elif job.attempt:
             context.next_checkpoint = context.index_after(job.checkpoint)
         ask_from = self.ask_from if job.ask_from is None else job.ask_from
         while not reporter.begin(

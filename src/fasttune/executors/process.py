@@ -13,7 +13,7 @@ import sys
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -90,6 +90,12 @@ class Slot:
     def busy(self) -> bool:
         return self.open_orders > 0
 
+    @property
+    def is_hungry(self) -> bool:
+        """It has no more fresh trials, or runs out of them soon."""
+        orders = self.open_orders
+        return self.job < 0 and (orders == 0 or (self.grant > 1 and orders == 1 and self.wire.up.left <= self.grant // 2))
+
     def unstarted(self) -> list[int]:
         """Trials that it was given, and that may not have begun."""
         given = [trial for first, limit in self.given for trial in range(first, limit)]
@@ -117,6 +123,7 @@ class ProcessExecutor(Executor):
 
     name = "process"
     holds_memory = pins = measures = True
+    span_s: ClassVar[float] = SPAN_S
     slot_class: ClassVar[type[Slot]] = Slot
 
     @classmethod
@@ -176,7 +183,7 @@ class ProcessExecutor(Executor):
         self._next_source = first_source
         self._slots: dict[int, Slot] = {}
         self._deaths: list[Death] = []
-        self._server = Server.take()
+        self._server = self._take_server()
         self._program_file: ProgramFile | None = None
         self._setup: dict[str, Any] = {}
         self._rule: _core.Asha | None = None  # on memory that the workers share
@@ -205,6 +212,9 @@ class ProcessExecutor(Executor):
             self._limit = max(1, min(self._limit, workers_by_open_files() // 2))
 
     # -- the server ----------------------------------------------------------------------------------------------------
+
+    def _take_server(self) -> Server:
+        return Server.take()
 
     def open(
         self, program: Program, epoch: float, rule: Any, drain: Callable[[], None], turn: Callable[[], None]
@@ -490,24 +500,28 @@ class ProcessExecutor(Executor):
     def _hungriest(self) -> Slot | None:
         """The worker that will run dry first, if any needs more."""
         best: Slot | None = None
-        for slot in self._slots.values():
-            left, orders = slot.wire.up.left, slot.open_orders
-            if slot.job >= 0 or slot.request != self._request or slot.exit_code is not None:
+        for slot in self._perhaps_hungry():
+            if not slot.is_hungry or slot.request != self._request or slot.exit_code is not None:
                 continue
-            hungry = orders == 0 or (slot.grant > 1 and orders == 1 and left <= slot.grant // 2)
-            if hungry and (best is None or left < best.wire.up.left) and not self._is_worn(slot):
+            if (best is None or slot.wire.up.left < best.wire.up.left) and not self._is_worn(slot):
                 best = slot
+                if best.wire.up.left == 0:  # nobody has less
+                    break
         return best
 
+    def _perhaps_hungry(self) -> Iterable[Slot]:
+        """The workers that may be: all but those of which it is known that they are not."""
+        return self._slots.values()
+
     def _fitting_grant(self, slot: Slot) -> int:
-        """How many trials keep it busy for about SPAN_S."""
+        """How many trials keep it busy for about ``span_s``."""
         now = time.monotonic()
         if slot.granted_at:
             elapsed = now - slot.granted_at
-            if elapsed < SPAN_S / 2:
+            if elapsed < self.span_s / 2:
                 slot.grant = min(LONGEST_SPAN, slot.grant * 4)
-            elif elapsed > 2 * SPAN_S:
-                slot.grant = max(1, min(slot.grant // 2, int(slot.grant * SPAN_S / elapsed)))
+            elif elapsed > 2 * self.span_s:
+                slot.grant = max(1, min(slot.grant // 2, int(slot.grant * self.span_s / elapsed)))
         return slot.wear.left(slot.limits, slot.grant)
 
     def run_span(self, experiment: int, first: int, n: int, local: int) -> None:
@@ -558,7 +572,7 @@ class ProcessExecutor(Executor):
             return False
         if job.config is not None:
             job = job._replace(config=None, packed=pack_config(job.config, job.trial, LARGEST_CONFIG))
-        payload = pack(job)
+        payload = pack(self._as_found_by(slot, job))
         for other in self._slots.values():
             if other.job == job.trial:  # an earlier attempt failed there; that worker still clears up behind it
                 other.job = -1
@@ -566,6 +580,10 @@ class ProcessExecutor(Executor):
         slot.wear.trials += 1
         slot.job = job.trial
         return True
+
+    def _as_found_by(self, slot: Slot, job: Job) -> Job:
+        """The job as this worker has to be told it."""
+        return job
 
     def resume(self, trial: int, ask_from: int = 0) -> bool:
         slot = self._slot_of(trial)
@@ -727,11 +745,16 @@ class ProcessExecutor(Executor):
             if self._prints is not None:
                 self._prints.read_out(slot.pipe)
             text = self._last_words(slot)
-            why = slot.fate or reason(slot.exit_code, text, self._memory_kills)
+            why = slot.fate or self._reason(slot, text)
             self._check_stillborn(slot, text, why)
             trial = slot.wire.up.busy_trial
             self._deaths.append(Death(slot.source, trial, slot.unstarted(), sorted(slot.suspended), why))
             self._forget(slot)
+
+    def _reason(self, slot: Slot, text: str) -> str:
+        """Why a worker ended, in words; ``text`` are its last ones."""
+        assert slot.exit_code is not None
+        return reason(slot.exit_code, text, self._memory_kills)
 
     def _check_stillborn(self, slot: Slot, text: str, why: str) -> None:
         """A worker that cannot even begin would be replaced for ever. While others work, the run goes on with them."""
@@ -771,6 +794,10 @@ class ProcessExecutor(Executor):
     def release(self) -> None:
         for slot in self._slots.values():
             slot.wire.up.release()
+        self._release_left_over()
+
+    def _release_left_over(self) -> None:
+        """Of workers that are no more: what the journal has all of goes."""
         over, self._left_over = self._left_over, []
         for slot in over:
             up = slot.wire.up
@@ -893,18 +920,21 @@ def workers_by_open_files() -> int:
 
 
 def shared_program(program: Program, folder: str) -> ProgramFile:
-    """The program by cloudpickle, where workers find it, and what is large in it where they map it; a TypeError names what
-    cannot travel."""
+    """The program, where workers find it, and what is large in it where they map it."""
     buffers = Buffers()
+    return ProgramFile(pickled_program(program, buffers), buffers.kept, folder)
+
+
+def pickled_program(program: Program, buffers: Buffers) -> bytes:
+    """The program by cloudpickle, what is large left to ``buffers``; a TypeError names what cannot travel."""
     try:
-        head = script.by_value(program, sources=True, buffers=buffers)
+        return script.by_value(program, sources=True, buffers=buffers)
     except Exception as error:
         culprit = find_unpicklable(program)
         raise TypeError(
             f"the trainable cannot be sent to worker processes: {culprit or error}. Create such objects inside the "
             "trainable, hand them over with tune.with_parameters if they can be pickled, or run with executor='thread' or 'inline'"
         ) from error
-    return ProgramFile(head, buffers.kept, folder)
 
 
 def find_unpicklable(program: Program) -> str | None:

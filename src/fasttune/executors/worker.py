@@ -368,9 +368,10 @@ def work(path: str, setup: dict[str, Any], bell_fd: int, rules_fd: int) -> int:
     except BaseException:
         _leave_word(path)
         return CANNOT_LOAD
+    program.path = setup.get("folder", program.path)
     rule = None
     if program.rule.kind != "none" and not program.asks:
-        rule = program.rule.build(rules_fd, create=False)
+        rule = program.rule.build() if program.judged_elsewhere else program.rule.build(rules_fd, create=False)
     worker_for(program)(wire, program, rule, streams).run()
     return 0
 
@@ -425,6 +426,7 @@ class Worker:
         self.host.alone, self.host.gauge = True, wire.gauge
         self._orders: deque[tuple[Any, ...]] = deque()
         self._answers: dict[int, Reply] = {}
+        self._judgements: dict[int, int] = {}  # where trials stand that are answered, if their reports were judged elsewhere
         self._exit = False
         self._streams = streams
         self._left: Suspension | None = None
@@ -496,6 +498,8 @@ class Worker:
                 if message[0] == _core.KIND_ANSWER:
                     flags = message[1]
                     self._answers[message[3]] = Reply(flags & 7, message[4], bool(flags & _core.SAVE))
+                    if message[6]:  # it was judged elsewhere
+                        self._judgements[message[3]] = int.from_bytes(message[6], "little")
                 elif message[0] == _core.KIND_EXIT:
                     self._exit = True
                 else:
@@ -520,6 +524,8 @@ class Worker:
             return self._left.carry_out(answer)
         if answer.save:
             self.host.save_now()
+        if trial in self._judgements:
+            self.reporter.judged(self._judgements.pop(trial), answer.decision)
         self.reporter.ask_again_from(answer.ask_from)
         return answer.decision
 

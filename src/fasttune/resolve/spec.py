@@ -100,7 +100,7 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
     trainables = [replace(one, space=said.config) for one, said in zip(trainables, experiments, strict=True)]
     if resources is None:
         resources = declared_before(metas)
-    machine = check_supply(trainables, call.gpus, resources, verbose)
+    machine = check_supply(trainables, call.gpus, resources, verbose, executor)
     measures = check_measure_usage(call.measure_usage, executor, is_vectorized(trainables[0].trainable))
     pins = check_cpu_affinity(call.cpu_affinity, executor, machine, verbose)
     check_memory(executor, trainables, verbose)

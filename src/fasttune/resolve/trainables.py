@@ -182,15 +182,17 @@ def class_request(trainable: object) -> Callable[[dict[str, Any]], Any] | None:
 
 
 def check_supply(
-    trainables: Iterable[TrainableSpec], gpus: list[int | str] | None, resources: Mapping[str, float], verbose: int
+    trainables: Iterable[TrainableSpec], gpus: list[int | str] | None, resources: Mapping[str, float], verbose: int, executor: str
 ) -> Machine:
     """The machine with what the run may use of it. Refuses a trial that it can never hold, and says so when GPUs would lie
-    idle."""
+    idle. Where others give machines out, the largest one."""
     from fasttune.devices.machine import detect
     from fasttune.devices.resources import PlacementGroupFactory, check_possible, with_declared
 
-    machine = with_declared(detect(gpus=gpus), resources)
-    unused = bool(machine.gpus)
+    trainables = list(trainables)
+    elsewhere = machine_elsewhere(executor, gpus, resources)
+    machine = elsewhere or with_declared(detect(gpus=gpus), resources)
+    unused = bool(machine.gpus) and elsewhere is None
     for one in trainables:
         if not isinstance(one.resources, PlacementGroupFactory):
             unused = False  # known when there is a config
@@ -220,11 +222,29 @@ def check_memory(executor: str, trainables: Iterable[TrainableSpec], verbose: in
                 f"{LEAST_MEMORY} by itself, got {min(asked):g}: 4 GiB are 4 * 2**30"
             )
     elif asked and verbose > 0:
+        where = "on a cluster" if executor_class(executor).elsewhere else "in this process"
         log(
-            "Trials ask for memory and run in this process (executor=%r): it is counted, but a trial that has more is not ended, "
-            "as it is in worker processes",
+            "Trials ask for memory and run %s (executor=%r): it is counted, but a trial that has more is not ended, as it is in "
+            "worker processes here",
+            where,
             executor,
         )
+
+
+def machine_elsewhere(executor: str, gpus: list[int | str] | None, resources: Mapping[str, float]) -> Machine | None:
+    """The largest machine that trials may run on, if they do not run on this one. ValueError for what chooses of, or adds to,
+    this one."""
+    from fasttune.executors import OF_CLUSTERS, executor_class
+
+    if executor not in OF_CLUSTERS:
+        return None
+    for name, value in (("gpus", gpus), ("resources", resources)):
+        if value:
+            raise ValueError(
+                f"{name}={value!r} is about this machine, and executor={executor!r} runs trials on those of a cluster: say it where "
+                "nodes are started (ray start --resources, CUDA_VISIBLE_DEVICES)"
+            )
+    return executor_class(executor).machine()
 
 
 def bound_of_the_free(executor: str, trainables: Iterable[TrainableSpec], machine: Machine, verbose: int) -> int | None:
