@@ -115,9 +115,10 @@ def check_cpu_affinity(affinity: object, executor: str, machine: Machine, verbos
     if affinity not in CPU_AFFINITIES:
         raise ValueError(f"cpu_affinity must be None or 'cores', got {shown(affinity)}")
     if not executor_class(executor).pins:
+        where = "on other machines" if executor_class(executor).elsewhere else "in this one"
         raise ValueError(
-            f"cpu_affinity='cores' pins worker processes to CPUs, and with executor={executor!r} trials run in this one: leave one of "
-            "both out"
+            f"cpu_affinity='cores' pins worker processes to CPUs, and with executor={executor!r} trials run {where}: leave one of both "
+            "out"
         )
     if not hasattr(os, "sched_setaffinity"):
         raise ValueError(f"cpu_affinity='cores': processes cannot be pinned to CPUs on this system ({sys.platform})")
@@ -133,7 +134,12 @@ def check_measure_usage(measure: object, executor: str, of_columns: bool) -> boo
     if not isinstance(measure, bool):
         raise TypeError(f"measure_usage must be True or False, got {shown(measure)}")
     if measure and not executor_class(executor, of_columns).measures:
-        where = "trials of one call share a process" if of_columns else f"with executor={executor!r} all trials share this process"
+        if of_columns:
+            where = "trials of one call share a process"
+        elif executor_class(executor).elsewhere:
+            where = f"with executor={executor!r} workers are on other machines"
+        else:
+            where = f"with executor={executor!r} all trials share this process"
         raise ValueError(f"measure_usage=True tells what a trial uses of its worker process, and {where}: leave one of both out")
     return measure
 
