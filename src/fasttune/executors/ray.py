@@ -26,8 +26,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
-from numpy import frombuffer, uint8
-
 from fasttune import _core, script
 from fasttune.devices.gpu import Gpu
 from fasttune.devices.machine import Machine
@@ -166,6 +164,8 @@ class RayExecutor(ProcessExecutor):
         self._epoch = epoch
         self._total = program.total
         self._begun = 0  # trials that were given to workers
+        from numpy import frombuffer, uint8
+
         buffers = Buffers()
         head = pickled_program(program, buffers)
         pickled = self._ray.put((head, [frombuffer(piece, uint8) for piece in buffers.kept]))

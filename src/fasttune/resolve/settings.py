@@ -117,8 +117,8 @@ def check_cpu_affinity(affinity: object, executor: str, machine: Machine, verbos
     if not executor_class(executor).pins:
         where = "on other machines" if executor_class(executor).elsewhere else "in this one"
         raise ValueError(
-            f"cpu_affinity='cores' pins worker processes to CPUs, and with executor={executor!r} trials run {where}: leave one of both "
-            "out"
+            f"cpu_affinity='cores' pins worker processes to CPUs, and with executor={executor!r} trials run {where}: leave one of "
+            "both out"
         )
     if not hasattr(os, "sched_setaffinity"):
         raise ValueError(f"cpu_affinity='cores': processes cannot be pinned to CPUs on this system ({sys.platform})")
