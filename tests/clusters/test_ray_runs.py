@@ -175,13 +175,16 @@ def test_populations_copy_each_other(tmp_path: Path, apart: bool) -> None:
 def test_what_trials_print_is_printed_here(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     def talking(config: dict[str, Any]) -> None:
         print(f"hello from {config['x']:.3f}")
+        print(f"trouble in {config['x']:.3f}", file=sys.stderr)
         os.system("echo hello from a child")
         tune.report(loss=1.0)
 
     analysis = run(talking, tmp_path, num_samples=2)
-    out = capfd.readouterr().out
+    out, errors = capfd.readouterr()
     for trial in analysis.trials:
         assert f"hello from {trial.config['x']:.3f}\n" in out
+        assert f"trouble in {trial.config['x']:.3f}\n" in errors
+        assert "trouble" not in out
     assert out.count("hello from a child\n") == 2
 
 
