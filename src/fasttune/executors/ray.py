@@ -279,9 +279,15 @@ class RayExecutor(ProcessExecutor):
         for slot in self._slots.values():
             if slot.placement is actor and slot.exit_code is None:
                 self._ended = True
+                self._stillborn += not slot.wire.up.head
                 self._begun -= slot.busy  # what ran there may be tried again
                 slot.exit_code = -signal.SIGKILL
                 slot.fate = f"The Ray actor of this trial, or its node, was lost: {why}"
+        if self._stillborn >= MOST_LOST:  # their trials would be given out for ever
+            raise TuneError(
+                f"{self._stillborn} Ray actors in a row were lost before it was heard of a trial in them that it had begun; the last "
+                f"one: {why}. Does a trial end its parent processes, or its node?"
+            )
 
     # -- slots ---------------------------------------------------------------------------------------------------------
 
@@ -508,6 +514,7 @@ class RayExecutor(ProcessExecutor):
             for path, archive in told.files:
                 self._keep(path, archive)
             records = told.records
+            self._stillborn = 0 if records else self._stillborn
             if records and self._rule is not None:
                 records, answers = _core.judge_records(self._rule, records)
                 for trial, decision, judgement in answers:
