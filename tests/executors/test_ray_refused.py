@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,8 @@ def train(config: dict[str, Any]) -> None:
     tune.report(loss=config["x"])
 
 
-@pytest.mark.skipif(importlib.util.find_spec("ray") is not None, reason="it is installed here")
-def test_it_is_said_how_ray_is_installed(tmp_path: Path) -> None:
+def test_it_is_said_how_ray_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)  # as if it were not installed
     with pytest.raises(ImportError, match=r"executor='ray' needs the library 'ray', .*pip install 'fasttune\[ray\]'"):
         tune.run(train, config={"x": 1.0}, executor="ray", storage_path=str(tmp_path), verbose=0)
     assert list(tmp_path.glob("*/experiment.db")) == []
