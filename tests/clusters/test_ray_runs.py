@@ -159,7 +159,7 @@ def test_checkpoints_travel(tmp_path: Path, apart: bool) -> None:
 
 def test_populations_copy_each_other(tmp_path: Path, apart: bool) -> None:
     scheduler = PopulationBasedTraining(
-        time_attr="training_iteration", perturbation_interval=2, hyperparam_mutations={"rate": tune.uniform(0.0, 1.0)},
+        time_attr="training_iteration", perturbation_interval=2, hyperparam_mutations={"rate": tune.uniform(0.0, 1.0)}, clip=True,
         quantile_fraction=0.5, seed=1, log_config=True,
     )  # fmt: skip
     analysis = run(Stepping, tmp_path, scheduler=scheduler, config={"rate": tune.uniform(0.0, 1.0)}, num_samples=4)
@@ -175,13 +175,16 @@ def test_populations_copy_each_other(tmp_path: Path, apart: bool) -> None:
 def test_what_trials_print_is_printed_here(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     def talking(config: dict[str, Any]) -> None:
         print(f"hello from {config['x']:.3f}")
+        print(f"trouble in {config['x']:.3f}", file=sys.stderr)
         os.system("echo hello from a child")
         tune.report(loss=1.0)
 
     analysis = run(talking, tmp_path, num_samples=2)
-    out = capfd.readouterr().out
+    out, errors = capfd.readouterr()
     for trial in analysis.trials:
         assert f"hello from {trial.config['x']:.3f}\n" in out
+        assert f"trouble in {trial.config['x']:.3f}\n" in errors
+        assert "trouble" not in out
     assert out.count("hello from a child\n") == 2
 
 
@@ -196,6 +199,32 @@ def test_a_process_that_dies_costs_its_trial(tmp_path: Path) -> None:
         assert trial.status == ("ERROR" if trial.config["x"] < 0.5 else "TERMINATED")
         if trial.status == "ERROR":
             assert "SIGKILL" in Path(trial.error_file).read_text()
+
+
+def test_an_actor_that_dies_costs_its_trial_which_is_tried_again(tmp_path: Path) -> None:
+    """Also when all trials had begun, and no actor is left."""
+
+    def killing(config: dict[str, Any]) -> None:
+        saved = tune.get_checkpoint()
+        if saved is None:
+            tune.report({"loss": config["x"], "attempt": 0}, checkpoint=tune.Checkpoint.from_dict({"attempt": 0}))
+            server = os.getppid()
+            os.kill(int(Path(f"/proc/{server}/stat").read_text().rpartition(")")[2].split()[1]), signal.SIGKILL)
+            time.sleep(PATIENCE_S)
+        tune.report(loss=config["x"], attempt=1)
+
+    analysis = run(killing, tmp_path, num_samples=2, max_failures=1, durability="full")  # what was reported has come here
+    told = [(trial.status, trial.num_failures, trial.last_result["attempt"]) for trial in analysis.trials]
+    assert told == [("TERMINATED", 1, 1)] * 2
+
+
+def test_actors_that_die_again_and_again_before_a_trial_is_heard_of_end_the_run(tmp_path: Path) -> None:
+    def killing(config: dict[str, Any]) -> None:
+        os.kill(int(Path(f"/proc/{os.getppid()}/stat").read_text().rpartition(")")[2].split()[1]), signal.SIGKILL)
+        time.sleep(PATIENCE_S)
+
+    with pytest.raises(tune.TuneError, match=r"Ray actors in a row were lost before it was heard of a trial"):
+        run(killing, tmp_path, num_samples=2)
 
 
 def test_trials_end_at_their_time(tmp_path: Path) -> None:
@@ -246,7 +275,7 @@ def test_trials_that_ask_for_different_things_get_them(tmp_path: Path) -> None:
 
     analysis = run(
         threads, tmp_path, config={"n": tune.grid_search([1, 2, 1, 2])}, num_samples=1,
-        resources_per_trial=lambda config: {"cpu": config["n"]},
+        resources_per_trial=lambda config: {"cpu": config["n"]}, max_concurrent_trials=1,
     )  # fmt: skip
     assert [trial.last_result["got"] for trial in analysis.trials] == [1, 2, 1, 2]
 

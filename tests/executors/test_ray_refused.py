@@ -18,7 +18,7 @@ def train(config: dict[str, Any]) -> None:
 
 
 def test_it_is_said_how_ray_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "ray", None)  # as where it is not
+    monkeypatch.setitem(sys.modules, "ray", None)  # as if it were not installed
     with pytest.raises(ImportError, match=r"executor='ray' needs the library 'ray', .*pip install 'fasttune\[ray\]'"):
         tune.run(train, config={"x": 1.0}, executor="ray", storage_path=str(tmp_path), verbose=0)
     assert list(tmp_path.glob("*/experiment.db")) == []

@@ -92,7 +92,7 @@ def spec_of(asked: list[RunSpec]) -> Any:
         ({"stop": {"a": {"b": {}}}}, ValueError, "a/b"),
         ({"time_budget_s": -1}, ValueError, "time_budget_s must be a positive number"),
         ({"resume": "LATER"}, ValueError, "resume must be"),
-        ({"executor": "ray"}, ValueError, "executor must be one of 'process', .*, got 'ray'"),
+        ({"executor": "dask"}, ValueError, "executor must be one of 'process', .*, got 'dask'"),
         ({"verbose": 7}, ValueError, "verbose must be 0, 1, 2 or 3, got 7"),
         ({"seed": -1}, ValueError, "seed must be None or an integer of at least 0"),
         ({"log_to_file": ("a", "b", "c")}, ValueError, "log_to_file"),

@@ -24,7 +24,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TextIO, cast
 
 from fasttune import _core, script
 from fasttune.devices.gpu import Gpu
@@ -138,9 +138,10 @@ class RayExecutor(ProcessExecutor):
         self._perhaps: dict[int, None] = {}  # sources that may be hungry, as far as is known since they last told something
         self._took: list[FarEnd] = []  # what was taken from them is to be released
         self._asked_for_at: tuple[Any, float] = (None, 0.0)  # a request for which actors were asked for, and when
+        self._starts = False  # a trial is to begin
         self._refused = False  # a trial was to begin, and there was no place: who waits for one is not idle
         self._token = ""
-        self._show_all: Callable[[str], None] = _print
+        self._show: Callable[[str], None] | None = None
 
     def _take_server(self) -> Server:
         # What is inherited asks it for messages, waits for them and quiets its bell: so much of a Server is here.
@@ -149,13 +150,13 @@ class RayExecutor(ProcessExecutor):
 
     def pass_prints(self, caught: tuple[int, ...], show: Callable[[str], None], named: bool) -> None:
         self._named = named
-        if caught:
-            self._show_all = show
+        self._caught, self._show = caught, show
 
     def open(
         self, program: Program, epoch: float, rule: Any, drain: Callable[[], None], turn: Callable[[], None]
     ) -> None:
         self._ray = connected()
+        self._outposts = self._ray.remote(Outpost)
         self._varied = any(one.resources != self._request for one in program.trainables)
         self._program = program = replace(program, judged_elsewhere=self._rule is not None)
         for one in program.trainables:
@@ -222,10 +223,10 @@ class RayExecutor(ProcessExecutor):
             self._idle.append(actor)
 
     def _wants_more(self) -> bool:
-        """There are trials that nobody was given yet, or nobody to try one again."""
-        if not self._actors or self._total is None or self._begun < self._total or self._unplaced:
+        """There are trials for another one."""
+        if self._starts or self._total is None or self._begun < self._total or self._unplaced:
             return True
-        return all(slot.exit_code is not None for slot in self._slots.values())
+        return all(slot.exit_code is not None for slot in self._slots.values())  # nobody is left to try a trial again
 
     def _living(self) -> list[Slot]:
         return [slot for slot in self._slots.values() if slot.exit_code is None]
@@ -246,9 +247,10 @@ class RayExecutor(ProcessExecutor):
             self._actors.append(self._asked_for(request))
 
     def _make_room(self, request: PlacementGroupFactory, waiting: list[Actor]) -> None:
-        """An actor that has been waited for for long may wait for what idle ones of other kinds have."""
+        """An actor that has been waited for for long may wait for what idle ones of other kinds have; and there may be no more."""
         now = time.monotonic()
-        if any(actor.request == request and now - actor.asked_at > STARVED_S for actor in waiting):
+        starves = any(actor.request == request and now - actor.asked_at > STARVED_S for actor in waiting)
+        if starves or len(self._actors) >= self._limit:
             for other in [other for other in self._idle if other.request != request]:
                 self._idle.remove(other)
                 self._dismiss(other)
@@ -260,7 +262,7 @@ class RayExecutor(ProcessExecutor):
         return self._nodes
 
     def _asked_for(self, request: PlacementGroupFactory) -> Actor:
-        handle = self._ray.remote(Outpost).options(**actor_options(request)).remote()
+        handle = self._outposts.options(**actor_options(request)).remote()
         actor = Actor(handle, request, time.monotonic(), self._outbox)
         cpus = str(max(1, int(amounts(request).get("CPU", 0.0))))
         environ = {**{name: cpus for name in THREAD_VARIABLES if name not in os.environ}, **self._briefing.environ}
@@ -286,8 +288,15 @@ class RayExecutor(ProcessExecutor):
         for slot in self._slots.values():
             if slot.placement is actor and slot.exit_code is None:
                 self._ended = True
+                self._stillborn += not slot.wire.up.head
+                self._begun -= slot.busy  # what ran there may be tried again
                 slot.exit_code = -signal.SIGKILL
                 slot.fate = f"The Ray actor of this trial, or its node, was lost: {why}"
+        if self._stillborn >= MOST_LOST:  # their trials would be given out for ever
+            raise TuneError(
+                f"{self._stillborn} Ray actors in a row were lost before it was heard of a trial in them that it had begun; the last "
+                f"one: {why}. Does a trial end its parent processes, or its node?"
+            )
 
     # -- slots ---------------------------------------------------------------------------------------------------------
 
@@ -341,8 +350,12 @@ class RayExecutor(ProcessExecutor):
             super().run_span(*self._unplaced.popleft())
 
     def start(self, job: Job) -> bool:
-        started = super().start(job)
-        self._begun += started and job.attempt == 0
+        self._starts = True
+        try:
+            started = super().start(job)
+        finally:
+            self._starts = False
+        self._begun += started
         self._refused = not started
         return started
 
@@ -500,13 +513,17 @@ class RayExecutor(ProcessExecutor):
         )
 
     def _note_told(self, actor: Actor, told: Dispatch) -> None:
-        if told.prints:
-            self._show_all(told.prints)
+        for number, text in ((1, told.prints), (2, told.errors)):
+            if text and self._show is not None and number in self._caught:
+                self._show(text)
+            elif text:
+                _print(text, sys.stdout if number == 1 else sys.stderr)
         end = self._ends.get(told.source)
         if end is not None:
             for path, archive in told.files:
                 self._keep(path, archive)
             records = told.records
+            self._stillborn = 0 if records else self._stillborn
             if records and self._rule is not None:
                 records, answers = _core.judge_records(self._rule, records)
                 for trial, decision, judgement in answers:
@@ -604,6 +621,8 @@ class RayExecutor(ProcessExecutor):
             self._dismiss(actor)
 
 
-def _print(text: str) -> None:
-    sys.stdout.write(text)
-    sys.stdout.flush()
+def _print(text: str, stream: TextIO | None) -> None:
+    """Where this process's own goes, if it has such a stream."""
+    if stream is not None:
+        stream.write(text)
+        stream.flush()

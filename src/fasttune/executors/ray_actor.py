@@ -83,7 +83,8 @@ class Dispatch(NamedTuple):
     memory: int = 0  # bytes of its own, where somebody asked
     records: bytes = b""
     files: tuple[tuple[str, bytes], ...] = ()  # checkpoints that the records name, as (path in the experiment's folder, archive)
-    prints: str = ""
+    prints: str = ""  # what trials have written to their standard output
+    errors: str = ""  # and to standard errors
     events: tuple[tuple[Any, ...], ...] = ()  # ("forked", source, pid), ("failed", ...), ("exit", ...), ("taken", ...)
 
 
@@ -143,7 +144,7 @@ def directories_in(records: bytes) -> list[tuple[int, str]]:
 class Post:
     """A worker process here: its rings, its pipe, and how far it is."""
 
-    def __init__(self, source: int, folder: str, epoch: float, bell: int, prints: Prints) -> None:
+    def __init__(self, source: int, folder: str, epoch: float, bell: int, prints: tuple[Prints, ...]) -> None:
         self.source = source
         self.path = os.path.join(folder, f"{source}.ring")
         os.makedirs(folder, exist_ok=True)  # it goes with the last ring
@@ -158,8 +159,9 @@ class Post:
         up = self.up = self.wire.up
         self.down = self.wire.down
         up.bell_fd = -1
-        self.pipe, self.writer = prints.pipe()
-        prints.add(self.pipe, lambda: up.busy_trial)
+        self.pipes, self.writers = zip(*(one.pipe() for one in prints), strict=True)
+        for one, pipe in zip(prints, self.pipes, strict=True):
+            one.add(pipe, lambda: up.busy_trial)
 
     def take(self, durable: bool) -> bytes:
         """The records that were not taken yet. Their room is free again at once, unless they are to be stored first."""
@@ -211,7 +213,8 @@ class Outpost:
         self._waiting: dict[int, list[tuple[Any, ...]]] = {}  # messages that were not carried out yet
         self._failure: BaseException | None = None  # of what was to be carried out: a mistake of ours, or a full disk
         self._events: list[tuple[Any, ...]] = []
-        self._printed: list[str] = []
+        self._printed: tuple[list[str], list[str]] = [], []  # on standard output and errors, and not told yet
+        self._prints: tuple[Prints, ...] = ()
         self._memory_kills = MemoryKills()
         self._kept: dict[int, list[str]] = {}  # trial -> its directories here, which the driver has, too
         self._home = ""
@@ -235,11 +238,13 @@ class Outpost:
         os.makedirs(self._folder, exist_ok=True)
         # On another machine the monotonic clock is another one: what time the driver has is known to the length of this call.
         self._epoch = said.epoch if said.boot == boot_id() else said.now - time.monotonic()
-        self._prints = Prints(self._printed.append, said.prefix if said.named else None)
+        prefix = said.prefix if said.named else None
+        self._prints = tuple(Prints(printed.append, prefix) for printed in self._printed)
         head, self._large = program  # arrays that lie in Ray's memory as long as they are held here
         self._program = ProgramFile(head, [memoryview(piece) for piece in self._large], self._home)
         self._server = server = Server()
-        server.watch(self._prints.fileno())
+        for prints in self._prints:
+            server.watch(prints.fileno())
         server.begin({
             "path": [*sys.path, *(path for path in said.sys_path if path not in sys.path)],
             "program": self._program.places,
@@ -248,6 +253,7 @@ class Outpost:
             "script": said.script,
             "named": said.named,
             "caught": (1, 2),
+            "pipes": 2,
             "folder": self._folder,
         })
         threading.Thread(target=self._carry_out, name="fasttune-outpost", daemon=True).start()
@@ -310,9 +316,10 @@ class Outpost:
         post = Post(source, os.path.join(self._home, "rings"), self._epoch, self._server.bell, self._prints)
         self._post = post
         try:
-            self._server.tell(("fork", source, post.path, environ, ()), post.writer)
+            self._server.tell(("fork", source, post.path, environ, ()), *post.writers)
         finally:
-            os.close(post.writer)
+            for writer in post.writers:
+                os.close(writer)
 
     def _hear_order(self, source: int, kind: int, trial: int, step: int, payload: bytes, flags: int) -> None:
         if (post := self._of(source)) is not None:
@@ -397,19 +404,19 @@ class Outpost:
         if post is not None and not post.over.is_set():
             told = self._look_at(post)
         self._hear_server()
-        self._prints.read()
+        for prints in self._prints:
+            prints.read()
         events, self._events = tuple(self._events), []
-        printed = "".join(self._printed)
-        self._printed.clear()
         if events and post is not None and any(event[:2] == ("exit", post.source) for event in events):
             told = self._bury(post, told)
-            printed += "".join(self._printed)
-            self._printed.clear()
-        if not (told.records or events or printed or (post is not None and told.orders != post.orders_told)):
+        printed, errors = map("".join, self._printed)
+        for one in self._printed:
+            one.clear()
+        if not (told.records or events or printed or errors or (post is not None and told.orders != post.orders_told)):
             return None
         if post is not None:
             post.orders_told = told.orders
-        return told._replace(events=events, prints=printed)
+        return told._replace(events=events, prints=printed, errors=errors)
 
     def _look_at(self, post: Post) -> Dispatch:
         """Words first: what they say of the records is true of those that are taken behind them, or of fewer."""
@@ -422,8 +429,9 @@ class Outpost:
     def _bury(self, post: Post, before: Dispatch) -> Dispatch:
         """It has ended: what it has written since, and printed, is taken, and what lies here removed."""
         rest = self._look_at(post)
-        self._prints.read_out(post.pipe)
-        self._prints.leave(post.pipe)
+        for prints, pipe in zip(self._prints, post.pipes, strict=True):
+            prints.read_out(pipe)
+            prints.leave(pipe)
         post.over.set()
         post.remove()
         return rest._replace(records=before.records + rest.records, files=before.files + rest.files)

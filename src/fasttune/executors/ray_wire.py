@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import select
 import sys
+import threading
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -83,6 +84,7 @@ class Mail:
         self._poll = select.poll()
         self._poll.register(self._bell, select.POLLIN)
         self._closed = False
+        self._closing = threading.Lock()  # else the bell's number may be another file's when it is rung
 
     def expect(self, kind: str, actor: Actor, answer: Any) -> None:
         """An answer (a reference of Ray's) is to come here, as (kind, actor, what it is or the exception)."""
@@ -90,8 +92,9 @@ class Mail:
         def arrived(future: Any) -> None:
             error = future.exception()
             self._letters.append((kind, actor, future.result() if error is None else error))
-            if not self._closed:
-                os.eventfd_write(self._bell, 1)
+            with self._closing:
+                if not self._closed:
+                    os.eventfd_write(self._bell, 1)
 
         answer.future().add_done_callback(arrived)
 
@@ -112,9 +115,10 @@ class Mail:
             os.eventfd_read(self._bell)
 
     def close(self) -> None:
-        if not self._closed:
-            self._closed = True
-            os.close(self._bell)
+        with self._closing:
+            if not self._closed:
+                self._closed = True
+                os.close(self._bell)
 
 
 @dataclass(eq=False)

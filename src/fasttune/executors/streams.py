@@ -19,11 +19,12 @@ MARK_S = 0.005  # at least so long after the last mark
 _NAMES = {1: "stdout", 2: "stderr"}
 
 
-def catch_streams(pipe: int, streams: tuple[int, ...]) -> None:
-    """What this process and those that it starts write to these streams (1, 2) goes into ``pipe``, which is closed."""
-    for fd in streams:
-        os.dup2(pipe, fd)
-    os.close(pipe)
+def catch_streams(pipes: list[int], streams: tuple[int, ...]) -> None:
+    """What this process and those that it starts write to these streams (1, 2) goes into a pipe, or one for each. They are closed."""
+    for place, fd in enumerate(streams):
+        os.dup2(pipes[min(place, len(pipes) - 1)], fd)
+    for pipe in pipes:
+        os.close(pipe)
 
 
 class Streams:

@@ -192,9 +192,9 @@ def _serve_run(sock: socket.socket, setup: dict[str, Any], wake: int, bell_fd: i
                     alive.clear()
                     return True
                 if order[0] == "fork":
-                    pipe = next(iter(receive_files(sock, 1)), -1) if setup["caught"] else -1
-                    pid = _fork(sock, order, setup, bell_fd, rules_fd, pipe)
-                    if pipe >= 0:
+                    pipes = receive_files(sock, setup.get("pipes", 1)) if setup["caught"] else []
+                    pid = _fork(sock, order, setup, bell_fd, rules_fd, pipes)
+                    for pipe in pipes:
                         os.close(pipe)
                     if pid:
                         alive.add(pid)
@@ -282,7 +282,7 @@ def _kill_group(pid: int) -> None:
 
 
 def _fork(
-    sock: socket.socket, order: tuple[Any, ...], setup: dict[str, Any], bell_fd: int, rules_fd: int, pipe: int
+    sock: socket.socket, order: tuple[Any, ...], setup: dict[str, Any], bell_fd: int, rules_fd: int, pipes: list[int]
 ) -> int:
     """Fork a worker, and tell the driver its process id, or why there is none (then 0 is returned)."""
     _, source, path, environ, cpus = order
@@ -307,8 +307,8 @@ def _fork(
         if cpus:
             with suppress(OSError):  # a cpuset may have changed since
                 os.sched_setaffinity(0, cpus)
-        if pipe >= 0:
-            catch_streams(pipe, setup["caught"])
+        if pipes:
+            catch_streams(pipes, setup["caught"])
         if os.getppid() == server:
             status = work(path, setup, bell_fd, rules_fd)
     except BaseException:
