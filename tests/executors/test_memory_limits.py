@@ -6,18 +6,22 @@ import logging
 import mmap
 import os
 import signal
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 import fasttune as tune
 from fasttune.executors import memory_watch
 from fasttune.executors.families import family
 from fasttune.executors.memory_watch import LOOK_S, MemoryWatch, memory_of
+from fasttune.executors.process import Slot
+from fasttune.executors.program_file import ProgramFile
 
 MIB = 1 << 20
 ASKED = {"cpu": 0.5, "memory": 150 * MIB}
@@ -217,9 +221,12 @@ def test_mapped_files_are_nobodys_and_shared_memory_is_divided(tmp_path: Path) -
     def maps_memory(tells: int) -> mmap.mmap:
         shared = mmap.mmap(-1, 100 * MIB)  # shared with those that it forks
         shared.write(filled(100))
+        waits, has_read = os.pipe()
         if os.fork() == 0:
             assert sum(shared[:: mmap.PAGESIZE])
+            os.write(has_read, b".")
             signal.pause()
+        assert os.read(waits, 1) == b"."
         return shared
 
     with child(lambda tells: None) as nothing, child(maps_file) as pid:
@@ -229,6 +236,38 @@ def test_mapped_files_are_nobodys_and_shared_memory_is_divided(tmp_path: Path) -
         plain, exact = memory_of(pids, exact=False), memory_of(pids, exact=True)
         assert memory_of([pid], exact=False) > 100 * MIB
         assert 95 * MIB < exact < plain - 95 * MIB
+
+
+def test_what_the_run_shares_is_nobodys_until_it_is_written_to() -> None:
+    def maps_data(tells: int) -> mmap.mmap:
+        data = filled(100)
+        held = ProgramFile(b"pickled", [memoryview(data)])
+        _, place = held.places
+        with open(place.path, "rb") as file:
+            mapped = mmap.mmap(file.fileno(), place.offset + place.size, access=mmap.ACCESS_COPY)
+        assert sum(mapped[:: mmap.PAGESIZE])
+        mapped[: 30 * MIB] = data[: 30 * MIB]
+        data.clear()
+        return mapped
+
+    with child(lambda tells: None) as nothing, child(maps_data) as pid:
+        assert memory_of([pid], exact=False) > 100 * MIB
+        without = memory_of([nothing], exact=True)
+        assert without + 25 * MIB < memory_of([pid], exact=True) < without + 50 * MIB
+
+
+def test_a_trial_may_read_more_than_it_asked_for_of_what_the_run_shares(tmp_path: Path) -> None:
+    """Also one that runs alone, whose part is all of it."""
+
+    def reads(config: dict[str, Any], data: Any) -> None:
+        total, until = int(data.sum()), time.monotonic() + 5 * LOOK_S
+        while time.monotonic() < until:
+            pass
+        tune.report(loss=total)
+
+    data = np.ones(200 * MIB, np.uint8)
+    analysis = run(tune.with_parameters(reads, data=data), tmp_path)
+    assert analysis.trials[0].last_result["loss"] == 200 * MIB
 
 
 def test_a_process_that_is_not_there_has_nothing() -> None:
@@ -243,9 +282,10 @@ def test_a_process_that_is_not_there_has_nothing() -> None:
 
 def slot(pid: int, memory: int, **more: Any) -> Any:
     """A worker that runs its third trial."""
-    ring = SimpleNamespace(up=SimpleNamespace(head=64))
-    given = {"lives": True, "busy": True, "fate": "", "wire": ring, "wear": SimpleNamespace(trials=3), **more}
-    return SimpleNamespace(pid=pid, memory=memory, **given)
+    ring = SimpleNamespace(up=SimpleNamespace(head=64, orders=more.pop("done", 0)))
+    made = Slot(1, pid, ring, "", None, None, orders=3, memory=memory, **more)  # type: ignore[arg-type]
+    made.wear.trials = 3
+    return made
 
 
 def test_it_looks_now_and_then_at_those_that_run_a_trial() -> None:
@@ -258,7 +298,7 @@ def test_it_looks_now_and_then_at_those_that_run_a_trial() -> None:
         return {0: 100, 1: 300, 2: 300}[pid - pids[0]] * MIB if not exact or pid == pids[1] else 150 * MIB
 
     watch = MemoryWatch(used, lambda: now[0])
-    slots = [slot(pid, 200 * MIB) for pid in pids] + [slot(1, 0), slot(2, MIB, busy=False), slot(3, MIB, fate="said")]
+    slots = [slot(pid, 200 * MIB) for pid in pids] + [slot(1, 0), slot(2, MIB, done=3), slot(3, MIB, fate="said")]
     found = list(watch.look(slots, 0))
     assert [one.pid for one, _ in found] == [pids[1]]
     assert "it used 300 MiB, and the trial had asked for 200 MiB" in found[0][1]
@@ -270,6 +310,48 @@ def test_it_looks_now_and_then_at_those_that_run_a_trial() -> None:
     now[0] = LOOK_S
     assert len(list(watch.look(slots, 0))) == 1
     assert watch.rest(10.0) == LOOK_S
+
+
+def test_who_is_paused_in_a_worker_has_memory_of_its_own() -> None:
+    """Two others in it: three times as much. One of them is to leave, which it does when the running trial is over."""
+    now, used = [0.0], [550 * MIB]
+    watch = MemoryWatch(lambda pids, exact: used[0], lambda: now[0])
+    one = slot(1 << 22, 200 * MIB, suspended={4, 5})
+    assert list(watch.look([one], 0)) == []
+    one.suspended.discard(5)
+    one.leaving.append(one.orders)
+    now[0] += LOOK_S
+    assert list(watch.look([one], 0)) == []
+    one.wire.up.orders, one.orders = 3, 4
+    for expected in ([], [one]):  # it may be leaving at that very moment
+        now[0] += LOOK_S
+        assert [slot for slot, _ in watch.look([one], 0)] == expected
+    used[0], now[0] = 401 * MIB, now[0] + LOOK_S
+    [(_, said)] = watch.look([one], 0)
+    assert "had asked for 200 MiB, as had each of the 1 that are paused in it" in said
+    assert '"memory": 251 * 2**20' in said
+
+
+class Holds(tune.Trainable):
+    def setup(self, config: dict[str, Any]) -> None:
+        self.held = filled(60)
+
+    def step(self) -> dict[str, Any]:
+        if self.iteration == 2 and self.config["x"] == self.config["greedy"]:
+            while True:
+                self.held += filled(8)
+        return {"loss": self.config["x"], "pid": os.getpid()}
+
+
+@pytest.mark.parametrize("greedy", [-1, 0])
+def test_trials_that_pause_are_not_ended_for_what_their_neighbours_have(tmp_path: Path, greedy: int) -> None:
+    """All of them in one worker, which has more than one of them may have; who grows without an end is ended all the same."""
+    scheduler = tune.schedulers.HyperBandScheduler(time_attr="training_iteration", metric="loss", mode="min", max_t=9)
+    config = {"x": tune.grid_search(list(range(5))), "greedy": greedy}
+    analysis = run(Holds, tmp_path, config=config, scheduler=scheduler, max_concurrent_trials=1)
+    ended = [trial.status for trial in analysis.trials]
+    assert ended.count("ERROR") == (greedy >= 0)
+    assert len({trial.last_result["pid"] for trial in analysis.trials}) == 1 or greedy >= 0
 
 
 def test_what_takes_long_to_count_is_counted_seldom() -> None:

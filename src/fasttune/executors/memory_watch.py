@@ -2,10 +2,16 @@
 
 What counts is memory that only the death of a process frees: anonymous memory, shared memory and what of both was swapped out.
 Files that are mapped do not count, as the kernel drops their pages when it needs room. Memory that several processes share is
-divided by their number (proportional set size), so that neither forked children nor an array that all workers map are counted
-again for each. To know that, the kernel walks the page tables, 25 us for each MiB of small pages here. So the plain counts are
-read first, which cannot be less than that and cost 19 us, and the exact ones only where the plain ones are above what was asked
-for: at most a twentieth of the time.
+divided by their number (proportional set size), so that what forked children have not written to is not counted again for
+each. To know that, the kernel walks the page tables, 25 us for each MiB of small pages here. So the plain counts are read first,
+which cannot be less than that and cost 19 us, and the exact ones only where the plain ones are above what was asked for: at most a
+twentieth of the time.
+
+What the run shares among its workers (``program_file``) is no trial's. Divided by their number it would be the more the fewer
+of them there are, and the last trial of a run would be ended for what its neighbours had had a part in.
+
+Trials that are paused in a worker keep what they have, and nobody can say which page is whose. So a worker may have as much
+again for each of them: one that runs beside many could take what they do not need, but none is ended for what the others have.
 """
 
 from __future__ import annotations
@@ -17,6 +23,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from fasttune.executors.families import family, orphans, read_small
+from fasttune.executors.program_file import NAME
+from fasttune.out_of_band import SMALLEST
 
 if TYPE_CHECKING:
     from fasttune.executors.process import Slot
@@ -27,6 +35,7 @@ MOST_SINGLE = 3  # workers that are replaced after one trial, before that is sai
 MIB = 1 << 20
 PLAIN = (b"RssAnon:", b"RssShmem:", b"VmSwap:")  # in /proc/PID/status
 EXACT = (b"Pss_Anon:", b"Pss_Shmem:", b"SwapPss:")  # in /proc/PID/smaps_rollup
+OF_THE_RUN = f"/memfd:{NAME} ".encode()  # in the first line of a mapping of /proc/PID/smaps
 
 
 class MemoryWatch:
@@ -61,9 +70,11 @@ class MemoryWatch:
         watched = [slot for slot in slots if slot.memory and _runs_a_trial(slot)]
         left = orphans(server, {slot.pid for slot in watched}) if watched else {}
         for slot in watched:
-            pids = family(slot.pid, *left.get(slot.pid, ()))
-            if self._used(pids, False) > slot.memory and (used := self._exactly(slot.pid, pids)) > slot.memory:
+            pids, most = family(slot.pid, *left.get(slot.pid, ())), slot.most_memory
+            if self._used(pids, False) > most and (used := self._exactly(slot.pid, pids)) > most:
                 yield slot, _said(slot, used, len(pids) - 1)
+            # only now: who has just left may still be freeing what it had
+            slot.leaving = [orders for orders in slot.leaving if orders > slot.wire.up.orders]
 
     def was_replaced(self, slot: Slot) -> None:
         """A worker was ended between two trials. Says so, once, where what libraries take has it done after every trial."""
@@ -98,10 +109,12 @@ def _said(slot: Slot, used: int, children: int) -> str:
     asked = math.ceil(slot.memory / MIB)
     others = f" and {children} process{'es' * (children > 1)} that it had started" if children else ""
     left = ", and what earlier trials left in the same process" if slot.wear.trials > 1 else ""
+    trials = slot.most_memory // slot.memory
+    paused = f", as had each of the {trials - 1} that are paused in it" if trials > 1 else ""
     return (
         f"The worker process of this trial was ended for its memory: it{others} used {math.ceil(used / MIB):,} MiB, "
-        f"and the trial had asked for {asked:,} MiB. Libraries that it imports count{left}. To give trials more: "
-        f'resources_per_trial={{"memory": {math.ceil(1.25 * used / MIB)} * 2**20}}'
+        f"and the trial had asked for {asked:,} MiB{paused}. Libraries that it imports count{left}. To give trials more: "
+        f'resources_per_trial={{"memory": {math.ceil(1.25 * used / trials / MIB)} * 2**20}}'
     )
 
 
@@ -109,8 +122,8 @@ def _said(slot: Slot, used: int, children: int) -> str:
 
 
 def memory_of(pids: Iterable[int], exact: bool) -> int:
-    """Bytes that these processes have and that are no file's; ``exact``: of those that are shared, their part. 0 for one that is not
-    there (or where /proc is not)."""
+    """Bytes that these processes have and that are no file's; ``exact``: of those that are shared, their part, and of what the run
+    shares only the pages that they have written to. 0 for one that is not there (or where /proc is not)."""
     return sum(map(_exact if exact else _plain, pids))
 
 
@@ -120,8 +133,24 @@ def _plain(pid: int) -> int:
 
 def _exact(pid: int) -> int:
     """The plain count, where the kernel does not divide (older than 5.9) or does not tell it."""
-    found, lines = _added_up(read_small(f"/proc/{pid}/smaps_rollup"), EXACT)
-    return found if lines else _plain(pid)
+    text = read_small(f"/proc/{pid}/smaps_rollup")
+    found, lines = _added_up(text, EXACT)
+    if not lines:
+        return _plain(pid)
+    shared, _ = _added_up(text, (b"Pss_Shmem:",))
+    return found - _of_the_run(pid) if shared >= SMALLEST else found
+
+
+def _of_the_run(pid: int) -> int:
+    """A process's part of the pages that the run shares among its workers, and that it has not written to."""
+    _, *mappings = read_small(f"/proc/{pid}/smaps").split(OF_THE_RUN)
+    return sum(map(_unwritten, mappings))
+
+
+def _unwritten(text: bytes) -> int:
+    """Bytes of the mapping that the text begins with, without those of which the process has a copy of its own."""
+    one = text.partition(b"VmFlags:")[0]
+    return max(0, _added_up(one, (b"Pss:",))[0] - _added_up(one, (b"Anonymous:",))[0])
 
 
 def _added_up(text: bytes, names: tuple[bytes, ...]) -> tuple[int, int]:

@@ -75,6 +75,7 @@ class Slot:
     wear: Wear = field(default_factory=Wear)
     limits: WorkerLimits = NO_LIMITS
     memory: int = 0  # bytes that its trials have asked for; 0: as many as there are
+    leaving: list[int] = field(default_factory=list)  # of each paused trial that it was to leave: the orders given until then
 
     @property
     def lives(self) -> bool:
@@ -95,6 +96,12 @@ class Slot:
         """It has no more fresh trials, or runs out of them soon."""
         orders = self.open_orders
         return self.job < 0 and (orders == 0 or (self.grant > 1 and orders == 1 and self.wire.up.left <= self.grant // 2))
+
+    @property
+    def most_memory(self) -> int:
+        """Bytes that it may have: what one trial asked for, and as much for each that is paused in it, whose memory is neither the
+        running one's nor to be had back. One that it was to leave has its own until what was ordered before that is done."""
+        return self.memory * (1 + len(self.suspended) + len(self.leaving))
 
     def unstarted(self) -> list[int]:
         """Trials that it was given, and that may not have begun."""
@@ -625,6 +632,8 @@ class ProcessExecutor(Executor):
         slot = self._slot_of(trial)
         if slot is not None:
             slot.suspended.discard(trial)
+            if slot.memory:
+                slot.leaving.append(slot.orders)
             slot.tell(_core.KIND_DISCARD, trial)
 
     def stop(self, trial: int) -> None:

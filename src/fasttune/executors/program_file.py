@@ -15,6 +15,7 @@ from fasttune.error import TuneError
 from fasttune.executors.server import anonymous_file
 from fasttune.out_of_band import MappedFiles, Place, aligned, offsets
 
+NAME = "fasttune-program"  # by which the system lists it where it lies in memory
 MOST_OF_FREE = 0.5  # of the memory that is free now: what is larger lies on the disk, where the system can make room
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM)
 
@@ -42,7 +43,7 @@ class ProgramFile:
 
     def _write(self, pieces: Sequence[memoryview], folder: str | None) -> None:
         if not os.path.isdir("/proc/self/fd"):  # another system than Linux: in the user's temporary folder
-            self._fd, self.path = tempfile.mkstemp(prefix="fasttune-program-")
+            self._fd, self.path = tempfile.mkstemp(prefix=f"{NAME}-")
             self._named = self.path
             _fill(self._fd, pieces)
             return
@@ -64,7 +65,7 @@ class ProgramFile:
 def _filled(pieces: Sequence[memoryview], folder: str | None) -> int:
     """A file without a name that holds the pieces: in memory, or on the disk when they are too many for that."""
     size = sum(piece.nbytes for piece in pieces)
-    in_memory, on_disk = partial(anonymous_file, "fasttune-program"), partial(nameless_file, folder or tempfile.gettempdir())
+    in_memory, on_disk = partial(anonymous_file, NAME), partial(nameless_file, folder or tempfile.gettempdir())
     if len(pieces) == 1 or size <= MOST_OF_FREE * free_memory():
         return _first_with_room([in_memory, on_disk], pieces, size, folder)
     return _first_with_room([on_disk, in_memory], pieces, size, folder)

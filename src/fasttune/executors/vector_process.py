@@ -48,6 +48,11 @@ class VectorSlot(Slot):
     crowded: bool = False
     news: bool = False
 
+    @property
+    def most_memory(self) -> int:
+        """A call has what it asked for, however many rows wait."""
+        return self.memory
+
     def unstarted(self) -> list[int]:
         return [*super().unstarted(), *self.alone]
 
