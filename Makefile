@@ -1,5 +1,5 @@
 # make tune      set up .venv and run the example (about a minute)
-# make test      set up .venv and run the tests; test-all adds the slow ones, Ray Tune's own examples (drop-in) and debug
+# make test      set up .venv and run the tests; test-all adds the slow ones, Ray Tune's own examples (drop-in), test-ray and debug
 # make test-ax   the adapter to Ax, in an environment of its own: some gigabytes, because Ax brings PyTorch
 # make test-exchange  exports opened by Ray, MLflow and optuna-dashboard themselves, in an environment of their own
 # make test-loggers  the loggers against TensorBoard, MLflow, W&B, Aim and Comet, in an environment of its own (1.5 GB)
@@ -69,6 +69,7 @@ test-all: $(VENV)/.test $(VENV)/.lint $(VENV)/.nevergrad $(VENV)/.arrow
 	PYTHONPATH=$(VENV)/nevergrad $(PY) -m pytest -q -m nevergrad tests/search
 	PYTHONPATH=$(VENV)/arrow $(PY) -m pytest -q -m arrow tests/columns
 	PYTHONPATH=$(VENV)/nevergrad $(PY) -m pytest -q tests/search/test_bayesopt_search.py
+	$(MAKE) test-ray ARGS=
 	$(MAKE) debug ARGS=
 
 test-ax: $(VENV)/.ax

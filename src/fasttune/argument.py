@@ -62,6 +62,12 @@ def checked_size(name: str, value: Any) -> int:
     return checked_count(name, value, least=1, rule='a number of bytes, or a text like "2GB" or "1.5GiB"')
 
 
+def other_unit(size: float) -> str:
+    """The usual cause of a size that is too small for what it is of: it was meant in GiB."""
+    number = f"{size:g}" if 0 < size < 10_000 else "4"
+    return f'a number is bytes, and {number} GiB are {number} * 2**30, or "{number}GiB"'
+
+
 def as_number(value: Any) -> float | None:
     """The value as a float; None if it is no number, or one beyond what a float holds."""
     if isinstance(value, bool) or type(value).__name__ in ("bool", "bool_"):  # numpy's answers to float() too

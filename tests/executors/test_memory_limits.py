@@ -147,7 +147,7 @@ def test_where_it_cannot_be_held_it_is_said_once(tmp_path: Path, executor: str, 
 
 def test_an_amount_that_no_worker_fits_in_is_refused_at_once(tmp_path: Path) -> None:
     """It was meant in other units."""
-    with pytest.raises(ValueError, match=r"'memory' is the bytes that a trial may have, .* got 4: 4 GiB are 4 \* 2\*\*30"):
+    with pytest.raises(ValueError, match=r"'memory' must be at least 6 MiB .* got 4: .*, and 4 GiB are 4 \* 2\*\*30"):
         run(grows, tmp_path, resources_per_trial={"cpu": 1, "memory": 4})
     analysis = run(lambda config: {"loss": 1}, tmp_path, resources_per_trial={"cpu": 1, "memory": 4}, executor="inline")
     assert analysis.trials[0].status == "TERMINATED"

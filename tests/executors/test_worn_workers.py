@@ -118,3 +118,10 @@ def test_what_is_no_size_is_refused_before_the_run(tmp_path: Path, wrong: Any) -
     with pytest.raises(ValueError, match='worker_max_memory must be a number of bytes, or a text like "2GB"'):
         tune.run(says_where, worker_max_memory=wrong, storage_path=str(tmp_path), verbose=0)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("small", [4, 2**20, "5MB"])
+def test_less_than_a_worker_has_was_meant_in_another_unit(tmp_path: Path, small: Any) -> None:
+    with pytest.raises(ValueError, match=r"worker_max_memory must be at least 6 MiB .* and 4 GiB are 4 \* 2\*\*30"):
+        tune.run(says_where, worker_max_memory=small, storage_path=str(tmp_path), verbose=0)
+    assert not list(tmp_path.iterdir())

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import fasttune as tune
+from fasttune import cli
 from fasttune.error import JournalError, ResumeError
 from fasttune.schedulers import ASHAScheduler
 
@@ -67,6 +68,25 @@ def test_a_run_without_a_finite_value_says_so(tmp_path: Path, capsys: pytest.Cap
     assert "finite" not in last_line(capsys)
     run(diverges, tmp_path)  # nobody asked for the best
     assert "finite" not in last_line(capsys)
+
+
+def test_trials_that_a_limit_ended_are_counted_with_their_limit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The best trial may be one of them."""
+
+    def is_endless(config: dict[str, Any]) -> None:
+        tune.report(loss=config["x"])
+        while config["x"]:
+            pass
+
+    limit: dict[str, Any] = {"trial_timeout_s": 0.5, "executor": "process", "metric": "loss", "mode": "min"}
+    for name, ends, words in (("all", [0, 0], ""), ("one", [0, 1], "1 trial was"), ("two", [1, 2], "2 trials were")):
+        run(is_endless, tmp_path, name=name, config={"x": tune.grid_search(ends)}, num_samples=1, **limit)
+        said = last_line(capsys)
+        assert (f"{words} ended early: trial_timeout_s=0.5" if words else "") in said
+        assert ("ended early" in said) == bool(words)
+        assert cli.main(["show", str(tmp_path / name)]) == 0
+        shown = last_line(capsys, "ended early") if words else ""
+        assert shown.split() == (["ended", "early", f"{words[0]}:", "trial_timeout_s=0.5"] if words else [])
 
 
 def test_asha_over_trials_that_report_once_says_that_it_could_stop_none(

@@ -57,6 +57,12 @@ def test_what_is_no_size_is_refused_by_name(wrong: object) -> None:
             resolve_resources({name: wrong})
 
 
+@pytest.mark.parametrize("small", [6, 24.0, 2**20 - 1, "6kB"])
+def test_less_than_a_mebibyte_of_a_gpu_was_meant_in_another_unit(small: object) -> None:
+    with pytest.raises(ValueError, match=r"'gpu_memory' must be at least 1 MiB .*: a number is bytes, and \d+ GiB are \d+ \* 2\*\*30"):
+        resolve_resources({"gpu_memory": small})
+
+
 def test_only_bytes_may_be_a_text() -> None:
     with pytest.raises(ValueError, match="'GPU' must be a number"):
         resolve_resources({"gpu": "1GB"})

@@ -65,6 +65,7 @@ def facts_of(source: ExperimentRecords, analysis: ExperimentAnalysis) -> dict[st
         "asked_for": source.asked_for(),
         "ended_because": source.ended_because,
         "statuses": source.shown_counts(),
+        "ended_early": source.stop_causes(),
         "reports": counting_reports(source),
         "scheduler": meta["scheduler"],
         "searcher": meta["searcher"],

@@ -74,6 +74,7 @@ def print_facts(facts: dict[str, Any]) -> None:
         ("folder", facts["path"]),
         ("status", status),
         ("trials", number + (f" ({counts})" if counts else "")),
+        *(("ended early", f"{n:,}: {cause}") for cause, n in facts["ended_early"].items()),
         ("reports", f"{facts['reports']:,}"),
         ("decided by", f"{facts['scheduler']}, {facts['searcher']}, seed {facts['seed']}"),
         ("began", facts["created"]),

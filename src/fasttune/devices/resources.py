@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from fasttune._core import Grant, Ledger
-from fasttune.argument import as_count, as_number, checked_size, shown
+from fasttune.argument import as_count, as_number, checked_size, other_unit, shown
 from fasttune.devices.gpu import Gpu
 from fasttune.devices.gpu_choice import POLICIES, WHOLE, GpuLeft, GpuPart, GpuTaken, choose
 from fasttune.devices.gpu_links import Distances
@@ -28,6 +28,7 @@ STRATEGIES = ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD")
 
 LARGEST = 1e12  # of CPUs, GPUs or a custom resource: more than any machine has, and still exact in units
 LARGEST_MEMORY = 2.0**62  # bytes
+LEAST_GPU_MEMORY = 1 << 20  # bytes: a CUDA context alone has a hundred times as much; who says less has meant another unit
 OF_BYTES = ("memory", "gpu_memory")  # amounts that a text like "2GB" may say
 
 
@@ -53,6 +54,11 @@ def _amount(name: str, value: Any) -> float:
     if name == "GPU" and amount > 1 and amount != int(amount):
         raise ValueError(
             f"gpu must be a whole number when it is more than 1, got {value!r}: fractions share one device"
+        )
+    if name == "gpu_memory" and 0 < amount < LEAST_GPU_MEMORY:
+        raise ValueError(
+            f"resource 'gpu_memory' must be at least 1 MiB (a trial that computes on a GPU has a hundred times as much), got "
+            f"{shown(value)}: {other_unit(amount)}"
         )
     if 0 < amount < 0.5 / UNITS:
         raise ValueError(f"resource {name!r} must be 0 or at least 0.0001, the smallest share, got {value!r}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 from zlib import crc32
@@ -548,6 +549,10 @@ class ExperimentRecords:
     def stop_reason(self, i: int) -> str | None:
         """Why trial i was ended, if neither it nor a scheduler did that."""
         return self._stop_reasons.get(i)
+
+    def stop_causes(self) -> dict[str, int]:
+        """What ended trials, if neither they nor a scheduler did that (``trial_timeout_s=60``), and how many."""
+        return dict(Counter(said.partition(":")[0] for said in self._stop_reasons.values()))
 
     def num_failures(self, i: int) -> int:
         return self.table.failures(i)

@@ -16,6 +16,8 @@ def remarks(state: ExperimentState, has_best: bool) -> Iterator[str]:
     table, metric = state.table, state.metric
     if not has_best and metric is not None and any(metric in schema.keys for schema in table.schemas):
         yield f"no trial is the best: no value of {metric} is a finite number (NaN or infinite, as when training diverges)"
+    for cause, number in state.stop_causes().items():
+        yield f"{number:,} trial{'s were' if number > 1 else ' was'} ended early: {cause}"
     judges = state.rule is None or state.rule.kind != "none"
     n: int = table.counts()["TERMINATED"]
     if judges and n >= FEWEST and table.reports == n == table.finished and not state.ending.why:

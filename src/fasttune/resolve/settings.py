@@ -7,10 +7,10 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fasttune.argument import checked_count, checked_size, shown
+from fasttune.argument import checked_count, checked_size, other_unit, shown
 from fasttune.config import MODES, Experiment, Mode, as_mode, no_mode
 from fasttune.resolve.call import DEFAULT_VERBOSE
-from fasttune.resolve.words import kind_of, log
+from fasttune.resolve.words import LEAST_MEMORY, kind_of, log
 
 if TYPE_CHECKING:
     from fasttune.callback import Callback
@@ -88,10 +88,13 @@ def check_trust(trust: object) -> bool:
 
 def check_worker_limits(trials: object, memory: object) -> tuple[int | None, int | None]:
     """How many trials a worker runs, and how many bytes are its own, before another one comes in its place; None: any."""
-    return (
-        None if trials is None else checked_count("worker_max_trials", trials, least=1),
-        None if memory is None else checked_size("worker_max_memory", memory),
-    )
+    size = None if memory is None else checked_size("worker_max_memory", memory)
+    if size is not None and size < LEAST_MEMORY:
+        raise ValueError(
+            f"worker_max_memory must be at least {LEAST_MEMORY >> 20} MiB (a worker has more of its own from the beginning, and each "
+            f"would run one trial), got {shown(memory)}: {other_unit(size)}"
+        )
+    return None if trials is None else checked_count("worker_max_trials", trials, least=1), size
 
 
 def check_gpu_policy(policy: object) -> str:

@@ -7,16 +7,16 @@ from collections.abc import Callable, Iterable, Mapping
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
+from fasttune.argument import other_unit
 from fasttune.config import Experiment, TrainableSpec
 from fasttune.error import TuneError
-from fasttune.resolve.words import log, name_of
+from fasttune.resolve.words import LEAST_MEMORY, log, name_of
 
 if TYPE_CHECKING:
     from fasttune.devices.machine import Machine
     from fasttune.devices.resources import PlacementGroupFactory
 
 LEAST_AT_ONCE = 16  # trials that ask for nothing
-LEAST_MEMORY = 6 << 20  # bytes: an interpreter that has loaded nothing but what runs trials has 7 MiB that are its own
 
 
 def as_experiments(given: object, arguments: Mapping[str, Any]) -> list[Experiment]:
@@ -218,8 +218,8 @@ def check_memory(executor: str, trainables: Iterable[TrainableSpec], verbose: in
     if executor_class(executor).holds_memory:
         if asked and min(asked) < LEAST_MEMORY:
             raise ValueError(
-                f"resource 'memory' is the bytes that a trial may have, its worker process included, which has more than "
-                f"{LEAST_MEMORY} by itself, got {min(asked):g}: 4 GiB are 4 * 2**30"
+                f"resource 'memory' must be at least {LEAST_MEMORY >> 20} MiB (it is all that a trial may have, its worker process "
+                f"included, which has more by itself), got {min(asked):g}: {other_unit(min(asked))}"
             )
     elif asked and verbose > 0:
         where = "on a cluster" if executor_class(executor).elsewhere else "in this process"

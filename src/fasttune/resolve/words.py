@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+LEAST_MEMORY = 6 << 20  # bytes: an interpreter that has loaded nothing but what runs trials has 7 MiB that are its own
+
 
 def name_of(trainable: object) -> str:
     if isinstance(trainable, str):
