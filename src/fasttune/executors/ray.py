@@ -23,11 +23,10 @@ import time
 import warnings
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TextIO, cast
 
 from fasttune import _core, script
-from fasttune.devices.gpu import Gpu
 from fasttune.devices.machine import Machine
 from fasttune.devices.resources import PlacementGroupFactory
 from fasttune.devices.trial_process import THREAD_VARIABLES
@@ -35,7 +34,18 @@ from fasttune.error import TuneError
 from fasttune.executors.base import Batch, ExecutorSite, Job, Program
 from fasttune.executors.process import ProcessExecutor, Slot, pickled_program
 from fasttune.executors.ray_actor import Briefing, Dispatch, Outpost, boot_id, packed_directory, unpack_directory
-from fasttune.executors.ray_wire import Actor, FarEnd, FarWire, Mail, actor_options, amounts, connected, how_many_fit
+from fasttune.executors.ray_wire import (
+    Actor,
+    FarEnd,
+    FarWire,
+    Mail,
+    RaySlot,
+    actor_options,
+    amounts,
+    connected,
+    how_many_fit,
+    largest_node,
+)
 from fasttune.extras import installed
 from fasttune.folder import WRITING
 from fasttune.out_of_band import Buffers
@@ -58,25 +68,6 @@ SENT = ".sent"  # folder, in that of an experiment on another node, of what tria
 MOST_LOST = 5  # actors in a row that may be lost before one of them has answered
 
 
-@dataclass
-class RaySlot(Slot):
-    """A worker process in an actor.
-
-    words     what it left to be read when it died
-    kill_at   when it was told to be ended; 0.0: it was not
-    shares    half of what it has not begun was asked back
-    """
-
-    words: str = ""
-    why: str = ""
-    kill_at: float = 0.0
-    shares: bool = False
-
-    def may_have(self, trial: int) -> bool:
-        """The trial runs in it, as far as is known here."""
-        return trial in (self.job, self.wire.up.busy_trial) or any(first <= trial < limit for first, limit in self.given)
-
-
 class RayExecutor(ProcessExecutor):
     """Runs trials in worker processes on the nodes of a Ray cluster."""
 
@@ -88,18 +79,7 @@ class RayExecutor(ProcessExecutor):
 
     @classmethod
     def machine(cls) -> Machine:
-        """The most of each resource that one node has."""
-        nodes = [node["Resources"] for node in connected().nodes() if node["Alive"]]
-        most: dict[str, float] = {}
-        for resources in nodes:
-            for name, amount in resources.items():
-                if not name.startswith("node:"):
-                    most[name] = max(most.get(name, 0.0), amount)
-        gpus = tuple(Gpu(f"ray:{at}", "GPU of a Ray node", at) for at in range(int(most.pop("GPU", 0))))
-        cpus, memory = int(most.pop("CPU", 0)), int(most.pop("memory", 0))
-        most.pop("object_store_memory", None)
-        called, kinds_by = "the largest node of the Ray cluster", "ray start --resources"
-        return Machine(tuple(range(cpus)), gpus, memory, most, bind_cpus=False, called=called, kinds_by=kinds_by)
+        return largest_node(connected().nodes())
 
     @classmethod
     def at(cls, place: ExecutorSite) -> Self:

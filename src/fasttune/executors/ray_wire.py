@@ -18,7 +18,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from fasttune.devices.gpu import Gpu
+from fasttune.devices.machine import Machine
 from fasttune.devices.resources import PlacementGroupFactory
+from fasttune.executors.process import Slot
 from fasttune.executors.ray_actor import Dispatch, Greeting
 from fasttune.extras import optional
 
@@ -70,6 +73,20 @@ def how_many_fit(nodes: list[dict[str, Any]], request: PlacementGroupFactory) ->
         for node in nodes
         if node["Alive"]
     )
+
+
+def largest_node(nodes: list[dict[str, Any]]) -> Machine:
+    """The most of each resource that one of the nodes has."""
+    most: dict[str, float] = {}
+    for resources in (node["Resources"] for node in nodes if node["Alive"]):
+        for name, amount in resources.items():
+            if not name.startswith("node:"):
+                most[name] = max(most.get(name, 0.0), amount)
+    gpus = tuple(Gpu(f"ray:{at}", "GPU of a Ray node", at) for at in range(int(most.pop("GPU", 0))))
+    cpus, memory = int(most.pop("CPU", 0)), int(most.pop("memory", 0))
+    most.pop("object_store_memory", None)
+    called, kinds_by = "the largest node of the Ray cluster", "ray start --resources"
+    return Machine(tuple(range(cpus)), gpus, memory, most, bind_cpus=False, called=called, kinds_by=kinds_by)
 
 
 # -- an actor, from here ---------------------------------------------------------------------------------------------------
@@ -213,3 +230,22 @@ class FarWire:
 
     def close(self) -> None:
         """There is nothing here to let go of."""
+
+
+@dataclass
+class RaySlot(Slot):
+    """A worker process in an actor.
+
+    words     what it left to be read when it died
+    kill_at   when it was told to be ended; 0.0: it was not
+    shares    half of what it has not begun was asked back
+    """
+
+    words: str = ""
+    why: str = ""
+    kill_at: float = 0.0
+    shares: bool = False
+
+    def may_have(self, trial: int) -> bool:
+        """The trial runs in it, as far as is known here."""
+        return trial in (self.job, self.wire.up.busy_trial) or any(first <= trial < limit for first, limit in self.given)
