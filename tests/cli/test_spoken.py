@@ -65,6 +65,7 @@ PYTHON = re.compile(
         (("--set", SPACE, *GOAL, "--resources", "tpu=1"), "by resources = {tpu = 1} in [run] of a TOML file"),
         (("--set", SPACE, *GOAL, "--resources", "cpu=a"), "--resources: 'CPU' must be a number"),
         (("--set", SPACE, *GOAL, "--resources", "gpu_memory=much"), "--resources: 'gpu_memory' must be a number of bytes, or a text"),
+        (("--set", SPACE, *GOAL, "--resources", "memory=4", "--executor", "process"), "--resources: 'memory' is the bytes that a"),
         (("--set", SPACE, *GOAL, "--stop", "loss=a"), "--stop loss must be a number"),
         (("--set", SPACE, *GOAL, "--resume", "AUTO"), "--resume AUTO needs --name NAME: without one"),
         (("--set", SPACE, *GOAL, "--resume", "maybe", "--name", "a"), "--resume must be true or one of 'AUTO'"),
@@ -134,6 +135,9 @@ def test_values_are_as_one_types_them() -> None:
     told = spoken("give metric='a b', mode='max', num_samples=5 or name=...")
     assert told == "give --metric 'a b', --mode max, --num-samples 5 or --name NAME"
     assert spoken("resources_per_trial={'cpu': 2, 'gpu': 0.5}") == "--resources cpu=2,gpu=0.5"
+    refused = "resource 'memory' must be a number of bytes"
+    assert spoken(refused) == "--resources: 'memory' must be a number of bytes"
+    assert spoken(refused, keys=["resources_per_trial"]) == "resources_per_trial: 'memory' must be a number of bytes"
     assert spoken("durability='power', scope=...") == 'durability = "power" in [run] of a TOML file, scope in [run] of a TOML file'
     assert spoken("metric=None") == "no --metric"
     assert spoken("num_samples must be 1, seed=3", keys=("num_samples", "seed")) == "num_samples must be 1, seed = 3"

@@ -82,6 +82,12 @@ def test_a_request_that_no_device_can_hold_names_request_and_devices() -> None:
         check_possible(box(0), asks(gpu_memory="1GiB"))
     with pytest.raises(ValueError, match=r"trial asks gpu=2, this machine has 1 GPU"):
         check_possible(box(16), asks(gpu=2, gpu_memory="1GiB"))
+    with pytest.raises(ValueError, match=r"trial asks gpu=2, of each gpu_memory=.* \(20 GiB\), .* GPU-00 with 16 GiB, .* with 24"):
+        check_possible(box(16, 24), asks(gpu=2, gpu_memory="20GiB"))
+    shares = PlacementGroupFactory([{"gpu_memory": "20GiB"}, {"gpu_memory": "20GiB"}, {"GPU": 0.5, "gpu_memory": "1GiB"}])
+    text = r"trial asks 2 times gpu_memory=.* \(20 GiB\), each of one device and gpu=0.5 and gpu_memory=.* \(1 GiB\) of one device"
+    with pytest.raises(ValueError, match=text):
+        check_possible(box(16, 24), shares)
     with pytest.raises(ValueError, match="trial asks vram=1, this machine has 0: did you mean 'gpu_memory'"):
         check_possible(box(16), asks(vram=1))
     check_possible(box(16, 24), asks(gpu_memory="24GiB"))

@@ -33,6 +33,7 @@ class Device:
         self.strangers = 0
         self.ours: dict[int, int] = {}  # process -> bytes
         self.names_processes = names_processes
+        self.processes: tuple[int, ...] = (1, 2)
         self.silent = False
         self.asked = 0
         self.lost: set[str] = set()
@@ -46,7 +47,7 @@ class Device:
         if self.silent:
             return GpuState()
         mine = sum(self.ours.values())
-        return GpuState(self.strangers + mine, mine if mine and self.names_processes else None, (1, 2))
+        return GpuState(self.strangers + mine, mine if mine and self.names_processes else None, self.processes)
 
     def acquire(self, request: Any = THIRTY) -> Placement | None:
         self.now += 2 * STATE_S
@@ -170,6 +171,16 @@ def test_that_others_hold_memory_is_said_once_and_it_goes_on_when_they_are_gone(
         assert device.acquire() is not None
     device.now += SHORT_S
     assert not device.supply.waits
+
+
+def test_what_no_process_holds_may_be_the_drivers_own_for_ever() -> None:
+    device = Device()
+    device.strangers, device.processes = 1 * GIB, ()
+    all_of_it = resolve_resources({"cpu": 0, "gpu_memory": 100 * GIB})
+    assert device.acquire(all_of_it) is None
+    device.now += 2 * SAY_S
+    with pytest.warns(RuntimeWarning, match="others hold 1,024.*no process is known there: if it is the driver's own, ask for less"):
+        assert device.acquire(all_of_it) is None
 
 
 def test_who_waits_for_trials_of_ours_asks_no_driver_and_says_nothing() -> None:

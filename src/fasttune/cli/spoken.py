@@ -46,7 +46,6 @@ _SENTENCES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"\bchoice\(\[\.\.\.\]\)", "{choice=[...]}"),
     (r"To end a trial where it is small enough: stop=lambda .*", "No option ends a trial where it is small: the trainable may return"),
     (r"\bstop\['([^']*)'\]", r"--stop \1"),
-    (r"^resource '(\w+)' must", r"--resources: '\1' must"),
 )
 
 
@@ -60,6 +59,7 @@ def spoken(text: str, classes: Mapping[str, str] | None = None, keys: Collection
     options = {name: name if name in keys else option for name, option in OPTIONS.items()}
     for pattern, instead in _SENTENCES:
         text = re.sub(pattern, instead, text)
+    text = re.sub(r"^resource '(\w+)' (?=must|is)", rf"{options['resources_per_trial']}: '\1' ", text)
     text = re.sub(rf"\bleave ({'|'.join(OPTIONS)}) out", lambda found: f"leave {options[found[1]]} out", text)
     text = re.sub(rf"^({'|'.join(OPTIONS)})(?= (?:must|begins|has to)\b)", lambda found: options[found[1]], text)
     text = _PAIR.sub(lambda found: _key(found) if found[1] in keys else _option(found), text)

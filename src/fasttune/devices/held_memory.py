@@ -222,9 +222,11 @@ class PatientSupply(Supply):
         workers = self._workers()
         who = [str(pid) for pid in state.processes or () if not comes_from(pid, workers)]
         names = f" (processes {', '.join(who)})" if who else ""
+        # a driver keeps some for itself, and never lets go of it
+        rest = "; no process is known there: if it is the driver's own, ask for less" if state.processes == () else ""
         warnings.warn(
             f"a trial waits for {asked >> 20:,} MiB of {gpu.name} {gpu.uuid}: of its {gpu.memory_bytes >> 20:,} MiB others hold "
-            f"{others >> 20:,}{names}. It begins when they are free",
+            f"{others >> 20:,}{names}. It begins when they are free{rest}",
             RuntimeWarning,
             stacklevel=2,
         )

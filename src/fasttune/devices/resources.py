@@ -45,7 +45,9 @@ def _amount(name: str, value: Any) -> float:
     amount = float(value) if isinstance(value, bool) else as_number(value)
     beyond = amount is None and (as_count(value) or 0) > 0  # an int that no float holds
     if amount is None and not beyond:
-        raise ValueError(f"resource {name!r} must be a number >= 0, got {shown(value)}")
+        meant = _meant(name) if isinstance(value, str) else None  # only bytes have units
+        hint = f"; did you mean {meant!r}?" if meant in OF_BYTES else ""
+        raise ValueError(f"resource {name!r} must be a number >= 0, got {shown(value)}{hint}")
     if amount is not None and not 0 <= amount < math.inf:
         raise ValueError(f"resource {name!r} must be a finite number >= 0, got {shown(value)}")
     if amount is None or amount > largest:
@@ -506,8 +508,33 @@ def check_possible(machine: Machine, request: PlacementGroupFactory) -> None:
         ValueError: names what is asked, what there is and, if known, why there is not more.
     """
     lacking = Supply(machine).missing(request)
-    if lacking:
-        raise ValueError("; ".join(_refusal(machine, name, *lacking[name]) for name in lacking))
+    if not lacking:
+        return
+    texts = {name: _refusal(machine, name, *lacking[name]) for name in lacking}
+    gpus = lacking.get("gpu")
+    if gpus and gpus[0] <= gpus[2] and any(part.memory for part in request._demand.chosen):  # there are enough, and too small ones
+        texts["gpu"] = f"trial asks {_parts_in_words(request._demand.chosen)}, this machine has {_gpus_in_words(machine)}"
+    raise ValueError("; ".join(texts.values()))
+
+
+def _parts_in_words(parts: Sequence[GpuPart]) -> str:
+    """What a trial asks of GPUs, some of it by memory."""
+    counts: dict[GpuPart, int] = {}
+    for part in parts:
+        counts[part] = counts.get(part, 0) + 1
+    return " and ".join(_part_in_words(part, count) for part, count in counts.items())
+
+
+def _part_in_words(part: GpuPart, count: int) -> str:
+    memory = f"gpu_memory={part.memory} bytes ({_gib(part.memory)})" if part.memory else ""
+    if part.units == WHOLE:
+        return f"gpu={part.devices}" + (f", of each {memory}" if memory else "")
+    share = " and ".join([*([f"gpu={part.units / WHOLE:g}"] if part.units else []), *([memory] if memory else [])])
+    return f"{share} of one device" if count == 1 else f"{count} times {share}, each of one device"
+
+
+def _gpus_in_words(machine: Machine) -> str:
+    return ", ".join(f"{gpu.name} {gpu.uuid} with {_memory_of(gpu)}" for gpu in machine.gpus) or "no GPU"
 
 
 _MEANT = {
@@ -518,9 +545,14 @@ _MEANT = {
 }
 
 
+def _meant(name: str) -> str | None:
+    """What may have been meant by the name of a resource that nobody knows."""
+    return next((ours for ours, words in _MEANT.items() if name not in DETECTED and name.lower() in (ours, *words)), None)
+
+
 def _refusal(machine: Machine, name: str, asked: float, free: float, total: float) -> str:
     if name == "gpu_memory":
-        there = ", ".join(f"{gpu.name} {gpu.uuid} with {_memory_of(gpu)}" for gpu in machine.gpus) or "no GPU"
+        there = _gpus_in_words(machine)
         why = f": {machine.gpu_reason}" if machine.gpu_reason and not machine.gpus else ""
         return f"trial asks gpu_memory={asked:.0f} bytes ({_gib(asked)}) of one device, this machine has {there}{why}"
     if name == "memory":
@@ -536,7 +568,7 @@ def _refusal(machine: Machine, name: str, asked: float, free: float, total: floa
     else:
         supply, reason = f"{total:g}", "so many are declared by resources=..."
         if not total:
-            meant = next((ours for ours, words in _MEANT.items() if name.lower() in words), None)
+            meant = _meant(name)
             reason = f"did you mean {meant!r}? A kind of your own is declared" if meant else "declare them,"
             if machine.kinds_by:
                 reason += f" by {machine.kinds_by}"
