@@ -518,6 +518,14 @@ _MEANT = {
 }
 
 
+def _meant_by(machine: Machine, name: str) -> str | None:
+    """The resource that there is and that such a name was probably meant for."""
+    from difflib import get_close_matches
+
+    known = next((ours for ours, words in _MEANT.items() if name.lower() in words), None)
+    return known or next(iter(get_close_matches(name, machine.custom, n=1)), None)
+
+
 def _refusal(machine: Machine, name: str, asked: float, free: float, total: float) -> str:
     if name == "gpu_memory":
         there = ", ".join(f"{gpu.name} {gpu.uuid} with {_memory_of(gpu)}" for gpu in machine.gpus) or "no GPU"
@@ -536,7 +544,7 @@ def _refusal(machine: Machine, name: str, asked: float, free: float, total: floa
     else:
         supply, reason = f"{total:g}", "so many are declared by resources=..."
         if not total:
-            meant = next((ours for ours, words in _MEANT.items() if name.lower() in words), None)
+            meant = _meant_by(machine, name)
             reason = f"did you mean {meant!r}? A kind of your own is declared" if meant else "declare them,"
             if machine.kinds_by:
                 reason += f" by {machine.kinds_by}"
