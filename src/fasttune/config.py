@@ -76,13 +76,16 @@ class _Settings:
 
 def settings_places(without: type | None = None) -> dict[str, Collection[str]]:
     """Where the settings of a Tuner are said, as it is written, and their names."""
-    places: dict[str, type[_Settings]] = {
-        "tune_config=TuneConfig({})": TuneConfig,
-        "run_config=RunConfig({})": RunConfig,
-        "checkpoint_config=CheckpointConfig({}), in RunConfig": CheckpointConfig,
-        "failure_config=FailureConfig({}), in RunConfig": FailureConfig,
+    its: dict[str, Collection[str]] = {
+        place: [setting.name for setting in fields(kind)]
+        for place, kind in {
+            "tune_config=TuneConfig({})": TuneConfig,
+            "run_config=RunConfig({})": RunConfig,
+            "checkpoint_config=CheckpointConfig({}), in RunConfig": CheckpointConfig,
+            "failure_config=FailureConfig({}), in RunConfig": FailureConfig,
+        }.items()
+        if kind is not without
     }
-    its = {place: [setting.name for setting in fields(kind)] for place, kind in places.items() if kind is not without}
     return {**its, "the trainable: tune.with_resources(trainable, {{'cpu': 2, 'gpu': 0.5}})": ["resources_per_trial"]}
 
 
