@@ -76,7 +76,7 @@ class _Settings:
 
 def settings_places(without: type | None = None) -> dict[str, Collection[str]]:
     """Where the settings of a Tuner are said, as it is written, and their names."""
-    return {
+    its: dict[str, Collection[str]] = {
         place: [setting.name for setting in fields(kind)]
         for place, kind in {
             "tune_config=TuneConfig({})": TuneConfig,
@@ -86,6 +86,7 @@ def settings_places(without: type | None = None) -> dict[str, Collection[str]]:
         }.items()
         if kind is not without
     }
+    return {**its, "the trainable: tune.with_resources(trainable, {{'cpu': 2, 'gpu': 0.5}})": ["resources_per_trial"]}
 
 
 def _is_default(setting: Field[Any], value: object) -> bool:

@@ -79,6 +79,19 @@ def test_C2_29_each_kind_of_culprit_is_named(tmp_path: Path, kind: str) -> None:
         the_culprit.close()
 
 
+def takes_data(config: dict[str, Any], first: Any = None, data: Any = None) -> None:
+    tune.report({"loss": 1.0})
+
+
+@pytest.mark.usefixtures("no_workers")
+@pytest.mark.parametrize("within", [False, True])
+def test_C2_29_a_culprit_among_the_parameters_is_named(tmp_path: Path, within: bool) -> None:
+    data = {"lock": threading.Lock()} if within else threading.Lock()
+    trial = tune.with_resources(tune.with_parameters(tune.with_parameters(takes_data, data=data), first=1), {"cpu": 1})
+    with pytest.raises(TypeError, match=r"with_parameters gives takes_data 'data', a (dict|lock) \(cannot pickle '_thread.lock'"):
+        a_run(trial, tmp_path)
+
+
 @pytest.mark.usefixtures("no_workers")
 def test_C2_29_a_culprit_in_the_space_is_named(tmp_path: Path) -> None:
     def trial(config: dict[str, Any]) -> None:

@@ -61,6 +61,8 @@ def test_what_is_not_declared_is_refused_with_the_place_to_do_it(tmp_path: Path)
         run(one, tmp_path, resources_per_trial={"hi": 2})
     with pytest.raises(ValueError, match="asks hi=2, this machine has 1: so many are declared"):
         run(one, tmp_path, resources_per_trial={"hi": 2}, resources={"hi": 1})
+    with pytest.raises(ValueError, match="asks licences=1, this machine has 0: did you mean 'licence'"):
+        run(one, tmp_path, resources_per_trial={"licences": 1}, resources={"licence": 1})
     assert not list(tmp_path.iterdir())
 
 

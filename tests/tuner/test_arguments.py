@@ -93,6 +93,8 @@ def spec_of(asked: list[RunSpec]) -> Any:
         ({"time_budget_s": -1}, ValueError, "time_budget_s must be a positive number"),
         ({"resume": "LATER"}, ValueError, "resume must be"),
         ({"executor": "dask"}, ValueError, "executor must be one of 'process', .*, got 'dask'"),
+        ({"gpu_memory": "6GB"}, TypeError, "Here it is called 'resources_per_trial': .*'memory': '4GB'"),
+        ({"max_workers": 2}, TypeError, "Here it is called 'max_concurrent_trials'"),
         ({"verbose": 7}, ValueError, "verbose must be 0, 1, 2 or 3, got 7"),
         ({"seed": -1}, ValueError, "seed must be None or an integer of at least 0"),
         ({"log_to_file": ("a", "b", "c")}, ValueError, "log_to_file"),
@@ -337,6 +339,9 @@ def test_R10_a_tuner_says_what_is_wrong_when_it_is_made(asked: list[RunSpec], re
         tune.Tuner(objective, tune_config=tune.TuneConfig(num_samples=0))
     with pytest.raises(ValueError, match="mode must be"):
         tune.Tuner(objective, tune_config=tune.TuneConfig(mode="up"))
+    for kind in (tune.TuneConfig, tune.RunConfig):
+        with pytest.raises(TypeError, match=r"It belongs to the trainable: tune.with_resources\(trainable, \{'cpu': 2, "):
+            kind(resources_per_trial={"cpu": 2})
     assert not asked
     assert not results_dir.exists()
 

@@ -545,9 +545,12 @@ _MEANT = {
 }
 
 
-def _meant(name: str) -> str | None:
-    """What may have been meant by the name of a resource that nobody knows."""
-    return next((ours for ours, words in _MEANT.items() if name not in DETECTED and name.lower() in (ours, *words)), None)
+def _meant(name: str, kinds: Iterable[str] = ()) -> str | None:
+    """What may have been meant by the name of a resource that nobody knows. ``kinds``: those of the run's own."""
+    from difflib import get_close_matches
+
+    known = next((ours for ours, words in _MEANT.items() if name not in DETECTED and name.lower() in (ours, *words)), None)
+    return known or next(iter(get_close_matches(name, kinds, n=1)), None)
 
 
 def _refusal(machine: Machine, name: str, asked: float, free: float, total: float) -> str:
@@ -568,7 +571,7 @@ def _refusal(machine: Machine, name: str, asked: float, free: float, total: floa
     else:
         supply, reason = f"{total:g}", "so many are declared by resources=..."
         if not total:
-            meant = _meant(name)
+            meant = _meant(name, machine.custom)
             reason = f"did you mean {meant!r}? A kind of your own is declared" if meant else "declare them,"
             if machine.kinds_by:
                 reason += f" by {machine.kinds_by}"

@@ -950,6 +950,8 @@ def find_unpicklable(program: Program) -> str | None:
     """Which captured object cannot be pickled, in words; None if it is not one that a function captures."""
     import cloudpickle
 
+    from fasttune.trainable.call_forms import Bound
+
     def fails(value: Any) -> str | None:
         try:
             cloudpickle.dumps(value)
@@ -959,6 +961,11 @@ def find_unpicklable(program: Program) -> str | None:
 
     for one in program.trainables:
         function = getattr(one.trainable, "__wrapped__", one.trainable)
+        while isinstance(function, Bound):
+            for name, value in function.parameters.items():
+                if (why := fails(value)) is not None:
+                    return f"with_parameters gives {one.name} {name!r}, a {why}"
+            function = function.function
         code = getattr(function, "__code__", None)
         if code is not None:
             for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=False):
