@@ -64,7 +64,7 @@ def test_only_the_trial_that_has_more_fails_and_the_error_says_what_to_do(tmp_pa
     told = str(analysis.trials[1].get_error())
     assert "was ended for its memory: it used " in told
     assert "the trial had asked for 150 MiB. Libraries that it imports count" in told
-    more = int(told.rpartition('resources_per_trial={"memory": ')[2].partition(" * 2**20}")[0])
+    more = int(told.rpartition('To give trials more: "memory": ')[2].partition(" * 2**20, beside what else")[0])
     assert more > 150
 
 
@@ -329,7 +329,7 @@ def test_who_is_paused_in_a_worker_has_memory_of_its_own() -> None:
     used[0], now[0] = 401 * MIB, now[0] + LOOK_S
     [(_, said)] = watch.look([one], 0)
     assert "had asked for 200 MiB, as had each of the 1 that are paused in it" in said
-    assert '"memory": 251 * 2**20' in said
+    assert '"memory": 251 * 2**20,' in said
 
 
 class Holds(tune.Trainable):

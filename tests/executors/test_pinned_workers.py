@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 import fasttune as tune
@@ -68,7 +69,7 @@ def test_a_worker_comes_after_another_and_a_tuner_says_it_too(tmp_path: Path) ->
     assert [len(result.metrics["cpus"]) for result in results] == [1, 1, 1]
 
 
-@pytest.mark.parametrize("wrong", ["core", "numa", 1, True, ["cores"]])
+@pytest.mark.parametrize("wrong", ["core", "numa", 1, True, ["cores"], np.array([0, 1])])
 def test_what_is_no_affinity_is_refused(tmp_path: Path, wrong: Any) -> None:
     with pytest.raises(ValueError, match="cpu_affinity must be None or 'cores', got "):
         tune.run(says_where, cpu_affinity=wrong, storage_path=str(tmp_path), verbose=0)

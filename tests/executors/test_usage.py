@@ -155,6 +155,15 @@ def test_where_trials_share_a_process_it_is_refused(tmp_path: Path, executor: st
         run(steps, tmp_path, executor=executor)
 
 
+def test_an_async_function_is_told_where_it_could_be_measured(tmp_path: Path) -> None:
+    async def waits(config: dict[str, Any]) -> None:
+        tune.report(loss=1)
+
+    with pytest.raises(ValueError, match=r"leave one of both out, or say executor='process'$"):
+        run(waits, tmp_path)
+    assert run(waits, tmp_path, executor="process").trials[0].last_result.keys() >= KEYS
+
+
 @pytest.mark.parametrize("executor", ["vector", "process"])
 def test_a_call_of_many_trials_is_refused(tmp_path: Path, executor: str) -> None:
     def many(config: dict[str, Any]) -> dict[str, Any]:

@@ -114,7 +114,7 @@ def _said(slot: Slot, used: int, children: int) -> str:
     return (
         f"The worker process of this trial was ended for its memory: it{others} used {math.ceil(used / MIB):,} MiB, "
         f"and the trial had asked for {asked:,} MiB{paused}. Libraries that it imports count{left}. To give trials more: "
-        f'resources_per_trial={{"memory": {math.ceil(1.25 * used / trials / MIB)} * 2**20}}'
+        f'"memory": {math.ceil(1.25 * used / trials / MIB)} * 2**20, beside what else stands in resources_per_trial'
     )
 
 

@@ -101,9 +101,9 @@ def check_gpu_policy(policy: object) -> str:
     """Which GPUs a trial gets."""
     from fasttune.devices.gpu_choice import POLICIES
 
-    if policy not in POLICIES:
+    if not isinstance(policy, str) or policy not in POLICIES:
         raise ValueError(f"gpu_policy must be one of {', '.join(map(repr, POLICIES))}, got {shown(policy)}")
-    return str(policy)
+    return policy
 
 
 CPU_AFFINITIES = ("cores",)
@@ -115,7 +115,7 @@ def check_cpu_affinity(affinity: object, executor: str, machine: Machine, verbos
 
     if affinity is None:
         return False
-    if affinity not in CPU_AFFINITIES:
+    if not isinstance(affinity, str) or affinity not in CPU_AFFINITIES:
         raise ValueError(f"cpu_affinity must be None or 'cores', got {shown(affinity)}")
     if not executor_class(executor).pins:
         where = "on other machines" if executor_class(executor).elsewhere else "in this one"
@@ -143,7 +143,10 @@ def check_measure_usage(measure: object, executor: str, of_columns: bool) -> boo
             where = f"with executor={executor!r} workers are on other machines"
         else:
             where = f"with executor={executor!r} all trials share this process"
-        raise ValueError(f"measure_usage=True tells what a trial uses of its worker process, and {where}: leave one of both out")
+        instead = ", or say executor='process'" if executor == "async" else ""  # which nobody may have said
+        raise ValueError(
+            f"measure_usage=True tells what a trial uses of its worker process, and {where}: leave one of both out{instead}"
+        )
     return measure
 
 
