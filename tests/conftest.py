@@ -100,6 +100,15 @@ def results_dir(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
     return path
 
 
+@pytest.fixture
+def no_resting_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that count descriptors or processes: without the server that rests until the next run."""
+    from fasttune.executors import server
+
+    server.end_resting()
+    monkeypatch.setenv("FASTTUNE_KEEP_SERVER", "0")
+
+
 @pytest.fixture(autouse=True)
 def nothing_left_behind() -> Iterator[None]:
     """Fails a test that leaves a child process, a thread or a shared writable mapping behind."""

@@ -278,7 +278,9 @@ def why_absent() -> str:
             "a trial has forked this process, and only the trial itself can report. Hand results back to it, through a "
             "pipe or a queue"
         )
-    if threading.current_thread().name.startswith(POOL_OF_ASYNCIO):
+    # not current_thread(), which would keep an object for good of a thread that C code has started
+    here = next((thread.name for thread in threading.enumerate() if thread.ident == threading.get_ident()), "")
+    if here.startswith(POOL_OF_ASYNCIO):
         return (
             "loop.run_in_executor(None, ...) does not say for which trial its thread works. Use await asyncio.to_thread(f), which does"
         )

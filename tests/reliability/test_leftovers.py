@@ -12,14 +12,8 @@ import pytest
 from laboratory import MARK, Lab, check_acks, wait_until
 
 import fasttune as tune
-from fasttune.executors import server
 
-
-@pytest.fixture(autouse=True)
-def nothing_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the server that rests until the next run, which is left on purpose."""
-    server.end_resting()
-    monkeypatch.setenv("FASTTUNE_KEEP_SERVER", "0")
+pytestmark = pytest.mark.usefixtures("no_resting_server")
 
 
 def children_of(pid: int) -> list[int]:

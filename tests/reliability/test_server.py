@@ -401,6 +401,7 @@ def test_C2_25_not_one_worker_is_an_error_with_the_limits(tmp_path: Path, monkey
     assert sorted(os.listdir(tmp_path / "run")) == [".lock", "experiment.db"]
 
 
+@pytest.mark.usefixtures("no_resting_server")
 def test_C2_25_a_server_that_cannot_be_started_is_an_error_with_the_limits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
