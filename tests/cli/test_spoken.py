@@ -65,7 +65,7 @@ PYTHON = re.compile(
         (("--set", SPACE, *GOAL, "--resources", "tpu=1"), "by resources = {tpu = 1} in [run] of a TOML file"),
         (("--set", SPACE, *GOAL, "--resources", "cpu=a"), "--resources: 'CPU' must be a number"),
         (("--set", SPACE, *GOAL, "--resources", "gpu_memory=much"), "--resources: 'gpu_memory' must be a number of bytes, or a text"),
-        (("--set", SPACE, *GOAL, "--resources", "memory=4", "--executor", "process"), "--resources: 'memory' is the bytes that a"),
+        (("--set", SPACE, *GOAL, "--resources", "memory=4", "--executor", "process"), "--resources: 'memory' must be at least 6 MiB"),
         (("--set", SPACE, *GOAL, "--stop", "loss=a"), "--stop loss must be a number"),
         (("--set", SPACE, *GOAL, "--resume", "AUTO"), "--resume AUTO needs --name NAME: without one"),
         (("--set", SPACE, *GOAL, "--resume", "maybe", "--name", "a"), "--resume must be true or one of 'AUTO'"),

@@ -122,7 +122,7 @@ def check_cause(analysis: tune.ExperimentAnalysis, trial: Any, limit: str) -> No
         assert trial.status == "ERROR"
         assert "was ended for its memory" in str(trial.get_error())
         assert "the trial had asked for 150 MiB" in str(trial.get_error())
-        assert 'resources_per_trial={"memory": ' in str(trial.get_error())
+        assert "To give trials more: \"memory\": " in str(trial.get_error())
         return
     assert trial.status == "TERMINATED"
     assert trial.get_error() is None
