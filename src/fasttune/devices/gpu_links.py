@@ -7,6 +7,8 @@ from contextlib import suppress
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
+from fasttune.devices.gpu_state import driver_open
+
 if TYPE_CHECKING:
     from fasttune.devices.gpu import Gpu
 
@@ -28,21 +30,14 @@ LINK_NAMES = {
 def read_distances(gpus: Sequence[Gpu]) -> Distances:
     """For each two of these devices how far they are from each other (a key of ``LINK_NAMES``), as NVML says; () where it
     cannot be asked. Slices (MIG) have no links."""
-    try:
-        import pynvml
-
-        pynvml.nvmlInit()
-    except Exception:  # no driver, whatever it says
-        return ()
-    try:
-        handles = [None if gpu.is_slice else _handle(pynvml, gpu) for gpu in gpus]
+    with driver_open() as nvml:
+        if nvml is None:
+            return ()
+        handles = [None if gpu.is_slice else _handle(nvml, gpu) for gpu in gpus]
         far = [[0] * len(gpus) for _ in gpus]
         for i, j in combinations(range(len(gpus)), 2):
-            far[i][j] = far[j][i] = _distance(pynvml, handles[i], handles[j])
+            far[i][j] = far[j][i] = _distance(nvml, handles[i], handles[j])
         return tuple(tuple(row) for row in far)
-    finally:
-        with suppress(pynvml.NVMLError):
-            pynvml.nvmlShutdown()
 
 
 def _handle(nvml: Any, gpu: Gpu) -> Any:

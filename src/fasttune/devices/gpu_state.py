@@ -32,36 +32,31 @@ def gpu_state(gpu: Gpu, workers: Collection[int] = ()) -> GpuState:
         return GpuState(memory_used(gpu.vram) if gpu.vram else None)
     if gpu.maker != "nvidia":
         return GpuState()
-    try:
-        import pynvml
-
-        pynvml.nvmlInit()
-    except Exception:  # no driver any more, whatever it says
-        return GpuState()
-    try:
-        handle = pynvml.nvmlDeviceGetHandleByUUID(gpu.uuid)
-        used = int(pynvml.nvmlDeviceGetMemoryInfo(handle).used)
-        return _with_processes(pynvml, handle, used, workers)
-    except pynvml.NVMLError as error:
-        gone = f"{gpu.name} {gpu.uuid} is lost: {error} (NVML error {error.value})"
-        return GpuState(lost=gone if error.value in GONE else "")
-    finally:
-        with suppress(pynvml.NVMLError):
-            pynvml.nvmlShutdown()
+    with driver_open() as nvml:
+        if nvml is None:
+            return GpuState()
+        try:
+            handle = nvml.nvmlDeviceGetHandleByUUID(gpu.uuid)
+            used = int(nvml.nvmlDeviceGetMemoryInfo(handle).used)
+            return _with_processes(nvml, handle, used, workers)
+        except nvml.NVMLError as error:
+            gone = f"{gpu.name} {gpu.uuid} is lost: {error} (NVML error {error.value})"
+            return GpuState(lost=gone if error.value in GONE else "")
 
 
 @contextmanager
-def driver_open() -> Iterator[None]:
-    """Looks within it need not open the driver each."""
+def driver_open() -> Iterator[Any]:
+    """The package that asks the driver, which is open meanwhile: looks within it need not open it each. None where there is no
+    driver, or none any more."""
     try:
         import pynvml
 
         pynvml.nvmlInit()
-    except Exception:  # no driver any more, whatever it says
-        yield
+    except Exception:  # whatever it says
+        yield None
         return
     try:
-        yield
+        yield pynvml
     finally:
         with suppress(pynvml.NVMLError):
             pynvml.nvmlShutdown()

@@ -644,11 +644,17 @@ class ProcessExecutor(Executor):
     def kill(self, trial: int) -> None:
         self._hear_all()  # which process it is
         for slot in self._slots.values():
-            if slot.wire.up.busy_trial == trial and slot.lives:
-                try:
-                    self._server.tell(("kill", slot.pid))
-                except ServerGoneError:
-                    self._launch_again()
+            if slot.wire.up.busy_trial == trial:
+                self._kill(slot)
+
+    def _kill(self, slot: Slot) -> None:
+        """End the worker, and all that it has started: it is its death like any other."""
+        if not slot.lives:
+            return
+        try:
+            self._server.tell(("kill", slot.pid))
+        except ServerGoneError:
+            self._launch_again()
 
     # -- the turn ------------------------------------------------------------------------------------------------------
 
@@ -684,18 +690,13 @@ class ProcessExecutor(Executor):
         for slot in self._slots.values():
             if slot.lives and not slot.fate and (why := self._why_lost(slot.placement)):
                 slot.fate = f"The worker process of this trial was ended: {why}."
-                with suppress(ServerGoneError):  # then it ends with its server
-                    self._server.tell(("kill", slot.pid))
+                self._kill(slot)
 
     def _end_too_large(self, watch: MemoryWatch) -> None:
-        """End the workers that have more memory than their trials asked for: it is the death of a worker like any other."""
+        """End the workers that have more memory than their trials asked for."""
         for slot, why in watch.look(self._slots.values(), self._server.pid):
             slot.fate = why
-            try:
-                self._server.tell(("kill", slot.pid))
-            except ServerGoneError:
-                self._launch_again()
-                return
+            self._kill(slot)
 
     def _take(self, slot: Slot, batches: list[Batch]) -> None:
         up = slot.wire.up
