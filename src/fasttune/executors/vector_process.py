@@ -17,7 +17,6 @@ from fasttune import _core
 from fasttune.error import TuneError
 from fasttune.executors.base import Batch, Job, Program
 from fasttune.executors.process import LARGEST_CONFIG, ProcessExecutor, Slot
-from fasttune.executors.server import ServerGoneError
 from fasttune.executors.vector import check
 from fasttune.executors.vector_host import HOW_TO_YIELD
 from fasttune.executors.vector_worker import GO, WHOEVER, VectorWorker
@@ -256,10 +255,7 @@ class VectorProcessExecutor(ProcessExecutor):
             return
         if time.monotonic() - self._deaf.setdefault(trial, time.monotonic()) < DEAF_S:
             return
-        try:
-            self._server.tell(("kill", slot.pid))
-        except ServerGoneError:
-            self._launch_again()
+        self._kill(slot)
 
     # -- the turn ------------------------------------------------------------------------------------------------------
 
