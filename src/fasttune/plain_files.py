@@ -86,7 +86,8 @@ def check_folder(path: str) -> None:
 
 def check_before_writing(folder: str, trust: bool = False) -> None:
     """ForeignFileError unless an experiment may go on in ``folder``: our own names in it are what they should be, nothing in
-    it is a link, and what is written or unpickled belongs to this user. ``trust``: to whomever it may."""
+    it is a link, and what is written or unpickled belongs to this user. ``trust``: to whomever it may. FileNotFoundError
+    when there is no folder."""
     begun = os.path.lexists(os.path.join(folder, JOURNAL))
     if begun and not trust:
         check_owner(folder, os.stat(folder), RESUMED)
@@ -97,7 +98,8 @@ def check_before_writing(folder: str, trust: bool = False) -> None:
             if one.name in (RINGS, WRITING):
                 check_folder(one.path)
             elif one.name in FILES and begun and not trust:
-                check_owner(one.path, one.stat(follow_symlinks=False), RESUMED)
+                with suppress(FileNotFoundError):  # a run that ends just now takes its log away
+                    check_owner(one.path, one.stat(follow_symlinks=False), RESUMED)
 
 
 def check_database(path: str) -> None:

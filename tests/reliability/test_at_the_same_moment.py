@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +17,10 @@ import pytest
 from laboratory import SOURCE, Lab
 
 import fasttune as tune
+from fasttune import plain_files
 from fasttune.engine.opening import open_records
 from fasttune.error import ExperimentLockedError
+from fasttune.plain_files import FILES
 from fasttune.resolve import places, spec
 from fasttune.storage.recovery import ExperimentLock
 from rounds import rounds
@@ -181,6 +186,59 @@ def test_a_run_that_is_refused_leaves_no_folder_and_no_lock(tmp_path: Path, resu
         a_run(tmp_path, resume=resume, search_alg="no such searcher")
     assert (tmp_path / "e" / "mine").read_text() == "kept"
     assert a_run(tmp_path, resume=resume).experiment_path == str(tmp_path / "e")
+
+
+@pytest.mark.parametrize("name", sorted(set(FILES) - {"experiment.db"}))
+def test_a_file_that_goes_while_the_folder_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The run before ends at this moment: it takes its log, its lock or its texts away."""
+    first = a_run(tmp_path)
+    going = tmp_path / "e" / name
+    going.touch()
+    real = os.scandir
+
+    @contextmanager
+    def scandir(folder: str) -> Iterator[Iterator[os.DirEntry[str]]]:
+        with real(folder) as found:
+            seen = list(found)
+        going.unlink(missing_ok=True)
+        yield iter(seen)
+
+    monkeypatch.setattr(plain_files.os, "scandir", scandir)
+    plain_files.check_before_writing(str(tmp_path / "e"))
+    assert not going.exists()
+    monkeypatch.undo()
+    assert [one.config for one in a_run(tmp_path, resume="AUTO").trials] == [one.config for one in first.trials]
+
+
+@pytest.mark.parametrize(
+    ("step", "resume"),
+    [("mkdir", "AUTO"), ("isdir", "AUTO"), ("scandir", "AUTO"), ("open", "AUTO"), ("mkdir", None), ("open", None)],
+)
+def test_a_folder_that_is_taken_away_by_who_had_made_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, resume: str | None
+) -> None:
+    """Somebody who was refused removes the folders that it had made, between any two steps of ours: they are made again."""
+    folder, times = tmp_path / "above" / "e", [0]
+    where = os.path if step == "isdir" else os
+    real: Any = getattr(where, step)
+
+    def taken_away(path: Any, *more: Any, **named: Any) -> Any:
+        if str(path).startswith(str(folder)) and times[0] < 2:
+            times[0] += 1
+            shutil.rmtree(folder.parent, ignore_errors=True)
+        return real(path, *more, **named)
+
+    monkeypatch.setattr(where, step, taken_away)
+    assert a_run(folder.parent, resume=resume).experiment_path == str(folder)
+    assert times[0]
+
+
+def test_a_place_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(OSError, match="link"):
+        a_run(tmp_path / "link" / "below", resume="AUTO")
 
 
 def test_a_lock_that_was_removed_is_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

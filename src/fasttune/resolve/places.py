@@ -160,12 +160,12 @@ def claim_to_go_on(root: str, name: str, trust: bool) -> Claim:
     while True:
         folder = latest_folder(root, name) or numbered(root, name, 1)
         made = make_folders(folder)
-        if not os.path.isdir(folder):
+        if os.path.lexists(folder) and not os.path.isdir(folder):
             raise NotADirectoryError(f"{folder} is to be the folder of an experiment, and is a file")
-        check_before_writing(folder, trust)
         try:
+            check_before_writing(folder, trust)
             lock = ExperimentLock(folder)
-        except FileNotFoundError:
+        except FileNotFoundError:  # whoever had made it was refused, and took it away
             continue
         if (latest_folder(root, name) or folder) == folder:
             return Claim(folder, lock, folder if holds_experiment(folder) else None, made)
@@ -175,14 +175,21 @@ def claim_to_go_on(root: str, name: str, trust: bool) -> Claim:
 def make_folders(folder: str) -> tuple[str, ...]:
     """Makes a folder and those above it that are missing; which ones were made here, the outermost first."""
     missing = []
-    while not os.path.lexists(folder):
-        missing.append(folder)
-        folder = os.path.dirname(folder)
-    made = []
+    above = folder
+    while not os.path.lexists(above):
+        missing.append(above)
+        above = os.path.dirname(above)
+    made: list[str] = []
     for one in reversed(missing):
-        with suppress(FileExistsError):  # another process makes it at the same moment
+        try:
             os.mkdir(one)
-            made.append(one)
+        except FileExistsError:  # another process makes it at the same moment
+            continue
+        except FileNotFoundError:
+            if os.path.lexists(os.path.dirname(one)):
+                raise
+            return (*made, *make_folders(folder))  # another process takes away what it had made
+        made.append(one)
     return tuple(made)
 
 

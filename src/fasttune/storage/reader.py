@@ -146,7 +146,7 @@ class SqliteReader(Storage):
                 )
         except BaseException as error:
             database.close()
-            if isinstance(error, DamagedPage):
+            if isinstance(error, (DamagedPage, OSError)):  # it may be taken away at this moment
                 raise JournalError(f"cannot open {self.path}: {error}") from error
             raise
         return database
