@@ -112,6 +112,10 @@ class Cuda:
         self.call("cuMemAlloc_v2", ctypes.byref(pointer), ctypes.c_size_t(size))
         return pointer
 
+    def give_back(self, pointer: ctypes.c_uint64) -> None:
+        """As the tensors of a trial are given back at its end; the worker and its context live on."""
+        self.call("cuMemFree_v2", pointer)
+
     def spin(self, flag: ctypes.c_uint64) -> None:
         """Launch a kernel that reads a number over and over while it is 0, which it stays, and wait for its end."""
         module, function = ctypes.c_void_p(), ctypes.c_void_p()
@@ -159,8 +163,9 @@ def hold_a_while(config: dict[str, Any]) -> None:
     """Takes memory of its share, and keeps it for a moment."""
     began = time.monotonic()
     cuda = Cuda()
-    cuda.take(config["size"])
+    held = cuda.take(config["size"])
     time.sleep(config["sleep"])
+    cuda.give_back(held)
     tune.report(devices=cuda.devices(), began=began, ended=time.monotonic())
 
 
@@ -271,6 +276,14 @@ def most_at_once(rows: list[dict[str, Any]]) -> int:
 
 def last_results(analysis: tune.ExperimentAnalysis) -> list[dict[str, Any]]:
     return [trial.last_result for trial in analysis.trials]
+
+
+def whole_results(analysis: tune.ExperimentAnalysis) -> list[dict[str, Any]]:
+    """... of trials none of which is to fail: raises what the first one failed with."""
+    for trial in analysis.trials:
+        if (error := trial.get_error()) is not None:
+            raise error
+    return last_results(analysis)
 
 
 def memory_used(gpu: Gpu) -> int:
@@ -408,7 +421,7 @@ def waiting(gpus: tuple[Gpu, ...]) -> Seen:
 def by_memory(gpus: tuple[Gpu, ...]) -> Seen:
     """Trials that ask for 30 % of a device's memory each: three at a time."""
     size = gpus[0].memory_bytes
-    rows = last_results(run(hold_a_while, {"size": size // 4, "sleep": 0.5}, 9, {"gpu_memory": size * 3 // 10}, gpus=[0]))
+    rows = whole_results(run(hold_a_while, {"size": size // 4, "sleep": 0.5}, 9, {"gpu_memory": size * 3 // 10}, gpus=[0]))
     most = most_at_once(rows)
     return Seen("3 at a time", f"{most} at a time", most == 3)
 
@@ -423,7 +436,7 @@ def stranger(gpus: tuple[Gpu, ...]) -> Seen:
     try:
         assert other.stdout is not None
         line = other.stdout.readline()
-        rows = last_results(run(hold_a_while, {"size": size // 4, "sleep": 0.3}, 3, {"gpu_memory": size * 3 // 10}, gpus=[0]))
+        rows = whole_results(run(hold_a_while, {"size": size // 4, "sleep": 0.3}, 3, {"gpu_memory": size * 3 // 10}, gpus=[0]))
     finally:
         other.kill()
         other.wait()

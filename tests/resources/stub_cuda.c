@@ -1,9 +1,11 @@
 /* A stand-in for libcuda.so.1 beside that of NVML (stub_nvml.c): contexts, memory and kernels of the devices that FAKE_GPUS pretends,
  * of which CUDA_VISIBLE_DEVICES leaves some, by UUID.
  *
- * Memory that is taken stands in FAKE_MEMORY, in a file "k-pid"; a kernel, once launched, never ends.
+ * Memory that is taken stands in FAKE_MEMORY, in a file "k-pid", and there is FAKE_GIB of it for all that live; a kernel, once
+ * launched, never ends.
  */
 #include <dirent.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +14,8 @@
 enum { OK = 0, INVALID = 1, OUT_OF_MEMORY = 2, NO_DEVICE = 100, NOT_READY = 600 };
 
 static int seen[64], count, current = -1, launched;
-static unsigned long long taken;
+static unsigned long long taken, sizes[64];
+static int pieces;
 
 int cuInit(unsigned flags)
 {
@@ -64,15 +67,44 @@ int cuCtxSetCurrent(void *context)
     return OK;
 }
 
-int cuMemAlloc_v2(unsigned long long *out, size_t size)
+/* What the other processes that live hold of a device. */
+static unsigned long long held_by_others(const char *folder, int device)
 {
-    const char *folder = getenv("FAKE_MEMORY");
+    unsigned long long all = 0, size;
+    DIR *listing = opendir(folder);
+    struct dirent *one;
+    while (listing && (one = readdir(listing))) {
+        int k, pid, read = 0;
+        char path[800];
+        FILE *file;
+        if (sscanf(one->d_name, "%d-%d%n", &k, &pid, &read) != 2 || one->d_name[read] || k != device || pid == (int)getpid())
+            continue;
+        if (kill(pid, 0))
+            continue;
+        snprintf(path, sizeof path, "%s/%s", folder, one->d_name);
+        if (!(file = fopen(path, "r")))
+            continue;
+        if (fscanf(file, "%llu", &size) == 1)
+            all += size;
+        fclose(file);
+    }
+    if (listing)
+        closedir(listing);
+    return all;
+}
+
+static int hold(unsigned long long size)
+{
+    const char *folder = getenv("FAKE_MEMORY"), *gib = getenv("FAKE_GIB");
     char path[512], whole[520];
     FILE *file;
-    taken += size;
-    *out = 4096;
-    if (!folder || current < 0)
+    if (!folder || current < 0) {
+        taken = size;
         return OK;
+    }
+    if (size > taken && gib && size + held_by_others(folder, seen[current]) > strtoull(gib, NULL, 10) << 30)
+        return OUT_OF_MEMORY;
+    taken = size;
     snprintf(path, sizeof path, "%s/%d-%d", folder, seen[current], (int)getpid());
     snprintf(whole, sizeof whole, "%s.new", path);
     file = fopen(whole, "w");
@@ -81,6 +113,26 @@ int cuMemAlloc_v2(unsigned long long *out, size_t size)
     fprintf(file, "%llu", taken);
     fclose(file);
     return rename(whole, path) ? OUT_OF_MEMORY : OK;
+}
+
+int cuMemAlloc_v2(unsigned long long *out, size_t size)
+{
+    int code = pieces < 64 ? hold(taken + size) : OUT_OF_MEMORY;
+    if (code == OK) {
+        sizes[pieces++] = size;
+        *out = 4096ull * (unsigned)pieces;
+    }
+    return code;
+}
+
+int cuMemFree_v2(unsigned long long at)
+{
+    unsigned long long k = at / 4096 - 1, size;
+    if (at % 4096 || k >= (unsigned)pieces || !sizes[k])
+        return INVALID;
+    size = sizes[k];
+    sizes[k] = 0;
+    return hold(taken - size);
 }
 
 int cuMemsetD8_v2(unsigned long long at, unsigned char value, size_t size)
