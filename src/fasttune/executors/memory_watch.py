@@ -12,6 +12,9 @@ of them there are, and the last trial of a run would be ended for what its neigh
 
 Trials that are paused in a worker keep what they have, and nobody can say which page is whose. So a worker may have as much
 again for each of them: one that runs beside many could take what they do not need, but none is ended for what the others have.
+
+Where this process may divide its control group, the kernel holds each worker as well: also one that takes all there is between
+two looks (``devices/memory_groups.py``).
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from fasttune.executors.program_file import NAME
 from fasttune.out_of_band import SMALLEST
 
 if TYPE_CHECKING:
+    from fasttune.devices.memory_groups import MemoryGroups
     from fasttune.executors.process import Slot
 
 LOOK_S = 0.1  # how often
@@ -44,15 +48,18 @@ class MemoryWatch:
     Args:
         used: bytes that these processes have between them; ``exact``: shared ones divided.
         clock: seconds that never jump.
+        groups: where the kernel holds workers to it, if it may be asked to.
     """
 
     def __init__(
         self,
         used: Callable[[Iterable[int], bool], int] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        groups: MemoryGroups | None = None,
     ) -> None:
         self._used = memory_of if used is None else used
         self._clock = clock
+        self._groups = groups
         self._next = 0.0
         self._single = 0  # workers that were replaced, for what they kept, after their first trial
         self._has_said = False
@@ -61,6 +68,22 @@ class MemoryWatch:
     def rest(self, seconds: float) -> float:
         """How long the poll may sleep, if that was as long as this."""
         return min(seconds, LOOK_S)
+
+    def hold(self, slot: Slot) -> None:
+        """The kernel is to let the worker have what it may have now, and no more."""
+        if self._groups is not None and slot.memory and slot.lives:
+            self._groups.hold(slot.pid, slot.most_memory)
+
+    def forget(self, slot: Slot) -> str:
+        """A worker has ended: why, if the kernel has ended it for its memory."""
+        if self._groups is None or not self._groups.forget(slot.pid):
+            return ""
+        return _said(slot, "it took all at once what the kernel lets it have (memory.max of its control group)", slot.most_memory)
+
+    def close(self) -> None:
+        if self._groups is not None:
+            self._groups.close()
+            self._groups = None
 
     def look(self, slots: Iterable[Slot], server: int) -> Iterator[tuple[Slot, str]]:
         """The workers that are to be ended, and why, if it is time to look. ``server`` is their parent."""
@@ -72,9 +95,10 @@ class MemoryWatch:
         for slot in watched:
             pids, most = family(slot.pid, *left.get(slot.pid, ())), slot.most_memory
             if self._used(pids, False) > most and (used := self._exactly(slot.pid, pids)) > most:
-                yield slot, _said(slot, used, len(pids) - 1)
+                yield slot, _said(slot, _used_by(len(pids) - 1, used), used)
             # only now: who has just left may still be freeing what it had
             slot.leaving = [orders for orders in slot.leaving if orders > slot.wire.up.orders]
+            self.hold(slot)
 
     def was_replaced(self, slot: Slot) -> None:
         """A worker was ended between two trials. Says so, once, where what libraries take has it done after every trial."""
@@ -105,15 +129,20 @@ def _runs_a_trial(slot: Slot) -> bool:
     return slot.lives and slot.busy and not slot.fate and slot.wire.up.head > 0
 
 
-def _said(slot: Slot, used: int, children: int) -> str:
-    asked = math.ceil(slot.memory / MIB)
+def _used_by(children: int, used: int) -> str:
     others = f" and {children} process{'es' * (children > 1)} that it had started" if children else ""
+    return f"it{others} used {math.ceil(used / MIB):,} MiB"
+
+
+def _said(slot: Slot, what: str, used: int) -> str:
+    """Why it was ended, and what to do."""
+    asked = math.ceil(slot.memory / MIB)
     left = ", and what earlier trials left in the same process" if slot.wear.trials > 1 else ""
     trials = slot.most_memory // slot.memory
     paused = f", as had each of the {trials - 1} that are paused in it" if trials > 1 else ""
     return (
-        f"The worker process of this trial was ended for its memory: it{others} used {math.ceil(used / MIB):,} MiB, "
-        f"and the trial had asked for {asked:,} MiB{paused}. Libraries that it imports count{left}. To give trials more: "
+        f"The worker process of this trial was ended for its memory: {what}, and the trial had asked for {asked:,} MiB{paused}. "
+        f"Libraries that it imports count{left}. To give trials more: "
         f'"memory": {math.ceil(1.25 * used / trials / MIB)} * 2**20, beside what else stands in resources_per_trial'
     )
 

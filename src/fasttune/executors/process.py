@@ -380,9 +380,19 @@ class ProcessExecutor(Executor):
         slot.memory = memory
         slot.limits = slot.limits._replace(memory=min(memory // 2, slot.limits.memory or memory))
         if self._memory_watch is None:
+            from fasttune.devices.memory_groups import open_groups
             from fasttune.executors.memory_watch import MemoryWatch
 
-            self._memory_watch = MemoryWatch()
+            self._memory_watch = MemoryWatch(groups=open_groups())
+
+    def _begins(self, slot: Slot, pid: int) -> None:
+        slot.pid = pid
+        self._hold_now(slot)
+
+    def _hold_now(self, slot: Slot) -> None:
+        """What it may have has changed: the kernel has to know at once."""
+        if self._memory_watch is not None:
+            self._memory_watch.hold(slot)
 
     def _measure_gpus(self, source: int, placement: Any) -> None:
         """What the worker of this number will use of GPUs is measured, if that was asked for."""
@@ -401,7 +411,7 @@ class ProcessExecutor(Executor):
                 if message[:2] == ("failed", slot.source):
                     raise ForkError(*message[2:])
                 self._note(message)
-            slot.pid = message[2]
+            self._begins(slot, message[2])
         except BaseException:
             self._let_go(slot)
             slot.wire.close()
@@ -451,6 +461,8 @@ class ProcessExecutor(Executor):
         del self._slots[slot.source]
         if self._gpu_meter is not None:
             self._gpu_meter.forget(slot.source)
+        if self._memory_watch is not None:
+            self._memory_watch.forget(slot)
         self._let_go(slot)
         self._give_back(slot.placement, slot.pid)
         self._left_over.append(slot)
@@ -615,6 +627,7 @@ class ProcessExecutor(Executor):
             slot.suspended.add(trial)
             slot.job = -1
             slot.ending = slot.orders
+            self._hold_now(slot)
         slot.tell(_core.KIND_ANSWER, trial, ask_from, flags=decision | (_core.SAVE if save else 0))
 
     def _running(self, trial: int) -> Slot | None:
@@ -726,7 +739,7 @@ class ProcessExecutor(Executor):
         kind, who, *what = message
         if kind == "forked":
             if who in self._slots:
-                self._slots[who].pid = what[0]
+                self._begins(self._slots[who], what[0])
         elif kind == "failed":
             self._note_failed(who, ForkError(*what))
         elif kind == "exit":
@@ -755,11 +768,15 @@ class ProcessExecutor(Executor):
             if self._prints is not None:
                 self._prints.read_out(slot.pipe)
             text = self._last_words(slot)
-            why = slot.fate or self._reason(slot, text)
+            why = slot.fate or self._too_large(slot) or self._reason(slot, text)
             self._check_stillborn(slot, text, why)
             trial = slot.wire.up.busy_trial
             self._deaths.append(Death(slot.source, trial, slot.unstarted(), sorted(slot.suspended), why))
             self._forget(slot)
+
+    def _too_large(self, slot: Slot) -> str:
+        """Why the kernel has ended it, if that was for its memory."""
+        return "" if self._memory_watch is None else self._memory_watch.forget(slot)
 
     def _reason(self, slot: Slot, text: str) -> str:
         """Why a worker ended, in words; ``text`` are its last ones."""
@@ -880,6 +897,8 @@ class ProcessExecutor(Executor):
         self._left_over.clear()
         if self._gpu_meter is not None:
             self._gpu_meter.close()
+        if self._memory_watch is not None:
+            self._memory_watch.close()
         if not self._leaves_files:
             with suppress(OSError):  # it holds something; without a worker there was no ring to go with
                 os.rmdir(os.path.join(self._folder, RINGS))
