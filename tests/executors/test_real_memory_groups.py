@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -67,6 +68,7 @@ def group() -> Iterator[Path]:
     """A group that is the script's alone."""
     made = MOUNT / f"test-{os.getpid()}"
     made.mkdir()
+    os.setxattr(made, "user.delegate", b"1")
     yield made
     for folder in (*made.iterdir(), made):
         if folder.is_dir():
@@ -80,7 +82,7 @@ def group() -> Iterator[Path]:
 
 
 def start(group: Path, how: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    enter = f"import os; open({str(group / 'cgroup.procs')!r}, 'w').write(str(os.getpid()))\n"
+    enter = f"import os; from pathlib import Path; Path({str(group / 'cgroup.procs')!r}).write_text(str(os.getpid()))\n"
     return subprocess.run(
         [sys.executable, "-c", enter + SCRIPT, how, str(folder)], capture_output=True, text=True, timeout=120
     )
@@ -109,12 +111,27 @@ def test_the_kernel_ends_who_takes_all_at_once(group: Path, tmp_path: Path, how:
 
 
 def test_a_driver_that_is_killed_leaves_nothing_that_hinders_the_next_one(group: Path, tmp_path: Path) -> None:
+    """What it had started ends; its groups are empty, as a service manager removes them, or the next run."""
     assert start(group, "driver", tmp_path).returncode == -9
+    deadline = time.monotonic() + 60
+    while "populated 1" in (group / "cgroup.events").read_text() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert "populated 0" in (group / "cgroup.events").read_text()
+    assert len(folders(group)) > 1
+    (group / "cgroup.subtree_control").write_text("-memory")
     told = run(group, "grows", tmp_path)
     assert told["status"] == ["TERMINATED", "ERROR", "TERMINATED", "TERMINATED"]
+    assert folders(group) == []
 
 
 def test_the_group_that_a_run_is_in_still_holds_it(group: Path, tmp_path: Path) -> None:
     (group / "memory.max").write_text(str(120 << 20))
     done = start(group, "nothing", tmp_path)
     assert done.returncode != 0 or "ERROR" in done.stdout
+
+
+def test_a_group_that_nobody_has_delegated_is_left_as_it_is(group: Path, tmp_path: Path) -> None:
+    os.removexattr(group, "user.delegate")
+    told = run(group, "nothing", tmp_path)
+    assert told["groups"] == [f"0::/{group.name}"] * 4
+    assert (group / "cgroup.subtree_control").read_text() == ""

@@ -33,6 +33,8 @@ class Kernel:
         monkeypatch.setattr(memory_groups, "_write", self.write)
         monkeypatch.setattr(memory_groups, "read", self.read)
         monkeypatch.setattr(memory_groups, "_comes_from_here", lambda pid: pid < 1000)
+        self.delegated = True
+        monkeypatch.setattr(memory_groups, "_is_delegated", lambda folder: self.delegated and folder == self.home)
 
         def mkdir(path: str, mode: int = 0o777) -> None:
             real_mkdir(path, mode)
@@ -152,11 +154,16 @@ def a_shell(kernel: Kernel) -> None:
     kernel.procs[kernel.home].append(5000)
 
 
+def not_delegated(kernel: Kernel) -> None:
+    """As in a container: what a killed driver leaves would be in the way of whoever comes in."""
+    kernel.delegated = False
+
+
 def of_version_1(kernel: Kernel) -> None:
     (kernel.root / "proc/self/cgroup").write_text("4:memory:/user/scope\n")
 
 
-@pytest.mark.parametrize("how", [no_controller, a_shell, of_version_1])
+@pytest.mark.parametrize("how", [no_controller, a_shell, not_delegated, of_version_1])
 def test_a_group_that_is_not_this_processs_alone_is_left_as_it_is(
     kernel: Kernel, how: Callable[[Kernel], None]
 ) -> None:
@@ -173,6 +180,7 @@ def test_a_group_that_this_user_may_not_write_is_left_as_it_is(kernel: Kernel, m
 
 def test_the_groups_root_is_divided_as_it_is(kernel: Kernel) -> None:
     """The machine's own group may have processes and others below it; nobody is moved but workers."""
+    kernel.delegated = False
     kernel.files[kernel.home, "cgroup.subtree_control"] = "memory"
     kernel.procs[kernel.home] = [7, 5000]
     kernel.procs[kernel.folder(f"{HOME}/other", "memory")] = [20]

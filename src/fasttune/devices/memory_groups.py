@@ -21,9 +21,9 @@ class MemoryGroups:
     """One group for each worker, below the group of this process.
 
     Processes may lie in the leaves only ("no internal processes", the kernel's admin-guide/cgroup-v2). So those of this process's
-    own group go into one beside the workers', and back when the last run has ended. That is done only where the group is
-    this process's alone, which is what a service manager's delegation, or a container, gives: a terminal's group holds the
-    shell too, and is left as it is. All stay below the group that they were put into, with its limits.
+    own group go into one beside the workers', and back when the last run has ended. That is done only in a group that a
+    service manager has delegated ("user.delegate", systemd's CGROUP_DELEGATION), and that nobody else is in: of a driver that
+    is killed the manager clears it away. All stay below the group that they were put into, with its limits.
     """
 
     def __init__(self, root: str, home: str, moves: bool) -> None:
@@ -118,7 +118,7 @@ def open_groups(root: str = "/") -> MemoryGroups | None:
             if home is None or not _may_be_divided(home):
                 return None
             divided = "memory" in read(home, "cgroup.subtree_control").split()
-            if not divided and not _is_ours_alone(home):
+            if not divided and not (_is_delegated(home) and _is_ours_alone(home)):
                 return None
             try:
                 found = _open[root] = MemoryGroups(root, home, moves=not divided)
@@ -133,6 +133,13 @@ def _may_be_divided(home: str) -> bool:
     if "memory" not in read(home, "cgroup.controllers").split():
         return False
     return all(os.access(os.path.join(home, name), os.W_OK) for name in ("", "cgroup.procs", "cgroup.subtree_control"))
+
+
+def _is_delegated(home: str) -> bool:
+    try:
+        return os.getxattr(home, "user.delegate") == b"1"
+    except (OSError, AttributeError):  # not on macOS
+        return False
 
 
 def _is_ours_alone(home: str) -> bool:
