@@ -20,8 +20,8 @@ import fasttune as tune
 from fasttune.executors import memory_watch
 from fasttune.executors.families import family
 from fasttune.executors.memory_watch import LOOK_S, MemoryWatch, memory_of
-from fasttune.executors.process import Slot
 from fasttune.executors.program_file import ProgramFile
+from fasttune.executors.slot import Slot
 
 MIB = 1 << 20
 ASKED = {"cpu": 0.5, "memory": 150 * MIB}

@@ -10,7 +10,7 @@ import pytest
 import fasttune as tune
 from fasttune.devices.cgroups import MemoryKills, process_limits
 from fasttune.engine.opening import open_records
-from fasttune.executors.process import reason
+from fasttune.executors.worker_ends import reason
 
 V2 = {
     "proc/self/cgroup": "0::/pod/mine\n",

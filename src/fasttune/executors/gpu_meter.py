@@ -11,7 +11,7 @@ from fasttune.executors.families import family
 from fasttune.executors.usage import GPU_BYTES, GPU_PERCENT, LIFE, MEASURED
 
 if TYPE_CHECKING:
-    from fasttune.executors.process import Slot
+    from fasttune.executors.slot import Slot
 
 LOOK_S = 0.1  # how often
 WHOLE = 10_000  # units of a GPU

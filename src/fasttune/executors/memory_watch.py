@@ -31,7 +31,7 @@ from fasttune.out_of_band import SMALLEST
 
 if TYPE_CHECKING:
     from fasttune.devices.memory_groups import MemoryGroups
-    from fasttune.executors.process import Slot
+    from fasttune.executors.slot import Slot
 
 LOOK_S = 0.1  # how often
 REST = 20  # times what it took to count exactly: so long that is not done again for the same worker

@@ -15,7 +15,6 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from fasttune import _core, nesting, script
@@ -23,12 +22,14 @@ from fasttune.devices.cgroups import MemoryKills, process_limits
 from fasttune.error import TuneError
 from fasttune.executors.base import Batch, Death, Executor, ExecutorSite, Job, Program
 from fasttune.executors.program_file import ProgramFile
+from fasttune.executors.program_pickle import shared_program
 from fasttune.executors.ring_file import map_file, remove_ring
 from fasttune.executors.server import MARK, PAUSES_S, WORKERS_BEGIN_THERE, Server, ServerGoneError
-from fasttune.executors.wear import NO_LIMITS, Wear, WorkerLimits
+from fasttune.executors.slot import Slot
+from fasttune.executors.wear import NO_LIMITS, WorkerLimits
 from fasttune.executors.wire import CANNOT_LOAD, DOWN_BYTES, FILE_BYTES, Wire, pack, pack_config
+from fasttune.executors.worker_ends import ForkError, cannot_be_started, reason, signal_hint
 from fasttune.folder import RINGS
-from fasttune.out_of_band import Buffers
 from fasttune.working_directory import working_directory
 
 if TYPE_CHECKING:
@@ -46,77 +47,6 @@ DEVICES_S = 0.5  # how often it is looked whether devices are still there
 PRINTS_S = 0.01  # what workers print is looked at so often while they end
 FEWER_S = 1.0  # after a worker could not be started no other one is tried for so long, then twice as long, ...
 LONGEST_FEWER_S = 60.0
-
-
-class ForkError(OSError):
-    """The system has no process to give."""
-
-
-@dataclass
-class Slot:
-    """A worker and what it has been given."""
-
-    source: int
-    pid: int  # 0: the server was asked for it, and has not answered yet
-    wire: Wire
-    path: str
-    placement: Any
-    request: Any
-    given: list[tuple[int, int]] = field(default_factory=list)  # ranges of trials that may not have begun yet
-    job: int = -1  # the single trial it was given, until its end is seen
-    suspended: set[int] = field(default_factory=set)
-    grant: int = 1
-    granted_at: float = 0.0
-    orders: int = 0  # given so far
-    ending: int = 0  # of these, as many are done or about to be: their trial was answered to pause
-    exit_code: int | None = None
-    fate: str = ""  # why it died, if it was not for a reason of its own
-    pipe: int = -1  # what it prints comes out here
-    wear: Wear = field(default_factory=Wear)
-    limits: WorkerLimits = NO_LIMITS
-    memory: int = 0  # bytes that its trials have asked for; 0: as many as there are
-    leaving: list[int] = field(default_factory=list)  # of each paused trial that it was to leave: the orders given until then
-
-    @property
-    def lives(self) -> bool:
-        """It is known to have been forked, and not to have ended."""
-        return self.pid > 0 and self.exit_code is None
-
-    @property
-    def open_orders(self) -> int:
-        """Orders that it has not carried out yet."""
-        return self.orders - max(self.wire.up.orders, self.ending)
-
-    @property
-    def busy(self) -> bool:
-        return self.open_orders > 0
-
-    @property
-    def is_hungry(self) -> bool:
-        """It has no more fresh trials, or runs out of them soon."""
-        orders = self.open_orders
-        return self.job < 0 and (orders == 0 or (self.grant > 1 and orders == 1 and self.wire.up.left <= self.grant // 2))
-
-    @property
-    def most_memory(self) -> int:
-        """Bytes that it may have: what one trial asked for, and as much for each that is paused in it, whose memory is neither the
-        running one's nor to be had back. One that it was to leave has its own until what was ordered before that is done."""
-        return self.memory * (1 + len(self.suspended) + len(self.leaving))
-
-    def unstarted(self) -> list[int]:
-        """Trials that it was given, and that may not have begun."""
-        given = [trial for first, limit in self.given for trial in range(first, limit)]
-        return given if self.job < 0 else [*given, self.job]
-
-    def order(self, kind: int, trial: int, step: int = 0, payload: bytes = b"") -> None:
-        """Hand an order down that occupies the worker."""
-        self.tell(kind, trial, step, payload)
-        self.orders += 1
-
-    def tell(self, kind: int, trial: int, step: int = 0, payload: bytes = b"", flags: int = 0) -> None:
-        """Hand a message down."""
-        if not self.wire.down.write(kind, trial, step, payload, flags):
-            raise AssertionError("a worker's ring of orders is full")
 
 
 class ProcessExecutor(Executor):
@@ -926,11 +856,6 @@ class ProcessExecutor(Executor):
             return
 
 
-def cannot_be_started(error: OSError) -> str:
-    """Why there are not more workers."""
-    return f"another one cannot be started: {error}" + (f" ({process_limits()})" if isinstance(error, ForkError) else "")
-
-
 def workers_by_open_files() -> int:
     """How many workers the limit on open files allows (each costs one in this process). TuneError when it is none."""
     import resource
@@ -946,85 +871,3 @@ def workers_by_open_files() -> int:
             " (ulimit -n), or run with executor='inline'"
         )
     return room
-
-
-def shared_program(program: Program, folder: str) -> ProgramFile:
-    """The program, where workers find it, and what is large in it where they map it."""
-    buffers = Buffers()
-    return ProgramFile(pickled_program(program, buffers), buffers.kept, folder)
-
-
-def pickled_program(program: Program, buffers: Buffers) -> bytes:
-    """The program by cloudpickle, what is large left to ``buffers``; a TypeError names what cannot travel."""
-    try:
-        return script.by_value(program, sources=True, buffers=buffers)
-    except Exception as error:
-        culprit = find_unpicklable(program)
-        raise TypeError(
-            f"the trainable cannot be sent to worker processes: {culprit or error}. Create such objects inside the "
-            "trainable, hand them over with tune.with_parameters if they can be pickled, or run with executor='thread' or 'inline'"
-        ) from error
-
-
-def find_unpicklable(program: Program) -> str | None:
-    """Which captured object cannot be pickled, in words; None if it is not one that a function captures."""
-    import cloudpickle
-
-    from fasttune.trainable.call_forms import Bound
-
-    def fails(value: Any) -> str | None:
-        try:
-            cloudpickle.dumps(value)
-        except Exception as error:
-            return f"{type(value).__name__} ({error})"
-        return None
-
-    for one in program.trainables:
-        function = getattr(one.trainable, "__wrapped__", one.trainable)
-        while isinstance(function, Bound):
-            for name, value in function.parameters.items():
-                if (why := fails(value)) is not None:
-                    return f"with_parameters gives {one.name} {name!r}, a {why}"
-            function = function.function
-        code = getattr(function, "__code__", None)
-        if code is not None:
-            for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=False):
-                if (why := fails(cell.cell_contents)) is not None:
-                    return f"{one.name} closes over {name!r}, a {why}"
-            for name in code.co_names:
-                value = function.__globals__.get(name, None)
-                if value is not None and not hasattr(value, "__file__") and (why := fails(value)) is not None:
-                    return f"{one.name} uses the global {name!r}, a {why}"
-        if one.variants is not None and (why := fails(one.variants)) is not None:
-            return f"the search space of {one.name} holds an object that cannot be pickled: a {why}"
-    return None
-
-
-def reason(code: int, text: str, memory_kills: MemoryKills) -> str:
-    """Why a worker ended, in words."""
-    if code < 0:
-        name, hint = signal_hint(code, memory_kills)
-        said = f"The worker process of this trial died of {name}: {hint}."
-    else:
-        said = f"The worker process of this trial ended with status {code} before the trial did (os._exit?)."
-    return f"{said}\n{text}".rstrip()
-
-
-def signal_hint(code: int, memory_kills: MemoryKills) -> tuple[str, str]:
-    """Name of the signal that a process died of, and what that means. A SIGKILL is asked after in the kernel's counts."""
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
-    hints = {
-        "SIGSEGV": "a segmentation fault in compiled code",
-        "SIGABRT": "aborted by compiled code",
-        "SIGBUS": "a bus error: a mapped file was cut off, or the disk is full",
-    }
-    if name != "SIGKILL":
-        return name, hints.get(name, "sent from outside, or by a trial")
-    if (ran_out := memory_kills.next_one()) is not None:
-        return name, f"out of memory, the kernel killed it; {ran_out}"
-    if memory_kills.readable:
-        return name, "killed from outside; the kernel counts no kill for lack of memory"
-    return name, "killed from outside; whether for lack of memory cannot be read on this system"

@@ -32,7 +32,8 @@ from fasttune.devices.resources import PlacementGroupFactory
 from fasttune.devices.trial_process import THREAD_VARIABLES
 from fasttune.error import TuneError
 from fasttune.executors.base import Batch, ExecutorSite, Job, Program
-from fasttune.executors.process import ProcessExecutor, Slot, pickled_program
+from fasttune.executors.process import ProcessExecutor
+from fasttune.executors.program_pickle import pickled_program
 from fasttune.executors.ray_actor import Briefing, Dispatch, Outpost, boot_id, packed_directory, unpack_directory
 from fasttune.executors.ray_wire import (
     Actor,
@@ -46,6 +47,7 @@ from fasttune.executors.ray_wire import (
     how_many_fit,
     largest_node,
 )
+from fasttune.executors.slot import Slot
 from fasttune.extras import installed
 from fasttune.folder import WRITING
 from fasttune.out_of_band import Buffers

@@ -437,7 +437,7 @@ class Outpost:
         return rest._replace(records=before.records + rest.records, files=before.files + rest.files)
 
     def _hear_server(self) -> None:
-        from fasttune.executors.process import reason
+        from fasttune.executors.worker_ends import reason
 
         server, post = self._server, self._post
         while server is not None and server.has_message(0.0):

@@ -21,8 +21,8 @@ from typing import Any
 from fasttune.devices.gpu import Gpu
 from fasttune.devices.machine import Machine
 from fasttune.devices.resources import PlacementGroupFactory
-from fasttune.executors.process import Slot
 from fasttune.executors.ray_actor import Dispatch, Greeting
+from fasttune.executors.slot import Slot
 from fasttune.extras import optional
 
 THREADS = 4  # of an actor: one listens, others are told

@@ -16,7 +16,8 @@ from typing import Any, ClassVar
 from fasttune import _core
 from fasttune.error import TuneError
 from fasttune.executors.base import Batch, Job, Program
-from fasttune.executors.process import LARGEST_CONFIG, ProcessExecutor, Slot
+from fasttune.executors.process import LARGEST_CONFIG, ProcessExecutor
+from fasttune.executors.slot import Slot
 from fasttune.executors.vector import check
 from fasttune.executors.vector_host import HOW_TO_YIELD
 from fasttune.executors.vector_worker import GO, WHOEVER, VectorWorker
