@@ -10,14 +10,13 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from fasttune import _core
 from fasttune.checkpoint import memory_name, remove_unfinished
-from fasttune.devices.machine import detect
-from fasttune.devices.resources import Supply, check_possible, resolve_resources, with_declared
+from fasttune.devices.resources import check_possible, resolve_resources
 from fasttune.engine.asked import make_meta, session_record
 from fasttune.engine.clocks import Clock, RunClock
 from fasttune.engine.echo import Echo
@@ -31,6 +30,7 @@ from fasttune.engine.left_behind import write_files, write_table
 from fasttune.engine.live_rule import LiveRule
 from fasttune.engine.meta import read_metas
 from fasttune.engine.opening import warn_of_unfit
+from fasttune.engine.program_of_run import program_of
 from fasttune.engine.progress import Progress, Said, raise_first_failure, tell_beside, tell_going_on, tell_repeats
 from fasttune.engine.resuming import resume
 from fasttune.engine.retention import delete
@@ -40,22 +40,20 @@ from fasttune.engine.telling import Telling
 from fasttune.engine.trial_timeouts import GRACE_S as TIMEOUT_GRACE_S
 from fasttune.engine.trial_timeouts import TrialTimeouts
 from fasttune.engine.watching import WISHES
+from fasttune.engine.workplace import Workplace
 from fasttune.error import FolderGoneError, ForeignFileError, JournalError, JournalLockedError, TuneError
-from fasttune.executors.base import Batch, Death, Executor, Job, Program, ProgramTrainable
-from fasttune.executors.wear import WorkerLimits
+from fasttune.executors.base import Batch, Death, Executor, Job
 from fasttune.failure import failure_text
 from fasttune.folder import JOURNAL
 from fasttune.hook_times import HookTimes
 from fasttune.nesting import stay_in
 from fasttune.plain_files import check_before_writing
-from fasttune.result import AUTO_RESULT_KEYS
-from fasttune.rule import NO_RULE
 from fasttune.stopper import budget_used_up
 from fasttune.storage.memory import MemoryStorage
 from fasttune.storage.reader import LARGEST_ENTRY, SqliteReader
 from fasttune.storage.recovery import ExperimentLock, read_rings, recover_rings, remove_rings, ring_sources
 from fasttune.storage.sqlite import SqliteStorage, who_writes
-from fasttune.trainable import call_form, counted_in, is_vectorized
+from fasttune.trainable import counted_in
 
 if TYPE_CHECKING:
     from fasttune.config import RunSpec
@@ -89,20 +87,6 @@ def execute(spec: RunSpec) -> ExperimentState:
     return TuneLoop(spec).run()
 
 
-def working_directory() -> dict[str, str]:
-    """What tells trials written for Ray Tune, which moves them, where the run was started: here they stay there."""
-    try:
-        return {"TUNE_ORIG_WORKING_DIR": os.getcwd()}
-    except FileNotFoundError:  # it has been removed
-        return {}
-
-
-def _column_names(space: dict[str, Any]) -> Any:
-    from fasttune.space.config_columns import names_of
-
-    return names_of(space)
-
-
 class TuneLoop:
     """One run."""
 
@@ -113,7 +97,6 @@ class TuneLoop:
         self.state: ExperimentState
         self.storage: Storage
         self._pid = os.getpid()
-        self._where = working_directory()
         self.times = HookTimes(time.monotonic, self._pid)
         self._telling = Telling(spec, self.times)
         self._progress: Progress
@@ -148,7 +131,7 @@ class TuneLoop:
                 self._prepare()
                 if spec.awaited is None:  # else whoever runs the event loop says what a Ctrl-C does
                     signals.catch()
-                with self._told_where(), self._folder.in_time():
+                with self._place.told_to(self.executor), self._folder.in_time():
                     self._to_the_end(self._turn_until_finished, self._finish)
             except BaseException as error:
                 stay_in(self._pid, error)
@@ -176,12 +159,11 @@ class TuneLoop:
     def _prepare(self) -> None:
         spec = self.spec
         requests = [one.resources for one in spec.trainables]
-        # GPUs too: a trial that asks for none shall see none
-        self._machine = spec.machine or with_declared(detect(gpus=spec.gpus), spec.resources)
+        self._place = Workplace(spec)
+        self._machine, self._supply = self._place.machine, self._place.supply
         fixed = [request for request in requests if not callable(request)]
         for request in fixed:
             check_possible(self._machine, request)
-        self._supply = self._make_supply()
         remove_unfinished(spec.path)
         self._requests = StopRequests(spec.path)
         self._requests.forget()
@@ -198,7 +180,7 @@ class TuneLoop:
         self.state.at(self.clock.now())
         if spec.restore is not None:
             self.state.restored = counted_in(spec.restore)
-        program = self._program()
+        program = program_of(spec, self.state, self._limits())
         self._simple = (
             self.state.searcher is None
             and all(variants.pure for variants in self.state.configs.variants)
@@ -283,44 +265,6 @@ class TuneLoop:
             )
         return _core.encode(_core.KIND_META, payload=data, time=self.clock.now())
 
-    def _program(self) -> Program:
-        spec, state = self.spec, self.state
-        forms = ["config" if isinstance(one.trainable, type) else call_form(one.trainable) for one in spec.trainables]
-        trainables = [
-            ProgramTrainable(
-                one.name,
-                one.trainable,
-                isinstance(one.trainable, type),
-                form,
-                one.resources,
-                state.configs.variants[k] if state.configs.variants else None,
-                _column_names(one.space) if form == "columns" else None,
-            )
-            for k, (one, form) in enumerate(zip(spec.trainables, forms, strict=True))
-        ]
-        at_end = spec.checkpoint.checkpoint_at_end
-        return Program(
-            name=spec.name,
-            path=spec.path,
-            prefix=state.meta["prefix"],
-            trainables=trainables,
-            metric=spec.metric,
-            strict=spec.strict_metric and spec.metric not in AUTO_RESULT_KEYS,
-            limits=self._limits(),
-            rule=state.rule if state.rule is not None else NO_RULE,
-            asks=state.asks,
-            pauses=state.chooses,
-            scheduler_pauses=type(spec.scheduler).__name__ if spec.scheduler.pauses else "",
-            only_to_change=spec.scheduler.pauses_to_change,
-            total=state.total,
-            reuse_actors=spec.reuse_actors,
-            checkpoint_frequency=spec.checkpoint.checkpoint_frequency,
-            checkpoint_at_end=bool(at_end),
-            log_to_file=spec.log_to_file,
-            durable=spec.durability == "full",
-            measures_usage=spec.measure_usage,
-        )
-
     def _limits(self) -> dict[str, float]:
         """Thresholds that reports are held against; the end of the run's time is one of them."""
         limits = dict(self.spec.stop.thresholds)
@@ -339,83 +283,8 @@ class TuneLoop:
         self.spec.scheduler.live_rule = rule.compiled  # type: ignore[attr-defined]
         return rule.compiled
 
-    @property
-    def _of_columns(self) -> bool:
-        """Its functions evaluate many trials in one call: all of them, or none."""
-        return is_vectorized(self.spec.trainables[0].trainable)
-
-    def _make_supply(self) -> Supply:
-        """What there is to give out. A GPU that processes have is looked at before another one gets it."""
-        from fasttune.executors import executor_class
-
-        machine = self._machine
-        if not machine.gpus:
-            return Supply(machine)
-        from fasttune.devices.gpu_links import read_distances
-
-        where = executor_class(self.spec.executor, self._of_columns)
-        if where.here or where.same_process or where.elsewhere:
-            return Supply(machine, self.spec.gpu_policy, read_distances)
-        from fasttune.devices.held_memory import PatientSupply
-
-        return PatientSupply(machine, self.spec.gpu_policy, read_distances)
-
     def _make_executor(self, request: Any, first_source: int) -> Executor:
-        from fasttune.executors import ExecutorSite, make_executor
-
-        place = ExecutorSite(
-            folder=self.spec.path,
-            supply=self._supply,
-            request=request if not callable(request) else resolve_resources(None),
-            limit=self.spec.max_concurrent or sys.maxsize,
-            environ_of=self._environ_of,
-            cpus_of=self._cpus_of(),
-            usage=self._usage,
-            first_source=first_source,
-            awaited=self.spec.awaited,
-            measures=self.spec.measure_usage,
-            worker_limits=WorkerLimits(self.spec.worker_max_trials, self.spec.worker_max_memory),
-            hurried=lambda: self.interrupts > 1,
-        )
-        return make_executor(self.spec.executor, place, self._of_columns)
-
-    def _environ_of(self, placement: Any) -> dict[str, str]:
-        from fasttune.devices.trial_process import process_environ
-
-        return process_environ(placement, {**self._where, **os.environ})
-
-    def _cpus_of(self) -> Callable[[Any], tuple[int, ...]]:
-        """What says on which CPUs the process of a placement runs; () for all: its own where workers are pinned, else those next
-        to its GPUs, unless the user has said where threads run."""
-        if self.spec.pins_workers:
-            return lambda placement: tuple(placement.cpus)
-        if not any(gpu.cpus for gpu in self._machine.gpus) or sys.platform != "linux":
-            return lambda placement: ()
-        from fasttune.devices.machine import allowed_cpus
-        from fasttune.devices.trial_process import is_pinned, near_cpus
-
-        affinity = os.sched_getaffinity(0)
-        if is_pinned(os.environ, affinity, allowed_cpus()):
-            return lambda placement: ()
-        return lambda placement: near_cpus(placement, affinity)
-
-    @contextmanager
-    def _told_where(self) -> Iterator[None]:
-        """Trials in this process find in its environment what those in a worker find in theirs."""
-        mine = {k: v for k, v in self._where.items() if k not in os.environ} if self.executor.same_process else {}
-        os.environ.update(mine)
-        try:
-            yield
-        finally:
-            for name in mine:
-                os.environ.pop(name, None)
-
-    def _usage(self) -> str:
-        free, total = self._supply.available(), self._supply.total()
-        return ", ".join(
-            f"{total[name] - free[name]:.1f}/{total[name]:g} {label}"
-            for name, label in (("cpu", "CPUs"), ("gpu", "GPUs"))
-        )
+        return self._place.executor(request, first_source, lambda: self.interrupts > 1)
 
     def _take_lock(self) -> ExperimentLock:
         """The one that was taken when it was decided what the folder holds, or a new one. FolderGoneError when the folder of
@@ -977,7 +846,7 @@ class TuneLoop:
             self.spec.progress_reporter.leave()
 
     def _say_goodbye(self) -> None:
-        self._last_usage = self._usage()
+        self._last_usage = self._place.usage()
         self._tell_callbacks()
         self._progress.show(True)
         self._telling.end(self.state)

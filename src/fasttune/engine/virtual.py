@@ -18,6 +18,7 @@ from fasttune.devices.resources import Supply
 from fasttune.engine.asked import make_meta
 from fasttune.engine.live_rule import LiveRule
 from fasttune.engine.loop import TuneLoop
+from fasttune.engine.program_of_run import program_of
 from fasttune.engine.progress import Progress
 from fasttune.engine.saves import Saves
 from fasttune.engine.state import ExperimentState
@@ -433,7 +434,7 @@ class VirtualLoop(TuneLoop):
     def _prepare(self) -> None:
         self.state = state = self._begin(frozenset())
         self._simple = state.searcher is None and all(one.pure for one in state.configs.variants) and not state.chooses
-        program = self._program()
+        program = program_of(self.spec, self.state, self._limits())
         self.virtual.every_step = hears_reports(state)
         self._progress = Progress(self.spec, state, self.times, self.clock, self._said)
         rule = self._judge_by(LiveRule(program, self.virtual))
