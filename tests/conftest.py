@@ -24,6 +24,7 @@ os.environ.setdefault("FASTTUNE_CHECKS", "1")  # after each turn of each run wha
 import pytest
 from hypothesis import HealthCheck, settings
 
+import forks
 import rounds
 
 # Workers look for modules where this process does, and find there how little of pytest they need.
@@ -130,7 +131,7 @@ def _living() -> set[str]:
 
 
 def _children() -> set[str]:
-    """But for the server of workers that rests until the next run: it is one, and ends with this process."""
+    """But for the server of workers that rests until the next run, and that of ``forks``: these end with this process."""
     found = set()
     for task in os.listdir("/proc/self/task"):
         try:
@@ -139,7 +140,7 @@ def _children() -> set[str]:
         except OSError:  # the thread has ended meanwhile
             continue
     resting = sys.modules["fasttune.executors.server"]._resting if "fasttune.executors.server" in sys.modules else []
-    return found - {f"process {server.pid}" for server in resting}
+    return found - {f"process {pid}" for pid in forks.pids().union(server.pid for server in resting)}
 
 
 def _threads() -> set[str]:
