@@ -142,7 +142,7 @@ def test_C2_18_a_server_killed_while_the_run_ends(lab: Lab) -> None:
     run = lab.start(lab.told("stubborn", "process", samples=2, workers=2, budget=3.0))
     assert lab.wait_for_acks(20, run)  # a busy machine takes a second or two until there are some
     server = children_of(run.pid)[0]
-    time.sleep(3.0)
+    wait_until(lambda: lab.reopen_as_it_is().ended_because, "the time is up")  # workers have a second or more from then on
     os.kill(server, signal.SIGKILL)
     _, err = run.communicate(timeout=30)
     assert run.returncode == 0, err
