@@ -24,6 +24,7 @@ os.environ.setdefault("FASTTUNE_CHECKS", "1")  # after each turn of each run wha
 import pytest
 from hypothesis import HealthCheck, settings
 
+import forks
 import rounds
 
 # Workers look for modules where this process does, and find there how little of pytest they need.
@@ -37,6 +38,7 @@ with suppress(ImportError, AttributeError):  # Hypothesis has had it since 2025
     providers._get_local_constants = partial(lambda none: none, providers.Constants())
 
 _count = itertools.count()
+_mapped: set[str] = set()  # shared memory that is there before a test, and may be there behind it
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -112,25 +114,43 @@ def no_resting_server(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def nothing_left_behind() -> Iterator[None]:
     """Fails a test that leaves a child process, a thread or a shared writable mapping behind."""
-    before = _living()
+    before = _children() | _threads()
     yield
-    left = _living() - before
-    if not left:
-        return
-    gc.collect()  # a mapping goes with the object that owns it
-    deadline = time.monotonic() + 2.0
-    while (left := _living() - before) and time.monotonic() < deadline:
-        time.sleep(0.01)
+    known = before | _mapped
+    left = _living() - known
     if left:
+        gc.collect()  # a mapping goes with the object that owns it
+        deadline = time.monotonic() + 2.0
+        while (left := _living() - known) and time.monotonic() < deadline:
+            time.sleep(0.01)
+    if left:
+        _mapped.update(left)
         pytest.fail("the test left behind: " + "; ".join(sorted(left)), pytrace=False)
 
 
+def pytest_collection_finish() -> None:
+    _mapped.update(_shared_mappings())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any]) -> Generator[None, Any, Any]:
+    """What fixtures of many tests map is none of one test's."""
+    try:
+        return (yield)
+    finally:
+        if fixturedef.scope != "function":
+            _mapped.update(_shared_mappings())
+
+
 def _living() -> set[str]:
-    return _children() | _threads() | _shared_mappings()
+    """To read what is mapped takes longest, and the end of one test is the beginning of the next one."""
+    mapped = _shared_mappings()
+    _mapped.intersection_update(mapped)
+    return _children() | _threads() | mapped
 
 
 def _children() -> set[str]:
-    """But for the server of workers that rests until the next run: it is one, and ends with this process."""
+    """But for the server of workers that rests until the next run, and that of ``forks``: these end with this process."""
     found = set()
     for task in os.listdir("/proc/self/task"):
         try:
@@ -139,7 +159,7 @@ def _children() -> set[str]:
         except OSError:  # the thread has ended meanwhile
             continue
     resting = sys.modules["fasttune.executors.server"]._resting if "fasttune.executors.server" in sys.modules else []
-    return found - {f"process {server.pid}" for server in resting}
+    return found - {f"process {pid}" for pid in forks.pids().union(server.pid for server in resting)}
 
 
 def _threads() -> set[str]:

@@ -9,13 +9,11 @@ run where that library is, by the target of its marker, and not with the others.
 from __future__ import annotations
 
 import inspect
-import json
 import os
 import re
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
@@ -23,6 +21,7 @@ from xml.etree import ElementTree
 import pytest
 
 import fasttune
+import forks
 from site_modules import site_module
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,7 +31,7 @@ PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
 PACKAGE = str(Path(fasttune.__file__).resolve().parent.parent)  # the one that is tested, wherever a page is run
 
 GOES_ON = re.compile(r"# goes on from the (block|blocks) above\n")
-Run = Callable[[Path, Path, Path], tuple[int, str]]
+HANGS_AFTER = 120  # seconds; a program of a page takes one or two
 
 
 def name_of(page: Path) -> str:
@@ -82,32 +81,19 @@ def as_script(program: list[Block]) -> str:
     return "\n".join(lines) + "\n"
 
 
-@pytest.fixture(scope="module")
-def run() -> Iterator[Run]:
+def run(script: Path, folder: Path, results: Path) -> tuple[int, str]:
     """Runs a script in a folder, as a process of its own; gives its exit status and what it printed."""
-    server = subprocess.Popen(
-        [sys.executable, "-W", "error", str(ROOT / "tests" / "page_server.py")],
-        env={**os.environ, "PYTHONPATH": PACKAGE},
-        stdin=subprocess.PIPE,
+    done = forks.run(
+        [sys.executable, "-W", "error", str(script)],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": PACKAGE, "FASTTUNE_RESULTS_DIR": str(results)},
+        stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        text=True,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        hangs_after=HANGS_AFTER,
     )
-    assert server.stdin is not None
-    assert server.stdout is not None
-    to_server, from_server = server.stdin, server.stdout
-
-    def ask(script: Path, folder: Path, results: Path) -> tuple[int, str]:
-        to_server.write(json.dumps([str(script), str(folder), str(results)]) + "\n")
-        to_server.flush()
-        answered, status = "", 0
-        while answered != str(script):  # an answer that nobody waited for any more may come first
-            answered, status = json.loads(from_server.readline())
-        return status, (folder / "printed.txt").read_text(encoding="utf-8")
-
-    yield ask
-    to_server.close()
-    server.wait()
-    from_server.close()
+    return done.returncode, done.stdout
 
 
 MARKS = {ROOT / "docs" / "tutorial.md": [pytest.mark.slow]}  # each of its runs has workers that load scikit-learn
@@ -116,7 +102,7 @@ MARKS = {ROOT / "docs" / "tutorial.md": [pytest.mark.slow]}  # each of its runs 
 @pytest.mark.parametrize(
     "page", [pytest.param(p, marks=MARKS.get(p, [])) for p in PAGES if blocks(p, "python")], ids=name_of
 )
-def test_the_code_of_a_page_runs(page: Path, tmp_path: Path, run: Run) -> None:
+def test_the_code_of_a_page_runs(page: Path, tmp_path: Path) -> None:
     left: list[tuple[int, Path]] = []  # line of the last block of a program, and its results
     for program in programs(page):
         last = program[-1].line

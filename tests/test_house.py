@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import json
 import re
 import subprocess
 import sys
@@ -307,33 +308,85 @@ def test_import_fasttune_is_light() -> None:
     )
 
 
-def test_every_module_imports_alone_without_a_warning() -> None:
-    """Each in its own fork, because an import that another module has made hides a missing one. What has no modules below it
-    can hide none, and is loaded once for all; so is what takes long, of other packages."""
-    code = """
-import ast, dataclasses, datetime, enum, importlib, inspect, os, pickle, random, socket, sys, tempfile, threading, traceback
+@functools.cache
+def loads(name: str) -> frozenset[str]:
+    """The modules of ours that one imports as it is loaded, and the packages that it is in."""
+    imports = [one for one in imports_of(modules()[name]) if one.at_module_level and not one.only_for_types]
+    parts = name.split(".")
+    found = {one.target if one.target in modules() else one.target.rpartition(".")[0] for one in imports}
+    return frozenset(found.union(".".join(parts[:n]) for n in range(1, len(parts))) & modules().keys() - {name})
+
+
+@functools.cache
+def loaded_by(name: str) -> frozenset[str]:
+    """All of ours that is loaded with a module, without itself."""
+    found: set[str] = set()
+    waiting = [name]
+    for here in waiting:
+        new = loads(here) - found
+        found |= new
+        waiting += new
+    return frozenset(found - {name})
+
+
+def is_loaded_by_its_package(name: str) -> bool:
+    """To import it is to import that."""
+    parts = name.split(".")
+    return any(name in loaded_by(".".join(parts[:n])) for n in range(1, len(parts)))
+
+
+def loaded_before(name: str) -> str:
+    """The module that loads most of what one needs, and not that itself; none: an empty name."""
+    candidates = [one for one in loaded_by(name) if name not in loaded_by(one)]
+    alone = [one for one in candidates if not is_loaded_by_its_package(one)]
+    return max(alone, key=lambda one: (len(loaded_by(one)), one), default="")
+
+
+ALONE = """
+import ast, dataclasses, datetime, enum, importlib, inspect, json, os, pickle, random, socket, sys, tempfile, threading, traceback
 import typing
 import fasttune._core, fasttune._rules, fasttune._draws
-import numpy, scipy, sklearn
-failed = 0
-for name in sys.argv[1:]:
-    if pid := os.fork():
-        failed |= os.waitpid(pid, 0)[1]
-        continue
+import numpy, pandas, scipy, sklearn, sklearn.base
+
+behind = json.loads(sys.argv[1])
+
+def load(name):
     try:
         importlib.import_module(name)
     except ImportError as error:
         if not name.startswith("fasttune.integration.") or "which is not installed: pip install 'fasttune[" not in str(error):
-            print(name, traceback.format_exc(), sep=": ", flush=True)
-            os._exit(1)
+            raise
+
+def fork(name):
+    pid = os.fork()
+    return os.waitpid(pid, 0)[1] != 0 if pid else os._exit(visit(name))
+
+def visit(name):
+    try:
+        load(name)
     except BaseException:
         print(name, traceback.format_exc(), sep=": ", flush=True)
-        os._exit(1)
-    os._exit(0)
-sys.exit(failed != 0)
+        return 1
+    return all_behind(name)
+
+def all_behind(name):  # the last one in this process, which has nothing else to do
+    *others, last = behind.get(name) or [None]
+    failed = max([fork(one) for one in others], default=False)
+    return int(failed or last is not None and visit(last))
+
+sys.exit(all_behind(""))
 """
-    names = [module_name(path) for path in module_files() if path.name != "__main__.py"]
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code, *names], capture_output=True, text=True)
+
+
+def test_every_module_imports_alone_without_a_warning() -> None:
+    """Each in a fork that has loaded nothing but what it needs, because an import that another module has made hides a missing
+    one: it is forked where that has been loaded which loads most of it. What has no modules below it can hide none, and is
+    loaded once for all; so is what takes long, of other packages."""
+    behind: dict[str, list[str]] = {}
+    for name, path in modules().items():
+        if path.name != "__main__.py" and not is_loaded_by_its_package(name):
+            behind.setdefault(loaded_before(name), []).append(name)
+    done = subprocess.run([sys.executable, "-W", "error", "-c", ALONE, json.dumps(behind)], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

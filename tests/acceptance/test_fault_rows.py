@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import fasttune as tune
+import forks
 
 SOURCE = str(Path(tune.__file__).resolve().parent.parent)
 PATIENCE_S = 60
@@ -56,13 +57,12 @@ class Program:
 
     def start(self, *last: object) -> subprocess.Popen[str]:
         told = [self.folder / "runs", self.log, self.executor, *last]
-        return subprocess.Popen(
+        return forks.Popen(
             [sys.executable, str(self.script), *map(str, told)],
             env={**os.environ, "PYTHONPATH": SOURCE},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
 
     def reported(self) -> dict[str, int]:

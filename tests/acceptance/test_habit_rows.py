@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
 import sys
 import tempfile
 import warnings
@@ -13,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import fasttune as tune
+import forks
 from fasttune.devices.machine import detect
 
 SOURCE = str(Path(tune.__file__).resolve().parent.parent)
@@ -68,13 +67,12 @@ if __name__ == "__main__":
 def test_R11_sigusr1_is_a_soft_interrupt(tmp_path):
     script = tmp_path / "train.py"
     script.write_text(PROGRAM)
-    done = subprocess.run(
+    done = forks.run(
         [sys.executable, str(script), str(tmp_path / "runs")],
         env={**os.environ, "PYTHONPATH": SOURCE},
         capture_output=True,
         text=True,
         timeout=60,
-        preexec_fn=lambda: signal.signal(signal.SIGUSR1, signal.SIG_DFL),
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("back")

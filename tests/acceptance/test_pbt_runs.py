@@ -6,7 +6,6 @@ import json
 import math
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import pytest
 
 import fasttune as tune
+import forks
 from fasttune.schedulers import PB2, PopulationBasedTraining, PopulationBasedTrainingReplay
 from fasttune.schedulers.pbt_replay import Policy, read_policy
 from fasttune.search import Searcher
@@ -202,7 +202,7 @@ tune.run(Killer, scheduler=pbt(), name="killed", executor="inline", storage_path
 def test_C7_files_are_whole_after_a_kill_and_a_resume(tmp_path):
     script = SCRIPT.format(here=str(Path(__file__).parent), folder=str(tmp_path))
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    killed = subprocess.run([sys.executable, "-c", script], env=environ, timeout=100, capture_output=True)
+    killed = forks.run([sys.executable, "-c", script], env=environ, timeout=100, capture_output=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     assert not list((tmp_path / "killed").glob("pbt_*"))
     more = settings(name="killed", executor="inline", storage_path=tmp_path, verbose=0, seed=1)

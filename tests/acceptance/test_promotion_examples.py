@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 
+import forks
 from fasttune.devices.machine import detect
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -14,7 +14,7 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 def run_example(name: str, folder: Path, *arguments: str) -> str:
     command = [sys.executable, str(EXAMPLES / name), "--storage-path", str(folder), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = forks.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 import fasttune
+import forks
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.mark.slow
 @pytest.mark.timeout(1200)  # 20 s of CPU, which a machine that is busy gives in minutes
 def test_the_picture_of_the_schedulers(tmp_path: Path) -> None:
-    done = subprocess.run(
+    done = forks.run(
         [sys.executable, ROOT / "examples" / "scheduler_pictures.py", "--output", "all.svg"],
         cwd=tmp_path,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(fasttune.__file__).resolve().parent.parent)},

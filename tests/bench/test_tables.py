@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import fasttune
+import forks
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = str(Path(fasttune.__file__).resolve().parent.parent)
 
 
 def printed(module: str, *argv: str) -> list[str]:
-    done = subprocess.run(
+    done = forks.run(
         [sys.executable, "-m", f"benchmarks.{module}", *argv],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": PACKAGE},

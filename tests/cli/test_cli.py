@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 import fasttune as tune
+import forks
 from fasttune import cli
 from fasttune.cli import doctor, listing, main
 from fasttune.cli.show import how_to_go_on
@@ -46,7 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def command(*argv: object, **more: Any) -> subprocess.CompletedProcess[str]:
     """The same in a process of its own."""
     given = {"capture_output": True, "text": True, "check": False, "env": {**os.environ, "PYTHONPATH": PACKAGE}, **more}
-    done: subprocess.CompletedProcess[str] = subprocess.run(
+    done: subprocess.CompletedProcess[str] = forks.run(
         [sys.executable, "-m", "fasttune", *map(str, argv)], **given
     )
     return done
@@ -320,7 +321,7 @@ tune.run(train, name="slow", storage_path=".", metric="loss", mode="min", verbos
 
 
 def test_an_experiment_is_read_while_it_runs(fasttune: Printed, tmp_path: Path) -> None:
-    run = subprocess.Popen([sys.executable, "-c", SLOW], cwd=tmp_path, env={**os.environ, "PYTHONPATH": PACKAGE})
+    run = forks.Popen([sys.executable, "-c", SLOW], cwd=tmp_path, env={**os.environ, "PYTHONPATH": PACKAGE})
     try:
         deadline = time.monotonic() + 30
         facts: dict[str, Any] = {}

@@ -6,7 +6,6 @@ import fcntl
 import json
 import os
 import shutil
-import subprocess
 import sys
 import textwrap
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import fasttune as tune
+import forks
 from fasttune.cli import log
 from fasttune.folder import JOURNAL, LOCK_FILE
 from fasttune.storage.sqlite import SqliteStorage
@@ -127,7 +127,7 @@ def test_a_run_that_begins_at_this_moment_is_waited_for(fasttune, exp, monkeypat
 
 
 def test_an_experiment_that_runs_is_followed_to_its_end(fasttune, place):
-    run = subprocess.Popen([sys.executable, "lines.py"], env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    run = forks.Popen([sys.executable, "lines.py"], env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
     while not Path(os.environ["FASTTUNE_RESULTS_DIR"], "live", "experiment.db").exists():
         assert run.poll() is None
     code, _, err = fasttune("log", "live", "--to", "lines.py:Lines")

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import fasttune as tune
+import forks
 from fasttune.cli.order import Order
 from fasttune.folder import COMMAND_FILE
 
@@ -287,7 +288,7 @@ def test_ctrl_c_is_130_and_what_is_there_can_be_gone_on_with(here: Path, results
         "import os, time\nimport fasttune as tune\n\n\ndef train(config):\n    print('begun', flush=True)\n"
         "    for step in range(100000):\n        tune.report(loss=1.0)\n        time.sleep(0.01)\n"
     )
-    run = subprocess.Popen(
+    run = forks.Popen(
         [sys.executable, "-m", "fasttune", "run", "slow.py:train", "--set", "lr=1", "--name", "slow", "--executor", "inline", *LOSS],
         env={**os.environ, "PYTHONPATH": PACKAGE}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import os
 import re
-import subprocess
 import sys
 import warnings
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import fasttune as tune
+import forks
 from fasttune.cli import run as command
 from fasttune.cli.order import SETTINGS
 from fasttune.cli.spoken import IN_FILES, OPTIONS, spoken, warnings_spoken
@@ -115,7 +115,7 @@ def test_warnings_and_notes_name_the_option(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(SCRIPT)
     words = ["script.py:train", "--set", "x={grid_search=[1,2]}", "--num-samples", "2", *GOAL]
     words += ["--stop", "foo=3", "--executor", "inline"]
-    done = subprocess.run(
+    done = forks.run(
         [sys.executable, "-m", "fasttune", "run", *words], capture_output=True, text=True, cwd=tmp_path, timeout=120,
         env={**os.environ, "FASTTUNE_RESULTS_DIR": str(tmp_path / "results"), "PYTHONPATH": PACKAGE},
     )  # fmt: skip

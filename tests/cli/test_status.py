@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 
 import fasttune as tune
+import forks
 from fasttune.analysis.experiment_analysis import ExperimentAnalysis
 from fasttune.cli import CommandError
 from fasttune.cli.facts import facts_of, state_of
@@ -48,7 +48,7 @@ def loss(config: dict[str, Any]) -> dict[str, float]:
 
 
 def test_a_run_that_was_killed_between_two_suggestions(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], capture_output=True, text=True, timeout=120)
+    done = forks.run([sys.executable, "-c", KILLED, str(tmp_path)], capture_output=True, text=True, timeout=120)
     assert done.returncode == -signal.SIGKILL, done.stderr
     told = facts(tmp_path / "e")
     assert (told["status"], told["trials"], told["asked_for"], told["ended_because"]) == ("unfinished", 3, 10, None)

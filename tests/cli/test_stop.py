@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 
 import fasttune as tune
+import forks
 from fasttune.analysis import ExperimentAnalysis
 from fasttune.cli import main
 from fasttune.engine import folder_watch
@@ -224,9 +224,9 @@ tune.run(train, config={"x": tune.grid_search([0, 1, 2])}, name="exp", storage_p
 
 def test_what_was_asked_is_done_after_a_kill(tmp_path: Path) -> None:
     argv = [sys.executable, "-c", DIES, str(tmp_path), PACKAGE]
-    assert subprocess.run([*argv, "first"], check=False).returncode == 9
+    assert forks.run([*argv, "first"], check=False).returncode == 9
     assert ExperimentAnalysis(tmp_path / "exp").trials[1].status == "RUNNING"
-    assert subprocess.run(argv, check=False).returncode == 0
+    assert forks.run(argv, check=False).returncode == 0
     analysis = ExperimentAnalysis(tmp_path / "exp")
     assert [trial.status for trial in analysis.trials] == ["TERMINATED"] * 3
     assert analysis.verify(FIFOScheduler()) == []
@@ -321,7 +321,7 @@ tune.run(train, name="slow", metric="loss", mode="min", verbose=0, num_samples=2
 def test_the_command_stops_a_trial_and_then_the_run(results_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import time
 
-    run = subprocess.Popen([sys.executable, "-c", SLOW], env={**os.environ, "PYTHONPATH": PACKAGE})
+    run = forks.Popen([sys.executable, "-c", SLOW], env={**os.environ, "PYTHONPATH": PACKAGE})
     try:
         deadline = time.monotonic() + 60
         while main(["ls", "slow"]) or "RUNNING" not in capsys.readouterr().out:

@@ -19,6 +19,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from browsed import HERE, browser_of, runs_until_stopped
 
+import forks
 from fasttune.cli import main
 from fasttune.cli.dashboard import folder_of
 from fasttune.dashboard.server import listening, on_desktop
@@ -26,7 +27,7 @@ from fasttune.dashboard.server import listening, on_desktop
 
 def test_the_command_serves_until_ctrl_c(folder: Path) -> None:
     command = [sys.executable, "-m", "fasttune", "dashboard", str(folder), "--no-browser"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = forks.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
         address = urlsplit(process.stdout.readline().strip())

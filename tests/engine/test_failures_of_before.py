@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 
 import fasttune as tune
+import forks
 from fasttune import _core
 from fasttune.search import ConcurrencyLimiter, Searcher, create_searcher
 from fasttune.storage.sqlite import SqliteStorage
@@ -113,7 +113,7 @@ tune.run(train, metric="loss", mode="min", max_failures=2, search_alg=Concurrenc
 @pytest.mark.parametrize("retries", [0, 2])
 def test_what_was_to_be_tried_again_is(tmp_path: Path, retries: int) -> None:
     """A driver was killed between a failure and the record that the trial waits again: it had one try less."""
-    killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    killed = forks.run([sys.executable, "-c", KILLED, str(tmp_path)], env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
     assert killed.returncode == 9
     storage = SqliteStorage(str(tmp_path / "e"))
     kinds = [kind for _, _, data in storage.read() for kind, *_ in _core.decode(data)]
@@ -160,7 +160,7 @@ def test_tries_that_only_the_later_session_gave_are_owed(tmp_path: Path) -> None
         tune.report(loss=1.0)
 
     run(tmp_path, ConcurrencyLimiter(Hears(), max_concurrent=1), train, samples=1)
-    killed = subprocess.run(
+    killed = forks.run(
         [sys.executable, "-c", KILLED.replace("max_failures=2", "max_failures=2, resume='AUTO'"), str(tmp_path)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )

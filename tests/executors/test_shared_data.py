@@ -22,6 +22,7 @@ import pandas as pd
 import pytest
 
 import fasttune as tune
+import forks
 from fasttune.error import TuneError
 from fasttune.executors import program_file
 from fasttune.executors.program_file import ProgramFile, nameless_file
@@ -454,7 +455,7 @@ def test_nothing_is_left_of_it_when_the_driver_is_killed(tmp_path: Path, where: 
     def command(waits: str) -> list[str]:
         return [sys.executable, str(script), str(tmp_path), where, waits]
 
-    driver = subprocess.Popen(command("waits"), env=environ)
+    driver = forks.Popen(command("waits"), env=environ)
     until(lambda: len(list(tmp_path.glob("pid*"))) == 2 or driver.poll() is not None)
     workers = [path.name.removeprefix("pid") for path in tmp_path.glob("pid*")]
     mapped = Path(f"/proc/{workers[0]}/maps").read_text()
@@ -465,7 +466,7 @@ def test_nothing_is_left_of_it_when_the_driver_is_killed(tmp_path: Path, where: 
     until(lambda: not open_files(tmp_path))
     names = {path.name for path in (tmp_path / "killed").iterdir()}
     assert not {name for name in names if name.startswith((".shared", "#", "tmp"))}, names
-    done = subprocess.run(command("goes on"), env=environ, capture_output=True, text=True, check=True)  # which is given it again
+    done = forks.run(command("goes on"), env=environ, capture_output=True, text=True, check=True)  # which is given it again
     assert done.stdout.strip() == f"{[float(np.arange(1e6).sum())] * 2} {{'TERMINATED'}}"
 
 

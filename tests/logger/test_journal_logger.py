@@ -7,7 +7,6 @@ import logging
 import math
 import os
 import signal
-import subprocess
 import sys
 import textwrap
 import time
@@ -19,6 +18,7 @@ import numpy as np
 import pytest
 
 import fasttune as tune
+import forks
 from fasttune.follower import Follower, LoggingFailedError, PositionTakenError
 from fasttune.logger import JournalLogger
 
@@ -347,12 +347,12 @@ def test_what_a_killed_run_left_in_its_rings_is_logged_once(tmp_path, executor):
     script = tmp_path / "script.py"
     script.write_text(KILLED)
     words = [sys.executable, str(script), str(tmp_path / "mark"), str(tmp_path / "results"), executor]
-    assert subprocess.run(words, check=False).returncode == -signal.SIGKILL
+    assert forks.run(words, check=False).returncode == -signal.SIGKILL
     path = str(tmp_path / "results" / "exp")
     follow(path, Lines(str(tmp_path / "lines")))
     first = told(tmp_path / "lines", "result")
     assert [one[1:3] for one in first] == [[i, step] for i in (0, 1) for step in (1, 2, 3, 4)]
-    assert subprocess.run(words, check=False).returncode == 0
+    assert forks.run(words, check=False).returncode == 0
     follow(path, Lines(str(tmp_path / "lines")))
     again = told(tmp_path / "lines", "result")[len(first) :]
     assert [one[1:3] for one in again] == [[1, step] for step in (1, 2, 3, 4)]  # the trial that was running begins anew
@@ -378,8 +378,8 @@ def test_behind_a_killed_run_it_goes_on_to_the_end_and_a_resumed_run_goes_on_beh
     text = KILLED.replace("\n\ndef train", f"\n{LOGGED}\n\ndef train", 1)
     script.write_text(text.replace("verbose=0,", "verbose=0, callbacks=callbacks,"))
     words = [sys.executable, str(script), str(tmp_path / "mark"), str(tmp_path / "results"), "process"]
-    assert subprocess.run(words, check=False).returncode == -signal.SIGKILL
-    assert subprocess.run(words, check=False).returncode == 0  # behind it its logger waits for that of the killed run
+    assert forks.run(words, check=False).returncode == -signal.SIGKILL
+    assert forks.run(words, check=False).returncode == 0  # behind it its logger waits for that of the killed run
     lines = (tmp_path / "mark.lines").read_text().splitlines()
     steps = [f"{i} {step}" for i in (0, 1, 1) for step in (1, 2, 3, 4)]
     assert lines == steps
@@ -477,7 +477,7 @@ def test_ctrl_c_while_it_catches_up_says_how_to_go_on(tmp_path):
     script.write_text(textwrap.dedent(INTERRUPTED))
     (tmp_path / "results").mkdir()
     lines, results = tmp_path / "lines", tmp_path / "results"
-    done = subprocess.run(
+    done = forks.run(
         [sys.executable, str(script), str(lines), str(results)], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (0, "best 0\n"), done.stderr
@@ -486,7 +486,7 @@ def test_ctrl_c_while_it_catches_up_says_how_to_go_on(tmp_path):
     assert 0 < len(written) < 100
     command = done.stderr.rpartition("To go on: fasttune ")[2].split()
     on = [sys.executable, "-m", "fasttune", *command]
-    went = subprocess.run(on, env={**os.environ, "LINES": str(lines)}, capture_output=True, text=True, check=False)
+    went = forks.run(on, env={**os.environ, "LINES": str(lines)}, capture_output=True, text=True, check=False)
     assert went.returncode == 0, went.stderr
     assert lines.read_text().splitlines() == [f"{i} {step}" for i in range(10) for step in range(1, 11)]
 

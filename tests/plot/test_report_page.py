@@ -17,6 +17,7 @@ import pytest
 from searched import HOSTILE, SPACE, curve
 
 import fasttune as tune
+import forks
 from fasttune import plot
 from fasttune.cli import main
 from fasttune.plot.data import ExperimentData
@@ -185,7 +186,7 @@ def train(config):
 space = {{"x": tune.grid_search([1, 2, 3])}}
 tune.run(train, config=space, metric="loss", mode="min", executor="inline", verbose=0, name="killed", storage_path={str(tmp_path)!r})
 """
-    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": PACKAGE}, capture_output=True, check=False)
+    done = forks.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": PACKAGE}, capture_output=True, check=False)
     assert done.returncode == 9
     page = written(str(tmp_path / "killed"), tmp_path)
     assert "resume='AUTO'" in page.text

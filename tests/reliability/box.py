@@ -11,26 +11,31 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from laboratory import SOURCE
+
+import forks
 
 MOST = 60  # processes in a box
 CGROUPS = Path("/sys/fs/cgroup")
 
 
 def run_boxed(
-    folder: Path, *argv: str, stdin: str = "", enter: Callable[[], None] | None = None, **environ: str
+    folder: Path, *argv: str, stdin: str = "", enter: Callable[[int], None] | None = None, new: bool = False, **environ: str
 ) -> subprocess.CompletedProcess[str]:
     """A Python program in ``folder``, which it imports from and keeps its results below; everything it has started is
-    ended behind it. ``enter``: what else the process does before it begins."""
+    ended behind it. ``enter``: what else is done with the process before it begins. ``new``: it
+    is a new interpreter."""
     with _few_processes() as enter_box:
 
-        def begin() -> None:
-            enter_box()
+        def placed(pid: int) -> None:
+            enter_box(pid)
             if enter is not None:
-                enter()
+                enter(pid)
 
-        process = subprocess.Popen(
+        begun: dict[str, Any] = {"preexec_fn": lambda: placed(os.getpid())} if new else {"placed": placed}
+        process = (subprocess.Popen if new else forks.Popen)(
             [sys.executable, *argv],
             cwd=folder,
             env={
@@ -44,7 +49,7 @@ def run_boxed(
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
-            preexec_fn=begin,
+            **begun,
         )
         try:
             out, err = process.communicate(stdin, timeout=60)
@@ -61,23 +66,27 @@ def experiments_in(folder: Path) -> int:
 
 
 @contextmanager
-def _few_processes() -> Iterator[Callable[[], None]]:
-    """What a child has to call to be in the box: a control group where one can be made, else this user's limit."""
+def _few_processes() -> Iterator[Callable[[int], None]]:
+    """What puts a process into the box: a control group where one can be made, else this user's limit."""
+
+    def limit(pid: int) -> None:
+        resource.prlimit(pid, resource.RLIMIT_NPROC, (_processes_of_mine() + MOST,) * 2)
+
     with control_group("pids", {"pids.max": MOST}) as enter:
-        yield enter or (lambda: resource.setrlimit(resource.RLIMIT_NPROC, (_processes_of_mine() + MOST,) * 2))
+        yield enter or limit
 
 
 @contextmanager
-def control_group(controller: str, *settings: dict[str, int]) -> Iterator[Callable[[], None] | None]:
-    """What a child has to call to be in a new control group in which one of these settings holds; None where no such
-    group can be made. Everything in it is killed in the end."""
+def control_group(controller: str, *settings: dict[str, int]) -> Iterator[Callable[[int], None] | None]:
+    """What puts a process into a new control group in which one of these settings holds; None where no such group can be made.
+    Everything in it is killed in the end."""
     group = _made_group(controller, settings)
     if group is None:
         yield None
         return
 
-    def enter() -> None:
-        (group / "cgroup.procs").write_text(str(os.getpid()))
+    def enter(pid: int) -> None:
+        (group / "cgroup.procs").write_text(str(pid))
 
     try:
         yield enter

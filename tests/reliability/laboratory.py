@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 import fasttune
+import forks
 from fasttune.engine.opening import open_records
 from fasttune.engine.records import ExperimentRecords
 from fasttune.engine.state import ExperimentState
@@ -37,12 +38,6 @@ def wait_until(true: Callable[[], Any], what: str, seconds: float = PATIENCE_S) 
     return answer
 
 
-def expect_signals() -> None:
-    """As a terminal starts a program: under ``nohup`` the tests themselves, and all they start, ignore SIGHUP."""
-    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_DFL)
-
-
 class Lab:
     """One experiment folder, its file of acknowledged reports, and all processes that were started for it."""
 
@@ -51,6 +46,7 @@ class Lab:
         self.acks_file = folder / "acks"
         self.mark = uuid.uuid4().hex
         self.started: list[subprocess.Popen[str]] = []
+        self.new_interpreters = False  # where something is loaded into them that is loaded before all else
         self.read_behind: tuple[Any, str] = (None, "")  # what reopen() read last, and what was acknowledged before
         self.experiment = str(folder / "crash")
 
@@ -66,14 +62,13 @@ class Lab:
 
     def start(self, told: dict[str, Any], script: Path = SCRIPT) -> subprocess.Popen[str]:
         """The script in a process group of its own."""
-        process = subprocess.Popen(
+        process = (subprocess.Popen if self.new_interpreters else forks.Popen)(
             [sys.executable, str(script), json.dumps(told)],
             env={**os.environ, "PYTHONPATH": str(SOURCE), MARK: self.mark},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
-            preexec_fn=expect_signals,
         )
         self.started.append(process)
         return process

@@ -17,6 +17,7 @@ import pytest
 from laboratory import SOURCE, Lab
 
 import fasttune as tune
+import forks
 from fasttune import plain_files
 from fasttune.engine.opening import open_records
 from fasttune.error import ExperimentLockedError
@@ -67,7 +68,7 @@ def a_pair(lab: Lab, executor: str, resume: str | None) -> list[subprocess.Popen
     """Two processes that are ready to run in the folders they are told of."""
     told = json.dumps({"executor": executor, "resume": resume})
     pair = [
-        subprocess.Popen(
+        forks.Popen(
             [sys.executable, "-c", SCRIPT, told],
             env={**os.environ, "PYTHONPATH": str(SOURCE)},
             stdin=subprocess.PIPE,

@@ -46,6 +46,7 @@ class Disk:
         self.rule = lab.folder / "rule"
         self.image = lab.folder / "image"
         self.image.mkdir()
+        lab.new_interpreters = True
         for name, value in (
             ("LD_PRELOAD", str(library)),
             ("DISK_ROOT", lab.experiment),

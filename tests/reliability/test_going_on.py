@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 import fasttune as tune
+import forks
 from fasttune import _core
 from fasttune.engine.meta import read_metas
 from fasttune.error import ResumeError
@@ -434,9 +435,10 @@ def test_finished_trials_that_run_again_survive_kills(tmp_path: Path, wish: str)
 
     def session(resume: str) -> int:
         script = KILLED.format(tests=str(Path(__file__).parent), left=str(left), folder=str(tmp_path), resume=resume)
-        light = str(Path(__file__).parents[1] / "light")  # no more of pytest than a program needs
-        environ = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(tune.__file__).parents[1]), light])}
-        done = subprocess.run([sys.executable, "-c", script], env=environ, capture_output=True, text=True, timeout=100)
+        tests = Path(__file__).parents[1]
+        light = tests / "light"  # no more of pytest than a program needs
+        environ = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, [Path(tune.__file__).parents[1], light, tests]))}
+        done = forks.run([sys.executable, "-c", script], env=environ, capture_output=True, text=True, timeout=100)
         assert done.returncode in (0, -signal.SIGKILL), done.stderr
         return done.returncode
 

@@ -16,6 +16,7 @@ import pytest
 from laboratory import SOURCE, Lab, check_acks, numbers_of
 
 import fasttune as tune
+import forks
 from fasttune.error import ExperimentLockedError
 
 LIMITED = """
@@ -35,7 +36,7 @@ print(json.dumps([trial.status for trial in analysis.trials]))
 def limited(told: dict[str, Any]) -> subprocess.CompletedProcess[str]:
     """A run under limits of the system, in a process of its own."""
     told = {**told, "scripts": str(Path(crash_script.__file__).parent)}
-    return subprocess.run(
+    return forks.run(
         [sys.executable, "-c", LIMITED, json.dumps(told)],
         env={**os.environ, "PYTHONPATH": str(SOURCE)},
         capture_output=True,

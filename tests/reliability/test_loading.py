@@ -111,7 +111,7 @@ def test_an_object_in_a_config_whose_module_tunes(tmp_path: Path) -> None:
 def test_a_sitecustomize_that_tunes(tmp_path: Path) -> None:
     """Every interpreter runs it, that of the workers' server, too."""
     (tmp_path / "sitecustomize.py").write_text(F + RUN)
-    done = run_boxed(tmp_path, "-c", "print('goes on')")
+    done = run_boxed(tmp_path, "-c", "print('goes on')", new=True)
     assert done.returncode == 0
     assert "goes on" in done.stdout
     assert GUARD in done.stderr

@@ -20,6 +20,7 @@ from box import control_group, run_boxed
 from laboratory import MARK, SOURCE, Lab, check_acks, wait_until
 
 import fasttune as tune
+import forks
 from fasttune import _core
 from fasttune.engine.opening import open_records
 from fasttune.executors import process, server
@@ -141,7 +142,7 @@ def test_C2_18_a_server_killed_while_the_run_ends(lab: Lab) -> None:
     run = lab.start(lab.told("stubborn", "process", samples=2, workers=2, budget=3.0))
     assert lab.wait_for_acks(20, run)  # a busy machine takes a second or two until there are some
     server = children_of(run.pid)[0]
-    time.sleep(3.0)
+    wait_until(lambda: lab.reopen_as_it_is().ended_because, "the time is up")  # workers have a second or more from then on
     os.kill(server, signal.SIGKILL)
     _, err = run.communicate(timeout=30)
     assert run.returncode == 0, err
@@ -179,7 +180,7 @@ tune.run(trial, num_samples=2, verbose=0, callbacks=[Forks()])
 def test_C2_18_a_killed_driver_whose_child_keeps_the_socket_open(tmp_path: Path) -> None:
     """A process that the driver has forked holds all that the driver had open: the server sees that the driver itself
     has gone, and ends with its workers."""
-    process = subprocess.Popen(
+    process = forks.Popen(
         [sys.executable, "-c", FORKING],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(SOURCE)},
@@ -587,9 +588,9 @@ def test_a_trial_that_breaks_its_streams_costs_nobody_anything(
     tmp_path: Path, results_dir: Path, way: Callable[[], None]
 ) -> None:
     """No traceback at the worker's end, and the trials after it print as if nothing had been."""
-    done = subprocess.run(
+    done = forks.run(
         [sys.executable, "-c", PRINTS, way.__name__],
-        env={**os.environ, "PYTHONPATH": f"{SOURCE}:{Path(__file__).parent}", MARK: "streams"},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(SOURCE), *sys.path]), MARK: "streams"},
         capture_output=True,
         text=True,
         timeout=60,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import _thread
 import contextvars
 import os
-import subprocess
 import sys
 import threading
 import time
@@ -17,6 +16,7 @@ from typing import Any
 import pytest
 
 import fasttune as tune
+import forks
 from fasttune import _core
 from fasttune.devices.gpus import Gpu
 from fasttune.devices.machine import Machine
@@ -334,7 +334,7 @@ def test_a_program_ends_although_a_trial_of_its_run_does_not(tmp_path: Path) -> 
         "found = tune.run(train, executor='thread', stop=Ends(), verbose=0, storage_path=sys.argv[1])\n"
         "print(found.trials[0].status)\n"
     )
-    done = subprocess.run(
+    done = forks.run(
         [sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, check=False, timeout=60
     )
     assert (done.returncode, done.stdout) == (0, "TERMINATED\n"), done.stderr

@@ -6,7 +6,6 @@ import fcntl
 import os
 import pty
 import struct
-import subprocess
 import sys
 import termios
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from pathlib import Path
 import pyte
 
 import fasttune
+import forks
 
 PACKAGE = str(Path(fasttune.__file__).resolve().parent.parent)
 HEAD = """
@@ -82,7 +82,7 @@ def in_terminal(
     streams = {1: theirs, 2: theirs}
     if to_file is not None:
         streams[to_file] = os.open(folder / "file", os.O_WRONLY | os.O_CREAT, 0o644)
-    process = subprocess.Popen(
+    process = forks.Popen(
         [sys.executable, "script.py"],
         cwd=folder,
         stdin=theirs,

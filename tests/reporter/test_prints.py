@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import fasttune
+import forks
 
 PACKAGE = str(Path(fasttune.__file__).resolve().parent.parent)
 HEAD = "import os, sys, time\nimport fasttune as tune\n"
@@ -20,7 +21,7 @@ def outputs(script: str, folder: Path) -> tuple[str, str]:
     path = os.pathsep.join([PACKAGE, *filter(None, [os.environ.get("PYTHONPATH")])])
     known = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     with open(folder / "out", "w") as file:
-        done = subprocess.run(
+        done = forks.run(
             [sys.executable, "script.py"],
             cwd=folder,
             env={**known, "PYTHONPATH": path, "FASTTUNE_RESULTS_DIR": str(folder)},

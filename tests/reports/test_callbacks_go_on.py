@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 
 import fasttune as tune
+import forks
 from fasttune.result import SHOULD_CHECKPOINT
 from fasttune.schedulers import ASHAScheduler
 from fasttune.trial import Trial
@@ -101,10 +101,10 @@ print(counting.count)
 def test_a_killed_session_leaves_the_states_too(tmp_path: Path) -> None:
     """After a kill all that callbacks had counted was lost."""
     command = [sys.executable, "-c", KILLED.replace('search_alg="random", ', ""), str(tmp_path)]
-    killed = subprocess.run([*command, "4"], check=False, capture_output=True, text=True)
+    killed = forks.run([*command, "4"], check=False, capture_output=True, text=True)
     assert killed.returncode in (-signal.SIGKILL, 0), killed.stderr
     assert (tmp_path / "a" / "callbacks.pkl").exists()
-    again = subprocess.run([*command, "4"], check=True, capture_output=True, text=True)
+    again = forks.run([*command, "4"], check=True, capture_output=True, text=True)
     assert again.stdout.strip() == "4", again.stderr
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+import forks
 
 PROGRAMS = sorted((Path(__file__).parent / "programs").glob("*.py"))
 
@@ -15,7 +16,7 @@ PROGRAMS = sorted((Path(__file__).parent / "programs").glob("*.py"))
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.stem)
 def test_a_program_does_what_its_first_line_says(program: Path, tmp_path: Path) -> None:
     """Somebody ran this program, or one like it, and got something else without a word."""
-    done = subprocess.run(
+    done = forks.run(
         [sys.executable, str(program)],
         cwd=tmp_path,
         env={**os.environ, "FASTTUNE_RESULTS_DIR": str(tmp_path / "results")},

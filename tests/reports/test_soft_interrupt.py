@@ -3,7 +3,6 @@
 import faulthandler
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 
 import fasttune as tune
+import forks
 from fasttune.engine.interrupts import has_no_handler
 
 PROGRAM = """
@@ -69,7 +69,7 @@ def test_it_returns_what_there_is(tmp_path: Path, executor: str, whom: str) -> N
     script = tmp_path / "program.py"
     script.write_text(PROGRAM)
     command = [sys.executable, str(script), executor, whom, str(tmp_path / "results")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    done = forks.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     status, died, failures = done.stdout.split()
     assert (died, failures) == ("True", "0")

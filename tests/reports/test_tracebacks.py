@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import linecache
-import subprocess
 import sys
 import traceback
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 from snapshots import Kept
 
 import fasttune as tune
+import forks
 from fasttune.cli import main
 from fasttune.code_places import code_at, source_of
 from fasttune.executors.wire import pack
@@ -47,7 +47,7 @@ def test_a_script_shows_its_own_lines(tmp_path: Path, kind: str) -> None:
     """A function of a script failed in '<dynamic-code>', line 5, without a word of source."""
     script = tmp_path / "train.py"
     script.write_text(SCRIPT)
-    done = subprocess.run([sys.executable, script, kind, "process"], capture_output=True, text=True, check=True)
+    done = forks.run([sys.executable, script, kind, "process"], capture_output=True, text=True, check=True)
     place = f'File "{script}", line 6, in divided\n    return 1 / x  # the line that fails'
     assert place in done.stdout
     assert (

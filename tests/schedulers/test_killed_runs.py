@@ -9,7 +9,6 @@ import math
 import os
 import random
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 import pytest
 
 import fasttune as tune
+import forks
 from fasttune import _core
 from fasttune.engine.opening import open_records
 from fasttune.schedulers import (
@@ -87,7 +87,7 @@ def iterations(analysis: tune.ExperimentAnalysis) -> list[int]:
 def killed(folder: Path, kind: str, executor: str, upto: int) -> None:
     """The run begins or goes on, in a session of its own, and is killed when so many steps have been made."""
     notes = folder / "notes"
-    process = subprocess.Popen(
+    process = forks.Popen(
         [sys.executable, __file__, json.dumps([str(folder), "killed", kind, executor, "AUTO"])],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, PATHS))},
         start_new_session=True,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 
 import fasttune as tune
+import forks
 from fasttune.error import ExperimentLockedError
 from fasttune.schedulers import ASHAScheduler, HyperBandScheduler
 
@@ -176,7 +176,7 @@ experiment.ask()
 os.kill(os.getpid(), signal.SIGKILL)
 """
     environ = {**os.environ, "PYTHONPATH": str(Path(tune.__file__).parents[1])}
-    done = subprocess.run([sys.executable, "-c", script], env=environ, capture_output=True, text=True, timeout=100)
+    done = forks.run([sys.executable, "-c", script], env=environ, capture_output=True, text=True, timeout=100)
     assert done.returncode == -signal.SIGKILL, done.stderr
     with opened(tmp_path, config={"x": tune.uniform(0, 1)}, search_alg="tpe") as experiment:
         trials = experiment.analysis.trials

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import textwrap
 import time
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 
 import fasttune as tune
+import forks
 from fasttune.error import TuneError
 from fasttune.schedulers import ASHAScheduler, FIFOScheduler, HyperBandScheduler, PopulationBasedTraining
 from fasttune.search import Searcher, TPESearch
@@ -358,11 +358,11 @@ class Forks:
         self.column = column
 
     def __array__(self, *_: Any, **__: Any) -> Any:
-        forked()
+        in_a_fork()
         return self.column
 
 
-def forked() -> bool:
+def in_a_fork() -> bool:
     child = os.fork()
     if child == 0:
         return True
@@ -377,22 +377,22 @@ def test_a_process_that_is_forked_within_does_not_come_back(where: str, tmp_path
 
     @tune.vectorized(size=4)
     def train(configs: dict[str, Any]) -> Any:
-        if where == "raises" and forked():
+        if where == "raises" and in_a_fork():
             raise KeyboardInterrupt
         try:
             for _ in range(2):
                 if where == "step":
-                    forked()
+                    in_a_fork()
                 yield {"loss": Forks(configs["x"]) if where == "column" else configs["x"]}
         finally:
             if where == "closing":
-                forked()
+                in_a_fork()
 
     def call(configs: dict[str, Any]) -> Any:
-        forked()
+        in_a_fork()
         return {"loss": configs["x"]}
 
-    space = {"x": tune.sample_from(lambda spec: float(forked()) if where == "space" else 0.5)}
+    space = {"x": tune.sample_from(lambda spec: float(in_a_fork()) if where == "space" else 0.5)}
     function = tune.vectorized(size=4)(call) if where == "call" else train
     analysis = run(function, tmp_path, space, num_samples=10, stop={"training_iteration": 2})
     assert [trial.status for trial in analysis.trials] == ["TERMINATED"] * 10
@@ -680,13 +680,13 @@ def test_killed_and_gone_on_with(at: int, tmp_path: Path) -> None:
     program = tmp_path / "killed.py"
     program.write_text(textwrap.dedent(KILLED))
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run([sys.executable, str(program), str(tmp_path), str(at)], env=env, capture_output=True, text=True)
+    done = forks.run([sys.executable, str(program), str(tmp_path), str(at)], env=env, capture_output=True, text=True)
     assert done.returncode == -9, done.stderr
     before = tune.ExperimentAnalysis(str(tmp_path / "run"))
     ended = {t.trial_id: t.last_result["training_iteration"] for t in before.trials if t.status == "TERMINATED"}
     if at > 1:
         assert before.results_df["training_iteration"].max() >= 1
-    done = subprocess.run([sys.executable, str(program), str(tmp_path), "-1"], env=env, capture_output=True, text=True)
+    done = forks.run([sys.executable, str(program), str(tmp_path), "-1"], env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     after = tune.ExperimentAnalysis(str(tmp_path / "run"))
     assert [trial.status for trial in after.trials] == ["TERMINATED"] * 100

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import textwrap
 import threading
@@ -16,6 +15,7 @@ import pytest
 from told_by_journal import check_sums
 
 import fasttune as tune
+import forks
 from fasttune.devices.machine import detect
 from fasttune.devices.resources import Supply, resolve_resources
 from fasttune.error import TuneError
@@ -234,7 +234,7 @@ def test_killed_and_gone_on_with(at: int, tmp_path: Path) -> None:
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     for until, code in ((at, -9), (-1, 0)):
         arguments = [sys.executable, str(program), str(tmp_path), str(until)]
-        done = subprocess.run(arguments, env=env, capture_output=True, text=True)
+        done = forks.run(arguments, env=env, capture_output=True, text=True)
         assert done.returncode == code, done.stderr
     analysis = tune.ExperimentAnalysis(str(tmp_path / "run"))
     assert [trial.status for trial in analysis.trials] == ["TERMINATED"] * 24

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+import forks
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -16,7 +17,7 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 def test_a_population_of_networks(more: list[str], tmp_path: Path) -> None:
     asked = ["--storage-path", str(tmp_path), "--population", "12", "--epochs", "6"]
     command = [sys.executable, str(EXAMPLES / "vectors_pbt.py"), *asked]
-    done = subprocess.run([*command, *more], capture_output=True, text=True, timeout=300)
+    done = forks.run([*command, *more], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     alone, copying, checkpoint = done.stdout.splitlines()
     assert alone.startswith("alone: 0 copies; ")

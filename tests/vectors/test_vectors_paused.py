@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import textwrap
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 from told_by_journal import check_sums, records
 
 import fasttune as tune
+import forks
 from fasttune.error import TuneError
 from fasttune.schedulers import (
     PB2,
@@ -358,10 +358,10 @@ def test_killed_and_gone_on_with(what: str, size: int, at: int, tmp_path: Path) 
     program.write_text(textwrap.dedent(KILLED))
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     arguments = [sys.executable, str(program), str(tmp_path)]
-    done = subprocess.run([*arguments, str(at), what, str(size)], env=env, capture_output=True, text=True)
+    done = forks.run([*arguments, str(at), what, str(size)], env=env, capture_output=True, text=True)
     assert done.returncode == -9, done.stderr
     tune.ExperimentAnalysis(str(tmp_path / "run")).results_df  # noqa: B018 - readers can look at what is there
-    done = subprocess.run([*arguments, "-1", what, str(size)], env=env, capture_output=True, text=True)
+    done = forks.run([*arguments, "-1", what, str(size)], env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     analysis = tune.ExperimentAnalysis(str(tmp_path / "run"))
     assert [trial.status for trial in analysis.trials] == ["TERMINATED"] * 20

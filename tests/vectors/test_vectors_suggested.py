@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 
 import fasttune as tune
+import forks
 from fasttune.error import TuneError
 from fasttune.schedulers import HyperBandScheduler
 from fasttune.search import CMAESearch, EvolutionSearch, RandomSearch, Searcher, SobolSearch, TPESearch
@@ -164,7 +164,7 @@ def test_killed_and_gone_on_with_the_searcher_suggests_what_it_would_have(tmp_pa
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     for at, name, code in (("3", "cut", -9), ("-1", "cut", 0), ("-1", "whole", 0)):
         arguments = [sys.executable, str(program), str(tmp_path), at, name]
-        done = subprocess.run(arguments, env=env, capture_output=True, text=True)
+        done = forks.run(arguments, env=env, capture_output=True, text=True)
         assert done.returncode == code, done.stderr
     cut, whole = (tune.ExperimentAnalysis(str(tmp_path / name)) for name in ("cut", "whole"))
     assert [trial.config for trial in cut.trials] == [trial.config for trial in whole.trials]
