@@ -73,6 +73,7 @@ def ngopt(space: Any, seed: int, trials: int) -> Searcher:
 SEARCHERS: dict[str, Make] = {
     "random": RandomSearch,
     "sobol": native("sobol"),
+    "auto": native("auto"),
     "tpe": native("tpe"),
     "evolution": native("evolution"),
     "cmaes": native("cmaes"),

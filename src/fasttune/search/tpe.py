@@ -105,8 +105,15 @@ class TPESearch(SpaceSearcher):
     def replay(self, trial_id: str, suggestion: dict[str, Any]) -> dict[str, Any]:
         made = super().replay(trial_id, suggestion)
         if trial_id in self._rows:
-            self._model.change(self._rows[trial_id], self._parzen.inward(self._live[trial_id]))
+            self.watch(trial_id, self._live[trial_id])
         return made
+
+    def watch(self, trial_id: str, numbers: Numbers) -> None:
+        """This is what the trial tries, whoever suggested it."""
+        if trial_id in self._rows:
+            self._model.change(self._rows[trial_id], self._parzen.inward(numbers))
+        else:
+            self._rows[trial_id] = self._model.add(self._parzen.inward(numbers))
 
     def _tell(self, trial_id: str | None, numbers: Numbers, told: Told) -> None:
         row = self._rows.pop(trial_id, -1) if trial_id is not None else -1
