@@ -10,6 +10,7 @@ from pathlib import Path
 REQUIREMENTS = {
     "optuna": "optuna lightgbm",
     "optuna-integration": "optuna-integration scikit-learn pandas",
+    "nevergrad": "nevergrad numpy<2.3 pandas psutil nvidia-ml-py greenlet cloudpickle rich",  # NGOpt fails with numpy 2.4
     "ray": "ray[tune]",
     "ray_cluster": "ray[tune] numpy pandas psutil nvidia-ml-py greenlet cloudpickle rich",  # and fasttune, as it lies here
 }
@@ -43,7 +44,7 @@ def version_of(env: str, python: str) -> str:
 def environ_of(env: str) -> dict[str, str]:
     """This process's environment; only fasttune is looked for where this process looks."""
     environ = dict(os.environ)
-    if env == "ray_cluster":
+    if env in ("ray_cluster", "nevergrad"):
         environ["PYTHONPATH"] = str(SOURCE)
     elif env not in ("fasttune", "plain"):
         environ.pop("PYTHONPATH", None)

@@ -1,13 +1,17 @@
-"""Ranks, regret and time per suggestion of searchers on the same problems, seeds and budgets.
+"""Ranks, gaps, regret and time per suggestion of searchers on the same problems, seeds and budgets.
 
     python -m benchmarks.search_quality                         fasttune's and, where installed, those of its peers
-    python -m benchmarks.search_quality --searchers tpe gp optuna-tpe --seeds 3 --trials 100
+    python -m benchmarks.search_quality --suites rotated tables --searchers tpe gp optuna-tpe --seeds 3
+    python -m benchmarks.search_quality --part last             the problems and seeds that nothing was chosen on
     python -m benchmarks.search_quality --time                  time per suggestion after 100, 1,000 and 5,000 results
 
-One trial runs at a time. All searchers see every problem through the same fasttune space; Optuna and Hyperopt through
-the adapters, which translate it, so their time includes that. A rank is among the searchers of this run, per problem
-and seed (1 is best, ties share); one that refuses a problem (CMA-ES: choices) is ranked last there. The regret is what is
-left to the minimum, relative to that of random search on the same problem, as a geometric mean.
+One trial runs at a time. All searchers see every problem through the same fasttune space; peers through the adapters, which
+translate it, so their time includes that. A rank is among the searchers of this run, per problem and seed (1 is best, ties
+share); one that refuses a problem is ranked last there. Suites: "textbook" (functions that are not rotated, and mixed spaces),
+"rotated" (``rotated.py``), "tables" of real tuning problems (``tables.py``; at most 100 trials of each).
+
+    gap     the mean of log10 of what is left to the minimum, over the continuous problems, after the last budget
+    regret  the mean of what is left to the best config of a table, 1 being a config of median loss, after 100 trials
 """
 
 from __future__ import annotations
@@ -18,79 +22,41 @@ import math
 import statistics
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from benchmarks.search_quality.contenders import APART, SEARCHERS, Make, RandomSearch, run_apart
 from benchmarks.search_quality.problems import NETWORK, Problem, network, problems
+from benchmarks.search_quality.rotated import rotated
+from benchmarks.search_quality.tables import tabled
 
-from fasttune.search import Searcher, create_searcher
+from fasttune.search import Searcher
 from fasttune.space.domains import SearchSpaceError
 from fasttune.space.plan import Plan
 
-TINY = 1e-9  # a regret below it is a hit
+TINY = 1e-9  # a gap below it is a hit
+SUITES = ("textbook", "rotated", "tables")
+LAST_SEED = 1000  # the first of the seeds of the last look
+TABLE_TRIALS = 100
+TRIAL_SECONDS = 60.0  # what every trial is said to have taken, to a searcher that goes by it ("auto")
+Found = dict[str, dict[str, Any]]  # problem and seed -> searcher -> losses, seconds
 
 
-class RandomSearch(Searcher):
-    """The configs that a run without a searcher would try."""
-
-    def __init__(self, space: Any, seed: int) -> None:
-        super().__init__("loss", "min")
-        self._plan, self._n = Plan(space, seed), 0
-
-    def suggest(self, trial_id: str) -> dict[str, Any]:
-        self._n += 1
-        return self._plan.config(self._n - 1)
-
-    def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
-        pass
+def cells(suites: list[str], part: str, seeds: int) -> Iterator[tuple[Problem, int]]:
+    """The problems with their seeds, of which the functions of "rotated" are other ones for each seed."""
+    tables = tabled(part) if "tables" in suites else []
+    for seed in range(seeds):
+        number = seed + (LAST_SEED if part == "last" else 0)
+        here = [*(problems() if "textbook" in suites else []), *(rotated(number) if "rotated" in suites else []), *tables]
+        for problem in here:
+            if problem.part == part or problem.group in ("continuous", "mixed"):
+                yield problem, number
 
 
-def native(name: str, **more: Any) -> Callable[[Any, int], Searcher]:
-    """One of fasttune's own, by name."""
-    return lambda space, seed: create_searcher(name, space=space, metric="loss", mode="min", seed=seed, **more)
-
-
-def optuna(sampler: str) -> Callable[[Any, int], Searcher]:
-    """One of Optuna's samplers through the adapter."""
-
-    def make(space: Any, seed: int) -> Searcher:
-        import optuna
-
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
-        made = {
-            "tpe": lambda: optuna.samplers.TPESampler(seed=seed),
-            "tpe-univariate": lambda: optuna.samplers.TPESampler(seed=seed, multivariate=False),
-            "gp": lambda: optuna.samplers.GPSampler(seed=seed),
-            "cmaes": lambda: optuna.samplers.CmaEsSampler(seed=seed),
-        }[sampler]()
-        return create_searcher("optuna", space=space, metric="loss", mode="min", sampler=made)
-
-    return make
-
-
-def hyperopt(space: Any, seed: int) -> Searcher:
-    return create_searcher("hyperopt", space=space, metric="loss", mode="min", random_state_seed=seed)
-
-
-SEARCHERS: dict[str, Callable[[Any, int], Searcher]] = {
-    "random": RandomSearch,
-    "sobol": native("sobol"),
-    "tpe": native("tpe"),
-    "evolution": native("evolution"),
-    "cmaes": native("cmaes"),
-    "gp": native("gp"),
-    "optuna-tpe": optuna("tpe"),
-    "optuna-tpe-univariate": optuna("tpe-univariate"),
-    "optuna-cmaes": optuna("cmaes"),
-    "optuna-gp": optuna("gp"),
-    "hyperopt-tpe": hyperopt,
-}
-
-
-def run(problem: Problem, make: Callable[[Any, int], Searcher], seed: int, trials: int) -> tuple[list[float], float]:
-    """The least loss after every trial, and the seconds that the searcher took for all of them."""
-    searcher = make(problem.space, seed)
+def run(problem: Problem, make: Make, seed: int, trials: int) -> tuple[list[float], float]:
+    """The least loss after every trial, and the seconds that the searcher took for one."""
+    searcher = make(problem.space, seed, trials)
     best, least, spent = [], math.inf, 0.0
     for k in range(trials):
         begin = time.perf_counter()
@@ -103,7 +69,7 @@ def run(problem: Problem, make: Callable[[Any, int], Searcher], seed: int, trial
         assert asked is not None
         loss = problem.loss(asked.config)
         begin = time.perf_counter()
-        searcher.tell(asked, loss)
+        searcher.tell(asked, {"loss": loss, "time_total_s": TRIAL_SECONDS})
         spent += time.perf_counter() - begin
         least = min(least, loss)
         best.append(least)
@@ -115,51 +81,73 @@ def ranks(values: list[float]) -> list[float]:
     return [sum(b < a for b in values) + (sum(b == a for b in values) + 1) / 2 for a in values]
 
 
-def compare(names: list[str], seeds: int, budgets: list[int]) -> dict[str, Any]:
+def compare(names: list[str], among: list[tuple[Problem, int]], budgets: list[int]) -> Found:
     """Least losses of all searchers on all problems."""
-    out: dict[str, Any] = {}
-    for problem in problems():
-        for seed in range(seeds):
-            for name in names:
-                try:
-                    best, spent = run(problem, SEARCHERS[name], seed, max(budgets))
-                except (SearchSpaceError, ImportError) as error:
-                    print(f"{name} on {problem.name}: {str(error)[:100]}", flush=True)
-                    best, spent = [math.inf] * max(budgets), math.nan
-                out.setdefault(problem.name, {}).setdefault(name, []).append(
-                    {"losses": [best[n - 1] for n in budgets], "seconds": spent}
-                )
-        done = {name: statistics.median(one["losses"][-1] for one in out[problem.name][name]) for name in names}
-        print(f"{problem.name:>14}  " + "  ".join(f"{name} {loss:.3g}" for name, loss in done.items()), flush=True)
+    out: Found = {}
+    for problem, seed in among:
+        here = out[f"{problem.name}#{seed}"] = {}
+        until = [min(n, TABLE_TRIALS) for n in budgets] if problem.group == "tables" else budgets
+        for name in names:
+            try:
+                best, spent = run(problem, SEARCHERS[name], seed, max(until))
+            except (SearchSpaceError, ImportError) as error:
+                print(f"{name} on {problem.name}: {str(error)[:100]}", flush=True)
+                best, spent = [math.inf] * max(until), math.nan
+            here[name] = {"losses": [best[n - 1] for n in until], "seconds": spent}
+        losses = "  ".join(f"{name} {one['losses'][-1]:.3g}" for name, one in here.items())
+        print(f"{problem.name + '#' + str(seed):>20}  {losses}", flush=True)
     return out
 
 
-def table(names: list[str], budgets: list[int], out: dict[str, Any]) -> str:
-    """Mean ranks by budget, by group at the end, regret relative to random search, time per trial."""
-    group_of = {problem.name: problem.group for problem in problems()}
-    rank: dict[tuple[str, Any], list[float]] = {}
-    regret: dict[str, list[float]] = {}
-    for problem, by_name in out.items():
-        for seed in range(len(by_name[names[0]])):
-            for at, budget in enumerate(budgets):
-                found = [max(by_name[name][seed]["losses"][at], TINY) for name in names]
-                for name, place in zip(names, ranks(found), strict=True):
-                    rank.setdefault((name, budget), []).append(place)
-                    if at == len(budgets) - 1:
-                        rank.setdefault((name, group_of[problem]), []).append(place)
-        if "random" in by_name:
-            base = statistics.median(max(one["losses"][-1], TINY) for one in by_name["random"])
-            for name in names:
-                left = statistics.median(max(one["losses"][-1], TINY) for one in by_name[name])
-                if math.isfinite(left):
-                    regret.setdefault(name, []).append(math.log(left / base))
-    columns: list[Any] = [*budgets, "continuous", "mixed"]
-    lines = [f"{'':26}" + "".join(f"{column!s:>12}" for column in columns) + f"{'regret':>10}{'ms/trial':>10}"]
-    for name in sorted(names, key=lambda name: statistics.mean(rank[name, budgets[-1]])):
-        seconds = [one["seconds"] for by in out.values() for one in by[name] if math.isfinite(one["seconds"])]
-        cells = "".join(f"{statistics.mean(rank[name, column]):12.2f}" for column in columns)
-        left = math.exp(statistics.mean(regret[name])) if name in regret else math.nan
-        lines.append(f"{name:26}{cells}{left:10.3f}{1e3 * statistics.mean(seconds):10.3f}")
+def merge(into: Found, more: Found) -> None:
+    """Results of other searchers on the same problems and seeds."""
+    for cell, by_name in more.items():
+        if cell in into:
+            into[cell].update(by_name)
+
+
+class Row:
+    """What is printed of a searcher."""
+
+    def __init__(self) -> None:
+        self.ranks: dict[Any, list[float]] = {}
+        self.gaps: list[float] = []
+        self.regrets: list[float] = []
+        self.seconds: list[float] = []
+
+
+def rows_of(among: list[tuple[Problem, int]], names: list[str], budgets: list[int], out: Found) -> dict[str, Row]:
+    rows = {name: Row() for name in names}
+    for problem, seed in among:
+        by_name = out[f"{problem.name}#{seed}"]
+        for at, budget in enumerate(budgets):
+            found = [max(by_name[name]["losses"][at], TINY) for name in names]
+            for name, place in zip(names, ranks(found), strict=True):
+                rows[name].ranks.setdefault(budget, []).append(place)
+                if at == len(budgets) - 1:
+                    rows[name].ranks.setdefault(problem.group, []).append(place)
+        for name in names:
+            loss = max(by_name[name]["losses"][-1], TINY)
+            if math.isfinite(by_name[name]["seconds"]):
+                rows[name].seconds.append(by_name[name]["seconds"])
+            if problem.group == "tables" and math.isfinite(loss):
+                rows[name].regrets.append(max(loss, 0.0) / problem.scale)
+            elif problem.group != "mixed" and math.isfinite(loss):
+                rows[name].gaps.append(math.log10(loss))
+    return rows
+
+
+def table(rows: dict[str, Row], budgets: list[int]) -> str:
+    """Mean ranks by budget, by group at the end, gap, regret, time per trial."""
+    groups = [one for one in ("continuous", "mixed", "rotated", "tables") if one in next(iter(rows.values())).ranks]
+    heads = [*(str(n) for n in budgets), *groups, "gap", "regret", "ms/trial"]
+    lines = [f"{'':22}" + "".join(f"{head:>11}" for head in heads)]
+    for name, row in sorted(rows.items(), key=lambda one: statistics.mean(one[1].ranks[budgets[-1]])):
+        line = "".join(f"{statistics.mean(row.ranks[column]):11.2f}" for column in [*budgets, *groups])
+        line += f"{statistics.mean(row.gaps):11.3f}" if row.gaps else f"{'-':>11}"
+        line += f"{statistics.mean(row.regrets):11.4f}" if row.regrets else f"{'-':>11}"
+        line += f"{1e3 * statistics.mean(row.seconds):11.3f}" if row.seconds else f"{'-':>11}"
+        lines.append(f"{name:22}{line}")
     return "\n".join(lines)
 
 
@@ -168,13 +156,13 @@ def times(names: list[str], results: list[int], rounds: int = 20) -> None:
     print(f"{'ms per suggestion after':26}" + "".join(f"{n:>12,}" for n in results), flush=True)
     for name in names:
         try:
-            SEARCHERS[name](NETWORK, 0)
+            SEARCHERS[name](NETWORK, 0, max(results))
         except (SearchSpaceError, ImportError) as error:
             print(f"{name}: {str(error)[:100]}", flush=True)
             continue
         cells = ""
         for n in results:
-            searcher = SEARCHERS[name](NETWORK, 0)
+            searcher = SEARCHERS[name](NETWORK, 0, n)
             feed(searcher, n)
             spent = []
             for _ in range(rounds):
@@ -203,23 +191,37 @@ def feed(searcher: Searcher, n: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--searchers", nargs="+", choices=[*SEARCHERS], default=[*SEARCHERS])
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--suites", nargs="+", choices=SUITES, default=[*SUITES])
+    parser.add_argument("--part", choices=("build", "last"), default="build", help="which half (default build)")
+    parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--trials", type=int, nargs="+", default=[50, 100, 200], help="budgets (default 50 100 200)")
     parser.add_argument("--time", action="store_true", help="measure time per suggestion instead")
     parser.add_argument("--results", type=int, nargs="+", default=[100, 1000, 5000])
     parser.add_argument("--json", help="write all losses there")
+    parser.add_argument("--beside", nargs="+", default=[], help="files that --json wrote, of other searchers on the same cells")
+    parser.add_argument("--here", action="store_true", help="all searchers in this environment")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     np.seterr(all="ignore")
     if args.time:
         times(args.searchers, args.results)
         return
-    out = compare(args.searchers, args.seeds, sorted(args.trials))
+    budgets = sorted(args.trials)
+    among = list(cells(args.suites, args.part, args.seeds))
+    apart = [name for name in args.searchers if name in APART and not args.here]
+    out = compare([name for name in args.searchers if name not in apart], among, budgets)
+    asked = ["--part", args.part, "--seeds", str(args.seeds), "--suites", *args.suites, "--trials", *map(str, budgets)]
+    for name in apart:
+        merge(out, run_apart(name, asked))
+    for path in args.beside:
+        with open(path, encoding="utf-8") as file:
+            merge(out, json.load(file))
     if args.json:
         with open(args.json, "w", encoding="utf-8") as file:
             json.dump(out, file)
-    print(f"\nmean rank after so many trials ({args.seeds} seeds, {len(out)} problems); by group after the last")
-    print(table(args.searchers, sorted(args.trials), out))
+    names = [name for name in next(iter(out.values())) if all(name in by_name for by_name in out.values())]
+    print(f'\nmean rank after so many trials ({args.seeds} seeds, {len(among)} cells, part "{args.part}"); by group after the last')
+    print(table(rows_of(among, names, budgets, out), budgets))
 
 
 if __name__ == "__main__":

@@ -21,9 +21,11 @@ class Problem(NamedTuple):
     """``loss`` takes a whole config, nested as the space is."""
 
     name: str
-    group: str  # "continuous" or "mixed"
+    group: str  # "continuous" or "mixed"; "rotated", "tables"
     space: Mapping[str, Any]
     loss: Callable[[dict[str, Any]], float]
+    part: str = "build"  # "last": kept for a last look
+    scale: float = 1.0  # what a regret is told in
 
 
 def sphere(x: Point) -> float:

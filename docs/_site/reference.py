@@ -99,7 +99,7 @@ PAGES = (
     Page(
         "search", "Search", "What suggests configs.",
         _of(
-            "fasttune.search", "TPESearch", "GPSearch", "CMAESearch", "EvolutionSearch", "TuneBOHB", "SobolSearch",
+            "fasttune.search", "AutoSearch", "TPESearch", "GPSearch", "CMAESearch", "EvolutionSearch", "TuneBOHB", "SobolSearch",
             "HaltonSearch", "QuasiRandomSearch", "RandomSearch", "BasicVariantGenerator", "ConcurrencyLimiter", "Repeater",
             "UniqueSearch", "Searcher", "SearchAlgorithm", "SearchGenerator", "Suggestion", "create_searcher",
             "searcher_names", "seeded_searcher",

@@ -126,3 +126,68 @@ cdef class Tpe:               # rows 0 to n - 1 of n_dims units each
     cdef uint64_t hash_of(self, const double *units) noexcept nogil
     cdef bint is_known(self, const double *units) noexcept nogil
     cdef void fill(self, TpeStream *stream, double *units, bint flat) noexcept nogil
+
+
+cdef struct QuadRow:
+    double loss
+    int64_t pattern           # of the options, and of the dimensions that are part of the config
+
+
+cdef struct QuadModel:        # of m dimensions, fitted to n results; all arrays but the first three lie in `scratch`
+    int dims[40]              # QUAD_DIMS: which ones
+    int free[40]              # those that are not at a bound
+    int rows[128]             # QUAD_MOST: the results, the nearest first
+    Py_ssize_t m
+    Py_ssize_t n
+    double scale              # units to one of the model's
+    double deviation          # losses to one of the model's
+    double *z                 # m rows of n: places around the best one
+    double *k                 # covariances of the results, then their factor
+    double *t                 # what the model before leaves of the losses, then its coefficients
+    double *weights
+    double *far               # squared distances
+    double *slope
+    double *curve             # second derivatives
+    double *part              # those of the free dimensions, then their factor
+    double *low               # the box
+    double *high
+    double *place
+    double *grad
+    double *step
+    double *other
+
+
+@cython.final
+cdef class Quadratic:
+    cdef readonly Py_ssize_t n          # results that are known
+    cdef Py_ssize_t n_dims
+    cdef double *units
+    cdef QuadRow *rows
+    cdef double *hessian                # second derivatives of the last model, by units
+    cdef double *scratch
+    cdef uint64_t seed
+    cdef double share
+    cdef double ridge
+    cdef double jitter
+    cdef double least
+    cdef double span
+    cdef readonly double radius         # half the width of the box
+    cdef readonly double score
+    cdef double base                    # of the last suggestion: the best loss then,
+    cdef double expected                # the loss that was expected,
+    cdef double reach                   # and how far it went, in its widest dimension
+    cdef readonly bint out              # it was not told yet
+    cdef tuple given
+    cdef dict options
+
+    cdef void judge(self, double loss) noexcept nogil
+    cdef void forget_half(self) noexcept nogil
+    cdef Py_ssize_t best(self) noexcept nogil
+    cdef int take_scratch(self) except -1
+    cdef void divide(self, QuadModel *model) noexcept nogil
+    cdef bint gather(self, QuadModel *model, Py_ssize_t best) noexcept nogil
+    cdef bint fit(self, QuadModel *model, Py_ssize_t best) noexcept nogil
+    cdef double value(self, QuadModel *model, const double *z) noexcept nogil
+    cdef bint newton(self, QuadModel *model) noexcept nogil
+    cdef void minimise(self, QuadModel *model) noexcept nogil
+    cdef bint suggest(self, QuadModel *model, TpeStream *stream) noexcept nogil

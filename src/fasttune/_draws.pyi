@@ -101,3 +101,39 @@ def restored_tpe(
     ends: Iterable[tuple[int, int, float, bool]],
     dropped: Iterable[int] = (),
 ) -> Tpe: ...
+
+@final
+class Quadratic:
+    n: Final[int]
+    radius: Final[float]
+    score: Final[float]
+    out: Final[bool]
+    def __new__(
+        cls,
+        n_dims: int,
+        seed: int,
+        *,
+        share: float = 1.6,
+        ridge: float = 1e-8,
+        jitter: float = 0.1,
+        radius: float = 0.3,
+        least: float = 0.05,
+        span: float = 0.45,
+    ) -> Self: ...
+    def tell(self, units: Sequence[float | None], loss: float, pattern: int, suggested: bool = False) -> None: ...
+    def miss(self, out: bool = True) -> None: ...
+    def clear(self) -> None: ...
+    def ask(self, number: int) -> tuple[int, list[float | None]] | None: ...
+    def restore(
+        self, units: bytes, rows: Sequence[tuple[float, int]], hessian: bytes, numbers: Sequence[float]
+    ) -> None: ...
+
+def restored_quadratic(
+    n_dims: int,
+    seed: int,
+    options: Mapping[str, Any],
+    units: bytes,
+    rows: Sequence[tuple[float, int]],
+    hessian: bytes,
+    numbers: Sequence[float],
+) -> Quadratic: ...

@@ -141,6 +141,22 @@ for native in sorted(NATIVE):
     globals()[f"Test{native}"] = bound(native)
 
 
+class OfLongTrials(search.AutoSearch):
+    """To which every trial takes a minute."""
+
+    def on_trial_complete(
+        self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False
+    ) -> None:
+        super().on_trial_complete(trial_id, None if result is None else {**result, "time_total_s": 60.0}, error)
+
+
+class TestAutoSearchOfLongTrials(SearcherContract):
+    trials = 25
+
+    def make(self) -> Searcher:
+        return OfLongTrials(seed=1)
+
+
 class TestUniqueSearch(SearcherContract):
     def make(self) -> Searcher:
         return search.UniqueSearch(search.TPESearch(seed=1))

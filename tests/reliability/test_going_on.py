@@ -196,11 +196,11 @@ def test_more_samples_of_a_grid_are_the_next_ones(tmp_path: Path) -> None:
 
 
 def test_what_was_chosen_for_a_few_samples_goes_on_with_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fasttune.search.auto.FEW", 4)
+    monkeypatch.setattr("fasttune.search.auto.MOST_LEARNT", 4)
     first = go(tmp_path, search_alg="auto", num_samples=3)
     assert len(go(tmp_path, search_alg="auto", num_samples=6).trials) == 6
     metas = read_metas(SqliteReader(first.experiment_path), "")
-    assert [meta["asked"]["searcher"]["kind"] for meta in metas] == ["GPSearch", "GPSearch"]
+    assert [meta["asked"]["searcher"]["kind"] for meta in metas] == ["AutoSearch", "AutoSearch"]
 
 
 @pytest.mark.parametrize("search_alg", [None, "tpe"])

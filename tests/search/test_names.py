@@ -27,7 +27,7 @@ def test_A12_arguments_are_passed_on_and_unknown_ones_are_an_error() -> None:
 
 
 def test_A12_unknown_names_are_told_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"search_alg must be one of ax, bayesopt, .*, got 'tepee'"):
+    with pytest.raises(ValueError, match=r"search_alg must be one of auto, ax, bayesopt, .*, got 'tepee'"):
         tune.create_searcher("tepee")
     with pytest.raises(TypeError, match="takes a name, got int"):
         tune.create_searcher(5)  # type: ignore[arg-type]

@@ -167,7 +167,7 @@ def searchers() -> list[str]:
     """What ``--search`` takes."""
     from fasttune.search import searcher_names
 
-    return sorted(["auto", *searcher_names()])
+    return searcher_names()
 
 
 def executors() -> list[str]:

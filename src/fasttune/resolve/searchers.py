@@ -40,8 +40,20 @@ def chosen_searcher(experiment: Experiment, metric: str | None, scheduler: Trial
     if not scheduler.takes_searcher:
         return "random"
     if verbose > 0:
-        print(f'fasttune: search_alg="auto" is "{choice.name}": {choice.why}')
+        what = choice.why if choice.name == "auto" else f'"{choice.name}": {choice.why}'
+        print(f'fasttune: search_alg="auto" is {what}')
     return choice.name
+
+
+def announce_changes(searcher: object) -> None:
+    """Has a searcher that becomes another as the run goes on say so."""
+    from fasttune.search.auto import AutoSearch
+    from fasttune.search.delegating import DelegatingSearcher
+
+    while isinstance(searcher, DelegatingSearcher):
+        searcher = searcher.searcher
+    if isinstance(searcher, AutoSearch):
+        searcher.says = print
 
 
 def resolve_searcher(

@@ -26,6 +26,7 @@ from fasttune.resolve.earlier import (
 )
 from fasttune.resolve.places import Claim, find_place, how_to_go_on
 from fasttune.resolve.searchers import (
+    announce_changes,
     check_searcher_wanted,
     chosen_searcher,
     own_limit,
@@ -115,11 +116,14 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
     first = experiments[0]
     if isinstance(search_alg, str) and search_alg.lower() == "auto":
         search_alg = chosen_before(metas) or chosen_searcher(first, metric, scheduler, verbose)
+    announces = search_alg == "auto" and verbose > 0
     search_seed = seed_of_search(seed, metas, spaces)
     if call.on_duplicate != "allow":
         search_alg = without_duplicates(search_alg, call.on_duplicate, experiments, search_seed)
         trainables[0] = replace(trainables[0], num_samples=total_of(search_alg, first))
     searcher = resolve_searcher(search_alg, metric, mode, experiments, call.max_concurrent, search_seed)
+    if announces:
+        announce_changes(searcher)
     if call.warm_start is not None:
         from fasttune.warm_start.experiment import as_warm_start
 

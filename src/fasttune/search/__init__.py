@@ -19,6 +19,7 @@ from fasttune.search.repeater import Repeater as Repeater
 from fasttune.search.search_generator import SearchGenerator as SearchGenerator
 
 if TYPE_CHECKING:
+    from fasttune.search.auto import AutoSearch as AutoSearch
     from fasttune.search.bohb import TuneBOHB as TuneBOHB
     from fasttune.search.cmaes import CMAESearch as CMAESearch
     from fasttune.search.evolution import EvolutionSearch as EvolutionSearch
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from fasttune.space.search_space import SearchSpace as SearchSpace
 
 _HOME = {
+    "AutoSearch": "auto",
     "CMAESearch": "cmaes",
     "EvolutionSearch": "evolution",
     "GPSearch": "gp",
@@ -46,6 +48,7 @@ _HOME = {
 }
 # What ``create_searcher`` calls them: a class of ``_HOME`` or of this module, or "module:class" for an adapter.
 _NAMES = {
+    "auto": "AutoSearch",
     "ax": "ax:AxSearch",
     "bayesopt": "bayesopt:BayesOptSearch",
     "bohb": "TuneBOHB",
@@ -76,6 +79,7 @@ _INSTEAD = {
 }
 
 __all__ = [
+    "AutoSearch",
     "BasicVariantGenerator",
     "CMAESearch",
     "ConcurrencyLimiter",

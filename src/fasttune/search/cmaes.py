@@ -16,6 +16,7 @@ from fasttune.argument import checked_count, checked_number
 from fasttune.extras import optional
 from fasttune.search.base import Metric, Mode
 from fasttune.search.space_searcher import FAILED, SpaceSearcher, Told
+from fasttune.search.steps import comparable
 from fasttune.space.dimensions import FLOAT, INTEGER, NORMAL, Dimension, Dimensions, Numbers
 
 RESTARTS = ("bipop", "ipop", None)
@@ -76,7 +77,7 @@ class CMAESearch(SpaceSearcher):
         self._optimizer: Any = None
         self._run = 0  # the restart that is under way
         self._drawn: dict[str, tuple[int, Numbers, Any]] = {}  # trial -> restart, numbers, the library's raw point
-        self._generation: list[tuple[Any, float]] = []
+        self._generation: list[tuple[Any, float, int]] = []  # the library's point, its loss, and the step at which it was told
         self._early: list[tuple[float, list[float]]] = []  # results before there is a distribution
         self._worst = -math.inf
         self._spent = {"large": 0, "small": 0}
@@ -165,7 +166,7 @@ class CMAESearch(SpaceSearcher):
             if not failed:
                 self._early.append((loss, self._point(numbers)))
         elif drawn is not None and drawn[0] == self._run and drawn[1] == numbers:
-            self._generation.append((drawn[2], loss))
+            self._generation.append((drawn[2], loss, told.step))
             if len(self._generation) >= self._optimizer.population_size:
                 self._learn_generation()
 
@@ -177,7 +178,8 @@ class CMAESearch(SpaceSearcher):
         self._spent[self._regime] += len(generation)
         try:
             with np.errstate(all="ignore"):
-                self._optimizer.tell(generation)
+                losses = comparable([loss for _, loss, _ in generation], [step for _, _, step in generation], len(generation) // 2)
+                self._optimizer.tell([(point, loss) for (point, _, _), loss in zip(generation, losses, strict=True)])
                 over = self._is_over()
         except (ArithmeticError, AssertionError, ValueError):  # LinAlgError is a ValueError
             over = True

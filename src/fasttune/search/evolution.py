@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from fasttune.argument import checked_count
 from fasttune.search.base import Metric, Mode
 from fasttune.search.space_searcher import FAILED, SpaceSearcher, Told
+from fasttune.search.steps import comparable
 from fasttune.space.dimensions import CATEGORICAL, Dimensions, Numbers
 
 WIDEST, FINEST = -0.3, -3.0  # powers of ten between which the deviation of a mutation lies, in widths of the space
@@ -26,6 +27,7 @@ CROSSED = 0.3  # share of mutated children that have a second parent
 STEPPED = 0.3  # share of children that step along the difference of two members
 TAKEN = 0.7  # share of the dimensions that such a step moves
 RIVALS = 3  # members of which the best is the second parent
+LONG = 4  # of so many members one has to have come as far as those whose losses are compared
 TRIES = 8  # for a child that is another config than its parent
 
 Units = list[float]
@@ -38,12 +40,13 @@ class Member(NamedTuple):
     age: int
     units: Units  # of all dimensions: what the config leaves out is passed on unseen
     numbers: Numbers
+    step: int  # at which the loss was told
 
 
 class EvolutionSearch(SpaceSearcher):
     """Mutates the best of the youngest configs. For floats, integers, choices and conditional parts alike, in microseconds
     a suggestion, however many results there are; asks never wait, and a result counts whenever it comes. Failed trials
-    count as worse than all others.
+    count as worse than all others, and those that were stopped before most others as no better than the middle of these.
 
     Args:
         space, metric, mode, points_to_evaluate, evaluated_rewards: see ``SpaceSearcher``.
@@ -77,6 +80,7 @@ class EvolutionSearch(SpaceSearcher):
         self._random = random.Random(self._seed)
         self._start = self._spread(self.population_size, len(dimensions))
         self._young: deque[Member] = deque(maxlen=self.population_size)
+        self._members: Sequence[Member] = self._young  # with losses that can be compared
         self._children: dict[str, tuple[Units, Numbers]] = {}
         self._told = 0
 
@@ -91,7 +95,7 @@ class EvolutionSearch(SpaceSearcher):
         assert self.dimensions is not None
         if self._start:
             units = self._start.pop()
-        elif not self._young:
+        elif not self._members:
             units = [self._random.random() for _ in self.dimensions]
         else:
             units = self._child()
@@ -102,7 +106,7 @@ class EvolutionSearch(SpaceSearcher):
     def _child(self) -> Units:
         assert self.dimensions is not None
         draw = self._random
-        young = self._young
+        young = self._members
         seen = young if self.sample_size is None else draw.sample(young, min(self.sample_size, len(young)))
         parent = min(seen)
         units: Units = []
@@ -116,7 +120,7 @@ class EvolutionSearch(SpaceSearcher):
         """Along the way from the worse to the better one of two members; of a choice, the better one's option."""
         assert self.dimensions is not None
         draw = self._random
-        better, worse = sorted(draw.sample(self._young, 2))
+        better, worse = sorted(draw.sample(self._members, 2))
         length = draw.random()
         units = parent.units.copy()
         for k, one in enumerate(self.dimensions):
@@ -134,7 +138,7 @@ class EvolutionSearch(SpaceSearcher):
         draw = self._random
         units = parent.units.copy()
         if draw.random() < CROSSED:
-            second = min(draw.sample(self._young, min(RIVALS, len(self._young))))
+            second = min(draw.sample(self._members, min(RIVALS, len(self._members))))
             units = [other if draw.random() < 0.5 else own for own, other in zip(units, second.units, strict=True)]
         active = [k for k, number in enumerate(parent.numbers) if number is not None]
         surely = draw.choice(active)
@@ -165,5 +169,11 @@ class EvolutionSearch(SpaceSearcher):
         if suggested != numbers:  # evaluated elsewhere, or a point to evaluate
             units = self.dimensions.to_units(numbers)
         loss = float("inf") if told.outcome == FAILED else told.loss
-        self._young.append(Member(loss, self._told, units, numbers))
+        self._young.append(Member(loss, self._told, units, numbers, told.step))
         self._told += 1
+        steps = [one.step for one in self._young]
+        if steps.count(steps[0]) == len(steps):
+            self._members = self._young
+            return
+        losses = comparable([one.loss for one in self._young], steps, max(1, len(steps) // LONG))
+        self._members = [one._replace(loss=loss) for one, loss in zip(self._young, losses, strict=True)]

@@ -14,14 +14,23 @@ from typing import Any
 from fasttune.argument import checked_count
 from fasttune.extras import one_thread, optional
 from fasttune.search.base import Metric, Mode
+from fasttune.search.quadratic import QuadraticSteps
 from fasttune.search.space_searcher import FAILED, SpaceSearcher, Told
+from fasttune.search.steps import comparable
 from fasttune.space.dimensions import CATEGORICAL, Dimension, Dimensions, Numbers
 
 MOST = 500  # results that the model is made of
 FINE = 50  # a number with more values than this is searched as if it were continuous
-CANDIDATES = 1000
-STARTS = 6  # of L-BFGS
-STEPS = 25  # of L-BFGS, for the model and for a suggestion
+CANDIDATES = 400  # of which the variance is asked, after few results; with more of these, fewer
+WORK = 30_000  # candidates x results, from where there are fewer
+FEWEST = 60
+SPREAD = 4  # as many are drawn, and those of the least means kept
+STARTS = 3  # of a suggestion, climbing together
+STEPS = 16  # of them, at most
+CLOSE = 1e-2  # a step that gains less, in logarithms of the expected improvement, is the last one
+LEARNT = 150  # results that the hyperparameters are fitted to
+WARM = 6  # steps of L-BFGS for that, from where it was before
+COLD = 60
 ROUNDS = 2  # through the dimensions with few values
 BENDS = 0.0, 3.0  # how far losses are bent by a logarithm; the evidence decides between them
 WARP = 3.0  # interquartile ranges above the median from where losses count by their logarithm
@@ -77,6 +86,9 @@ class GPSearch(SpaceSearcher):
         self._bend = BENDS[0]
         self._fit = self._fits[self._bend]
         self._fitted = 0  # results that the hyperparameters were last fitted to
+        self._kept: list[int] = []  # the results that the model was made of then
+        self._steps_of: list[int] = []
+        self._quadratic = QuadraticSteps(dimensions, self._seed)
         self._x: list[Any] = []
         self._losses: list[float] = []  # nan: failed
         self._seen: set[tuple[Any, ...]] = set()
@@ -120,6 +132,8 @@ class GPSearch(SpaceSearcher):
         usable = [loss for loss in self._losses if math.isfinite(loss)]
         if len(usable) < 2 or min(usable) == max(usable):
             return self.dimensions.draw(self._asked)
+        if (stepped := self._quadratic.ask(self._asked, trial_id)) is not None:
+            return stepped
         import numpy as np
 
         try:
@@ -135,54 +149,72 @@ class GPSearch(SpaceSearcher):
     def _best_of_model(self) -> Numbers:
         import numpy as np
 
-        x, losses = self._data()
-        self._learn_hyperparameters(x, losses)
-        y, _ = warped(losses, self._bend)
+        losses = self._comparable_losses()
+        self._learn_hyperparameters(losses)
+        rows = self._kept + list(range(self._fitted, len(self._x)))
+        x = np.array([self._x[k] for k in rows])
+        y, _ = warped(losses[rows], self._bend)
         posterior = self._fit.posterior(x, y)
-        best = float(posterior.predict(x)[0].min())
+        best = posterior.least_mean()
         if self._live:
             out = np.array([self._row(numbers) for numbers in self._live.values()])
-            believed, _ = posterior.predict(out)
-            posterior = self._fit.posterior(np.vstack([x, out]), np.concatenate([y, believed]))
+            believed = posterior.mean(out)
+            posterior = posterior.with_points(out)
+            posterior.tell(np.concatenate([y, believed]))
             best = min(best, float(believed.min()))
-        rows = self._candidates(x, y)
-        improvement = posterior.log_improvement(rows, best)
-        chosen = rows[np.argsort(-improvement, kind="stable")[:STARTS]]
+        candidates = self._promising(posterior, self._candidates(x, y))
+        improvement = posterior.log_improvement(candidates, best)
+        chosen = candidates[np.argsort(-improvement, kind="stable")[:STARTS]]
         return self._numbers(self._climb(posterior, best, chosen))
 
-    def _data(self) -> tuple[Any, Any]:
-        """Points and standardised losses; failures are as bad as the worst, and what is far above the others is drawn
-        near, or it would hide the differences between good configs."""
+    def _comparable_losses(self) -> Any:
+        """Of all results; failures are as bad as the worst."""
         import numpy as np
 
-        x, losses = np.array(self._x), np.array(self._losses)
-        losses = np.where(np.isnan(losses), np.nanmax(losses), losses)
-        if len(losses) > MOST:
-            kept = self._thinned(losses)
-            x, losses = x[kept], losses[kept]
-        return x, losses
+        losses = np.array(comparable(self._losses, self._steps_of, self._first))
+        return np.where(np.isnan(losses), np.nanmax(losses), losses)
 
-    def _thinned(self, losses: Any) -> Any:
-        """The best half of what the model can hold, and every so-manieth of the others by rank."""
+    def _promising(self, posterior: Any, rows: Any) -> Any:
+        """As many of the rows as variances can be asked of in little time: half of them by their means, half of them any."""
         import numpy as np
 
-        order = np.argsort(losses, kind="stable")
-        half = MOST // 2
+        many = min(CANDIDATES, max(FEWEST, WORK // len(posterior.x)))
+        if len(rows) <= many:
+            return rows
+        order = np.argsort(posterior.mean(rows), kind="stable")
+        half = many // 2
         rest = order[half:]
-        return np.sort(np.concatenate([order[:half], rest[np.linspace(0, len(rest) - 1, MOST - half).astype(int)]]))
+        return rows[np.concatenate([order[:half], rest[:: max(1, len(rest) // (many - half))]])]
 
-    def _learn_hyperparameters(self, x: Any, losses: Any) -> None:
+    def _thinned(self, losses: Any, most: int) -> list[int]:
+        """The best half of what there is room for, and every so-manieth of the others by rank."""
+        import numpy as np
+
+        if len(losses) <= most:
+            return list(range(len(losses)))
+        order = np.argsort(losses, kind="stable")
+        half = most // 2
+        rest = order[half:]
+        kept = np.concatenate([order[:half], rest[np.linspace(0, len(rest) - 1, most - half).astype(int)]])
+        return sorted(int(k) for k in kept)
+
+    def _learn_hyperparameters(self, losses: Any) -> None:
         """After every result at first, later after every tenth part more: what they cost grows with n^3."""
+        import numpy as np
+
         known = len(self._x)
         if self._fitted and known < self._fitted + max(1, min(self._fitted // 10, 50)):
             return
+        rows = self._thinned(losses, LEARNT)
+        x = np.array([self._x[k] for k in rows])
         evidence = {}
         for bend, fit in self._fits.items():
-            y, change = warped(losses, bend)
-            evidence[bend] = change - fit.learn(x, y, STEPS if self._fitted else 4 * STEPS)
+            y, change = warped(losses[rows], bend)
+            evidence[bend] = change - fit.learn(x, y, WARM if self._fitted else COLD)
         self._bend = max(evidence, key=evidence.__getitem__)
         self._fit = self._fits[self._bend]
         self._fitted = known
+        self._kept = self._thinned(losses, MOST)
 
     def _candidates(self, x: Any, y: Any) -> Any:
         """Points all over the space, and near the best ones, at values that there are."""
@@ -190,8 +222,9 @@ class GPSearch(SpaceSearcher):
 
         assert self.dimensions is not None
         d = len(self.dimensions)
-        units = self._rng.random((CANDIDATES, d))
-        near = CANDIDATES // 2
+        many = min(CANDIDATES, max(FEWEST, WORK // len(x))) * SPREAD // 2
+        units = self._rng.random((many, d))
+        near = many // 2
         best = [self._units(x[k]) for k in np.argsort(y, kind="stable")[:5]]
         parents = np.array(best)[self._rng.integers(len(best), size=near)]
         width = 10.0 ** self._rng.uniform(-3.0, -0.5, (near, 1))
@@ -223,26 +256,22 @@ class GPSearch(SpaceSearcher):
 
     def _climb(self, posterior: Any, best: float, rows: Any) -> Any:
         """Uphill from all of the rows together where the space is smooth, value by value where it is not."""
-        import numpy as np
-        from scipy import optimize
+        from fasttune.search.gaussian_process import climb
 
         smooth = self._smooth
-        if len(smooth):
+        if not len(smooth):
+            top = rows[0]
+        else:
+            whole = rows.copy()
 
-            def cost(place: Any, row: Any) -> tuple[float, Any]:
-                row[smooth] = place
-                value, slope = posterior.log_improvement_and_slope(row[None, :], best)
-                return -float(value[0]), -slope[0, smooth]
+            def improvement(places: Any) -> tuple[Any, Any]:
+                whole[:, smooth] = places
+                value, slope = posterior.log_improvement_and_slope(whole, best)
+                return value, slope[:, smooth]
 
-            bounds = [(0.0, 1.0)] * len(smooth)
-            climbed = rows.copy()
-            for row in climbed:
-                found = optimize.minimize(
-                    cost, row[smooth], (row.copy(),), "L-BFGS-B", jac=True, bounds=bounds, options={"maxiter": STEPS}
-                )
-                row[smooth] = np.clip(found.x, 0.0, 1.0)
-            rows = np.vstack([rows, climbed])
-        top = rows[int(posterior.log_improvement(rows, best).argmax())]
+            places, value = climb(improvement, rows[:, smooth], STEPS, CLOSE)
+            whole[:, smooth] = places
+            top = whole[int(value.argmax())]
         for _ in range(ROUNDS if self._few else 0):
             top = self._step_around(posterior, best, top)
         return top
@@ -268,6 +297,8 @@ class GPSearch(SpaceSearcher):
     def _tell(self, trial_id: str | None, numbers: Numbers, told: Told) -> None:
         self._x.append(self._row(numbers))
         self._losses.append(math.nan if told.outcome == FAILED else told.loss)
+        self._steps_of.append(told.step)
+        self._quadratic.tell(trial_id, numbers, told)
         self._seen.add(tuple(numbers))
 
 
