@@ -86,7 +86,7 @@ PAGES = (
     ),
     Page(
         "results", "Results", "What a run gives back, and what any experiment on disk opens as.",
-        _of("fasttune", "ExperimentAnalysis", "ResultGrid", "Result", "Analysis")
+        _of("fasttune", "ExperimentAnalysis", "ResultGrid", "Result", "Analysis", "constraint_violation")
         + _of("fasttune.engine.state", "Trial")
         + _of("fasttune.analysis", "Simulation"),
         "fasttune",

@@ -16,7 +16,7 @@ from fasttune.user_attrs import as_json, check_user_attrs
 
 if TYPE_CHECKING:
     from fasttune.analysis import ExperimentAnalysis
-    from fasttune.config import Mode, RunSpec
+    from fasttune.config import Constraint, Mode, RunSpec
     from fasttune.schedulers import TrialScheduler
     from fasttune.scope import Scope
     from fasttune.search import SearchAlgorithm, Searcher
@@ -34,6 +34,7 @@ def open_experiment(
     metric: str | None = None,
     mode: Mode | None = None,
     scope: Scope | None = None,
+    constraints: Constraint = None,
     search_alg: Searcher | SearchAlgorithm | str | None = None,
     warm_start: WarmStart | ExperimentAnalysis | str | os.PathLike[str] | None = None,
     scheduler: TrialScheduler | str | None = None,
@@ -79,6 +80,7 @@ def open_experiment(
         metric=metric,
         mode=mode,
         scope=scope,
+        constraints=constraints,
         search_alg=search_alg,
         warm_start=warm_start,
         on_duplicate=on_duplicate,

@@ -20,6 +20,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Never, Self, TypedDict
 
 from fasttune.argument import as_count, checked_count, checked_number, shown
+from fasttune.constraints import Constraints, as_constraints
 from fasttune.error import TuneError
 from fasttune.folder import is_ours_in_trial, is_plain
 from fasttune.scope import DEFAULT_SCOPE, Scope, check_scope
@@ -44,6 +45,7 @@ DURABILITIES = ("process", "full")
 MAX_SUSPENDED = 1000  # paused trials whose code lives on
 Mode = Literal["min", "max"]
 MODES = ("min", "max")
+Constraint = str | Sequence[str] | Callable[[dict[str, Any]], Any] | None
 
 
 class _Settings:
@@ -246,11 +248,13 @@ class TuneConfig(_Settings):
     trial_dirname_creator: Callable[[Trial], str] | None = None
     chdir_to_trial_dir: bool | None = None
     scope: Scope | None = None
+    constraints: Constraint = None
     warm_start: WarmStart | ExperimentAnalysis | ResultGrid | str | os.PathLike[str] | None = None
 
     def __post_init__(self) -> None:
         if self.scope is not None:
             check_scope(self.scope)
+        as_constraints(self.constraints)
 
 
 @dataclass(eq=False, repr=False)
@@ -688,6 +692,7 @@ class RunSpec:
     scheduler: TrialScheduler
     stop: StopRules
     scope: Scope = DEFAULT_SCOPE
+    constraints: Constraints = field(default_factory=Constraints)
     on_duplicate: str = "allow"
     time_budget_s: float | None = None
     failure: FailureConfig = field(default_factory=FailureConfig)

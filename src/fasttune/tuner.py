@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Never, TypeVar, Unpack
 from fasttune.config import (
     CheckpointConfig,
     ClusterOnly,
+    Constraint,
     Experiment,
     FailureConfig,
     Mode,
@@ -73,6 +74,7 @@ def run(
     metric: str | None = None,
     mode: Mode | None = None,
     scope: Scope | None = None,
+    constraints: Constraint = None,
     stop: Any = None,
     time_budget_s: float | timedelta | None = None,
     config: Mapping[str, Any] | None = None,
@@ -143,6 +145,10 @@ def run(
         scope: which value of a trial says how good it is, on the screen, in the analysis and for the command line, also
             later: "last" (the default), "all" (the best of all its reports), "avg", "last-5-avg" or "last-10-avg". It
             changes no decision of a scheduler.
+        constraints: what has to hold of a result, e.g. ``"latency <= 0.1"``, a list of those, or a function of a report's metrics
+            that gives numbers (a dict, a list or one), at most 0 where a constraint holds. A trial may report its own:
+            ``tune.report(loss=..., constraints={"memory": used - limit})``. Results that hold all of them come before those that do
+            not, of which less is better: for schedulers, searchers, the screen and the analysis alike.
         scheduler: what stops, pauses and changes trials: a TrialScheduler, or its name ("asha", "hyperband", ...). None: nobody.
         stop: ``{"metric": value}``, a function ``(trial_id, result) -> bool``, a Stopper or a list of those.
         time_budget_s: seconds (or a timedelta) after which the run ends, and trials with it. One that is gone on with has all of it
@@ -238,6 +244,7 @@ def run(
         metric=metric,
         mode=mode,
         scope=scope,
+        constraints=constraints,
         search_alg=search_alg,
         warm_start=warm_start,
         on_duplicate=on_duplicate,
@@ -536,6 +543,7 @@ class Tuner:
             metric=tune.metric,
             mode=tune.mode,
             scope=tune.scope,
+            constraints=tune.constraints,
             search_alg=tune.search_alg,
             warm_start=tune.warm_start,
             on_duplicate=tune.on_duplicate,

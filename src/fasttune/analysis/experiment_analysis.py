@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from fasttune.config import no_mode
+from fasttune.constraints import as_compared
 from fasttune.error import NoBestTrialError
 from fasttune.metric_values import whole_text
 from fasttune.result import DELIMITER, best_position, check_mode, flatten, number
@@ -448,7 +449,10 @@ class ExperimentAnalysis:
 
     def _saved(self, trial: Trial | str, metric: str | None) -> list[tuple[str | Checkpoint, Any]]:
         metric = metric or self.default_metric or "training_iteration"
-        return [(saved, flatten(result).get(metric)) for saved, result in self._source.checkpoints(self._index(trial))]
+        return [(saved, told.get(metric)) for saved, told in self._saved_results(trial)]
+
+    def _saved_results(self, trial: Trial | str) -> list[tuple[str | Checkpoint, dict[str, Any]]]:
+        return [(saved, flatten(result)) for saved, result in self._source.checkpoints(self._index(trial))]
 
     def get_best_checkpoint(
         self, trial: Trial | str, metric: str | None = None, mode: str | None = None
@@ -461,8 +465,8 @@ class ExperimentAnalysis:
         from fasttune.checkpoint import Checkpoint
 
         metric, mode = self._metric(metric), self._mode(mode, metric)
-        saved = self._saved(trial, metric)
-        scored = [(one, number(value)) for one, value in saved]
+        saved = self._saved_results(trial)
+        scored = [(one, number(as_compared(told, metric, mode).get(metric))) for one, told in saved]
         usable = [(one, score) for one, score in scored if score is not None and not math.isnan(score)]
         if not usable:
             name = trial if isinstance(trial, str) else str(trial)

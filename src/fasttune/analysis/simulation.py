@@ -8,6 +8,7 @@ from fasttune.analysis.curves import Cost, Curves, Listed, curves_of
 from fasttune.analysis.experiment_analysis import ExperimentAnalysis
 from fasttune.analysis.fresh import copied
 from fasttune.config import FailureConfig, RunSpec, TrainableSpec, check_metric_mode
+from fasttune.constraints import as_constraints
 from fasttune.devices.resources import resolve_resources
 from fasttune.scope import DEFAULT_SCOPE, Scope, check_scope
 from fasttune.space.seeds import seed_from
@@ -191,6 +192,7 @@ def spec_of(
         metric=metric,
         mode=mode,
         scope=scope,
+        constraints=as_constraints(None, metric, mode),
         searcher=searcher,
         scheduler=scheduler,
         stop=resolve_stop_rules(experiment),

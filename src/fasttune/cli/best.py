@@ -55,6 +55,9 @@ def run(asked: argparse.Namespace) -> int:
 
         words = f"the best trial, {source.trial_id(best.trial)}, failed behind its last report: {reason(source, best.trial)}"
         print(f"fasttune: {one_line(words)}", file=sys.stderr)
+    if best.violation > 0:
+        broken = f"{source.trial_id(best.trial)} breaks its constraints by {best.violation:.4g}, and all others by no less"
+        print(f"fasttune: {broken}", file=sys.stderr)
     if asked.checkpoint:
         print(checkpoint_of(source, analysis, best.trial))
     elif asked.json:

@@ -104,6 +104,7 @@ def best_facts(best: Best, source: ExperimentRecords) -> dict[str, Any]:
         "status": source.shown_status(best.trial),
         "value": best.value,
         "at_iteration": best.step,
+        "violation": best.violation,
         "training_iteration": source.last_result(best.trial).get("training_iteration"),
         "config": source.config(best.trial),
         "user_attrs": source.attributes_of(best.trial),

@@ -103,7 +103,8 @@ def by_tuner(folder: str, asked: argparse.Namespace) -> ExperimentAnalysis:
             folder, trainable, resume_errored=asked.errored == "resume", restart_errored=asked.errored == "restart",
             trust=asked.trust,
         )  # fmt: skip
-        searches = {name: said.pop(name) for name in ("num_samples", "time_budget_s", "max_concurrent_trials") if name in said}
+        of_search = ("num_samples", "time_budget_s", "max_concurrent_trials", "constraints")
+        searches = {name: said.pop(name) for name in of_search if name in said}
         if "max_failures" in said:
             said["failure_config"] = FailureConfig(max_failures=said.pop("max_failures"))
         tuner._tune_config = replace(tuner._tune_config, **searches)

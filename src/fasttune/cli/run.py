@@ -68,6 +68,10 @@ def add_limits(parser: Any) -> None:
     parser.add_argument(
         "--stop", action="append", default=[], metavar="KEY=VALUE", help="a trial ends when it reports KEY >= VALUE"
     )
+    parser.add_argument(
+        "--constraint", action="append", default=[], metavar="'KEY <= N'",
+        help="what has to hold of a result to be the best: 'latency <= 0.1', 'accuracy >= 0.9'",
+    )  # fmt: skip
     parser.add_argument("--time-budget", type=common.seconds, metavar="TIME", help="the run ends after: 90, 30m, 1h30m")
     parser.add_argument("--trial-timeout", type=common.seconds, metavar="TIME", help="a trial is ended that has run for so long")
 
@@ -189,6 +193,8 @@ def settings_of(asked: argparse.Namespace) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     if asked.stop:
         settings["stop"] = dict(pair(text, "--stop") for text in asked.stop)
+    if asked.constraint:
+        settings["constraints"] = asked.constraint
     if asked.resources:
         settings["resources_per_trial"] = dict(pair(text, "--resources") for text in common.names(asked.resources))
     for name, value in {

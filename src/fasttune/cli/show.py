@@ -89,7 +89,7 @@ def print_facts(facts: dict[str, Any]) -> None:
         words = measured(facts["metric"], facts["scope"])
         value = f"best {words} = {cell(best['value'])} ({facts['mode']}){where(best['at_iteration'])}"
         ran = ", after" if best["at_iteration"] is None else " of"
-        trial = by_trial(best["trial_id"], best["status"] == "ERROR")
+        trial = by_trial(best["trial_id"], best["status"] == "ERROR", best["violation"])
         lines.append(("best trial", f"{trial}, {value}{ran} {best['training_iteration']} iterations"))
         lines += [(f"  {name}", cell(value)) for name, value in flatten(best["config"]).items()]
         lines += [(f"  attached: {name}", cell(value)) for name, value in flatten(best["user_attrs"]).items()]

@@ -191,7 +191,7 @@ class TuneLoop:
         if callbacks.asks_for_checkpoints:
             hooks |= {WISHES}
         first_source = max([0, *sources, *ring_sources(spec.path)]) + 1
-        self._echo = Echo(first_source, spec.metric)
+        self._echo = Echo(first_source, spec.metric, spec.constraints)
         self.state = self._restore(hooks) if sources else self._begin(hooks)
         self._progress = Progress(spec, self.state, self.times, self.clock, self._said)
         self._executor = executor = self._make_executor(requests[0], first_source + 1)
@@ -305,6 +305,7 @@ class TuneLoop:
             prefix=state.meta["prefix"],
             trainables=trainables,
             metric=spec.metric,
+            constraints=spec.constraints,
             strict=spec.strict_metric and spec.metric not in AUTO_RESULT_KEYS,
             limits=self._limits(),
             rule=state.rule if state.rule is not None else NO_RULE,

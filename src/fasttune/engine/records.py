@@ -438,6 +438,8 @@ class ExperimentRecords:
         told = self.table.schemas[schema]
         found: dict[str, Any] = {}
         for key, kind, value in zip(told.keys, told.kinds, values, strict=True):
+            if key == _core.SCORE:  # what it is compared by: no metric
+                continue
             if kind == 105 and value == value:  # "i"
                 found[key] = int(value)
             else:
@@ -697,9 +699,9 @@ class ExperimentRecords:
 
 def as_blocks(columns: _core.ReportColumns) -> list[ReportBlock]:
     """ReportBlocks of compiled columns, the JSON of each extra parsed and flattened."""
-    return [
-        ReportBlock(
-            keys, kinds, trial, step, time, values, {row: flatten(extras(text)) for row, text in texts.items()}
-        )
-        for keys, kinds, trial, step, time, values, texts in columns.blocks()
-    ]
+    found = []
+    for keys, kinds, trial, step, time, values, texts in columns.blocks():
+        shown = len(keys) - (_core.SCORE in keys[-1:])  # what reports are compared by is no metric
+        more = {row: flatten(extras(text)) for row, text in texts.items()}
+        found.append(ReportBlock(keys[:shown], kinds[:shown], trial, step, time, values[:shown], more))
+    return found

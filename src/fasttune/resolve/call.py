@@ -30,6 +30,7 @@ class Call:
     metric: str | None = None
     mode: str | None = None
     scope: Scope | None = None
+    constraints: Any = None
     search_alg: Searcher | SearchAlgorithm | str | None = None
     warm_start: Any = None
     scheduler: TrialScheduler | str | None = None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fasttune.argument import checked_count, checked_size, other_unit, shown
 from fasttune.config import MODES, Experiment, Mode, as_mode, no_mode
+from fasttune.constraints import Constraints, as_constraints
 from fasttune.resolve.call import DEFAULT_VERBOSE
 from fasttune.resolve.words import LEAST_MEMORY, kind_of, log
 
@@ -77,6 +78,29 @@ def steering_metric(
     if lone is not None:
         raise no_mode(lone)
     return None, None
+
+
+def resolve_constraints(
+    asked: object, metas: Sequence[Mapping[str, Any]], metric: str | None, mode: str | None, of_columns: bool
+) -> Constraints:
+    """What a run asks of results; where nobody says it, what the experiment that it goes on with was asked."""
+    from fasttune.engine.going_on import latest
+
+    before = latest(metas).get("constraints") if metas and asked is None else None
+    if isinstance(before, dict):
+        log(
+            "The experiment was begun with constraints=%s, which only the program has: results from here on are not held against "
+            "it. Give constraints= again",
+            before.get("function"),
+        )
+        before = None
+    found = as_constraints(before if asked is None else asked, metric, mode)
+    if found.function is not None and of_columns:
+        raise ValueError(
+            "constraints=function is asked about one result, and a vectorized function reports columns of many: yield the constraints "
+            'as columns of it ({"loss": loss, "constraints": {"memory": used - limit}}), or say texts like "latency <= 0.1"'
+        )
+    return found
 
 
 def check_trust(trust: object) -> bool:

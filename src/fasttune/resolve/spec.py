@@ -14,6 +14,7 @@ from fasttune.config import (
     check_metric_mode,
     resolve_seconds,
 )
+from fasttune.constraints import as_constraints
 from fasttune.once import warn_anew
 from fasttune.resolve.call import Call
 from fasttune.resolve.earlier import (
@@ -40,6 +41,7 @@ from fasttune.resolve.settings import (
     check_measure_usage,
     check_trust,
     check_worker_limits,
+    resolve_constraints,
     resolve_reporter,
     resolve_scheduler,
     resolve_seed,
@@ -79,6 +81,7 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
     first = experiments[0]
     metric, mode = check_metric_mode(call.metric, call.mode)
     scope = None if call.scope is None else check_scope(call.scope)
+    as_constraints(call.constraints)
     failure = FailureConfig(first.max_failures, call.fail_fast)
     executor = chosen_executor(call.executor, experiments)
     durability = check_durability(call.durability)
@@ -101,7 +104,8 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
     if resources is None:
         resources = declared_before(metas)
     machine = check_supply(trainables, call.gpus, resources, verbose, executor)
-    measures = check_measure_usage(call.measure_usage, executor, is_vectorized(trainables[0].trainable))
+    of_columns = is_vectorized(trainables[0].trainable)
+    measures = check_measure_usage(call.measure_usage, executor, of_columns)
     pins = check_cpu_affinity(call.cpu_affinity, executor, machine, verbose)
     check_memory(executor, trainables, verbose)
     seed = resolve_seed(call.seed, metas, earlier)
@@ -126,6 +130,7 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
         as_warm_start(call.warm_start).teach(searcher)
     check_searcher_wanted(searcher, scheduler)
     metric, mode = steering_metric(metric, mode, scheduler, searcher)
+    constraints = resolve_constraints(call.constraints, metas, metric, mode, of_columns)
     if not claims:
         claims.append(place.claim())
     folder = claims[0].folder
@@ -144,6 +149,7 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
         scheduler=scheduler,
         stop=stop,
         scope=scope or scope_before(metas),
+        constraints=constraints,
         on_duplicate=call.on_duplicate,
         time_budget_s=first.time_budget_s,
         failure=failure,

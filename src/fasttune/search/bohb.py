@@ -68,6 +68,8 @@ class TuneBOHB(SpaceSearcher):
         TypeError: for another key in ``bohb_config``.
     """
 
+    ranks = True
+
     def __init__(
         self,
         space: Mapping[str, Any] | None = None,

@@ -42,6 +42,8 @@ class CMAESearch(SpaceSearcher):
         seed: of everything random.
     """
 
+    ranks = True
+
     kinds = (FLOAT, INTEGER, NORMAL)
     conditional = False
 

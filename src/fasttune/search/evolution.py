@@ -53,6 +53,8 @@ class EvolutionSearch(SpaceSearcher):
         seed: of everything random.
     """
 
+    ranks = True
+
     def __init__(
         self,
         space: Mapping[str, Any] | None = None,

@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from fasttune.argument import shown
+from fasttune.constraints import constraint_violation, is_broken, score
 from fasttune.search.base import Metric, Mode, Searcher, check_metric_and_mode
 from fasttune.space.dimensions import KINDS, Dimensions, Numbers
 from fasttune.space.domains import SearchSpaceError, contains_domains
@@ -35,6 +36,11 @@ class Told(NamedTuple):
         """The first loss; nan when there is none."""
         return self.losses[0] if self.losses else math.nan
 
+    @property
+    def is_broken(self) -> bool:
+        """It breaks its constraints: the losses are scores, beyond all losses (see ``constraints``)."""
+        return any(map(is_broken, self.losses))
+
 
 class SpaceSearcher(Searcher):
     """Base of searchers that are told a space, or given it by the run.
@@ -50,6 +56,7 @@ class SpaceSearcher(Searcher):
     kinds: ClassVar[Collection[str]] = KINDS
     conditional: ClassVar[bool] = True
     seed_name: ClassVar[str] = "seed"  # what the argument is called here
+    ranks: ClassVar[bool] = False  # losses are only compared; else those that break constraints are told as failed
 
     def __init__(
         self,
@@ -230,8 +237,9 @@ class SpaceSearcher(Searcher):
             return
         step = self._step(trial_id, result)
         losses = self.losses(result)
-        if losses is not None:
-            self._report(trial_id, numbers, Told(losses, DONE, step))
+        told = Told(losses or (), DONE, step)
+        if losses is not None and (self.ranks or not told.is_broken):
+            self._report(trial_id, numbers, told)
 
     def on_trial_complete(
         self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False
@@ -242,8 +250,10 @@ class SpaceSearcher(Searcher):
         step = self._step(trial_id, result or {})
         self._steps.pop(trial_id, None)
         losses = self.losses(result) if result else None
-        failed = error or losses is None
-        self._tell(trial_id, numbers, Told(losses or (), FAILED if failed else DONE, step))
+        told = Told(losses or (), FAILED if error or losses is None else DONE, step)
+        if told.is_broken and not self.ranks:  # a model of values would be spoilt by scores
+            told = Told((), FAILED, step)
+        self._tell(trial_id, numbers, told)
 
     def _step(self, trial_id: str, result: Mapping[str, Any]) -> int:
         step = int(result.get("training_iteration", self._steps.get(trial_id, 0) + 1))
@@ -251,7 +261,9 @@ class SpaceSearcher(Searcher):
         return step
 
     def losses(self, result: Mapping[str, Any]) -> tuple[float, ...] | None:
-        """The metrics of a result as losses; None when one is missing or not a finite number."""
+        """The metrics of a result as losses, which are scores where it breaks a constraint; None when one is missing or not a
+        finite number."""
+        violation = constraint_violation(result)
         metrics = [self._metric] if isinstance(self._metric, str) else list(self._metric or ())
         modes = [self._mode] if isinstance(self._mode, str) else list(self._mode or ())
         values = []
@@ -261,7 +273,7 @@ class SpaceSearcher(Searcher):
             value = result.get(metric)
             if not isinstance(value, (int, float)) or not math.isfinite(value):
                 return None
-            values.append(-float(value) if mode == "max" else float(value))
+            values.append(score(-float(value) if mode == "max" else float(value), violation, "min"))
         return tuple(values)
 
     # -- what is known already ------------------------------------------------------------------------------------------

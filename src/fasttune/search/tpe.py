@@ -27,6 +27,9 @@ class TPESearch(SpaceSearcher):
     so do those that still run, which keeps parallel suggestions apart (the constant liar of Ginsbourger et al. 2010). A
     config of a space without continuous parameters is not suggested twice while others are at hand.
 
+    Trials that break their constraints rank behind all that hold them, by how much they do (as in the c-TPE of Watanabe and
+    Hutter 2023, where the good ones are feasible).
+
     Args:
         space, metric, mode, points_to_evaluate, evaluated_rewards: see ``SpaceSearcher``; one metric.
         n_initial_points: results before the model is used. Until then the configs are a Latin hypercube of this many, then
@@ -37,6 +40,8 @@ class TPESearch(SpaceSearcher):
         prior_weight: of the flat density that belongs to either side, in trials.
         seed: of everything random. The same results, in the same order, bring the same suggestions.
     """
+
+    ranks = True
 
     def __init__(
         self,
@@ -104,6 +109,8 @@ class TPESearch(SpaceSearcher):
         if row < 0:
             row = self._model.add(self._parzen.inward(numbers))
         step = told.step or (_draws.Tpe.UNKNOWN if told.outcome == PRUNED else _draws.Tpe.WHOLE)
+        if told.is_broken:  # behind all that hold their constraints, however far it came
+            step = _draws.Tpe.UNKNOWN
         self._model.tell(row, step, told.loss, told.outcome == FAILED)
 
 
