@@ -99,7 +99,8 @@ PAGES = (
     Page(
         "search", "Search", "What suggests configs.",
         _of(
-            "fasttune.search", "TPESearch", "GPSearch", "CMAESearch", "EvolutionSearch", "TuneBOHB", "SobolSearch",
+            "fasttune.search", "NSGA2Search", "MOTPESearch", "PriorSearch",
+            "TPESearch", "GPSearch", "CMAESearch", "EvolutionSearch", "TuneBOHB", "SobolSearch",
             "HaltonSearch", "QuasiRandomSearch", "RandomSearch", "BasicVariantGenerator", "ConcurrencyLimiter", "Repeater",
             "UniqueSearch", "Searcher", "SearchAlgorithm", "SearchGenerator", "Suggestion", "create_searcher",
             "searcher_names", "seeded_searcher",
@@ -152,7 +153,7 @@ PAGES = (
         "plot", "Pictures", "Each is also a method of `analysis.plot`.",
         _of(
             "fasttune.plot", "history", "curves", "parallel", "slices", "contour", "rank", "edf", "importances", "timeline",
-            "rungs", "lineage", "pareto", "report", "Plots", "PICTURES",
+            "rungs", "lineage", "pareto", "hypervolume", "report", "Plots", "PICTURES",
         ),
         "fasttune.plot",
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -31,8 +31,8 @@ def open_experiment(
     config: Mapping[str, Any] | None = None,
     *,
     name: str | None = None,
-    metric: str | None = None,
-    mode: Mode | None = None,
+    metric: str | Sequence[str] | None = None,
+    mode: Mode | Sequence[Mode] | None = None,
     scope: Scope | None = None,
     constraints: Constraint = None,
     search_alg: Searcher | SearchAlgorithm | str | None = None,

@@ -71,8 +71,8 @@ def run(
     run_or_experiment: Runnable | Experiment | Sequence[Runnable | Experiment],
     *,
     name: str | None = None,
-    metric: str | None = None,
-    mode: Mode | None = None,
+    metric: str | Sequence[str] | None = None,
+    mode: Mode | Sequence[Mode] | None = None,
     scope: Scope | None = None,
     constraints: Constraint = None,
     stop: Any = None,
@@ -141,7 +141,9 @@ def run(
 
     What is better, and what ends:
         metric, mode: the reported value by which trials are compared, and whether "min" or "max" is better. One without the
-            other is an error, unless the scheduler or the searcher was made with its own.
+            other is an error, unless the scheduler or the searcher was made with its own. Lists of both for several: then the searcher
+            looks for the Pareto front ("motpe" or "nsga2", if none is named), and the result is ``analysis.best_trials``. A
+            scheduler that compares trials is made with the one metric that it is to go by.
         scope: which value of a trial says how good it is, on the screen, in the analysis and for the command line, also
             later: "last" (the default), "all" (the best of all its reports), "avg", "last-5-avg" or "last-10-avg". It
             changes no decision of a scheduler.
@@ -444,7 +446,7 @@ class Tuner:
             raise RuntimeError(
                 "there are no results yet: call fit() first, or Tuner.restore(path, trainable)"
             )
-        return self._grid(self._state, self._tune_config.metric, self._tune_config.mode)
+        return self._grid(self._state, *check_metric_mode(self._tune_config.metric, self._tune_config.mode))
 
     @classmethod
     def restore(
@@ -510,7 +512,7 @@ class Tuner:
     def _experiment(self) -> Experiment:
         run, tune = self._run_config, self._tune_config
         check_metric_mode(tune.metric, tune.mode)
-        if tune.metric is not None and tune.mode is None:
+        if isinstance(tune.metric, str) and tune.mode is None:
             steering_metric(tune.metric, None, tune.scheduler, tune.search_alg)
         check_durability(run.durability)
         checkpoint = run.checkpoint_config or CheckpointConfig()

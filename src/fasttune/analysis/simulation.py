@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from fasttune.analysis.curves import Cost, Curves, Listed, curves_of
 from fasttune.analysis.experiment_analysis import ExperimentAnalysis
 from fasttune.analysis.fresh import copied
-from fasttune.config import FailureConfig, RunSpec, TrainableSpec, check_metric_mode
+from fasttune.config import FailureConfig, RunSpec, TrainableSpec, check_metric_mode, objectives_of
 from fasttune.constraints import as_constraints
 from fasttune.devices.resources import resolve_resources
 from fasttune.scope import DEFAULT_SCOPE, Scope, check_scope
@@ -113,6 +113,8 @@ def simulate(
     from fasttune.engine.virtual import VirtualLoop
 
     check_numbers(workers, steps, failures)
+    if objectives_of(metric, mode):
+        raise ValueError(f"simulate compares trials by one metric, got metric={metric!r}: tune.run searches for a front of several")
     metric, mode = check_metric_mode(metric, mode)
     scope = check_scope(scope)
     seed = seed_from(seed, "seed")
@@ -162,7 +164,7 @@ def spec_of(
     seed: int,
 ) -> RunSpec:
     """The RunSpec of a simulation: as ``resolve`` makes it, without a folder and without asking for the machine."""
-    from fasttune.resolve.searchers import own_limit, resolve_searcher
+    from fasttune.resolve.searchers import own_limit, resolve_searcher, with_priors
     from fasttune.resolve.settings import resolve_scheduler, resolve_stop_rules, steering_metric
     from fasttune.resolve.trainables import with_space
 
@@ -174,6 +176,8 @@ def spec_of(
         search_alg = copied(search_alg)
     scheduler = resolve_scheduler(copied(scheduler), metric, mode, experiment.public_spec)
     experiment = with_space(experiment, scheduler.complete_space(experiment.config))
+    if source.configs is None:
+        search_alg = with_priors(search_alg, scheduler, [experiment], seed)
     searcher = resolve_searcher(search_alg, metric, mode, [experiment], None, seed)
     metric, mode = steering_metric(metric, mode, scheduler, searcher)
     return RunSpec(

@@ -141,6 +141,7 @@ def of_the_journal(folder: str, target: str) -> tuple[Order, Any, Any]:
     options: dict[str, Any] = meta.get("options") or {}
     settings = {
         **{name: asked.get(name) for name in ("metric", "mode", "scope")},
+        **({"metric": list(several), "mode": list(several.values())} if (several := asked.get("objectives")) else {}),
         "on_duplicate": asked.get("on_duplicate") or "allow",
         "num_samples": trainable["num_samples"],
         "stop": from_description(asked["stop"]) or None,

@@ -80,6 +80,7 @@ def asked_of(spec: RunSpec) -> dict[str, Any]:
     return {
         "metric": spec.metric,
         "mode": spec.mode,
+        "objectives": spec.objectives,
         "scope": spec.scope,
         "constraints": described_constraints(spec.constraints),
         "on_duplicate": spec.on_duplicate,

@@ -75,6 +75,7 @@ class ExperimentRecords:
         self.name: str = meta["name"]
         self.metric: str | None = meta["metric"]
         self.mode: str | None = meta["mode"]
+        self.objectives: dict[str, str] = objectives_told(meta)  # of a run with several metrics; {} with one
         self.scope: Scope = (meta.get("asked") or {}).get("scope", DEFAULT_SCOPE)  # which reports say who is best
         self.max_failures: int = meta.get("max_failures", 0)  # of the session whose records are folded
         self.machine: dict[str, float] = meta.get("machine", {})  # what the run has to give out: cpu, gpu, ...
@@ -695,6 +696,13 @@ class ExperimentRecords:
         for source, position, data in self.leftovers:
             if positions.get(source, 0) == self.journal_ends.get(source, 0):  # else somebody has taken them over since
                 yield source, position, data
+
+
+def objectives_told(meta: dict[str, Any]) -> dict[str, str]:
+    """The metrics of a run that has several, and their modes, as its journal says; {} where it says nothing that can be."""
+    told = (meta.get("asked") or {}).get("objectives")
+    known = isinstance(told, dict) and all(mode in ("min", "max") for mode in told.values())
+    return dict(told) if isinstance(told, dict) and known else {}
 
 
 def as_blocks(columns: _core.ReportColumns) -> list[ReportBlock]:

@@ -42,7 +42,9 @@ def wanted_by(spec: RunSpec) -> list[WantedName]:
     scheduler = type(spec.scheduler).__name__
     found += [WantedName(name, f"{scheduler}({how}={name!r})", "decides nothing") for name, how in spec.scheduler.reads().items()]
     several = getattr(spec.searcher, "metric", None)
-    if isinstance(several, list | tuple):
+    if spec.objectives and not isinstance(several, list | tuple):
+        found += [WantedName(name, f"metric={list(spec.objectives)}", "has no front") for name in spec.objectives]
+    elif isinstance(several, list | tuple):
         found += [WantedName(name, f"{type(spec.searcher).__name__}(metric={several})", "learns nothing") for name in several]
     if spec.metric is not None and not spec.strict_metric:  # by the environment: reports may lack it
         found.append(WantedName(spec.metric, f"metric={spec.metric!r}", "compares no trials"))

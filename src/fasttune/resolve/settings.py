@@ -26,8 +26,9 @@ def resolve_scheduler(
     metric: str | None,
     mode: str | None,
     public_spec: Mapping[str, Any],
+    objectives: Mapping[str, str] = {},
 ) -> TrialScheduler:
-    """The scheduler, told the run's metric and mode; FIFO if there is none."""
+    """The scheduler, told the run's metric and mode; FIFO if there is none. Of a run with several ``objectives`` it has its own."""
     from fasttune.schedulers import TrialScheduler, create_scheduler
     from fasttune.schedulers.base import tell_goal
 
@@ -43,6 +44,13 @@ def resolve_scheduler(
             f"metric={metric!r}, mode={mode!r} were given to the run, but {type(scheduler).__name__} was "
             "already made "
             "with its own: give them in one place"
+        )
+    if objectives and scheduler.compares and (scheduler.metric is None or scheduler.mode is None):
+        name, way = next(iter(objectives.items()))
+        raise ValueError(
+            f"{type(scheduler).__name__} compares trials by one metric, and the run has {len(objectives)} "
+            f"({', '.join(objectives)}): make it with the one that says which trials go on, "
+            f"{type(scheduler).__name__}(metric={name!r}, mode={way!r}), or leave it out"
         )
     if metric is not None and mode is None and scheduler.compares and scheduler.mode is None:
         raise no_mode(metric)

@@ -69,6 +69,7 @@ class TuneBOHB(SpaceSearcher):
     """
 
     ranks = True
+    several = False
 
     def __init__(
         self,

@@ -43,6 +43,7 @@ class CMAESearch(SpaceSearcher):
     """
 
     ranks = True
+    several = False
 
     kinds = (FLOAT, INTEGER, NORMAL)
     conditional = False

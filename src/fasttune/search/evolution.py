@@ -54,6 +54,7 @@ class EvolutionSearch(SpaceSearcher):
     """
 
     ranks = True
+    several = False
 
     def __init__(
         self,

@@ -16,6 +16,7 @@ from fasttune.constraints import constraint_violation, is_broken, score
 from fasttune.search.base import Metric, Mode, Searcher, check_metric_and_mode
 from fasttune.space.dimensions import KINDS, Dimensions, Numbers
 from fasttune.space.domains import SearchSpaceError, contains_domains
+from fasttune.space.near_prior import Near, numbers_known
 from fasttune.space.nested import Config, merge
 from fasttune.space.seeds import seed_from
 
@@ -56,6 +57,7 @@ class SpaceSearcher(Searcher):
     kinds: ClassVar[Collection[str]] = KINDS
     conditional: ClassVar[bool] = True
     seed_name: ClassVar[str] = "seed"  # what the argument is called here
+    several: ClassVar[bool | None] = None  # whether it optimises several metrics; None: it says that itself, when it begins
     ranks: ClassVar[bool] = False  # losses are only compared; else those that break constraints are told as failed
 
     def __init__(
@@ -92,6 +94,7 @@ class SpaceSearcher(Searcher):
         self._config: Config = dict(space or {})
         self._begun = False
         self.dimensions: Dimensions | None = None
+        self._near: Near | None = None  # what is thought to be good; None: the space is not known
         if space is not None:
             self._compile()
         self._begin_if_ready()
@@ -153,6 +156,7 @@ class SpaceSearcher(Searcher):
                 "tune.loguniform(1e-4, 1e-1)} was meant, and plain values were given."
             )
         self._points = [self._checked_point(point) for point in self._points]
+        self._near = Near(self.dimensions)
 
     def _checked_point(self, point: dict[str, Any]) -> dict[str, Any]:
         assert self.dimensions is not None
@@ -172,6 +176,7 @@ class SpaceSearcher(Searcher):
     def _begin_if_ready(self) -> None:
         if self.dimensions is None or not self._knows_goal or self._begun:
             return
+        self._check_goal()
         self._begun = True
         self._begin(self.dimensions)
         if self._rewards is not None:
@@ -181,6 +186,14 @@ class SpaceSearcher(Searcher):
         for point, value, outcome in self._earlier:
             self._learn(point, value, outcome)
         self._earlier = []
+
+    def _check_goal(self) -> None:
+        modes = [self._mode] if isinstance(self._mode, str) else list(self._mode or ())
+        if self.several is False and sum(mode != "obs" for mode in modes) != 1:
+            raise ValueError(
+                f"{type(self).__name__} optimises one metric, got {self._metric!r} with modes {self._mode!r}. Several: "
+                'search_alg="motpe", "nsga2", "optuna" or "ax"'
+            )
 
     @property
     def is_ready(self) -> bool:
@@ -216,6 +229,10 @@ class SpaceSearcher(Searcher):
             )
         if self._points:
             return self.dimensions.numbers(self._points.pop(0), missing=self._asked)
+        if self._near:
+            near = self._near.numbers(self._seed, self._asked, self._asked - len(self._live))
+            if near is not None:
+                return near
         return self._ask(trial_id)
 
     def replay(self, trial_id: str, suggestion: dict[str, Any]) -> dict[str, Any]:
@@ -275,6 +292,20 @@ class SpaceSearcher(Searcher):
                 return None
             values.append(score(-float(value) if mode == "max" else float(value), violation, "min"))
         return tuple(values)
+
+    def begin_near(self, configs: Sequence[Mapping[str, Any]]) -> int:
+        """Configs (flat names) that were good in a space like this one, the best first: the first ones are tried, and a share of
+        what is suggested, which fades with results, lies near them. Called once the space is known, before the first suggestion.
+
+        Returns:
+            How many of them say anything of this space.
+        """
+        if self.dimensions is None:
+            raise RuntimeError(f"{type(self).__name__} does not know its space yet")
+        known = [numbers_known(self.dimensions, config) for config in configs]
+        known = [numbers for numbers in known if any(number is not None for number in numbers)]
+        self._near = Near(self.dimensions, known)
+        return len(known)
 
     # -- what is known already ------------------------------------------------------------------------------------------
 

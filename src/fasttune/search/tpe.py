@@ -42,6 +42,7 @@ class TPESearch(SpaceSearcher):
     """
 
     ranks = True
+    several = False
 
     def __init__(
         self,
@@ -76,12 +77,6 @@ class TPESearch(SpaceSearcher):
         super().__init__(space, metric, mode, points_to_evaluate, evaluated_rewards, seed=seed)
 
     def _begin(self, dimensions: Dimensions) -> None:
-        modes = [self._mode] if isinstance(self._mode, str) else list(self._mode or ())
-        if len([mode for mode in modes if mode != "obs"]) != 1:
-            raise ValueError(
-                f"{type(self).__name__} optimises one metric, got {self._metric!r} with modes {self._mode!r}. "
-                "OptunaSearch takes several."
-            )
         self._parzen = Parzen(dimensions)
         self._model = self._parzen.model(self._seed, **self._settings)
         points = latin_hypercube(self.n_initial_points, len(dimensions), self._seed)
