@@ -86,7 +86,7 @@ PAGES = (
     ),
     Page(
         "results", "Results", "What a run gives back, and what any experiment on disk opens as.",
-        _of("fasttune", "ExperimentAnalysis", "ResultGrid", "Result", "Analysis")
+        _of("fasttune", "ExperimentAnalysis", "ResultGrid", "Result", "Analysis", "constraint_violation")
         + _of("fasttune.engine.state", "Trial")
         + _of("fasttune.analysis", "Simulation"),
         "fasttune",
@@ -99,7 +99,8 @@ PAGES = (
     Page(
         "search", "Search", "What suggests configs.",
         _of(
-            "fasttune.search", "AutoSearch", "TPESearch", "GPSearch", "CMAESearch", "EvolutionSearch", "TuneBOHB", "SobolSearch",
+            "fasttune.search", "AutoSearch", "NSGA2Search", "MOTPESearch", "PriorSearch",
+            "TPESearch", "GPSearch", "CMAESearch", "EvolutionSearch", "TuneBOHB", "SobolSearch",
             "HaltonSearch", "QuasiRandomSearch", "RandomSearch", "BasicVariantGenerator", "ConcurrencyLimiter", "Repeater",
             "UniqueSearch", "Searcher", "SearchAlgorithm", "SearchGenerator", "Suggestion", "create_searcher",
             "searcher_names", "seeded_searcher",
@@ -152,7 +153,7 @@ PAGES = (
         "plot", "Pictures", "Each is also a method of `analysis.plot`.",
         _of(
             "fasttune.plot", "history", "curves", "parallel", "slices", "contour", "rank", "edf", "importances", "timeline",
-            "rungs", "lineage", "pareto", "report", "Plots", "PICTURES",
+            "rungs", "lineage", "pareto", "hypervolume", "report", "Plots", "PICTURES",
         ),
         "fasttune.plot",
     ),

@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # the same names once more, for type checkers and editors
     from .config import RunConfig as RunConfig
     from .config import SyncConfig as SyncConfig
     from .config import TuneConfig as TuneConfig
+    from .constraints import constraint_violation as constraint_violation
     from .devices.resources import PlacementGroupFactory as PlacementGroupFactory
     from .error import TuneError as TuneError
     from .registry import register_env as register_env
@@ -149,6 +150,7 @@ _HOME = {
         "run",
         "run_experiments",
     ),
+    "constraints": ("constraint_violation",),
     "user_attrs": ("set_user_attr",),
     "vectors": ("Rows", "vectorized"),
 }
@@ -185,6 +187,7 @@ __all__ = [
     "benchmark",
     "checkpoint_dir",
     "choice",
+    "constraint_violation",
     "create_scheduler",
     "create_searcher",
     "get_checkpoint",

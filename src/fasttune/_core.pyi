@@ -17,6 +17,8 @@ FULL: Final = -2
 MISSING: Final = -3
 NEVER_ASK: Final = 0xFFFFFFFF
 DEADLINE: Final = "\0deadline"
+CONSTRAINTS: Final = "constraints/"
+SCORE: Final = "\0score"
 
 # Kinds of records; the last five go from the loop to a worker and are never stored.
 KIND_START: Final = 1

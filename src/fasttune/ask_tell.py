@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from fasttune.user_attrs import as_json, check_user_attrs
 
 if TYPE_CHECKING:
     from fasttune.analysis import ExperimentAnalysis
-    from fasttune.config import Mode, RunSpec
+    from fasttune.config import Constraint, Mode, RunSpec
     from fasttune.schedulers import TrialScheduler
     from fasttune.scope import Scope
     from fasttune.search import SearchAlgorithm, Searcher
@@ -31,9 +31,10 @@ def open_experiment(
     config: Mapping[str, Any] | None = None,
     *,
     name: str | None = None,
-    metric: str | None = None,
-    mode: Mode | None = None,
+    metric: str | Sequence[str] | None = None,
+    mode: Mode | Sequence[Mode] | None = None,
     scope: Scope | None = None,
+    constraints: Constraint = None,
     search_alg: Searcher | SearchAlgorithm | str | None = None,
     warm_start: WarmStart | ExperimentAnalysis | str | os.PathLike[str] | None = None,
     scheduler: TrialScheduler | str | None = None,
@@ -79,6 +80,7 @@ def open_experiment(
         metric=metric,
         mode=mode,
         scope=scope,
+        constraints=constraints,
         search_alg=search_alg,
         warm_start=warm_start,
         on_duplicate=on_duplicate,

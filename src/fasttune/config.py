@@ -20,6 +20,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Never, Self, TypedDict
 
 from fasttune.argument import as_count, checked_count, checked_number, shown
+from fasttune.constraints import Constraints, as_constraints
 from fasttune.error import TuneError
 from fasttune.folder import is_ours_in_trial, is_plain
 from fasttune.scope import DEFAULT_SCOPE, Scope, check_scope
@@ -44,6 +45,7 @@ DURABILITIES = ("process", "full")
 MAX_SUSPENDED = 1000  # paused trials whose code lives on
 Mode = Literal["min", "max"]
 MODES = ("min", "max")
+Constraint = str | Sequence[str] | Callable[[dict[str, Any]], Any] | None
 
 
 class _Settings:
@@ -233,8 +235,8 @@ class ResumeConfig(_Settings):
 class TuneConfig(_Settings):
     """How a ``Tuner`` searches. Every field means what the argument of that name means in ``run``."""
 
-    metric: str | None = None
-    mode: Mode | None = None
+    metric: str | Sequence[str] | None = None
+    mode: Mode | Sequence[Mode] | None = None
     search_alg: Searcher | SearchAlgorithm | str | None = None
     scheduler: TrialScheduler | str | None = None
     num_samples: int = 1
@@ -246,11 +248,13 @@ class TuneConfig(_Settings):
     trial_dirname_creator: Callable[[Trial], str] | None = None
     chdir_to_trial_dir: bool | None = None
     scope: Scope | None = None
+    constraints: Constraint = None
     warm_start: WarmStart | ExperimentAnalysis | ResultGrid | str | os.PathLike[str] | None = None
 
     def __post_init__(self) -> None:
         if self.scope is not None:
             check_scope(self.scope)
+        as_constraints(self.constraints)
 
 
 @dataclass(eq=False, repr=False)
@@ -426,8 +430,39 @@ def _no_leftover(key: object, value: Any) -> Any:
     return value
 
 
+def objectives_of(metric: object, mode: object) -> dict[str, Mode]:
+    """What a run with several metrics was asked for: "min" or "max" for each; {} for one with a single metric, or none.
+
+    Raises:
+        TypeError: a name is no text.
+        ValueError: fewer than two names, one twice, or not a mode for each.
+    """
+    if not isinstance(metric, (list, tuple)):
+        if isinstance(mode, (list, tuple)):
+            raise ValueError(f"mode={mode!r} is a list, and metric={metric!r} is none: give as many metrics")
+        return {}
+    for name in metric:
+        if not isinstance(name, str):
+            raise TypeError(f"metric must be a list of names of reported values, got the element {name!r}")
+    if len(metric) < 2 or len(set(metric)) < len(metric):
+        raise ValueError(f"metric must be one name, or a list of at least two different ones, got {metric!r}")
+    modes = list(mode) if isinstance(mode, (list, tuple)) else [mode] * len(metric)
+    if len(modes) != len(metric):
+        raise ValueError(f"mode must be 'min' or 'max' for each of the metrics {list(metric)}, got {mode!r}")
+    found: dict[str, Mode] = {}
+    for name, one in zip(metric, modes, strict=True):
+        known = as_mode(one)
+        if known is None:
+            raise no_mode(name)
+        found[name] = known
+    return found
+
+
 def check_metric_mode(metric: object, mode: object) -> tuple[str | None, Mode | None]:
-    """Metric and mode as the run steers by them. A mode alone is about ``_metric``, a returned number."""
+    """Metric and mode as the run steers by them; (None, None) where it has several, see :func:`objectives_of`. A mode alone is
+    about ``_metric``, a returned number."""
+    if objectives_of(metric, mode):
+        return None, None
     if metric is not None and not isinstance(metric, str):
         raise TypeError(
             f"metric must be the name of a reported value, got {type(metric).__name__}: {metric!r}"
@@ -688,6 +723,8 @@ class RunSpec:
     scheduler: TrialScheduler
     stop: StopRules
     scope: Scope = DEFAULT_SCOPE
+    constraints: Constraints = field(default_factory=Constraints)
+    objectives: dict[str, Mode] = field(default_factory=dict)  # of a run with several metrics; {} with one
     on_duplicate: str = "allow"
     time_budget_s: float | None = None
     failure: FailureConfig = field(default_factory=FailureConfig)

@@ -98,7 +98,8 @@ def _domain(domain: Domain, depth: int) -> Any:
     if type(domain) is Function:
         return {"~": "sample_from", "function": _function(domain.func, depth, with_code=True)}
     if type(domain) is Categorical and (domain.sampler is None or type(domain.get_sampler()).__name__ == "Uniform"):
-        return {"~": "choice", "options": _several(domain.categories, depth)}
+        prior = {"prior": domain.place_of(domain.prior)} if domain.has_prior else {}
+        return {"~": "choice", "options": _several(domain.categories, depth), **prior}
     if type(domain) is Categorical and type(domain.sampler) is Grid:
         return {"~": "grid", "options": _several(domain.categories, depth)}
     form, exact = to_json_value(domain)
@@ -303,18 +304,25 @@ def _number_words(form: Mapping[str, Any]) -> str:
         name, bounds = "randn", [_words(form["mean"]), _words(form["sd"])]
     else:
         name = ("log" if spread == "LogUniform" else "") + ("randint" if whole else "uniform")
-    return f"{'q' if step is not None else ''}{name}({', '.join(bounds + ([_words(step)] if step is not None else []))})"
+    prior = [f"prior={_words(form['prior'])}"] if "prior" in form else []
+    return f"{'q' if step is not None else ''}{name}({', '.join(bounds + ([_words(step)] if step is not None else []) + prior)})"
 
 
 def _call(name: str, *keys: str) -> Any:
     return lambda form: f"{name}({', '.join(_words(form[key]) for key in keys)})"
 
 
+def _choice_words(form: Mapping[str, Any]) -> str:
+    options = form["options"]
+    prior = f", prior={_words(options[form['prior']])}" if "prior" in form and isinstance(options, list) else ""
+    return f"choice({_words(options)}{prior})"
+
+
 _WORDS = {
     "Float": _number_words,
     "Integer": _number_words,
     "Categorical": lambda form: f"{'grid_search' if form.get('sampler') == 'Grid' else 'choice'}({_words(form['options'])})",
-    "choice": _call("choice", "options"),
+    "choice": _choice_words,
     "grid": _call("grid_search", "options"),
     "sample_from": _call("sample_from", "function"),
     "function": lambda form: str(form["name"]),
@@ -350,7 +358,8 @@ def from_description(form: Any) -> Any:
     if kind is None:
         return {key: from_description(part) for key, part in form.items()}
     if kind == "choice":
-        return Categorical(from_description(form["options"])).uniform()
+        made = Categorical(from_description(form["options"])).uniform()
+        return made.with_prior(made.categories[form["prior"]]) if "prior" in form else made
     if kind == "grid":
         return {"grid_search": from_description(form["options"])}
     if kind == "tuple":

@@ -35,9 +35,11 @@ def measured(metric: str, scope: str, over: bool = True) -> str:
     return f"last {metric}"
 
 
-def by_trial(trial_id: str, failed: bool) -> str:
-    """Whose value the best one is; that its trial has failed is said with it."""
-    return f"{trial_id} (failed)" if failed else trial_id
+def by_trial(trial_id: str, failed: bool, violation: float = 0.0) -> str:
+    """Whose value the best one is; that its trial has failed, or breaks its constraints, as all others do, is said with it."""
+    broken = f"breaks constraints by {violation:.4g}" if violation > 0 else ""
+    said = ", ".join(filter(None, ["failed" if failed else "", broken]))
+    return f"{trial_id} ({said})" if said else trial_id
 
 
 def where(step: int | None) -> str:

@@ -17,6 +17,7 @@ from fasttune.checkpoint import (
     flush_directory,
     whole_directory,
 )
+from fasttune.constraints import has_constraints
 from fasttune.error import MissingMetricError
 from fasttune.metric_values import is_number, split_metrics, steer_by, to_json, type_name
 from fasttune.once import warn_once
@@ -168,6 +169,7 @@ def deliver(
         metrics = context.usage.beside(metrics)
     numbers, extra = split_metrics(metrics)  # before the copy: a wrong metric leaves no checkpoint behind
     steer_by(reporter.metric, numbers, extra)
+    context.constraints.of(numbers, extra)
     try:
         with _NOBODY_ELSE if context.threads is None else context.threads.saving:
             name = keep_checkpoint(context, checkpoint)
@@ -199,12 +201,13 @@ def _write(
     reporter: Reporter, context: TrialContext, numbers: dict[str, Any], extra: dict[str, Any], name: str | bytes | None
 ) -> int:
     """Write a report and its checkpoint, as soon as the ring has room for them. GONE: the trial is over."""
+    numbers = context.constraints.add_score(numbers)
     text = to_json(extra) if extra else b""
     if context.until_stored is not None and isinstance(name, str):
         folder = context.experiment_path
         flush_directory(os.path.join(folder, name), folder)
     while True:
-        plain = name is None and not extra and TOTALS.keys().isdisjoint(numbers)
+        plain = name is None and not extra and TOTALS.keys().isdisjoint(numbers) and not has_constraints(numbers)
         code = reporter.report(numbers) if plain else reporter.report_extra(numbers, extra, text, name)
         if code == FULL:
             context.flush()

@@ -549,6 +549,7 @@ class Snapshot:
     interrupted: bool = False
     options: dict[str, Any] = field(default_factory=dict, repr=False)
     user_attrs: dict[str, Any] = field(default_factory=dict, repr=False)
+    objectives: dict[str, str] = field(default_factory=dict, repr=False)
     _reports: dict[int, list[Report]] | None = field(default=None, init=False, repr=False, compare=False)
 
     @classmethod
@@ -567,6 +568,7 @@ class Snapshot:
             interrupted=bool(getattr(source, "interrupted", False)),
             options=dict(getattr(source, "options", {})),
             user_attrs=dict(getattr(source, "user_attrs", {})),
+            objectives=dict(getattr(source, "objectives", {})),
         )
 
     def __len__(self) -> int:

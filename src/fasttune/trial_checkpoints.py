@@ -27,7 +27,8 @@ def keep_checkpoint(
     A small one in memory is left there: it is its bytes.
     """
     pending, context.pending = context.pending, None
-    context.quick = not context.is_class and context.until_stored is None and not context.totals and context.usage is None
+    plain = not context.totals and context.usage is None and not context.constraints
+    context.quick = plain and not context.is_class and context.until_stored is None
     if checkpoint is None:
         return pending
     context.fresh = False

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from fasttune import _core
+from fasttune.constraints import Constraints
 from fasttune.error import StopTrial
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ class TrialContext:
     next_checkpoint  index of the next checkpoint, None while the folder has not been looked at
     over             the trial has been told to stop
     task             of a trial that is a coroutine: the asyncio task that runs it
+    constraints      what the run makes of reports, and compares them by
     attempt          how often the trial had begun before: a checkpoint in memory bears it
     """
 
@@ -108,6 +110,7 @@ class TrialContext:
         "attempt",
         "checkpoint",
         "config",
+        "constraints",
         "experiment_name",
         "experiment_path",
         "flush",
@@ -155,6 +158,7 @@ class TrialContext:
         self.experiment_path = experiment_path
         self.trial_dirname = trial_dirname
         self.config = config
+        self.constraints = Constraints()
         self.resources = resources
         self.wait = wait
         self.flush: Callable[[], None] = _no_flush

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Never, TypeVar, Unpack
 from fasttune.config import (
     CheckpointConfig,
     ClusterOnly,
+    Constraint,
     Experiment,
     FailureConfig,
     Mode,
@@ -70,9 +71,10 @@ def run(
     run_or_experiment: Runnable | Experiment | Sequence[Runnable | Experiment],
     *,
     name: str | None = None,
-    metric: str | None = None,
-    mode: Mode | None = None,
+    metric: str | Sequence[str] | None = None,
+    mode: Mode | Sequence[Mode] | None = None,
     scope: Scope | None = None,
+    constraints: Constraint = None,
     stop: Any = None,
     time_budget_s: float | timedelta | None = None,
     config: Mapping[str, Any] | None = None,
@@ -139,10 +141,16 @@ def run(
 
     What is better, and what ends:
         metric, mode: the reported value by which trials are compared, and whether "min" or "max" is better. One without the
-            other is an error, unless the scheduler or the searcher was made with its own.
+            other is an error, unless the scheduler or the searcher was made with its own. Lists of both for several: then the searcher
+            looks for the Pareto front ("motpe" or "nsga2", if none is named), and the result is ``analysis.best_trials``. A
+            scheduler that compares trials is made with the one metric that it is to go by.
         scope: which value of a trial says how good it is, on the screen, in the analysis and for the command line, also
             later: "last" (the default), "all" (the best of all its reports), "avg", "last-5-avg" or "last-10-avg". It
             changes no decision of a scheduler.
+        constraints: what has to hold of a result, e.g. ``"latency <= 0.1"``, a list of those, or a function of a report's metrics
+            that gives numbers (a dict, a list or one), at most 0 where a constraint holds. A trial may report its own:
+            ``tune.report(loss=..., constraints={"memory": used - limit})``. Results that hold all of them come before those that do
+            not, of which less is better: for schedulers, searchers, the screen and the analysis alike.
         scheduler: what stops, pauses and changes trials: a TrialScheduler, or its name ("asha", "hyperband", ...). None: nobody.
         stop: ``{"metric": value}``, a function ``(trial_id, result) -> bool``, a Stopper or a list of those.
         time_budget_s: seconds (or a timedelta) after which the run ends, and trials with it. One that is gone on with has all of it
@@ -238,6 +246,7 @@ def run(
         metric=metric,
         mode=mode,
         scope=scope,
+        constraints=constraints,
         search_alg=search_alg,
         warm_start=warm_start,
         on_duplicate=on_duplicate,
@@ -437,7 +446,7 @@ class Tuner:
             raise RuntimeError(
                 "there are no results yet: call fit() first, or Tuner.restore(path, trainable)"
             )
-        return self._grid(self._state, self._tune_config.metric, self._tune_config.mode)
+        return self._grid(self._state, *check_metric_mode(self._tune_config.metric, self._tune_config.mode))
 
     @classmethod
     def restore(
@@ -503,7 +512,7 @@ class Tuner:
     def _experiment(self) -> Experiment:
         run, tune = self._run_config, self._tune_config
         check_metric_mode(tune.metric, tune.mode)
-        if tune.metric is not None and tune.mode is None:
+        if isinstance(tune.metric, str) and tune.mode is None:
             steering_metric(tune.metric, None, tune.scheduler, tune.search_alg)
         check_durability(run.durability)
         checkpoint = run.checkpoint_config or CheckpointConfig()
@@ -536,6 +545,7 @@ class Tuner:
             metric=tune.metric,
             mode=tune.mode,
             scope=tune.scope,
+            constraints=tune.constraints,
             search_alg=tune.search_alg,
             warm_start=tune.warm_start,
             on_duplicate=tune.on_duplicate,

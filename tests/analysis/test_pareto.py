@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fasttune as tune
-from fasttune.analysis.pareto import pareto_front
+from fasttune.pareto import pareto_front
 
 
 @given(

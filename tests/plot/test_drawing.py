@@ -20,7 +20,8 @@ from fasttune.plot.data import ExperimentData
 from fasttune.plot.draw_matplotlib import figure as static
 from fasttune.plot.draw_plotly import figure as moving
 
-ARGUMENTS: dict[str, dict[str, Any]] = {"pareto": {"metrics": {"loss": "min", "seconds": "min"}}}
+OF_SEVERAL = {"metrics": {"loss": "min", "seconds": "min"}}
+ARGUMENTS: dict[str, dict[str, Any]] = {"pareto": OF_SEVERAL, "hypervolume": OF_SEVERAL}
 OF_POPULATIONS = ("lineage",)
 NAMES = list(plot.PICTURES)
 

@@ -57,7 +57,7 @@ def test_it_is_drawn_or_the_error_says_why(name: str) -> None:
     experiment = ExperimentData(tune.simulate(lambda config, step: {"loss": curve(config, step), "step": step}, space, **reports))
     why: dict[str, str] = {}
     for picture, function in plot.PICTURES.items():
-        more = {"metrics": {"loss": "min", "step": "min"}} if picture == "pareto" else {}
+        more = {"metrics": {"loss": "min", "step": "min"}} if picture in ("pareto", "hypervolume") else {}
         try:
             figure = function(experiment, **more)
         except ValueError as error:

@@ -17,6 +17,7 @@ from fasttune.config import (
     check_cluster_only,
     check_config,
     check_metric_mode,
+    objectives_of,
     one_storage_path,
     resolve_checkpoint_config,
     resolve_log_to_file,
@@ -186,8 +187,11 @@ def test_R8_metric_and_mode() -> None:
     assert check_metric_mode(None, None) == (None, None)
     with pytest.raises(ValueError, match="mode must be 'min' or 'max', got 'maximum'"):
         check_metric_mode("loss", "maximum")
-    with pytest.raises(TypeError, match="metric must be the name of a reported value, got list"):
-        check_metric_mode(["a", "b"], "max")
+    with pytest.raises(TypeError, match="metric must be the name of a reported value, got dict"):
+        check_metric_mode({"a": "max"}, "max")
+    assert check_metric_mode(["a", "b"], "max") == (None, None)
+    assert objectives_of(["a", "b"], "max") == {"a": "max", "b": "max"}
+    assert objectives_of("a", "max") == {}
 
 
 def test_R1_one_place_to_store(tmp_path: Any) -> None:

@@ -506,11 +506,12 @@ cdef class Reporter:
         """The schema of ``metrics``, made and announced if it is new; None with a code if they are not plain.
 
         Steps and episodes of an iteration add up to totals, which only ``whole`` reports have beside them: such a schema
-        is never taken for that of the next report, so that all others need not be looked at for them.
+        is never taken for that of the next report, so that all others need not be looked at for them. So it is with what
+        constraints make of a report.
         """
         cdef Schema s
-        cdef bint counts = TIMESTEPS in metrics or EPISODES in metrics
-        if counts and not whole:
+        cdef bint apart = TIMESTEPS in metrics or EPISODES in metrics
+        if apart and not whole:
             code[0] = NOT_PLAIN_
             return None
         kinds = bytearray()
@@ -518,6 +519,11 @@ cdef class Reporter:
             if type(key) is not str:
                 code[0] = NOT_PLAIN_
                 return None
+            if (<str>key).startswith(CONSTRAINTS):
+                apart = True
+                if not whole:
+                    code[0] = NOT_PLAIN_
+                    return None
             if PyFloat_Check(value):
                 kinds.append(b"f"[0])
             elif PyBool_Check(value):
@@ -543,7 +549,7 @@ cdef class Reporter:
                 raise MemoryError()
             self.values = grown
             self.room = s.n
-        self.schema = None if counts else s
+        self.schema = None if apart else s
         if not self.matches(s, metrics):           # another thread has changed the dict meanwhile
             return self.learn(metrics, code, whole)
         return s
@@ -559,8 +565,7 @@ cdef class Reporter:
         cdef uint32_t size = padded(RECORD_HEADER + len(payload))
         if size > self.ring.capacity // 2:
             raise ValueError(f"the names of the metrics take {size} bytes; the most is {self.ring.capacity // 2}")
-        if self.metric in keys:
-            s.metric = keys.index(self.metric)
+        s.metric = steering_column(self.metric, keys)
         if self.time_attr in keys:
             s.clock = keys.index(self.time_attr)
         s.limits = <int *>ft_malloc(max(1, self.n_limits) * sizeof(int))
@@ -741,6 +746,7 @@ cdef class Reporter:
 TIMESTEPS = "timesteps_this_iter"
 EPISODES = "episodes_this_iter"
 DEADLINE = "\0deadline"  # the limit on the clock itself: no metric can bear this name
+CONSTRAINTS = "constraints/"  # what begins so is no plain metric: at most 0 where a constraint holds
 
 # C constants of the codes that Python sees as module attributes
 cdef enum:

@@ -170,7 +170,7 @@ def judgements(data, table_maps=None, str metric=None, int smooth=0, dict so_far
             check_report(r, <int>len(keys), at)
             values = None
             if smooth and metric in keys:
-                column = keys.index(metric)
+                column = steering_column(metric, keys)
                 value = (<const double *>p)[column]
                 best = so_far.get(r.trial, NAN)
                 if smooth * value > smooth * best or best != best:
@@ -197,7 +197,7 @@ def judgements(data, table_maps=None, str metric=None, int smooth=0, dict so_far
 cdef int judgements_of_rows(const Record *r, Py_ssize_t end, tuple names, str metric, int smooth, dict so_far, list out) except -1:
     """As ``judgements``, of one record."""
     cdef tuple keys = names[0]
-    cdef int width = <int>len(keys), j, at = keys.index(metric) if metric in keys else -1
+    cdef int width = <int>len(keys), j, at = steering_column(metric, keys)
     cdef RowParts of
     cdef uint32_t i, trial
     cdef double value = 0.0

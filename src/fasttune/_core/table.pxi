@@ -28,7 +28,8 @@ cdef tuple parse_schema(bytes payload):
     try:
         told = json.loads(payload.rstrip(b"\0"))
         keys, kinds = tuple(told["keys"]), told["kinds"].encode()
-        if len(keys) == len(kinds) and not kinds.strip(b"fib") and all([type(key) is str for key in keys]):
+        if len(keys) == len(kinds) and not kinds.strip(b"fib") and all([type(key) is str for key in keys]) \
+                and (SCORE not in keys or keys.index(SCORE) == len(keys) - 1):
             return keys, kinds
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         pass
@@ -38,6 +39,17 @@ cdef tuple parse_schema(bytes payload):
 cdef inline str text_of(const Record *r):
     cdef bytes raw = PyBytes_FromStringAndSize(<const char *>r + RECORD_HEADER, r.size - RECORD_HEADER)
     return raw.rstrip(b"\0").decode("utf-8", "replace")
+
+
+SCORE = "\0score"  # the last column of a report that breaks a constraint: what it is compared by, beyond every value of the metric
+
+
+cdef int steering_column(str metric, tuple keys) except -2:
+    """Which of these metrics trials are compared by: the run's, or in its place the score that constraints have made of it; -1
+    where the run's is not there."""
+    if metric not in keys:
+        return -1
+    return <int>len(keys) - 1 if keys[len(keys) - 1] == SCORE else <int>keys.index(metric)
 
 
 cdef inline bytes extra_of(const Record *r, int n_values):
@@ -195,8 +207,7 @@ cdef class TrialTable:
         if metrics == NULL:
             raise MemoryError()
         self.metrics = metrics
-        if self.metric in schema.keys:
-            schema.metric = schema.keys.index(self.metric)
+        schema.metric = steering_column(self.metric, schema.keys)
         self.widths[number] = schema.n
         self.metrics[number] = schema.metric
         self.schemas.append(schema)

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from fasttune.config import no_mode
+from fasttune.constraints import as_compared
 from fasttune.error import NoBestTrialError
 from fasttune.metric_values import whole_text
 from fasttune.result import DELIMITER, best_position, check_mode, flatten, number
@@ -74,6 +75,8 @@ class ExperimentAnalysis:
         self._chosen = None if trials is None else [self._index(trial) for trial in trials]
         self.default_metric = default_metric if default_metric is not None else self._source.metric
         self.default_mode = default_mode if default_mode is not None else self._source.mode
+        told = getattr(self._source, "objectives", {})
+        self.objectives: dict[str, str] = told if default_metric in (None, self._source.metric) else {}
         own = getattr(self._source, "scope", DEFAULT_SCOPE)
         self.default_scope: Scope = own if default_scope is None else check_scope(default_scope)
 
@@ -217,35 +220,45 @@ class ExperimentAnalysis:
         They come by the first metric, best first; trials without a finite value of each metric are left out.
 
         Args:
-            metrics: "min" or "max" for each metric, e.g. ``{"loss": "min", "accuracy": "max"}``; None: the experiment's
-                own metric alone, which gives the best trials.
+            metrics: "min" or "max" for each metric, e.g. ``{"loss": "min", "accuracy": "max"}``; None: the ``objectives`` of the run,
+                or its own metric alone, which gives the best trials.
             scope: which value of a trial counts, as for ``get_best_trial``.
 
         Raises:
             ValueError: no metrics, a mode that is neither "min" nor "max", or an unknown scope.
         """
-        import numpy as np
+        from fasttune.analysis.fronts import front_of
 
-        from fasttune.analysis.pareto import pareto_front
+        return [Trial(self._source, i) for i in front_of(self, metrics, scope)]
 
-        wanted = {self._metric(None): self._mode(None)} if metrics is None else dict(metrics)
-        if not wanted:
-            raise ValueError('pareto_front needs metrics, e.g. {"loss": "min", "seconds": "min"}')
-        for mode in wanted.values():
-            check_mode(mode)
-        scope = self._scope(scope)
-        chosen = np.array(self._indices, dtype=np.int64)
-        columns = []
-        for metric, mode in wanted.items():
-            trials, scores = self._columns.scores(metric, mode, scope)
-            column = np.full(int(max(chosen.max(initial=-1), trials.max(initial=-1))) + 1, np.nan)
-            column[trials] = -scores if mode == "max" else scores
-            columns.append(column[chosen])
-        losses = np.column_stack(columns)
-        usable = np.isfinite(losses).all(axis=1)
-        if not usable.any() and len(chosen):
-            _logger().warning("The Pareto front is empty: no trial has finite values of %s", ", ".join(wanted))
-        return [Trial(self._source, int(i)) for i in chosen[usable][pareto_front(losses[usable])]]
+    @property
+    def best_trials(self) -> list[Trial]:
+        """The trials that no other one beats in all of the run's metrics at once: ``pareto_front()``. Of a run with one metric
+        those with the best value."""
+        return self.pareto_front()
+
+    def hypervolume(
+        self, metrics: Mapping[str, str] | None = None, reference: Mapping[str, float] | None = None, scope: str | None = None
+    ) -> pd.DataFrame:
+        """How much the front covers, trial by trial: columns trial_id and hypervolume, in the order in which trials reported last.
+
+        The hypervolume is the measure of all that at least one trial so far is no worse than, up to the reference: the larger,
+        the better. Trials without a finite value of each metric, and those that break their constraints, add nothing.
+
+        Args:
+            metrics, scope: as for :meth:`pareto_front`; two metrics or more.
+            reference: a value of each metric that is worse than all that count; what is beyond it adds nothing. None: the worst
+                value of each that any trial has, so experiments can be compared only by one that is given.
+
+        Raises:
+            ValueError: as for :meth:`pareto_front`, one metric alone, or a reference that lacks a metric.
+        """
+        import pandas as pd
+
+        from fasttune.analysis.fronts import hypervolumes_of
+
+        trials, covered = hypervolumes_of(self, metrics, reference, scope)
+        return pd.DataFrame({"trial_id": [self._source.trial_id(i) for i in trials], "hypervolume": covered})
 
     @property
     def best_trial(self) -> Trial:
@@ -356,7 +369,13 @@ class ExperimentAnalysis:
             rows = columns.best_rows(metric, mode)
             if not len(rows) and len(columns) and metric not in columns.names:
                 raise ValueError(f"metric {metric!r} was never reported{self._reported_names()}")
-        return reports_frame(columns, self._in_order(rows), folders=True)
+        frame = reports_frame(columns, self._in_order(rows), folders=True)
+        if self.objectives and "pareto_front" not in frame:
+            from fasttune.analysis.fronts import front_of
+
+            front = front_of(self, None, None, quietly=True)
+            frame["pareto_front"] = [i in front for i in columns.trial[self._in_order(rows)].tolist()]
+        return frame
 
     def reports(self, metrics: Sequence[str] | None = None) -> pd.DataFrame:
         """One line per report of all trials, by trial, then step: what to group, plot and fit curves to.
@@ -448,7 +467,10 @@ class ExperimentAnalysis:
 
     def _saved(self, trial: Trial | str, metric: str | None) -> list[tuple[str | Checkpoint, Any]]:
         metric = metric or self.default_metric or "training_iteration"
-        return [(saved, flatten(result).get(metric)) for saved, result in self._source.checkpoints(self._index(trial))]
+        return [(saved, told.get(metric)) for saved, told in self._saved_results(trial)]
+
+    def _saved_results(self, trial: Trial | str) -> list[tuple[str | Checkpoint, dict[str, Any]]]:
+        return [(saved, flatten(result)) for saved, result in self._source.checkpoints(self._index(trial))]
 
     def get_best_checkpoint(
         self, trial: Trial | str, metric: str | None = None, mode: str | None = None
@@ -461,8 +483,8 @@ class ExperimentAnalysis:
         from fasttune.checkpoint import Checkpoint
 
         metric, mode = self._metric(metric), self._mode(mode, metric)
-        saved = self._saved(trial, metric)
-        scored = [(one, number(value)) for one, value in saved]
+        saved = self._saved_results(trial)
+        scored = [(one, number(as_compared(told, metric, mode).get(metric))) for one, told in saved]
         usable = [(one, score) for one, score in scored if score is not None and not math.isnan(score)]
         if not usable:
             name = trial if isinstance(trial, str) else str(trial)
@@ -600,6 +622,12 @@ class ExperimentAnalysis:
         metric, mode = self.default_metric, self.default_mode
         if not metric or not mode:
             missing = "metric" if not metric else "mode"
+            if self.objectives:
+                raise NoBestTrialError(
+                    f"no trial is the best of all: the run has {len(self.objectives)} metrics ({', '.join(self.objectives)}). "
+                    "Those that no other one beats are best_trials; the best by one of them is "
+                    f"get_best_trial({next(iter(self.objectives))!r}, {next(iter(self.objectives.values()))!r})"
+                )
             raise NoBestTrialError(
                 f"no {missing} says which trial is best: best_... needs a metric and a mode. Give them to tune.run or "
                 'ExperimentAnalysis, or use get_best_trial(metric, mode="min" or "max")'
@@ -638,6 +666,7 @@ class ExperimentAnalysis:
         return {
             "_source": source,
             "_chosen": self._chosen,
+            "objectives": self.objectives,
             "default_metric": self.default_metric,
             "default_mode": self.default_mode,
             "default_scope": self.default_scope,

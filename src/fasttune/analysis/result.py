@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fasttune.analysis.experiment_analysis import ExperimentAnalysis
 from fasttune.checkpoint import Checkpoint
+from fasttune.constraints import as_compared
 from fasttune.error import TuneError
 from fasttune.metric_values import whole_text
 from fasttune.result import AUTO_RESULT_KEYS, DELIMITER, best_position, check_mode, flatten, number
@@ -85,7 +86,8 @@ class Result:
         check_mode(mode)
         if not self.best_checkpoints:
             raise RuntimeError(f"no checkpoint exists for the trial in {self._path}")
-        scored = [(number(flatten(result).get(metric)), saved) for saved, result in self.best_checkpoints]
+        told = [(as_compared(flatten(result), metric, mode), saved) for saved, result in self.best_checkpoints]
+        scored = [(number(result.get(metric)), saved) for result, saved in told]
         known = [(score, saved) for score, saved in scored if score is not None]
         if not known:
             names = sorted({name for _, result in self.best_checkpoints for name in flatten(result)})

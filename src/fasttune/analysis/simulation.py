@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from fasttune.analysis.curves import Cost, Curves, Listed, curves_of
 from fasttune.analysis.experiment_analysis import ExperimentAnalysis
 from fasttune.analysis.fresh import copied
-from fasttune.config import FailureConfig, RunSpec, TrainableSpec, check_metric_mode
+from fasttune.config import FailureConfig, RunSpec, TrainableSpec, check_metric_mode, objectives_of
+from fasttune.constraints import as_constraints
 from fasttune.devices.resources import resolve_resources
 from fasttune.scope import DEFAULT_SCOPE, Scope, check_scope
 from fasttune.space.seeds import seed_from
@@ -112,6 +113,8 @@ def simulate(
     from fasttune.engine.virtual import VirtualLoop
 
     check_numbers(workers, steps, failures)
+    if objectives_of(metric, mode):
+        raise ValueError(f"simulate compares trials by one metric, got metric={metric!r}: tune.run searches for a front of several")
     metric, mode = check_metric_mode(metric, mode)
     scope = check_scope(scope)
     seed = seed_from(seed, "seed")
@@ -161,7 +164,7 @@ def spec_of(
     seed: int,
 ) -> RunSpec:
     """The RunSpec of a simulation: as ``resolve`` makes it, without a folder and without asking for the machine."""
-    from fasttune.resolve.searchers import chosen_searcher, own_limit, resolve_searcher
+    from fasttune.resolve.searchers import chosen_searcher, own_limit, resolve_searcher, with_priors
     from fasttune.resolve.settings import resolve_scheduler, resolve_stop_rules, steering_metric
     from fasttune.resolve.trainables import with_space
 
@@ -175,6 +178,8 @@ def spec_of(
     experiment = with_space(experiment, scheduler.complete_space(experiment.config))
     if isinstance(search_alg, str) and search_alg.lower() == "auto":
         search_alg = chosen_searcher(experiment, metric, scheduler, verbose=0)
+    if source.configs is None:
+        search_alg = with_priors(search_alg, scheduler, [experiment], seed)
     searcher = resolve_searcher(search_alg, metric, mode, [experiment], None, seed)
     metric, mode = steering_metric(metric, mode, scheduler, searcher)
     return RunSpec(
@@ -193,6 +198,7 @@ def spec_of(
         metric=metric,
         mode=mode,
         scope=scope,
+        constraints=as_constraints(None, metric, mode),
         searcher=searcher,
         scheduler=scheduler,
         stop=resolve_stop_rules(experiment),

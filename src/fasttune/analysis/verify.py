@@ -199,13 +199,15 @@ def judged_again(replay: Replay, told: list[Recorded]) -> list[Difference]:
         known = {"training_iteration": one.step, "time_total_s": before + one.time - began, **one.metrics}
         if not {replay.metric, compiled.time_attr} <= known.keys():
             continue
-        last[i] = known  # also of one that reached a limit: it is judged when the trial ends
+        assert replay.metric is not None
+        compared = {**known, replay.metric: known.get(_core.SCORE, known[replay.metric])}
+        last[i] = compared  # also of one that reached a limit: it is judged when the trial ends
         if limited(known, replay.meta.get("stop", {})):
             continue
         was = one.flags & 7
         if was == _core.STOP and not one.sequence and not known[compiled.time_attr] >= over:
             continue  # stopped from outside
-        now = CODES[scheduler.on_trial_result(replay.view, replay.recorded.trials[i], known)]
+        now = CODES[scheduler.on_trial_result(replay.view, replay.recorded.trials[i], compared)]
         if was != now:
             found.append(Difference(replay.trial_id(i), one.step, NAMES[was], NAMES[now]))
     return found

@@ -44,6 +44,8 @@ def run(asked: argparse.Namespace) -> int:
     analysis = ExperimentAnalysis(
         source, default_metric=asked.metric, default_mode=asked.mode, default_scope=asked.scope
     )
+    if analysis.objectives:
+        return print_front(asked, analysis, source)
     if analysis.default_metric is None or analysis.default_mode is None:
         raise CommandError(f"{source.name!r} was run without a metric that says what is best: give --metric and --mode")
     best = best_trial(source, analysis)
@@ -55,12 +57,31 @@ def run(asked: argparse.Namespace) -> int:
 
         words = f"the best trial, {source.trial_id(best.trial)}, failed behind its last report: {reason(source, best.trial)}"
         print(f"fasttune: {one_line(words)}", file=sys.stderr)
+    if best.violation > 0:
+        broken = f"{source.trial_id(best.trial)} breaks its constraints by {best.violation:.4g}, and all others by no less"
+        print(f"fasttune: {broken}", file=sys.stderr)
     if asked.checkpoint:
         print(checkpoint_of(source, analysis, best.trial))
     elif asked.json:
         print_json(best_facts(best, source))
     else:
         print(in_form(asked.form, source.config(best.trial)), end="")
+    return 0
+
+
+def print_front(asked: argparse.Namespace, analysis: ExperimentAnalysis, source: ExperimentRecords) -> int:
+    """Of a run with several metrics: the configs of the trials that no other one beats, by the first metric."""
+    from fasttune.cli.facts import front_facts
+    from fasttune.cli.listing import print_json
+
+    if asked.checkpoint or asked.form != "json":
+        what = "--checkpoint" if asked.checkpoint else f"--as {asked.form}"
+        several = ", ".join(analysis.objectives)
+        raise CommandError(f"{what} is of one trial, and {source.name!r} has several metrics ({several}): say --metric")
+    front = front_facts(analysis, source)
+    if not front:
+        raise CommandError(f"no trial of {source.name!r} has a number for each of {', '.join(analysis.objectives)} yet")
+    print_json(front if asked.json else [{**one["values"], "config": one["config"]} for one in front])
     return 0
 
 

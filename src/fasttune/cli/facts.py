@@ -77,6 +77,8 @@ def facts_of(source: ExperimentRecords, analysis: ExperimentAnalysis) -> dict[st
         "mode": analysis.default_mode,
         "scope": analysis.default_scope,
         "best": best and best_facts(best, source),
+        "objectives": analysis.objectives,
+        "front": front_facts(analysis, source),
         "notes": notes_of(source.path),
     }
 
@@ -104,11 +106,37 @@ def best_facts(best: Best, source: ExperimentRecords) -> dict[str, Any]:
         "status": source.shown_status(best.trial),
         "value": best.value,
         "at_iteration": best.step,
+        "violation": best.violation,
         "training_iteration": source.last_result(best.trial).get("training_iteration"),
         "config": source.config(best.trial),
         "user_attrs": source.attributes_of(best.trial),
         "path": trial_folder(source, best.trial),
     }
+
+
+def front_facts(analysis: ExperimentAnalysis, source: ExperimentRecords) -> list[dict[str, Any]]:
+    """What is told of the trials that no other one beats in the metrics of a run with several; [] of all other runs."""
+    if not analysis.objectives or not source.table.reports:
+        return []
+    from fasttune.analysis.fronts import front_of
+    from fasttune.constraints import constraint_violation
+    from fasttune.trial import trial_folder
+
+    found = []
+    for i in front_of(analysis, None, None, quietly=True):
+        last = source.metrics(i) or {}
+        found.append(
+            {
+                "trial_id": source.trial_id(i),
+                "status": source.shown_status(i),
+                "values": {name: last.get(name) for name in analysis.objectives},
+                "violation": constraint_violation(last),
+                "config": source.config(i),
+                "user_attrs": source.attributes_of(i),
+                "path": trial_folder(source, i),
+            }
+        )
+    return found
 
 
 def notes_of(path: str) -> str:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fasttune.cli import CommandError
 from fasttune.cli import arguments as common
+
+if TYPE_CHECKING:
+    from fasttune.engine.records import ExperimentRecords
+    from fasttune.tables.best import Best
 
 EXAMPLES = """\
   fasttune lsx                                          where tune.run stores experiments
@@ -56,7 +60,6 @@ def facts_of(path: str) -> dict[str, Any]:
     """What lsx shows of an experiment that can be read."""
     from fasttune.cli.facts import date, last_heard, state_of
     from fasttune.cli.finding import opened
-    from fasttune.scope import by_trial
     from fasttune.tables.best import best_of
     from fasttune.tables.columns import counting_reports
     from fasttune.trial import INTERRUPTED, RUNNING
@@ -75,8 +78,14 @@ def facts_of(path: str) -> dict[str, Any]:
         "mode": source.mode,
         "scope": source.scope,
         "best": None if best is None else best.value,
-        "best_trial": None if best is None else by_trial(source.trial_id(best.trial), source.status(best.trial) == "ERROR"),
+        "best_trial": None if best is None else _who(source, best),
         "reports": counting_reports(source),
         "began": date(source.meta["created"]),
         "last_updated": date(last_heard(source)),
     }
+
+
+def _who(source: ExperimentRecords, best: Best) -> str:
+    from fasttune.scope import by_trial
+
+    return by_trial(source.trial_id(best.trial), source.status(best.trial) == "ERROR", best.violation)

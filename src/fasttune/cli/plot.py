@@ -18,7 +18,7 @@ EXAMPLES = """\
   fasttune plot mnist pareto --metrics loss=min,seconds=min"""
 
 STATIC = (".png", ".svg", ".pdf")
-NEED_METRICS = ("pareto",)
+NEED_METRICS = ("pareto", "hypervolume")
 WITHOUT_METRIC = ("timeline", "rungs")
 WITH_PARAMS = ("parallel", "slices", "contour", "rank", "importances")
 
@@ -29,7 +29,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="of the picture: history, curves, importances, ...; '?' names all")
     parser.add_argument("-o", "--output", metavar="FILE", help=".html, .png, .svg or .pdf; default NAME.html")
     common.goal(parser)
-    parser.add_argument("--metrics", type=metrics, metavar="A=min,B=max", help="of the Pareto front")
+    parser.add_argument(
+        "--metrics", type=metrics, metavar="A=min,B=max", help="of the Pareto front; default: those of a run with several"
+    )
     parser.add_argument(
         "--params", type=common.names, metavar="A,B", help="parameters of the picture; default: those of the space"
     )
@@ -51,6 +53,8 @@ def run(asked: argparse.Namespace) -> int:
         raise CommandError(f"-o names a file that ends in .html, {', '.join(STATIC)}, got {os.path.basename(output)!r}")
     told = told_to(asked)
     experiment = to_draw(asked.experiment)
+    if asked.name in NEED_METRICS and asked.metrics is None and not experiment.analysis.objectives:
+        raise CommandError(f"{asked.name} needs --metrics, e.g. --metrics loss=min,accuracy=max")
     try:
         figure = PICTURES[asked.name](experiment, **told, backend="matplotlib" if ending in STATIC else "plotly")
     except (ValueError, ImportError) as error:
@@ -71,8 +75,6 @@ def told_to(asked: argparse.Namespace) -> dict[str, Any]:
         refused += [f"--{name}" for name in goal]
     if asked.name in NEED_METRICS:
         refused += [f"--{name}" for name in ("metric", "mode") if name in goal]
-        if asked.metrics is None:
-            raise CommandError(f"{asked.name} needs --metrics, e.g. --metrics loss=min,accuracy=max")
         goal["metrics"] = asked.metrics
     elif asked.metrics is not None:
         refused.append("--metrics")

@@ -103,7 +103,8 @@ def by_tuner(folder: str, asked: argparse.Namespace) -> ExperimentAnalysis:
             folder, trainable, resume_errored=asked.errored == "resume", restart_errored=asked.errored == "restart",
             trust=asked.trust,
         )  # fmt: skip
-        searches = {name: said.pop(name) for name in ("num_samples", "time_budget_s", "max_concurrent_trials") if name in said}
+        of_search = ("num_samples", "time_budget_s", "max_concurrent_trials", "constraints")
+        searches = {name: said.pop(name) for name in of_search if name in said}
         if "max_failures" in said:
             said["failure_config"] = FailureConfig(max_failures=said.pop("max_failures"))
         tuner._tune_config = replace(tuner._tune_config, **searches)
@@ -140,6 +141,7 @@ def of_the_journal(folder: str, target: str) -> tuple[Order, Any, Any]:
     options: dict[str, Any] = meta.get("options") or {}
     settings = {
         **{name: asked.get(name) for name in ("metric", "mode", "scope")},
+        **({"metric": list(several), "mode": list(several.values())} if (several := asked.get("objectives")) else {}),
         "on_duplicate": asked.get("on_duplicate") or "allow",
         "num_samples": trainable["num_samples"],
         "stop": from_description(asked["stop"]) or None,

@@ -47,8 +47,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     space.add_argument("--search", metavar="NAME[,KEY=VALUE]", help="what suggests configs: tpe, gp, cmaes, auto, ...")
     space.add_argument("--seed", type=int, metavar="N", help="the same seed gives the same configs")
     better = parser.add_argument_group("what is better, and what ends")
-    better.add_argument("--metric", help="the reported value by which trials are compared")
-    better.add_argument("--mode", choices=("min", "max"), help="which way it is better")
+    better.add_argument(
+        "--metric", action="append", help="the reported value by which trials are compared; several: each with its --mode behind it"
+    )
+    better.add_argument("--mode", action="append", choices=("min", "max"), help="which way it is better")
     better.add_argument("--scheduler", metavar="NAME[,KEY=VALUE]", help="what stops trials early: asha, hyperband, ...")
     add_limits(better)
     where = parser.add_argument_group("where")
@@ -68,6 +70,10 @@ def add_limits(parser: Any) -> None:
     parser.add_argument(
         "--stop", action="append", default=[], metavar="KEY=VALUE", help="a trial ends when it reports KEY >= VALUE"
     )
+    parser.add_argument(
+        "--constraint", action="append", default=[], metavar="'KEY <= N'",
+        help="what has to hold of a result to be the best: 'latency <= 0.1', 'accuracy >= 0.9'",
+    )  # fmt: skip
     parser.add_argument("--time-budget", type=common.seconds, metavar="TIME", help="the run ends after: 90, 30m, 1h30m")
     parser.add_argument("--trial-timeout", type=common.seconds, metavar="TIME", help="a trial is ended that has run for so long")
 
@@ -129,7 +135,7 @@ def order_of(asked: argparse.Namespace) -> Order:
         space = put(space or {}, *pair(text, "--set"))
     in_file = {*settings, *tables}
     said = {
-        "num_samples": asked.num_samples, "seed": asked.seed, "metric": asked.metric, "mode": asked.mode,
+        "num_samples": asked.num_samples, "seed": asked.seed, "metric": one_or_all(asked.metric), "mode": one_or_all(asked.mode),
         "name": asked.name, "storage_path": asked.storage, "resume": TRUTH.get((asked.resume or "").lower(), asked.resume),
     }  # fmt: skip
     on_line = settings_of(asked) | {name: value for name, value in said.items() if value is not None}
@@ -140,6 +146,11 @@ def order_of(asked: argparse.Namespace) -> Order:
     )
     order.keys = tuple(sorted(in_file - set(on_line) - {name for name in ("scheduler", "search") if getattr(asked, name)}))
     return order
+
+
+def one_or_all(said: list[str] | None) -> str | list[str] | None:
+    """What an option that may come again was given."""
+    return said[0] if said is not None and len(said) == 1 else said
 
 
 def read_files(asked: argparse.Namespace) -> tuple[dict[str, Any], dict[str, str]]:
@@ -189,6 +200,8 @@ def settings_of(asked: argparse.Namespace) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     if asked.stop:
         settings["stop"] = dict(pair(text, "--stop") for text in asked.stop)
+    if asked.constraint:
+        settings["constraints"] = asked.constraint
     if asked.resources:
         settings["resources_per_trial"] = dict(pair(text, "--resources") for text in common.names(asked.resources))
     for name, value in {
@@ -296,7 +309,7 @@ def print_outcome(analysis: ExperimentAnalysis, as_json: bool, verbose: Any) -> 
         print_json(facts_of(source, analysis))
     elif verbose != 0:
         name = short_name(source.path)
-        print(f"fasttune show {name}, fasttune ls {name}" + (f", fasttune best {name}" if source.metric else ""))
+        print(f"fasttune show {name}, fasttune ls {name}" + (f", fasttune best {name}" if source.metric or source.objectives else ""))
 
 
 def short_name(path: str) -> str:

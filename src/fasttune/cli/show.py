@@ -7,6 +7,7 @@ from typing import Any
 
 from fasttune.cli import arguments as common
 
+MOST_OF_FRONT = 20  # trials that are listed
 EXAMPLES = """\
   fasttune show latest
   fasttune show mnist --metric accuracy --mode max --scope all
@@ -81,7 +82,13 @@ def print_facts(facts: dict[str, Any]) -> None:
         ("written", facts["last_updated"]),
     ]
     best = facts["best"]
-    if facts["metric"] is None:
+    if facts["objectives"]:
+        goal = ", ".join(f"{name} ({mode})" for name, mode in facts["objectives"].items())
+        lines.append(("front", f"{len(facts['front']):,} trials that no other beats in {goal}"))
+        for one in facts["front"][:MOST_OF_FRONT]:
+            values = ", ".join(f"{name} = {cell(value)}" for name, value in one["values"].items())
+            lines.append((f"  {by_trial(one['trial_id'], one['status'] == 'ERROR', one['violation'])}", values))
+    elif facts["metric"] is None:
         lines.append(("best trial", "no metric is known: give --metric and --mode"))
     elif best is None:
         lines.append(("best trial", f"none has a number for {facts['metric']} yet"))
@@ -89,7 +96,7 @@ def print_facts(facts: dict[str, Any]) -> None:
         words = measured(facts["metric"], facts["scope"])
         value = f"best {words} = {cell(best['value'])} ({facts['mode']}){where(best['at_iteration'])}"
         ran = ", after" if best["at_iteration"] is None else " of"
-        trial = by_trial(best["trial_id"], best["status"] == "ERROR")
+        trial = by_trial(best["trial_id"], best["status"] == "ERROR", best["violation"])
         lines.append(("best trial", f"{trial}, {value}{ran} {best['training_iteration']} iterations"))
         lines += [(f"  {name}", cell(value)) for name, value in flatten(best["config"]).items()]
         lines += [(f"  attached: {name}", cell(value)) for name, value in flatten(best["user_attrs"]).items()]

@@ -156,7 +156,7 @@ class Watcher:
         if found is None:
             return ""
         words = measured(metric, scope, not self.runs)
-        trial = by_trial(self.source.trial_id(found.trial), self.source.status(found.trial) == "ERROR")
+        trial = by_trial(self.source.trial_id(found.trial), self.source.status(found.trial) == "ERROR", found.violation)
         return f"best {words} {cell(found.value)} ({mode}) by {trial}"
 
     def rows(self) -> list[int]:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fasttune.constraints import BARRIER
 from fasttune.dashboard.shelf import Opened
 from fasttune.plot.data import number_text, value_text
 from fasttune.plot.facts import duration
-from fasttune.scope import measured, where
+from fasttune.scope import by_trial, measured, where
 from fasttune.tables.best import best_of
 from fasttune.tables.columns import counting_reports
 from fasttune.trial import shown_status
@@ -139,7 +140,7 @@ def _best_told(source: ExperimentRecords, best: Best, running: bool) -> dict[str
         "value": number_text(best.value),
         "words": f"best {measured(source.metric, source.scope, not running)} ({source.mode}){where(best.step)}",
         "trial": best.trial,
-        "trial_id": source.trial_id(best.trial),
+        "trial_id": by_trial(source.trial_id(best.trial), False, best.violation),
         "failed": source.status(best.trial) == "ERROR",
         "config": [[name, value_text(value)] for name, value in sorted(params.items())],
     }
@@ -151,7 +152,7 @@ def line_of(source: ExperimentRecords) -> list[list[float]]:
     if source.mode is None:
         return []
     values, times = _exported(source, "value"), _exported(source, "time")
-    known = np.flatnonzero(np.isfinite(values) & np.isfinite(times))
+    known = np.flatnonzero(np.isfinite(values) & np.isfinite(times) & (np.abs(values) < BARRIER))  # constraints hold
     if len(known) < 2:
         return []
     known = known[np.argsort(times[known], kind="stable")]

@@ -59,6 +59,7 @@ class TrialSheet:
     def metrics(self) -> list[str]:
         """Names of the metrics, the experiment's own first."""
         names = dict.fromkeys(name for schema in self._source.table.schemas for name in schema.keys)
+        names.pop(_core.SCORE, None)  # what reports are compared by
         own = self._source.metric
         return [own, *(name for name in names if name != own)] if own in names else list(names)
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from fasttune.constraints import described_constraints
 from fasttune.engine.meta import FORMAT
 from fasttune.identity import arguments_of, described
 from fasttune.result import flatten
@@ -79,7 +80,9 @@ def asked_of(spec: RunSpec) -> dict[str, Any]:
     return {
         "metric": spec.metric,
         "mode": spec.mode,
+        "objectives": spec.objectives,
         "scope": spec.scope,
+        "constraints": described_constraints(spec.constraints),
         "on_duplicate": spec.on_duplicate,
         "scheduler": settings_of(spec.scheduler),
         "searcher": settings_of(_searcher_of(spec)),

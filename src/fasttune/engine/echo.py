@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from fasttune import _core
+from fasttune.constraints import Constraints
 from fasttune.metric_values import split_metrics, steer_by, to_json
 
 if TYPE_CHECKING:
@@ -16,11 +17,12 @@ RING_BYTES = 1 << 16
 
 class Echo:
     """Writes what a worker would have written: the trial began, reported once, and ended. ``source`` is its number among
-    those that write records, ``metric`` the run's. Rules and limits have no say: nothing was trained."""
+    those that write records, ``metric`` the run's, as are ``constraints``. Rules and limits have no say: nothing was trained."""
 
-    def __init__(self, source: int, metric: str | None = None) -> None:
+    def __init__(self, source: int, metric: str | None = None, constraints: Constraints | None = None) -> None:
         self._source = source
         self._metric = metric
+        self._constraints = Constraints() if constraints is None else constraints
         self._ring: Any = None
         self._reporter: Any = None
 
@@ -34,6 +36,7 @@ class Echo:
         )
         numbers, extra = split_metrics(metrics)
         steer_by(self._metric, numbers, extra)
+        numbers = self._constraints.add_score(numbers)
         reporter.report_extra(numbers, extra, to_json(extra) if extra else b"")
         reporter.end(0)
         data = bytes(ring.take())

@@ -57,7 +57,7 @@ def compared(metas: Sequence[Mapping[str, Any]], spec: RunSpec) -> Compared:
     before, now = latest(metas), asked_of(spec)
     refused = [
         f"{name}: {before[name]!r} was, {now[name]!r} is"
-        for name in ("metric", "mode", "on_duplicate")
+        for name in ("metric", "mode", "objectives", "on_duplicate")
         if name in before and before[name] != now[name]
     ]
     refused += _kinds(before, now)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fasttune import _core
+from fasttune.constraints import column_compared_by
 
 Judgement = tuple[int, int, float, int, bool]  # trial, rung, value, sequence number, whether the trial was stopped
 
@@ -30,7 +31,7 @@ class Judgements:
             data, names, self._metric, self._smooth, self._so_far
         ):
             values = memoryview(raw).cast("d")
-            value = values[0] if schema is None else values[schema[0].index(self._metric)]
+            value = values[0] if schema is None else values[column_compared_by(schema[0], self._metric)]
             self._found.append((sequence, trial, rung, value, decided == _core.STOP))
 
     def __iter__(self) -> Iterator[Judgement]:

@@ -173,7 +173,7 @@ class TuneLoop:
         if callbacks.asks_for_checkpoints:
             hooks |= {WISHES}
         first_source = max([0, *sources, *ring_sources(spec.path)]) + 1
-        self._echo = Echo(first_source, spec.metric)
+        self._echo = Echo(first_source, spec.metric, spec.constraints)
         self.state = self._restore(hooks) if sources else self._begin(hooks)
         self._progress = Progress(spec, self.state, self.times, self.clock, self._said)
         self._executor = executor = self._make_executor(requests[0], first_source + 1)

@@ -24,6 +24,7 @@ def program_of(spec: RunSpec, state: ExperimentState, limits: Mapping[str, float
         prefix=state.meta["prefix"],
         trainables=_trainables(spec, state),
         metric=spec.metric,
+        constraints=spec.constraints,
         strict=spec.strict_metric and spec.metric not in AUTO_RESULT_KEYS,
         limits=dict(limits),
         rule=state.rule if state.rule is not None else NO_RULE,

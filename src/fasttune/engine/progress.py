@@ -83,8 +83,9 @@ class Progress:
             found = self._leader(metric, mode, done)
             if found is None:
                 return None
-            trial, value, step = found
-            return Standing(state.trial_id(trial), value, state.evaluated_params(trial), step, state.status(trial) == "ERROR")
+            trial, value, step, broken = found
+            failed = state.status(trial) == "ERROR"
+            return Standing(state.trial_id(trial), value, state.evaluated_params(trial), step, failed, broken)
 
         best = leader(state.metric, state.mode)
         told = [said.message, *(remarks(state, best is not None) if done else ())]

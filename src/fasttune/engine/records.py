@@ -75,6 +75,7 @@ class ExperimentRecords:
         self.name: str = meta["name"]
         self.metric: str | None = meta["metric"]
         self.mode: str | None = meta["mode"]
+        self.objectives: dict[str, str] = objectives_told(meta)  # of a run with several metrics; {} with one
         self.scope: Scope = (meta.get("asked") or {}).get("scope", DEFAULT_SCOPE)  # which reports say who is best
         self.max_failures: int = meta.get("max_failures", 0)  # of the session whose records are folded
         self.machine: dict[str, float] = meta.get("machine", {})  # what the run has to give out: cpu, gpu, ...
@@ -438,6 +439,8 @@ class ExperimentRecords:
         told = self.table.schemas[schema]
         found: dict[str, Any] = {}
         for key, kind, value in zip(told.keys, told.kinds, values, strict=True):
+            if key == _core.SCORE:  # what it is compared by: no metric
+                continue
             if kind == 105 and value == value:  # "i"
                 found[key] = int(value)
             else:
@@ -695,11 +698,18 @@ class ExperimentRecords:
                 yield source, position, data
 
 
+def objectives_told(meta: dict[str, Any]) -> dict[str, str]:
+    """The metrics of a run that has several, and their modes, as its journal says; {} where it says nothing that can be."""
+    told = (meta.get("asked") or {}).get("objectives")
+    known = isinstance(told, dict) and all(mode in ("min", "max") for mode in told.values())
+    return dict(told) if isinstance(told, dict) and known else {}
+
+
 def as_blocks(columns: _core.ReportColumns) -> list[ReportBlock]:
     """ReportBlocks of compiled columns, the JSON of each extra parsed and flattened."""
-    return [
-        ReportBlock(
-            keys, kinds, trial, step, time, values, {row: flatten(extras(text)) for row, text in texts.items()}
-        )
-        for keys, kinds, trial, step, time, values, texts in columns.blocks()
-    ]
+    found = []
+    for keys, kinds, trial, step, time, values, texts in columns.blocks():
+        shown = len(keys) - (_core.SCORE in keys[-1:])  # what reports are compared by is no metric
+        more = {row: flatten(extras(text)) for row, text in texts.items()}
+        found.append(ReportBlock(keys[:shown], kinds[:shown], trial, step, time, values[:shown], more))
+    return found

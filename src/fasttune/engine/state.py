@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from fasttune import _core
 from fasttune.checkpoint import DICT_FILE, Checkpoint, memory_name
+from fasttune.constraints import as_compared
 from fasttune.engine.asked import asked_of, options_of
 from fasttune.engine.choosing import Choosing
 from fasttune.engine.ending import Ending
@@ -392,7 +393,8 @@ class ExperimentState(ExperimentRecords):
         told = i, self.metrics_of(schema, values, extra), step, time, self._time_before(i, time), False
         result = self.result_of(*told) if self.watching.shown else {}
         # the searcher is handed the dict that the scheduler was, with what that tells it besides
-        flat = self.flat_result_of(*told) if decision == _core.WAIT or self.searcher is not None else {}
+        decided = decision == _core.WAIT or self.searcher is not None
+        flat = as_compared(self.flat_result_of(*told), self.metric, self.mode) if decided else {}
         if decision == _core.WAIT:
             decision = self._answer(i, result, flat)
         if decision != _core.STOP:
@@ -462,7 +464,7 @@ class ExperimentState(ExperimentRecords):
     def _on_end(self, event: tuple[Any, ...]) -> None:
         _, i, flags, _, _, _ = event
         self._leave(i)
-        flat = flatten(self.last_result(i)) if self.asks else None
+        flat = self._compared_last(i) if self.asks else None
         if flat is not None:
             if not flags & 7 and self.table.last(i) is not None:
                 # a trial that ended by itself: seen as done
@@ -473,8 +475,12 @@ class ExperimentState(ExperimentRecords):
                 self.times.call(self.scheduler.on_trial_complete, self.view, self.trials[i], flat)
             self.hear_orders()
         self.carry_out(self.orders.ended(i))
-        self.hearing.ended(i, lambda: flatten(self.last_result(i)) if flat is None else flat)
+        self.hearing.ended(i, lambda: self._compared_last(i) if flat is None else flat)
         self._happen("on_trial_complete", i)
+
+    def _compared_last(self, i: int) -> dict[str, Any]:
+        """The last result of trial i as those who decide are told it."""
+        return as_compared(flatten(self.last_result(i)), self.metric, self.mode)
 
     def _leave(self, i: int, over: bool = True) -> None:
         """Trial i is over, or (``over=False``) this attempt of it."""
@@ -507,6 +513,8 @@ class ExperimentState(ExperimentRecords):
         found = self.metrics_of(*report)
         if attribute not in found:  # one of those that every result has, or none
             found = self.result_of(i, found, step, time, self.table.times(i)[3], False)
+        if attribute == self.metric:
+            found = as_compared(found, attribute, self.mode)
         self.kept.scored(i, step, number(found.get(attribute)))
 
     def _on_changed(self, event: tuple[Any, ...]) -> None:

@@ -26,7 +26,6 @@ from fasttune.executors.base import Batch, Death, Executor, Job, Program, Suspen
 from fasttune.failure import failure_text
 from fasttune.search.base import Searcher
 from fasttune.storage.memory import MemoryStorage
-from fasttune.totals import TOTALS
 
 if TYPE_CHECKING:
     from fasttune.config import RunSpec
@@ -294,11 +293,11 @@ class VirtualExecutor(Executor):
         code = _core.CONTINUE
         for at, metrics in reports:
             ring.hold(at)
-            code = reporter.report(metrics)
+            code = _core.NOT_PLAIN if self._program.constraints else reporter.report(metrics)
             if code == _core.FULL:
                 self._collect()
                 code = reporter.report(metrics)
-            if code == _core.NOT_PLAIN and not TOTALS.keys().isdisjoint(metrics):
+            if code == _core.NOT_PLAIN:
                 code = self._write_whole(metrics)
             if code < 0:
                 raise self._refused(code, metrics)
@@ -306,7 +305,9 @@ class VirtualExecutor(Executor):
         return code
 
     def _write_whole(self, metrics: dict[str, Any]) -> int:
-        """Report what a curve holds, with whatever totals it has: they were added up when it was recorded."""
+        """Report what a curve holds, with whatever totals it has, as they were added up when it was recorded; compared by its
+        constraints."""
+        metrics = self._program.constraints.whole(dict(metrics), {})
         while (code := self.reporter.report_extra(metrics, {}, b"")) == _core.FULL:
             self._collect()
         return code

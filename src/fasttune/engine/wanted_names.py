@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Collection
 from typing import TYPE_CHECKING, NamedTuple
 
+from fasttune import _core
 from fasttune.error import MissingMetricError
 from fasttune.result import AUTO_RESULT_KEYS, number
 from fasttune.result_keys import DEFAULT_METRIC
@@ -41,10 +42,13 @@ def wanted_by(spec: RunSpec) -> list[WantedName]:
     scheduler = type(spec.scheduler).__name__
     found += [WantedName(name, f"{scheduler}({how}={name!r})", "decides nothing") for name, how in spec.scheduler.reads().items()]
     several = getattr(spec.searcher, "metric", None)
-    if isinstance(several, list | tuple):
+    if spec.objectives and not isinstance(several, list | tuple):
+        found += [WantedName(name, f"metric={list(spec.objectives)}", "has no front") for name in spec.objectives]
+    elif isinstance(several, list | tuple):
         found += [WantedName(name, f"{type(spec.searcher).__name__}(metric={several})", "learns nothing") for name in several]
     if spec.metric is not None and not spec.strict_metric:  # by the environment: reports may lack it
         found.append(WantedName(spec.metric, f"metric={spec.metric!r}", "compares no trials"))
+    found += [WantedName(one.metric, f"constraints={one.text!r}", "is held against no result") for one in spec.constraints.limits]
     score = spec.checkpoint.checkpoint_score_attribute
     if score is not None and spec.checkpoint.num_to_keep is not None:
         found.append(WantedName(score, f"checkpoint_score_attribute={score!r}", "ranks no checkpoint, and all of them are kept"))
@@ -90,7 +94,7 @@ class WantedNames:
     def _say(self, over: bool) -> None:
         least = 1 if over else LEAST
         ended = self._ended()
-        numbers = {key for schema in self._state.table.schemas for key in schema.keys}
+        numbers = {key for schema in self._state.table.schemas for key in schema.keys} - {_core.SCORE}
         others = self._others(ended)
         numbers |= {name for name, is_number in others.items() if is_number}
         if self._metric is not None and self._metric not in numbers:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 from fasttune import _core
+from fasttune.constraints import Constraints
 from fasttune.executors.wear import NO_LIMITS, WorkerLimits
 from fasttune.rule import NO_RULE, CompiledRule
 
@@ -45,6 +46,7 @@ class Program:
     prefix: str
     trainables: list[ProgramTrainable]
     metric: str | None = None
+    constraints: Constraints = field(default_factory=Constraints)  # what is made of reports, and what they are compared by
     strict: bool = True
     limits: dict[str, float] = field(default_factory=dict)
     rule: CompiledRule = NO_RULE

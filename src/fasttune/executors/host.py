@@ -25,6 +25,7 @@ from fasttune.trial_context import TrialContext
 from fasttune.trial_functions import end_function, handle_end, run_function
 
 if TYPE_CHECKING:
+    from fasttune.constraints import Constraints
     from fasttune.trainable import Trainable
 
 
@@ -50,7 +51,7 @@ class HostContext(TrialContext):
     def renew(self, is_class: bool, checkpoint: str | bytes | None, iteration: int) -> None:
         """Become the context of another trial."""
         self.is_class = is_class
-        self.quick = not is_class and self.until_stored is None
+        self.quick = not is_class and self.host.reports_are_plain
         self.fresh = True
         self.usage = None
         self.threads = None
@@ -89,6 +90,10 @@ class HostContext(TrialContext):
         self._job = None
         self._experiment = experiment
         self._shift = shift
+
+    @property
+    def constraints(self) -> Constraints:  # type: ignore[override]
+        return self.host.program.constraints
 
     @property
     def left(self) -> bool:
@@ -173,6 +178,7 @@ class Host:
         self.flush = flush
         self.turn = turn
         self.until_stored = until_stored
+        self.reports_are_plain = until_stored is None and not program.constraints
         self.pid = os.getpid()
         self.ask_from = 0 if program.asks else _core.NEVER_ASK
         self.context = HostContext(self)
@@ -205,7 +211,8 @@ class Host:
         shift."""
         one = self.program.trainables[experiment]
         program = self.program
-        if one.is_class or one.form != "config" or program.log_to_file or program.pauses or program.measures_usage:
+        slowly = program.log_to_file or program.pauses or program.measures_usage or program.constraints
+        if one.is_class or one.form != "config" or slowly:
             trial = first if first >= 0 else self.reporter.ring.next_trial()
             while trial >= 0:
                 self.run(Job(trial, experiment, trial - shift), urgent=False)

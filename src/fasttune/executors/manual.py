@@ -98,6 +98,7 @@ class ManualExecutor(Executor):
         """
         numbers, extra = split_metrics(metrics)
         steer_by(self._program.metric, numbers, extra)
+        numbers = self._program.constraints.whole(numbers, extra)
         if last:
             self._ask_from[trial] = _core.NEVER_ASK
         self._turn_to(trial)

@@ -21,7 +21,7 @@ from fasttune.row_trees import check_rows
 from fasttune.session import missing_metric
 from fasttune.space.config_columns import ConfigColumns, joined
 from fasttune.trainable import vector_of
-from fasttune.vectors import Rows, apart, metric_columns
+from fasttune.vectors import MetricColumns, Rows, apart, metric_columns
 
 if TYPE_CHECKING:
     import numpy as np
@@ -169,6 +169,7 @@ class VectorCall:
         with host.users_code():
             told = apart(said)
             found = metric_columns(told.metrics, n, rows.reporter.metric)
+            found = MetricColumns(*host.program.constraints.columns(*found))
             if told.has_state:
                 check_rows(told.state, n)
                 self._state = told.state

@@ -7,6 +7,7 @@ A picture is made in three steps, each in the file of its family: ``..._data`` c
 from __future__ import annotations
 
 from fasttune.plot.curves import curves as curves
+from fasttune.plot.front import hypervolume as hypervolume
 from fasttune.plot.front import pareto as pareto
 from fasttune.plot.history import edf as edf
 from fasttune.plot.history import history as history
@@ -29,6 +30,7 @@ __all__ = [
     "curves",
     "edf",
     "history",
+    "hypervolume",
     "importances",
     "lineage",
     "parallel",

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasttune.analysis.experiment_analysis import ExperimentAnalysis
+from fasttune.constraints import BARRIER
 from fasttune.plot.journal import ends, first_judgements, first_pauses, side_by_side, stretches
 from fasttune.plot.parameters import Parameter, SpaceLine, parameter_of, space_lines
 from fasttune.tables.columns import DERIVED
@@ -240,10 +241,11 @@ class ExperimentData:
         if key not in self._scores:
             trials, values = self.analysis._columns.scores(goal.metric, goal.mode or "min", goal.scope)
             score = self._per_trial(trials, values, np.nan)
-            score[~np.isfinite(score)] = np.nan
+            score[~np.isfinite(score) | (np.abs(score) >= BARRIER)] = np.nan  # one that breaks a constraint has no score
             if not np.isfinite(score).any():
+                holds = "" if self.analysis._columns.violation is None else ", and holds its constraints"
                 raise ValueError(
-                    f"there is nothing to draw: no trial has a finite value of {goal.metric!r}; "
+                    f"there is nothing to draw: no trial has a finite value of {goal.metric!r}{holds}; "
                     f"{_named('reported were', self.metrics)}"
                 )
             self._scores[key] = score

@@ -1,4 +1,4 @@
-"""The Pareto front: trials that no other trial beats in all metrics at once."""
+"""The Pareto front: trials that no other trial beats in all metrics at once, and how much they cover."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fasttune.analysis.pareto import pareto_front
-from fasttune.plot.chart import GREY, Chart, Line, Mark, Panel, Points, joined, score_axis
+from fasttune.analysis.fronts import reference_of
+from fasttune.pareto import hypervolumes, pareto_front
+from fasttune.plot.chart import GREY, Axis, Chart, Line, Mark, Panel, Points, joined, score_axis
 from fasttune.plot.data import ExperimentData, Floats, Goal, Ints, experiment_of, number_text, sampled
 from fasttune.plot.drawn import drawn
 
@@ -84,18 +85,82 @@ def _stairs(x: Floats, y: Floats, first: Goal, second: Goal) -> tuple[Floats, Fl
     return np.array(corners_x), np.array(corners_y)
 
 
-def pareto(analysis: Any, metrics: Mapping[str, str], *, scope: str | None = None, backend: str = "plotly") -> Any:
+def pareto(analysis: Any, metrics: Mapping[str, str] | None = None, *, scope: str | None = None, backend: str = "plotly") -> Any:
     """Each trial's values of two metrics (or more, pair by pair), and the trials that no other one beats.
 
     Args:
         analysis, scope, backend: as for :func:`history`.
-        metrics: "min" or "max" for each metric, e.g. ``{"loss": "min", "seconds": "min"}``.
+        metrics: "min" or "max" for each metric, e.g. ``{"loss": "min", "seconds": "min"}``; None: those of a run with several.
 
     Raises:
         ValueError: as for :func:`history`, or fewer than two metrics.
     """
-    if not isinstance(metrics, Mapping) or len(metrics) < 2:
-        raise ValueError(f'pareto needs two metrics or more, e.g. {{"loss": "min", "seconds": "min"}}, got {metrics!r}')
     experiment = experiment_of(analysis)
-    goals = [experiment.goal(metric, mode, scope) for metric, mode in metrics.items()]
+    goals = goals_of(experiment, metrics, scope, "pareto")
     return drawn(front_chart(experiment, goals, front_data(experiment, goals)), backend)
+
+
+def goals_of(experiment: ExperimentData, metrics: Mapping[str, str] | None, scope: str | None, picture: str) -> list[Goal]:
+    """The goals of a picture of several metrics, or those of the run. ValueError for fewer than two."""
+    wanted = experiment.analysis.objectives if metrics is None else metrics
+    if not isinstance(wanted, Mapping) or len(wanted) < 2:
+        raise ValueError(f'{picture} needs two metrics or more, e.g. {{"loss": "min", "seconds": "min"}}, got {metrics!r}')
+    return [experiment.goal(metric, mode, scope) for metric, mode in wanted.items()]
+
+
+# ---- what the front covers
+
+
+class Covered(NamedTuple):
+    """The hypervolume after each trial that has every metric, in the order of their last reports."""
+
+    position: Ints
+    volume: Floats
+    reference: Floats  # a value of each metric
+
+
+def hypervolume_data(experiment: ExperimentData, goals: list[Goal], reference: Mapping[str, float] | None = None) -> Covered:
+    """The values of the picture ``hypervolume``."""
+    data = front_data(experiment, goals)
+    signs = np.array([goal.sign for goal in goals])
+    order = np.argsort(experiment.last_time[data.position], kind="stable")
+    losses = data.scores[order] * signs
+    modes = {goal.metric: str(goal.mode) for goal in goals}
+    worst = losses.max(axis=0) if reference is None else reference_of(modes, reference)
+    return Covered(data.position[order], np.fromiter(hypervolumes(losses, worst), np.float64, len(losses)), worst * signs)
+
+
+def hypervolume_chart(experiment: ExperimentData, goals: list[Goal], data: Covered) -> Chart:
+    grows = np.flatnonzero(np.diff(data.volume, prepend=0.0) > 0)
+    x = np.arange(1, len(data.volume) + 1, dtype=float)
+    some = grows[np.unique(np.linspace(0, len(grows) - 1, min(len(grows), SHOWN)).round().astype(np.int64))] if len(grows) else grows
+    marks: list[Mark] = [
+        Line(np.append(x[grows], x[-1:]), np.append(data.volume[grows], data.volume[-1:]), "", BEST, None, 2.0, step=True),
+        Points(x[some], data.volume[some], "a trial that adds to it", BEST, experiment.hover(data.position[some]), size=6.0),
+    ]
+    where = ", ".join(f"{goal.metric} = {number_text(value)}" for goal, value in zip(goals, data.reference, strict=True))
+    said = f"What at least one trial so far is no worse than, up to {where}. The larger, the better."
+    return Chart("Hypervolume of the front", [Panel(marks, Axis("trials, by their last reports"), Axis("hypervolume"))], said)
+
+
+def hypervolume(
+    analysis: Any,
+    metrics: Mapping[str, str] | None = None,
+    *,
+    reference: Mapping[str, float] | None = None,
+    scope: str | None = None,
+    backend: str = "plotly",
+) -> Any:
+    """How much the Pareto front covers, trial by trial: a search for several metrics is over where it has become flat.
+
+    Args:
+        analysis, scope, backend: as for :func:`history`.
+        metrics: as for :func:`pareto`.
+        reference: as for ``ExperimentAnalysis.hypervolume``: a value of each metric, up to which is measured.
+
+    Raises:
+        ValueError: as for :func:`pareto`, or a reference that lacks a metric.
+    """
+    experiment = experiment_of(analysis)
+    goals = goals_of(experiment, metrics, scope, "hypervolume")
+    return drawn(hypervolume_chart(experiment, goals, hypervolume_data(experiment, goals, reference)), backend)

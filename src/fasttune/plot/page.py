@@ -17,7 +17,7 @@ from fasttune.plot.chart import Chart
 from fasttune.plot.curves import curves_chart, curves_data
 from fasttune.plot.data import ExperimentData, Goal, experiment_of
 from fasttune.plot.facts import Facts, facts_of
-from fasttune.plot.front import front_chart, front_data
+from fasttune.plot.front import front_chart, front_data, hypervolume_chart, hypervolume_data
 from fasttune.plot.history import edf_chart, edf_data, history_chart, history_data
 from fasttune.plot.importances import importances_chart, importances_data
 from fasttune.plot.lineage import lineage_chart, lineage_data
@@ -131,7 +131,7 @@ def report(
         path: the HTML file; by default ``report.html`` in the experiment's folder. A file that is there is replaced.
         metric, mode, scope: as for ``ExperimentAnalysis.get_best_trial``; the run's own by default. Without a metric the page
             says so and shows what can be shown.
-        metrics: "min" or "max" for two metrics or more: adds their Pareto front.
+        metrics: "min" or "max" for two metrics or more: adds their Pareto front. None: those of a run with several.
 
     Raises:
         ValueError: a metric that was asked for was never reported, or is asked for without a mode.
@@ -146,7 +146,7 @@ def report(
     if not os.path.isdir(os.path.dirname(target)):
         raise FileNotFoundError(f"there is no folder {os.path.dirname(target)!r} for the report; make it first")
     goal, why = _goal(experiment, metric, mode, scope)
-    goals = [experiment.goal(name, way, scope) for name, way in (metrics or {}).items()]
+    goals = [experiment.goal(name, way, scope) for name, way in (metrics or experiment.analysis.objectives).items()]
     _write(target, page(experiment, goal, why, goals))
     return target
 
@@ -176,7 +176,12 @@ def page(experiment: ExperimentData, goal: Goal | None, no_goal: str, goals: lis
         lambda e, _: front_chart(e, goals, front_data(e, goals)),
         apart=True,
     )
-    for entry in (*PAGE, *([pareto] if goals else [])):
+    volume = Entry(
+        "hypervolume",
+        "A curve that has become flat says that more trials would hardly find more of the front.",
+        lambda e, _: hypervolume_chart(e, goals, hypervolume_data(e, goals)),
+    )
+    for entry in (*PAGE, *([pareto, volume] if goals else [])):
         try:
             found = _figures(entry, experiment, goal)
         except ValueError as error:  # e.g. no trial was stopped: there are no rungs
@@ -194,7 +199,7 @@ def page(experiment: ExperimentData, goal: Goal | None, no_goal: str, goals: lis
 def _figures(entry: Entry, experiment: ExperimentData, goal: Goal | None) -> list[PageFigure]:
     from fasttune.plot.draw_plotly import figure, single
 
-    if goal is None and entry.name not in ("rungs", "timeline", "pareto"):
+    if goal is None and entry.name not in ("rungs", "timeline", "pareto", "hypervolume"):
         raise ValueError("it needs a metric and a mode")
     chart = entry.chart(experiment, goal)  # type: ignore[arg-type]  # those that need no goal do not look at it
     apart = [single(chart, panel) for panel in chart.panels] if entry.apart else [chart]
@@ -327,6 +332,7 @@ TITLES = {
     "timeline": "Who ran what when",
     "edf": "How common good values are",
     "pareto": "Trade-offs",
+    "hypervolume": "What the front covers",
 }
 STACKED = ("lineage", "timeline")  # their panels share an axis
 BROAD = ("parallel",)  # they are scrolled sideways where the window is narrow

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fasttune.plot.curves import curves
-from fasttune.plot.front import pareto
+from fasttune.plot.front import hypervolume, pareto
 from fasttune.plot.history import edf, history
 from fasttune.plot.importances import importances
 from fasttune.plot.lineage import lineage
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # The one place where a picture is registered: ``analysis.plot``, the command line and their errors read it.
 PICTURES: dict[str, Callable[..., Any]] = {
     one.__name__: one
-    for one in (history, curves, parallel, slices, contour, rank, edf, importances, timeline, rungs, lineage, pareto)
+    for one in (history, curves, parallel, slices, contour, rank, edf, importances, timeline, rungs, lineage, pareto, hypervolume)
 }
 
 

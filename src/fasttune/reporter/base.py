@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from numbers import Real
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from fasttune.constraints import constraint_violation, score
 from fasttune.failure import Reason
 from fasttune.scope import DEFAULT_SCOPE, by_trial, measured, where
 from fasttune.trial import ERROR, shown_status
@@ -72,18 +73,19 @@ DRAWING_SHARE = 20  # drawing takes at most one part in so many of the run
 
 class Standing(NamedTuple):
     """The best trial so far. ``step``: the iteration of the value, where the scope is "all"; ``failed``: it has failed, behind its
-    last report."""
+    last report; ``violation``: by how much it breaks its constraints, as all others do."""
 
     trial_id: str
     value: float
     params: Mapping[str, Any]
     step: int | None = None
     failed: bool = False
+    violation: float = 0.0
 
     @property
     def by(self) -> str:
         """Whose value it is, in words."""
-        return by_trial(self.trial_id, self.failed)
+        return by_trial(self.trial_id, self.failed, self.violation)
 
 
 def _no_rows(status: str, number: int) -> Sequence[Trial]:
@@ -398,7 +400,7 @@ class TableReporter(ProgressReporter):
         metric = self.metric
 
         def badness(trial: Trial) -> float:
-            value = _number(look_up(trial.last_result or {}, metric))
+            value = _compared(trial.last_result or {}, metric, self.mode)
             return math.inf if value is None else sign * value
 
         return heapq.nsmallest(number, snapshot.rows(status, snapshot.counts[status]), key=badness)
@@ -451,14 +453,21 @@ def best_of(trials: Iterable[Trial], metric: str, mode: str) -> Standing | None:
     sign = -1.0 if mode == "min" else 1.0
     best: tuple[float, Trial] | None = None
     for trial in trials:
-        value = _number(look_up(trial.last_result or {}, metric))
+        value = _compared(trial.last_result or {}, metric, mode)
         if value is not None and not math.isnan(value) and (best is None or sign * value > best[0]):
             best = sign * value, trial
     if best is None:
         return None
     result = best[1].last_result
     config = result.get("config", best[1].config)
-    return Standing(best[1].trial_id, look_up(result, metric), config, failed=best[1].status == ERROR)
+    failed, broken = best[1].status == ERROR, constraint_violation(result)
+    return Standing(best[1].trial_id, look_up(result, metric), config, failed=failed, violation=broken)
+
+
+def _compared(result: Mapping[str, Any], metric: str, mode: str | None) -> float | None:
+    """What a result is ranked by; None without a number."""
+    value = _number(look_up(result, metric))
+    return None if value is None else score(value, constraint_violation(result), mode)
 
 
 def time_line(now: float, elapsed: float) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -27,9 +27,10 @@ class Call:
 
     name: str | None = None
     storage_path: str | None = None
-    metric: str | None = None
-    mode: str | None = None
+    metric: str | Sequence[str] | None = None
+    mode: str | Sequence[str] | None = None
     scope: Scope | None = None
+    constraints: Any = None
     search_alg: Searcher | SearchAlgorithm | str | None = None
     warm_start: Any = None
     scheduler: TrialScheduler | str | None = None

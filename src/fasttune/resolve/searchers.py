@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fasttune.config import Experiment
 from fasttune.resolve.settings import ON_DUPLICATE
 from fasttune.resolve.trainables import unresolved
-from fasttune.resolve.words import kind_of, name_of
+from fasttune.resolve.words import kind_of, log, name_of
 
 if TYPE_CHECKING:
+    from fasttune.config import Mode as OneMode
     from fasttune.schedulers.base import TrialScheduler
-    from fasttune.search.base import SearchAlgorithm, Searcher
+    from fasttune.search.base import Metric, Mode, SearchAlgorithm, Searcher
 
 
 def check_searcher_wanted(searcher: object, scheduler: TrialScheduler) -> None:
@@ -26,7 +27,9 @@ def check_searcher_wanted(searcher: object, scheduler: TrialScheduler) -> None:
         )
 
 
-def chosen_searcher(experiment: Experiment, metric: str | None, scheduler: TrialScheduler, verbose: int) -> str:
+def chosen_searcher(
+    experiment: Experiment, metric: str | None, scheduler: TrialScheduler, verbose: int, objectives: int = 0
+) -> str:
     """The name of the searcher that suits, and a line that says why."""
     from fasttune.schedulers import HyperBandForBOHB
     from fasttune.search.auto import choose
@@ -35,11 +38,12 @@ def chosen_searcher(experiment: Experiment, metric: str | None, scheduler: Trial
         experiment.config,
         experiment.num_samples,
         has_metric=isinstance(metric, str),
+        objectives=objectives,
         has_budgets=isinstance(scheduler, HyperBandForBOHB),
     )
     if not scheduler.takes_searcher:
         return "random"
-    if verbose > 0:
+    if verbose > 0 and (choice.name != "random" or not objectives):
         what = choice.why if choice.name == "auto" else f'"{choice.name}": {choice.why}'
         print(f'fasttune: search_alg="auto" is {what}')
     return choice.name
@@ -58,8 +62,8 @@ def announce_changes(searcher: object) -> None:
 
 def resolve_searcher(
     search_alg: Searcher | SearchAlgorithm | str | None,
-    metric: str | None,
-    mode: str | None,
+    metric: Metric,
+    mode: Mode,
     experiments: Sequence[Experiment],
     max_concurrent: int | None,
     seed: int,
@@ -82,6 +86,45 @@ def resolve_searcher(
     if isinstance(search_alg, BasicVariantGenerator):
         search_alg.check_points([one.config for one in experiments])
     return search_alg
+
+
+def objectives_of_searcher(searcher: object) -> dict[str, OneMode]:
+    """The metrics of a searcher that was made with several, and their modes; those that are only watched are none."""
+    from fasttune.config import MODES
+
+    metric = getattr(searcher, "metric", None)
+    modes = getattr(searcher, "mode", None)
+    if not isinstance(metric, (list, tuple)) or not isinstance(modes, (list, tuple)):
+        return {}
+    found: Any = {name: one for name, one in zip(metric, modes, strict=False) if one in MODES}
+    return found if len(found) > 1 else {}
+
+
+def with_priors(search_alg: object, scheduler: TrialScheduler, experiments: Sequence[Experiment], seed: int) -> Any:
+    """The searcher, or, where nobody has named one that knows of priors and the space has some, one that does. ValueError for a
+    grid beside them."""
+    from fasttune.search import BasicVariantGenerator, PriorSearch
+    from fasttune.space.domains import Domain, domains_of, grid_of
+    from fasttune.space.nested import path_name
+
+    found = list(domains_of(experiments[0].config))
+    said = [path_name(path) for path, one in found if isinstance(one, Domain) and one.has_prior]
+    blind = search_alg is None or isinstance(search_alg, BasicVariantGenerator)
+    if isinstance(search_alg, str) and search_alg.lower() in ("random", "variant_generator"):
+        blind, search_alg = True, None
+    if not said or not blind:
+        return search_alg
+    if not scheduler.takes_searcher:
+        log("prior of %s has no effect: %s explores configs itself", ", ".join(map(repr, said)), type(scheduler).__name__)
+        return search_alg
+    grids = [path_name(path) for path, one in found if grid_of(one) is not None]
+    if grids:
+        raise ValueError(
+            f"prior of {said[0]!r} has no effect beside the grid of {grids[0]!r}, which is walked through: leave the prior out, or "
+            "write tune.choice in the place of tune.grid_search"
+        )
+    points = search_alg.points_to_evaluate if isinstance(search_alg, BasicVariantGenerator) else None
+    return PriorSearch(points_to_evaluate=points, seed=seed)
 
 
 def without_duplicates(search_alg: object, how: str, experiments: list[Experiment], seed: int) -> Searcher:
@@ -119,7 +162,7 @@ def total_of(searcher: object, experiment: Experiment) -> int:
     return inner.total(experiment.config, experiment.num_samples)
 
 
-def tell_space(searcher: Searcher, metric: str | None, mode: str | None, experiments: Sequence[Experiment]) -> None:
+def tell_space(searcher: Searcher, metric: Metric, mode: Mode, experiments: Sequence[Experiment]) -> None:
     """Hands metric, mode and space to the searcher; a space that it does not take must hold no domains."""
     from fasttune.search.base import tell_properties
 

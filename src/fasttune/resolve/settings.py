@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fasttune.argument import checked_count, checked_size, other_unit, shown
 from fasttune.config import MODES, Experiment, Mode, as_mode, no_mode
+from fasttune.constraints import Constraints, as_constraints
 from fasttune.resolve.call import DEFAULT_VERBOSE
 from fasttune.resolve.words import LEAST_MEMORY, kind_of, log
 
@@ -25,8 +26,9 @@ def resolve_scheduler(
     metric: str | None,
     mode: str | None,
     public_spec: Mapping[str, Any],
+    objectives: Mapping[str, str] = {},
 ) -> TrialScheduler:
-    """The scheduler, told the run's metric and mode; FIFO if there is none."""
+    """The scheduler, told the run's metric and mode; FIFO if there is none. Of a run with several ``objectives`` it has its own."""
     from fasttune.schedulers import TrialScheduler, create_scheduler
     from fasttune.schedulers.base import tell_goal
 
@@ -42,6 +44,13 @@ def resolve_scheduler(
             f"metric={metric!r}, mode={mode!r} were given to the run, but {type(scheduler).__name__} was "
             "already made "
             "with its own: give them in one place"
+        )
+    if objectives and scheduler.compares and (scheduler.metric is None or scheduler.mode is None):
+        name, way = next(iter(objectives.items()))
+        raise ValueError(
+            f"{type(scheduler).__name__} compares trials by one metric, and the run has {len(objectives)} "
+            f"({', '.join(objectives)}): make it with the one that says which trials go on, "
+            f"{type(scheduler).__name__}(metric={name!r}, mode={way!r}), or leave it out"
         )
     if metric is not None and mode is None and scheduler.compares and scheduler.mode is None:
         raise no_mode(metric)
@@ -77,6 +86,29 @@ def steering_metric(
     if lone is not None:
         raise no_mode(lone)
     return None, None
+
+
+def resolve_constraints(
+    asked: object, metas: Sequence[Mapping[str, Any]], metric: str | None, mode: str | None, of_columns: bool
+) -> Constraints:
+    """What a run asks of results; where nobody says it, what the experiment that it goes on with was asked."""
+    from fasttune.engine.going_on import latest
+
+    before = latest(metas).get("constraints") if metas and asked is None else None
+    if isinstance(before, dict):
+        log(
+            "The experiment was begun with constraints=%s, which only the program has: results from here on are not held against "
+            "it. Give constraints= again",
+            before.get("function"),
+        )
+        before = None
+    found = as_constraints(before if asked is None else asked, metric, mode)
+    if found.function is not None and of_columns:
+        raise ValueError(
+            "constraints=function is asked about one result, and a vectorized function reports columns of many: yield the constraints "
+            'as columns of it ({"loss": loss, "constraints": {"memory": used - limit}}), or say texts like "latency <= 0.1"'
+        )
+    return found
 
 
 def check_trust(trust: object) -> bool:

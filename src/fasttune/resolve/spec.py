@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from fasttune.config import (
     Experiment,
@@ -12,8 +13,10 @@ from fasttune.config import (
     check_durability,
     check_max_suspended,
     check_metric_mode,
+    objectives_of,
     resolve_seconds,
 )
+from fasttune.constraints import as_constraints
 from fasttune.once import warn_anew
 from fasttune.resolve.call import Call
 from fasttune.resolve.earlier import (
@@ -29,9 +32,11 @@ from fasttune.resolve.searchers import (
     announce_changes,
     check_searcher_wanted,
     chosen_searcher,
+    objectives_of_searcher,
     own_limit,
     resolve_searcher,
     total_of,
+    with_priors,
     without_duplicates,
 )
 from fasttune.resolve.settings import (
@@ -41,6 +46,7 @@ from fasttune.resolve.settings import (
     check_measure_usage,
     check_trust,
     check_worker_limits,
+    resolve_constraints,
     resolve_reporter,
     resolve_scheduler,
     resolve_seed,
@@ -60,6 +66,9 @@ from fasttune.resolve.trainables import (
 )
 from fasttune.scope import check_scope
 
+if TYPE_CHECKING:
+    from fasttune.search.base import Metric, Mode
+
 
 def resolve(experiments: list[Experiment], call: Call) -> RunSpec:
     """The RunSpec of these experiments steered by this call. Raises for everything that cannot be."""
@@ -78,8 +87,10 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
     from fasttune.trainable import is_vectorized
 
     first = experiments[0]
+    objectives = objectives_of(call.metric, call.mode)
     metric, mode = check_metric_mode(call.metric, call.mode)
     scope = None if call.scope is None else check_scope(call.scope)
+    as_constraints(call.constraints)
     failure = FailureConfig(first.max_failures, call.fail_fast)
     executor = chosen_executor(call.executor, experiments)
     durability = check_durability(call.durability)
@@ -102,26 +113,29 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
     if resources is None:
         resources = declared_before(metas)
     machine = check_supply(trainables, call.gpus, resources, verbose, executor)
-    measures = check_measure_usage(call.measure_usage, executor, is_vectorized(trainables[0].trainable))
+    of_columns = is_vectorized(trainables[0].trainable)
+    measures = check_measure_usage(call.measure_usage, executor, of_columns)
     pins = check_cpu_affinity(call.cpu_affinity, executor, machine, verbose)
     check_memory(executor, trainables, verbose)
     seed = resolve_seed(call.seed, metas, earlier)
     stop = resolve_stop_rules(first)
     reporter = resolve_reporter(call.progress_reporter, metric, mode, call.verbose)
     # What changes something comes last, so that a run that is refused can be corrected and tried again.
-    scheduler = resolve_scheduler(call.scheduler, metric, mode, first.public_spec)
+    scheduler = resolve_scheduler(call.scheduler, metric, mode, first.public_spec, objectives)
     search_alg = call.search_alg
     spaces = [scheduler.complete_space(one.space) for one in trainables]
     experiments = [with_space(one, space) for one, space in zip(experiments, spaces, strict=True)]
     first = experiments[0]
-    if isinstance(search_alg, str) and search_alg.lower() == "auto":
-        search_alg = chosen_before(metas) or chosen_searcher(first, metric, scheduler, verbose)
+    if (isinstance(search_alg, str) and search_alg.lower() == "auto") or (search_alg is None and objectives):
+        search_alg = chosen_before(metas) or chosen_searcher(first, metric, scheduler, verbose, len(objectives))
     announces = search_alg == "auto" and verbose > 0
     search_seed = seed_of_search(seed, metas, spaces)
+    search_alg = with_priors(search_alg, scheduler, experiments, search_seed)
     if call.on_duplicate != "allow":
         search_alg = without_duplicates(search_alg, call.on_duplicate, experiments, search_seed)
         trainables[0] = replace(trainables[0], num_samples=total_of(search_alg, first))
-    searcher = resolve_searcher(search_alg, metric, mode, experiments, call.max_concurrent, search_seed)
+    goal: tuple[Metric, Mode] = (list(objectives), list(objectives.values())) if objectives else (metric, mode)
+    searcher = resolve_searcher(search_alg, goal[0], goal[1], experiments, call.max_concurrent, search_seed)
     if announces:
         announce_changes(searcher)
     if call.warm_start is not None:
@@ -130,6 +144,7 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
         as_warm_start(call.warm_start).teach(searcher)
     check_searcher_wanted(searcher, scheduler)
     metric, mode = steering_metric(metric, mode, scheduler, searcher)
+    constraints = resolve_constraints(call.constraints, metas, metric, mode, of_columns)
     if not claims:
         claims.append(place.claim())
     folder = claims[0].folder
@@ -144,10 +159,12 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
         ],
         metric=metric,
         mode=mode,
+        objectives=objectives or objectives_of_searcher(searcher),
         searcher=searcher,
         scheduler=scheduler,
         stop=stop,
         scope=scope or scope_before(metas),
+        constraints=constraints,
         on_duplicate=call.on_duplicate,
         time_budget_s=first.time_budget_s,
         failure=failure,

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from fasttune.search.cmaes import CMAESearch as CMAESearch
     from fasttune.search.evolution import EvolutionSearch as EvolutionSearch
     from fasttune.search.gp import GPSearch as GPSearch
+    from fasttune.search.motpe import MOTPESearch as MOTPESearch
+    from fasttune.search.nsga2 import NSGA2Search as NSGA2Search
+    from fasttune.search.prior import PriorSearch as PriorSearch
     from fasttune.search.quasi_random import HaltonSearch as HaltonSearch
     from fasttune.search.quasi_random import QuasiRandomSearch as QuasiRandomSearch
     from fasttune.search.quasi_random import SobolSearch as SobolSearch
@@ -38,6 +41,9 @@ _HOME = {
     "EvolutionSearch": "evolution",
     "GPSearch": "gp",
     "HaltonSearch": "quasi_random",
+    "MOTPESearch": "motpe",
+    "NSGA2Search": "nsga2",
+    "PriorSearch": "prior",
     "QuasiRandomSearch": "quasi_random",
     "RandomSearch": "random_search",
     "SearchSpace": ".space.search_space",
@@ -57,8 +63,11 @@ _NAMES = {
     "gp": "GPSearch",
     "halton": "HaltonSearch",
     "hyperopt": "hyperopt:HyperOptSearch",
+    "motpe": "MOTPESearch",
     "nevergrad": "nevergrad:NevergradSearch",
+    "nsga2": "NSGA2Search",
     "optuna": "optuna:OptunaSearch",
+    "prior": "PriorSearch",
     "quasi_random": "QuasiRandomSearch",
     "random": "BasicVariantGenerator",
     "sobol": "SobolSearch",
@@ -86,6 +95,9 @@ __all__ = [
     "EvolutionSearch",
     "GPSearch",
     "HaltonSearch",
+    "MOTPESearch",
+    "NSGA2Search",
+    "PriorSearch",
     "QuasiRandomSearch",
     "RandomSearch",
     "Repeater",

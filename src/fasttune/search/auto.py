@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fasttune.search.base import Metric, Mode
-from fasttune.search.space_searcher import SpaceSearcher, Told
+from fasttune.search.space_searcher import FAILED, SpaceSearcher, Told
 from fasttune.space.dimensions import Dimensions, Numbers
 from fasttune.space.domains import SearchSpaceError
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 MOST_LEARNT = 50_000  # trials; with more, blocks of random configs find as much, for nothing
 FEWEST, MOST = 10, 200  # results between which a Gaussian process is better than TPE
+MOST_IN_FRONTS = 150  # trials of several metrics, below which their model finds more than evolution
+MOST_OBJECTIVES = 4  # beyond it, what a point covers takes long to compute
 MOST_DIMENSIONS = 20  # of a Gaussian process
 RECENT = 20  # trials, the middle of whose times is what a trial takes
 PATIENCE = 100  # times as long as its suggestion a trial takes, for that to cost next to nothing
@@ -33,6 +35,9 @@ KINDS = {
     "BasicVariantGenerator": "random",
     "RandomSearch": "random",
     "GPSearch": "gp",
+    "MOTPESearch": "motpe",
+    "NSGA2Search": "nsga2",
+    "PriorSearch": "prior",
     "TPESearch": "tpe",
     "TuneBOHB": "bohb",
 }
@@ -45,14 +50,15 @@ class Choice(NamedTuple):
     why: str
 
 
-def choose(space: Mapping[str, Any], num_samples: int, *, has_metric: bool, has_budgets: bool = False) -> Choice:
+def choose(space: Mapping[str, Any], num_samples: int, *, has_metric: bool, has_budgets: bool = False, objectives: int = 0) -> Choice:
     """The searcher for a space and a number of trials (-1: any).
 
     Args:
         has_metric: one metric is known, which can be learnt from.
+        objectives: how many metrics there are, if there are several.
         has_budgets: the scheduler says at which budget a result was reached (HyperBandForBOHB).
     """
-    if not has_metric:
+    if not has_metric and not objectives:
         return Choice("random", "there is no single metric to learn from")
     try:
         dimensions = Dimensions(space, "a searcher")
@@ -60,6 +66,8 @@ def choose(space: Mapping[str, Any], num_samples: int, *, has_metric: bool, has_
         return Choice("random", "a grid is walked through")
     if not len(dimensions):
         return Choice("random", "there is nothing to search")
+    if objectives:
+        return _of_several(num_samples, objectives)
     if has_budgets:
         return Choice("bohb", "the scheduler tells budgets")
     if num_samples > MOST_LEARNT:
@@ -69,6 +77,12 @@ def choose(space: Mapping[str, Any], num_samples: int, *, has_metric: bool, has_
     if importlib.util.find_spec("scipy") is None:
         return Choice("tpe", 'good in every space; "gp" is better where trials take long, and needs scipy')
     return Choice("auto", '"tpe" first, and "gp" if trials turn out to take long')
+
+
+def _of_several(num_samples: int, objectives: int) -> Choice:
+    if 0 < num_samples <= MOST_IN_FRONTS and objectives <= MOST_OBJECTIVES:
+        return Choice("motpe", f"it finds the most of the front of {objectives} metrics in {num_samples} trials")
+    return Choice("nsga2", f"it searches for the front of {objectives} metrics, at the same cost however many trials there are")
 
 
 class AutoSearch(SpaceSearcher):
@@ -87,6 +101,8 @@ class AutoSearch(SpaceSearcher):
     Attributes:
         says: is called with a line when another one has its turn, and why; None: nobody is told.
     """
+
+    ranks = True
 
     def __init__(
         self,
@@ -192,6 +208,8 @@ class AutoSearch(SpaceSearcher):
         if self._n > MOST:  # its time is over
             self._gp, self._known, self._may_model = None, [], False
             return
+        if told.is_broken:  # its score is no value of the model's
+            told = Told((), FAILED, told.step)
         self._known.append((numbers, told))
         if self._gp is not None:
             self._gp._tell(trial_id, numbers, told)

@@ -37,6 +37,8 @@ class BayesOptSearch(SpaceSearcher):
         repeat_float_precision: floats count as the same when they agree to so many decimals.
     """
 
+    several = False
+
     kinds = (FLOAT, INTEGER)
     conditional = False
 

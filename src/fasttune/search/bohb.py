@@ -68,6 +68,9 @@ class TuneBOHB(SpaceSearcher):
         TypeError: for another key in ``bohb_config``.
     """
 
+    ranks = True
+    several = False
+
     def __init__(
         self,
         space: Mapping[str, Any] | None = None,

@@ -43,6 +43,9 @@ class CMAESearch(SpaceSearcher):
         seed: of everything random.
     """
 
+    ranks = True
+    several = False
+
     kinds = (FLOAT, INTEGER, NORMAL)
     conditional = False
 

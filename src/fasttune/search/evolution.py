@@ -56,6 +56,9 @@ class EvolutionSearch(SpaceSearcher):
         seed: of everything random.
     """
 
+    ranks = True
+    several = False
+
     def __init__(
         self,
         space: Mapping[str, Any] | None = None,

@@ -50,6 +50,8 @@ class GPSearch(SpaceSearcher):
         seed: of everything random.
     """
 
+    several = False
+
     def __init__(
         self,
         space: Mapping[str, Any] | None = None,

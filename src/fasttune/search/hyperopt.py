@@ -28,6 +28,8 @@ class HyperOptSearch(SpaceSearcher):
         gamma: share of the results that counts as good.
     """
 
+    several = False
+
     seed_name = "random_state_seed"
 
     def __init__(

@@ -33,6 +33,8 @@ class NevergradSearch(SpaceSearcher):
         seed: of the optimizer.
     """
 
+    several = False
+
     def __init__(
         self,
         optimizer: Any = "NGOpt",

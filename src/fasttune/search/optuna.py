@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
+from fasttune.constraints import violation_in
 from fasttune.extras import optional
 from fasttune.search.base import Metric, Mode
 from fasttune.search.space_searcher import DONE, FAILED, PRUNED, SpaceSearcher, Told
@@ -38,6 +39,8 @@ class OptunaSearch(SpaceSearcher):
     Log-uniform domains with a step are searched without it and then rounded: Optuna has no such distribution.
     """
 
+    ranks = True
+
     kinds = (FLOAT, INTEGER, CATEGORICAL)
     _extra: ClassVar[str] = "optuna"
 
@@ -63,6 +66,7 @@ class OptunaSearch(SpaceSearcher):
         self._storage = storage
         self._study: Any = None
         self._trials: dict[str, tuple[Any, Numbers]] = {}
+        self._ranges: list[tuple[float, float]] = []  # least and greatest value of each metric, where constraints hold
         self._reported: dict[str, int] = {}
         self._define: DefineByRun | None = None
         searched: Mapping[str, Any] | None = None
@@ -202,7 +206,17 @@ class OptunaSearch(SpaceSearcher):
         """The losses in the metrics' own directions."""
         modes = [self._mode] if isinstance(self._mode, str) else list(self._mode or ())
         used = [mode for mode in modes if mode != "obs"]
+        if told.is_broken:  # its samplers compute with values: behind the worst one so far that holds its constraints
+            told = told._replace(losses=tuple(worst + (worst - best or 1.0) for best, worst in self._range(len(used))))
+        elif told.losses:
+            self._ranges = [
+                (min(loss, best), max(loss, worst))
+                for loss, (best, worst) in zip(told.losses, self._ranges or [(one, one) for one in told.losses], strict=True)
+            ]
         return [-loss if mode == "max" else loss for loss, mode in zip(told.losses, used, strict=True)]
+
+    def _range(self, n: int) -> list[tuple[float, float]]:
+        return self._ranges or [(0.0, 0.0)] * n
 
     def _report(self, trial_id: str, numbers: Numbers, told: Told) -> None:
         trial, _ = self._trials.get(trial_id, (None, None))
@@ -219,6 +233,8 @@ class OptunaSearch(SpaceSearcher):
             if told.outcome == FAILED:
                 self._study.tell(trial, state=states.FAIL)
             else:
+                if told.is_broken and hasattr(trial, "set_constraint"):  # Optuna 5; before, only values can say it
+                    trial.set_constraint("violation", violation_in(told.loss))
                 self._study.tell(trial, self._values(told))
             return
         if trial is not None:  # the journal had another config for it

@@ -56,7 +56,7 @@ class QuadraticSteps:
             self._out = None
         if self._tried is not None:
             self._tried.add(tuple(numbers))
-        if told.outcome == FAILED or not self._counts(told):
+        if told.outcome == FAILED or told.is_broken or not self._counts(told):  # a score of what breaks a constraint is no value
             if mine and model.out:
                 model.miss()
             return

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fasttune.argument import checked_count
+from fasttune.constraints import PREFIX
 from fasttune.search.base import Searcher
 from fasttune.search.delegating import DelegatingSearcher
 from fasttune.space.nested import fresh
@@ -93,6 +94,7 @@ class Repeater(DelegatingSearcher):
     def _tell(self, group: _Group) -> None:
         """The group failed only if all of its trials did."""
         names = [self.metric] if isinstance(self.metric, str) else list(self.metric or [])
+        names += sorted({name for result in group.results.values() for name in result if name.startswith(PREFIX)})
         means = {name: _mean([result.get(name) for result in group.results.values()]) for name in names}
         failed = group.failures == self.repeat
         self.searcher.on_trial_complete(group.first_trial, result=means, error=failed)

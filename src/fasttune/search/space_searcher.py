@@ -12,9 +12,11 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from fasttune.argument import shown
+from fasttune.constraints import constraint_violation, is_broken, score
 from fasttune.search.base import Metric, Mode, Searcher, check_metric_and_mode
 from fasttune.space.dimensions import KINDS, Dimensions, Numbers
 from fasttune.space.domains import SearchSpaceError, contains_domains
+from fasttune.space.near_prior import Near, numbers_known
 from fasttune.space.nested import Config, merge
 from fasttune.space.seeds import seed_from
 
@@ -35,6 +37,11 @@ class Told(NamedTuple):
         """The first loss; nan when there is none."""
         return self.losses[0] if self.losses else math.nan
 
+    @property
+    def is_broken(self) -> bool:
+        """It breaks its constraints: the losses are scores, beyond all losses (see ``constraints``)."""
+        return any(map(is_broken, self.losses))
+
 
 class SpaceSearcher(Searcher):
     """Base of searchers that are told a space, or given it by the run.
@@ -50,6 +57,8 @@ class SpaceSearcher(Searcher):
     kinds: ClassVar[Collection[str]] = KINDS
     conditional: ClassVar[bool] = True
     seed_name: ClassVar[str] = "seed"  # what the argument is called here
+    several: ClassVar[bool | None] = None  # whether it optimises several metrics; None: it says that itself, when it begins
+    ranks: ClassVar[bool] = False  # losses are only compared; else those that break constraints are told as failed
 
     def __init__(
         self,
@@ -85,6 +94,7 @@ class SpaceSearcher(Searcher):
         self._config: Config = dict(space or {})
         self._begun = False
         self.dimensions: Dimensions | None = None
+        self._near: Near | None = None  # what is thought to be good; None: the space is not known
         if space is not None:
             self._compile()
         self._begin_if_ready()
@@ -146,6 +156,7 @@ class SpaceSearcher(Searcher):
                 "tune.loguniform(1e-4, 1e-1)} was meant, and plain values were given."
             )
         self._points = [self._checked_point(point) for point in self._points]
+        self._near = Near(self.dimensions)
 
     def _checked_point(self, point: dict[str, Any]) -> dict[str, Any]:
         assert self.dimensions is not None
@@ -165,6 +176,7 @@ class SpaceSearcher(Searcher):
     def _begin_if_ready(self) -> None:
         if self.dimensions is None or not self._knows_goal or self._begun:
             return
+        self._check_goal()
         self._begun = True
         self._begin(self.dimensions)
         if self._rewards is not None:
@@ -174,6 +186,14 @@ class SpaceSearcher(Searcher):
         for point, value, outcome in self._earlier:
             self._learn(point, value, outcome)
         self._earlier = []
+
+    def _check_goal(self) -> None:
+        modes = [self._mode] if isinstance(self._mode, str) else list(self._mode or ())
+        if self.several is False and sum(mode != "obs" for mode in modes) != 1:
+            raise ValueError(
+                f"{type(self).__name__} optimises one metric, got {self._metric!r} with modes {self._mode!r}. Several: "
+                'search_alg="motpe", "nsga2", "optuna" or "ax"'
+            )
 
     @property
     def is_ready(self) -> bool:
@@ -209,6 +229,10 @@ class SpaceSearcher(Searcher):
             )
         if self._points:
             return self.dimensions.numbers(self._points.pop(0), missing=self._asked)
+        if self._near:
+            near = self._near.numbers(self._seed, self._asked, self._asked - len(self._live))
+            if near is not None:
+                return near
         return self._ask(trial_id)
 
     def replay(self, trial_id: str, suggestion: dict[str, Any]) -> dict[str, Any]:
@@ -230,8 +254,9 @@ class SpaceSearcher(Searcher):
             return
         step = self._step(trial_id, result)
         losses = self.losses(result)
-        if losses is not None:
-            self._report(trial_id, numbers, Told(losses, DONE, step))
+        told = Told(losses or (), DONE, step)
+        if losses is not None and (self.ranks or not told.is_broken):
+            self._report(trial_id, numbers, told)
 
     def on_trial_complete(
         self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False
@@ -242,8 +267,10 @@ class SpaceSearcher(Searcher):
         step = self._step(trial_id, result or {})
         self._steps.pop(trial_id, None)
         losses = self.losses(result) if result else None
-        failed = error or losses is None
-        self._tell(trial_id, numbers, Told(losses or (), FAILED if failed else DONE, step))
+        told = Told(losses or (), FAILED if error or losses is None else DONE, step)
+        if told.is_broken and not self.ranks:  # a model of values would be spoilt by scores
+            told = Told((), FAILED, step)
+        self._tell(trial_id, numbers, told)
 
     def _step(self, trial_id: str, result: Mapping[str, Any]) -> int:
         step = int(result.get("training_iteration", self._steps.get(trial_id, 0) + 1))
@@ -251,7 +278,9 @@ class SpaceSearcher(Searcher):
         return step
 
     def losses(self, result: Mapping[str, Any]) -> tuple[float, ...] | None:
-        """The metrics of a result as losses; None when one is missing or not a finite number."""
+        """The metrics of a result as losses, which are scores where it breaks a constraint; None when one is missing or not a
+        finite number."""
+        violation = constraint_violation(result)
         metrics = [self._metric] if isinstance(self._metric, str) else list(self._metric or ())
         modes = [self._mode] if isinstance(self._mode, str) else list(self._mode or ())
         values = []
@@ -261,8 +290,22 @@ class SpaceSearcher(Searcher):
             value = result.get(metric)
             if not isinstance(value, (int, float)) or not math.isfinite(value):
                 return None
-            values.append(-float(value) if mode == "max" else float(value))
+            values.append(score(-float(value) if mode == "max" else float(value), violation, "min"))
         return tuple(values)
+
+    def begin_near(self, configs: Sequence[Mapping[str, Any]]) -> int:
+        """Configs (flat names) that were good in a space like this one, the best first: the first ones are tried, and a share of
+        what is suggested, which fades with results, lies near them. Called once the space is known, before the first suggestion.
+
+        Returns:
+            How many of them say anything of this space.
+        """
+        if self.dimensions is None:
+            raise RuntimeError(f"{type(self).__name__} does not know its space yet")
+        known = [numbers_known(self.dimensions, config) for config in configs]
+        known = [numbers for numbers in known if any(number is not None for number in numbers)]
+        self._near = Near(self.dimensions, known)
+        return len(known)
 
     # -- what is known already ------------------------------------------------------------------------------------------
 

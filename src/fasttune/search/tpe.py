@@ -28,6 +28,9 @@ class TPESearch(SpaceSearcher):
     so do those that still run, which keeps parallel suggestions apart (the constant liar of Ginsbourger et al. 2010). A
     config of a space without continuous parameters is not suggested twice while others are at hand.
 
+    Trials that break their constraints rank behind all that hold them, by how much they do (as in the c-TPE of Watanabe and
+    Hutter 2023, where the good ones are feasible).
+
     Args:
         space, metric, mode, points_to_evaluate, evaluated_rewards: see ``SpaceSearcher``; one metric.
         n_initial_points: results before the model is used. Until then the configs are a Latin hypercube of this many, then
@@ -40,6 +43,9 @@ class TPESearch(SpaceSearcher):
             often as its suggestions become the best. It moves numbers, not options.
         seed: of everything random. The same results, in the same order, bring the same suggestions.
     """
+
+    ranks = True
+    several = False
 
     def __init__(
         self,
@@ -76,12 +82,6 @@ class TPESearch(SpaceSearcher):
         super().__init__(space, metric, mode, points_to_evaluate, evaluated_rewards, seed=seed)
 
     def _begin(self, dimensions: Dimensions) -> None:
-        modes = [self._mode] if isinstance(self._mode, str) else list(self._mode or ())
-        if len([mode for mode in modes if mode != "obs"]) != 1:
-            raise ValueError(
-                f"{type(self).__name__} optimises one metric, got {self._metric!r} with modes {self._mode!r}. "
-                "OptunaSearch takes several."
-            )
         self._parzen = Parzen(dimensions)
         self._model = self._parzen.model(self._seed, **self._settings)
         self._quadratic = QuadraticSteps(dimensions, self._seed) if self.quadratic else None
@@ -120,6 +120,8 @@ class TPESearch(SpaceSearcher):
         if row < 0:
             row = self._model.add(self._parzen.inward(numbers))
         step = told.step or (_draws.Tpe.UNKNOWN if told.outcome == PRUNED else _draws.Tpe.WHOLE)
+        if told.is_broken:  # behind all that hold their constraints, however far it came
+            step = _draws.Tpe.UNKNOWN
         self._model.tell(row, step, told.loss, told.outcome == FAILED)
         if self._quadratic is not None:
             self._quadratic.tell(trial_id, numbers, told)

@@ -92,6 +92,9 @@ class _JsonWriter:
             form["sampler"] = type(sampler).__name__
         if isinstance(sampler, Normal):
             form.update(mean=sampler.mean, sd=sampler.sd)
+        if domain.has_prior:
+            place = domain.place_of(domain.prior) if isinstance(domain, Categorical) else domain.prior
+            form["prior"] = self.encode(place)
         return {**form, "q": quantized.q} if quantized else form
 
     def _object(self, value: Any) -> Any:
@@ -233,7 +236,12 @@ def _domain_from_json(kind: str, form: dict[str, Any]) -> Domain:
     if name is not None:
         normal = {"mean": form["mean"], "sd": form["sd"]} if name == "Normal" else {}
         domain = domain.with_sampler(_SAMPLERS[name](**normal))
-    return domain.with_sampler(Quantized(domain.get_sampler(), form["q"])) if "q" in form else domain
+    if "q" in form:
+        domain = domain.with_sampler(Quantized(domain.get_sampler(), form["q"]))
+    if "prior" in form:
+        prior = from_json_value(form["prior"])
+        return domain.with_prior(domain.categories[prior] if isinstance(domain, Categorical) else prior)  # type: ignore[no-any-return]
+    return domain
 
 
 _SAMPLERS: dict[str, Callable[..., Sampler]] = {

@@ -59,6 +59,7 @@ class Dimension(NamedTuple):
     option: int = -1
     mean: float = 0.0
     sd: float = 1.0
+    prior: Number = None  # the number that is thought to be good; None: nobody has said one
 
     @property
     def size(self) -> float:
@@ -193,6 +194,9 @@ class Dimensions:
             high = b if q or a == b or letter == "l" else math.nextafter(b, a)
             made = Dimension(name, FLOAT, a, high, letter == "l", float(q), **common)
         self._number_of[node.leaf] = len(self.all)
+        domain = self.plan.domains.get(node.leaf)
+        if domain is not None and domain.has_prior:
+            made = made._replace(prior=domain.place_of(domain.prior) if isinstance(domain, Categorical) else domain.prior)
         self._leaves.append(node.leaf)
         self.all.append(made)
 
@@ -235,6 +239,11 @@ class Dimensions:
                 inner = [j for j in self.all if j.parent == k]
                 size *= sum(self._size_below(k, o) for o in range(len(one.options))) if inner else one.size
         return size
+
+    @property
+    def has_priors(self) -> bool:
+        """Somebody has said of one which number is thought to be good."""
+        return any(one.prior is not None for one in self.all)
 
     # -- numbers <-> config ---------------------------------------------------------------------------------------------
 
@@ -327,6 +336,19 @@ class Dimensions:
         what = f"one of {list(one.options)[:10]}" if one.kind == CATEGORICAL else f"from {one.low:g} to {one.high:g}"
         step = f" in steps of {one.q}" if one.q and one.kind != CATEGORICAL else ""
         raise ValueError(f"{one.name!r} must be {what}{step}, got {value!r}")
+
+    def number_of(self, k: int, value: Any) -> Number:
+        """The number that a value is in dimension k; None if it is no value of it."""
+        one, leaf = self.all[k], self._leaves[k]
+        if one.kind == CATEGORICAL:
+            domain = self.plan.domains.get(leaf)
+            place = domain.place_of(value) if isinstance(domain, Categorical) else -1
+            return place if place >= 0 else None
+        try:
+            found: Number = self.number_in(leaf, value)
+        except ValueError:
+            return None
+        return found
 
     def no_option(self, leaf: int, value: Any) -> Any:
         """A value that no option of a choice is."""

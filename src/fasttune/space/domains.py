@@ -178,6 +178,7 @@ class Domain:
 
     sampler: Sampler | None = None
     default_sampler: type[Sampler] | None = None
+    prior: Any = None  # a value that is thought to be good, where ``has_prior``
 
     def cast(self, value: Any) -> Any:
         """``value`` as a value of this domain."""
@@ -208,6 +209,26 @@ class Domain:
         domain = copy.copy(self)
         domain.set_sampler(sampler, allow_override=isinstance(sampler, Quantized))
         return domain
+
+    @property
+    def has_prior(self) -> bool:
+        """Whether somebody has said which value is thought to be good."""
+        return "prior" in vars(self)
+
+    def with_prior(self, value: Any) -> Any:
+        """A copy of this domain in which ``value`` is thought to be good: searchers begin near it, and leave it as results come
+        (``search/prior.py``). ValueError if it does not lie in the domain."""
+        if not self._is_one(value):
+            raise ValueError(
+                f"prior must be a value of the domain, {self.domain_str}{f' in steps of {self.step:g}' if self.step else ''}, "
+                f"got {shown(value)}"
+            )
+        domain = copy.copy(self)
+        domain.prior = value
+        return domain
+
+    def _is_one(self, value: Any) -> bool:
+        return lies_in(self, value)
 
     def rule(self) -> Rule | None:
         """The compiled rule that draws from this domain, None if ``sample`` has to be asked."""
@@ -251,7 +272,8 @@ class Domain:
 
     def __repr__(self) -> str:
         sampler = f", {self.sampler!r}" if self.sampler is not None else ""
-        return f"{type(self).__name__}({self.domain_str}{sampler})"
+        prior = f", prior={self.prior!r}" if self.has_prior else ""
+        return f"{type(self).__name__}({self.domain_str}{sampler}{prior})"
 
 
 class Float(Domain):
@@ -402,6 +424,15 @@ class Categorical(Domain):
     def is_valid(self, value: Any) -> bool:
         """One of the options, or what lies in one that holds domains of its own."""
         return _lies_in_one(self.categories, value)
+
+    def _is_one(self, value: Any) -> bool:
+        return self.place_of(value) >= 0
+
+    def place_of(self, value: Any) -> int:
+        """The position of an option as it was written, or of the first that is equal; -1: it is none."""
+        same = (k for k, option in enumerate(self.categories) if option is value)
+        equal = (k for k, option in enumerate(self.categories) if not contains_domains(option) and is_among(value, [option]))
+        return next(same, next(equal, -1))
 
     @property
     def domain_str(self) -> str:

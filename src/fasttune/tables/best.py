@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from fasttune.constraints import is_broken
 from fasttune.tables.columns import DERIVED, Columns
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ class Best(NamedTuple):
     trial: int
     value: float
     step: int | None  # iteration of the one report with this value, where the scope is "all"
+    violation: float = 0.0  # of its constraints: no trial holds all of them
 
 
 def best_of(
@@ -32,7 +34,8 @@ def best_of(
     chosen: Sequence[int] | None = None,
     columns: Columns | None = None,
 ) -> Best | None:
-    """The trial with the best score, the first of equals; None if none has a score.
+    """The trial with the best score, the first of equals; None if none has a score. Where trials have constraints, the best of those
+    that hold them; of none, the one that breaks them least.
 
     Args:
         scope: what a trial's score is: its last value of the metric, the best one of all, or a mean (``fasttune.scope``).
@@ -44,9 +47,9 @@ def best_of(
         table: Any = getattr(source, "table", None)  # it keeps the last value of the experiment's own metric
         if table is not None and source.metric == metric:
             found: int = table.best(mode == "max")
-            if found >= 0:
+            if found >= 0 and not is_broken(table.value(found)):
                 return Best(found, table.value(found), None)
-            if metric not in DERIVED or not table.reports:
+            if (found < 0 and metric not in DERIVED) or not table.reports:
                 return None
     return _best_score(columns or Columns(source), metric, mode, scope, finite, chosen)
 
@@ -70,17 +73,37 @@ def _best_score(
     pick = np.argmax if mode == "max" else np.argmin
     at_best = int(known[pick(score[known])]) if len(known) else 0
     trial, value = int(trials[at_best]), float(score[at_best])
-    return Best(trial, value, _first_step(columns, metric, trial, value) if scope == "all" else None)
+    row = _first_row(columns, metric, mode, trial, value) if scope == "all" else None
+    step = None if row is None else int(columns.step[row])
+    if not is_broken(value):
+        return Best(trial, value, step)
+    if row is not None:
+        value = float(columns.metric(metric)[0][row])
+    else:
+        told = columns.scores(metric, mode, scope, feasible_first=False)
+        value = float(told.score[np.searchsorted(told.trial, trial)])
+    return Best(trial, value, step, _violation(columns, metric, trial, row))
 
 
-def _first_step(columns: Columns, metric: str, trial: int, value: float) -> int | None:
-    """The iteration at which a trial first reported a value."""
+def _first_row(columns: Columns, metric: str, mode: str, trial: int, value: float) -> int | None:
+    """Where a trial first reported what is compared as this value."""
     import numpy as np
 
     rows = columns.rows_of(trial)
-    values, present = columns.metric(metric)
+    values, present = columns.compared(metric, mode)
     at = np.flatnonzero(present[rows] & (values[rows] == value))
-    return int(columns.step[rows][at[0]]) if len(at) else None
+    return rows.start + int(at[0]) if len(at) else None
+
+
+def _violation(columns: Columns, metric: str, trial: int, row: int | None) -> float:
+    """By how much a trial breaks its constraints: in that report, or the last that has the metric."""
+    import numpy as np
+
+    assert columns.violation is not None
+    if row is None:
+        rows = columns.rows_of(trial)
+        row = rows.start + int(np.flatnonzero(columns.metric(metric)[1][rows])[-1])
+    return float(columns.violation[row])
 
 
 class Leader:

@@ -11,6 +11,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fasttune import _core
+from fasttune.constraints import PREFIX, scores
 from fasttune.result import number
 
 if TYPE_CHECKING:
@@ -118,6 +119,24 @@ class Columns:
             self._metrics[name] = derived(self) if derived else self._gather(name)
         return self._metrics[name]
 
+    @cached_property
+    def violation(self) -> Floats | None:
+        """By how much each report breaks its constraints; None where no report has any."""
+        import numpy as np
+
+        found = None
+        for name in self.names:
+            if name.startswith(PREFIX):
+                values, present = self.metric(name)
+                broken = np.where(present, np.where(np.isnan(values), np.inf, np.maximum(values, 0.0)), 0.0)
+                found = broken if found is None else found + broken
+        return found if found is not None and found.any() else None
+
+    def compared(self, name: str, mode: str) -> tuple[Floats, Bools]:
+        """As :meth:`metric`, with scores (see ``constraints``) in the place of values where a constraint is broken."""
+        values, present = self.metric(name)
+        return (values if self.violation is None else scores(values, self.violation, mode)), present
+
     def _gather(self, name: str) -> tuple[Floats, Bools]:
         import numpy as np
 
@@ -182,14 +201,15 @@ class Columns:
         order = order[np.searchsorted(positions, 0, sorter=order) :]
         return positions[order], together[order]
 
-    def scores(self, metric: str, mode: str, scope: str) -> Scores:
+    def scores(self, metric: str, mode: str, scope: str, feasible_first: bool = True) -> Scores:
         """Each trial's score: its last value, its best one ("all"), or a mean of all or the last 5 or 10.
 
-        Only reports that have the metric count. The best value leaves NaN out; a mean does not.
+        Only reports that have the metric count. The best value leaves NaN out; a mean does not. A report that breaks a constraint
+        counts as beyond all values, unless ``feasible_first`` is false.
         """
         import numpy as np
 
-        values, present = self.metric(metric)
+        values, present = self.compared(metric, mode) if feasible_first else self.metric(metric)
         trial, values = self.trial[present], values[present]
         starts, counts = _segments(trial)
         if not len(starts):
@@ -228,7 +248,7 @@ class Columns:
         """Position of each trial's best report (the first one of equals), for every trial that has a best."""
         import numpy as np
 
-        values, present = self.metric(metric)
+        values, present = self.compared(metric, mode)
         usable = np.flatnonzero(present & ~np.isnan(values))
         trial, values = self.trial[usable], values[usable]
         starts, counts = _segments(trial)

@@ -107,7 +107,7 @@ class Outcomes:
         columns, experiment = self.analysis._columns, self._experiment
         found = []
         for metric, mode in self.goals.items():
-            trials, scores = columns.scores(metric, mode, self._scope)
+            trials, scores = columns.scores(metric, mode, self._scope, feasible_first=False)
             found.append(experiment._per_trial(trials, scores, math.nan).tolist())
         return list(zip(*found, strict=True)) if found else [()] * len(experiment)
 
