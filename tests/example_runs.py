@@ -9,7 +9,7 @@ from pathlib import Path
 
 import forks
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
 
 def run_example(name: str, folder: Path, *arguments: str, all_cpus: bool = False) -> str:
@@ -25,5 +25,6 @@ def run_example(name: str, folder: Path, *arguments: str, all_cpus: bool = False
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
     printed: str = done.stdout
     return printed
