@@ -29,6 +29,7 @@ import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib.machinery import BuiltinImporter, SourceFileLoader
+from pathlib import Path
 from typing import Any, Never
 
 PRELOADED = ("numpy", "pandas", "psutil", "rich.console", "fasttune.tuner", "fasttune.engine.loop", "fasttune.analysis")
@@ -38,6 +39,7 @@ MANY_FILES = 64
 FIRST_FREE = 200  # our own descriptors are above those that programs are given
 AS_A_TERMINAL_STARTS_IT = (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD)
 HERE = __file__
+LIBRARY_PATH = os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep)
 
 
 def receive(sock: socket.socket) -> tuple[Any, list[int]]:
@@ -110,6 +112,7 @@ def become(asked: dict[str, Any], files: list[int]) -> None:
         os.umask(asked["umask"])
     os.chdir(asked["cwd"])
     _set_environment(asked["env"])
+    _load_libraries()
     _open_streams()
     _set_warnings(asked["warnings"])
     sys.orig_argv[1:] = [*(word for option in asked["warnings"] for word in ("-W", option)), *asked["words"]]
@@ -136,6 +139,14 @@ def _set_environment(environ: dict[str, str]) -> None:
         raise ValueError(f"an environment of {len(data)} bytes is too long for one of {end - start}")
     ctypes.memset(start, 0, end - start)
     ctypes.memmove(start, data, len(data))
+
+
+def _load_libraries() -> None:
+    """Of LD_LIBRARY_PATH, which is not looked at after an interpreter has begun: what is loaded is found by its name."""
+    for folder in filter(None, os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep)):
+        if folder not in LIBRARY_PATH:
+            for path in Path(folder).glob("*.so*"):
+                ctypes.CDLL(str(path))
 
 
 def _open_streams() -> None:

@@ -32,7 +32,7 @@ SERVER = Path(fork_server.__file__)
 SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER
 LONGEST = 1 << 16  # bytes of the environment of a program
 OF_AN_INTERPRETER = ("PYTHON", "LD_")  # variables that are read before a program begins
-FREE = ("PYTHONPATH", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE")  # but these are followed, or make no difference
+FREE = ("PYTHONPATH", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "LD_LIBRARY_PATH")  # but these are followed, or change nothing
 
 ENVIRON = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}  # of the tests, before one has changed it
 

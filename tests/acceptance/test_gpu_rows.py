@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import fasttune as tune
+import forks
 
 SOURCE = str(Path(tune.__file__).resolve().parent.parent)
 STUB = Path(__file__).resolve().parents[1] / "resources" / "stub_nvml.c"
@@ -52,7 +53,7 @@ def test_G2_a_trial_sees_the_gpus_that_it_asked_for(tmp_path, driver, request_, 
     script = tmp_path / "train.py"
     script.write_text(PROGRAM)
     environ = {key: value for key, value in os.environ.items() if not key.startswith("CUDA_")}
-    done = subprocess.run(
+    done = forks.run(
         [sys.executable, str(script), str(tmp_path / "runs"), json.dumps(request_)],
         env={**environ, "PYTHONPATH": SOURCE, "LD_LIBRARY_PATH": str(driver), "FAKE_GPUS": "2"},
         capture_output=True,

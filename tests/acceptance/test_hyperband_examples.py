@@ -2,19 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
-import forks
-
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-
-
-def run_example(name: str, folder: Path, *arguments: str) -> str:
-    command = [sys.executable, str(EXAMPLES / name), "--storage-path", str(folder), *arguments]
-    done = forks.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+from example_runs import run_example
 
 
 def test_digits_hyperband(tmp_path: Path) -> None:

@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 
-import forks
+from example_runs import run_example
+
 from fasttune.devices.machine import detect
-
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-
-
-def run_example(name: str, folder: Path, *arguments: str) -> str:
-    command = [sys.executable, str(EXAMPLES / name), "--storage-path", str(folder), *arguments]
-    done = forks.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def test_cancer_promotion(tmp_path: Path) -> None:
@@ -37,7 +28,7 @@ def test_diabetes_median(tmp_path: Path) -> None:
 
 def test_digits_forest(tmp_path: Path) -> None:
     """No tree is grown twice: the example checks that."""
-    told = run_example("digits_forest.py", tmp_path, "--trials", "8")
+    told = run_example("digits_forest.py", tmp_path, "--trials", "8", all_cpus=True)
     found = re.search(r"trials by the CPUs they ended with: \{(.*)\}", told)
     assert found is not None, told
     counts = dict(map(int, pair.split(":")) for pair in found[1].split(","))

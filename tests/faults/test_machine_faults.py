@@ -23,6 +23,7 @@ import pytest
 from laboratory import MARK, PATIENCE_S, SCRIPT, SOURCE, Lab, check_acks
 
 import fasttune as tune
+import forks
 
 Note = Callable[[str, object], None]
 NOT_TRIED = "not tried here"
@@ -94,7 +95,7 @@ print(json.dumps([[t.status, t.last_result["alive"]] for t in analysis.trials]))
     (tmp_path / "pids").mkdir()
     environ = {k: v for k, v in os.environ.items() if not k.startswith(("CUDA_", "FAKE_"))}
     paths = {"LD_LIBRARY_PATH": str(folder), "PYTHONPATH": str(SOURCE), "FAKE_GPUS": "1"}
-    done = subprocess.run(
+    done = forks.run(
         [sys.executable, "-c", program], env={**environ, **paths}, capture_output=True, text=True, timeout=100, check=False
     )
     assert done.returncode == 0, done.stderr

@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+from example_runs import run_example
 
 
 def run(name: str, num_samples: int, folder: Path) -> str:
-    done = subprocess.run(
-        [sys.executable, f"{name}.py", "--num-samples", str(num_samples), "--storage-path", str(folder)],
-        cwd=EXAMPLES,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "Traceback" not in done.stderr
-    return done.stdout
+    return run_example(f"{name}.py", folder, "--num-samples", str(num_samples), all_cpus=name != "pipeline_cv")
 
 
 def test_folds_are_reported_one_by_one(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+import forks
+
 
 def real_gpus() -> int:
     """How many GPUs a real driver knows; 0 without one."""
@@ -64,9 +66,10 @@ def old_driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def ask(fake_driver: Path) -> Ask:
-    """ask(code, driver=folder, **environ): what `code` leaves in `answer`, in a process with the driver."""
+    """ask(code, driver=folder, **environ): what `code` leaves in `answer`, in a process with the driver; ``new``: that is a new
+    interpreter."""
 
-    def ask(code: str, driver: Path = fake_driver, **environ: str) -> Any:
+    def ask(code: str, driver: Path = fake_driver, new: bool = False, **environ: str) -> Any:
         plain = {k: v for k, v in os.environ.items() if not k.startswith(("CUDA_", "FAKE_"))}
         paths = {"LD_LIBRARY_PATH": str(driver), "PYTHONPATH": os.pathsep.join(sys.path)}
         program = (
@@ -79,7 +82,7 @@ def ask(fake_driver: Path) -> Ask:
             f"{code}\n"
             "print(json.dumps(answer))"
         )
-        done = subprocess.run(
+        done = (subprocess.run if new else forks.run)(
             [sys.executable, "-c", program],
             env={**plain, **paths, **environ},
             capture_output=True,

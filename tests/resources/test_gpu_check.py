@@ -4,11 +4,11 @@ depend on how fast workers start are left to the real one."""
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import fasttune
+import forks
 
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = ("detection", "without", "killed_trial", "killed_driver", "stranger", "given_again")
@@ -22,5 +22,5 @@ def test_rows_are_well_on_a_pretended_driver(fake_cuda: Path, tmp_path: Path, re
     }  # fmt: skip
     environ.pop("CUDA_VISIBLE_DEVICES", None)
     command = [sys.executable, "-m", "benchmarks.gpu_check", "--only", ",".join(ROWS)]
-    done = subprocess.run(command, env=environ, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = forks.run(command, env=environ, cwd=ROOT, capture_output=True, text=True, check=False)
     assert f"{len(ROWS)} of {len(ROWS)} as they should be" in done.stdout, done.stdout + done.stderr

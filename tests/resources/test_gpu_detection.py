@@ -110,7 +110,7 @@ def test_no_driver_costs_no_import_of_pynvml(ask, tmp_path: Path) -> None:
 
 def test_an_unusable_library_is_told_apart_from_none(ask, tmp_path: Path) -> None:
     (tmp_path / "libnvidia-ml.so.1").write_text("this is no library")
-    gpus, reason, _ = ask("answer = [*_read_nvml(), 0]", driver=tmp_path)
+    gpus, reason, _ = ask("answer = [*_read_nvml(), 0]", driver=tmp_path, new=True)
     if not gpus:
         assert reason.startswith("no NVIDIA driver (")
 
@@ -120,7 +120,7 @@ def test_detection_loads_no_cuda_and_no_framework(ask) -> None:
         "import sys; m = detect(); maps = open('/proc/self/maps').read()\n"
         "answer = [len(m.gpus), 'libcuda' in maps, sorted({'torch', 'numpy', 'psutil'} & set(sys.modules))]"
     )
-    assert ask(code, FAKE_GPUS="2") == [2, False, []]
+    assert ask(code, new=True, FAKE_GPUS="2") == [2, False, []]
 
 
 def test_G2_run_gpus_chooses_among_the_visible(ask) -> None:
