@@ -130,6 +130,7 @@ def random_median(problem: tuple[Objective, dict[str, Any]], trials: int) -> flo
         ("gp", MIXED, 35, 0.5),
         ("gp", CONDITIONAL, 25, 0.5),
         ("cmaes", HARTMANN6, 200, 0.5),
+        ("cmaes", MIXED, 200, 0.6),
         ("gp", HARTMANN6, 50, 0.5),
         ("tpe", BRANIN, 100, 0.5),
         ("tpe", HARTMANN6, 150, 0.6),
@@ -179,8 +180,52 @@ def test_where_half_of_the_space_fails_the_other_half_is_searched(name: str) -> 
 
 
 def test_what_cma_es_cannot_search_is_refused_with_its_key() -> None:
-    with pytest.raises(SearchSpaceError, match="'kind'"):
-        CMAESearch({"x": tune.uniform(0, 1), "kind": tune.choice(["a", "b"])})
+    with pytest.raises(SearchSpaceError, match="'model/depth'"):
+        CMAESearch(CONDITIONAL[1])
+
+
+def test_cma_es_comes_to_the_best_options_alone_and_beside_numbers_of_every_kind() -> None:
+    space = {
+        "a": tune.choice(["x", "y", "z"]),
+        "b": tune.choice([0, 1]),
+        "n": tune.randint(0, 12),
+        "step": tune.quniform(0, 1, 0.25),
+        "lr": tune.loguniform(1e-4, 1),
+        "many": tune.randint(0, 100_000),
+        "one": tune.choice(["only"]),
+    }
+
+    def loss(config: dict[str, Any]) -> float:
+        found = "zxy".index(config["a"]) + config["b"] + abs(config["n"] - 3) / 3 + abs(config["step"] - 0.75)
+        return found + (math.log10(config["lr"]) + 2) ** 2 + abs(config["many"] / 1e5 - 0.4)
+
+    searcher = CMAESearch(space, metric="loss", mode="min", seed=2)
+    late = []
+    for number in range(400):
+        config = searcher.suggest(f"t{number}")
+        assert isinstance(config, dict)
+        assert config["one"] == "only"
+        searcher.on_trial_complete(f"t{number}", {"loss": loss(config)})
+        late.append((config["a"], config["b"], loss(config)))
+    assert min(found for _, _, found in late) < 0.2
+    assert sum(one[:2] == ("z", 0) for one in late[100:]) > 100  # a third of a sixth would be chance
+
+    choices = {"a": tune.choice([0, 1, 2, 3]), "b": tune.choice([0, 1])}
+    alone = CMAESearch(choices, metric="loss", mode="min", seed=1)
+    for number in range(200):
+        config = alone.suggest(f"t{number}")
+        assert isinstance(config, dict)
+        alone.on_trial_complete(f"t{number}", {"loss": config["a"] + config["b"]})
+    assert alone._run > 0  # it has begun anew
+
+
+def test_an_old_cmaes_is_told_what_to_do_about_a_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    import cmaes
+
+    monkeypatch.delattr(cmaes, "CatCMAwM")
+    searcher = CMAESearch(MIXED[1], metric="loss", mode="min", seed=1)
+    with pytest.raises(ImportError, match=r"cmaes 0\.12 or newer"):
+        searcher.suggest("t0")
 
 
 @pytest.mark.parametrize(

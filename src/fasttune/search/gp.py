@@ -21,6 +21,7 @@ from fasttune.space.dimensions import CATEGORICAL, Dimension, Dimensions, Number
 
 MOST = 500  # results that the model is made of
 FINE = 50  # a number with more values than this is searched as if it were continuous
+BINS = 1024  # of the unit, to find the value of such a number that is next to a point
 CANDIDATES = 400  # of which the variance is asked, after few results; with more of these, fewer
 WORK = 30_000  # candidates x results, from where there are fewer
 FEWEST = 60
@@ -81,6 +82,11 @@ class GPSearch(SpaceSearcher):
         self._columns = [len(one.options) if one.kind == CATEGORICAL else 1 for one in dimensions]
         self._offsets = [sum(self._columns[:k]) for k in range(len(dimensions))]
         self._few = [k for k, one in enumerate(dimensions) if one.kind == CATEGORICAL or one.size <= FINE]
+        self._snapped = {
+            k: np.array([one.unit(one.value((n + 0.5) / BINS)) for n in range(BINS)])
+            for k, one in enumerate(dimensions)
+            if k in self._few and one.kind != CATEGORICAL
+        }
         smooth = set(range(len(dimensions))) - set(self._few)
         self._smooth = np.array([self._offsets[k] for k in sorted(smooth)], dtype=int)
         groups = np.repeat(np.arange(len(dimensions), dtype=float), self._columns)
@@ -250,8 +256,8 @@ class GPSearch(SpaceSearcher):
             if one.kind == CATEGORICAL:
                 picked = np.minimum((column * len(one.options)).astype(int), len(one.options) - 1)
                 rows[np.arange(len(units)), offset + picked] = math.sqrt(0.5)
-            elif k in self._few:
-                rows[:, offset] = [one.unit(one.value(unit)) for unit in column.tolist()]
+            elif k in self._snapped:
+                rows[:, offset] = self._snapped[k][np.minimum((column * BINS).astype(int), BINS - 1)]
             else:
                 rows[:, offset] = column
         return rows
@@ -289,10 +295,10 @@ class GPSearch(SpaceSearcher):
 
         rows = self._rows(np.array(around))
         value = posterior.log_improvement(rows, best)
-        known = [self._is_known(self._numbers(row)) for row in rows]
-        if all(known):
-            return top
-        return rows[int(np.where(known, -np.inf, value).argmax())]
+        for k in np.argsort(-value, kind="stable"):
+            if not self._is_known(self._numbers(rows[k])):
+                return rows[k]
+        return top
 
     # -- learning -------------------------------------------------------------------------------------------------------
 

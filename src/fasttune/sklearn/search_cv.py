@@ -40,8 +40,8 @@ class TuneSearchCV(TuneBaseSearchCV):
             learn depend on who is done first.
         error_score: the score of a fit that fails; "raise": it ends the search.
         return_train_score: score the rows that were trained on, too.
-        search_optimization: "auto" (TPE, and a Gaussian process where fits take long), "random", "tpe", "gp", "bohb", "cmaes",
-            "optuna", "hyperopt", ..., or a Searcher.
+        search_optimization: "auto" (TPE, or a Gaussian process if fits take long), "random", "tpe", "gp", "bohb", "cmaes", "optuna",
+            "hyperopt", ..., or a Searcher.
         search_kwargs: what the searcher of that name is made with.
         mode: "max", or "min" for scores that are losses.
         max_iters: steps of training, each of them scored on all folds: passes over the data for ``partial_fit``; equal shares of
