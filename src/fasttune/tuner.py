@@ -84,6 +84,7 @@ def run(
     local_dir: Path | None = None,
     search_alg: Searcher | SearchAlgorithm | str | None = None,
     warm_start: WarmStart | ExperimentAnalysis | ResultGrid | Path | None = None,
+    warm_start_from: Any = None,
     scheduler: TrialScheduler | str | None = None,
     on_duplicate: str = "allow",
     checkpoint_config: CheckpointConfig | Mapping[str, Any] | None = None,
@@ -132,6 +133,9 @@ def run(
         search_alg: what suggests configs: a Searcher, or its name ("tpe", "gp", "auto", ...). None: random and grid search.
         warm_start: what the searcher knows already: ``tune.warm_start.from_optuna(study)`` and its like, or an earlier experiment
             (its analysis, or its folder). A run that goes on is given it again.
+        warm_start_from: a list of earlier experiments, of another data set or space perhaps. Only the order of their trials counts:
+            the searcher begins near the configs of the best ones, as far as they lie in this space. They are in the journal: a run
+            that goes on needs the experiments no more.
         user_attrs: names and values that are attached to the run, e.g. ``{"dataset": "v3"}``, kept and shown, and steer nothing:
             ``analysis.user_attrs``. Those of a trial: :func:`fasttune.set_user_attr`.
         on_duplicate: what happens when a config comes twice. "allow": it is run again. "skip": another one is taken, and the
@@ -249,6 +253,7 @@ def run(
         constraints=constraints,
         search_alg=search_alg,
         warm_start=warm_start,
+        warm_start_from=warm_start_from,
         on_duplicate=on_duplicate,
         scheduler=scheduler,
         max_concurrent=check_max_concurrent(max_concurrent_trials),
@@ -548,6 +553,7 @@ class Tuner:
             constraints=tune.constraints,
             search_alg=tune.search_alg,
             warm_start=tune.warm_start,
+            warm_start_from=tune.warm_start_from,
             on_duplicate=tune.on_duplicate,
             scheduler=tune.scheduler,
             max_concurrent=check_max_concurrent(tune.max_concurrent_trials),
