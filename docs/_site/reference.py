@@ -117,7 +117,7 @@ PAGES = (
         "watching", "Stoppers, callbacks, loggers", "What is asked and told while a run goes on.",
         _of(
             "fasttune.stopper", "Stopper", "MaximumIterationStopper", "ExperimentPlateauStopper", "TrialPlateauStopper",
-            "TimeoutStopper", "FunctionStopper", "CombinedStopper", "NoopStopper",
+            "RegretStopper", "TimeoutStopper", "FunctionStopper", "CombinedStopper", "NoopStopper",
         )
         + _of("fasttune", "Callback")
         + _of("fasttune.logger", "LoggerCallback", "CSVLoggerCallback", "JsonLoggerCallback", "pretty_print")

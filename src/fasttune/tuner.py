@@ -156,7 +156,8 @@ def run(
             ``tune.report(loss=..., constraints={"memory": used - limit})``. Results that hold all of them come before those that do
             not, of which less is better: for schedulers, searchers, the screen and the analysis alike.
         scheduler: what stops, pauses and changes trials: a TrialScheduler, or its name ("asha", "hyperband", ...). None: nobody.
-        stop: ``{"metric": value}``, a function ``(trial_id, result) -> bool``, a Stopper or a list of those.
+        stop: ``{"metric": value}``, a function ``(trial_id, result) -> bool``, a Stopper or a list of those; or "regret", which ends
+            the run when more trials would hardly improve its metric (``fasttune.stopper.RegretStopper``).
         time_budget_s: seconds (or a timedelta) after which the run ends, and trials with it. One that is gone on with has all of it
             again, whatever time has passed.
         trial_timeout_s: seconds (or a timedelta) that one trial may run (its ``time_total_s``: an attempt from the start has all

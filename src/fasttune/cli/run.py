@@ -72,8 +72,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def add_limits(parser: Any) -> None:
     """What ends trials, or the run."""
     parser.add_argument(
-        "--stop", action="append", default=[], metavar="KEY=VALUE", help="a trial ends when it reports KEY >= VALUE"
-    )
+        "--stop", action="append", default=[], metavar="KEY=VALUE",
+        help="a trial ends when it reports KEY >= VALUE; 'regret': the run ends when more trials would gain little",
+    )  # fmt: skip
     parser.add_argument(
         "--constraint", action="append", default=[], metavar="'KEY <= N'",
         help="what has to hold of a result to be the best: 'latency <= 0.1', 'accuracy >= 0.9'",
@@ -207,7 +208,11 @@ def settings_of(asked: argparse.Namespace) -> dict[str, Any]:
     """Settings of tune.run that `fasttune resume` takes, too."""
     settings: dict[str, Any] = {}
     if asked.stop:
-        settings["stop"] = dict(pair(text, "--stop") for text in asked.stop)
+        from fasttune.stopper import BY_NAME
+
+        names = [text for text in asked.stop if text in BY_NAME]
+        limits = dict(pair(text, "--stop") for text in asked.stop if text not in BY_NAME)
+        settings["stop"] = [*names, *([limits] if limits else [])] if names else limits
     if asked.constraint:
         settings["constraints"] = asked.constraint
     if asked.resources:

@@ -66,6 +66,7 @@ from fasttune.resolve.trainables import (
     with_space,
 )
 from fasttune.scope import check_scope
+from fasttune.stopper import tell_stop_goal
 
 if TYPE_CHECKING:
     from fasttune.search.base import Metric, Mode
@@ -151,6 +152,7 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
 
         begin_near(searcher, near)
     metric, mode = steering_metric(metric, mode, scheduler, searcher)
+    tell_stop_goal(stop, metric, mode)
     constraints = resolve_constraints(call.constraints, metas, metric, mode, of_columns)
     if not claims:
         claims.append(place.claim())
