@@ -153,7 +153,7 @@ PAGES = (
         "plot", "Pictures", "Each is also a method of `analysis.plot`.",
         _of(
             "fasttune.plot", "history", "curves", "parallel", "slices", "contour", "rank", "edf", "importances", "timeline",
-            "rungs", "lineage", "pareto", "hypervolume", "report", "Plots", "PICTURES",
+            "rungs", "lineage", "pareto", "hypervolume", "importance_table", "report", "Plots", "PICTURES",
         ),
         "fasttune.plot",
     ),
