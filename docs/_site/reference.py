@@ -117,7 +117,7 @@ PAGES = (
         "watching", "Stoppers, callbacks, loggers", "What is asked and told while a run goes on.",
         _of(
             "fasttune.stopper", "Stopper", "MaximumIterationStopper", "ExperimentPlateauStopper", "TrialPlateauStopper",
-            "TimeoutStopper", "FunctionStopper", "CombinedStopper", "NoopStopper",
+            "RegretStopper", "TimeoutStopper", "FunctionStopper", "CombinedStopper", "NoopStopper",
         )
         + _of("fasttune", "Callback")
         + _of("fasttune.logger", "LoggerCallback", "CSVLoggerCallback", "JsonLoggerCallback", "pretty_print")
@@ -153,7 +153,7 @@ PAGES = (
         "plot", "Pictures", "Each is also a method of `analysis.plot`.",
         _of(
             "fasttune.plot", "history", "curves", "parallel", "slices", "contour", "rank", "edf", "importances", "timeline",
-            "rungs", "lineage", "pareto", "hypervolume", "report", "Plots", "PICTURES",
+            "rungs", "lineage", "pareto", "hypervolume", "importance_table", "report", "Plots", "PICTURES",
         ),
         "fasttune.plot",
     ),

@@ -250,6 +250,7 @@ class TuneConfig(_Settings):
     scope: Scope | None = None
     constraints: Constraint = None
     warm_start: WarmStart | ExperimentAnalysis | ResultGrid | str | os.PathLike[str] | None = None
+    warm_start_from: Any = None
 
     def __post_init__(self) -> None:
         if self.scope is not None:
@@ -725,6 +726,7 @@ class RunSpec:
     scope: Scope = DEFAULT_SCOPE
     constraints: Constraints = field(default_factory=Constraints)
     objectives: dict[str, Mode] = field(default_factory=dict)  # of a run with several metrics; {} with one
+    near: list[dict[str, Any]] = field(default_factory=list)  # configs that earlier experiments found good, the best first
     on_duplicate: str = "allow"
     time_budget_s: float | None = None
     failure: FailureConfig = field(default_factory=FailureConfig)

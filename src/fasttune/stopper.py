@@ -19,6 +19,7 @@ from datetime import timedelta
 from typing import Any
 
 from fasttune.argument import checked_count, checked_number, shown
+from fasttune.constraints import constraint_violation
 from fasttune.error import MissingMetricError
 from fasttune.hook_times import hook_name
 
@@ -279,6 +280,84 @@ class TrialPlateauStopper(Stopper):
         return False
 
 
+class RegretStopper(Stopper):
+    """Ends the experiment when more trials are hardly worth it: ``stop="regret"``.
+
+    What as many trials again would gain is estimated by how much the best of all trials is better than the best of a random half of
+    them, on average over all halves. As a doubling gains less than the one before, it is hardly more than that. The experiment ends
+    when it is at most ``tolerance`` of the distance from the best trial to the median one, and says what it expects to lose.
+
+    A trial counts with its last value. NaN, infinite values and results that break their constraints do not count. Values without a
+    distance (a finite space that is used up, a constant) end it, too.
+
+    Args:
+        metric, mode: None: those of the run.
+        tolerance: what may be lost, as a part of the distance from the best trial to the median one.
+        least: trials that have to report before it ends anything.
+    """
+
+    def __init__(
+        self, metric: str | None = None, mode: str | None = None, *, tolerance: float = 0.01, least: int = 30
+    ) -> None:
+        if mode is not None and mode not in ("min", "max"):
+            raise ValueError(f'RegretStopper mode must be "min" or "max", got {mode!r}')
+        self._metric = metric
+        self._mode = mode
+        self._tolerance = checked_number("RegretStopper tolerance", tolerance, above=0)
+        self._least = checked_count("RegretStopper least", least, least=4)
+        self._losses: dict[str, float] = {}  # the last one of each trial
+        self._due = self._least  # trials at which it is looked at next: that costs as much as there are
+        self._found: tuple[int, float, float, float] | None = None  # trials, the best loss, what is left to gain, the distance
+
+    def set_goal(self, metric: str | None, mode: str | None) -> None:
+        """Metric and mode of the run, where it has none of its own. ValueError if there are none."""
+        self._metric, self._mode = self._metric or metric, self._mode or mode
+        if self._metric is None or self._mode is None:
+            raise ValueError(
+                'stop="regret" ends a run when more trials would hardly improve its metric, and the run has not one metric and mode: '
+                "give them, or RegretStopper(metric=..., mode=...)"
+            )
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        value = _metric_of(result, str(self._metric), trial_id)
+        if math.isfinite(value) and not constraint_violation(result) > 0:
+            self._losses[trial_id] = -value if self._mode == "max" else value
+        return False
+
+    def left_to_gain(self) -> tuple[float, float]:
+        """(What as many trials again would gain, the distance from the best trial to the median one), in units of the metric."""
+        ordered = sorted(self._losses.values())
+        best, n = ordered[0], len(ordered)
+        half = n // 2
+        gain, chance = 0.0, half / n  # that the best of a random half is the one of a rank
+        for rank in range(1, n - half + 1):
+            chance *= (n - half - rank + 1) / (n - rank)
+            gain += chance * (ordered[rank] - best)
+        return gain, ordered[half] - best
+
+    def stop_all(self) -> bool:
+        n = len(self._losses)
+        if self._found is None and n >= self._due:
+            self._due = n + max(1, n // 20)
+            gain, distance = self.left_to_gain()
+            if gain <= self._tolerance * distance:
+                self._found = n, min(self._losses.values()), gain, distance
+        return self._found is not None
+
+    def reason(self) -> str:
+        if self._found is None:
+            return super().reason()
+        n, loss, gain, distance = self._found
+        best = -loss if self._mode == "max" else loss
+        return (
+            f"more trials are hardly worth it: as many again would improve {self._metric}={best:.6g} by about {gain:.2g} "
+            f"({gain / distance if distance else 0.0:.1%} of the way from the median of {n:,} trials to it; stop=\"regret\")"
+        )
+
+
+BY_NAME = {"regret": RegretStopper}
+
+
 @dataclass(frozen=True)
 class StopRules:
     """What ends trials: flattened metric name -> value that it must reach, and a stopper if there is one."""
@@ -296,7 +375,7 @@ def resolve_stop(stop: Any = None, time_budget_s: float | timedelta | None = Non
     """The rules that a user's ``stop=`` and ``time_budget_s=`` mean. Mistakes are ValueErrors, before any
     trial starts.
 
-    ``stop``: a dict of thresholds, a function(trial_id, result) -> bool, a Stopper, a list of those, or None. A list ends
+    ``stop``: a dict of thresholds, a function(trial_id, result) -> bool, a Stopper or its name, a list of those, or None. A list ends
     a trial as soon as one of its parts does.
     """
     thresholds: dict[str, float] = {}
@@ -306,6 +385,10 @@ def resolve_stop(stop: Any = None, time_budget_s: float | timedelta | None = Non
         stoppers = [stop.stopper] if stop.stopper is not None else []
     elif stop is not None:
         for part in stop if isinstance(stop, (list, tuple)) else [stop]:
+            if isinstance(part, str):
+                if part not in BY_NAME:
+                    raise ValueError(f"stop: there is no stopper called {part!r}; the names are {', '.join(BY_NAME)}")
+                part = BY_NAME[part]()
             if not isinstance(part, Mapping):
                 stoppers.append(_stopper(part))
                 continue
@@ -318,6 +401,13 @@ def resolve_stop(stop: Any = None, time_budget_s: float | timedelta | None = Non
     if not stoppers:
         return StopRules(thresholds, None)
     return StopRules(thresholds, stoppers[0] if len(stoppers) == 1 else CombinedStopper(*stoppers))
+
+
+def tell_stop_goal(rules: StopRules, metric: str | None, mode: str | None) -> None:
+    """Tells the stoppers that go by the run's metric which that is. ValueError if there is none."""
+    for one in rules.stopper.stoppers if isinstance(rules.stopper, CombinedStopper) else (rules.stopper,):
+        if isinstance(one, RegretStopper):
+            one.set_goal(metric, mode)
 
 
 def _stopper(stop: Any) -> Stopper:

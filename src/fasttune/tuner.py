@@ -84,6 +84,7 @@ def run(
     local_dir: Path | None = None,
     search_alg: Searcher | SearchAlgorithm | str | None = None,
     warm_start: WarmStart | ExperimentAnalysis | ResultGrid | Path | None = None,
+    warm_start_from: Any = None,
     scheduler: TrialScheduler | str | None = None,
     on_duplicate: str = "allow",
     checkpoint_config: CheckpointConfig | Mapping[str, Any] | None = None,
@@ -132,6 +133,9 @@ def run(
         search_alg: what suggests configs: a Searcher, or its name ("tpe", "gp", "auto", ...). None: random and grid search.
         warm_start: what the searcher knows already: ``tune.warm_start.from_optuna(study)`` and its like, or an earlier experiment
             (its analysis, or its folder). A run that goes on is given it again.
+        warm_start_from: a list of earlier experiments, of another data set or space perhaps. Only the order of their trials counts:
+            the searcher begins near the configs of the best ones, as far as they lie in this space. They are in the journal: a run
+            that goes on needs the experiments no more.
         user_attrs: names and values that are attached to the run, e.g. ``{"dataset": "v3"}``, kept and shown, and steer nothing:
             ``analysis.user_attrs``. Those of a trial: :func:`fasttune.set_user_attr`.
         on_duplicate: what happens when a config comes twice. "allow": it is run again. "skip": another one is taken, and the
@@ -152,7 +156,8 @@ def run(
             ``tune.report(loss=..., constraints={"memory": used - limit})``. Results that hold all of them come before those that do
             not, of which less is better: for schedulers, searchers, the screen and the analysis alike.
         scheduler: what stops, pauses and changes trials: a TrialScheduler, or its name ("asha", "hyperband", ...). None: nobody.
-        stop: ``{"metric": value}``, a function ``(trial_id, result) -> bool``, a Stopper or a list of those.
+        stop: ``{"metric": value}``, a function ``(trial_id, result) -> bool``, a Stopper or a list of those; or "regret", which ends
+            the run when more trials would hardly improve its metric (``fasttune.stopper.RegretStopper``).
         time_budget_s: seconds (or a timedelta) after which the run ends, and trials with it. One that is gone on with has all of it
             again, whatever time has passed.
         trial_timeout_s: seconds (or a timedelta) that one trial may run (its ``time_total_s``: an attempt from the start has all
@@ -249,6 +254,7 @@ def run(
         constraints=constraints,
         search_alg=search_alg,
         warm_start=warm_start,
+        warm_start_from=warm_start_from,
         on_duplicate=on_duplicate,
         scheduler=scheduler,
         max_concurrent=check_max_concurrent(max_concurrent_trials),
@@ -548,6 +554,7 @@ class Tuner:
             constraints=tune.constraints,
             search_alg=tune.search_alg,
             warm_start=tune.warm_start,
+            warm_start_from=tune.warm_start_from,
             on_duplicate=tune.on_duplicate,
             scheduler=tune.scheduler,
             max_concurrent=check_max_concurrent(tune.max_concurrent_trials),

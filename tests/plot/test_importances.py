@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -64,6 +66,15 @@ def test_the_importances_of_an_experiment(wide: ExperimentData) -> None:
     assert forest.importance[0] > 0.8
     other = importances_data(wide, wide.goal("seconds", "min", None))
     assert other.names[0] == "width"
+
+
+@pytest.mark.parametrize("method", ["ped-anova", "fanova"])
+def test_the_table_has_what_the_picture_shows(wide: ExperimentData, method: Any) -> None:
+    data = importances_data(wide, wide.goal("seconds", "min", None), ["lr", "width"], method)
+    table = wide.analysis.importances("seconds", "min", params=["lr", "width"], method=method)
+    assert table["parameter"].tolist() == data.names
+    assert table["importance"].tolist() == data.importance.tolist()
+    assert table["chance"].isna().all() == (data.chance is None)
 
 
 def test_variance_shares_of_a_sum_are_known() -> None:

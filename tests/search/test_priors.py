@@ -171,7 +171,7 @@ def test_points_of_the_user_come_before_it() -> None:
 
 
 def test_where_it_has_no_effect_that_is_said(caplog: pytest.LogCaptureFixture) -> None:
-    with pytest.raises(ValueError, match="prior of 'lr' has no effect beside the grid of 'k'"):
+    with pytest.raises(ValueError, match="prior of 'lr', 'kind' has no effect beside the grid of 'k'"):
         tune.run(loss, config={**space(2e-3, "b"), "k": tune.grid_search([1, 2])}, metric="loss", mode="min")
     from fasttune.schedulers import PopulationBasedTraining
 

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from fasttune.config import no_mode
 from fasttune.constraints import as_compared
@@ -549,6 +549,33 @@ class ExperimentAnalysis:
         return dict(getattr(self._source, "user_attrs", {}))
 
     # ---- pictures
+
+    def importances(
+        self,
+        metric: str | None = None,
+        mode: str | None = None,
+        *,
+        params: Sequence[str] | None = None,
+        method: Literal["ped-anova", "fanova"] = "ped-anova",
+        top: float = 0.1,
+        scope: str | None = None,
+    ) -> pd.DataFrame:
+        """How much each parameter matters for a metric: columns parameter, importance (all together are 1) and chance, which is what a
+        parameter without any effect would get (NaN by fANOVA); the most important one first.
+
+        Args:
+            metric, mode, scope: as for :meth:`get_best_trial`.
+            params: names of parameters; None: all.
+            method: "ped-anova": how much values among the best trials differ from those among all (Watanabe et al. 2023). "fanova":
+                which explain the metric's variance (needs scikit-learn).
+            top: the share of trials that are the best, for "ped-anova".
+
+        Raises:
+            ValueError: an unknown method or metric, no mode, or fewer than 4 trials with different values.
+        """
+        from fasttune.plot import importance_table
+
+        return importance_table(self, metric, mode, params=params, method=method, top=top, scope=scope)
 
     @property
     def plot(self) -> Plots:

@@ -12,6 +12,7 @@ from fasttune.constraints import as_constraints
 from fasttune.devices.resources import resolve_resources
 from fasttune.scope import DEFAULT_SCOPE, Scope, check_scope
 from fasttune.space.seeds import seed_from
+from fasttune.stopper import tell_stop_goal
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -182,6 +183,8 @@ def spec_of(
         search_alg = with_priors(search_alg, scheduler, [experiment], seed)
     searcher = resolve_searcher(search_alg, metric, mode, [experiment], None, seed)
     metric, mode = steering_metric(metric, mode, scheduler, searcher)
+    stop = resolve_stop_rules(experiment)
+    tell_stop_goal(stop, metric, mode)
     return RunSpec(
         name="simulation",
         path="",
@@ -201,7 +204,7 @@ def spec_of(
         constraints=as_constraints(None, metric, mode),
         searcher=searcher,
         scheduler=scheduler,
-        stop=resolve_stop_rules(experiment),
+        stop=stop,
         time_budget_s=time_budget_s,
         failure=FailureConfig(experiment.max_failures, False),
         max_concurrent=own_limit(searcher),

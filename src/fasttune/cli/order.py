@@ -34,7 +34,8 @@ ABOUT_ONE = (
     "checkpoint_score_attr", "checkpoint_freq", "checkpoint_at_end", "log_to_file", "max_failures", "restore",
 )  # fmt: skip
 STEERING = (
-    "name", "storage_path", "metric", "mode", "scope", "constraints", "on_duplicate", "fail_fast", "resume", "reuse_actors",
+    "name", "storage_path", "metric", "mode", "scope", "constraints", "warm_start_from", "on_duplicate",
+    "fail_fast", "resume", "reuse_actors",
     "raise_on_failed_trial", "max_concurrent_trials", "max_suspended", "trial_timeout_s", "worker_max_trials",
     "worker_max_memory", "cpu_affinity", "measure_usage", "durability", "executor", "gpus", "gpu_policy",
     "resources",

@@ -45,6 +45,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     space.add_argument("--num-samples", type=int, metavar="N", help="how often the space is sampled; -1: without end")
     space.add_argument("--search", metavar="NAME[,KEY=VALUE]", help="what suggests configs: tpe, gp, cmaes, auto, ...")
+    space.add_argument(
+        "--warm-start-from", action="append", default=[], metavar="EXP",
+        help="an earlier experiment, whose best configs the search begins near",
+    )  # fmt: skip
     space.add_argument("--seed", type=int, metavar="N", help="the same seed gives the same configs")
     better = parser.add_argument_group("what is better, and what ends")
     better.add_argument(
@@ -68,8 +72,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def add_limits(parser: Any) -> None:
     """What ends trials, or the run."""
     parser.add_argument(
-        "--stop", action="append", default=[], metavar="KEY=VALUE", help="a trial ends when it reports KEY >= VALUE"
-    )
+        "--stop", action="append", default=[], metavar="KEY=VALUE",
+        help="a trial ends when it reports KEY >= VALUE; 'regret': the run ends when more trials would gain little",
+    )  # fmt: skip
     parser.add_argument(
         "--constraint", action="append", default=[], metavar="'KEY <= N'",
         help="what has to hold of a result to be the best: 'latency <= 0.1', 'accuracy >= 0.9'",
@@ -138,6 +143,10 @@ def order_of(asked: argparse.Namespace) -> Order:
         "num_samples": asked.num_samples, "seed": asked.seed, "metric": one_or_all(asked.metric), "mode": one_or_all(asked.mode),
         "name": asked.name, "storage_path": asked.storage, "resume": TRUTH.get((asked.resume or "").lower(), asked.resume),
     }  # fmt: skip
+    if asked.warm_start_from:
+        from fasttune.cli.finding import find
+
+        said["warm_start_from"] = [find(named) for named in asked.warm_start_from]
     on_line = settings_of(asked) | {name: value for name, value in said.items() if value is not None}
     settings |= on_line
     file = places.get("space") or places.get("run") or "the command line"
@@ -199,7 +208,11 @@ def settings_of(asked: argparse.Namespace) -> dict[str, Any]:
     """Settings of tune.run that `fasttune resume` takes, too."""
     settings: dict[str, Any] = {}
     if asked.stop:
-        settings["stop"] = dict(pair(text, "--stop") for text in asked.stop)
+        from fasttune.stopper import BY_NAME
+
+        names = [text for text in asked.stop if text in BY_NAME]
+        limits = dict(pair(text, "--stop") for text in asked.stop if text not in BY_NAME)
+        settings["stop"] = [*names, *([limits] if limits else [])] if names else limits
     if asked.constraint:
         settings["constraints"] = asked.constraint
     if asked.resources:

@@ -22,6 +22,7 @@ OPTIONS = {
     "num_samples": "--num-samples", "seed": "--seed", "scheduler": "--scheduler", "search_alg": "--search", "stop": "--stop",
     "max_concurrent_trials": "--max-concurrent", "max_concurrent": "--max-concurrent", "time_budget_s": "--time-budget",
     "trial_timeout_s": "--trial-timeout", "constraints": "--constraint",
+    "warm_start_from": "--warm-start-from",
     "resources_per_trial": "--resources", "gpu_policy": "--gpu-policy",
     "max_failures": "--max-failures", "executor": "--executor", "verbose": "--verbose",
 }  # fmt: skip

@@ -12,6 +12,7 @@ from fasttune.identity import arguments_of, described
 from fasttune.result import flatten
 from fasttune.schedulers.base import TrialScheduler
 from fasttune.search.base import Searcher
+from fasttune.space.as_json import to_json_value
 from fasttune.trainable import saves_when_told
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ def asked_of(spec: RunSpec) -> dict[str, Any]:
         "stop": described(spec.stop.thresholds),
         "max_failures": spec.failure.max_failures,
         "user_attrs": spec.user_attrs,
+        "warm_start_from": [to_json_value(one)[0] for one in spec.near],
         "resources": spec.resources,
         "trainables": [
             {

@@ -394,7 +394,7 @@ class ExperimentState(ExperimentRecords):
         result = self.result_of(*told) if self.watching.shown else {}
         # the searcher is handed the dict that the scheduler was, with what that tells it besides
         decided = decision == _core.WAIT or self.searcher is not None
-        flat = as_compared(self.flat_result_of(*told), self.metric, self.mode) if decided else {}
+        flat = self._compared(self.flat_result_of(*told), schema) if decided else {}
         if decision == _core.WAIT:
             decision = self._answer(i, result, flat)
         if decision != _core.STOP:
@@ -480,7 +480,14 @@ class ExperimentState(ExperimentRecords):
 
     def _compared_last(self, i: int) -> dict[str, Any]:
         """The last result of trial i as those who decide are told it."""
-        return as_compared(flatten(self.last_result(i)), self.metric, self.mode)
+        last = self.table.last(i)
+        flat = flatten(self.last_result(i))
+        return flat if last is None else self._compared(flat, last[0])
+
+    def _compared(self, flat: dict[str, Any], schema: int) -> dict[str, Any]:
+        """A flat result as those who decide are told it; its report has the metrics of this schema."""
+        broken = self.table.schemas[schema].keys[-1:] == (_core.SCORE,)
+        return as_compared(flat, self.metric, self.mode) if broken else flat
 
     def _leave(self, i: int, over: bool = True) -> None:
         """Trial i is over, or (``over=False``) this attempt of it."""

@@ -11,6 +11,7 @@ from fasttune.plot.front import hypervolume as hypervolume
 from fasttune.plot.front import pareto as pareto
 from fasttune.plot.history import edf as edf
 from fasttune.plot.history import history as history
+from fasttune.plot.importances import importance_table as importance_table
 from fasttune.plot.importances import importances as importances
 from fasttune.plot.lineage import lineage as lineage
 from fasttune.plot.page import report as report
@@ -31,6 +32,7 @@ __all__ = [
     "edf",
     "history",
     "hypervolume",
+    "importance_table",
     "importances",
     "lineage",
     "parallel",

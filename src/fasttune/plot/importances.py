@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from fasttune.plot.data import ExperimentData, Floats, Goal, experiment_of
 from fasttune.plot.drawn import drawn
 from fasttune.plot.fanova import variance_shares
 from fasttune.plot.ped_anova import divergence
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 METHODS = ("ped-anova", "fanova")
 FEW = 30  # trials, below which chance decides much
@@ -108,3 +111,30 @@ def importances(
     goal = experiment.goal(metric, mode, scope)
     data = importances_data(experiment, goal, params, method, top)
     return drawn(importances_chart(goal, data, method, top), backend)
+
+
+def importance_table(
+    analysis: Any,
+    metric: str | None = None,
+    mode: str | None = None,
+    *,
+    params: Sequence[str] | None = None,
+    method: Literal["ped-anova", "fanova"] = "ped-anova",
+    top: float = 0.1,
+    scope: str | None = None,
+) -> pd.DataFrame:
+    """What the picture shows, as a data frame: columns parameter, importance (all together are 1) and chance, which is what a
+    parameter without any effect would get (NaN by fANOVA); the most important parameter first.
+
+    Args:
+        analysis, metric, mode, params, method, top, scope: as for :func:`importances`.
+
+    Raises:
+        ValueError: as for :func:`importances`.
+    """
+    import pandas as pd
+
+    experiment = experiment_of(analysis)
+    data = importances_data(experiment, experiment.goal(metric, mode, scope), params, method, top)
+    chance = np.full(len(data.names), np.nan) if data.chance is None else data.chance
+    return pd.DataFrame({"parameter": data.names, "importance": data.importance, "chance": chance})

@@ -33,6 +33,7 @@ class Call:
     constraints: Any = None
     search_alg: Searcher | SearchAlgorithm | str | None = None
     warm_start: Any = None
+    warm_start_from: Any = None
     scheduler: TrialScheduler | str | None = None
     on_duplicate: str = "allow"
     max_concurrent: int | None = None

@@ -65,6 +65,15 @@ def chosen_before(metas: list[dict[str, Any]]) -> str | None:
     return KINDS.get(found["kind"] if isinstance(found, dict) else found)
 
 
+def near_before(metas: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The good configs of earlier experiments that the one which is gone on with was begun near, as its journal has them."""
+    from fasttune.engine.going_on import latest
+    from fasttune.space.as_json import from_json_value
+
+    told = latest(metas).get("warm_start_from") if metas else None
+    return [from_json_value(one) for one in told] if isinstance(told, list) else []
+
+
 def scope_before(metas: list[dict[str, Any]]) -> Scope:
     """What says who is best: in an experiment that is gone on with what it was asked, else the usual."""
     from fasttune.engine.going_on import latest

@@ -100,9 +100,11 @@ def objectives_of_searcher(searcher: object) -> dict[str, OneMode]:
     return found if len(found) > 1 else {}
 
 
-def with_priors(search_alg: object, scheduler: TrialScheduler, experiments: Sequence[Experiment], seed: int) -> Any:
-    """The searcher, or, where nobody has named one that knows of priors and the space has some, one that does. ValueError for a
-    grid beside them."""
+def with_priors(
+    search_alg: object, scheduler: TrialScheduler, experiments: Sequence[Experiment], seed: int, near: bool = False
+) -> Any:
+    """The searcher, or, where nobody has named one that knows of priors and there are some (in the space, or ``near`` earlier
+    configs), one that does. ValueError for a grid beside them."""
     from fasttune.search import BasicVariantGenerator, PriorSearch
     from fasttune.space.domains import Domain, domains_of, grid_of
     from fasttune.space.nested import path_name
@@ -112,15 +114,16 @@ def with_priors(search_alg: object, scheduler: TrialScheduler, experiments: Sequ
     blind = search_alg is None or isinstance(search_alg, BasicVariantGenerator)
     if isinstance(search_alg, str) and search_alg.lower() in ("random", "variant_generator"):
         blind, search_alg = True, None
-    if not said or not blind:
+    if not (said or near) or not blind:
         return search_alg
+    what = f"prior of {', '.join(map(repr, said))}" if said else "warm_start_from"
     if not scheduler.takes_searcher:
-        log("prior of %s has no effect: %s explores configs itself", ", ".join(map(repr, said)), type(scheduler).__name__)
+        log("%s has no effect: %s explores configs itself", what, type(scheduler).__name__)
         return search_alg
     grids = [path_name(path) for path, one in found if grid_of(one) is not None]
     if grids:
         raise ValueError(
-            f"prior of {said[0]!r} has no effect beside the grid of {grids[0]!r}, which is walked through: leave the prior out, or "
+            f"{what} has no effect beside the grid of {grids[0]!r}, which is walked through: leave one of them out, or "
             "write tune.choice in the place of tune.grid_search"
         )
     points = search_alg.points_to_evaluate if isinstance(search_alg, BasicVariantGenerator) else None

@@ -88,6 +88,12 @@ def steering_metric(
     return None, None
 
 
+def goal_of(metric: str | None, mode: str | None, scheduler: object, searcher: object) -> dict[str, str]:
+    """The run's metric and mode as :func:`steering_metric` finds them; {} if there is none."""
+    name, way = steering_metric(metric, mode, scheduler, searcher)
+    return {} if name is None or way is None else {name: way}
+
+
 def resolve_constraints(
     asked: object, metas: Sequence[Mapping[str, Any]], metric: str | None, mode: str | None, of_columns: bool
 ) -> Constraints:

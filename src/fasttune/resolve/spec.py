@@ -23,6 +23,7 @@ from fasttune.resolve.earlier import (
     chosen_before,
     declared_before,
     earlier_metas,
+    near_before,
     scope_before,
     seed_of_search,
     with_earlier_space,
@@ -46,6 +47,7 @@ from fasttune.resolve.settings import (
     check_measure_usage,
     check_trust,
     check_worker_limits,
+    goal_of,
     resolve_constraints,
     resolve_reporter,
     resolve_scheduler,
@@ -65,6 +67,7 @@ from fasttune.resolve.trainables import (
     with_space,
 )
 from fasttune.scope import check_scope
+from fasttune.stopper import tell_stop_goal
 
 if TYPE_CHECKING:
     from fasttune.search.base import Metric, Mode
@@ -130,7 +133,12 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
         search_alg = chosen_before(metas) or chosen_searcher(first, metric, scheduler, verbose, len(objectives))
     announces = search_alg == "auto" and verbose > 0
     search_seed = seed_of_search(seed, metas, spaces)
-    search_alg = with_priors(search_alg, scheduler, experiments, search_seed)
+    near = near_before(metas)
+    if not near and call.warm_start_from is not None:
+        from fasttune.warm_start.earlier import good_configs
+
+        near = good_configs(call.warm_start_from, objectives or goal_of(metric, mode, scheduler, search_alg))
+    search_alg = with_priors(search_alg, scheduler, experiments, search_seed, bool(near))
     if call.on_duplicate != "allow":
         search_alg = without_duplicates(search_alg, call.on_duplicate, experiments, search_seed)
         trainables[0] = replace(trainables[0], num_samples=total_of(search_alg, first))
@@ -143,7 +151,12 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
 
         as_warm_start(call.warm_start).teach(searcher)
     check_searcher_wanted(searcher, scheduler)
+    if near and scheduler.takes_searcher:
+        from fasttune.warm_start.earlier import begin_near
+
+        begin_near(searcher, near)
     metric, mode = steering_metric(metric, mode, scheduler, searcher)
+    tell_stop_goal(stop, metric, mode)
     constraints = resolve_constraints(call.constraints, metas, metric, mode, of_columns)
     if not claims:
         claims.append(place.claim())
@@ -159,6 +172,7 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
         ],
         metric=metric,
         mode=mode,
+        near=near,
         objectives=objectives or objectives_of_searcher(searcher),
         searcher=searcher,
         scheduler=scheduler,

@@ -4,7 +4,8 @@ A scheduler returns values: it answers for the trial that reported, what it want
 what a searcher should know in ``tells_searcher()``. ``state`` is an :class:`~fasttune.schedulers.view.ExperimentView`: the
 experiment, to be looked at.
 
-Results are flattened ("a/b"). The order is: ``on_trial_add`` once, ``on_trial_result`` per report unless a stop criterion ended
+Results are flattened ("a/b"). Of one that breaks a constraint the metric is a score, worse than all values (``constraints``).
+The order is: ``on_trial_add`` once, ``on_trial_result`` per report unless a stop criterion ended
 the trial first, then one of ``on_trial_complete`` (it ended or was stopped), ``on_trial_error`` (it failed; ``on_trial_add``
 follows if it is tried again) or ``on_trial_remove`` (it was stopped while it was not running). Called from one thread. An
 exception ends the run with that exception.

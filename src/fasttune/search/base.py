@@ -71,7 +71,9 @@ class Suggestion(NamedTuple):
 class Searcher:
     """Base class of searchers. Subclasses write ``suggest`` and ``on_trial_complete``.
 
-    All methods are called from one thread. Results are flattened: a nested metric is "a/b".
+    All methods are called from one thread. Results are flattened: a nested metric is "a/b". Of a result that breaks a constraint
+    (``constraints/...`` above 0) the run's metric is a score, worse than all values, the more so the more it is broken: whoever ranks
+    need not look; whoever computes with values leaves it out (``fasttune.constraints.is_broken``).
     ``on_trial_result`` is not called for the result on which a trial is stopped; its last result comes with
     ``on_trial_complete``.
 

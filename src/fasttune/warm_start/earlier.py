@@ -1,0 +1,105 @@
+"""Earlier experiments, of which only the order of their trials counts: ``tune.run(..., warm_start_from=[...])``.
+
+Values of another data set, or of another model, mean something else here, and spaces are seldom the same. So of each experiment the
+configs of its best trials are taken, and whatever of them lies in the new space is thought to be good (``space/near_prior.py``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from fasttune.result import flatten
+from fasttune.warm_start.experiment import from_experiment
+from fasttune.warm_start.known import DONE, KnownTrial, WarmStart
+
+if TYPE_CHECKING:
+    from fasttune.search.base import SearchAlgorithm, Searcher
+
+SHARE = 0.1  # of an experiment's trials that are taken for good
+MOST = 10  # of them
+
+
+def good_configs(given: Any, goals: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The configs (flat names) of the best trials of earlier experiments: the best of each, then the second of each, and so on.
+
+    Args:
+        given: an experiment (its analysis or its folder) or a WarmStart, or a list of those.
+        goals: "min" or "max" for each metric of the run.
+
+    Raises:
+        TypeError: it is none of these.
+        ValueError: the run has no metric, or none of an experiment's trials has a value of each.
+    """
+    several = list(given) if isinstance(given, (list, tuple)) else [given]
+    if not goals:
+        raise ValueError(
+            "warm_start_from takes the best trials of earlier experiments, and the run has no metric and mode that say which"
+        )
+    ranked = [_best_of(_as_known(one), goals) for one in several]
+    return [flat[rank] for rank in range(max(map(len, ranked), default=0)) for flat in ranked if rank < len(flat)]
+
+
+def _as_known(given: Any) -> WarmStart:
+    if isinstance(given, WarmStart):
+        return given
+    try:
+        return from_experiment(given)
+    except TypeError:
+        raise TypeError(
+            "warm_start_from must be a list of experiments (analyses or folders) or WarmStarts, "
+            f"got {type(given).__name__}: {given!r:.80}"
+        ) from None
+
+
+def _best_of(known: WarmStart, goals: Mapping[str, str]) -> list[dict[str, Any]]:
+    import numpy as np
+
+    from fasttune.search.motpe import first_fronts
+
+    usable = [trial for trial in known if trial.outcome == DONE and _values(trial, goals) is not None]
+    if not usable:
+        raise ValueError(
+            f"warm_start_from: no finished trial of {known.source} has a value of {' and '.join(map(repr, goals))}; its metrics are "
+            f"{', '.join(map(repr, known.metrics[:10])) or 'none'}"
+        )
+    losses = np.array([_values(trial, goals) for trial in usable])
+    n = min(MOST, math.ceil(SHARE * len(usable)))
+    return [flatten(dict(usable[row].config)) for row in first_fronts(losses, n).tolist()]
+
+
+def _values(trial: KnownTrial, goals: Mapping[str, str]) -> list[float] | None:
+    """What a trial is ranked by, to be minimised; None if a value is missing, or it breaks a constraint."""
+    from fasttune.constraints import constraint_violation
+
+    values = [trial.metrics.get(name, math.nan) for name in goals]
+    if not all(map(math.isfinite, values)) or constraint_violation(trial.metrics) > 0:
+        return None
+    return [-value if mode == "max" else value for value, mode in zip(values, goals.values(), strict=True)]
+
+
+def begin_near(searcher: Searcher | SearchAlgorithm, configs: Sequence[Mapping[str, Any]]) -> None:
+    """Have a searcher begin near these configs.
+
+    Raises:
+        TypeError: it does not know its space.
+        ValueError: none of them says anything of the space.
+    """
+    from fasttune.search.space_searcher import SpaceSearcher
+
+    inner: Any = searcher
+    while hasattr(inner, "searcher"):
+        inner = inner.searcher
+    if not isinstance(inner, SpaceSearcher) or inner.dimensions is None:
+        raise TypeError(
+            f'warm_start_from is for searchers that know their space, and {type(inner).__name__} does not: search_alg="tpe" or '
+            "another (docs/search.md)"
+        )
+    if not inner.begin_near(configs):
+        there = sorted({name for config in configs for name in config})
+        raise ValueError(
+            f"warm_start_from: none of the earlier configs says anything of this space: they have {', '.join(there[:10])}, and it has "
+            f"{', '.join(one.name for one in inner.dimensions)[:300]}. Usual cause: parameters have other names there, "
+            "from_experiment(..., rename={'their name': 'name here'})"
+        )

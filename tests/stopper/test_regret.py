@@ -1,0 +1,119 @@
+"""The stopper that ends a run when more trials are hardly worth it: its estimate against all halves, and what it does to runs."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import fasttune as tune
+from fasttune.cli import main
+from fasttune.stopper import RegretStopper, resolve_stop
+
+
+def told(values: list[float], mode: str = "min", **more: Any) -> RegretStopper:
+    stopper = RegretStopper("loss", mode, **more)
+    for k, value in enumerate(values):
+        assert stopper(f"t{k}", {"loss": value}) is False
+    return stopper
+
+
+@given(st.lists(st.integers(0, 20), min_size=4, max_size=9))
+def test_the_estimate_is_the_mean_over_all_halves(values: list[int]) -> None:
+    n = len(values)
+    halves = list(itertools.combinations(values, n // 2))
+    gain, distance = told([float(one) for one in values]).left_to_gain()
+    assert gain == pytest.approx(sum(map(min, halves)) / len(halves) - min(values))
+    assert distance == sorted(values)[n // 2] - min(values)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_it_is_about_what_a_doubling_of_random_trials_gains_at_most(seed: int) -> None:
+    draw = random.Random(seed)
+    estimates, gains = 0.0, 0.0
+    for _ in range(60):
+        values = [draw.random() ** 2 for _ in range(80)]
+        estimates += told(values[:40]).left_to_gain()[0]
+        gains += min(values[:40]) - min(values)
+    assert gains < 2 * estimates
+
+
+def test_values_that_do_not_count_and_the_last_of_each_trial() -> None:
+    stopper = told([3.0, float("nan"), float("inf"), 1.0, 2.0, 5.0])
+    stopper("t3", {"loss": 4.0})
+    stopper("bad", {"loss": 0.0, "constraints": {"c": 1.0}})
+    assert sorted(stopper._losses.values()) == [2.0, 3.0, 4.0, 5.0]
+
+
+def loss(config: dict[str, Any]) -> float:
+    return float((config["x"] - 0.3) ** 2)
+
+
+def run(**more: Any) -> Any:
+    asked = {"config": {"x": tune.uniform(0, 1)}, "search_alg": "tpe", "num_samples": 2000, "metric": "loss", "mode": "min", **more}
+    return tune.run(loss, **{"executor": "inline", "stop": "regret", "seed": 1, "verbose": 0, **asked})
+
+
+@pytest.mark.parametrize("executor", ["inline", "process"])
+def test_a_run_ends_and_says_what_it_expects_to_lose(executor: str, capsys: pytest.CaptureFixture[str]) -> None:
+    analysis = run(executor=executor, verbose=1)
+    assert 30 <= len(analysis.trials) < 400
+    said = " ".join(capsys.readouterr().out.split())
+    assert "more trials are hardly worth it: as many again would improve loss=" in said
+    assert analysis._source.ended_because is not None
+
+
+def test_it_waits_longer_where_less_may_be_lost_and_for_its_least_trials() -> None:
+    rough, fine = (len(run(stop=RegretStopper(tolerance=tolerance)).trials) for tolerance in (0.1, 1e-6))
+    assert 30 <= rough < fine
+    assert len(run(stop=RegretStopper(least=200, tolerance=0.5)).trials) >= 200
+
+
+def test_of_a_maximum_and_of_a_constant() -> None:
+    assert told([1.0] * 30).stop_all()
+    stopper = told([-((k % 7) ** 2) - 1e-9 * k for k in range(60)], "max")
+    assert stopper.stop_all()
+    assert "loss=0" in stopper.reason()
+
+
+def test_a_run_that_goes_on_knows_what_was_told(tmp_path: Path) -> None:
+    where = {"name": "again", "storage_path": str(tmp_path), "resume": "AUTO"}
+    run(num_samples=20, **where)
+    parts = run(**where)
+    assert len(parts.trials) == len(run().trials)
+
+
+def test_beside_others_and_in_simulations() -> None:
+    assert len(run(stop=["regret", {"loss": 100.0}]).trials) < 400
+    simulated = tune.simulate(
+        lambda config, step: {"loss": loss(config)} if step < 2 else None, config={"x": tune.uniform(0, 1)}, num_samples=2000,
+        metric="loss", mode="min", stop="regret", search_alg="tpe",
+    )  # fmt: skip
+    assert len(simulated.trials) < 400
+
+
+def test_what_is_wrong_is_said_at_once() -> None:
+    with pytest.raises(ValueError, match="there is no stopper called 'regrets'; the names are regret"):
+        resolve_stop("regrets")
+    with pytest.raises(ValueError, match="has not one metric and mode"):
+        tune.run(loss, config={"x": tune.uniform(0, 1)}, stop="regret", num_samples=3, verbose=0)
+    with pytest.raises(ValueError, match="has not one metric and mode"):
+        run(metric=["loss", "size"], mode="min", search_alg=None)
+    with pytest.raises(ValueError, match="tolerance"):
+        RegretStopper(tolerance=0)
+    with pytest.raises(ValueError, match="mode must be"):
+        RegretStopper(mode="up")
+
+
+def test_the_command_line(tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text("def train(config):\n    return {'loss': (config['x'] - 0.3) ** 2}\n", encoding="utf-8")
+    line = ["run", f"{script}:train", "--set", "x={uniform=[0, 1]}", "--num-samples", "2000", "--metric", "loss", "--mode", "min"]
+    line += ["--executor", "inline", "--storage", str(tmp_path), "--name", "ends", "--verbose", "0", "--search", "tpe"]
+    assert main([*line, "--stop", "regret", "--stop", "loss=9"]) == 0
+    assert len(tune.ExperimentAnalysis(str(tmp_path / "ends")).trials) < 400
