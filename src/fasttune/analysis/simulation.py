@@ -161,7 +161,7 @@ def spec_of(
     seed: int,
 ) -> RunSpec:
     """The RunSpec of a simulation: as ``resolve`` makes it, without a folder and without asking for the machine."""
-    from fasttune.resolve.searchers import own_limit, resolve_searcher
+    from fasttune.resolve.searchers import chosen_searcher, own_limit, resolve_searcher
     from fasttune.resolve.settings import resolve_scheduler, resolve_stop_rules, steering_metric
     from fasttune.resolve.trainables import with_space
 
@@ -173,6 +173,8 @@ def spec_of(
         search_alg = copied(search_alg)
     scheduler = resolve_scheduler(copied(scheduler), metric, mode, experiment.public_spec)
     experiment = with_space(experiment, scheduler.complete_space(experiment.config))
+    if isinstance(search_alg, str) and search_alg.lower() == "auto":
+        search_alg = chosen_searcher(experiment, metric, scheduler, verbose=0)
     searcher = resolve_searcher(search_alg, metric, mode, [experiment], None, seed)
     metric, mode = steering_metric(metric, mode, scheduler, searcher)
     return RunSpec(

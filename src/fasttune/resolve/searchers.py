@@ -29,7 +29,7 @@ def check_searcher_wanted(searcher: object, scheduler: TrialScheduler) -> None:
 def chosen_searcher(experiment: Experiment, metric: str | None, scheduler: TrialScheduler, verbose: int) -> str:
     """The name of the searcher that suits, and a line that says why."""
     from fasttune.schedulers import HyperBandForBOHB
-    from fasttune.search.auto import choose
+    from fasttune.search.auto import Choice, choose
 
     choice = choose(
         experiment.config,
@@ -39,6 +39,8 @@ def chosen_searcher(experiment: Experiment, metric: str | None, scheduler: Trial
     )
     if not scheduler.takes_searcher:
         return "random"
+    if choice.name == "gp" and scheduler.compares:
+        choice = Choice("tpe", "the scheduler ends trials early, and it compares them at equal steps")
     if verbose > 0:
         print(f'fasttune: search_alg="auto" is "{choice.name}": {choice.why}')
     return choice.name
