@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 from example_runs import run_example
-
 from fasttune.devices.machine import detect
 
 

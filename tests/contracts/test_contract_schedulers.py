@@ -23,6 +23,7 @@ from fasttune.trial import Trial
 
 SMALL: dict[str, dict[str, Any]] = {
     "asha": {"max_t": 9, "reduction_factor": 3},
+    "auto": {"max_t": 9, "reduction_factor": 3},
     "async_hyperband": {"max_t": 9, "reduction_factor": 3, "brackets": 2},
     "asynchyperband": {"max_t": 8, "grace_period": 2, "reduction_factor": 2, "stop_last_trials": False},
     "fifo": {},
@@ -160,6 +161,16 @@ class TestMedianThatPauses(LeavesTrialsPaused):
 class TestPromotion(LeavesTrialsPaused):
     def make(self) -> TrialScheduler:
         return create_scheduler("asha_promotion", **SMALL["asha_promotion"])
+
+
+class TestAuto(LeavesTrialsPaused):
+    def make(self) -> TrialScheduler:
+        return create_scheduler("auto", **SMALL["auto"])
+
+
+class TestAutoThatDoesNotKnowWhereTrialsEnd(LeavesTrialsPaused):
+    def make(self) -> TrialScheduler:
+        return create_scheduler("auto")
 
 
 class TestPASHA(LeavesTrialsPaused):

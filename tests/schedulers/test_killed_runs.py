@@ -23,6 +23,7 @@ from fasttune.engine.opening import open_records
 from fasttune.schedulers import (
     ASHAPromotionScheduler,
     ASHAScheduler,
+    AutoScheduler,
     HyperBandForBOHB,
     HyperBandScheduler,
     MedianStoppingRule,
@@ -42,6 +43,7 @@ def schedulers() -> dict[str, TrialScheduler]:
     return {
         "asha": ASHAScheduler(max_t=9, reduction_factor=3, rule="rank", patience=2, smoothing="best"),
         "promotion": ASHAPromotionScheduler(max_t=9, reduction_factor=3),
+        "auto": AutoScheduler(max_t=9, reduction_factor=3),
         "pasha": PASHAScheduler(max_t=9, reduction_factor=3),
         "median": MedianStoppingRule(
             "training_iteration", grace_period=2, min_time_slice=math.inf, patience=2, smoothing="last"

@@ -27,7 +27,7 @@ from fasttune.devices.resources import PlacementGroupFactory
 from rounds import rounds
 
 STEPS = 12  # reports after which a trial is at the end of its training
-PAUSES = ("asha_promotion", "pasha")  # what nobody promotes stays paused
+PAUSES = ("asha_promotion", "auto", "pasha")  # what nobody promotes stays paused
 ENDLESS = 3_000  # reports in which everything must have come to an end
 picks = st.integers(0, 99)
 scores = st.one_of(st.floats(-5, 5), st.sampled_from([math.nan, math.inf, -math.inf, 0.0, 1e308, -1e308]))

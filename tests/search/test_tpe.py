@@ -185,7 +185,7 @@ def test_evaluated_points_warm_it_up() -> None:
     assert statistics.median(abs(config["n"] - 0.5) for config in first) < 0.5
     points = [{"x": 0.2, "n": 0.0}, {"x": 0.9, "n": 1.0}]
     given = TPESearch(space, "score", "max", points, [1.0, 0.0], n_initial_points=2, seed=0)
-    assert given._model.n_finished == 2
+    assert [model.n_finished for model in given._models.values()] == [2]
 
 
 def test_first_trials_are_a_latin_hypercube() -> None:

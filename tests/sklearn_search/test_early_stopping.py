@@ -70,7 +70,7 @@ def test_every_scheduler_by_its_name(name: str, max_iters: int) -> None:
     most = 3 if max_iters == 1 else 4
     # PASHA and promotion open longer rungs only if need be: then nobody gets to the end.
     assert 1 <= results["training_iteration"].max() <= most
-    assert (name in ("fifo", "pasha", "asha_promotion")) or results["training_iteration"].min() < most
+    assert (name in ("fifo", "pasha", "asha_promotion", "auto")) or results["training_iteration"].min() < most
     assert search.best_estimator_.passes_ == (1 if max_iters == 1 else results["training_iteration"][search.best_index_])
     levels = [params["level"] for params in results["params"]]
     assert len(levels) == 6

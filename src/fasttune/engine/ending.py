@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from fasttune.engine.phases import HANDED_OUT
@@ -37,16 +38,23 @@ def end_running(state: ExperimentState) -> None:
 
 def end_paused(state: ExperimentState) -> None:
     """Paused trials that nobody will choose any more are over."""
-    for i in state.table.of_status("PAUSED"):
+    for i in _of_status(state, "PAUSED"):
         if not state.phases.is_in(i, HANDED_OUT):
             state.remove(i)
+
+
+def _of_status(state: ExperimentState, status: str) -> Iterator[int]:
+    """The trials of a status, each if it still has it when its turn comes: a scheduler that hears of one may end others."""
+    for i in state.table.of_status(status):
+        if state.table.status(i) == status:
+            yield i
 
 
 def end_waiting(state: ExperimentState) -> None:
     """Trials that wait are over, if the experiment is: nobody will start them."""
     if state.ending.for_good:
         for status in ("PENDING", "PAUSED"):
-            for i in state.table.of_status(status):
+            for i in _of_status(state, status):
                 state.remove(i)
 
 

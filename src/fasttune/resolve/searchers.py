@@ -32,7 +32,7 @@ def chosen_searcher(
 ) -> str:
     """The name of the searcher that suits, and a line that says why."""
     from fasttune.schedulers import HyperBandForBOHB
-    from fasttune.search.auto import choose
+    from fasttune.search.auto import Choice, choose
 
     choice = choose(
         experiment.config,
@@ -43,6 +43,8 @@ def chosen_searcher(
     )
     if not scheduler.takes_searcher:
         return "random"
+    if choice.name == "auto" and scheduler.compares:
+        choice = Choice("tpe", "the scheduler ends trials early, and it compares them at equal steps")
     if verbose > 0 and (choice.name != "random" or not objectives):
         what = choice.why if choice.name == "auto" else f'"{choice.name}": {choice.why}'
         print(f'fasttune: search_alg="auto" is {what}')

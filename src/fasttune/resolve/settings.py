@@ -21,6 +21,29 @@ if TYPE_CHECKING:
     from fasttune.stopper import StopRules
 
 
+def chosen_scheduler(
+    scheduler: TrialScheduler | str | None, trainables: Iterable[Any], stop: Any, verbose: int
+) -> TrialScheduler | str | None:
+    """What ``scheduler="auto"`` stands for, with a line that says why; anything else as it is."""
+    if not isinstance(scheduler, str) or scheduler.lower() != "auto":
+        return scheduler
+    from fasttune.schedulers import ASHAScheduler, AutoScheduler
+    from fasttune.trainable import is_vectorized, takes_state
+
+    made: TrialScheduler = AutoScheduler()
+    why = "trials are paused at rungs, which are trusted as far as their ranks agree with later ones"
+    if any(is_vectorized(one) and not takes_state(one) for one in trainables):
+        end = stop.get("training_iteration") if isinstance(stop, Mapping) else None
+        made = ASHAScheduler(max_t=OPEN_END if end is None else end, reduction_factor=3)
+        why = "trials are stopped at rungs; they cannot be paused, as their function takes no state"
+    if verbose > 0:
+        print(f'fasttune: scheduler="auto" is {type(made).__name__}: {why}')
+    return made
+
+
+OPEN_END = 3**20  # of trials that end by themselves
+
+
 def resolve_scheduler(
     scheduler: TrialScheduler | str | None,
     metric: str | None,

@@ -47,6 +47,7 @@ from fasttune.resolve.settings import (
     check_measure_usage,
     check_trust,
     check_worker_limits,
+    chosen_scheduler,
     goal_of,
     resolve_constraints,
     resolve_reporter,
@@ -124,7 +125,8 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
     stop = resolve_stop_rules(first)
     reporter = resolve_reporter(call.progress_reporter, metric, mode, call.verbose)
     # What changes something comes last, so that a run that is refused can be corrected and tried again.
-    scheduler = resolve_scheduler(call.scheduler, metric, mode, first.public_spec, objectives)
+    scheduler = chosen_scheduler(call.scheduler, [one.trainable for one in trainables], first.stop, verbose)
+    scheduler = resolve_scheduler(scheduler, metric, mode, first.public_spec, objectives)
     search_alg = call.search_alg
     spaces = [scheduler.complete_space(one.space) for one in trainables]
     experiments = [with_space(one, space) for one, space in zip(experiments, spaces, strict=True)]

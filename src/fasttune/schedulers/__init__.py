@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .asha_promotion import ASHAPromotionScheduler as ASHAPromotionScheduler
     from .async_hyperband import ASHAScheduler as ASHAScheduler
     from .async_hyperband import AsyncHyperBandScheduler as AsyncHyperBandScheduler
+    from .auto import AutoScheduler as AutoScheduler
     from .base import FIFOScheduler as FIFOScheduler
     from .base import TrialScheduler as TrialScheduler
     from .hb_bohb import HyperBandForBOHB as HyperBandForBOHB
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 _OFFERED: dict[str, tuple[str, ...]] = {
     "ASHAScheduler": ("async_hyperband", "asha"),
     "AsyncHyperBandScheduler": ("async_hyperband", "async_hyperband", "asynchyperband"),
+    "AutoScheduler": ("auto", "auto"),
     "ASHAPromotionScheduler": ("asha_promotion", "asha_promotion"),
     "PASHAScheduler": ("pasha", "pasha"),
     "HyperBandScheduler": ("hyperband", "hyperband"),

@@ -48,6 +48,7 @@ class ASHAPromotionScheduler(TrialScheduler):
 
     compares = True
     pauses = True
+    holds_back = True  # what is paused waits until others have come as far
 
     def __init__(
         self,
@@ -134,7 +135,7 @@ class ASHAPromotionScheduler(TrialScheduler):
         owed = [(rung, -index) for index, rung in self._promised.items() if _waits(state.trials[index])]
         highest, index = max(owed, default=(-1, 0))
         found = self._rule().candidate()
-        while found is not None and found[1] > highest:
+        while found is not None and found[1] > highest and self._may_promote(state, found[1]):
             trial: Trial = state.trials[found[0]]
             if _waits(trial):
                 self._rule().promote(trial.index)
@@ -142,6 +143,10 @@ class ASHAPromotionScheduler(TrialScheduler):
                 return trial
             found = self._rule().candidate(found[1])  # it cannot be run now
         return state.trials[-index] if owed else None
+
+    def _may_promote(self, state: ExperimentView, rung: int) -> bool:
+        """Whether trials are promoted from a rung and from those below it."""
+        return True
 
     def debug_string(self) -> str:
         rule = self._rule()

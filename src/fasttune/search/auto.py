@@ -126,6 +126,7 @@ class AutoSearch(SpaceSearcher):
         from fasttune.search.tpe import TPESearch
 
         self._tpe: TPESearch = TPESearch(self._config, self._metric, self._mode, seed=self._seed)
+        self._tpe._live = self._live
         self._gp: GPSearch | None = None
         self._may_model = len(dimensions) <= MOST_DIMENSIONS and importlib.util.find_spec("scipy") is not None
 
@@ -199,6 +200,12 @@ class AutoSearch(SpaceSearcher):
         if trial_id in self._live and isinstance(seconds, (int, float)) and math.isfinite(seconds):
             self._seconds.append(float(seconds))
         super().on_trial_complete(trial_id, result, error)
+
+    def _report(self, trial_id: str, numbers: Numbers, told: Told) -> None:
+        self._tpe._report(trial_id, numbers, told)
+
+    def on_pause(self, trial_id: str) -> None:
+        self._tpe.on_pause(trial_id)
 
     def _tell(self, trial_id: str | None, numbers: Numbers, told: Told) -> None:
         self._n += 1

@@ -17,12 +17,12 @@ class Parzen:
     """The dimensions of a space as the core has them."""
 
     def __init__(self, dimensions: Dimensions) -> None:
-        self._dimensions = dimensions
+        self.dimensions = dimensions
         self._normals = [k for k, one in enumerate(dimensions) if one.kind == NORMAL]
 
     def model(self, seed: int, **settings: Any) -> _draws.Tpe:
         """A model that has not seen anything."""
-        rules = [(KIND[d.kind], d.low, d.high, d.log, d.q, d.parent, d.option) for d in self._dimensions]
+        rules = [(KIND[d.kind], d.low, d.high, d.log, d.q, d.parent, d.option) for d in self.dimensions]
         return _draws.Tpe(rules, seed, **settings)
 
     def inward(self, numbers: Numbers) -> Numbers:
@@ -32,12 +32,12 @@ class Parzen:
         out = list(numbers)
         for k in self._normals:
             number = numbers[k]
-            out[k] = None if number is None else self._dimensions[k].unit(number)
+            out[k] = None if number is None else self.dimensions[k].unit(number)
         return out
 
     def outward(self, numbers: Numbers) -> Numbers:
         """What the core suggests, as numbers of a config; the list is changed."""
         for k in self._normals:
             unit = numbers[k]
-            numbers[k] = None if unit is None else self._dimensions[k].value(unit)
+            numbers[k] = None if unit is None else self.dimensions[k].value(unit)
         return numbers

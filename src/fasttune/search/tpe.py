@@ -3,15 +3,21 @@
 Bergstra et al. 2011 (Algorithms for Hyper-Parameter Optimization, section 4) introduced it; Watanabe 2023 (arXiv
 2304.11127, section 3 and Tables 3 and 6) takes it apart and measures what the parts are worth. The model is
 ``_draws/tpe.pxi``; here are the first trials, what counts as good, and the numbers that the core does not know.
+
+Trials that report on their way are compared at equal steps: there is a model for each of some steps, as BOHB has one for each
+budget (Falkner, Klein, Hutter 2018), and suggestions come from the one whose results tell most, as Hyper-Tune weighs them (Li
+et al. 2022): many results where ranks agree with those at the end, few where they are the end.
 """
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fasttune import _draws
+from fasttune.agreement import StepValues
 from fasttune.argument import checked_count, checked_number
 from fasttune.search.base import Metric, Mode
 from fasttune.search.parzen import Parzen
@@ -23,10 +29,11 @@ from fasttune.space.dimensions import Dimensions, Numbers
 class TPESearch(SpaceSearcher):
     """Suggests where configs of good trials are dense and those of bad ones are not.
 
-    Conditional parts of a space are modelled on the trials that had them. Trials rank by the steps they came to, then by
-    their last loss, so that what a scheduler stopped counts for less than what went on; those that failed count as bad, and
-    so do those that still run, which keeps parallel suggestions apart (the constant liar of Ginsbourger et al. 2010). A
-    config of a space without continuous parameters is not suggested twice while others are at hand.
+    Conditional parts of a space are modelled on the trials that had them. Trials that report on their way are compared at equal
+    steps, whatever stops them: at 1, 2, 3, 4, 6, 8, 12, ... and at the last one; suggestions are made by the step that tells most
+    of the last one (:attr:`step`), and the less that is, the more of them are random. Those that failed count as bad, and so do
+    those that still run, which keeps parallel suggestions apart (the constant liar of Ginsbourger et al. 2010). A config of a space
+    without continuous parameters is not suggested twice while others are at hand.
 
     Trials that break their constraints rank behind all that hold them, by how much they do (as in the c-TPE of Watanabe and
     Hutter 2023, where the good ones are feasible).
@@ -77,30 +84,129 @@ class TPESearch(SpaceSearcher):
             "prior_weight": prior_weight,
         }
         self._first: list[Numbers] = []  # what is left of the Latin hypercube, last one first
-        self._rows: dict[str, int] = {}  # of the trials that run
-        self._model: _draws.Tpe
+        self._rows: dict[str, tuple[float, int]] = {}  # of the trials that run: by which step's model, and their row there
+        self._models: dict[float, _draws.Tpe] = {}
+        self._steps_known = StepValues()
+        self._last_step = 0.0  # that any trial came to
+        self._results = 0  # of all steps
+        self._looked_at = 0  # results, of which the best step was found
+        self._best: tuple[float | None, float] = None, LEAST_WORTH
+        self._failed: list[Numbers] = []  # which count as bad at every step
+        self._elsewhere: list[tuple[Numbers, Told]] = []  # evaluated; they count at the last step, whatever that will be
+        self._at_last: list[tuple[Numbers, float]] = []  # what else was told there, as far as that is kept
+        self._configs: list[Numbers] = []  # all, where they can be counted
+        self._tried: set[tuple[Any, ...]] = set()  # the same
         super().__init__(space, metric, mode, points_to_evaluate, evaluated_rewards, seed=seed)
 
     def _begin(self, dimensions: Dimensions) -> None:
         self._parzen = Parzen(dimensions)
-        self._model = self._parzen.model(self._seed, **self._settings)
         self._quadratic = QuadraticSteps(dimensions, self._seed) if self.quadratic else None
+        self._can_repeat = all(math.isfinite(one.size) for one in dimensions)
+        self._random = random.Random(self._seed)
         points = latin_hypercube(self.n_initial_points, len(dimensions), self._seed)
         self._first = [dimensions.from_units(point) for point in reversed(points)]
 
+    # -- which step ---------------------------------------------------------------------------------------------------
+
+    @property
+    def step(self) -> float | None:
+        """The step whose results suggestions are made by now; None: no model is used yet."""
+        return self._best_step()[0]
+
+    def _best_step(self) -> tuple[float | None, float]:
+        """That step, and what it is worth; found again when a fiftieth more is known."""
+        if self._results >= self._looked_at + max(1, self._looked_at // 50):
+            self._looked_at, self._best = self._results, self._find_best_step()
+        return self._best
+
+    def _find_best_step(self) -> tuple[float | None, float]:
+        found, most = None, LEAST_WORTH
+        for step, model in self._models.items():
+            n = model.n_finished
+            if n < self.n_initial_points:
+                continue
+            known = n / (n + PER_DIMENSION * len(self._parzen.dimensions))
+            worth = self._steps_known.trust(step, self._last_step) * math.sqrt(known)
+            if worth > most:
+                found, most = step, worth
+        return found, most
+
+    @property
+    def _most_end_early(self) -> bool:
+        """Whether few of the trials come to the last step: the model is of steps that may mislead, or of few trials."""
+        known = self._steps_known
+        return len(known.steps) > 1 and 2 * known.count(self._last_step) < known.count(known.steps[0])
+
+    def _model_of(self, step: float) -> _draws.Tpe:
+        if step in self._models:
+            return self._models[step]
+        last = max(self._models, default=0.0)
+        self._models[step] = model = self._fresh_model()
+        if step > last and self._elsewhere:
+            if last and self._models[last].n_finished < MOST_KEPT:
+                self._forget_elsewhere(last)
+            for numbers, told in self._elsewhere:
+                self._add_elsewhere(model, numbers, told)
+        if step > last:
+            self._at_last.clear()
+        return model
+
+    def _fresh_model(self) -> _draws.Tpe:
+        """What is known at every step."""
+        model = self._parzen.model(self._seed, **self._settings)
+        for numbers in self._configs:
+            model.drop(model.add(self._parzen.inward(numbers)))
+        for numbers in self._failed:
+            self._add_failed(model, numbers)
+        return model
+
+    def _forget_elsewhere(self, step: float) -> None:
+        """A step that is not the last one any more: losses of whole trials are no measure there."""
+        self._models[step] = model = self._fresh_model()
+        for numbers, loss in self._at_last:
+            model.tell(model.add(self._parzen.inward(numbers)), _draws.Tpe.WHOLE, loss)
+        for trial_id in [one for one, (at, _) in self._rows.items() if at == step]:
+            del self._rows[trial_id]
+            if trial_id in self._live:
+                self._rows[trial_id] = step, model.add(self._parzen.inward(self._live[trial_id]))
+
+    # -- suggesting ---------------------------------------------------------------------------------------------------
+
     def _ask(self, trial_id: str) -> Numbers:
         assert self.dimensions is not None
-        if self._model.n_finished < self.n_initial_points:
-            numbers = self._first.pop() if self._first else self.dimensions.draw(self._asked)
-            row = self._model.add(self._parzen.inward(numbers))
+        step, worth = self._best_step()
+        if step is None or (self._most_end_early and self._random.random() > worth):
+            step = self._last_step or 1.0
+            numbers = self._first_or_random(self.dimensions)
+            row = self._model_of(step).add(self._parzen.inward(numbers))
         elif self._quadratic is not None and (stepped := self._quadratic.ask(self._asked, trial_id)) is not None:
             numbers = stepped
-            row = self._model.add(self._parzen.inward(numbers))
+            row = self._models[step].add(self._parzen.inward(numbers))
         else:
-            row, numbers = self._model.ask(self._asked)
+            row, numbers = self._models[step].ask(self._asked)
             numbers = self._parzen.outward(numbers)
-        self._rows[trial_id] = row
+        self._rows[trial_id] = step, row
+        self._remember(step, numbers)
         return numbers
+
+    def _first_or_random(self, dimensions: Dimensions) -> Numbers:
+        """The next of the first configs, or a random one; one that was not tried yet, if that is found soon."""
+        numbers = self._first.pop() if self._first else dimensions.draw(self._asked)
+        for k in range(1, TRIES if self._can_repeat else 0):
+            if tuple(numbers) not in self._tried:
+                break
+            numbers = dimensions.draw(self._asked + (k << 32))
+        return numbers
+
+    def _remember(self, step: float, numbers: Numbers) -> None:
+        """Other steps' models do not suggest it either, where that can come about."""
+        if not self._can_repeat:
+            return
+        self._configs.append(numbers)
+        self._tried.add(tuple(numbers))
+        for other, model in self._models.items():
+            if other != step:
+                model.drop(model.add(self._parzen.inward(numbers)))
 
     def replay(self, trial_id: str, suggestion: dict[str, Any]) -> dict[str, Any]:
         made = super().replay(trial_id, suggestion)
@@ -111,20 +217,94 @@ class TPESearch(SpaceSearcher):
     def watch(self, trial_id: str, numbers: Numbers) -> None:
         """This is what the trial tries, whoever suggested it."""
         if trial_id in self._rows:
-            self._model.change(self._rows[trial_id], self._parzen.inward(numbers))
+            step, row = self._rows[trial_id]
+            self._models[step].change(row, self._parzen.inward(numbers))
+            return
+        step = self._best_step()[0] or self._last_step or 1.0
+        self._rows[trial_id] = step, self._model_of(step).add(self._parzen.inward(numbers))
+        self._remember(step, numbers)
+
+    # -- learning -----------------------------------------------------------------------------------------------------
+
+    def _report(self, trial_id: str, numbers: Numbers, told: Told) -> None:
+        if is_compared_at(told.step):
+            self._enter(trial_id, numbers, told)
+
+    def on_pause(self, trial_id: str) -> None:
+        """The trial waits for others, perhaps for good."""
+        self._leave_row(trial_id)
+
+    def _leave_row(self, trial_id: str, ended: bool = False) -> None:
+        """Nothing more is heard of a suggestion at the step that it was made by: that is bad, if the trial was ended."""
+        if trial_id not in self._rows:
+            return
+        step, row = self._rows.pop(trial_id)
+        if ended:
+            self._models[step].tell(row, _draws.Tpe.UNKNOWN, math.nan, True)
         else:
-            self._rows[trial_id] = self._model.add(self._parzen.inward(numbers))
+            self._models[step].drop(row)
+
+    def _enter(self, trial_id: str, numbers: Numbers, told: Told) -> None:
+        """A trial has a loss at a step."""
+        step = float(max(1, told.step))
+        if not self._steps_known.enter(trial_id, step, told.loss):
+            return
+        self._last_step = max(self._last_step, step)
+        model = self._model_of(step)
+        at, row = self._rows.get(trial_id, (0.0, -1))
+        if at == step:
+            del self._rows[trial_id]
+        else:
+            row = model.add(self._parzen.inward(numbers))
+        model.tell(row, _draws.Tpe.WHOLE, told.loss)
+        self._results += 1
+        if step == self._last_step and len(self._at_last) < MOST_KEPT:
+            self._at_last.append((numbers, told.loss))
 
     def _tell(self, trial_id: str | None, numbers: Numbers, told: Told) -> None:
-        row = self._rows.pop(trial_id, -1) if trial_id is not None else -1
-        if row < 0:
-            row = self._model.add(self._parzen.inward(numbers))
-        step = told.step or (_draws.Tpe.UNKNOWN if told.outcome == PRUNED else _draws.Tpe.WHOLE)
-        if told.is_broken:  # behind all that hold their constraints, however far it came
-            step = _draws.Tpe.UNKNOWN
-        self._model.tell(row, step, told.loss, told.outcome == FAILED)
         if self._quadratic is not None:
             self._quadratic.tell(trial_id, numbers, told)
+        if told.outcome == FAILED or trial_id is None:
+            self._tell_without_step(trial_id, numbers, told)
+            return
+        if is_compared_at(told.step) or told.step >= self._last_step:
+            self._enter(trial_id, numbers, told)
+        self._leave_row(trial_id, ended=True)
+        self._steps_known.over(trial_id)
+
+    def _tell_without_step(self, trial_id: str | None, numbers: Numbers, told: Told) -> None:
+        """It failed, or was evaluated elsewhere."""
+        if trial_id is not None:
+            self._leave_row(trial_id)
+            self._steps_known.over(trial_id)
+        last = self._model_of(max(self._models, default=1.0))
+        self._results += 1
+        if told.outcome == FAILED:
+            self._failed.append(numbers)
+            for model in self._models.values():
+                self._add_failed(model, numbers)
+        else:
+            self._elsewhere.append((numbers, told))
+            self._add_elsewhere(last, numbers, told)
+
+    def _add_failed(self, model: _draws.Tpe, numbers: Numbers) -> None:
+        model.tell(model.add(self._parzen.inward(numbers)), _draws.Tpe.UNKNOWN, math.nan, True)
+
+    def _add_elsewhere(self, model: _draws.Tpe, numbers: Numbers, told: Told) -> None:
+        known = _draws.Tpe.UNKNOWN if told.outcome == PRUNED else _draws.Tpe.WHOLE
+        model.tell(model.add(self._parzen.inward(numbers)), known, told.loss)
+
+
+PER_DIMENSION = 0.5  # results for each parameter with which a model knows half of what it could
+TRIES = 32  # random configs, until one was not tried before
+MOST_KEPT = 1000  # results of the last step: one with more of them is the end, or near it
+LEAST_WORTH = 0.2  # of a step: with less, suggestions are random
+
+
+def is_compared_at(step: int) -> bool:
+    """Whether trials are compared at a step: at the powers of two, and half-way between them."""
+    low = max(0, step.bit_length() - 2)
+    return step > 0 and step >> low << low == step
 
 
 def latin_hypercube(n: int, dimensions: int, seed: int) -> list[list[float]]:
