@@ -29,7 +29,7 @@ import fasttune as tune
 from fasttune.schedulers import create_scheduler
 
 MARKS = (405, 810, 1620, 3240, 4860)
-SEEDS_KEPT_FROM = 100
+SEEDS_KEPT_FROM = 200
 CLOSE = 1.1
 TIE = 0.003
 Tuner = Callable[[FidelityProblem, int, int], list[tuple[int, float]]]  # problem, seed, workers -> (epochs, regret), as it falls

@@ -107,7 +107,7 @@ def real(name: str, kept: bool, folder: str) -> FidelityProblem:
 
 def fidelity_problems(kept: bool, folder: str | None) -> list[FidelityProblem]:
     """Those that were built with, or those that were kept; real tables where a folder for them is given."""
-    first = 10 if kept else 0
+    first = 20 if kept else 0  # 10 to 14 were kept, too, until they had been looked at once
     made = []
     for k, guide in enumerate(("good", "slow", "other", "none")):
         made.append(synthetic(f"{guide} {first + k}", guide, first + k, kept))

@@ -22,9 +22,10 @@ from fasttune.trial import Trial
 if TYPE_CHECKING:
     from fasttune.config import Mode
 
-PROBES = 0.2  # of the training, which goes to trials that begin at other rungs than the one that is thought best
+PROBES = 0.1  # of the training, which goes to trials that begin at other rungs than the one that is thought best
 UNKNOWN_RUNGS = 20  # of a run that does not say how long its trials are
 BEFORE_THE_END = 0.8  # of max_t, at which trials that are trained to the end are looked at once more
+AHEAD = 1.15  # times as promising as a lower rung must a higher one be: without, chance makes trials longer than they need be
 FIRST_BUDGET = 10.0  # trainings to the end that a run is thought to be good for, at least
 _NORMAL = NormalDist()
 
@@ -34,7 +35,7 @@ class AutoScheduler(ASHAPromotionScheduler):
 
     Pauses trials at rungs and goes on with the best third, as :class:`ASHAPromotionScheduler` does; a free worker never waits. It
     watches how well the ranks of trials at a rung agree with their ranks at later ones. Where early rungs say nothing, trials
-    begin with a longer run, to the rung that promises most for the training that it costs, at the worst to the end. A fifth
+    begin with a longer run, to the rung that promises most for the training that it costs, at the worst to the end. A tenth
     of the training goes to trials that begin at other rungs, so that the answer is always looked at again.
 
     Args:
@@ -203,7 +204,10 @@ class AutoScheduler(ASHAPromotionScheduler):
         worth = [
             math.sqrt(trust) * expected_best(budget / cost) for trust, cost in zip(self.trust(), costs, strict=True)
         ]
-        self._base = max(range(highest + 1), key=worth.__getitem__)
+        self._base = 0
+        for k in range(1, highest + 1):
+            if worth[k] > AHEAD * worth[self._base]:
+                self._base = k
         others = PROBES / max(1, highest)
         many = [(1.0 - PROBES if k == self._base else others) / cost for k, cost in enumerate(costs)]
         self._shares = [sum(many[k + 1 :]) / sum(many[k:]) for k in range(highest + 1)]
