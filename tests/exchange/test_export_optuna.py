@@ -124,6 +124,22 @@ def test_several_objectives(analysis: tune.ExperimentAnalysis, tmp_path: Path) -
     assert study.best_trials
 
 
+def two_that_are_held(config: dict[str, Any]) -> None:
+    x = config["x"]
+    tune.report(loss=x, gain=x * (1 - x), constraints={"low": 0.2 - x, "high": x - 0.9})
+
+
+def test_objectives_and_constraints_of_the_run_are_those_of_the_study(tmp_path: Path) -> None:
+    found = tune.run(
+        two_that_are_held, config={"x": tune.uniform(0, 1)}, num_samples=30, metric=["loss", "gain"], mode=["min", "max"], seed=1,
+        executor="inline", verbose=0,
+    )  # fmt: skip
+    found.export(tmp_path / "two.db", "optuna", study_name="two")
+    study = load(tmp_path / "two.db", "two")
+    assert [one.name for one in study.directions] == ["MINIMIZE", "MAXIMIZE"]
+    assert sorted(trial.params["x"] for trial in study.best_trials) == sorted(trial.config["x"] for trial in found.best_trials)
+
+
 def test_what_has_not_begun_waits_for_whoever_goes_on(tmp_path: Path) -> None:
     with tune.open_experiment({"x": tune.uniform(0, 1)}, name="open", metric="loss", mode="min", search_alg="random",
                               storage_path=tmp_path, seed=3) as experiment:  # fmt: skip

@@ -161,6 +161,13 @@ def test_workers_and_vectors_are_given_them() -> None:
     assert found.trials[0].config["kind"] == "b"
 
 
+def test_random_configs_are_the_same_for_any_number_of_workers() -> None:
+    told: dict[str, Any] = {"config": space(2e-3, "b"), "num_samples": 40, "metric": "loss", "mode": "min", "seed": 6, "verbose": 0}
+    one = tune.run(loss, executor="inline", **told)
+    many = tune.run(loss, executor="thread", max_concurrent_trials=8, **told)
+    assert [trial.config for trial in one.trials] == [trial.config for trial in many.trials]
+
+
 def test_points_of_the_user_come_before_it() -> None:
     points = BasicVariantGenerator(points_to_evaluate=[{"lr": 0.5, "kind": "a"}])
     found = tune.run(

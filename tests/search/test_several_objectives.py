@@ -236,7 +236,10 @@ def test_a_tuner_takes_them() -> None:
     running = tune.RunConfig(verbose=0, executor="inline", seed=1)
     grid = tune.Tuner(both, param_space=SPACE, tune_config=config, run_config=running).fit()
     assert grid._analysis.objectives == GOALS
-    assert len(grid._analysis.best_trials) == len(front_by_definition(grid._analysis))
+    assert {result.metrics["trial_id"] for result in grid.best_results} == front_by_definition(grid._analysis)
+    assert grid.get_best_result("loss").metrics["loss"] == min(result.metrics["loss"] for result in grid)
+    with pytest.raises(ValueError, match=r"the experiment has several \(loss, size; best_trials"):
+        grid.get_best_result()
 
 
 def test_pictures_and_page_take_those_of_the_run() -> None:

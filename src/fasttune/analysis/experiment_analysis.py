@@ -629,7 +629,10 @@ class ExperimentAnalysis:
     def _metric(self, metric: str | None) -> str:
         chosen = metric or self.default_metric
         if not chosen:
-            raise ValueError("no metric was given and the experiment has no default metric: pass metric=...")
+            several = f"has several ({', '.join(self.objectives)}; best_trials are those that no other one beats)"
+            raise ValueError(
+                f"no metric was given and the experiment {several if self.objectives else 'has no default metric'}: pass metric=..."
+            )
         return chosen
 
     def _scope(self, scope: str | None) -> Scope:
@@ -638,7 +641,7 @@ class ExperimentAnalysis:
     def _mode(self, mode: str | None, metric: str | None = None) -> str:
         if mode is None and self.default_metric is not None and metric not in (None, self.default_metric):
             raise no_mode(metric)  # the default mode is that of another metric
-        chosen = mode or self.default_mode
+        chosen = mode or self.objectives.get(metric or "") or self.default_mode
         if not chosen:
             raise ValueError('no mode was given and the experiment has no default: pass mode="min" or "max"')
         check_mode(chosen)

@@ -81,6 +81,12 @@ class ResultGrid(Sequence[Result]):
             )
         return self._result(best)
 
+    @property
+    def best_results(self) -> list[Result]:
+        """The results of the trials that no other one beats in all of the run's metrics at once, see
+        ``ExperimentAnalysis.best_trials``."""
+        return [self._result(trial) for trial in self._analysis.best_trials]
+
     def get_dataframe(self, filter_metric: str | None = None, filter_mode: str | None = None) -> pd.DataFrame:
         """One line per trial: its last report, or that of its best ever value of ``filter_metric``."""
         return self._analysis.dataframe(metric=filter_metric, mode=filter_mode)

@@ -45,6 +45,10 @@ class PriorSearch(SpaceSearcher):
     def batch_size(self) -> int | None:
         return None
 
+    @property
+    def _known(self) -> int:
+        return self._asked  # so that configs depend on no order of results, as those of random search do not
+
     def _ask(self, trial_id: str) -> Numbers:
         assert self.dimensions is not None
         return self.dimensions.draw(self._asked)

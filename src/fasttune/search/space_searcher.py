@@ -230,10 +230,15 @@ class SpaceSearcher(Searcher):
         if self._points:
             return self.dimensions.numbers(self._points.pop(0), missing=self._asked)
         if self._near:
-            near = self._near.numbers(self._seed, self._asked, self._asked - len(self._live))
+            near = self._near.numbers(self._seed, self._asked, self._known)
             if near is not None:
                 return near
         return self._ask(trial_id)
+
+    @property
+    def _known(self) -> int:
+        """How many results there are: what is near a prior fades with them."""
+        return self._asked - len(self._live)
 
     def replay(self, trial_id: str, suggestion: dict[str, Any]) -> dict[str, Any]:
         """Bring the state to where it was after this suggestion of an earlier session."""

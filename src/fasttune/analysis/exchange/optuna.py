@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fasttune.analysis.exchange.outcomes import COMPLETE, FAIL, PLAIN, PRUNED, WAITING, Outcome, Outcomes, plain
+from fasttune.constraints import PREFIX
 from fasttune.extras import optional
 from fasttune.tables.cells import of_python
 
@@ -135,7 +136,10 @@ class StudyTrials:
         return {**numbers, **computed, **told.attributes, "trial_id": told.trial_id}
 
     def system_attributes(self, told: Outcome) -> dict[str, Any]:
-        return {"fixed_params": self.params(told)} if told.state == WAITING else {}
+        if told.state == WAITING:
+            return {"fixed_params": self.params(told)}
+        held = [values[-1] for name, values in told.reports.items() if name.startswith(PREFIX) and values]
+        return {"constraints": held} if held and all(map(math.isfinite, held)) else {}
 
     def times(self, told: Outcome) -> tuple[datetime | None, datetime | None]:
         """(start, end) in local time, as Optuna keeps them."""

@@ -156,6 +156,8 @@ class Outcomes:
 
 def goals_of(analysis: ExperimentAnalysis, metrics: Mapping[str, str] | None) -> dict[str, str]:
     """Metric -> "min" or "max"."""
+    if metrics is None and analysis.objectives:
+        return dict(analysis.objectives)
     if metrics is None:
         metric, mode = analysis.default_metric, analysis.default_mode
         return {} if metric is None or mode is None else {metric: mode}
