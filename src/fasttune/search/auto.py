@@ -118,7 +118,7 @@ class AutoSearch(SpaceSearcher):
         self._said = TPE
         self._picked = TPE
         self._seconds: deque[float] = deque(maxlen=RECENT)
-        self._known: list[tuple[Numbers, Told]] = []  # what a Gaussian process is told when it is made
+        self._results: list[tuple[Numbers, Told]] = []  # what a Gaussian process is told when it is made
         self._n = 0  # results
         super().__init__(space, metric, mode, points_to_evaluate, evaluated_rewards, seed=seed)
 
@@ -165,7 +165,7 @@ class AutoSearch(SpaceSearcher):
 
             self._gp = GPSearch(self._config, self._metric, self._mode, seed=self._seed)
             self._gp._live = self._live
-            for numbers, told in self._known:
+            for numbers, told in self._results:
                 self._gp._tell(None, numbers, told)
         return self._gp
 
@@ -213,11 +213,11 @@ class AutoSearch(SpaceSearcher):
         if not self._may_model:
             return
         if self._n > MOST:  # its time is over
-            self._gp, self._known, self._may_model = None, [], False
+            self._gp, self._results, self._may_model = None, [], False
             return
         if told.is_broken:  # its score is no value of the model's
             told = Told((), FAILED, told.step)
-        self._known.append((numbers, told))
+        self._results.append((numbers, told))
         if self._gp is not None:
             self._gp._tell(trial_id, numbers, told)
 
