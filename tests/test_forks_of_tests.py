@@ -71,7 +71,7 @@ def test_it_sees_what_a_new_interpreter_shows(words: list[str], more: dict[str, 
     for place in ("script.py", "below/script.py"):
         (tmp_path / place).write_text(SAYS)
     new, fork = (said(run, words, tmp_path, input="of standard input\n", **more) for run in (subprocess.run, forks.run))
-    for number in fork_server.AS_A_TERMINAL_STARTS_IT + (signal.SIGINT,):  # ignored where these tests run in the background
+    for number in (*fork_server.AS_A_TERMINAL_STARTS_IT, signal.SIGINT):  # ignored where these tests run in the background
         for seen in (new, fork):
             seen["signals"].pop(str(int(number)), None)
     assert fork.pop("parent") == new.pop("parent") == os.getpid()
