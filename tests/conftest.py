@@ -37,6 +37,8 @@ with suppress(ImportError, AttributeError):  # Hypothesis has had it since 2025
 
     providers._get_local_constants = partial(lambda none: none, providers.Constants())
 
+gc.disable()  # until all tests are known: what is loaded stays
+
 _count = itertools.count()
 _mapped: set[str] = set()  # shared memory that is there before a test, and may be there behind it
 
@@ -129,6 +131,11 @@ def nothing_left_behind() -> Iterator[None]:
 
 
 def pytest_collection_finish() -> None:
+    """The half million objects that tests are made of stay: a test that collects garbage, or makes much, would look through them
+    each time (a quarter of a second on a busy machine)."""
+    gc.enable()
+    gc.collect()
+    gc.freeze()
     _mapped.update(_shared_mappings())
 
 

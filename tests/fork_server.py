@@ -61,12 +61,13 @@ def send(sock: socket.socket, message: Any, files: Sequence[int] = ()) -> None:
     sock.sendall(data)
 
 
-def fork(sock: socket.socket) -> bool:
-    """A process that its parent leaves at once, which makes it a child of whoever collects orphans then: who asks for it. Whether
-    this is it; it goes on when it is told to."""
+def fork(sock: socket.socket) -> int:
+    """A process that its parent leaves at once, which makes it a child of whoever collects orphans then: who asks for it. There it
+    gives a descriptor, to be closed when the process is what it shall be; here -1, behind that."""
     told, tell = os.pipe()
     pids, say = os.pipe()
     left, leave = os.pipe()
+    ready, begin = os.pipe()
     between = os.fork()
     if not between:
         os.close(leave)
@@ -75,13 +76,13 @@ def fork(sock: socket.socket) -> bool:
             os.read(left, 1)
             os._exit(0)
         sock.close()
-        for fd in (tell, left, pids, say):
+        for fd in (tell, left, pids, say, ready):
             os.close(fd)
         begun = os.read(told, 1)
         os.close(told)
         if not begun:  # the server has gone
             os._exit(1)
-        return True
+        return _above(begin)
     send(sock, int.from_bytes(os.read(pids, 8), "little"))
     receive(sock)  # orphans are collected now
     os.close(leave)
@@ -89,9 +90,12 @@ def fork(sock: socket.socket) -> bool:
     send(sock, "orphaned")
     receive(sock)  # it has been put where it belongs
     os.write(tell, b"g")
-    for fd in (told, tell, pids, say, left):
+    os.close(begin)
+    os.read(ready, 1)  # to the end: who looks at its environment sees the mark of a test there
+    send(sock, "begun")
+    for fd in (told, tell, pids, say, left, ready):
         os.close(fd)
-    return False
+    return -1
 
 
 # -- in the child ------------------------------------------------------------------------------------------------------
@@ -246,15 +250,20 @@ def status_of(error: BaseException) -> int:
     return -signal.SIGINT if isinstance(error, KeyboardInterrupt) else 1
 
 
+def _flush(*streams: Any) -> None:
+    for stream in streams:
+        with suppress(Exception):  # the other end is gone, it was closed, or it is something of the program
+            stream.flush()
+
+
 def leave(status: int) -> Never:
     """As an interpreter ends, but for what is loaded, which is not taken apart: that would copy it before."""
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
+    _flush(sys.stdout, sys.stderr)
     vars(sys.modules["__main__"]).clear()
     gc.collect()
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError, AttributeError):  # the other end is gone, or it was closed
-            stream.flush()
+    _flush(sys.__stdout__, sys.__stderr__)
     if status < 0:
         signal.signal(-status, signal.SIG_DFL)
         os.kill(os.getpid(), -status)
@@ -270,8 +279,9 @@ def serve(sock: socket.socket) -> list[str]:
         asked, files = receive(sock)
         if asked is None:
             os._exit(0)
-        if fork(sock):
+        if (ready := fork(sock)) >= 0:
             become(asked, files)
+            os.close(ready)
             return asked["words"]
         for fd in files:
             os.close(fd)

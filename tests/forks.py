@@ -44,7 +44,6 @@ class Server:
     """The process that programs are forked from, and the socket by which it is asked."""
 
     def __init__(self) -> None:
-        self.launched_by = os.getpid()
         self.sock, theirs = socket.socketpair()
         fd = theirs.fileno()
         with theirs:
@@ -67,7 +66,7 @@ class Server:
             prctl(SUBREAPER, 0)
         if placed is not None:
             placed(pid)
-        fork_server.send(self.sock, "begin")
+        self._ask("begin")
         return int(pid)
 
     def _ask(self, what: Any, files: Sequence[int] = ()) -> Any:
@@ -83,13 +82,10 @@ class Server:
 
     def end(self) -> None:
         self.sock.close()
-        if self.launched_by == os.getpid():
-            self.process.wait()
+        self.process.wait()
 
 
 def server() -> Server:
-    if _servers and _servers[0].launched_by != os.getpid():
-        _servers.pop().end()
     if not _servers:
         _servers.append(Server())
     return _servers[0]
@@ -97,7 +93,7 @@ def server() -> Server:
 
 def pids() -> set[int]:
     """Of the server, if there is one."""
-    return {found.process.pid for found in _servers if found.launched_by == os.getpid()}
+    return {found.process.pid for found in _servers}
 
 
 def _end_server() -> None:
@@ -105,7 +101,13 @@ def _end_server() -> None:
         _servers.pop().end()
 
 
+def _leave_in_child() -> None:
+    while _servers:
+        _servers.pop().sock.close()
+
+
 atexit.register(_end_server)
+os.register_at_fork(after_in_child=_leave_in_child)
 
 
 class Popen(subprocess.Popen[Any]):

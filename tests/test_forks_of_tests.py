@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import fork_server
 import forks
 
 Run = Callable[..., subprocess.CompletedProcess[Any]]
@@ -70,9 +71,9 @@ def test_it_sees_what_a_new_interpreter_shows(words: list[str], more: dict[str, 
     for place in ("script.py", "below/script.py"):
         (tmp_path / place).write_text(SAYS)
     new, fork = (said(run, words, tmp_path, input="of standard input\n", **more) for run in (subprocess.run, forks.run))
-    for name in ("SIGHUP", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGCHLD"):  # ignored where these tests run under nohup
+    for number in (*fork_server.AS_A_TERMINAL_STARTS_IT, signal.SIGINT):  # ignored where these tests run in the background
         for seen in (new, fork):
-            seen["signals"].pop(str(int(getattr(signal, name))), None)
+            seen["signals"].pop(str(int(number)), None)
     assert fork.pop("parent") == new.pop("parent") == os.getpid()
     assert fork == new
 
@@ -167,3 +168,20 @@ def test_a_server_that_has_died_is_told_and_replaced() -> None:
     with pytest.raises(RuntimeError, match="the fork server has died: -9"):
         forks.run([sys.executable, "-c", ""])
     assert forks.run([sys.executable, "-c", ""]).returncode == 0
+
+
+def test_it_has_its_environment_when_it_is_there() -> None:
+    """Who kills all that have a mark finds it."""
+    for k in range(20):
+        process = forks.Popen([sys.executable, "-c", "import time; time.sleep(600)"], env={**os.environ, "MARKED": f"by {k}"})
+        assert f"MARKED=by {k}".encode() in Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0")
+        process.kill()
+        process.wait()
+
+
+def test_a_child_of_the_test_has_nothing_of_the_server() -> None:
+    forks.server()
+    pid = os.fork()
+    if pid == 0:
+        os._exit(len(forks.pids()))
+    assert os.waitpid(pid, 0)[1] == 0
