@@ -14,7 +14,7 @@ PACKAGES = {
     "ax": ("ax-platform", "1.0"),
     "bayes_opt": ("bayesian-optimization", "1.4"),
     "catboost": ("catboost", "1.2"),
-    "cmaes": ("cmaes", "0.11"),
+    "cmaes": ("cmaes", "0.12"),
     "comet_ml": ("comet_ml", "3.38"),
     "hyperopt": ("hyperopt", "0.2.7"),
     "keras": ("keras", "3.0"),
