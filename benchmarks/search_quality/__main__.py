@@ -6,8 +6,8 @@
     python -m benchmarks.search_quality --time                  time per suggestion after 100, 1,000 and 5,000 results
 
 One trial runs at a time. All searchers see every problem through the same fasttune space; peers through the adapters, which
-translate it, so their time includes that. A rank is among the searchers of this run, per problem and seed (1 is best, ties
-share); one that refuses a problem is ranked last there. Suites: "textbook" (functions that are not rotated, and mixed spaces),
+translate it, so their time, which is CPU time, includes that. A rank is among the searchers of this run, per problem and seed
+(1 is best, ties share); one that refuses a problem is ranked last there. Suites: "textbook" (functions that are not rotated, mixed spaces),
 "rotated" (``rotated.py``), "tables" of real tuning problems (``tables.py``; at most 100 trials of each).
 
     gap     the mean of log10 of what is left to the minimum, over the continuous problems, after the last budget
@@ -59,18 +59,18 @@ def run(problem: Problem, make: Make, seed: int, trials: int) -> tuple[list[floa
     searcher = make(problem.space, seed, trials)
     best, least, spent = [], math.inf, 0.0
     for k in range(trials):
-        begin = time.perf_counter()
+        begin = time.process_time()
         try:
             asked = searcher.ask()
         except LookupError:
             best += [least] * (trials - k)
             break
-        spent += time.perf_counter() - begin
+        spent += time.process_time() - begin
         assert asked is not None
         loss = problem.loss(asked.config)
-        begin = time.perf_counter()
+        begin = time.process_time()
         searcher.tell(asked, {"loss": loss, "time_total_s": TRIAL_SECONDS})
-        spent += time.perf_counter() - begin
+        spent += time.process_time() - begin
         least = min(least, loss)
         best.append(least)
     return best, spent / trials
@@ -166,14 +166,14 @@ def times(names: list[str], results: list[int], rounds: int = 20) -> None:
             feed(searcher, n)
             spent = []
             for _ in range(rounds):
-                begin = time.perf_counter()
+                begin = time.process_time()
                 asked = searcher.ask()
-                until_asked = time.perf_counter() - begin
+                until_asked = time.process_time() - begin
                 assert asked is not None
                 loss = network(asked.config)
-                begin = time.perf_counter()
+                begin = time.process_time()
                 searcher.tell(asked, loss)
-                spent.append(until_asked + time.perf_counter() - begin)
+                spent.append(until_asked + time.process_time() - begin)
             cells += f"{1e3 * statistics.median(spent):12.3f}"
         print(f"{name:26}{cells}", flush=True)
 

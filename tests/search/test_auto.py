@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -173,3 +176,47 @@ def test_a_searcher_by_name_has_the_seed_of_the_run(name: str, tmp_path: Path) -
 
     assert xs(3) == xs(3)
     assert xs(3) != xs(4)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import fasttune as tune
+from fasttune.search import AutoSearch
+
+folder, deadly = Path(sys.argv[1]), int(sys.argv[2])
+
+class Long(AutoSearch):
+    def on_trial_complete(self, trial_id, result=None, error=False):
+        super().on_trial_complete(trial_id, {**result, "time_total_s": 60.0}, error)
+
+ran = 0
+
+def train(config):
+    global ran
+    ran += 1
+    if ran == deadly:
+        os.kill(os.getpid(), signal.SIGKILL)
+    tune.report(loss=(config["x"] - 0.3) ** 2 + (config["kind"] == "a"))
+
+space = {"x": tune.uniform(0, 1), "y": tune.uniform(0, 1), "kind": tune.choice(["a", "b"])}
+found = tune.run(train, config=space, metric="loss", mode="min", num_samples=40, search_alg=Long(seed=5), seed=1, name="one",
+                 storage_path=str(folder), executor="inline", resume="AUTO", verbose=0)
+print([trial.config for trial in found.trials])
+"""
+
+
+def test_a_killed_run_goes_on_with_the_configs_of_one_that_was_not(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(KILLED)
+
+    def configs(folder: Path, deadly: int) -> str | None:
+        folder.mkdir(exist_ok=True)
+        done = subprocess.run([sys.executable, str(script), str(folder), str(deadly)], capture_output=True, text=True)
+        assert done.returncode in (0, -signal.SIGKILL), done.stderr
+        return done.stdout if done.returncode == 0 else None
+
+    assert configs(tmp_path / "killed", 3) is None  # while it is TPE's turn
+    assert configs(tmp_path / "killed", 9) is None  # and twice while it is that of the Gaussian process
+    assert configs(tmp_path / "killed", 12) is None
+    assert configs(tmp_path / "killed", 0) == configs(tmp_path / "whole", 0)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fasttune.search.tpe import TPESearch
 
 MOST_LEARNT = 50_000  # trials; with more, blocks of random configs find as much, for nothing
-FEWEST, MOST = 10, 200  # results between which a Gaussian process is better than TPE
+FEWEST, MOST = 3, 200  # results between which a Gaussian process has its turns; it begins with spread configs of its own
 MOST_IN_FRONTS = 150  # trials of several metrics, below which their model finds more than evolution
 MOST_OBJECTIVES = 4  # beyond it, what a point covers takes long to compute
 MOST_DIMENSIONS = 20  # of a Gaussian process
@@ -88,7 +88,7 @@ def _of_several(num_samples: int, objectives: int) -> Choice:
 class AutoSearch(SpaceSearcher):
     """TPE, and a Gaussian process where its suggestions cost little beside a trial: ``search_alg="auto"``.
 
-    The first ten results are TPE's. From there to 200 results the Gaussian process has its turn while a trial takes a hundred times
+    The first three results are TPE's. From there to 200 results the Gaussian process has its turn while a trial takes a hundred times
     as long as one of its suggestions (some tenths of a second), times the trials that are out: who suggests for many at once
     has less time for each. What a trial takes is the middle of the last 20 times that results tell (``time_total_s``), so a run
     that is gone on with, and one in virtual time, decide as the first one did. Both learn from all results.
