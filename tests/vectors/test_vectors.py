@@ -443,6 +443,7 @@ def test_a_rule_by_the_clock_decides_again_as_it_did(tmp_path: Path) -> None:
 def test_a_generator_that_does_not_let_itself_be_closed_is_told_of(says: str, ends: str, tmp_path: Path) -> None:
     @tune.vectorized
     def train(configs: dict[str, Any]) -> Any:
+        (tmp_path / "begun").touch()
         try:
             while True:
                 yield {"loss": configs["x"][1:] if ends == "failed" else configs["x"]}
@@ -451,10 +452,19 @@ def test_a_generator_that_does_not_let_itself_be_closed_is_told_of(says: str, en
                 raise ArithmeticError("while it was closed")
             yield {"loss": configs["x"]}
 
-    more = {"stopped": {"stop": {"training_iteration": 2}}, "failed": {}, "out of time": {"time_budget_s": 0.1}}[ends]
+    budgets = [{"time_budget_s": 0.1 * 4**k} for k in range(5)]  # a busy machine may need longer until it has begun
+    asked = {"stopped": [{"stop": {"training_iteration": 2}}], "failed": [{}], "out of time": budgets}[ends]
     match = "ArithmeticError: while it was closed" if says == "raises" else "generator ignored GeneratorExit"
+
+    def runs_until_one_has_begun() -> Any:
+        for k, more in enumerate(asked):
+            analysis = run(train, tmp_path / str(k), num_samples=5, raise_on_failed_trial=False, **more)
+            if (tmp_path / "begun").exists():
+                return analysis
+        return None
+
     with pytest.warns(RuntimeWarning, match=f"the generator of train was closed, and raised .*{match}"):
-        analysis = run(train, tmp_path, num_samples=5, raise_on_failed_trial=False, **more)
+        analysis = runs_until_one_has_begun()
     status = "ERROR" if ends == "failed" else "TERMINATED"
     assert [trial.status for trial in analysis.trials] == [status] * 5
     if ends == "failed":
