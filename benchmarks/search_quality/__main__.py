@@ -7,8 +7,8 @@
 
 One trial runs at a time. All searchers see every problem through the same fasttune space; peers through the adapters, which
 translate it, so their time, which is CPU time, includes that. A rank is among the searchers of this run, per problem and seed
-(1 is best, ties share); one that refuses a problem is ranked last there. Suites: "textbook" (functions that are not rotated, mixed
-spaces), "rotated" (``rotated.py``), "tables" of real tuning problems (``tables.py``; at most 100 trials of each).
+(1 is best, ties share); one that refuses a problem is ranked last there. Suites: "textbook" (functions that are not
+rotated, mixed spaces), "rotated" (``rotated.py``), "tables" of real tuning problems (``tables.py``; at most 100 trials of each).
 
     gap     the mean of log10 of what is left to the minimum, over the continuous problems, after the last budget
     regret  the mean of what is left to the best config of a table, 1 being a config of median loss, after 100 trials
