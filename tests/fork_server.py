@@ -164,7 +164,7 @@ def _open_streams() -> None:
             raw.name = f"<{name}>"
             old = getattr(sys, f"__{name}__")
             stream = io.TextIOWrapper(
-                io.BufferedReader(raw) if fd == 0 else io.BufferedWriter(raw),
+                io.BufferedReader(raw) if fd == 0 else raw if unbuffered else io.BufferedWriter(raw),
                 encoding=old.encoding,
                 errors=old.errors,
                 newline=None if fd == 0 else "\n",

@@ -179,6 +179,19 @@ def test_it_has_its_environment_when_it_is_there() -> None:
         process.wait()
 
 
+@pytest.mark.parametrize("variables", [{}, {"PYTHONUNBUFFERED": "1"}], ids=["lines", "unbuffered"])
+@pytest.mark.parametrize("popen", [subprocess.Popen, forks.Popen])
+def test_what_it_says_is_there_at_once(popen: Any, variables: dict[str, str]) -> None:
+    """A line of standard error, and without a buffer all else; it waits behind it for an answer."""
+    program = "import sys; print('out', flush=True); print('error', file=sys.stderr); input(); print('end', end='')"
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"} | variables
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with popen([sys.executable, "-c", program], env=environ, text=True, **pipes) as process:
+        assert process.stderr.readline() == "error\n"
+        assert process.stdout.readline() == "out\n"
+        assert process.communicate("go on\n") == ("end", "")
+
+
 def test_a_child_of_the_test_has_nothing_of_the_server() -> None:
     forks.server()
     pid = os.fork()

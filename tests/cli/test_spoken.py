@@ -74,7 +74,7 @@ PYTHON = re.compile(
         (("--set", SPACE, *GOAL, "--storage", "s3://b"), "--storage must be a folder of this machine"),
         (("--set", SPACE, *GOAL, "--scheduler", "asha,maxt=4"), "--scheduler asha has no argument 'maxt'; did you mean 'max_t'?"),
         (("--set", SPACE, *GOAL, "--search", "tpe,n_init=3"), "--search tpe has no argument 'n_init'; It has space"),
-        (("--set", SPACE, *GOAL, "--search", "nosuch"), "--search must be one of ax,"),
+        (("--set", SPACE, *GOAL, "--search", "nosuch"), "--search must be one of auto, ax,"),
         (("--set", "x=1", *GOAL, "--search", "tpe"), "Usual cause: --set 'lr={loguniform=[1e-4, 1e-1]}' was meant"),
         (("--set", "x={grid_search=[1,2]}", *GOAL, "--search", "tpe"), "write {choice=[...]} instead"),
     ],
