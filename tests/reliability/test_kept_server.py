@@ -254,7 +254,7 @@ def test_a_run_that_fails_before_its_server_hears_of_it(
         raise OSError("no place for the program")
 
     with monkeypatch.context() as patch:
-        patch.setattr("fasttune.executors.process.ProgramFile", fails)
+        patch.setattr("fasttune.executors.program_pickle.ProgramFile", fails)
         with pytest.raises(OSError, match="no place"):
             run(tmp_path)
     assert servers(run(tmp_path)) == servers(first)
