@@ -315,8 +315,8 @@ def test_a_metric_that_one_trial_has_is_no_misspelt_one(run: Any) -> None:
             r"ResourceChangingScheduler\(metric='los'\) decides nothing",
         ),
         (
-            {"search_alg": create_searcher("evolution", metric=["loss", "size"], mode=["min", "min"])},
-            r"EvolutionSearch\(metric=\['loss', 'size'\]\) learns nothing: .* reported 'size'",
+            {"search_alg": create_searcher("nsga2", metric=["loss", "size"], mode=["min", "min"])},
+            r"NSGA2Search\(metric=\['loss', 'size'\]\) learns nothing: .* reported 'size'",
         ),
         (
             {"keep_checkpoints_num": 1, "checkpoint_score_attr": "los"},
