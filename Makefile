@@ -37,7 +37,7 @@ export PIP_ROOT_USER_ACTION := ignore
 PIP := $(PY) $(QUIET_PIP)
 # fasttune, editable, with some extras, into .venv: a line for each step; the core is compiled beside the downloads.
 SETUP := $(PY) .ci/install.py
-JOBS := 2
+JOBS := 3
 # Marks of what runs in a step, or an environment, of its own.
 ELSEWHERE := not gpu and not browser and not nevergrad and not ax and not arrow and not exchange and not loggers and not boosting and not torch and not ray
 
