@@ -14,7 +14,7 @@ import pytest
 
 import fasttune as tune
 from fasttune.search import TPESearch, create_searcher
-from fasttune.search.tpe import latin_hypercube
+from fasttune.search.latin_hypercube import latin_hypercube
 from fasttune.space.plan import Plan
 
 Objective = Callable[[dict[str, Any]], float]

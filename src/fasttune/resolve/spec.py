@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from fasttune.config import (
     Experiment,
@@ -20,26 +19,15 @@ from fasttune.constraints import as_constraints
 from fasttune.once import warn_anew
 from fasttune.resolve.call import Call
 from fasttune.resolve.earlier import (
-    chosen_before,
     declared_before,
     earlier_metas,
-    near_before,
     scope_before,
     seed_of_search,
     with_earlier_space,
 )
 from fasttune.resolve.places import Claim, find_place, how_to_go_on
-from fasttune.resolve.searchers import (
-    announce_changes,
-    check_searcher_wanted,
-    chosen_searcher,
-    objectives_of_searcher,
-    own_limit,
-    resolve_searcher,
-    total_of,
-    with_priors,
-    without_duplicates,
-)
+from fasttune.resolve.search_of_run import searcher_of_run
+from fasttune.resolve.searchers import objectives_of_searcher, own_limit
 from fasttune.resolve.settings import (
     attributes_of_run,
     check_cpu_affinity,
@@ -48,7 +36,6 @@ from fasttune.resolve.settings import (
     check_trust,
     check_worker_limits,
     chosen_scheduler,
-    goal_of,
     resolve_constraints,
     resolve_reporter,
     resolve_scheduler,
@@ -69,9 +56,6 @@ from fasttune.resolve.trainables import (
 )
 from fasttune.scope import check_scope
 from fasttune.stopper import tell_stop_goal
-
-if TYPE_CHECKING:
-    from fasttune.search.base import Metric, Mode
 
 
 def resolve(experiments: list[Experiment], call: Call) -> RunSpec:
@@ -127,36 +111,14 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
     # What changes something comes last, so that a run that is refused can be corrected and tried again.
     scheduler = chosen_scheduler(call.scheduler, [one.trainable for one in trainables], first.stop, verbose)
     scheduler = resolve_scheduler(scheduler, metric, mode, first.public_spec, objectives)
-    search_alg = call.search_alg
     spaces = [scheduler.complete_space(one.space) for one in trainables]
     experiments = [with_space(one, space) for one, space in zip(experiments, spaces, strict=True)]
     first = experiments[0]
-    if (isinstance(search_alg, str) and search_alg.lower() == "auto") or (search_alg is None and objectives):
-        search_alg = chosen_before(metas) or chosen_searcher(first, metric, scheduler, verbose, len(objectives))
-    announces = search_alg == "auto" and verbose > 0
     search_seed = seed_of_search(seed, metas, spaces)
-    near = near_before(metas)
-    if not near and call.warm_start_from is not None:
-        from fasttune.warm_start.earlier import good_configs
-
-        near = good_configs(call.warm_start_from, objectives or goal_of(metric, mode, scheduler, search_alg))
-    search_alg = with_priors(search_alg, scheduler, experiments, search_seed, bool(near))
-    if call.on_duplicate != "allow":
-        search_alg = without_duplicates(search_alg, call.on_duplicate, experiments, search_seed)
-        trainables[0] = replace(trainables[0], num_samples=total_of(search_alg, first))
-    goal: tuple[Metric, Mode] = (list(objectives), list(objectives.values())) if objectives else (metric, mode)
-    searcher = resolve_searcher(search_alg, goal[0], goal[1], experiments, call.max_concurrent, search_seed)
-    if announces:
-        announce_changes(searcher)
-    if call.warm_start is not None:
-        from fasttune.warm_start.experiment import as_warm_start
-
-        as_warm_start(call.warm_start).teach(searcher)
-    check_searcher_wanted(searcher, scheduler)
-    if near and scheduler.takes_searcher:
-        from fasttune.warm_start.earlier import begin_near
-
-        begin_near(searcher, near)
+    found = searcher_of_run(call, scheduler, experiments, metas, metric, mode, objectives, search_seed, verbose)
+    searcher, near = found.searcher, found.near
+    if found.num_samples is not None:
+        trainables[0] = replace(trainables[0], num_samples=found.num_samples)
     metric, mode = steering_metric(metric, mode, scheduler, searcher)
     tell_stop_goal(stop, metric, mode)
     constraints = resolve_constraints(call.constraints, metas, metric, mode, of_columns)

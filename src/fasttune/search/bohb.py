@@ -12,11 +12,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from fasttune import _draws
-from fasttune.argument import checked_number
+from fasttune.argument import checked_count, checked_number
 from fasttune.search.base import Metric, Mode
 from fasttune.search.parzen import Parzen
 from fasttune.search.space_searcher import SpaceSearcher, Told
-from fasttune.search.tpe import at_least
 from fasttune.space.dimensions import Dimensions, Numbers
 
 MOST_GOOD = 100  # trials that the good side is made of
@@ -40,9 +39,9 @@ def checked_settings(given: Mapping[str, Any]) -> dict[str, Any]:
             "the model itself, as in TPESearch"
         )
     settings = BohbSettings(**given)
-    at_least(1, num_samples=settings.num_samples)
+    checked_count("num_samples", settings.num_samples, least=1)
     if settings.min_points_in_model is not None:
-        at_least(1, min_points_in_model=settings.min_points_in_model)
+        checked_count("min_points_in_model", settings.min_points_in_model, least=1)
     checked_number("top_n_percent", settings.top_n_percent, above=0, below=100)
     checked_number("random_fraction", settings.random_fraction, least=0, most=1)
     return dict(given)
@@ -85,7 +84,7 @@ class TuneBOHB(SpaceSearcher):
         time_attr: str = "training_iteration",
     ) -> None:
         self._settings = BohbSettings(**checked_settings(bohb_config or {}))
-        at_least(0, max_concurrent=max_concurrent)
+        checked_count("max_concurrent", max_concurrent, least=0)
         self.max_concurrent = max_concurrent
         self._time_attr = time_attr
         self._models: dict[float, _draws.Tpe] = {}  # by budget

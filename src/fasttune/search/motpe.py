@@ -12,12 +12,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fasttune import _draws
-from fasttune.argument import checked_number
+from fasttune.argument import checked_count
 from fasttune.pareto import covering, pareto_front
 from fasttune.search.base import Metric, Mode
-from fasttune.search.parzen import Parzen
+from fasttune.search.latin_hypercube import latin_hypercube
+from fasttune.search.parzen import Parzen, model_settings
 from fasttune.search.space_searcher import FAILED, SpaceSearcher, Told
-from fasttune.search.tpe import at_least, latin_hypercube
 from fasttune.space.dimensions import Dimensions, Numbers
 
 if TYPE_CHECKING:
@@ -63,17 +63,8 @@ class MOTPESearch(SpaceSearcher):
         prior_weight: float = 1.0,
         seed: int | None = None,
     ) -> None:
-        at_least(1, n_initial_points=n_initial_points, n_candidates=n_candidates, most_good=most_good)
-        gamma = checked_number("gamma, the share of good trials,", gamma, above=0, below=1)
-        prior_weight = checked_number("prior_weight", prior_weight, above=0, finite=True)
-        self.n_initial_points = n_initial_points
-        self._settings: dict[str, Any] = {
-            "candidates": n_candidates,
-            "gamma": gamma,
-            "most_good": most_good,
-            "multivariate": multivariate,
-            "prior_weight": prior_weight,
-        }
+        self.n_initial_points = checked_count("n_initial_points", n_initial_points, least=1)
+        self._settings = model_settings(n_candidates, gamma, most_good, multivariate, prior_weight)
         super().__init__(space, metric, mode, points_to_evaluate, evaluated_rewards, seed=seed)
 
     def _begin(self, dimensions: Dimensions) -> None:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fasttune.argument import checked_count
 from fasttune.search.base import Metric, Mode
+from fasttune.search.latin_hypercube import latin_hypercube
 from fasttune.search.space_searcher import FAILED, SpaceSearcher, Told
-from fasttune.search.tpe import latin_hypercube
 from fasttune.space.dimensions import CATEGORICAL, Dimensions, Numbers
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from fasttune import _draws
+from fasttune.argument import checked_count, checked_number
 from fasttune.space.dimensions import CATEGORICAL, FLOAT, INTEGER, NORMAL, Dimensions, Numbers
 
 KIND = {FLOAT: _draws.Tpe.FLOAT, INTEGER: _draws.Tpe.INTEGER, CATEGORICAL: _draws.Tpe.CATEGORICAL, NORMAL: _draws.Tpe.UNIT}
@@ -41,3 +42,14 @@ class Parzen:
             unit = numbers[k]
             numbers[k] = None if unit is None else self.dimensions[k].value(unit)
         return numbers
+
+
+def model_settings(n_candidates: int, gamma: float, most_good: int, multivariate: bool, prior_weight: float) -> dict[str, Any]:
+    """What users say of a model, as the core takes it. ValueError for what is out of range."""
+    return {
+        "candidates": checked_count("n_candidates", n_candidates, least=1),
+        "gamma": checked_number("gamma, the share of good trials,", gamma, above=0, below=1),
+        "most_good": checked_count("most_good", most_good, least=1),
+        "multivariate": multivariate,
+        "prior_weight": checked_number("prior_weight", prior_weight, above=0, finite=True),
+    }

@@ -18,12 +18,18 @@ from typing import Any
 
 from fasttune import _draws
 from fasttune.agreement import StepValues
-from fasttune.argument import checked_count, checked_number
+from fasttune.argument import checked_count
 from fasttune.search.base import Metric, Mode
-from fasttune.search.parzen import Parzen
+from fasttune.search.latin_hypercube import latin_hypercube
+from fasttune.search.parzen import Parzen, model_settings
 from fasttune.search.quadratic import QuadraticSteps
 from fasttune.search.space_searcher import FAILED, PRUNED, SpaceSearcher, Told
 from fasttune.space.dimensions import Dimensions, Numbers
+
+PER_DIMENSION = 0.5  # results for each parameter with which a model knows half of what it could
+TRIES = 32  # random configs, until one was not tried before
+MOST_KEPT = 1000  # results of the last step: one with more of them is the end, or near it
+LEAST_WORTH = 0.2  # of a step: with less, suggestions are random
 
 
 class TPESearch(SpaceSearcher):
@@ -71,18 +77,9 @@ class TPESearch(SpaceSearcher):
         quadratic: bool = True,
         seed: int | None = None,
     ) -> None:
-        at_least(1, n_initial_points=n_initial_points, n_candidates=n_candidates, most_good=most_good)
-        gamma = checked_number("gamma, the share of good trials,", gamma, above=0, below=1)
-        prior_weight = checked_number("prior_weight", prior_weight, above=0, finite=True)
-        self.n_initial_points = n_initial_points
+        self.n_initial_points = checked_count("n_initial_points", n_initial_points, least=1)
         self.quadratic = quadratic
-        self._settings: dict[str, Any] = {
-            "candidates": n_candidates,
-            "gamma": gamma,
-            "most_good": most_good,
-            "multivariate": multivariate,
-            "prior_weight": prior_weight,
-        }
+        self._settings = model_settings(n_candidates, gamma, most_good, multivariate, prior_weight)
         self._first: list[Numbers] = []  # what is left of the Latin hypercube, last one first
         self._rows: dict[str, tuple[float, int]] = {}  # of the trials that run: by which step's model, and their row there
         self._models: dict[float, _draws.Tpe] = {}
@@ -295,30 +292,7 @@ class TPESearch(SpaceSearcher):
         model.tell(model.add(self._parzen.inward(numbers)), known, told.loss)
 
 
-PER_DIMENSION = 0.5  # results for each parameter with which a model knows half of what it could
-TRIES = 32  # random configs, until one was not tried before
-MOST_KEPT = 1000  # results of the last step: one with more of them is the end, or near it
-LEAST_WORTH = 0.2  # of a step: with less, suggestions are random
-
-
 def is_compared_at(step: int) -> bool:
     """Whether trials are compared at a step: at the powers of two, and half-way between them."""
     low = max(0, step.bit_length() - 2)
     return step > 0 and step >> low << low == step
-
-
-def latin_hypercube(n: int, dimensions: int, seed: int) -> list[list[float]]:
-    """Points of the unit cube, one in each of n equal slices of every dimension (McKay et al. 1979)."""
-    draw = random.Random(seed)
-    columns = []
-    for _ in range(dimensions):
-        slices = list(range(n))
-        draw.shuffle(slices)
-        columns.append([(place + draw.random()) / n for place in slices])
-    return [list(point) for point in zip(*columns, strict=True)]
-
-
-def at_least(least: int, **given: int) -> None:
-    """Raise ValueError unless each of ``given`` is an integer that is not less."""
-    for name, value in given.items():
-        checked_count(name, value, least=least)
