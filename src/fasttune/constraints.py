@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fasttune import _core
 from fasttune.error import TuneError
+from fasttune.result import AUTO_RESULT_KEYS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,7 +28,7 @@ CONSTRAINTS = "constraints"
 PREFIX: str = _core.CONSTRAINTS
 BARRIER = 2.0**1000  # scores of broken constraints are from here to twice of it, and a mean of them is still a float64
 _LOWEST, _SPAN = -1075.0, 2100.0  # the exponents of all float64 above 0
-_LIMIT = re.compile(r"\s*(?P<metric>.+?)\s*(?P<way><=|>=)\s*(?P<limit>[^<>=\s]+)\s*")
+_LIMIT = re.compile(r"\s*(?P<metric>[^<>=]+?)\s*(?P<way><=|>=)\s*(?P<limit>[^<>=\s]+)\s*")
 
 
 def constraint_violation(result: Mapping[str, Any]) -> float:
@@ -37,14 +38,22 @@ def constraint_violation(result: Mapping[str, Any]) -> float:
     Args:
         result: of a trial: ``trial.last_result``, ``result.metrics``, or a dict of flat names ("constraints/memory").
     """
-    nested = result.get(CONSTRAINTS)
-    told = list(nested.values()) if isinstance(nested, Mapping) else []
-    return violation_of([*told, *(value for name, value in result.items() if name.startswith(PREFIX))])
+    told = [value for name, value in result.items() if name == CONSTRAINTS or name.startswith(PREFIX)]
+    return violation_of(_numbers_in(told))
+
+
+def _numbers_in(told: Iterable[Any]) -> Iterator[float]:
+    """Those of nested mappings, too: a "/" in a name makes one."""
+    for value in told:
+        if isinstance(value, Mapping):
+            yield from _numbers_in(value.values())
+        else:
+            yield value
 
 
 def has_constraints(names: Iterable[str]) -> bool:
     """Whether a report with these flat names says whether constraints hold."""
-    return any(name.startswith(PREFIX) for name in names)
+    return any(name.startswith(PREFIX) or name == CONSTRAINTS for name in names)
 
 
 def violation_of(values: Iterable[float]) -> float:
@@ -174,6 +183,10 @@ class Constraints:
             return keys, kinds, columns
         import numpy as np
 
+        for name, kind in zip(keys, kinds, strict=True):
+            if kind == ord("b") and has_constraints([name]):
+                raise _no_number(name.removeprefix(PREFIX), True)
+        keys = tuple(f"{PREFIX}0" if name == CONSTRAINTS else name for name in keys)
         found = dict(zip(keys, columns, strict=True))
         for one in self.limits:
             if one.metric in found:
@@ -245,16 +258,27 @@ def as_constraints(asked: Any, metric: str | None = None, mode: str | None = Non
 
 def _limit(text: str) -> Limit:
     found = _LIMIT.fullmatch(text)
+    limit = _finite(found["limit"]) if found is not None else None
+    if found is None or limit is None:
+        raise ValueError(
+            f"a constraint must be a metric, <= or >=, and a number, e.g. 'latency <= 0.1', got {text!r}. For anything else: "
+            "constraints=function of a result, or tune.report(loss=..., constraints={'memory': used - limit})"
+        )
+    metric = found["metric"]
+    if metric in AUTO_RESULT_KEYS or metric.startswith("config/"):
+        raise ValueError(
+            f"the constraint {text!r} is about {metric!r}, which results have beside what trials report, and constraints are held "
+            "against what is reported: report it, under a name of its own"
+        )
+    return Limit(f"{metric} {found['way']} {found['limit']}", metric, 1.0 if found["way"] == "<=" else -1.0, limit)
+
+
+def _finite(text: str) -> float | None:
     try:
-        if found is not None and math.isfinite(limit := float(found["limit"])):
-            sign = 1.0 if found["way"] == "<=" else -1.0
-            return Limit(f"{found['metric']} {found['way']} {found['limit']}", found["metric"], sign, limit)
+        number = float(text)
     except ValueError:
-        pass
-    raise ValueError(
-        f"a constraint must be a metric, <= or >=, and a number, e.g. 'latency <= 0.1', got {text!r}. For anything else: "
-        "constraints=function of a result, or tune.report(loss=..., constraints={'memory': used - limit})"
-    )
+        return None
+    return number if math.isfinite(number) else None
 
 
 def described_constraints(asked: Constraints) -> Any:

@@ -301,17 +301,22 @@ class RegretStopper(Stopper):
     ) -> None:
         if mode is not None and mode not in ("min", "max"):
             raise ValueError(f'RegretStopper mode must be "min" or "max", got {mode!r}')
-        self._metric = metric
-        self._mode = mode
+        self._asked = metric, mode
+        self._metric, self._mode = self._asked
         self._tolerance = checked_number("RegretStopper tolerance", tolerance, above=0)
         self._least = checked_count("RegretStopper least", least, least=4)
+        self._begin()
+
+    def _begin(self) -> None:
         self._losses: dict[str, float] = {}  # the last one of each trial
         self._due = self._least  # trials at which it is looked at next: that costs as much as there are
         self._found: tuple[int, float, float, float] | None = None  # trials, the best loss, what is left to gain, the distance
 
     def set_goal(self, metric: str | None, mode: str | None) -> None:
-        """Metric and mode of the run, where it has none of its own. ValueError if there are none."""
-        self._metric, self._mode = self._metric or metric, self._mode or mode
+        """A run begins: its metric and mode, where it has none of its own. What another run found is nothing to this one.
+        ValueError if there are none."""
+        self._begin()
+        self._metric, self._mode = self._asked[0] or metric, self._asked[1] or mode
         if self._metric is None or self._mode is None:
             raise ValueError(
                 'stop="regret" ends a run when more trials would hardly improve its metric, and the run has not one metric and mode: '
@@ -405,9 +410,17 @@ def resolve_stop(stop: Any = None, time_budget_s: float | timedelta | None = Non
 
 def tell_stop_goal(rules: StopRules, metric: str | None, mode: str | None) -> None:
     """Tells the stoppers that go by the run's metric which that is. ValueError if there is none."""
-    for one in rules.stopper.stoppers if isinstance(rules.stopper, CombinedStopper) else (rules.stopper,):
+    for one in _parts(rules.stopper):
         if isinstance(one, RegretStopper):
             one.set_goal(metric, mode)
+
+
+def _parts(stopper: Stopper | None) -> Iterator[Stopper]:
+    if isinstance(stopper, CombinedStopper):
+        for one in stopper.stoppers:
+            yield from _parts(one)
+    elif stopper is not None:
+        yield stopper
 
 
 def _stopper(stop: Any) -> Stopper:

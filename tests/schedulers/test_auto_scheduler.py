@@ -12,7 +12,7 @@ import pytest
 
 import fasttune as tune
 from fasttune.schedulers import AutoScheduler, create_scheduler
-from fasttune.schedulers.auto import expected_best
+from fasttune.schedulers.auto import FAR, expected_best
 
 SPACE = {"x": tune.uniform(0, 1), "y": tune.uniform(0, 1)}
 
@@ -99,7 +99,7 @@ def test_where_trials_end_is_taken_from_stop_or_seen() -> None:
     for stop in (None, {"loss": 0.1}, lambda trial_id, result: False, {"training_iteration": math.inf}):
         still_open = AutoScheduler()
         still_open.set_search_properties("loss", "min", stop=stop)
-        assert still_open.milestones[-1] == 3.0**20
+        assert still_open.milestones[-1] == FAR
     seen = simulated(bad_guide, "auto")
     assert seen.scheduler._end == 81
     assert seen.scheduler.first_rung >= 27
@@ -172,3 +172,38 @@ def test_a_budget_that_ends_while_a_bracket_loses_trials() -> None:
         bad_guide, create_scheduler("hyperband", time_attr="training_iteration", max_t=81), time_budget_s=300
     )
     assert {trial.status for trial in begun(made)} == {"TERMINATED"}
+
+
+@pytest.mark.parametrize("executor", ["inline", "process"])
+@pytest.mark.parametrize("stop", [None, {"training_iteration": 27}], ids=["open", "told"])
+@pytest.mark.parametrize("n", [1, 3, 12])
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_of_few_trials_one_is_trained_to_its_end(tmp_path: Path, executor: str, stop: Any, n: int, mode: str) -> None:
+    """When nothing else can begin the machine is idle: the most promising one goes on."""
+
+    def train(config: dict[str, Any]) -> None:
+        for epoch in range(1, 28):
+            tune.report(loss=config["k"] + 0.1 / epoch)
+
+    analysis = tune.run(
+        train, config={"k": tune.grid_search(list(range(n)))}, scheduler="auto", stop=stop, metric="loss", mode=mode,
+        executor=executor, storage_path=str(tmp_path), verbose=0,
+    )  # fmt: skip
+    came = [trial.last_result["training_iteration"] for trial in analysis.trials]
+    assert came[0 if mode == "min" else -1] == 27
+    assert sum(came) < 27 * n or n == 1
+
+
+def test_a_run_that_does_not_say_how_long_trials_are_ends_none() -> None:
+    def tokens(config: dict[str, Any]) -> Iterator[dict[str, float]]:
+        for step in range(1, 11):
+            yield {"loss": config["x"] + 1 / step, "tokens": step * 1e9}
+
+    made = simulated(tokens, AutoScheduler(time_attr="tokens"), num_samples=30, time_budget_s=None)
+    assert max(trial.last_result["training_iteration"] for trial in made.trials) == 10
+
+
+@pytest.mark.parametrize("arguments", [{"reduction_factor": 1.01}, {"grace_period": 1e-300}])
+def test_rungs_without_number_are_refused(arguments: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="makes more than 64 rungs"):
+        AutoScheduler(**arguments)

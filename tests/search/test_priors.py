@@ -216,3 +216,22 @@ def test_a_file_of_the_command_line_has_them() -> None:
 
     made = space_of({"lr": read_value("{loguniform = {lower = 1e-5, upper = 0.1, prior = 1e-3}}")}, "here")["lr"]
     assert made.prior == 1e-3
+
+
+@pytest.mark.parametrize("name", ["tpe", "gp", "evolution", "random", "optuna", "hyperopt"])
+def test_a_prior_at_the_upper_bound_is_tried(name: str, tmp_path: Path) -> None:
+    """Which the space itself leaves out, by the smallest of steps."""
+    analysis = tune.run(
+        lambda config: {"loss": config["x"]}, config={"x": tune.uniform(0, 1, prior=1)}, num_samples=3, metric="loss", mode="min",
+        search_alg=name, executor="inline", verbose=0, storage_path=str(tmp_path), seed=1,
+    )  # fmt: skip
+    assert analysis.trials[0].config["x"] == pytest.approx(1.0, abs=1e-12)
+    assert all(0 <= trial.config["x"] < 1 for trial in analysis.trials)
+
+
+def test_a_number_of_numpy_is_a_number() -> None:
+    import numpy as np
+
+    domain = tune.uniform(0, 1, prior=np.float64(0.5))
+    assert repr(domain) == repr(tune.uniform(0, 1, prior=0.5))
+    assert described({"x": domain}) == described({"x": tune.uniform(0, 1, prior=0.5)})

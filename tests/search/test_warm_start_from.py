@@ -127,3 +127,26 @@ def test_the_command_line_and_open_experiments(earlier: Any, tmp_path: Path) -> 
         asked = opened.ask()
         assert asked is not None
         assert asked.config["x"] == expected
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        {"x": tune.choice([{"name": "adam"}, {"name": "sgd", "momentum": tune.uniform(0.5, 0.99)}])},
+        {"x": tune.choice([{"name": "adam"}, {"name": "sgd"}, {"name": "lion"}])},
+        {"x": tune.choice([None, tune.uniform(0, 1)])},
+        {"x": {"deep": tune.choice([tune.choice([1, 2, 3]), {"more": tune.randint(0, 9)}])}},
+    ],
+)
+@pytest.mark.parametrize("by", ["analysis", "folder"])
+def test_options_that_hold_more_are_tried_as_they_were(space: dict[str, Any], by: str, tmp_path: Path) -> None:
+    def any_order(config: dict[str, Any]) -> dict[str, float]:
+        return {"loss": float(sum(map(ord, str(config["x"]))) % 97)}
+
+    told: dict[str, Any] = {
+        "config": space, "metric": "loss", "mode": "min", "executor": "inline", "verbose": 0, "storage_path": str(tmp_path),
+    }  # fmt: skip
+    first = tune.run(any_order, num_samples=40, seed=1, **told)
+    given = first if by == "analysis" else first.experiment_path
+    second = tune.run(any_order, num_samples=3, seed=2, search_alg="tpe", warm_start_from=[given], **told)
+    assert second.trials[0].config == first.best_config

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import fasttune as tune
 from fasttune.cli import main
-from fasttune.stopper import RegretStopper, resolve_stop
+from fasttune.stopper import CombinedStopper, MaximumIterationStopper, RegretStopper, resolve_stop
 
 
 def told(values: list[float], mode: str = "min", **more: Any) -> RegretStopper:
@@ -117,3 +117,12 @@ def test_the_command_line(tmp_path: Path) -> None:
     line += ["--executor", "inline", "--storage", str(tmp_path), "--name", "ends", "--verbose", "0", "--search", "tpe"]
     assert main([*line, "--stop", "regret", "--stop", "loss=9"]) == 0
     assert len(tune.ExperimentAnalysis(str(tmp_path / "ends")).trials) < 400
+
+
+def test_it_may_be_given_to_another_run_and_lie_within_others() -> None:
+    """What the first run found ended the second one before its first trial."""
+    shared = RegretStopper()
+    first, second = run(stop=shared), run(stop=shared)
+    assert len(first.trials) == len(second.trials) >= 30
+    nested = CombinedStopper(CombinedStopper(RegretStopper(), MaximumIterationStopper(5)), MaximumIterationStopper(9))
+    assert len(run(stop=nested).trials) == len(first.trials)

@@ -519,7 +519,7 @@ cdef class Reporter:
             if type(key) is not str:
                 code[0] = NOT_PLAIN_
                 return None
-            if (<str>key).startswith(CONSTRAINTS):
+            if (<str>key).startswith(CONSTRAINTS) or key == CONSTRAINTS[:-1]:
                 apart = True
                 if not whole:
                     code[0] = NOT_PLAIN_

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fasttune.config import Mode
 
 PROBES = 0.1  # of the training, which goes to trials that begin at other rungs than the one that is thought best
-UNKNOWN_RUNGS = 20  # of a run that does not say how long its trials are
+FAR = 1e15  # where trials of a run end that does not say it: never
 BEFORE_THE_END = 0.8  # of max_t, at which trials that are trained to the end are looked at once more
 AHEAD = 1.15  # times as promising as a lower rung must a higher one be: without, chance makes trials longer than they need be
 FIRST_BUDGET = 10.0  # trainings to the end that a run is thought to be good for, at least
@@ -63,12 +63,13 @@ class AutoScheduler(ASHAPromotionScheduler):
         if max_t is None:
             checked_number("grace_period", grace_period, above=0, finite=True)
             checked_number("reduction_factor", reduction_factor, above=1, finite=True)
-            max_t = grace_period * reduction_factor**UNKNOWN_RUNGS
+            max_t = max(FAR, grace_period)
         super().__init__(time_attr, metric, mode, max_t, grace_period, reduction_factor)
         self._values = StepValues()
         self._unchosen: set[int] = set()  # trials that run on from a rung without having been chosen for it
         self._spent = 0.0  # time that trials trained, up to rungs
         self._last = 0.0  # that any trial came to
+        self._has_ended = False  # a trial was trained to its end
         self._base = 0
         self._shares: list[float] = []
         self._judged = 0
@@ -157,6 +158,7 @@ class AutoScheduler(ASHAPromotionScheduler):
     def on_trial_complete(self, state: ExperimentView, trial: Trial, result: dict[str, Any]) -> None:
         super().on_trial_complete(state, trial, result)
         time, value = result.get(self._time_attr), result.get(self.metric or "")
+        self._has_ended = self._has_ended or self._open or (is_real(time) and time >= self._times[-1])
         if self._open and is_real(time) and is_real(value) and time >= self._last and not math.isnan(value):
             self._last = float(time)
             self._values.enter(trial.index, self._last, -value if self.mode == "max" else value)
@@ -185,7 +187,7 @@ class AutoScheduler(ASHAPromotionScheduler):
         """The number of the rung at which trials end."""
         if not self._open:
             return len(self._times) - 1
-        return next(k for k, time in enumerate(self._times) if time >= self._last)
+        return next((k for k, time in enumerate(self._times) if time >= self._last), len(self._times) - 1)
 
     def _share(self, rung: int) -> float:
         """Of the trials that come to a rung unchosen, those that run on. Looked at again when a tenth more have come."""
@@ -211,6 +213,27 @@ class AutoScheduler(ASHAPromotionScheduler):
         others = PROBES / max(1, highest)
         many = [(1.0 - PROBES if k == self._base else others) / cost for k, cost in enumerate(costs)]
         self._shares = [sum(many[k + 1 :]) / sum(many[k:]) for k in range(highest + 1)]
+
+    def choose_trial_to_run(self, state: ExperimentView) -> Trial | None:
+        """Where nothing else can begin and nothing runs, the most promising trial goes on, until one was trained to its end: of a
+        run with few trials none would have been."""
+        found = super().choose_trial_to_run(state)
+        if found is not None or self._has_ended or state.total is None or len(state.trials) < state.total:
+            return found
+        paused = state.trials_of("PAUSED")
+        if not paused or state.trials_of("RUNNING", 1):
+            return None
+        rung = self._rule().rung
+        best = min(paused, key=lambda one: (-rung(one.index), self._loss(one), one.index))
+        self._promised[best.index] = rung(best.index)
+        self._rule().promote(best.index)
+        return best
+
+    def _loss(self, trial: Trial) -> float:
+        value = (trial.last_result or {}).get(self.metric or "")
+        if not is_real(value) or math.isnan(value):
+            return math.inf
+        return -float(value) if self.mode == "max" else float(value)
 
     def _may_promote(self, state: ExperimentView, rung: int) -> bool:
         """Nobody is promoted from rungs that are not trusted, as long as other trials can begin."""

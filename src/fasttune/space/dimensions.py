@@ -196,7 +196,8 @@ class Dimensions:
         self._number_of[node.leaf] = len(self.all)
         domain = self.plan.domains.get(node.leaf)
         if domain is not None and domain.has_prior:
-            made = made._replace(prior=domain.place_of(domain.prior) if isinstance(domain, Categorical) else domain.prior)
+            place = domain.place_of(domain.prior) if isinstance(domain, Categorical) else domain.prior
+            made = made._replace(prior=min(place, made.high))
         self._leaves.append(node.leaf)
         self.all.append(made)
 

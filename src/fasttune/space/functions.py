@@ -97,7 +97,8 @@ def grid_search(values: Sequence[Any]) -> dict[str, Sequence[Any]]:
 
 
 def _with_prior(domain: _T, prior: float | None) -> _T:
-    return domain if prior is None else domain.with_prior(prior)
+    item = getattr(prior, "item", None)  # numpy's numbers are shown and stored as Python's
+    return domain if prior is None else domain.with_prior(prior if item is None else item())
 
 
 def _checked(domain: Integer) -> Integer:

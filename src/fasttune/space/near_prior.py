@@ -73,6 +73,10 @@ def _unit(one: Dimension, known: Number, draw: random.Random) -> float:
 
 
 def numbers_known(dimensions: Dimensions, config: Mapping[str, Any]) -> Numbers:
-    """What a config of another space (flat names) says of this one: the numbers of what has the same name and lies within its
-    domain, None for all else."""
+    """What a config of another space (flat names) says of this one: all, if it lies in this one; else the numbers of what has the
+    same name and lies within its domain, None for all else."""
+    try:
+        return dimensions.numbers(config)
+    except (KeyError, ValueError):
+        pass
     return [dimensions.number_of(k, config[one.name]) if one.name in config else None for k, one in enumerate(dimensions)]

@@ -117,7 +117,8 @@ class ExperimentLock:
             self._file = None
 
     def __del__(self) -> None:
-        if getattr(self, "_file", None) in _held:  # of a run that was set up and not carried out; not in a forked child
+        # of a run that was set up and not carried out; not in a forked child. At an interpreter's end there may be no set any more
+        if _held is not None and getattr(self, "_file", None) in _held:
             self.release()
 
 

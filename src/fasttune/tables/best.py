@@ -99,7 +99,8 @@ def _violation(columns: Columns, metric: str, trial: int, row: int | None) -> fl
     """By how much a trial breaks its constraints: in that report, or the last that has the metric."""
     import numpy as np
 
-    assert columns.violation is not None
+    if columns.violation is None:  # the value is so large by itself
+        return 0.0
     if row is None:
         rows = columns.rows_of(trial)
         row = rows.start + int(np.flatnonzero(columns.metric(metric)[1][rows])[-1])

@@ -1,0 +1,96 @@
+"""What is said of constraints in other words than a dict of plain names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fasttune as tune
+from fasttune.constraints import constraint_violation
+
+
+def run(train: Any, tmp_path: Path, **more: Any) -> tune.ExperimentAnalysis:
+    given: dict[str, Any] = {
+        "config": {"x": tune.uniform(0, 1)}, "num_samples": 30, "metric": "loss", "mode": "min", "seed": 1, "verbose": 0,
+        "executor": "inline", "storage_path": str(tmp_path), "raise_on_failed_trial": False, **more,
+    }  # fmt: skip
+    return tune.run(train, **given)
+
+
+def reports(value: Any) -> Any:
+    return lambda config: tune.report(loss=config["x"], constraints=value(config["x"]))
+
+
+def returns(value: Any) -> Any:
+    return lambda config: {"loss": config["x"], "constraints": value(config["x"])}
+
+
+@pytest.mark.parametrize("executor", ["inline", "thread", "process"])
+@pytest.mark.parametrize("form", [reports, returns])
+@pytest.mark.parametrize(
+    "value", [lambda x: 0.5 - x, lambda x: np.float64(0.5 - x), lambda x: [0.5 - x]], ids=["bare", "numpy", "list"]
+)
+def test_a_number_alone_is_a_constraint(tmp_path: Path, executor: str, form: Any, value: Any) -> None:
+    """It was taken for a metric of that name, and held against nothing."""
+    best = run(form(value), tmp_path, executor=executor).best_result
+    assert best["loss"] >= 0.5
+    assert constraint_violation(best) == 0.0
+
+
+@pytest.mark.parametrize("form", [reports, returns])
+def test_whether_it_holds_is_refused(tmp_path: Path, form: Any) -> None:
+    analysis = run(form(lambda x: x < 0.5), tmp_path, num_samples=1)
+    assert "must be a number, at most 0 where it holds, got bool" in str(analysis.trials[0].get_error())
+
+
+def test_nan_breaks_it(tmp_path: Path) -> None:
+    analysis = run(reports(lambda x: float("nan") if x < 0.5 else -1.0), tmp_path)
+    assert analysis.best_result["loss"] >= 0.5
+
+
+def test_columns_without_a_name(tmp_path: Path) -> None:
+    def formula(configs: dict[str, Any]) -> dict[str, Any]:
+        return {"loss": configs["x"], "constraints": 0.5 - configs["x"]}
+
+    assert run(tune.vectorized(formula), tmp_path, executor=None).best_result["loss"] >= 0.5
+
+
+def test_columns_of_bools_are_refused(tmp_path: Path) -> None:
+    def formula(configs: dict[str, Any]) -> dict[str, Any]:
+        return {"loss": configs["x"], "constraints": {"low": configs["x"] < 0.5}}
+
+    analysis = run(tune.vectorized(formula), tmp_path, executor=None)
+    assert "the constraint 'low' must be a number" in str(analysis.trials[0].get_error())
+
+
+def test_a_slash_in_a_name(tmp_path: Path) -> None:
+    """Results show such a name as a dict within a dict."""
+
+    def train(config: dict[str, Any]) -> None:
+        tune.report({"loss": config["x"], "val/acc": config["x"]})
+
+    analysis = run(train, tmp_path, constraints="val/acc >= 0.5", stop="regret")
+    assert analysis.best_result["loss"] >= 0.5
+    broken = [constraint_violation(trial.last_result) for trial in analysis.trials]
+    assert broken == [pytest.approx(max(0.0, 0.5 - trial.config["x"])) for trial in analysis.trials]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("time_total_s <= 3", "is about 'time_total_s', which results have beside what trials report"),
+        ("training_iteration >= 3", "is about 'training_iteration'"),
+        ("config/x <= 1", "is about 'config/x'"),
+        ("loss <= 0.1 <= 3", "a constraint must be a metric, <= or >=, and a number"),
+    ],
+)
+def test_a_limit_that_would_hold_nothing_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        run(lambda config: {"loss": 1.0}, tmp_path, constraints=text)
+
+
+def test_a_metric_as_large_as_a_score_is_a_metric(tmp_path: Path) -> None:
+    assert run(lambda config: {"loss": 1.5e301}, tmp_path, verbose=1).best_result["loss"] == 1.5e301
