@@ -150,7 +150,7 @@ def test_a_run_that_is_about_to_begin_has_the_folder(
 ) -> None:
     """The first one holds the lock and has written nothing yet: the second one is refused, or takes another folder."""
     answers: list[Any] = []
-    where = "resolve_searcher" if resume else "result_lines"  # a new run takes its folder when all is known to be well
+    where = "searcher_of_run" if resume else "result_lines"  # a new run takes its folder when all is known to be well
     real = getattr(spec, where)
 
     def meanwhile(*given: Any) -> Any:
