@@ -25,7 +25,7 @@ MOST_BY_DEFAULT = 1  # a trial may tune; what that run's trials do may not, unle
 LOADING = "loading"  # as a depth: a process in which nothing of the user's should run yet
 GUARD = 'if __name__ == "__main__":'
 IMPORT = ("importlib._bootstrap", "_frozen_importlib")
-HOSTS = ("fasttune.executors.host", "fasttune.executors.coroutine")
+HOSTS = ("fasttune.executors.host", "fasttune.executors.coroutine_trial")
 
 
 class _Here(threading.local):

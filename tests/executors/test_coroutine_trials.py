@@ -17,7 +17,7 @@ import pytest
 
 import fasttune as tune
 from fasttune.error import StopTrial
-from fasttune.executors import coroutine
+from fasttune.executors import coroutine, coroutine_trial
 from fasttune.schedulers import (
     ASHAScheduler,
     HyperBandScheduler,
@@ -694,7 +694,7 @@ def test_a_clean_up_that_awaits_is_not_torn_by_the_runs_end(scheduler: Any) -> N
 
 
 def test_a_trial_that_keeps_the_loop_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(coroutine, "BLOCKED_S", -1.0)  # whatever it takes
+    monkeypatch.setattr(coroutine_trial, "BLOCKED_S", -1.0)  # whatever it takes
     with pytest.warns(RuntimeWarning, match=r"trial \w+_0000\d kept the event loop for [\d.]+ s") as told:
         run(curve)
     assert len([one for one in told if "kept the event loop" in str(one.message)]) == 1
