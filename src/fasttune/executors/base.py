@@ -171,6 +171,15 @@ class ExecutorSite(NamedTuple):
     worker_limits: WorkerLimits = NO_LIMITS  # what one worker may do before another one comes in its place
     hurried: Callable[[], bool] = bool  # whether somebody waits for the end no longer: a second Ctrl-C
 
+    def room_for(self, most: int) -> int:
+        """How many trials fit at once, found by trying: from 1 to ``most``."""
+        taken: list[Any] = []
+        while len(taken) < most and (placement := self.supply.acquire(self.request)) is not None:
+            taken.append(placement)
+        for placement in taken:
+            self.supply.release(placement)
+        return max(1, len(taken))
+
 
 class Executor(ABC):
     """Where trials run.

@@ -87,7 +87,7 @@ class CoroutineExecutor(Executor):
         for one in program.trainables:
             check_async(one.trainable, one.name)
         if not self._free and all(one.resources == self._place.request for one in program.trainables):
-            self._slots = fitting(self._place, self._limit)  # else it shows when they are started
+            self._slots = self._place.room_for(self._limit)  # else it shows when they are started
         os.makedirs(os.path.dirname(self._path), exist_ok=True)
         memory = map_file(self._path, _core.Ring.nbytes(RING_BYTES))
         self.ring = _core.Ring(memory, create=True, epoch=epoch)
@@ -402,13 +402,3 @@ def check_async(trainable: Any, name: str) -> None:
 def asks_for_nothing(request: Any) -> bool:
     """Whether a trial needs no part of the machine."""
     return hasattr(request, "bundles") and not request.bundles
-
-
-def fitting(place: ExecutorSite, limit: int) -> int:
-    """How many trials fit at once, found by trying."""
-    taken: list[Any] = []
-    while len(taken) < limit and (placement := place.supply.acquire(place.request)) is not None:
-        taken.append(placement)
-    for placement in taken:
-        place.supply.release(placement)
-    return max(1, len(taken))

@@ -42,7 +42,8 @@ class InlineExecutor(Executor):
 
     @classmethod
     def at(cls, place: ExecutorSite) -> Self:
-        return cls(place.folder, fitting(place), place.usage(), place.first_source)
+        most = min(place.limit, os.cpu_count() or 1, 4096)  # one per CPU if they ask for nothing
+        return cls(place.folder, place.room_for(most), place.usage(), place.first_source)
 
     def __init__(self, folder: str, slots: int, usage: str, source: int = SOURCE) -> None:
         self._path = os.path.join(folder, RINGS, f"{source}.ring")
@@ -329,14 +330,3 @@ class InlineExecutor(Executor):
         self._dropped.clear()
         with self._users_code():
             self._suspension.drop_all()
-
-
-def fitting(place: ExecutorSite) -> int:
-    """How many trials fit at once, found by trying; at most one per CPU if they ask for nothing."""
-    taken: list[Any] = []
-    most = min(place.limit, os.cpu_count() or 1, 4096)
-    while len(taken) < most and (placement := place.supply.acquire(place.request)) is not None:
-        taken.append(placement)
-    for placement in taken:
-        place.supply.release(placement)
-    return max(1, len(taken))
