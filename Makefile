@@ -38,6 +38,8 @@ PIP := $(PY) $(QUIET_PIP)
 # fasttune, editable, with some extras, into .venv: a line for each step; the core is compiled beside the downloads.
 SETUP := $(PY) .ci/install.py
 JOBS := 3
+# Files of tests lie in memory, where there is room for them: else they wait for a disk that each run has synced.
+IN_MEMORY := $(shell [ -w /dev/shm ] && [ $$(df -k --output=avail /dev/shm | tail -1) -gt 4000000 ] && echo PYTEST_DEBUG_TEMPROOT=/dev/shm)
 # Marks of what runs in a step, or an environment, of its own.
 ELSEWHERE := not gpu and not browser and not nevergrad and not ax and not arrow and not exchange and not loggers and not boosting and not torch and not ray
 
@@ -59,7 +61,7 @@ tune: $(VENV)/.examples
 	$(PY) examples/digits_asha.py $(ARGS)
 
 test: $(VENV)/.test $(VENV)/.nevergrad $(VENV)/.arrow
-	$(PY) -m pytest -q -n $(JOBS) --dist worksteal -m "not slow and $(ELSEWHERE)" $(ARGS)
+	$(IN_MEMORY) $(PY) -m pytest -q -n $(JOBS) --dist worksteal -m "not slow and $(ELSEWHERE)" $(ARGS)
 	PYTHONPATH=$(VENV)/nevergrad $(PY) -m pytest -q -m nevergrad tests/search
 	PYTHONPATH=$(VENV)/arrow $(PY) -m pytest -q -m arrow tests/columns
 

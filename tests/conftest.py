@@ -7,6 +7,7 @@ import itertools
 import os
 import secrets
 import shlex
+import shutil
 import sys
 import threading
 import time
@@ -40,6 +41,7 @@ with suppress(ImportError, AttributeError):  # Hypothesis has had it since 2025
 gc.disable()  # until all tests are known: what is loaded stays
 
 _count = itertools.count()
+_failed = pytest.StashKey[bool]()  # of a test
 _mapped: set[str] = set()  # shared memory that is there before a test, and may be there behind it
 
 
@@ -88,6 +90,8 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
     """A test that has failed says how to run it on the same examples."""
     report = yield
+    if report.failed:
+        item.stash[_failed] = True
     seed = item.config.option.hypothesis_seed
     if report.failed and report.when == "call" and seed is not None:
         setting = "FASTTUNE_ALL_ROUNDS=1 " if rounds.ALL else ""
@@ -97,11 +101,16 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 @pytest.fixture(autouse=True)
-def results_dir(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of experiments for this test alone; it does not exist before somebody writes to it."""
+def results_dir(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Path]:
+    """The folder of experiments for this test alone; it does not exist before somebody writes to it. Of a test that fails it stays,
+    as ``tmp_path`` does: those of all tests would be gigabytes."""
     path = tmp_path_factory.getbasetemp() / f"results{next(_count)}"
     monkeypatch.setenv("FASTTUNE_RESULTS_DIR", str(path))
-    return path
+    yield path
+    if not request.node.stash.get(_failed, False):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 @pytest.fixture
