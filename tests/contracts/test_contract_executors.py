@@ -130,7 +130,7 @@ class TestVector(ExecutorContract):
     test_a_trial_that_fails_to_save_fails = None
     test_paused_trials_clean_up_when_it_is_closed = None
 
-    width = 1
+    many_steps = 2_000  # of 32 metrics: more than a ring holds
 
     @pytest.fixture(autouse=True)
     def small_rings(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,11 +139,11 @@ class TestVector(ExecutorContract):
 
     def test_more_reports_than_a_ring_holds(self, tmp_path: Path) -> None:
         """Fewer than of single trials: a step costs a vector more than a report costs those."""
-        width = self.width
+        n = self.many_steps
 
         def many(configs: dict[str, Any]) -> Any:
-            wide = {f"m{k}": np.zeros(len(configs["x"])) for k in range(width)}
-            for _ in range(16_000):
+            wide = {f"m{k}": np.zeros(len(configs["x"])) for k in range(32)}
+            for _ in range(n):
                 yield wide
 
         executor = self.make(str(tmp_path))
@@ -153,7 +153,7 @@ class TestVector(ExecutorContract):
             drive.until(lambda: drive.over(0))
         finally:
             executor.close()
-        assert drive.steps(0) == list(range(1, 16_001))
+        assert drive.steps(0) == list(range(1, n + 1))
 
     def make(self, folder: str) -> Executor:
         return made("vector", folder, True)
@@ -167,7 +167,7 @@ class TestVectorInProcesses(TestVector):
     """A worker has many trials: its death is that of all of them, and no one of them is the one that ran."""
 
     own_processes = True
-    width = 32
+    many_steps = 16_000  # that to a worker is larger
     test_a_process_that_dies_is_told_once_after_all_it_wrote = None
     test_a_trial_that_does_not_listen_can_be_killed = None
 
