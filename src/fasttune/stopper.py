@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, Self
 
 from fasttune.argument import checked_count, checked_number, shown
 from fasttune.constraints import constraint_violation
@@ -33,6 +33,12 @@ class Stopper:
     """
 
     asks_every_report: bool = True
+    _made_with: tuple[tuple[Any, ...], dict[str, Any]] = (), {}
+
+    def __new__(cls, *args: Any, **keywords: Any) -> Self:
+        made = super().__new__(cls)
+        made._made_with = args, keywords  # what the journal says of it
+        return made
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Whether this trial ends with this result. Called once per report, in order."""
@@ -141,6 +147,7 @@ class TimeoutStopper(Stopper):
     """
 
     asks_every_report = False
+    is_budget = False  # somebody asked for it by ``time_budget_s``
 
     def __init__(self, timeout: float | timedelta, clock: Callable[[], float] = time.monotonic) -> None:
         self._left = _seconds("timeout", timeout)
@@ -166,7 +173,7 @@ class TimeoutStopper(Stopper):
     def of_budget(cls, seconds: float) -> TimeoutStopper:
         """One that somebody asked for by ``time_budget_s``."""
         stopper = cls(seconds)
-        stopper._reason = budget_used_up(seconds)
+        stopper._reason, stopper.is_budget = budget_used_up(seconds), True
         return stopper
 
     def remaining(self) -> float:
@@ -410,15 +417,16 @@ def resolve_stop(stop: Any = None, time_budget_s: float | timedelta | None = Non
 
 def tell_stop_goal(rules: StopRules, metric: str | None, mode: str | None) -> None:
     """Tells the stoppers that go by the run's metric which that is. ValueError if there is none."""
-    for one in _parts(rules.stopper):
+    for one in parts_of(rules.stopper):
         if isinstance(one, RegretStopper):
             one.set_goal(metric, mode)
 
 
-def _parts(stopper: Stopper | None) -> Iterator[Stopper]:
+def parts_of(stopper: Stopper | None) -> Iterator[Stopper]:
+    """The stoppers that one is combined of; none of None."""
     if isinstance(stopper, CombinedStopper):
         for one in stopper.stoppers:
-            yield from _parts(one)
+            yield from parts_of(one)
     elif stopper is not None:
         yield stopper
 

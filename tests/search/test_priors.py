@@ -168,13 +168,32 @@ def test_random_configs_are_the_same_for_any_number_of_workers() -> None:
     assert [trial.config for trial in one.trials] == [trial.config for trial in many.trials]
 
 
-def test_points_of_the_user_come_before_it() -> None:
-    points = BasicVariantGenerator(points_to_evaluate=[{"lr": 0.5, "kind": "a"}])
+@pytest.mark.parametrize("name", ["tpe", "gp", "evolution", "nsga2", "optuna", "auto", None])
+def test_points_of_the_user_come_before_it(name: str | None, tmp_path: Path) -> None:
+    """And it comes right behind them, whichever session that is in; one that is a point itself is tried once."""
+    points = [{"lr": 0.5, "kind": "a"}, {"lr": 0.25}]
+    first, second, third = {"lr": 0.5, "kind": "a"}, 0.25, {"lr": pytest.approx(2e-3), "kind": "b"}
+
+    def run(points: list[dict[str, Any]], n: int, name_of: str) -> list[dict[str, Any]]:
+        made: Any = BasicVariantGenerator(points_to_evaluate=points) if name is None else create_searcher(name, points_to_evaluate=points)
+        return [trial.config for trial in tune.run(
+            loss, config=space(2e-3, "b"), num_samples=n, metric="loss", mode="min", search_alg=made, seed=1, executor="inline",
+            verbose=0, name=name_of, storage_path=str(tmp_path), resume="AUTO",
+        ).trials]  # fmt: skip
+
+    run(points, 2, "points")
+    found = run(points, 6, "points")
+    assert (found[0], found[1]["lr"], found[2]) == (first, second, third)
+    again = run([{"lr": 2e-3, "kind": "b"}], 12, "same")
+    assert [config for config in again if config == third] == [third]
+
+
+def test_results_that_are_known_are_not_tried_again() -> None:
+    known: Any = create_searcher("tpe", points_to_evaluate=[{"lr": 2e-3, "kind": "b"}], evaluated_rewards=[0.1], seed=3)
     found = tune.run(
-        loss, config=space(2e-3, "b"), num_samples=3, metric="loss", mode="min", search_alg=points, seed=1,
-        executor="inline", verbose=0,
-    )  # fmt: skip
-    assert found.trials[0].config == {"lr": 0.5, "kind": "a"}
+        loss, config=space(2e-3, "b"), num_samples=9, metric="loss", mode="min", search_alg=known, executor="inline", verbose=0
+    )
+    assert {"lr": pytest.approx(2e-3), "kind": "b"} not in [trial.config for trial in found.trials]
 
 
 def test_where_it_has_no_effect_that_is_said(caplog: pytest.LogCaptureFixture) -> None:

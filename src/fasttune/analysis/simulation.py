@@ -178,7 +178,7 @@ def spec_of(
     scheduler = resolve_scheduler(copied(scheduler), metric, mode, experiment.public_spec)
     experiment = with_space(experiment, scheduler.complete_space(experiment.config))
     if isinstance(search_alg, str) and search_alg.lower() == "auto":
-        search_alg = chosen_searcher(experiment, metric, scheduler, verbose=0)
+        search_alg = chosen_searcher(experiment, metric, scheduler, says=None)
     if source.configs is None:
         search_alg = with_priors(search_alg, scheduler, [experiment], seed)
     searcher = resolve_searcher(search_alg, metric, mode, [experiment], None, seed)

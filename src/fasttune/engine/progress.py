@@ -88,7 +88,7 @@ class Progress:
             return Standing(state.trial_id(trial), value, state.evaluated_params(trial), step, failed, broken)
 
         best = leader(state.metric, state.mode)
-        told = [said.message, *(remarks(state, best is not None) if done else ())]
+        told = [said.message, *(map(self._spec.in_words, remarks(state, best is not None)) if done else ())]
         return StatusSnapshot(
             time=self._clock.now(),
             elapsed=elapsed,

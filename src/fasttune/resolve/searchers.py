@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fasttune.config import Experiment
@@ -28,9 +28,14 @@ def check_searcher_wanted(searcher: object, scheduler: TrialScheduler) -> None:
 
 
 def chosen_searcher(
-    experiment: Experiment, metric: str | None, scheduler: TrialScheduler, verbose: int, objectives: int = 0
+    experiment: Experiment,
+    metric: str | None,
+    scheduler: TrialScheduler,
+    says: Callable[[str], object] | None,
+    objectives: int = 0,
+    asked: bool = True,
 ) -> str:
-    """The name of the searcher that suits, and a line that says why."""
+    """The name of the searcher that suits; ``says`` is told a line that says why. ``asked``: somebody has asked for "auto"."""
     from fasttune.schedulers import HyperBandForBOHB
     from fasttune.search.auto import Choice, choose
 
@@ -45,9 +50,9 @@ def chosen_searcher(
         return "random"
     if choice.name == "auto" and scheduler.compares:
         choice = Choice("tpe", "the scheduler ends trials early, and it compares them at equal steps")
-    if verbose > 0 and (choice.name != "random" or not objectives):
+    if says is not None and (choice.name != "random" or not objectives):
         what = choice.why if choice.name == "auto" else f'"{choice.name}": {choice.why}'
-        print(f'fasttune: search_alg="auto" is {what}')
+        says(f'search_alg="auto" is {what}' if asked else f"The searcher is {what}")
     return choice.name
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fasttune.argument import checked_count, checked_size, other_unit, shown
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
 
 
 def chosen_scheduler(
-    scheduler: TrialScheduler | str | None, trainables: Iterable[Any], stop: Any, verbose: int
+    scheduler: TrialScheduler | str | None, trainables: Iterable[Any], stop: Any, says: Callable[[str], object] | None
 ) -> TrialScheduler | str | None:
-    """What ``scheduler="auto"`` stands for, with a line that says why; anything else as it is."""
+    """What ``scheduler="auto"`` stands for; ``says`` is told a line that says why. Anything else as it is."""
     if not isinstance(scheduler, str) or scheduler.lower() != "auto":
         return scheduler
     from fasttune.schedulers import ASHAScheduler, AutoScheduler
     from fasttune.trainable import is_vectorized, takes_state
 
     made: TrialScheduler = AutoScheduler()
-    why = "trials are paused at rungs, which are trusted as far as their ranks agree with later ones"
+    what = ": trials are paused at rungs, which are trusted as far as their ranks agree with later ones"
     if any(is_vectorized(one) and not takes_state(one) for one in trainables):
         end = stop.get("training_iteration") if isinstance(stop, Mapping) else None
         made = ASHAScheduler(max_t=OPEN_END if end is None else end, reduction_factor=3)
-        why = "trials are stopped at rungs; they cannot be paused, as their function takes no state"
-    if verbose > 0:
-        print(f'fasttune: scheduler="auto" is {type(made).__name__}: {why}')
+        what = " is ASHAScheduler: trials are stopped at rungs; they cannot be paused, as their function takes no state"
+    if says is not None:
+        says(f'scheduler="auto"{what}')
     return made
 
 

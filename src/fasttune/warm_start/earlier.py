@@ -11,11 +11,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fasttune.result import flatten
+from fasttune.space.dimensions import CATEGORICAL
 from fasttune.warm_start.experiment import from_experiment
 from fasttune.warm_start.known import DONE, KnownTrial, WarmStart
 
 if TYPE_CHECKING:
     from fasttune.search.base import SearchAlgorithm, Searcher
+    from fasttune.space.dimensions import Dimensions
 
 SHARE = 0.1  # of an experiment's trials that are taken for good
 MOST = 10  # of them
@@ -79,8 +81,11 @@ def _values(trial: KnownTrial, goals: Mapping[str, str]) -> list[float] | None:
     return [-value if mode == "max" else value for value, mode in zip(values, goals.values(), strict=True)]
 
 
-def begin_near(searcher: Searcher | SearchAlgorithm, configs: Sequence[Mapping[str, Any]]) -> None:
+def begin_near(searcher: Searcher | SearchAlgorithm, configs: Sequence[Mapping[str, Any]], strict: bool = True) -> None:
     """Have a searcher begin near these configs.
+
+    Args:
+        strict: they were given for this space; else for an earlier one of the same experiment.
 
     Raises:
         TypeError: it does not know its space.
@@ -96,10 +101,22 @@ def begin_near(searcher: Searcher | SearchAlgorithm, configs: Sequence[Mapping[s
             f'warm_start_from is for searchers that know their space, and {type(inner).__name__} does not: search_alg="tpe" or '
             "another (docs/search.md)"
         )
-    if not inner.begin_near(configs):
-        there = sorted({name for config in configs for name in config})
-        raise ValueError(
-            f"warm_start_from: none of the earlier configs says anything of this space: they have {', '.join(there[:10])}, and it has "
-            f"{', '.join(one.name for one in inner.dimensions)[:300]}. Usual cause: parameters have other names there, "
-            "from_experiment(..., rename={'their name': 'name here'})"
-        )
+    if not inner.begin_near(configs) and strict:
+        raise ValueError(f"warm_start_from: none of the earlier configs says anything of this space: {_why_none(configs, inner.dimensions)}")
+
+
+def _why_none(configs: Sequence[Mapping[str, Any]], dimensions: Dimensions) -> str:
+    """Other names, or values that are none of these here; with what helps."""
+    for one in dimensions:
+        values = [config[one.name] for config in configs if one.name in config]
+        if values:
+            lies = f"from {one.low:g} to {one.high:g}" if one.kind != CATEGORICAL else f"one of {list(one.options)[:10]!r:.300}"
+            return (
+                f"{one.name!r} is {lies} here, and the best of them has {values[0]!r:.80}. Usual cause: another unit or scale, or other "
+                "options: give WarmStart trials with the values that they would have here"
+            )
+    there = sorted({name for config in configs for name in config})
+    return (
+        f"they have {', '.join(there[:10])}, and it has {', '.join(one.name for one in dimensions)[:300]}. Usual cause: parameters have "
+        "other names there, from_experiment(..., rename={'their name': 'name here'})"
+    )
