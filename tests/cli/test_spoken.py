@@ -173,7 +173,7 @@ def test_warnings_of_others_are_shown_as_ever(capsys: pytest.CaptureFixture[str]
 def test_what_a_program_writes_is_left_as_it_is(asked: Callable[..., tuple[int, str]]) -> None:
     assert spoken("say mode='min', or Thing(metric=..., mode='min')") == "say --mode min, or Thing(metric=..., mode='min')"
     for words, said in (
-        (("--constraint", "nonsense"), "got 'nonsense'. For anything else: tune.report(loss=..., constraints={'memory': used - limit})\n"),
+        (("--constraint", "nonsense"), "For anything else: tune.report(loss=..., constraints={'memory': used - limit})\n"),
         (("--stop", "nonsense"), "--stop takes KEY=VALUE or a name (regret), got 'nonsense'\n"),
     ):
         code, err = asked("--set", SPACE, *GOAL, *words)

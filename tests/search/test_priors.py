@@ -175,7 +175,7 @@ def test_points_of_the_user_come_before_it(name: str | None, tmp_path: Path) -> 
     first, second, third = {"lr": 0.5, "kind": "a"}, 0.25, {"lr": pytest.approx(2e-3), "kind": "b"}
 
     def run(points: list[dict[str, Any]], n: int, name_of: str) -> list[dict[str, Any]]:
-        made: Any = BasicVariantGenerator(points_to_evaluate=points) if name is None else create_searcher(name, points_to_evaluate=points)
+        made: Any = BasicVariantGenerator(points) if name is None else create_searcher(name, points_to_evaluate=points)
         return [trial.config for trial in tune.run(
             loss, config=space(2e-3, "b"), num_samples=n, metric="loss", mode="min", search_alg=made, seed=1, executor="inline",
             verbose=0, name=name_of, storage_path=str(tmp_path), resume="AUTO",

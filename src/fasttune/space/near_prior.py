@@ -24,7 +24,8 @@ class Near:
     """What is thought to be good in a space.
 
     Args:
-        points: configs, the best one first, whatever of them lies in the space (:func:`numbers_known`); one that comes again counts once.
+        points: configs, the best one first, whatever of them lies in the space (:func:`numbers_known`); one that comes again counts
+            once.
         tried: configs that somebody tries anyway, so that they are none of the first ones here.
     """
 

@@ -102,7 +102,8 @@ def begin_near(searcher: Searcher | SearchAlgorithm, configs: Sequence[Mapping[s
             "another (docs/search.md)"
         )
     if not inner.begin_near(configs) and strict:
-        raise ValueError(f"warm_start_from: none of the earlier configs says anything of this space: {_why_none(configs, inner.dimensions)}")
+        why = _why_none(configs, inner.dimensions)
+        raise ValueError(f"warm_start_from: none of the earlier configs says anything of this space: {why}")
 
 
 def _why_none(configs: Sequence[Mapping[str, Any]], dimensions: Dimensions) -> str:
@@ -112,11 +113,11 @@ def _why_none(configs: Sequence[Mapping[str, Any]], dimensions: Dimensions) -> s
         if values:
             lies = f"from {one.low:g} to {one.high:g}" if one.kind != CATEGORICAL else f"one of {list(one.options)[:10]!r:.300}"
             return (
-                f"{one.name!r} is {lies} here, and the best of them has {values[0]!r:.80}. Usual cause: another unit or scale, or other "
-                "options: give WarmStart trials with the values that they would have here"
+                f"{one.name!r} is {lies} here, and the best of them has {values[0]!r:.80}. Usual cause: another unit or scale, or "
+                "other options: give WarmStart trials with the values that they would have here"
             )
     there = sorted({name for config in configs for name in config})
     return (
-        f"they have {', '.join(there[:10])}, and it has {', '.join(one.name for one in dimensions)[:300]}. Usual cause: parameters have "
-        "other names there, from_experiment(..., rename={'their name': 'name here'})"
+        f"they have {', '.join(there[:10])}, and it has {', '.join(one.name for one in dimensions)[:300]}. Usual cause: parameters "
+        "have other names there, from_experiment(..., rename={'their name': 'name here'})"
     )
