@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from fasttune import _core
 from fasttune.checkpoint import memory_name, remove_unfinished
+from fasttune.devices.free_memory import check_worker_memory
 from fasttune.devices.resources import check_possible, resolve_resources
 from fasttune.engine.asked import make_meta, session_record
 from fasttune.engine.clocks import Clock, RunClock
@@ -624,9 +625,12 @@ class TuneLoop:
         request = job.resources if job.resources is not None else spec.trainables[experiment].resources
         if callable(request) or job.resources is not None:
             try:
-                check_possible(self._machine, resolve_resources(request, state.config(start.trial)))
+                found = resolve_resources(request, state.config(start.trial))
+                check_possible(self._machine, found)
+                if self.executor.holds_memory:
+                    check_worker_memory([found.required_resources.get("memory", 0)])
             except Exception as error:  # what one config asks for costs its own trial only
-                state.fail(start.trial, failure_text(error))
+                state.fail(start.trial, failure_text(error, asked=True))
                 return None
         return self.executor.start(job)
 

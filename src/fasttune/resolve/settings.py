@@ -11,7 +11,7 @@ from fasttune.argument import checked_count, checked_size, other_unit, shown
 from fasttune.config import MODES, Experiment, Mode, as_mode, no_mode
 from fasttune.constraints import Constraints, as_constraints
 from fasttune.resolve.call import DEFAULT_VERBOSE
-from fasttune.resolve.words import LEAST_MEMORY, kind_of, log
+from fasttune.resolve.words import kind_of, log
 
 if TYPE_CHECKING:
     from fasttune.callback import Callback
@@ -149,6 +149,8 @@ def check_trust(trust: object) -> bool:
 
 def check_worker_limits(trials: object, memory: object) -> tuple[int | None, int | None]:
     """How many trials a worker runs, and how many bytes are its own, before another one comes in its place; None: any."""
+    from fasttune.devices.free_memory import LEAST_MEMORY
+
     size = None if memory is None else checked_size("worker_max_memory", memory)
     if size is not None and size < LEAST_MEMORY:
         raise ValueError(

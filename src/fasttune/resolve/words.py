@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-LEAST_MEMORY = 6 << 20  # bytes: an interpreter that has loaded nothing but what runs trials has 7 MiB that are its own
-
 
 def name_of(trainable: object) -> str:
     if isinstance(trainable, str):
