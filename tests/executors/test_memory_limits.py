@@ -18,10 +18,10 @@ import pytest
 
 import fasttune as tune
 from fasttune.executors import memory_watch
-from fasttune.executors.families import family
 from fasttune.executors.memory_watch import LOOK_S, MemoryWatch, memory_of
 from fasttune.executors.program_file import ProgramFile
 from fasttune.executors.slot import Slot
+from fasttune.processes import family
 
 MIB = 1 << 20
 ASKED = {"cpu": 0.5, "memory": 150 * MIB}

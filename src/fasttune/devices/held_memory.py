@@ -9,9 +9,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from fasttune.devices.gpu_choice import WHOLE, GpuTaken
-from fasttune.devices.gpu_state import GpuState, comes_from, driver_open, gpu_state, is_running
+from fasttune.devices.gpu_state import GpuState, driver_open, gpu_state
 from fasttune.devices.resources import PlacementGroupFactory, Supply, check_possible
 from fasttune.error import TuneError
+from fasttune.processes import descends_from, is_running
 
 if TYPE_CHECKING:
     from fasttune.devices.gpu import Gpu
@@ -220,7 +221,7 @@ class PatientSupply(Supply):
         gpu, state = self.machine.gpus[at], self._state(at)
         others = self._held_by_others(at, state.used or 0, state.ours)
         workers = self._workers()
-        who = [str(pid) for pid in state.processes or () if not comes_from(pid, workers)]
+        who = [str(pid) for pid in state.processes or () if not descends_from(pid, workers)]
         names = f" (processes {', '.join(who)})" if who else ""
         # a driver keeps some for itself, and never lets go of it
         rest = "; no process is known there: if it is the driver's own, ask for less" if state.processes == () else ""

@@ -25,9 +25,9 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from fasttune.executors.families import family, orphans, read_small
 from fasttune.executors.program_file import NAME
 from fasttune.out_of_band import SMALLEST
+from fasttune.processes import family, orphans, read_small
 
 if TYPE_CHECKING:
     from fasttune.devices.memory_groups import MemoryGroups
