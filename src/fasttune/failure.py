@@ -44,7 +44,15 @@ def _awaited_a_report(error: BaseException, told: TracebackException) -> bool:
     if not isinstance(error, TypeError) or not told.stack:
         return False
     words = "".join(told.format_exception_only())  # an exception of the user's may have no words: its str() may raise
-    return "await" in words and "NoneType" in words and "report(" in (told.stack[-1].line or "")
+    return "await" in words and "NoneType" in words and ("report(" in (told.stack[-1].line or "") or "report" in _names_in(error))
+
+
+def _names_in(error: BaseException) -> tuple[str, ...]:
+    """What the code that raised it calls and looks up."""
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    return () if place is None else place.tb_frame.f_code.co_names
 
 
 def _repr(value: object) -> str:

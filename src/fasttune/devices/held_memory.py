@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
@@ -12,6 +11,7 @@ from fasttune.devices.gpu_choice import WHOLE, GpuTaken
 from fasttune.devices.gpu_state import GpuState, driver_open, gpu_state
 from fasttune.devices.resources import PlacementGroupFactory, Supply, check_possible
 from fasttune.error import TuneError
+from fasttune.once import warn_in_run
 from fasttune.processes import descends_from, is_running
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ class PatientSupply(Supply):
         if now is None or before is None:
             return
         self._before[gpu.uuid] = now  # it is said once, and not waited for again
-        warnings.warn(
+        warn_in_run(
             f"{gpu.name} {gpu.uuid} uses {(now - before) >> 20:,} MiB more than before the run, {PATIENCE_S:g} s after its process "
             "has ended: another program has come, or what the trial has started lives on. It is given out all the same",
             RuntimeWarning,
@@ -225,7 +225,7 @@ class PatientSupply(Supply):
         names = f" (processes {', '.join(who)})" if who else ""
         # a driver keeps some for itself, and never lets go of it
         rest = "; no process is known there: if it is the driver's own, ask for less" if state.processes == () else ""
-        warnings.warn(
+        warn_in_run(
             f"a trial waits for {asked >> 20:,} MiB of {gpu.name} {gpu.uuid}: of its {gpu.memory_bytes >> 20:,} MiB others hold "
             f"{others >> 20:,}{names}. It begins when they are free{rest}",
             RuntimeWarning,
@@ -251,7 +251,7 @@ class PatientSupply(Supply):
             if why:
                 self._lost[at] = why
                 self._bury(at)
-                warnings.warn(f"{why}. It is not given to trials any more", RuntimeWarning, stacklevel=2)
+                warn_in_run(f"{why}. It is not given to trials any more", RuntimeWarning, stacklevel=2)
 
     def _bury(self, at: int) -> None:
         """Nobody gets what is left of a device that is lost."""

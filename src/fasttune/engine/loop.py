@@ -48,6 +48,7 @@ from fasttune.failure import failure_text
 from fasttune.folder import JOURNAL
 from fasttune.hook_times import HookTimes
 from fasttune.nesting import stay_in
+from fasttune.once import warn_in_run
 from fasttune.plain_files import check_before_writing
 from fasttune.stopper import budget_used_up
 from fasttune.storage.memory import MemoryStorage
@@ -454,10 +455,8 @@ class TuneLoop:
         again and again, each time a moment later."""
         journal = os.path.join(self.spec.path, JOURNAL)
         if not self._waits_for:
-            import warnings
-
             self._waits_for = who_writes(journal)
-            warnings.warn(
+            warn_in_run(
                 f"{self._waits_for} holds a write transaction of {journal}; the run waits for it (is the file "
                 "open in a database browser?), reports are kept in memory-mapped files meanwhile",
                 RuntimeWarning,
@@ -770,8 +769,6 @@ class TuneLoop:
     def _finish_in_memory(self, why: str, locked: bool) -> None:
         """An end without the folder: results are answered from memory, nothing is removed by names that may be another
         experiment's by now. What can be stored is, in the files that are open: a folder that was renamed is whole."""
-        import warnings
-
         self.turning = False
         self.state.interrupted = True
         executor, self._executor = self._executor, None
@@ -795,7 +792,7 @@ class TuneLoop:
         self.state.saves.unsaved.clear()
         self.state.storage = memory
         self._gone = why
-        warnings.warn(
+        warn_in_run(
             f"the run was ended: {why}. Its results so far are in memory" + ("" if locked else " only"),
             RuntimeWarning,
             stacklevel=2,

@@ -16,7 +16,7 @@ def remarks(state: ExperimentState, has_best: bool, front: Front | None) -> Iter
     """A sentence for each, without the full stop. ``has_best``: some trial has a value that can be compared; ``front``: of a run with
     several metrics."""
     table, metric = state.table, state.metric
-    if not has_best and metric is not None and any(metric in schema.keys for schema in table.schemas):
+    if not has_best and metric is not None and table.reports and any(metric in schema.keys for schema in table.schemas):
         yield f"no trial is the best: no value of {metric} is a finite number (NaN or infinite, as when training diverges)"
     if front is not None and (found := len(front.trials)):
         told = ", ".join(f"{name} ({mode})" for name, mode in state.objectives.items())

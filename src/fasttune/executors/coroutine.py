@@ -287,6 +287,7 @@ class TaskTrial:
             "goes on meanwhile. Await what it waits for, hand what computes to `await asyncio.to_thread(f)`, or run trials in "
             "processes with executor='process'",
             RuntimeWarning,
+            in_run=True,
         )
 
     # -- inside its reports -------------------------------------------------------------------------------------------
@@ -434,6 +435,7 @@ class TaskTrial:
             f"trial {self.context.trial_id} was stopped and goes on all the same: it swallows asyncio.CancelledError. What it "
             "does from here on does not count",
             RuntimeWarning,
+            in_run=True,
         )
 
 
@@ -738,6 +740,7 @@ class CoroutineExecutor(Executor):
                 if n > 1
                 else "a trial goes on although the run is over: it swallows asyncio.CancelledError, or takes long to clean up",
                 RuntimeWarning,
+                in_run=True,
             )
         self.reporter.retire()
         self._broken = None

@@ -22,7 +22,6 @@ import socket
 import sys
 import threading
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -30,6 +29,7 @@ from typing import Any
 from fasttune import nesting
 from fasttune.devices.cgroups import process_limits
 from fasttune.error import TuneError
+from fasttune.once import warn_in_run
 from fasttune.processes import is_running, standing_of
 from fasttune.working_directory import working_directory
 
@@ -326,7 +326,7 @@ class Server:
             return
         with suppress(ProcessLookupError, PermissionError):
             os.kill(self.pid, signal.SIGCONT)
-        warnings.warn(
+        warn_in_run(
             f"process {self.pid}, which starts the workers, had been stopped (SIGSTOP), and was told to go on; to hold a run, stop "
             f"the process that called it ({os.getpid()})",
             RuntimeWarning,
