@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Self
 
-from fasttune.argument import checked_count, checked_number, shown
+from fasttune.argument import check_called, check_called_methods, checked_count, checked_number, shown
 from fasttune.constraints import constraint_violation
 from fasttune.error import MissingMetricError
 from fasttune.hook_times import hook_name
@@ -473,6 +473,7 @@ def parts_of(stopper: Stopper | None) -> Iterator[Stopper]:
 
 def _stopper(stop: Any) -> Stopper:
     if isinstance(stop, Stopper):
+        check_called_methods(stop, Stopper)
         return stop
     if isinstance(stop, type) and issubclass(stop, Stopper):
         raise ValueError(f"stop must be a stopper object, got the class itself: write {stop.__name__}(...)")
@@ -494,6 +495,7 @@ def _check_stop_function(function: Any) -> None:
 
     if not callable(function):
         raise ValueError(f"a stop function must be callable, got {function!r}")
+    check_called(f"the stop function {getattr(function, '__name__', type(function).__name__)}", function)
     try:
         signature = inspect.signature(function)
     except ValueError:  # some compiled callables do not tell

@@ -94,3 +94,13 @@ def test_a_limit_that_would_hold_nothing_is_refused(tmp_path: Path, text: str, s
 
 def test_a_metric_as_large_as_a_score_is_a_metric(tmp_path: Path) -> None:
     assert run(lambda config: {"loss": 1.5e301}, tmp_path, verbose=1).best_result["loss"] == 1.5e301
+
+
+def test_a_series_of_pandas_has_names(tmp_path: Path) -> None:
+    import pandas as pd
+
+    found = tune.run(
+        lambda config: {"loss": config["x"]}, config={"x": 0.25}, metric="loss", mode="min", storage_path=str(tmp_path),
+        constraints=lambda result: pd.Series({"wide": result["loss"] - 0.5}), executor="inline", verbose=0,
+    )  # fmt: skip
+    assert found.best_result["constraints"] == {"wide": -0.25}

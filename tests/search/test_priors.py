@@ -254,3 +254,14 @@ def test_a_number_of_numpy_is_a_number() -> None:
     domain = tune.uniform(0, 1, prior=np.float64(0.5))
     assert repr(domain) == repr(tune.uniform(0, 1, prior=0.5))
     assert described({"x": domain}) == described({"x": tune.uniform(0, 1, prior=0.5)})
+
+
+def test_arrays_and_nan_are_options_like_others() -> None:
+    import numpy as np
+
+    arrays = tune.choice([np.array([1, 2]), np.array([3, 4])], prior=np.array([3, 4]))
+    assert Dimensions({"x": arrays})[0].prior == 1
+    assert Dimensions({"x": tune.choice([1.0, math.nan], prior=float("nan"))})[0].prior == 1
+    for wrong in (np.array([1, 3]), np.array([1]), [1, 2]):
+        with pytest.raises(ValueError, match="prior must be a value of the domain"):
+            tune.choice([np.array([1, 2]), np.array([3, 4])], prior=wrong)

@@ -149,6 +149,7 @@ def test_what_is_given_twice_is_tried_once(earlier: Any) -> None:
 
 @pytest.mark.parametrize(("given", "error", "says"), [
     ([WarmStart([KnownTrial({"x": 3.0, "z": 1}, {"loss": 1.0})])], ValueError, r"'x' is from 0 to 1 here, and .* has 3\.0\."),
+    ([WarmStart([KnownTrial({"x": 0.5}, {"loss": 1.0})], modes={"loss": "max"})], ValueError, "was run with mode 'max' of 'loss'"),
     ([3], TypeError, "warm_start_from must be a list of experiments"),
     ([WarmStart([KnownTrial({"x": 0.5}, {"other": 1.0})])], ValueError, "no finished trial of known trials has a value of 'loss'"),
     ([WarmStart([KnownTrial({"z": 0.5}, {"loss": 1.0})])], ValueError, "says anything of this space: they have z"),

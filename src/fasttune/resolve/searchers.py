@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from fasttune.argument import check_called_methods
 from fasttune.config import Experiment
 from fasttune.resolve.settings import ON_DUPLICATE
 from fasttune.resolve.trainables import unresolved
@@ -86,6 +87,7 @@ def resolve_searcher(
         search_alg = search_alg.searcher
     if not isinstance(search_alg, (Searcher, SearchAlgorithm)):
         raise TypeError(f"search_alg must be a Searcher, its name or None, got {kind_of(search_alg)}")
+    check_called_methods(search_alg, Searcher if isinstance(search_alg, Searcher) else SearchAlgorithm)
     if isinstance(search_alg, Searcher):
         tell_space(search_alg, metric, mode, experiments)
         return limit(search_alg, max_concurrent)

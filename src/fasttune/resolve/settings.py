@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fasttune.argument import checked_count, checked_size, other_unit, shown
+from fasttune.argument import check_called_methods, checked_count, checked_size, other_unit, shown
 from fasttune.config import MODES, Experiment, Mode, as_mode, no_mode
 from fasttune.constraints import Constraints, as_constraints
 from fasttune.resolve.call import DEFAULT_VERBOSE
@@ -62,6 +62,7 @@ def resolve_scheduler(
             f"scheduler must be a TrialScheduler, got {kind_of(scheduler)}: give an object such as "
             "ASHAScheduler()"
         )
+    check_called_methods(scheduler, TrialScheduler)
     if not tell_goal(scheduler, metric, mode, public_spec):
         raise ValueError(
             f"metric={metric!r}, mode={mode!r} were given to the run, but {type(scheduler).__name__} was "
@@ -295,4 +296,5 @@ def check_callbacks(callbacks: Sequence[Callback] | None) -> list[Callback]:
     for one in callbacks:
         if not isinstance(one, Callback):
             raise TypeError(f"callbacks must hold Callback objects, got {kind_of(one)}: {one!r:.80}")
+        check_called_methods(one, Callback)
     return list(callbacks)

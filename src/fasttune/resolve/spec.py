@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
+from fasttune.argument import check_called
 from fasttune.config import (
     Experiment,
     FailureConfig,
@@ -80,6 +81,8 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
     metric, mode = check_metric_mode(call.metric, call.mode)
     scope = None if call.scope is None else check_scope(call.scope)
     as_constraints(call.constraints)
+    for name in ("trial_name_creator", "trial_dirname_creator"):
+        check_called(name, getattr(first, name))
     failure = FailureConfig(first.max_failures, call.fail_fast)
     executor = chosen_executor(call.executor, experiments)
     durability = check_durability(call.durability)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
+from fasttune.argument import check_called
 from fasttune.config import Experiment, TrainableSpec
 from fasttune.error import TuneError
 from fasttune.resolve.words import log, name_of
@@ -159,6 +160,7 @@ def resolve_request(
         return PlacementGroupFactory([{}])
     if isinstance(asked, PlacementGroupFactory) or not callable(asked):
         return resolve_resources(asked)
+    check_called("resources_per_trial", asked)
     return lambda config: resolve_resources(asked, config)
 
 

@@ -60,6 +60,12 @@ def _best_of(known: WarmStart, goals: Mapping[str, str]) -> list[dict[str, Any]]
 
     from fasttune.search.motpe import first_fronts
 
+    for metric, mode in goals.items():
+        if known.modes.get(metric, mode) != mode:
+            raise ValueError(
+                f"warm_start_from: {known.source} was run with mode {known.modes[metric]!r} of {metric!r}, and this run has mode "
+                f"{mode!r}: what was good there is bad here"
+            )
     usable = [trial for trial in known if trial.outcome == DONE and _values(trial, goals) is not None]
     if not usable:
         raise ValueError(
