@@ -14,6 +14,7 @@ from rich.console import Console
 from starlette.testclient import TestClient
 
 import fasttune as tune
+from fasttune.cli import main
 from fasttune.dashboard.app import application
 from fasttune.pareto import Front, Span
 from fasttune.reporter import CLIReporter, JupyterNotebookReporter, TerminalReporter
@@ -133,3 +134,17 @@ def test_the_dashboard_says_it_and_draws_it(client: TestClient) -> None:
     for name in ("pareto", "hypervolume", "history", "timeline"):
         drawn = client.get("/api/picture", params={"experiment": "front", "name": name}).json()
         assert bool(drawn["figures"]) == (name != "history"), drawn
+
+
+def test_the_command_line_says_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run([(0.1, 1.0), (0.2, 2.0), (0.3, 1.5)], name="front", storage_path=str(tmp_path))
+    capsys.readouterr()
+    assert main(["watch", str(tmp_path / "front")]) == 0
+    assert "front of 2 trials: loss 0.1 to 0.2, size 1 to 2, hypervolume" in capsys.readouterr().out
+    assert main(["lsx", str(tmp_path)]) == 0
+    head, line = capsys.readouterr().out.splitlines()
+    assert "front" in head.split()
+    assert "loss, size" in line
+    run([(0.1, 1.0)], name="one", storage_path=str(tmp_path / "other"), metric="loss", mode="min")
+    assert main(["lsx", str(tmp_path / "other")]) == 0
+    assert "front" not in capsys.readouterr().out
