@@ -104,3 +104,39 @@ def test_a_series_of_pandas_has_names(tmp_path: Path) -> None:
         constraints=lambda result: pd.Series({"wide": result["loss"] - 0.5}), executor="inline", verbose=0,
     )  # fmt: skip
     assert found.best_result["constraints"] == {"wide": -0.25}
+
+
+def size_and_loss(config: dict[str, Any]) -> dict[str, float]:
+    return {"loss": config["x"], "size": 1 - config["x"]}
+
+
+def searched(tmp_path: Path, **more: Any) -> Any:
+    asked = {"num_samples": 20, "metric": "loss", "mode": "min", "seed": 1, "storage_path": str(tmp_path), **more}
+    return tune.run(size_and_loss, config={"x": tune.uniform(0, 1)}, executor="inline", verbose=0, **asked)
+
+
+@pytest.mark.parametrize("name", ["tpe", "gp", "optuna"])
+@pytest.mark.parametrize("where", ["in the earlier run", "in this one"])
+def test_what_is_known_from_elsewhere_is_held_against_them(tmp_path: Path, name: str, where: str) -> None:
+    """Results that broke a constraint were learnt from as the best ones: they have the least losses."""
+    limit = "size <= 0.5"
+    earlier = searched(tmp_path, constraints=limit if where == "in the earlier run" else None, num_samples=40)
+    found = searched(tmp_path, search_alg=name, warm_start=earlier, constraints=limit, num_samples=8)
+    told = searched(tmp_path, search_alg=name, constraints=limit, num_samples=8)
+    assert sum(trial.config["x"] < 0.4 for trial in found.trials) <= 3
+    assert [trial.config for trial in found.trials] != [trial.config for trial in told.trials]
+
+
+def test_a_search_begins_near_what_would_have_held_them(tmp_path: Path) -> None:
+    earlier = searched(tmp_path, num_samples=40)
+    holding = sorted(trial.config["x"] for trial in earlier.trials if trial.config["x"] >= 0.5)
+    for asked in ("size <= 0.5", lambda result: result["size"] - 0.5):
+        found = searched(tmp_path, search_alg="tpe", warm_start_from=earlier, constraints=asked, num_samples=2)
+        assert [trial.config["x"] for trial in found.trials] == holding[:2]
+    found = searched(tmp_path, search_alg="tpe", warm_start_from=earlier, constraints="size <= -1", num_samples=1)
+    assert found.trials[0].config["x"] == max(trial.config["x"] for trial in earlier.trials)
+    made = tune.simulate(
+        lambda config, step: size_and_loss(config) if step < 2 else None, {"x": tune.uniform(0, 1)}, num_samples=1, metric="loss",
+        mode="min", search_alg="tpe", warm_start_from=earlier, constraints="size <= 0.5",
+    )  # fmt: skip
+    assert made.trials[0].config["x"] == holding[0]

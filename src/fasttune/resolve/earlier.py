@@ -12,6 +12,7 @@ from fasttune.resolve.words import log
 from fasttune.scope import DEFAULT_SCOPE
 
 if TYPE_CHECKING:
+    from fasttune.constraints import Constraints
     from fasttune.scope import Scope
 
 
@@ -68,7 +69,7 @@ def chosen_before(metas: list[dict[str, Any]]) -> str | None:
 
 
 def near_of_run(
-    given: object, goals: Mapping[str, str], metas: list[dict[str, Any]], spaces: Sequence[Mapping[str, Any]]
+    given: object, goals: Mapping[str, str], constraints: Constraints, metas: list[dict[str, Any]], spaces: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
     """The good configs of earlier experiments that a run begins near: those ``given`` (``warm_start_from``), or, where it goes on in
     the same space, those that its journal has. That others are given then is said."""
@@ -80,10 +81,10 @@ def near_of_run(
     before = told if isinstance(told, list) else []
     in_new_space = bool(metas) and number_of_space(metas, spaces) > sum(bool(one.get("new_space")) for one in metas)
     if given is not None and (not before or in_new_space):
-        return good_configs(given, goals)
+        return good_configs(given, goals, constraints)
     if given is not None:
         try:
-            now = [to_json_value(one)[0] for one in good_configs(given, goals)]
+            now = [to_json_value(one)[0] for one in good_configs(given, goals, constraints)]
             others = "others" if now != before else ""
         except (OSError, ValueError, TuneError) as error:
             others = f"not to be read any more ({type(error).__name__}: {error})"
@@ -106,6 +107,16 @@ def tell_what_is_forgotten(metas: list[dict[str, Any]]) -> None:
             "The experiment was begun with warm_start=%s, which only the program has: the searcher goes on without. Give it again",
             source,
         )
+
+
+def constraints_before(asked: object, metas: list[dict[str, Any]]) -> Constraints:
+    """What is asked of results from elsewhere: as of the run's own; a function that only the program has, and that is not given again,
+    of none."""
+    from fasttune.constraints import as_constraints
+    from fasttune.engine.going_on import latest
+
+    before = latest(metas).get("constraints") if metas and asked is None else asked
+    return as_constraints(None if isinstance(before, dict) else before)
 
 
 def scope_before(metas: list[dict[str, Any]]) -> Scope:

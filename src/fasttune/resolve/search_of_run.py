@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fasttune.resolve.earlier import chosen_before, near_of_run, tell_what_is_forgotten
+from fasttune.resolve.earlier import chosen_before, constraints_before, near_of_run, tell_what_is_forgotten
 from fasttune.resolve.searchers import (
     announce_changes,
     check_searcher_wanted,
@@ -20,6 +20,7 @@ from fasttune.resolve.words import teller
 
 if TYPE_CHECKING:
     from fasttune.config import Experiment
+    from fasttune.constraints import Constraints
     from fasttune.resolve.call import Call
     from fasttune.schedulers import TrialScheduler
     from fasttune.search import SearchAlgorithm, Searcher
@@ -62,7 +63,8 @@ def searcher_of_run(
     announces = search_alg == "auto" and verbose > 0
     given = call.warm_start_from
     goals = {} if given is None else objectives or goal_of(metric, mode, scheduler, search_alg)
-    near = near_of_run(given, goals, metas, [one.config for one in experiments])
+    constraints = constraints_before(call.constraints, metas)
+    near = near_of_run(given, goals, constraints, metas, [one.config for one in experiments])
     search_alg = with_priors(search_alg, scheduler, experiments, seed, bool(near))
     num_samples = None
     if call.on_duplicate != "allow":
@@ -72,19 +74,24 @@ def searcher_of_run(
     searcher = resolve_searcher(search_alg, *goal, experiments, call.max_concurrent, seed)
     if announces:
         announce_changes(searcher)
-    taught = _teach(searcher, call, scheduler, near, metas)
+    taught = _teach(searcher, call, scheduler, near, constraints, metas)
     return SearchOfRun(searcher, near, taught, num_samples)
 
 
 def _teach(
-    searcher: Any, call: Call, scheduler: TrialScheduler, near: list[dict[str, Any]], metas: list[dict[str, Any]]
+    searcher: Any,
+    call: Call,
+    scheduler: TrialScheduler,
+    near: list[dict[str, Any]],
+    constraints: Constraints,
+    metas: list[dict[str, Any]],
 ) -> str | None:
     """What is known from elsewhere: results by their values, and configs that were good. Gives where the results are from."""
     taught = None
     if call.warm_start is not None:
         from fasttune.warm_start.experiment import as_warm_start
 
-        start = as_warm_start(call.warm_start)
+        start = as_warm_start(call.warm_start).held_against(constraints)
         start.teach(searcher)
         taught = start.source
     else:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from fasttune.constraints import Constraints, constraint_violation, score
 from fasttune.result import flatten
 from fasttune.space.dimensions import CATEGORICAL
 from fasttune.warm_start.experiment import from_experiment
@@ -23,12 +24,13 @@ SHARE = 0.1  # of an experiment's trials that are taken for good
 MOST = 10  # of them
 
 
-def good_configs(given: Any, goals: Mapping[str, str]) -> list[dict[str, Any]]:
+def good_configs(given: Any, goals: Mapping[str, str], constraints: Constraints | None = None) -> list[dict[str, Any]]:
     """The configs (flat names) of the best trials of earlier experiments: the best of each, then the second of each, and so on.
 
     Args:
         given: an experiment (its analysis or its folder) or a WarmStart, or a list of those.
         goals: "min" or "max" for each metric of the run.
+        constraints: what the run asks of results: a trial that would have broken them is none of the best.
 
     Raises:
         TypeError: it is none of these.
@@ -39,7 +41,8 @@ def good_configs(given: Any, goals: Mapping[str, str]) -> list[dict[str, Any]]:
         raise ValueError(
             "warm_start_from takes the best trials of earlier experiments, and the run has no metric and mode that say which"
         )
-    ranked = [_best_of(_as_known(one), goals) for one in several]
+    held = Constraints() if constraints is None else constraints
+    ranked = [_best_of(_as_known(one).held_against(held), goals) for one in several]
     return [flat[rank] for rank in range(max(map(len, ranked), default=0)) for flat in ranked if rank < len(flat)]
 
 
@@ -66,25 +69,25 @@ def _best_of(known: WarmStart, goals: Mapping[str, str]) -> list[dict[str, Any]]
                 f"warm_start_from: {known.source} was run with mode {known.modes[metric]!r} of {metric!r}, and this run has mode "
                 f"{mode!r}: what was good there is bad here"
             )
-    usable = [trial for trial in known if trial.outcome == DONE and _values(trial, goals) is not None]
-    if not usable:
+    done = [trial for trial in known if trial.outcome == DONE]
+    valued = [trial for trial in done if all(math.isfinite(trial.metrics.get(name, math.nan)) for name in goals)]
+    if not valued:
         raise ValueError(
             f"warm_start_from: no finished trial of {known.source} has a value of {' and '.join(map(repr, goals))}; its metrics are "
             f"{', '.join(map(repr, known.metrics[:10])) or 'none'}"
         )
-    losses = np.array([_values(trial, goals) for trial in usable])
+    holding = [trial for trial in valued if not constraint_violation(trial.metrics) > 0]
+    usable = holding or valued  # where all break their constraints, those that break them least
+    losses = np.array([_losses(trial, goals) for trial in usable])
     n = min(MOST, math.ceil(SHARE * len(usable)))
     return [flatten(dict(usable[row].config)) for row in first_fronts(losses, n).tolist()]
 
 
-def _values(trial: KnownTrial, goals: Mapping[str, str]) -> list[float] | None:
-    """What a trial is ranked by, to be minimised; None if a value is missing, or it breaks a constraint."""
-    from fasttune.constraints import constraint_violation
-
-    values = [trial.metrics.get(name, math.nan) for name in goals]
-    if not all(map(math.isfinite, values)) or constraint_violation(trial.metrics) > 0:
-        return None
-    return [-value if mode == "max" else value for value, mode in zip(values, goals.values(), strict=True)]
+def _losses(trial: KnownTrial, goals: Mapping[str, str]) -> list[float]:
+    """What a trial is ranked by, to be minimised: scores, if it breaks a constraint."""
+    violation = constraint_violation(trial.metrics)
+    values = ((trial.metrics[name], mode) for name, mode in goals.items())
+    return [score(-value if mode == "max" else value, violation, "min") for value, mode in values]
 
 
 def begin_near(searcher: Searcher | SearchAlgorithm, configs: Sequence[Mapping[str, Any]], strict: bool = True) -> None:
