@@ -127,6 +127,16 @@ def test_what_is_known_from_elsewhere_is_held_against_them(tmp_path: Path, name:
     assert [trial.config for trial in found.trials] != [trial.config for trial in told.trials]
 
 
+@pytest.mark.parametrize("name", ["tpe", "gp"])
+def test_so_are_trials_that_a_searcher_is_given(tmp_path: Path, name: str) -> None:
+    from fasttune.search import create_searcher
+
+    earlier = searched(tmp_path, constraints="size <= 0.5", num_samples=40)
+    made = create_searcher(name, space={"x": tune.uniform(0, 1)}, metric="loss", mode="min", seed=1)
+    made.add_evaluated_trials(earlier, "loss")
+    assert sum(made.ask().config["x"] < 0.4 for _ in range(8)) <= 3
+
+
 def test_a_search_begins_near_what_would_have_held_them(tmp_path: Path) -> None:
     earlier = searched(tmp_path, num_samples=40)
     holding = sorted(trial.config["x"] for trial in earlier.trials if trial.config["x"] >= 0.5)

@@ -181,7 +181,7 @@ class WarmStart(Sequence[KnownTrial]):
                     "what was good there is bad here. Give the run the other mode, or negate the values of the trials"
                 )
         several = not isinstance(searcher.metric, str)
-        ranks = _ranks(searcher)
+        ranks = searcher._ranks()
         ways = [mode for _, mode in pairs]
         outside: list[str] = []
         taken = 0
@@ -258,13 +258,6 @@ def _dimensions(searcher: Any) -> Any:
     while hasattr(searcher, "searcher"):
         searcher = searcher.searcher
     return getattr(searcher, "dimensions", None)
-
-
-def _ranks(searcher: Any) -> bool:
-    """Whether it only compares losses, so that those of broken constraints may be scores."""
-    while hasattr(searcher, "searcher"):
-        searcher = searcher.searcher
-    return bool(getattr(searcher, "ranks", False))
 
 
 def _told(trial: KnownTrial, values: list[float | None], modes: Sequence[str], several: bool, ranks: bool) -> dict[str, Any]:
