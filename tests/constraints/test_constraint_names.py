@@ -150,3 +150,38 @@ def test_a_search_begins_near_what_would_have_held_them(tmp_path: Path) -> None:
         mode="min", search_alg="tpe", warm_start_from=earlier, constraints="size <= 0.5",
     )  # fmt: skip
     assert made.trials[0].config["x"] == holding[0]
+
+
+def run_quietly(trainable: Any, tmp_path: Path, **more: Any) -> Any:
+    asked = {"config": {"x": tune.uniform(0, 1)}, "metric": "loss", "mode": "min", "verbose": 0, **more}
+    return tune.run(trainable, storage_path=str(tmp_path), **asked)
+
+
+@pytest.mark.parametrize(("told", "names"), [
+    (lambda x: [0.5 - x, 0.7 - x], ["0", "1"]),
+    (lambda x: (0.5 - x,), ["0"]),
+    (lambda x: list(0.5 - x), ["0"]),
+    (lambda x: 0.5 - x, ["0"]),
+    (lambda x: {"a": 0.5 - x, "b": -1.0}, ["a", "b"]),
+    (lambda x: {}, []),
+    (lambda x: None, []),
+])  # fmt: skip
+def test_columns_of_them_are_given_as_a_trial_alone_gives_them(tmp_path: Path, told: Any, names: list[str]) -> None:
+    @tune.vectorized
+    def columns(config: dict[str, Any]) -> dict[str, Any]:
+        return {"loss": config["x"], "constraints": told(np.asarray(config["x"]))}
+
+    asked: dict[str, Any] = {"config": {"x": tune.uniform(0, 1)}, "num_samples": 9, "metric": "loss", "mode": "min", "seed": 2}
+    found = tune.run(columns, storage_path=str(tmp_path), verbose=0, **asked)
+    assert sorted(found.best_result.get("constraints", {})) == names
+    least = 0.7 if names == ["0", "1"] else 0.5 if names else 0.0
+    assert found.best_config["x"] == min(trial.config["x"] for trial in found.trials if trial.config["x"] >= least)
+
+
+def test_a_table_of_them_is_refused_with_what_to_write(tmp_path: Path) -> None:
+    @tune.vectorized
+    def columns(config: dict[str, Any]) -> dict[str, Any]:
+        return {"loss": config["x"], "constraints": np.zeros((2, len(config["x"])))}
+
+    with pytest.raises(tune.TuneError, match=r"the constraints have the shape \(2, 3\): give each a column of its own"):
+        run_quietly(columns, tmp_path, num_samples=3)
