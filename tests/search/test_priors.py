@@ -265,3 +265,28 @@ def test_arrays_and_nan_are_options_like_others() -> None:
     for wrong in (np.array([1, 3]), np.array([1]), [1, 2]):
         with pytest.raises(ValueError, match="prior must be a value of the domain"):
             tune.choice([np.array([1, 2]), np.array([3, 4])], prior=wrong)
+
+
+def test_a_prior_may_go_with_the_space_that_had_it(tmp_path: Path) -> None:
+    def run(n: int, x: Any, resume: str) -> Any:
+        return tune.run(
+            lambda config: config["x"], config={"x": x}, num_samples=n, metric="loss", mode="min", seed=4, executor="inline",
+            name="a", storage_path=str(tmp_path), resume=resume, verbose=0,
+        )  # fmt: skip
+
+    run(2, tune.uniform(0, 1, prior=0.25), "AUTO")
+    with pytest.raises(ResumeError, match="hold from the next trial on: resume='AUTO\\+NEW_SPACE'"):
+        run(3, tune.uniform(0, 1), "AUTO")
+    found = run(3, tune.uniform(2, 3), "AUTO+NEW_SPACE")
+    assert [trial.config["x"] >= 2 for trial in found.trials] == [False] * 2 + [True] * 3
+    assert len(run(5, tune.uniform(2, 3), "AUTO").trials) == 7
+    found = run(2, tune.uniform(2, 3, prior=2.5), "AUTO+NEW_SPACE")
+    assert found.trials[7].config["x"] == 2.5
+
+
+def test_that_a_prior_makes_another_searcher_of_none_is_said(tmp_path: Path) -> None:
+    asked: dict[str, Any] = {"metric": "loss", "mode": "min", "executor": "inline", "name": "a", "storage_path": str(tmp_path)}
+    asked["verbose"] = 0
+    tune.run(lambda config: 1, config={"x": tune.uniform(0, 1)}, **asked)
+    with pytest.raises(ResumeError, match="PriorSearch is \\(that of a run with a prior"):
+        tune.run(lambda config: 1, config={"x": tune.uniform(0, 1, prior=0.5)}, resume="AUTO+NEW_SPACE", **asked)

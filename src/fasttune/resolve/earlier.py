@@ -68,6 +68,16 @@ def chosen_before(metas: list[dict[str, Any]]) -> str | None:
     return KINDS.get(found["kind"] if isinstance(found, dict) else found)
 
 
+def kind_before(metas: list[dict[str, Any]]) -> str | None:
+    """The class of the searcher that the experiment which is gone on with had, within those that pass on its suggestions."""
+    from fasttune.engine.going_on import latest
+
+    found: Any = latest(metas)["searcher"] if metas else None
+    while isinstance(found, dict) and isinstance(found["settings"].get("searcher"), dict):
+        found = found["settings"]["searcher"]
+    return str(found["kind"]) if isinstance(found, dict) else found if isinstance(found, str) else None
+
+
 def near_of_run(
     given: object, goals: Mapping[str, str], constraints: Constraints, metas: list[dict[str, Any]], spaces: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:

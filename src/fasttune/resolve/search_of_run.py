@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fasttune.resolve.earlier import chosen_before, constraints_before, near_of_run, tell_what_is_forgotten
+from fasttune.resolve.earlier import chosen_before, constraints_before, kind_before, near_of_run, tell_what_is_forgotten
 from fasttune.resolve.searchers import (
     announce_changes,
     check_searcher_wanted,
@@ -65,7 +65,7 @@ def searcher_of_run(
     goals = {} if given is None else objectives or goal_of(metric, mode, scheduler, search_alg)
     constraints = constraints_before(call.constraints, metas)
     near = near_of_run(given, goals, constraints, metas, [one.config for one in experiments])
-    search_alg = with_priors(search_alg, scheduler, experiments, seed, bool(near))
+    search_alg = with_priors(search_alg, scheduler, experiments, seed, bool(near), kind_before(metas) == "PriorSearch")
     num_samples = None
     if call.on_duplicate != "allow":
         search_alg = without_duplicates(search_alg, call.on_duplicate, experiments, seed)

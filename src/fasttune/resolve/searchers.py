@@ -110,10 +110,19 @@ def objectives_of_searcher(searcher: object) -> dict[str, OneMode]:
 
 
 def with_priors(
-    search_alg: object, scheduler: TrialScheduler, experiments: Sequence[Experiment], seed: int, near: bool = False
+    search_alg: object,
+    scheduler: TrialScheduler,
+    experiments: Sequence[Experiment],
+    seed: int,
+    near: bool = False,
+    had: bool = False,
 ) -> Any:
     """The searcher, or, where nobody has named one that knows of priors and there are some (in the space, or ``near`` earlier
-    configs), one that does. ValueError for a grid beside them."""
+    configs), one that does. ValueError for a grid beside them.
+
+    Args:
+        had: the run goes on with such a searcher, though perhaps in a space without priors.
+    """
     from fasttune.search import BasicVariantGenerator, PriorSearch
     from fasttune.space.domains import Domain, domains_of, grid_of
     from fasttune.space.nested import path_name
@@ -123,13 +132,13 @@ def with_priors(
     blind = search_alg is None or isinstance(search_alg, BasicVariantGenerator)
     if isinstance(search_alg, str) and search_alg.lower() in ("random", "variant_generator"):
         blind, search_alg = True, None
-    if not (said or near) or not blind:
+    grids = [path_name(path) for path, one in found if grid_of(one) is not None]
+    if not (said or near or (had and not grids)) or not blind:
         return search_alg
     what = f"prior of {', '.join(map(repr, said))}" if said else "warm_start_from"
     if not scheduler.takes_searcher:
         log("%s has no effect: %s explores configs itself", what, type(scheduler).__name__)
         return search_alg
-    grids = [path_name(path) for path, one in found if grid_of(one) is not None]
     if grids:
         raise ValueError(
             f"{what} has no effect beside the grid of {grids[0]!r}, which is walked through: leave one of them out, or "
