@@ -29,7 +29,7 @@ FLOORS = {
     1: ("argument", "error", "extras", "other_words", "folder", "plain_files", "result", "trial", "space", "devices",
         "identity", "metric_values", "nesting", "rule", "config", "experiment", "scope", "failure", "result_keys",
         "code_places", "out_of_band", "script", "json_kinds", "html_table", "trial_lines", "whole_lines", "once", "checkpoint",
-        "working_directory", "constraints", "pareto", "agreement"),
+        "working_directory", "constraints", "pareto", "agreement", "processes"),
     2: ("trial_context", "trial_checkpoints", "trial_functions", "session", "trainable", "callback", "hook_times", "stopper",
         "registry", "totals", "user_attrs", "row_trees", "vectors"),
     3: ("schedulers", "search", "executors", "storage", "logger", "reporter"),

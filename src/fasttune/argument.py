@@ -125,3 +125,42 @@ def taken_by(method: Callable[..., Any], keywords: Mapping[str, Any]) -> dict[st
         return dict(keywords)
     by_name = {name for name, one in parameters.items() if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)}
     return {name: value for name, value in keywords.items() if name in by_name}
+
+
+ASYNC = 0x80 | 0x200  # of a code object: a coroutine, an async generator (inspect.CO_...)
+GENERATOR = 0x20
+
+
+def check_called(what: str, function: Any) -> None:
+    """Refuses a function that is to be called for its answer and gives none: an async one, of which nothing would run, or a generator.
+    What it gives would count as an answer, and a true one.
+
+    Raises:
+        TypeError: names it (``what``) and says what to write.
+    """
+    kind = "an async function" if _has_flags(function, ASYNC) else "a generator" if _has_flags(function, GENERATOR) else None
+    if kind is not None:
+        raise TypeError(
+            f"{what} is {kind}, and it is called for its answer, not awaited: nothing of it would run. Write a plain function that "
+            "returns it; what has to be awaited there can be run by asyncio.run(...) in a thread"
+        )
+
+
+def check_called_methods(thing: Any, base: type) -> None:
+    """The same of the methods with which an object overrides those of its base class, as far as they are async. TypeError."""
+    for name in dir(base):
+        if (name == "__call__" or not name.startswith("_")) and _has_flags(getattr(type(thing), name, None), ASYNC):
+            check_called(f"{type(thing).__name__}.{name}()", getattr(type(thing), name))
+
+
+def is_async(function: Any) -> bool:
+    """What a call of it gives has to be awaited, or iterated over with ``async for``."""
+    return _has_flags(function, ASYNC)
+
+
+def _has_flags(function: Any, flags: int) -> bool:
+    while hasattr(function, "func") and not hasattr(function, "__code__"):  # a functools.partial
+        function = function.func
+    if not hasattr(function, "__code__"):
+        function = getattr(function, "__func__", None) or getattr(type(function), "__call__", None)  # noqa: B004
+    return bool(getattr(getattr(function, "__code__", None), "co_flags", 0) & flags)

@@ -727,6 +727,7 @@ class RunSpec:
     constraints: Constraints = field(default_factory=Constraints)
     objectives: dict[str, Mode] = field(default_factory=dict)  # of a run with several metrics; {} with one
     near: list[dict[str, Any]] = field(default_factory=list)  # configs that earlier experiments found good, the best first
+    taught: str | None = None  # where results come from that the searcher was told of before the first trial
     on_duplicate: str = "allow"
     time_budget_s: float | None = None
     failure: FailureConfig = field(default_factory=FailureConfig)

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fasttune import _core
+from fasttune.argument import check_called
 from fasttune.error import TuneError
 from fasttune.result import AUTO_RESULT_KEYS
 
@@ -215,6 +216,8 @@ def plain_constraints(numbers: dict[str, Any], extra: dict[str, Any]) -> None:
 
 def _named(told: Any) -> dict[str, float]:
     """What says how far constraints are broken as metrics: of a mapping by its names, of a list by its positions."""
+    if hasattr(told, "items") and not isinstance(told, Mapping):  # of pandas
+        told = dict(told.items())
     if hasattr(told, "tolist"):
         told = told.tolist()
     if not isinstance(told, Mapping):
@@ -246,6 +249,7 @@ def as_constraints(asked: Any, metric: str | None = None, mode: str | None = Non
     if asked is None:
         return Constraints(metric, mode)
     if callable(asked):
+        check_called("constraints=function", asked)
         return Constraints(metric, mode, (), asked)
     texts = [asked] if isinstance(asked, str) else asked
     if not isinstance(texts, (list, tuple)) or not all(isinstance(one, str) for one in texts):

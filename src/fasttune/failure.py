@@ -21,14 +21,15 @@ LONGEST_REASON = 300  # characters
 _FRAME = r'[ |+]*File "(.+)", line (\d+)(?:,? in (.+))?'  # compiled when a trial has failed
 
 
-def failure_text(error: BaseException) -> str:
+def failure_text(error: BaseException, asked: bool = False) -> str:
     """The trial's own traceback, without frames of fasttune, unless there are no others; and where such an error says in our
-    words what the user's code gave, without any."""
+    words what the user's code gave, without any. ``asked``: a ValueError or TypeError of ours is such an error, too."""
     from traceback import TracebackException
 
     told = TracebackException.from_exception(error, compact=True)
     _leave_out_ours(told)
-    if isinstance(error, TuneError) and all(_is_ours(frame.filename) for frame in told.stack):
+    in_our_words = (TuneError, ValueError, TypeError) if asked else TuneError
+    if isinstance(error, in_our_words) and all(_is_ours(frame.filename) for frame in told.stack):
         told.stack.clear()
     text = "".join(told.format())
     if _awaited_a_report(error, told):
@@ -43,7 +44,15 @@ def _awaited_a_report(error: BaseException, told: TracebackException) -> bool:
     if not isinstance(error, TypeError) or not told.stack:
         return False
     words = "".join(told.format_exception_only())  # an exception of the user's may have no words: its str() may raise
-    return "await" in words and "NoneType" in words and "report(" in (told.stack[-1].line or "")
+    return "await" in words and "NoneType" in words and ("report(" in (told.stack[-1].line or "") or "report" in _names_in(error))
+
+
+def _names_in(error: BaseException) -> tuple[str, ...]:
+    """What the code that raised it calls and looks up."""
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    return () if place is None else place.tb_frame.f_code.co_names
 
 
 def _repr(value: object) -> str:

@@ -4,13 +4,44 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
+
+
+class Span(NamedTuple):
+    """From where to where a metric goes on a front."""
+
+    metric: str
+    mode: str
+    low: float
+    high: float
+
+    def words(self) -> str:
+        """ "loss 0.01 to 0.2"."""
+        return f"{self.metric} {self.low:.4g}" + (f" to {self.high:.4g}" if self.high > self.low else "")
+
+
+class Front(NamedTuple):
+    """The trials of an experiment that no other one beats in all metrics; none where each breaks its constraints."""
+
+    trials: list[int]  # their numbers, by the first metric, best first
+    spans: list[Span]
+    hypervolume: float | None  # up to the worst value of each metric; None: it would take long
+    values: list[list[float]]  # of each metric, a row for each of the trials
+
+    def words(self) -> str:
+        """ "front of 12 trials: loss 0.01 to 0.2, seconds 3 to 9, hypervolume 0.8"."""
+        if not self.trials:
+            return "no front, as no trial holds its constraints"
+        n = len(self.trials)
+        told = [span.words() for span in self.spans]
+        told += [] if self.hypervolume is None else [f"hypervolume {self.hypervolume:.4g}"]
+        return f"front of {n:,} trial{'s' if n > 1 else ''}: {', '.join(told)}"
 
 
 def pareto_front(losses: Floats) -> NDArray[np.int64]:

@@ -16,9 +16,9 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, Self
 
-from fasttune.argument import checked_count, checked_number, shown
+from fasttune.argument import check_called, check_called_methods, checked_count, checked_number, shown
 from fasttune.constraints import constraint_violation
 from fasttune.error import MissingMetricError
 from fasttune.hook_times import hook_name
@@ -33,6 +33,12 @@ class Stopper:
     """
 
     asks_every_report: bool = True
+    _made_with: tuple[tuple[Any, ...], dict[str, Any]] = (), {}
+
+    def __new__(cls, *args: Any, **keywords: Any) -> Self:
+        made = super().__new__(cls)
+        made._made_with = args, keywords  # what the journal says of it
+        return made
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Whether this trial ends with this result. Called once per report, in order."""
@@ -141,6 +147,7 @@ class TimeoutStopper(Stopper):
     """
 
     asks_every_report = False
+    is_budget = False  # somebody asked for it by ``time_budget_s``
 
     def __init__(self, timeout: float | timedelta, clock: Callable[[], float] = time.monotonic) -> None:
         self._left = _seconds("timeout", timeout)
@@ -166,7 +173,7 @@ class TimeoutStopper(Stopper):
     def of_budget(cls, seconds: float) -> TimeoutStopper:
         """One that somebody asked for by ``time_budget_s``."""
         stopper = cls(seconds)
-        stopper._reason = budget_used_up(seconds)
+        stopper._reason, stopper.is_budget = budget_used_up(seconds), True
         return stopper
 
     def remaining(self) -> float:
@@ -287,13 +294,14 @@ class RegretStopper(Stopper):
     them, on average over all halves. As a doubling gains less than the one before, it is hardly more than that. The experiment ends
     when it is at most ``tolerance`` of the distance from the best trial to the median one, and says what it expects to lose.
 
-    A trial counts with its last value. NaN, infinite values and results that break their constraints do not count. Values without a
-    distance (a finite space that is used up, a constant) end it, too.
+    Trials are compared at equal steps (``training_iteration``): at the last one that at least ``least`` trials came to, so what a
+    scheduler has ended early is not far from the best because it was ended. NaN, infinite values and results that break their
+    constraints do not count. Values without a distance (a finite space that is used up, a constant) end it, too.
 
     Args:
         metric, mode: None: those of the run.
         tolerance: what may be lost, as a part of the distance from the best trial to the median one.
-        least: trials that have to report before it ends anything.
+        least: trials that have to come to a step before it ends anything by their values there.
     """
 
     def __init__(
@@ -308,9 +316,10 @@ class RegretStopper(Stopper):
         self._begin()
 
     def _begin(self) -> None:
-        self._losses: dict[str, float] = {}  # the last one of each trial
-        self._due = self._least  # trials at which it is looked at next: that costs as much as there are
-        self._found: tuple[int, float, float, float] | None = None  # trials, the best loss, what is left to gain, the distance
+        self._steps: dict[int, dict[str, float]] = {}  # the losses of those that came to a step, for a few steps
+        self._last: dict[str, tuple[int, float]] = {}  # step and loss that each trial reported last
+        self._due = self._least  # values at which it is looked at next: that costs as much as there are
+        self._found: tuple[int, int, float, float, float] | None = None  # a step, trials, best loss, what is left to gain, distance
 
     def set_goal(self, metric: str | None, mode: str | None) -> None:
         """A run begins: its metric and mode, where it has none of its own. What another run found is nothing to this one.
@@ -325,13 +334,37 @@ class RegretStopper(Stopper):
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         value = _metric_of(result, str(self._metric), trial_id)
-        if math.isfinite(value) and not constraint_violation(result) > 0:
-            self._losses[trial_id] = -value if self._mode == "max" else value
+        counts = math.isfinite(value) and not constraint_violation(result) > 0
+        loss = math.nan if not counts else -value if self._mode == "max" else value
+        before, had = self._last.get(trial_id, (0, math.nan))
+        step = int(result.get("training_iteration", before + 1))
+        for mark in _marks_behind(before, step):
+            self._enter(mark, trial_id, loss if mark == step else had)
+        self._last[trial_id] = step, loss
         return False
+
+    def _enter(self, step: int, trial_id: str, loss: float) -> None:
+        there = self._steps.setdefault(step, {})
+        there.pop(trial_id, None)  # one that has begun again
+        if loss == loss:
+            there[trial_id] = loss
+
+    def compared(self) -> tuple[int, list[float]]:
+        """(A step, the losses there, sorted): the last step that ``least`` trials came to; while there is none the first one."""
+        last = max((step for step, _ in self._last.values()), default=0)
+        ends = [loss for step, loss in self._last.values() if step == last and loss == loss]
+        if len(ends) >= self._least:
+            return last, sorted(ends)
+        found = [step for step, there in self._steps.items() if len(there) >= self._least]
+        step = max(found, default=min((step for step, there in self._steps.items() if there), default=0))
+        return step, sorted(self._steps.get(step, {}).values())
 
     def left_to_gain(self) -> tuple[float, float]:
         """(What as many trials again would gain, the distance from the best trial to the median one), in units of the metric."""
-        ordered = sorted(self._losses.values())
+        return self._gain(self.compared()[1])
+
+    @staticmethod
+    def _gain(ordered: list[float]) -> tuple[float, float]:
         best, n = ordered[0], len(ordered)
         half = n // 2
         gain, chance = 0.0, half / n  # that the best of a random half is the one of a rank
@@ -341,23 +374,37 @@ class RegretStopper(Stopper):
         return gain, ordered[half] - best
 
     def stop_all(self) -> bool:
-        n = len(self._losses)
-        if self._found is None and n >= self._due:
-            self._due = n + max(1, n // 20)
-            gain, distance = self.left_to_gain()
-            if gain <= self._tolerance * distance:
-                self._found = n, min(self._losses.values()), gain, distance
+        known = sum(map(len, self._steps.values()))
+        if self._found is None and known >= self._due:
+            self._due = known + max(1, known // 20)
+            step, ordered = self.compared()
+            if len(ordered) >= self._least:
+                gain, distance = self._gain(ordered)
+                if gain <= self._tolerance * distance:
+                    self._found = step, len(ordered), ordered[0], gain, distance
         return self._found is not None
 
     def reason(self) -> str:
         if self._found is None:
             return super().reason()
-        n, loss, gain, distance = self._found
+        step, n, loss, gain, distance = self._found
         best = -loss if self._mode == "max" else loss
+        early = f" after {step:,} steps" if any(came > step for came, _ in self._last.values()) else ""
         return (
-            f"more trials are hardly worth it: as many again would improve {self._metric}={best:.6g} by about {gain:.2g} "
+            f"more trials are hardly worth it: as many again would improve {self._metric}={best:.6g}{early} by about {gain:.2g} "
             f"({gain / distance if distance else 0.0:.1%} of the way from the median of {n:,} trials to it; stop=\"regret\")"
         )
+
+
+def _marks_behind(before: int, step: int) -> Iterator[int]:
+    """The steps at which trials are compared, from behind ``before`` to ``step``; of one that is back at an earlier step that alone.
+    They are the powers of two, and what lies half-way between them: 1, 2, 3, 4, 6, 8, 12, ..."""
+    power = 1 << max(0, min(before, step).bit_length() - 1)
+    while power <= step:
+        for mark in (power, power + power // 2) if power > 1 else (1,):
+            if before < mark <= step or mark == step:
+                yield mark
+        power *= 2
 
 
 BY_NAME = {"regret": RegretStopper}
@@ -410,21 +457,23 @@ def resolve_stop(stop: Any = None, time_budget_s: float | timedelta | None = Non
 
 def tell_stop_goal(rules: StopRules, metric: str | None, mode: str | None) -> None:
     """Tells the stoppers that go by the run's metric which that is. ValueError if there is none."""
-    for one in _parts(rules.stopper):
+    for one in parts_of(rules.stopper):
         if isinstance(one, RegretStopper):
             one.set_goal(metric, mode)
 
 
-def _parts(stopper: Stopper | None) -> Iterator[Stopper]:
+def parts_of(stopper: Stopper | None) -> Iterator[Stopper]:
+    """The stoppers that one is combined of; none of None."""
     if isinstance(stopper, CombinedStopper):
         for one in stopper.stoppers:
-            yield from _parts(one)
+            yield from parts_of(one)
     elif stopper is not None:
         yield stopper
 
 
 def _stopper(stop: Any) -> Stopper:
     if isinstance(stop, Stopper):
+        check_called_methods(stop, Stopper)
         return stop
     if isinstance(stop, type) and issubclass(stop, Stopper):
         raise ValueError(f"stop must be a stopper object, got the class itself: write {stop.__name__}(...)")
@@ -446,6 +495,7 @@ def _check_stop_function(function: Any) -> None:
 
     if not callable(function):
         raise ValueError(f"a stop function must be callable, got {function!r}")
+    check_called(f"the stop function {getattr(function, '__name__', type(function).__name__)}", function)
     try:
         signature = inspect.signature(function)
     except ValueError:  # some compiled callables do not tell

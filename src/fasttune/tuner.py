@@ -35,9 +35,10 @@ from fasttune.config import (
     one_storage_path,
     settings_places,
 )
-from fasttune.error import IncompleteTrialsError, TrialFailedError, TuneError
+from fasttune.error import FolderGoneError, IncompleteTrialsError, TrialFailedError, TuneError
 from fasttune.folder import JOURNAL, TUNER_FILE, UNFINISHED
 from fasttune.nesting import begun
+from fasttune.once import warn_in_run
 from fasttune.plain_files import check_owner, plain_opener, write_whole
 from fasttune.resolve import Call, resolve
 from fasttune.resolve.settings import check_callbacks, steering_metric
@@ -302,12 +303,7 @@ def carry_out(
     with begun("tune.run", awaited_here), workers_launched(call.executor, preload):
         spec = resolve(experiments, call)
         if begin is not None:
-            try:
-                begin(spec)
-            except BaseException:
-                if spec.lock is not None:
-                    spec.lock.release()
-                raise
+            before_the_run(spec, lambda: begin(spec))
         return analysis_of(execute(spec), spec)
 
 
@@ -433,12 +429,7 @@ class Tuner:
         with begun("Tuner.fit"), workers_launched(call.executor):
             spec = resolve(experiments, call)
             self._path = spec.path
-            try:
-                _write_tuner_file(spec.path, kept)
-            except BaseException:
-                if spec.lock is not None:
-                    spec.lock.release()
-                raise
+            before_the_run(spec, lambda: _write_tuner_file(spec.path, kept))
             self._state = execute(spec)
         return self._grid(self._state, spec.metric, spec.mode)
 
@@ -615,6 +606,18 @@ def workers_launched(executor: str | None, preload: tuple[str, ...] = ()) -> Abs
     return launched_early(preload=WORKERS_NEED + preload)
 
 
+def before_the_run(spec: RunSpec, write: Callable[[], None]) -> None:
+    """What a door writes into the folder of a run before that begins. FolderGoneError when somebody has removed it meanwhile."""
+    try:
+        write()
+    except BaseException as error:
+        if spec.lock is not None:
+            spec.lock.release()
+        if isinstance(error, FileNotFoundError) and not os.path.isdir(spec.path):
+            raise FolderGoneError(f"{spec.path} has been removed before the run began") from None
+        raise
+
+
 def execute(spec: RunSpec) -> ExperimentState:
     """Carries the run out, and raises for failed trials if that was asked."""
     from fasttune.engine.loop import execute as carry_out
@@ -623,9 +626,7 @@ def execute(spec: RunSpec) -> ExperimentState:
     if spec.raise_on_failed_trial and not state.interrupted:
         raise_if_incomplete(state, spec)
     elif state.ending.lacking:
-        import warnings
-
-        warnings.warn(f"the run was ended: {state.ending.lacking}", RuntimeWarning, stacklevel=3)
+        warn_in_run(f"the run was ended: {state.ending.lacking}", RuntimeWarning, stacklevel=3)
     return state
 
 

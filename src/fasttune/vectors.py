@@ -11,6 +11,7 @@ from functools import update_wrapper
 from types import MethodType
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
+from fasttune.constraints import CONSTRAINTS
 from fasttune.error import TuneError
 from fasttune.metric_values import EXACT_INT
 from fasttune.result import flatten
@@ -197,7 +198,7 @@ def metric_columns(told: Any, n: int, metric: str | None = None) -> MetricColumn
             f"got {_described(told)}"
         )
     columns, kinds = [], bytearray()
-    flat = flatten(told)
+    flat = flatten(_with_named_constraints(told))
     for name, value in flat.items():
         column = _as_array(name, value)
         if column.ndim == 0 and name == metric and n > 1:
@@ -221,6 +222,26 @@ def metric_columns(told: Any, n: int, metric: str | None = None) -> MetricColumn
         kinds += kind
         columns.append(np.ascontiguousarray(column, dtype=np.float64))
     return MetricColumns(tuple(flat), bytes(kinds), columns)
+
+
+def _with_named_constraints(told: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    """The same, with a column for each constraint, as a trial alone may give them: none, a list of columns, which have their positions
+    as names. TuneError for a table of them, whose columns have none."""
+    import numpy as np
+
+    if CONSTRAINTS not in told:
+        return told
+    bare = told[CONSTRAINTS]
+    if bare is None or (isinstance(bare, Mapping) and not bare):
+        return {name: column for name, column in told.items() if name != CONSTRAINTS}
+    if isinstance(bare, (list, tuple)) and all(np.ndim(one) for one in bare):
+        return {**told, CONSTRAINTS: {str(k): one for k, one in enumerate(bare)}}
+    if getattr(bare, "ndim", 0) > 1:
+        raise TuneError(
+            f"the constraints have the shape {tuple(bare.shape)}: give each a column of its own, {{'constraints': {{'memory': used - "
+            "limit}}, or a list of columns"
+        )
+    return told
 
 
 def _plain_columns(told: Any, n: int) -> MetricColumns | None:

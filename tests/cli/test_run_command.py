@@ -225,6 +225,42 @@ def test_what_a_program_began_needs_the_trainable_alone(here: Path, results_dir:
     assert "trainable: train was, fails is" in err
 
 
+def test_what_ends_a_programs_run_is_in_its_journal(here: Path, results_dir: Path, fasttune: Printed) -> None:
+    sys.path.insert(0, str(here))
+    import job
+
+    from fasttune.cli.rebuilt import asked_of, stop_of
+    from fasttune.cli.resume import of_the_journal
+    from fasttune.stopper import MaximumIterationStopper, RegretStopper, TimeoutStopper, TrialPlateauStopper
+
+    def run(name: str, stop: object, **more: object) -> str:
+        analysis = tune.run(
+            job.train, name=name, config={"lr": tune.uniform(0, 1)}, num_samples=2, metric="loss", mode="min", stop=stop,
+            executor="inline", verbose=0, seed=1, **more,
+        )  # fmt: skip
+        return str(analysis.experiment_path)
+
+    stop = ["regret", MaximumIterationStopper(2), RegretStopper(tolerance=0.5), {"training_iteration": 9}, TimeoutStopper(99)]
+    stop += [TrialPlateauStopper("loss", num_results=8)]
+    folder = run("ends", stop, time_budget_s=50, trial_timeout_s=9, checkpoint_config=tune.CheckpointConfig(num_to_keep=3))
+    again = stop_of(asked_of(folder))
+    kinds = [dict, RegretStopper, MaximumIterationStopper, RegretStopper, TimeoutStopper, TrialPlateauStopper]
+    assert [type(one) for one in again] == kinds
+    assert (again[0], again[2]._max_iter, again[3]._tolerance, again[4].remaining()) == ({"training_iteration": 9.0}, 2, 0.5, 99)
+    settings = of_the_journal(folder, "job.py:train")[0].settings
+    assert (settings["time_budget_s"], settings["trial_timeout_s"]) == (50, 9)
+    assert settings["checkpoint_config"].num_to_keep == 3
+    assert fasttune("resume", "ends", "job.py:train", "--num-samples", 4, *QUIET) == (0, "", "")
+    assert [trial.last_result["training_iteration"] for trial in analysis_of(results_dir, "ends").trials] == [2, 2, 2, 2]
+
+    run("rule", lambda trial_id, result: result["training_iteration"] == 2)
+    code, _, err = fasttune("resume", "rule", "job.py:train", "--num-samples", 3, *QUIET)
+    assert code == 1
+    assert "its stopper, FunctionStopper, was made with" in err
+    assert fasttune("resume", "rule", "job.py:train", "--num-samples", 3, "--stop", "training_iteration=1", *QUIET) == (0, "", "")
+    assert analysis_of(results_dir, "rule").trials[2].last_result["training_iteration"] == 1
+
+
 def test_what_a_tuner_began_goes_on_with_its_settings(here: Path, results_dir: Path, fasttune: Printed) -> None:
     sys.path.insert(0, str(here))
     import job

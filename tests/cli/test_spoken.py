@@ -168,3 +168,26 @@ def test_warnings_of_others_are_shown_as_ever(capsys: pytest.CaptureFixture[str]
             warnings.warn_explicit("mode='min'", UserWarning, f"{tune.__path__[0]}/loop.py", 1)
     assert shown == ["mode='min'"]
     assert capsys.readouterr().err == "fasttune: --mode min\n"
+
+
+def test_what_a_program_writes_is_left_as_it_is(asked: Callable[..., tuple[int, str]]) -> None:
+    assert spoken("say mode='min', or Thing(metric=..., mode='min')") == "say --mode min, or Thing(metric=..., mode='min')"
+    for words, said in (
+        (("--constraint", "nonsense"), "For anything else: tune.report(loss=..., constraints={'memory': used - limit})\n"),
+        (("--stop", "nonsense"), "--stop takes KEY=VALUE or a name (regret), got 'nonsense'\n"),
+    ):
+        code, err = asked("--set", SPACE, *GOAL, *words)
+        assert (code, err.endswith(said)) == (1, True), err
+    code, err = asked("--set", SPACE, "--stop", "regret")
+    assert (code, err.endswith("the run has not one metric and mode: give them\n")) == (1, True), err
+
+
+def test_lines_of_the_log_name_the_option(asked: Callable[..., tuple[int, str]], caplog: pytest.LogCaptureFixture) -> None:
+    quiet = (*GOAL, "--verbose", "0", "--search", "tpe")
+    for name in ("first", "other"):
+        assert asked("--set", SPACE, *quiet, "--name", name)[0] == 0
+    again = ("--set", SPACE, *quiet, "--name", "second", "--resume", "AUTO")
+    assert asked(*again, "--warm-start-from", "first")[0] == 0
+    assert caplog.messages == []
+    assert asked(*again, "--num-samples", "2", "--warm-start-from", "other")[0] == 0
+    assert [said.split(",")[0] for said in caplog.messages] == ["--warm-start-from: the experiment was begun near 1 configs"]

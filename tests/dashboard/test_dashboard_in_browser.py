@@ -17,6 +17,8 @@ from urllib.parse import quote
 import pytest
 from browsed import MARKUP, runs_until_stopped
 
+import fasttune as tune
+
 pytestmark = pytest.mark.browser
 
 WIDE, NARROW = (1400, 900), (400, 800)
@@ -137,6 +139,33 @@ def test_from_the_list_to_an_experiment_and_its_best_trial(opened: Callable[...,
     page.go_back()
     page.wait_for_selector("aside.trial")
     seen.is_well()
+
+
+@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_of_several_metrics_the_front_is_shown(opened: Callable[..., Seen], tmp_path: Path, size: tuple[int, int]) -> None:
+    def train(config: dict[str, Any]) -> None:
+        tune.report(loss=config["x"], size=-config["x"] if config["x"] > 0.5 else 1.0)
+
+    told: dict[str, Any] = {"metric": ["loss", "size"], "mode": "min", "storage_path": str(tmp_path)}
+    told |= {"executor": "inline", "verbose": 0}
+    found = tune.run(train, name="two", config={"x": tune.uniform(0, 1)}, num_samples=40, search_alg="nsga2", seed=1, **told)
+    tune.run(train, name="none", config={"x": tune.uniform(0, 1)}, num_samples=2, constraints="size >= 9", seed=1, **told)
+    with serving(tmp_path) as address:
+        seen = opened(size=size, address=address)
+        lines = seen.page.inner_text(".experiments")
+        assert f"{len(found.best_trials)}\non the front of loss (min), size (min)" in lines
+        assert "no front, as no trial holds its constraints" in lines
+        seen.go("#/e/two")
+        seen.page.wait_for_selector(".card table.rows a")
+        assert seen.page.inner_text(".card .big") == f"{len(found.best_trials)} trials"
+        assert seen.page.locator(".card table.rows tbody tr").count() == 12
+        assert f"and {len(found.best_trials) - 12} trials between them" in seen.page.inner_text(".card")
+        seen.page.wait_for_selector(".pictures .js-plotly-plot")
+        assert seen.page.inner_text(".pictures h3 >> nth=0").startswith("Trade-offs")
+        seen.page.click(".card table.rows a >> nth=0")
+        seen.page.wait_for_selector("aside.trial h2")
+        assert seen.page.inner_text("aside.trial h2") == found.best_trials[0].trial_id
+        seen.is_well()
 
 
 def test_the_table_sorts_filters_and_turns_pages(opened: Callable[..., Seen]) -> None:

@@ -18,10 +18,10 @@ import pytest
 
 import fasttune as tune
 from fasttune.executors import memory_watch
-from fasttune.executors.families import family
 from fasttune.executors.memory_watch import LOOK_S, MemoryWatch, memory_of
 from fasttune.executors.program_file import ProgramFile
 from fasttune.executors.slot import Slot
+from fasttune.processes import family
 
 MIB = 1 << 20
 ASKED = {"cpu": 0.5, "memory": 150 * MIB}
@@ -151,6 +151,19 @@ def test_an_amount_that_no_worker_fits_in_is_refused_at_once(tmp_path: Path) -> 
         run(grows, tmp_path, resources_per_trial={"cpu": 1, "memory": 4})
     analysis = run(lambda config: {"loss": 1}, tmp_path, resources_per_trial={"cpu": 1, "memory": 4}, executor="inline")
     assert analysis.trials[0].status == "TERMINATED"
+
+
+def test_what_a_function_of_the_config_asks_for_costs_its_own_trial(tmp_path: Path) -> None:
+    def least(config: dict[str, Any]) -> dict[str, Any]:
+        return {"cpu": 1, "memory": 4 if config["x"] == 1 else "1GB"}
+
+    asked: dict[str, Any] = {"config": {"x": tune.grid_search([1, 2])}, "raise_on_failed_trial": False, "resources_per_trial": least}
+    analysis = run(lambda config: {"loss": 1}, tmp_path, **asked)
+    assert [trial.status for trial in analysis.trials] == ["ERROR", "TERMINATED"]
+    told = analysis.trials[0].get_error().traceback_text
+    assert told.startswith("ValueError: resource 'memory' must be at least 6 MiB")
+    analysis = run(lambda config: {"loss": 1}, tmp_path, **{**asked, "executor": "inline"})
+    assert [trial.status for trial in analysis.trials] == ["TERMINATED"] * 2
 
 
 def test_nothing_is_looked_at_where_nobody_asks_for_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

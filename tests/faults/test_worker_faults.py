@@ -14,7 +14,7 @@ import pytest
 from laboratory import wait_until
 
 import fasttune as tune
-from fasttune.executors.server import state_of
+from fasttune.processes import standing_of
 
 Note = Callable[[str, object], None]
 
@@ -147,7 +147,7 @@ def test_C2_16_a_stopped_worker_keeps_nobody_up_and_reports_nothing_twice(tmp_pa
             if sum(trial.status == "TERMINATED" for trial in trials) == 7 and not self.sent:  # told of two at once: both see 7
                 self.sent = True
                 pid = int(wait_until(lambda: next(files.glob("stops_*"), None), "the stopped worker").name[6:])
-                wait_until(lambda: state_of(pid) == b"T", "it has been stopped")  # sent on before that, it would stop for good
+                wait_until(lambda: standing_of(pid).state == "T", "it has been stopped")  # sent on before that, it would stop for good
                 os.kill(pid, signal.SIGCONT)
 
     def train(config: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ import pytest
 
 import fasttune as tune
 from fasttune.executors import server
+from fasttune.processes import is_running
 from fasttune.schedulers import ASHAScheduler
 
 PATIENCE_S = 30.0
@@ -51,7 +52,7 @@ def servers(analysis: Any) -> set[int]:
 
 
 def is_there(pid: int) -> bool:
-    return server.is_running(pid)
+    return is_running(pid)
 
 
 def until(holds: Callable[[], bool]) -> None:

@@ -21,7 +21,7 @@ import fasttune as tune
 from fasttune.engine import journaling, trial_timeouts
 from fasttune.engine.opening import open_records
 from fasttune.executors import memory_watch
-from fasttune.executors.server import is_running
+from fasttune.processes import is_running
 
 MIB = 1 << 20
 ASKED = 150 * MIB  # a worker without libraries has some 20

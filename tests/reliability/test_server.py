@@ -25,7 +25,8 @@ from fasttune import _core
 from fasttune.engine.opening import open_records
 from fasttune.executors import process, server
 from fasttune.executors.server import MARK as SERVER_MARK
-from fasttune.executors.server import end_marked, is_running, marked
+from fasttune.executors.server import end_marked, marked
+from fasttune.processes import is_running, standing_of
 
 
 def a_run(trainable: Any, folder: Path, samples: int = 8, **more: Any) -> tune.ExperimentAnalysis:
@@ -252,11 +253,11 @@ def test_an_answer_of_a_stopped_server_is_waited_for_in_the_same_way(monkeypatch
     one = server.Server()
     try:
         os.kill(one.pid, signal.SIGSTOP)
-        wait_until(lambda: server.state_of(one.pid) == b"T", "stopped server")
+        wait_until(lambda: (found := standing_of(one.pid)) is not None and found.state == "T", "stopped server")
         threading.Timer(0.5, one._sock.shutdown, [socket.SHUT_RDWR]).start()
         with pytest.warns(RuntimeWarning, match="had been stopped"), pytest.raises(server.ServerGoneError):
             one.hear()
-        assert server.state_of(one.pid) != b"T"
+        assert (found := standing_of(one.pid)) is None or found.state != "T"
     finally:
         one.end()
 

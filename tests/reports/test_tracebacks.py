@@ -281,6 +281,15 @@ def test_a_report_that_was_awaited_is_told_to_be_called(tmp_path: Path, executor
     assert "in train: await tune.report(score=1.0)" in place
 
 
+def test_one_that_was_awaited_later_is_told_too(tmp_path: Path) -> None:
+    async def train(config: dict[str, Any]) -> None:
+        told: Any = tune.report(score=1.0)  # type: ignore[func-returns-value]
+        await told
+
+    analysis = tune.run(train, executor="async", storage_path=str(tmp_path), verbose=0, raise_on_failed_trial=False)
+    assert "tune.report() gives nothing that could be awaited" in reason_of(analysis.errors[0])
+
+
 def test_what_else_is_none_and_awaited_is_said_in_pythons_words_alone() -> None:
     async def nothing(value: Any) -> None:
         await value

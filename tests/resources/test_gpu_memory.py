@@ -13,11 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fasttune.devices.gpu import Gpu
-from fasttune.devices.gpu_state import GpuState, comes_from, is_running
+from fasttune.devices.gpu_state import GpuState
 from fasttune.devices.held_memory import HEALTH_S, LOOK_S, PATIENCE_S, SAY_S, SHORT_S, STATE_S, PatientSupply
 from fasttune.devices.machine import Machine
 from fasttune.devices.resources import Placement, resolve_resources
 from fasttune.error import TuneError
+from fasttune.processes import descends_from, is_running
 from rounds import rounds
 
 GIB = 1 << 30
@@ -295,12 +296,12 @@ def test_processes_of_ours_are_the_workers_and_what_comes_from_them() -> None:
     if pid == 0:
         os._exit(0)
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-    assert comes_from(pid, [me])
-    assert comes_from(pid, [pid])
-    assert not comes_from(me, [pid])
-    assert not comes_from(me, [])
-    assert not comes_from(1, [me])
-    assert not comes_from(4_123_456, [me])
+    assert descends_from(pid, [me])
+    assert descends_from(pid, [pid])
+    assert not descends_from(me, [pid])
+    assert not descends_from(me, [])
+    assert not descends_from(1, [me])
+    assert not descends_from(4_123_456, [me])
     assert not is_running(pid)  # it only waits to be collected
     os.waitpid(pid, 0)
     assert is_running(me)

@@ -32,7 +32,7 @@ class Kernel:
         real_mkdir, real_rmdir = os.mkdir, os.rmdir
         monkeypatch.setattr(memory_groups, "_write", self.write)
         monkeypatch.setattr(memory_groups, "read", self.read)
-        monkeypatch.setattr(memory_groups, "_comes_from_here", lambda pid: pid < 1000)
+        monkeypatch.setattr(memory_groups, "descends_from", lambda pid, ancestors: pid < 1000)
         self.delegated = True
         monkeypatch.setattr(memory_groups, "_is_delegated", lambda folder: self.delegated and folder == self.home)
 

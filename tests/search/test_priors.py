@@ -168,13 +168,32 @@ def test_random_configs_are_the_same_for_any_number_of_workers() -> None:
     assert [trial.config for trial in one.trials] == [trial.config for trial in many.trials]
 
 
-def test_points_of_the_user_come_before_it() -> None:
-    points = BasicVariantGenerator(points_to_evaluate=[{"lr": 0.5, "kind": "a"}])
+@pytest.mark.parametrize("name", ["tpe", "gp", "evolution", "nsga2", "optuna", "auto", None])
+def test_points_of_the_user_come_before_it(name: str | None, tmp_path: Path) -> None:
+    """And it comes right behind them, whichever session that is in; one that is a point itself is tried once."""
+    points = [{"lr": 0.5, "kind": "a"}, {"lr": 0.25}]
+    first, second, third = {"lr": 0.5, "kind": "a"}, 0.25, {"lr": pytest.approx(2e-3), "kind": "b"}
+
+    def run(points: list[dict[str, Any]], n: int, name_of: str) -> list[dict[str, Any]]:
+        made: Any = BasicVariantGenerator(points) if name is None else create_searcher(name, points_to_evaluate=points)
+        return [trial.config for trial in tune.run(
+            loss, config=space(2e-3, "b"), num_samples=n, metric="loss", mode="min", search_alg=made, seed=1, executor="inline",
+            verbose=0, name=name_of, storage_path=str(tmp_path), resume="AUTO",
+        ).trials]  # fmt: skip
+
+    run(points, 2, "points")
+    found = run(points, 6, "points")
+    assert (found[0], found[1]["lr"], found[2]) == (first, second, third)
+    again = run([{"lr": 2e-3, "kind": "b"}], 12, "same")
+    assert [config for config in again if config == third] == [third]
+
+
+def test_results_that_are_known_are_not_tried_again() -> None:
+    known: Any = create_searcher("tpe", points_to_evaluate=[{"lr": 2e-3, "kind": "b"}], evaluated_rewards=[0.1], seed=3)
     found = tune.run(
-        loss, config=space(2e-3, "b"), num_samples=3, metric="loss", mode="min", search_alg=points, seed=1,
-        executor="inline", verbose=0,
-    )  # fmt: skip
-    assert found.trials[0].config == {"lr": 0.5, "kind": "a"}
+        loss, config=space(2e-3, "b"), num_samples=9, metric="loss", mode="min", search_alg=known, executor="inline", verbose=0
+    )
+    assert {"lr": pytest.approx(2e-3), "kind": "b"} not in [trial.config for trial in found.trials]
 
 
 def test_where_it_has_no_effect_that_is_said(caplog: pytest.LogCaptureFixture) -> None:
@@ -235,3 +254,39 @@ def test_a_number_of_numpy_is_a_number() -> None:
     domain = tune.uniform(0, 1, prior=np.float64(0.5))
     assert repr(domain) == repr(tune.uniform(0, 1, prior=0.5))
     assert described({"x": domain}) == described({"x": tune.uniform(0, 1, prior=0.5)})
+
+
+def test_arrays_and_nan_are_options_like_others() -> None:
+    import numpy as np
+
+    arrays = tune.choice([np.array([1, 2]), np.array([3, 4])], prior=np.array([3, 4]))
+    assert Dimensions({"x": arrays})[0].prior == 1
+    assert Dimensions({"x": tune.choice([1.0, math.nan], prior=float("nan"))})[0].prior == 1
+    for wrong in (np.array([1, 3]), np.array([1]), [1, 2]):
+        with pytest.raises(ValueError, match="prior must be a value of the domain"):
+            tune.choice([np.array([1, 2]), np.array([3, 4])], prior=wrong)
+
+
+def test_a_prior_may_go_with_the_space_that_had_it(tmp_path: Path) -> None:
+    def run(n: int, x: Any, resume: str) -> Any:
+        return tune.run(
+            lambda config: config["x"], config={"x": x}, num_samples=n, metric="loss", mode="min", seed=4, executor="inline",
+            name="a", storage_path=str(tmp_path), resume=resume, verbose=0,
+        )  # fmt: skip
+
+    run(2, tune.uniform(0, 1, prior=0.25), "AUTO")
+    with pytest.raises(ResumeError, match="hold from the next trial on: resume='AUTO\\+NEW_SPACE'"):
+        run(3, tune.uniform(0, 1), "AUTO")
+    found = run(3, tune.uniform(2, 3), "AUTO+NEW_SPACE")
+    assert [trial.config["x"] >= 2 for trial in found.trials] == [False] * 2 + [True] * 3
+    assert len(run(5, tune.uniform(2, 3), "AUTO").trials) == 7
+    found = run(2, tune.uniform(2, 3, prior=2.5), "AUTO+NEW_SPACE")
+    assert found.trials[7].config["x"] == 2.5
+
+
+def test_that_a_prior_makes_another_searcher_of_none_is_said(tmp_path: Path) -> None:
+    asked: dict[str, Any] = {"metric": "loss", "mode": "min", "executor": "inline", "name": "a", "storage_path": str(tmp_path)}
+    asked["verbose"] = 0
+    tune.run(lambda config: 1, config={"x": tune.uniform(0, 1)}, **asked)
+    with pytest.raises(ResumeError, match="PriorSearch is \\(that of a run with a prior"):
+        tune.run(lambda config: 1, config={"x": tune.uniform(0, 1, prior=0.5)}, resume="AUTO+NEW_SPACE", **asked)

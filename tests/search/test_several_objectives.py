@@ -282,9 +282,3 @@ def test_settings_are_checked() -> None:
         NSGA2Search(population_size=1)
     with pytest.raises(ValueError, match="gamma"):
         MOTPESearch(gamma=2)
-
-
-def test_simulations_compare_by_one_metric() -> None:
-    wanted: Any = list(GOALS)
-    with pytest.raises(ValueError, match="simulate compares trials by one metric"):
-        tune.simulate(lambda config, step: both(config), config=SPACE, metric=wanted, mode="min")

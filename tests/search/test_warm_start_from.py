@@ -97,7 +97,59 @@ def test_a_run_that_goes_on_needs_the_earlier_ones_no_more(earlier: Any, tmp_pat
             shutil.move(str(away), str(one))
 
 
+def test_other_ones_than_those_of_the_journal_are_said(earlier: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    where = {"name": "later", "storage_path": str(tmp_path), "resume": "AUTO"}
+    whole = run(num_samples=8, warm_start_from=earlier)
+    for n, given, said in (
+        (2, earlier, None),
+        (4, [one.experiment_path for one in earlier], None),
+        (6, earlier[1:], "The ones that are given now are others"),
+        (8, [str(tmp_path / "gone")], "are not to be read any more (JournalError"),
+    ):
+        caplog.clear()
+        parts = run(num_samples=n, warm_start_from=given, **where)
+        assert len(caplog.messages) == (said is not None)
+        assert said is None or said in caplog.text
+    assert [trial.config for trial in parts.trials] == [trial.config for trial in whole.trials]
+    with pytest.raises(TypeError, match="warm_start_from must be a list"):
+        run(num_samples=9, warm_start_from=3, **where)
+
+
+def test_in_a_new_space_those_that_are_given_count(earlier: Any, tmp_path: Path) -> None:
+    where = {"name": "later", "storage_path": str(tmp_path), "resume": "AUTO+NEW_SPACE"}
+    run(num_samples=2, warm_start_from=earlier[0], **where)
+    with pytest.raises(ValueError, match=r"'x' is from 5 to 6 here, and the best of them has 0\.\d+\. Usual cause: another unit"):
+        run({"x": tune.uniform(5, 6)}, num_samples=2, warm_start_from=earlier[1], **where)
+    found = run({"x": tune.uniform(0.4, 1)}, num_samples=2, warm_start_from=earlier[1], **where)
+    assert [trial.config["x"] for trial in found.trials[2:]] == best(earlier[1], 2)
+    away = run({"x": tune.uniform(5, 6)}, num_samples=2, **where)  # those of the journal say nothing of it
+    assert all(trial.config["x"] >= 5 for trial in away.trials[4:])
+
+
+def test_that_results_of_elsewhere_are_forgotten_is_said_once(
+    earlier: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    where = {"name": "later", "storage_path": str(tmp_path), "resume": "AUTO", "space": {"shift": 9.0}}
+    run(num_samples=2, warm_start=earlier[1], **where)
+    run(num_samples=3, warm_start=earlier[1], **where)
+    assert caplog.messages == []
+    run(num_samples=4, **where)
+    run(num_samples=5, **where)
+    (said,) = caplog.messages
+    assert said.startswith("The experiment was begun with warm_start=the experiment 'high', which only the program has")
+
+
+def test_what_is_given_twice_is_tried_once(earlier: Any) -> None:
+    whole = [trial.config for trial in run(warm_start_from=[earlier[0]]).trials]
+    assert [trial.config for trial in run(warm_start_from=[earlier[0], earlier[0]]).trials] == whole
+    alike = WarmStart([KnownTrial({"x": 0.5, "other": k}, {"loss": 1.0 + k}) for k in range(20)])
+    tried = [trial.config["x"] for trial in run(warm_start_from=alike).trials]
+    assert tried.count(0.5) == 1
+
+
 @pytest.mark.parametrize(("given", "error", "says"), [
+    ([WarmStart([KnownTrial({"x": 3.0, "z": 1}, {"loss": 1.0})])], ValueError, r"'x' is from 0 to 1 here, and .* has 3\.0\."),
+    ([WarmStart([KnownTrial({"x": 0.5}, {"loss": 1.0})], modes={"loss": "max"})], ValueError, "was run with mode 'max' of 'loss'"),
     ([3], TypeError, "warm_start_from must be a list of experiments"),
     ([WarmStart([KnownTrial({"x": 0.5}, {"other": 1.0})])], ValueError, "no finished trial of known trials has a value of 'loss'"),
     ([WarmStart([KnownTrial({"z": 0.5}, {"loss": 1.0})])], ValueError, "says anything of this space: they have z"),

@@ -388,3 +388,56 @@ def test_the_frames_of_an_analysis_one_below_the_other_are_a_table(tmp_path: Pat
     assert [trial.config for trial in made.trials] == [trial.config for trial in analysis.trials]
     assert [trial.last_result["loss"] for trial in made.trials] == [1 / 4, 2 / 4, 3 / 4]
     assert made.seconds == 12
+
+
+def steered(config: dict[str, Any], step: int) -> dict[str, float]:
+    return {"loss": (config["x"] - 0.3) ** 2 + 1 / step, "latency": config["x"], "size": 1 - config["x"]}
+
+
+def asked_as_a_run(space: Any = None, **more: Any) -> Any:
+    asked = {"metric": "loss", "mode": "min", "num_samples": 30, "steps": 9, **more}
+    return tune.simulate(steered, space or {"x": tune.uniform(0, 1)}, **asked)
+
+
+@pytest.mark.parametrize("scheduler", [None, "asha", "auto"])
+@pytest.mark.parametrize("constraints", ["latency <= 0.2", lambda result: result["latency"] - 0.2])
+def test_constraints_come_first_as_in_a_run(constraints: Any, scheduler: str | None) -> None:
+    found = asked_as_a_run(constraints=constraints, scheduler=scheduler)
+    holds = [trial for trial in found.trials if trial.config["x"] <= 0.2]
+    assert found.best_config["x"] == max(trial.config["x"] for trial in holds)
+
+
+def test_a_warm_start_is_that_of_a_run() -> None:
+    earlier = asked_as_a_run()
+    near = asked_as_a_run(search_alg="tpe", warm_start_from=[earlier], num_samples=9)
+    assert near.trials[0].config == earlier.best_config
+    taught = asked_as_a_run(search_alg="tpe", warm_start=earlier, num_samples=9)
+    fresh = asked_as_a_run(search_alg="tpe", num_samples=9)
+    assert [trial.config for trial in taught.trials] != [trial.config for trial in fresh.trials]
+
+
+@pytest.mark.parametrize("search_alg", [None, "tpe"])
+def test_configs_that_come_twice(search_alg: str | None) -> None:
+    asked = {"space": {"x": tune.choice([0.1, 0.2, 0.4])}, "search_alg": search_alg, "num_samples": 12}
+    with pytest.warns(UserWarning, match="all 3 configs"):
+        skipped = asked_as_a_run(on_duplicate="skip", **asked)
+    assert sorted(trial.config["x"] for trial in skipped.trials) == [0.1, 0.2, 0.4]
+    reused = asked_as_a_run(on_duplicate="reuse", **asked)
+    assert (len(reused.trials), reused.epochs, reused.seconds) == (12, 27, 27.0)
+    assert {trial.last_result["loss"] for trial in reused.trials} == {trial.last_result["loss"] for trial in skipped.trials}
+
+
+@pytest.mark.parametrize("search_alg", [None, "motpe", "nsga2"])
+def test_several_metrics_have_a_front(search_alg: str | None) -> None:
+    found = asked_as_a_run(metric=["loss", "size"], mode=["min", "min"], search_alg=search_alg, workers=4)
+    values = [(trial.last_result["loss"], trial.last_result["size"]) for trial in found.trials]
+    best = {one for one in values if not any(a <= one[0] and b <= one[1] and (a, b) != one for a, b in values)}
+    assert {(trial.last_result["loss"], trial.last_result["size"]) for trial in found.best_trials} == best
+
+
+@pytest.mark.parametrize("asked", [
+    {"search_alg": "tpe"}, {"warm_start_from": ["somewhere"]}, {"warm_start": "somewhere"}, {"on_duplicate": "skip"},
+])  # fmt: skip
+def test_nothing_is_searched_among_recorded_curves(asked: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"those of their configs: {next(iter(asked))} needs curves by a function"):
+        tune.simulate(asked_as_a_run(), metric="loss", mode="min", **asked)

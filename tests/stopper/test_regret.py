@@ -43,11 +43,70 @@ def test_it_is_about_what_a_doubling_of_random_trials_gains_at_most(seed: int) -
     assert gains < 2 * estimates
 
 
-def test_values_that_do_not_count_and_the_last_of_each_trial() -> None:
+def test_values_that_do_not_count_and_the_last_of_each_step() -> None:
     stopper = told([3.0, float("nan"), float("inf"), 1.0, 2.0, 5.0])
-    stopper("t3", {"loss": 4.0})
+    stopper("t3", {"loss": 4.0, "training_iteration": 1})  # it has begun again
     stopper("bad", {"loss": 0.0, "constraints": {"c": 1.0}})
-    assert sorted(stopper._losses.values()) == [2.0, 3.0, 4.0, 5.0]
+    assert stopper.compared() == (1, [2.0, 3.0, 4.0, 5.0])
+
+
+def came_to(reports: list[tuple[int, float]], step: int) -> float | None:
+    """What a trial had there: its last value up to it, if it came so far."""
+    until = [loss for at, loss in reports if at <= step]
+    return until[-1] if until and reports[-1][0] >= step else None
+
+
+TRACES = st.lists(st.tuples(st.lists(st.integers(1, 9), min_size=1, max_size=12), st.integers(0, 99)), min_size=1, max_size=12)
+
+
+@given(TRACES, st.integers(4, 6))
+def test_trials_are_compared_at_the_last_step_that_enough_came_to(traces: list[tuple[list[int], int]], least: int) -> None:
+    stopper = RegretStopper("loss", "min", least=least)
+    known: dict[str, list[tuple[int, float]]] = {}
+    for k, (gaps, seed) in enumerate(traces):
+        draw = random.Random(seed)
+        known[f"t{k}"] = [(step, draw.random()) for step in itertools.accumulate(gaps)]
+        for step, value in known[f"t{k}"]:
+            stopper(f"t{k}", {"loss": value, "training_iteration": step})
+    last = max(reports[-1][0] for reports in known.values())
+    ends = [reports[-1][1] for reports in known.values() if reports[-1][0] == last]
+    marks = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96)
+    at = {step: [v for one in known.values() if (v := came_to(one, step)) is not None] for step in marks}
+    enough = [(step, sorted(values)) for step, values in at.items() if len(values) >= least]
+    first = next(((step, sorted(values)) for step, values in at.items() if values), (0, []))
+    expected = (last, sorted(ends)) if len(ends) >= least else enough[-1] if enough else first
+    assert stopper.compared() == expected
+
+
+def test_what_was_ended_early_is_not_far_from_the_best_for_that() -> None:
+    """Losses fall with steps, whatever the config: the distance to those that came to one step alone would be all of it."""
+    stopper, whole = (RegretStopper("loss", "min", tolerance=0.1) for _ in range(2))
+    draw = random.Random(3)
+    configs = [draw.random() for _ in range(240)]
+    for k, x in enumerate(configs):
+        better = sum(other < x for other in configs)
+        for step in range(1, 65 if better < 4 else 17 if better < 40 else 2):
+            stopper(f"t{k}", {"loss": x + 1000.0 / step, "training_iteration": step})
+        if better < 40:
+            whole(f"t{k}", {"loss": x + 1000.0 / 16})
+    assert stopper.compared()[0] == 16
+    assert stopper.left_to_gain() == pytest.approx(whole.left_to_gain())
+    assert stopper.stop_all() == whole.stop_all() is True
+    assert " after 16 steps by about " in stopper.reason()
+
+
+@pytest.mark.parametrize("scheduler", ["asha", "auto"])
+def test_behind_a_scheduler_it_waits_as_long_as_without(scheduler: str) -> None:
+    def falls(config: dict[str, Any]) -> None:
+        for step in range(1, 17):
+            tune.report(loss=config["x"] + 1000.0 / step)
+
+    asked: dict[str, Any] = {"config": {"x": tune.uniform(0, 1)}, "metric": "loss", "mode": "min", "num_samples": 300, "seed": 1}
+    found = tune.run(falls, scheduler=scheduler, stop=[{"training_iteration": 16}, "regret"], executor="inline", verbose=0, **asked)
+    stopper = RegretStopper("loss", "min")
+    told = ((n, stopper(trial.trial_id, {"loss": trial.config["x"]})) for n, trial in enumerate(found.trials, 1))
+    alone = next(n for n, _ in told if stopper.stop_all())
+    assert len(found.trials) > alone / 2
 
 
 def loss(config: dict[str, Any]) -> float:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fasttune.constraints import BARRIER
 from fasttune.pareto import hypervolumes, pareto_front
 from fasttune.result import check_mode
+from fasttune.tables.front import losses_by_trial
 
 if TYPE_CHECKING:
     from fasttune.analysis.experiment_analysis import ExperimentAnalysis
@@ -35,13 +36,9 @@ def losses_of(analysis: ExperimentAnalysis, metrics: Mapping[str, str] | None, s
         check_mode(mode)
     scope = analysis._scope(scope)
     chosen = np.array(analysis._indices, dtype=np.int64)
-    columns = []
-    for metric, mode in wanted.items():
-        trials, scores = analysis._columns.scores(metric, mode, scope)
-        column = np.full(int(max(chosen.max(initial=-1), trials.max(initial=-1))) + 1, np.nan)
-        column[trials] = -scores if mode == "max" else scores
-        columns.append(column[chosen])
-    losses = np.column_stack(columns)
+    columns = analysis._columns
+    most = int(max(chosen.max(initial=-1), columns.trial.max(initial=-1))) + 1
+    losses = losses_by_trial(columns, wanted, scope, most)[chosen]
     usable = np.isfinite(losses).all(axis=1)
     return Losses(wanted, chosen[usable], losses[usable])
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from fasttune.analysis.curves import Cost, Curves, Listed, curves_of
 from fasttune.analysis.experiment_analysis import ExperimentAnalysis
 from fasttune.analysis.fresh import copied
 from fasttune.config import FailureConfig, RunSpec, TrainableSpec, check_metric_mode, objectives_of
-from fasttune.constraints import as_constraints
 from fasttune.devices.resources import resolve_resources
+from fasttune.resolve.call import Call
 from fasttune.scope import DEFAULT_SCOPE, Scope, check_scope
 from fasttune.space.seeds import seed_from
 from fasttune.stopper import tell_stop_goal
@@ -17,7 +18,7 @@ from fasttune.stopper import tell_stop_goal
 if TYPE_CHECKING:
     import pandas as pd
 
-    from fasttune.config import Experiment, Mode
+    from fasttune.config import Constraint, Experiment, Mode
     from fasttune.engine.virtual import VirtualLoop
     from fasttune.schedulers import TrialScheduler
     from fasttune.search.base import SearchAlgorithm, Searcher
@@ -33,7 +34,7 @@ class Simulation(ExperimentAnalysis):
         #: Virtual seconds that workers were busy, all together.
         self.busy_seconds = loop.virtual.busy
         #: Steps that were trained, all trials together; those that a retry repeated count again.
-        self.epochs = loop.state.table.reports
+        self.epochs = loop.state.table.reports - loop.echoes
         self.workers = loop.virtual.workers
         #: The scheduler that decided (a copy of the one given).
         self.scheduler = loop.spec.scheduler
@@ -74,11 +75,15 @@ def simulate(
     cost: Cost | None = None,
     steps: int | None = None,
     num_samples: int | None = None,
-    metric: str | None = None,
-    mode: Mode | None = None,
+    metric: str | Sequence[str] | None = None,
+    mode: Mode | Sequence[Mode] | None = None,
     scope: Scope = DEFAULT_SCOPE,
+    constraints: Constraint = None,
     scheduler: TrialScheduler | str | None = None,
     search_alg: Searcher | SearchAlgorithm | str | None = None,
+    warm_start: Any = None,
+    warm_start_from: Any = None,
+    on_duplicate: str = "allow",
     stop: Any = None,
     workers: int = 1,
     time_budget_s: float | None = None,
@@ -101,7 +106,8 @@ def simulate(
             experiment by default what each step took.
         steps: a curve by ``curve(config, step)`` ends after so many (default 100).
         num_samples: as in ``tune.run``; of recorded curves the first so many (default all).
-        scope: which value of a trial says how good it is, as in ``tune.run``.
+        metric, mode, scope, constraints, warm_start, warm_start_from, on_duplicate: as in ``tune.run``, lists of metrics and modes,
+            too. Of recorded curves the configs are those that were tried, so nothing is searched there.
         scheduler, search_alg: copies of them are used, so that they can be given again.
         workers: trials at a time; a trial that asks for n CPUs occupies n of them.
         time_budget_s: of virtual time.
@@ -114,14 +120,15 @@ def simulate(
     from fasttune.engine.virtual import VirtualLoop
 
     check_numbers(workers, steps, failures)
-    if objectives_of(metric, mode):
-        raise ValueError(f"simulate compares trials by one metric, got metric={metric!r}: tune.run searches for a front of several")
-    metric, mode = check_metric_mode(metric, mode)
-    scope = check_scope(scope)
     seed = seed_from(seed, "seed")
-    source = curves_of(curves, cost, steps, config, metric, failures, seed)
+    call = Call(
+        metric=metric, mode=mode, scope=check_scope(scope), constraints=constraints, search_alg=copied(search_alg),
+        warm_start=warm_start, warm_start_from=warm_start_from, on_duplicate=on_duplicate, scheduler=copied(scheduler), seed=seed,
+    )  # fmt: skip
+    one, _ = check_metric_mode(metric, mode)
+    source = curves_of(curves, cost, steps, config, one, failures, seed)
     experiment = as_experiment(source, config, num_samples, stop, resources_per_trial, max_failures)
-    spec = spec_of(source, experiment, metric, mode, scope, scheduler, search_alg, time_budget_s, seed)
+    spec = spec_of(source, experiment, call, seed, time_budget_s)
     loop = VirtualLoop(spec, source.curve, workers)
     loop.run()
     return Simulation(loop)
@@ -153,35 +160,29 @@ def as_experiment(
     )
 
 
-def spec_of(
-    source: Curves,
-    experiment: Experiment,
-    metric: str | None,
-    mode: str | None,
-    scope: Scope,
-    scheduler: Any,
-    search_alg: Any,
-    time_budget_s: float | None,
-    seed: int,
-) -> RunSpec:
+def spec_of(source: Curves, experiment: Experiment, call: Call, seed: int, time_budget_s: float | None) -> RunSpec:
     """The RunSpec of a simulation: as ``resolve`` makes it, without a folder and without asking for the machine."""
-    from fasttune.resolve.searchers import chosen_searcher, own_limit, resolve_searcher, with_priors
-    from fasttune.resolve.settings import resolve_scheduler, resolve_stop_rules, steering_metric
+    from fasttune.resolve.search_of_run import SearchOfRun, searcher_of_run
+    from fasttune.resolve.searchers import objectives_of_searcher, own_limit, resolve_searcher
+    from fasttune.resolve.settings import resolve_constraints, resolve_scheduler, resolve_stop_rules, steering_metric
     from fasttune.resolve.trainables import with_space
 
-    if source.configs is not None:
-        if search_alg is not None:
-            raise ValueError("recorded curves are those of their configs: search_alg needs curves by a function")
-        search_alg = Listed(source.configs)
-    else:
-        search_alg = copied(search_alg)
-    scheduler = resolve_scheduler(copied(scheduler), metric, mode, experiment.public_spec)
+    objectives = objectives_of(call.metric, call.mode)
+    metric, mode = check_metric_mode(call.metric, call.mode)
+    scheduler = resolve_scheduler(call.scheduler, metric, mode, experiment.public_spec, objectives)
     experiment = with_space(experiment, scheduler.complete_space(experiment.config))
-    if isinstance(search_alg, str) and search_alg.lower() == "auto":
-        search_alg = chosen_searcher(experiment, metric, scheduler, verbose=0)
     if source.configs is None:
-        search_alg = with_priors(search_alg, scheduler, [experiment], seed)
-    searcher = resolve_searcher(search_alg, metric, mode, [experiment], None, seed)
+        found = searcher_of_run(call, scheduler, [experiment], [], metric, mode, objectives, seed, verbose=0)
+    else:
+        searches = {
+            "search_alg": call.search_alg, "warm_start": call.warm_start, "warm_start_from": call.warm_start_from,
+            "on_duplicate": None if call.on_duplicate == "allow" else call.on_duplicate,
+        }  # fmt: skip
+        for name, value in searches.items():
+            if value is not None:
+                raise ValueError(f"recorded curves are those of their configs: {name} needs curves by a function")
+        found = SearchOfRun(resolve_searcher(Listed(source.configs), metric, mode, [experiment], None, seed), [], None, None)
+    searcher = found.searcher
     metric, mode = steering_metric(metric, mode, scheduler, searcher)
     stop = resolve_stop_rules(experiment)
     tell_stop_goal(stop, metric, mode)
@@ -194,14 +195,18 @@ def spec_of(
                 curve,
                 resolve_resources(experiment.resources_per_trial),
                 experiment.config,
-                experiment.num_samples,
+                experiment.num_samples if found.num_samples is None else found.num_samples,
                 "simulation",
             )
         ],
         metric=metric,
         mode=mode,
-        scope=scope,
-        constraints=as_constraints(None, metric, mode),
+        scope=call.scope or DEFAULT_SCOPE,
+        constraints=resolve_constraints(call.constraints, [], metric, mode, of_columns=False),
+        near=found.near,
+        taught=found.taught,
+        objectives=objectives or objectives_of_searcher(searcher),
+        on_duplicate=call.on_duplicate,
         searcher=searcher,
         scheduler=scheduler,
         stop=stop,

@@ -18,7 +18,7 @@ EXAMPLES = """\
   fasttune lsx --sort last_updated --desc --limit 5     the newest ones
   fasttune lsx runs/ --filter status=unfinished --columns name,terminated,error"""
 
-SHOWN = ("name", "status", "total_trials", "terminated", "error", "pending", "metric", "scope", "best", "last_updated")
+SHOWN = ("name", "status", "total_trials", "terminated", "error", "pending", "metric", "scope", "best", "front", "last_updated")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,8 +43,9 @@ def run(asked: argparse.Namespace) -> int:
     if not rows:
         raise CommandError(f"there is no experiment in {folder!r}; an experiment is a folder with experiment.db")
     names = list(dict.fromkeys(name for row in rows for name in row))
+    shown = [name for name in SHOWN if name != "front" or any(row.get("front") is not None for row in rows)]
     columns = {name: pd.Series([row.get(name) for row in rows], dtype=object) for name in names}
-    return give(Framed(pd.DataFrame(columns)), SHOWN, wanted, "experiments")
+    return give(Framed(pd.DataFrame(columns)), shown, wanted, "experiments")
 
 
 def row_of(path: str) -> dict[str, Any]:
@@ -62,6 +63,7 @@ def facts_of(path: str) -> dict[str, Any]:
     from fasttune.cli.finding import opened
     from fasttune.tables.best import best_of
     from fasttune.tables.columns import counting_reports
+    from fasttune.tables.front import front_of
     from fasttune.trial import INTERRUPTED, RUNNING
 
     source = opened(path)
@@ -70,15 +72,18 @@ def facts_of(path: str) -> dict[str, Any]:
         counts[INTERRUPTED], counts[RUNNING] = counts[RUNNING], 0
     metric, mode = source.metric, source.mode
     best = None if metric is None or mode is None else best_of(source, metric, mode, source.scope)
+    several = source.objectives
+    front = front_of(source, several, source.scope) if several and source.table.reports else None
     return {
         "status": state_of(source),
         "total_trials": len(source),
         **{status.lower(): n for status, n in counts.items()},
-        "metric": source.metric,
-        "mode": source.mode,
+        "metric": source.metric if metric or not several else ", ".join(several),
+        "mode": source.mode if metric or not several else ", ".join(several.values()),
         "scope": source.scope,
         "best": None if best is None else best.value,
         "best_trial": None if best is None else _who(source, best),
+        "front": None if front is None else len(front.trials),
         "reports": counting_reports(source),
         "began": date(source.meta["created"]),
         "last_updated": date(last_heard(source)),

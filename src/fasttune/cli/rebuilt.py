@@ -46,6 +46,20 @@ def searcher_of(asked: Mapping[str, Any]) -> Any:
     return made(told, _searcher_class, "searcher")
 
 
+def stop_of(asked: Mapping[str, Any]) -> Any:
+    """``stop=``: thresholds and stoppers; None for none. CommandError, likewise."""
+    from fasttune import stopper
+    from fasttune.identity import from_description
+
+    def find(kind: str) -> Any:
+        found = getattr(stopper, kind, None)
+        return found if isinstance(found, type) and issubclass(found, stopper.Stopper) else None
+
+    thresholds = from_description(asked["stop"])
+    found = [made(told, find, "stopper") for told in asked.get("stoppers") or ()]
+    return [*([thresholds] if thresholds else []), *found] or None
+
+
 def _searcher_class(kind: str) -> Any:
     from importlib import import_module
 

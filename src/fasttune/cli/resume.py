@@ -64,7 +64,7 @@ def by_order(folder: str, kept: Order | None, asked: argparse.Namespace) -> int:
     from fasttune.config import ResumeConfig
 
     if kept is None:
-        order, scheduler, searcher = of_the_journal(folder, whole_name(asked.target))
+        order, scheduler, searcher = of_the_journal(folder, whole_name(asked.target), bool(asked.stop))
     else:
         order, scheduler, searcher = kept, None, None
         order.target = order.target if asked.target is None else whole_name(asked.target)
@@ -123,14 +123,15 @@ def by_tuner(folder: str, asked: argparse.Namespace) -> ExperimentAnalysis:
     return analysis
 
 
-def of_the_journal(folder: str, target: str) -> tuple[Order, Any, Any]:
-    """What a program had asked, as far as its journal says, with the scheduler and the searcher made again."""
+def of_the_journal(folder: str, target: str, stops: bool = False) -> tuple[Order, Any, Any]:
+    """What a program had asked, as far as its journal says, with the scheduler and the searcher made again; ``stops``: what ends
+    trials is said now."""
     from fasttune.cli.order import Order
-    from fasttune.cli.rebuilt import asked_of, scheduler_of, searcher_of
+    from fasttune.cli.rebuilt import asked_of, scheduler_of, searcher_of, stop_of
     from fasttune.cli.target import trainable_of
+    from fasttune.config import CheckpointConfig
     from fasttune.devices.resources import PlacementGroupFactory
     from fasttune.engine.meta import read_meta
-    from fasttune.identity import from_description
     from fasttune.storage.reader import SqliteReader
     from fasttune.trainable import attached_resources
 
@@ -144,10 +145,14 @@ def of_the_journal(folder: str, target: str) -> tuple[Order, Any, Any]:
         **({"metric": list(several), "mode": list(several.values())} if (several := asked.get("objectives")) else {}),
         "on_duplicate": asked.get("on_duplicate") or "allow",
         "num_samples": trainable["num_samples"],
-        "stop": from_description(asked["stop"]) or None,
+        "stop": None if stops else stop_of(asked),
+        **(asked.get("limits") or {}),
         "max_failures": meta.get("max_failures", 0),
-        "checkpoint_freq": options.get("checkpoint_freq") or 0,
-        "checkpoint_at_end": options.get("checkpoint_at_end") or False,
+        "checkpoint_config": CheckpointConfig(
+            checkpoint_frequency=options.get("checkpoint_freq") or 0,
+            checkpoint_at_end=options.get("checkpoint_at_end") or False,
+            **(options.get("kept") or {}),
+        ),
         "log_to_file": options.get("log_to_file") or False,
     }
     if trainable["resources"] is not None and attached_resources(trainable_of(target)) is None:

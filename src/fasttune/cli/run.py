@@ -211,6 +211,9 @@ def settings_of(asked: argparse.Namespace) -> dict[str, Any]:
         from fasttune.stopper import BY_NAME
 
         names = [text for text in asked.stop if text in BY_NAME]
+        unknown = [text for text in asked.stop if text not in BY_NAME and "=" not in text]
+        if unknown:
+            raise CommandError(f"--stop takes KEY=VALUE or a name ({', '.join(BY_NAME)}), got {unknown[0]!r}")
         limits = dict(pair(text, "--stop") for text in asked.stop if text not in BY_NAME)
         settings["stop"] = [*names, *([limits] if limits else [])] if names else limits
     if asked.constraint:

@@ -34,6 +34,7 @@ IN_FILES = (  # settings of [run] that have no option
 )  # fmt: skip
 NOT_WORDS = [name for name in OPTIONS if "_" in name]  # of English: they are arguments wherever they stand
 _VALUE = r"""(?:'[^']*'|"[^"]*"|\{[^{}]*\}|\[[^\[\]]*\]|-?\d[\w.+-]*\b|None|True|False|\.\.\.)"""
+_CALL = re.compile(r"[\w.]*\w\((?:[^()]|\([^()]*\))*\)")  # what a program writes: no option stands in it
 _PAIR = re.compile(rf"(?<![\w.(])({'|'.join([*OPTIONS, *IN_FILES])})=({_VALUE})?")
 
 # in their order; what is left of a call of Python is put together by the later ones
@@ -41,6 +42,10 @@ _SENTENCES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"(?:,| or) (?:\w+Config|Tuner\.restore)\([^()]*\)", ""),
     (r",? ?(?:\w+Config|Tuner\.restore)\([^()]*\)(?: or|,)", ""),
     (r"tune\.run\(\.\.\., ([^()]*)\)", lambda found: re.sub(r", (?=\w+=)", " ", found[1])),
+    (r"constraints=function of a result, or (?=tune\.report)", ""),
+    (r", or a function of a result that gives numbers \([^()]*\)", ""),
+    (r", or RegretStopper\([^()]*\)", ""),
+    (r"\banalysis\.best_trials", "fasttune best"),
     (r"None, False, True or one of 'AUTO'", "true or one of 'AUTO'"),
     (r"\bNone or (?=an? )", ""),
     (r"config=\{'(\w+)': tune\.(\w+)\(([^()]*)\)\}", r"--set '\1={\2=[\3]}'"),
@@ -63,11 +68,20 @@ def spoken(text: str, classes: Mapping[str, str] | None = None, keys: Collection
     text = re.sub(r"^resource '(\w+)' (?=must|is)", rf"{options['resources_per_trial']}: '\1' ", text)
     text = re.sub(rf"\bleave ({'|'.join(OPTIONS)}) out", lambda found: f"leave {options[found[1]]} out", text)
     text = re.sub(rf"^({'|'.join(OPTIONS)})(?= (?:must|begins|has to)\b)", lambda found: options[found[1]], text)
-    text = _PAIR.sub(lambda found: _key(found) if found[1] in keys else _option(found), text)
+    text = _outside_calls(lambda part: _PAIR.sub(lambda found: _key(found) if found[1] in keys else _option(found), part), text)
     text = re.sub(rf"(?<![\w.\-/'])({'|'.join(NOT_WORDS)})(?![\w=']| =)", lambda found: options[found[1]], text)
     for kind, option in (classes or {}).items():
         text = re.sub(rf"\b{kind}(?:\(([^()]*)\)|\b)", lambda found, option=option: _with_arguments(option, found[1]), text)  # type: ignore[misc]
     return text
+
+
+def _outside_calls(change: Callable[[str], str], text: str) -> str:
+    """The text changed wherever it is no call of Python's."""
+    calls = [found.span() for found in _CALL.finditer(text)]
+    ends = [0, *(end for _, end in calls)]
+    starts = [*(start for start, _ in calls), len(text)]
+    kept = [*(text[start:end] for start, end in calls), ""]
+    return "".join(change(text[end:start]) + call for end, start, call in zip(ends, starts, kept, strict=True))
 
 
 def _key(found: re.Match[str]) -> str:
@@ -109,7 +123,10 @@ def _with_arguments(option: str, arguments: str | None) -> str:
 
 @contextmanager
 def warnings_spoken(in_words: Callable[[str], str] = spoken) -> Iterator[None]:
-    """What fasttune warns of, within, is a line of the error stream in these words; other warnings are shown as ever."""
+    """What fasttune warns of and logs, within, is in these words, warnings as a line of the error stream; those of others are shown
+    as ever."""
+    import logging
+
     import fasttune
 
     ours = fasttune.__path__[0]
@@ -121,8 +138,14 @@ def warnings_spoken(in_words: Callable[[str], str] = spoken) -> Iterator[None]:
         else:
             print(f"fasttune: {one_line(in_words(str(message)))}", file=sys.stderr)
 
+    def say(record: logging.LogRecord) -> bool:
+        record.msg, record.args = in_words(record.getMessage()), ()
+        return True
+
     warnings.showwarning = show
+    logging.getLogger("fasttune").addFilter(say)
     try:
         yield
     finally:
         warnings.showwarning = before
+        logging.getLogger("fasttune").removeFilter(say)

@@ -144,13 +144,19 @@ class Watcher:
         return asked.metric or source.metric, asked.mode or source.mode, asked.scope or source.scope
 
     def best(self) -> str:
-        """The best trial in words; "" while there is none."""
+        """The best trial in words, or the front of a run with several metrics; "" while there is none."""
         from fasttune.cli.listing import cell
         from fasttune.scope import by_trial, measured
         from fasttune.tables.best import best_of
+        from fasttune.tables.front import front_of
 
         metric, mode, scope = self.goal()
-        if metric is None or mode is None or not self.source.table.reports:
+        if not self.source.table.reports:
+            return ""
+        if self.source.objectives and self._asked.metric is None:
+            front = front_of(self.source, self.source.objectives, scope)
+            return "" if front is None else front.words()
+        if metric is None or mode is None:
             return ""
         found = best_of(self.source, metric, mode, scope)
         if found is None:

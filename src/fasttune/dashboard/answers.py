@@ -146,7 +146,7 @@ class Answers:
                 "path": shown_name(opened.folder),
                 "version": opened.version,
                 "metrics": sheet_of(opened).metrics[:200],
-                "pictures": figures.pictures(),
+                "pictures": figures.pictures(opened),
                 "control": self.control and opened.running,
             }
 

@@ -15,13 +15,11 @@ from fasttune.dashboard.shelf import Opened
 from fasttune.plot.chart import PALETTE, Axis, Chart, Line, Mark, Panel, Points, score_axis
 from fasttune.plot.data import Goal
 from fasttune.plot.history import history_data
-from fasttune.plot.page import BROAD, PAGE, STACKED, TITLES, Entry
+from fasttune.plot.page import BROAD, PAGE, STACKED, TITLES, WITHOUT_GOAL, Entry, front_entries
 
-WITHOUT_GOAL = ("rungs", "timeline")  # what can be drawn where nobody knows which trials are good
 MOST_METRICS = 12  # of one trial that are drawn
 MOST_LOOKED_AT = 200  # until there are so many
 LONGEST_CURVE = 2000  # points
-ENTRIES = {entry.name: entry for entry in PAGE}
 
 
 class NothingToDraw(Exception):
@@ -37,7 +35,14 @@ class Figure(NamedTuple):
     json: str
 
 
-def pictures() -> list[dict[str, Any]]:
+def entries_of(opened: Opened) -> list[Entry]:
+    """The pictures of an experiment, in the order of its page: of one with several metrics its front first."""
+    experiment = opened.experiment
+    goals = [experiment.goal(name, mode, None) for name, mode in opened.source.objectives.items()] if len(experiment) else []
+    return [*front_entries(goals), *PAGE]
+
+
+def pictures(opened: Opened) -> list[dict[str, Any]]:
     """What pictures there are, in the order of a page."""
     return [
         {
@@ -48,15 +53,16 @@ def pictures() -> list[dict[str, Any]]:
             "broad": entry.name in BROAD,
             "half": not entry.apart and entry.name not in BROAD,  # two of them stand side by side
         }
-        for entry in PAGE
+        for entry in entries_of(opened)
     ]
 
 
 def picture(opened: Opened, name: str, metric: str, mode: str) -> list[Figure]:
     """The figures of one picture. NothingToDraw says why there are none; NotAnswered when there is no such picture."""
-    if name not in ENTRIES:
-        raise NotAnswered(404, f"there is no picture {name[:40]!r}; there are {', '.join(ENTRIES)}")
-    found: list[Figure] = opened.once(("picture", name, metric, mode), lambda: _drawn(opened, ENTRIES[name], metric, mode))
+    entries = {entry.name: entry for entry in entries_of(opened)}
+    if name not in entries:
+        raise NotAnswered(404, f"there is no picture {name[:40]!r}; there are {', '.join(entries)}")
+    found: list[Figure] = opened.once(("picture", name, metric, mode), lambda: _drawn(opened, entries[name], metric, mode))
     return found
 
 

@@ -18,6 +18,7 @@ from fasttune.plot.facts import duration
 from fasttune.scope import by_trial, measured, where
 from fasttune.tables.best import best_of
 from fasttune.tables.columns import counting_reports
+from fasttune.tables.front import front_of
 from fasttune.trial import shown_status
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ Floats = NDArray[np.float64]
 RECENT_S = 60.0  # the rate of a run is that of its last minute
 LINE = 48  # points of the small line of the best value
 DECADES = 2.5  # that positive values span before their line is logarithmic
+MOST_ON_FRONT = 12  # trials of a front that are listed, from one end to the other
 OVER = ("TERMINATED", "ERROR")
 ORDER = ("TERMINATED", "ERROR", "RUNNING", "PAUSED", "PENDING")
 
@@ -55,7 +57,9 @@ def progress_of(opened: Opened) -> dict[str, Any]:
         "reports": counting_reports(source),
         "metric": source.metric,
         "mode": source.mode,
+        "objectives": [f"{name} ({mode})" for name, mode in source.objectives.items()],
         "best": None if best is None else _best_told(source, best, opened.running),
+        "front": _front_told(opened),
         "line": line_of(source),
         "began": created,
         "heard": heard,
@@ -143,6 +147,27 @@ def _best_told(source: ExperimentRecords, best: Best, running: bool) -> dict[str
         "trial_id": by_trial(source.trial_id(best.trial), False, best.violation),
         "failed": source.status(best.trial) == "ERROR",
         "config": [[name, value_text(value)] for name, value in sorted(params.items())],
+    }
+
+
+def _front_told(opened: Opened) -> dict[str, Any] | None:
+    """What there is in the place of a best trial where a run has several metrics: the size of the front, and some of its trials."""
+    source = opened.source
+    if not source.objectives or not source.table.reports:
+        return None
+    front = front_of(source, source.objectives, source.scope, columns=opened.analysis._columns)
+    if front is None:
+        return None
+    some = np.unique(np.linspace(0, max(len(front.trials) - 1, 0), MOST_ON_FRONT).round().astype(np.int64))[: len(front.trials)]
+    return {
+        "size": len(front.trials),
+        "words": front.words(),
+        "spans": [[span.metric, *(number_text(one) for one in (span.low, span.high))] for span in front.spans],
+        "hypervolume": None if front.hypervolume is None else number_text(front.hypervolume),
+        "trials": [
+            {"trial": front.trials[k], "trial_id": source.trial_id(front.trials[k]), "values": list(map(number_text, front.values[k]))}
+            for k in some.tolist()
+        ],
     }
 
 

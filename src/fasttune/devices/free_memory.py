@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from fasttune.argument import other_unit
 from fasttune.devices.cgroups import UNLIMITED, ControlGroups, read
+
+LEAST_MEMORY = 6 << 20  # bytes: an interpreter that has loaded nothing but what runs trials has 7 MiB that are its own
 
 # of each version: its limit, what is in use, and what of that the kernel takes back when it needs it (of memory.stat)
 _FILES = (
     ("", "memory.max", "memory.current", ("inactive_file", "active_file")),
     ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", ("total_inactive_file", "total_active_file")),
 )
+
+
+def check_worker_memory(asked: Iterable[float]) -> None:
+    """Refuses amounts of memory for trials of which one is less than a worker process has by itself.
+
+    Raises:
+        ValueError: names it.
+    """
+    least = min((size for size in asked if size), default=LEAST_MEMORY)
+    if least < LEAST_MEMORY:
+        raise ValueError(
+            f"resource 'memory' must be at least {LEAST_MEMORY >> 20} MiB (it is all that a trial may have, its worker process "
+            f"included, which has more by itself), got {least:g}: {other_unit(least)}"
+        )
 
 
 def free_memory(root: str = "/") -> int:

@@ -7,11 +7,12 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from fasttune.processes import descends_from
+
 if TYPE_CHECKING:
     from fasttune.devices.gpu import Gpu
 
 GONE = (6, 15)  # NVML: nobody of that name is there; fallen off the bus
-DEEPEST = 64  # processes within each other
 
 
 class GpuState(NamedTuple):
@@ -69,41 +70,9 @@ def _with_processes(nvml: Any, handle: Any, used: int, workers: Collection[int])
     except Exception:  # an older driver; the package says so by an error of another kind
         return GpuState(used)
     pids = tuple(int(one.pid) for one in found)
-    mine = [one.usedGpuMemory for one in found if comes_from(int(one.pid), workers)]
+    mine = [one.usedGpuMemory for one in found if descends_from(int(one.pid), workers)]
     known = bool(mine) and all(size is not None for size in mine)  # some drivers keep sizes to themselves
     return GpuState(used, min(used, sum(mine)) if known else None, pids)
-
-
-def comes_from(pid: int, workers: Collection[int]) -> bool:
-    """Whether a process is one of these, or comes from one."""
-    for _ in range(DEEPEST if workers else 0):
-        if pid in workers:
-            return True
-        told = _stat(pid)
-        pid = int(told[1]) if len(told) > 1 else 0
-        if pid <= 1:
-            return False
-    return False
-
-
-def is_running(pid: int) -> bool:
-    """Whether there is such a process; one that only waits to be collected has ended."""
-    if os.path.isdir("/proc/self"):
-        return _stat(pid)[:1] not in ([], ["Z"])
-    try:
-        os.kill(pid, 0)
-    except OSError:
-        return False
-    return True
-
-
-def _stat(pid: int) -> list[str]:
-    """State of a process, its parent, and so on; [] if there is no such process."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-            return file.read().rpartition(")")[2].split()
-    except OSError:
-        return []
 
 
 def lost_gpus(environ: Mapping[str, str] | None = None) -> list[str]:

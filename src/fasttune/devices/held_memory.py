@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from fasttune.devices.gpu_choice import WHOLE, GpuTaken
-from fasttune.devices.gpu_state import GpuState, comes_from, driver_open, gpu_state, is_running
+from fasttune.devices.gpu_state import GpuState, driver_open, gpu_state
 from fasttune.devices.resources import PlacementGroupFactory, Supply, check_possible
 from fasttune.error import TuneError
+from fasttune.once import warn_in_run
+from fasttune.processes import descends_from, is_running
 
 if TYPE_CHECKING:
     from fasttune.devices.gpu import Gpu
@@ -157,7 +158,7 @@ class PatientSupply(Supply):
         if now is None or before is None:
             return
         self._before[gpu.uuid] = now  # it is said once, and not waited for again
-        warnings.warn(
+        warn_in_run(
             f"{gpu.name} {gpu.uuid} uses {(now - before) >> 20:,} MiB more than before the run, {PATIENCE_S:g} s after its process "
             "has ended: another program has come, or what the trial has started lives on. It is given out all the same",
             RuntimeWarning,
@@ -220,11 +221,11 @@ class PatientSupply(Supply):
         gpu, state = self.machine.gpus[at], self._state(at)
         others = self._held_by_others(at, state.used or 0, state.ours)
         workers = self._workers()
-        who = [str(pid) for pid in state.processes or () if not comes_from(pid, workers)]
+        who = [str(pid) for pid in state.processes or () if not descends_from(pid, workers)]
         names = f" (processes {', '.join(who)})" if who else ""
         # a driver keeps some for itself, and never lets go of it
         rest = "; no process is known there: if it is the driver's own, ask for less" if state.processes == () else ""
-        warnings.warn(
+        warn_in_run(
             f"a trial waits for {asked >> 20:,} MiB of {gpu.name} {gpu.uuid}: of its {gpu.memory_bytes >> 20:,} MiB others hold "
             f"{others >> 20:,}{names}. It begins when they are free{rest}",
             RuntimeWarning,
@@ -250,7 +251,7 @@ class PatientSupply(Supply):
             if why:
                 self._lost[at] = why
                 self._bury(at)
-                warnings.warn(f"{why}. It is not given to trials any more", RuntimeWarning, stacklevel=2)
+                warn_in_run(f"{why}. It is not given to trials any more", RuntimeWarning, stacklevel=2)
 
     def _bury(self, at: int) -> None:
         """Nobody gets what is left of a device that is lost."""

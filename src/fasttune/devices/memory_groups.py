@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from fasttune.devices.cgroups import ControlGroups, number_in, read
+from fasttune.processes import descends_from
 
 OURS = "fasttune-"  # begins the names of groups that are made here
 TRIES = 20  # to move what is in a group, which may fork meanwhile
@@ -145,17 +146,7 @@ def _is_delegated(home: str) -> bool:
 def _is_ours_alone(home: str) -> bool:
     """Nobody is in the group but this process and what has come of it."""
     pids = _pids(home)
-    return os.getpid() in pids and all(_comes_from_here(pid) for pid in pids)
-
-
-def _comes_from_here(pid: int) -> bool:
-    for _ in range(1000):  # generations
-        if pid == os.getpid():
-            return True
-        words = read(f"/proc/{pid}", "stat").rpartition(")")[2].split()
-        if len(words) < 2 or (pid := int(words[1])) == 0:
-            return False
-    return False
+    return os.getpid() in pids and all(descends_from(pid, [os.getpid()]) for pid in pids)
 
 
 def _move_all(source: str, target: str) -> None:

@@ -13,13 +13,16 @@ from fasttune.result import flatten
 from fasttune.schedulers.base import TrialScheduler
 from fasttune.search.base import Searcher
 from fasttune.space.as_json import to_json_value
+from fasttune.stopper import parts_of
 from fasttune.trainable import saves_when_told
 
 if TYPE_CHECKING:
     from fasttune.config import RunSpec
+    from fasttune.stopper import Stopper
 
 NOT_COMPARED = frozenset(["self", "metric", "mode", "max_concurrent"])  # said by the run, or free to change
 SEEDS = frozenset(["seed", "random_state", "random_state_seed"])  # of searchers: what comes next may be drawn otherwise
+KEPT = ("num_to_keep", "checkpoint_score_attribute", "checkpoint_score_order", "scope")  # of a CheckpointConfig
 AS_THE_RUN_SAYS = ("ConcurrencyLimiter",)  # how many at once, not which
 RANDOM = "BasicVariantGenerator"
 
@@ -66,6 +69,7 @@ def options_of(spec: RunSpec) -> dict[str, Any]:
         "checkpoint_at_end": bool(spec.checkpoint.checkpoint_at_end),
         "restore_path": spec.restore,
         "log_to_file": spec.log_to_file,
+        "kept": {name: getattr(spec.checkpoint, name) for name in KEPT},
     }
 
 
@@ -88,9 +92,12 @@ def asked_of(spec: RunSpec) -> dict[str, Any]:
         "scheduler": settings_of(spec.scheduler),
         "searcher": settings_of(_searcher_of(spec)),
         "stop": described(spec.stop.thresholds),
+        "stoppers": [stopper_form(one) for one in parts_of(spec.stop.stopper) if not getattr(one, "is_budget", False)],
+        "limits": {"time_budget_s": spec.time_budget_s, "trial_timeout_s": spec.trial_timeout_s},
         "max_failures": spec.failure.max_failures,
         "user_attrs": spec.user_attrs,
         "warm_start_from": [to_json_value(one)[0] for one in spec.near],
+        "warm_start": spec.taught,
         "resources": spec.resources,
         "trainables": [
             {
@@ -121,6 +128,16 @@ def settings_of(one: Any) -> dict[str, Any]:
     passed_over = NOT_COMPARED | SEEDS if isinstance(one, Searcher) else NOT_COMPARED
     kept = {name: value for name, value in given.items() if name not in passed_over and not name.startswith("_")}
     return {"kind": type(one).__name__, "settings": {name: _setting(value) for name, value in kept.items()}}
+
+
+def stopper_form(one: Stopper) -> dict[str, Any]:
+    """Kind and arguments of a stopper, without what it was not given."""
+    import inspect
+
+    given = arguments_of(one)
+    defaults = {name: known.default for name, known in inspect.signature(type(one).__init__).parameters.items()}
+    kept = {name: _setting(value) for name, value in given.items() if value is not defaults.get(name, inspect.Parameter.empty)}
+    return {"kind": type(one).__name__, "settings": kept}
 
 
 def _arguments(one: Any) -> dict[str, Any]:

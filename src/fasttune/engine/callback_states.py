@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import pickle
 import time
-import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 from fasttune.callback import CallbackList
 from fasttune.folder import CALLBACKS_FILE, UNFINISHED
+from fasttune.once import warn_in_run
 from fasttune.plain_files import check_owner, plain_opener, write_whole
 from fasttune.script import dumps
 
@@ -76,4 +76,4 @@ class CallbackStates:
 
     @staticmethod
     def _say(text: str) -> None:
-        warnings.warn(text, RuntimeWarning, stacklevel=3)
+        warn_in_run(text, RuntimeWarning, stacklevel=3)

@@ -23,6 +23,7 @@ class Echo:
         self._source = source
         self._metric = metric
         self._constraints = Constraints() if constraints is None else constraints
+        self.written = 0  # trials
         self._ring: Any = None
         self._reporter: Any = None
 
@@ -39,6 +40,7 @@ class Echo:
         numbers = self._constraints.add_score(numbers)
         reporter.report_extra(numbers, extra, to_json(extra) if extra else b"")
         reporter.end(0)
+        self.written += 1
         data = bytes(ring.take())
         ring.release()
         return self._source, ring.position, data

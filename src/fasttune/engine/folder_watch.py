@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from fasttune.error import FolderGoneError
+from fasttune.once import warn_in_run
 
 WATCH_S = 1.0  # so often it is looked
 LATE_S = 0.25  # a loop that has not looked this long after it was due is held up: another thread looks
@@ -56,7 +56,7 @@ class FolderWatch:
             late = time.monotonic() - self._due > LATE_S
             why = self._gone() if late else None
             if why is not None and not over.is_set():
-                warnings.warn(
+                warn_in_run(
                     f"{why}. The run ends as soon as what runs in this process comes back to it (a trial: at its next report); "
                     "what was reported is kept in memory",
                     RuntimeWarning,

@@ -91,7 +91,8 @@ def _kinds(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
             if told != is_["kind"] and (name == "scheduler" or random):
                 found.append(f"{name}: {told} was, {is_['kind']} is")
         elif was["kind"] != is_["kind"]:
-            found.append(f"{name}: {was['kind']} was, {is_['kind']} is")
+            why = " (that of a run with a prior, or warm_start_from, and no search_alg)" if is_["kind"] == "PriorSearch" else ""
+            found.append(f"{name}: {was['kind']} was, {is_['kind']} is{why}")
         else:
             found += differences(_without_space(was)["settings"], _without_space(is_)["settings"], name, loosely=True)
     return found

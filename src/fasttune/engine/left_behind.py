@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from fasttune.engine.sql_table import table_rows
 from fasttune.folder import is_of_the_run, is_plain
+from fasttune.once import warn_in_run
 
 if TYPE_CHECKING:
     from fasttune.engine.state import ExperimentState
@@ -25,7 +25,7 @@ def write_table(state: ExperimentState, storage: Storage, seconds: float, look: 
         storage.write_table(*table_rows(state))
     except OSError as error:
         look()
-        warnings.warn(f"the table 'trials' is missing: {error}", RuntimeWarning, stacklevel=3)
+        warn_in_run(f"the table 'trials' is missing: {error}", RuntimeWarning, stacklevel=3)
 
 
 def write_files(state: ExperimentState, storage: Storage) -> None:
@@ -36,4 +36,4 @@ def write_files(state: ExperimentState, storage: Storage) -> None:
                 raise OSError("it is no name for a file of its own in the experiment's folder")
             storage.write_file(name, text)
         except OSError as error:
-            warnings.warn(f"the scheduler's file {name!r} is missing: {error}", RuntimeWarning, stacklevel=3)
+            warn_in_run(f"the scheduler's file {name!r} is missing: {error}", RuntimeWarning, stacklevel=3)

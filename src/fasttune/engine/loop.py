@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from fasttune import _core
 from fasttune.checkpoint import memory_name, remove_unfinished
+from fasttune.devices.free_memory import check_worker_memory
 from fasttune.devices.resources import check_possible, resolve_resources
 from fasttune.engine.asked import make_meta, session_record
 from fasttune.engine.clocks import Clock, RunClock
@@ -47,6 +48,7 @@ from fasttune.failure import failure_text
 from fasttune.folder import JOURNAL
 from fasttune.hook_times import HookTimes
 from fasttune.nesting import stay_in
+from fasttune.once import warn_in_run
 from fasttune.plain_files import check_before_writing
 from fasttune.stopper import budget_used_up
 from fasttune.storage.memory import MemoryStorage
@@ -453,10 +455,8 @@ class TuneLoop:
         again and again, each time a moment later."""
         journal = os.path.join(self.spec.path, JOURNAL)
         if not self._waits_for:
-            import warnings
-
             self._waits_for = who_writes(journal)
-            warnings.warn(
+            warn_in_run(
                 f"{self._waits_for} holds a write transaction of {journal}; the run waits for it (is the file "
                 "open in a database browser?), reports are kept in memory-mapped files meanwhile",
                 RuntimeWarning,
@@ -624,9 +624,12 @@ class TuneLoop:
         request = job.resources if job.resources is not None else spec.trainables[experiment].resources
         if callable(request) or job.resources is not None:
             try:
-                check_possible(self._machine, resolve_resources(request, state.config(start.trial)))
+                found = resolve_resources(request, state.config(start.trial))
+                check_possible(self._machine, found)
+                if self.executor.holds_memory:
+                    check_worker_memory([found.required_resources.get("memory", 0)])
             except Exception as error:  # what one config asks for costs its own trial only
-                state.fail(start.trial, failure_text(error))
+                state.fail(start.trial, failure_text(error, asked=True))
                 return None
         return self.executor.start(job)
 
@@ -766,8 +769,6 @@ class TuneLoop:
     def _finish_in_memory(self, why: str, locked: bool) -> None:
         """An end without the folder: results are answered from memory, nothing is removed by names that may be another
         experiment's by now. What can be stored is, in the files that are open: a folder that was renamed is whole."""
-        import warnings
-
         self.turning = False
         self.state.interrupted = True
         executor, self._executor = self._executor, None
@@ -791,7 +792,7 @@ class TuneLoop:
         self.state.saves.unsaved.clear()
         self.state.storage = memory
         self._gone = why
-        warnings.warn(
+        warn_in_run(
             f"the run was ended: {why}. Its results so far are in memory" + ("" if locked else " only"),
             RuntimeWarning,
             stacklevel=2,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import warnings
 
 from fasttune.engine.facts import Unfit
 from fasttune.engine.records import ExperimentRecords
+from fasttune.once import warn_in_run
 from fasttune.storage.reader import SqliteReader
 from fasttune.storage.recovery import copied_rings, left_in, writer_of
 from fasttune.working_directory import absolute
@@ -33,7 +33,7 @@ def warn_of_unfit(path: str, unfit: list[Unfit], kept: str = "") -> None:
     """Say once how many records were left out, and why the first of them was."""
     if not unfit:
         return
-    warnings.warn(
+    warn_in_run(
         f"{path}: {len(unfit)} records do not fit what the journal says and were left out{kept}; the first: {unfit[0].why}",
         RuntimeWarning,
         stacklevel=3,

@@ -24,6 +24,7 @@ from fasttune.engine.phases import (
     Phases,
 )
 from fasttune.error import TuneError
+from fasttune.once import warn_in_run
 from fasttune.schedulers.base import Change, End, Save
 
 if TYPE_CHECKING:
@@ -250,11 +251,10 @@ class Orders:
         if self._warned or self._known.saves_when_told(source):
             return
         self._warned = True
-        import warnings
 
         trials = self._known.trials
         whose = f"{trials[source]} has" if source != i else "it has"
-        warnings.warn(
+        warn_in_run(
             f"{trials[i]} was to go on from a checkpoint, and {whose} none: it stays as it was. A function must report "
             "checkpoints (tune.report(..., checkpoint=...)) for a scheduler that lets trials copy one another or "
             "changes them. This is said once",

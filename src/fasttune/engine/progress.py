@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from fasttune.engine.remarks import remarks
 from fasttune.failure import with_traceback
 from fasttune.tables.best import Leader
+from fasttune.tables.front import FrontWatch
 
 if TYPE_CHECKING:
     from fasttune.config import RunSpec
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from fasttune.reporter.base import Standing, StatusSnapshot
     from fasttune.reporter.pace import Pace
     from fasttune.space.variants import Variants
+
+
+MOST_ON_FRONT = 100  # trials of a front that are named to who shows some of them
 
 
 class Said(NamedTuple):
@@ -45,6 +49,7 @@ class Progress:
         self._clock = clock
         self._said = said
         self._leader = Leader(state, spec.scope)
+        self._front = FrontWatch(state, spec.scope)
         self._pace: Pace | None = None
 
     def begin(self) -> None:
@@ -88,7 +93,8 @@ class Progress:
             return Standing(state.trial_id(trial), value, state.evaluated_params(trial), step, failed, broken)
 
         best = leader(state.metric, state.mode)
-        told = [said.message, *(remarks(state, best is not None) if done else ())]
+        front = self._front(state.objectives, done)
+        told = [said.message, *(map(self._spec.in_words, remarks(state, best is not None, front)) if done else ())]
         return StatusSnapshot(
             time=self._clock.now(),
             elapsed=elapsed,
@@ -100,6 +106,8 @@ class Progress:
             total=state.total,
             best=best,
             best_by=leader,
+            front=front,
+            on_front=frozenset() if front is None else frozenset(map(state.trial_id, front.trials[:MOST_ON_FRONT])),
             scope=state.scope,
             over=done,
             reasons=state.reasons.kinds(),

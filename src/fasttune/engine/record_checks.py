@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import re
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from fasttune.checkpoint import is_checkpoint_name
 from fasttune.error import JournalError, TuneError
 from fasttune.metric_values import from_json
+from fasttune.once import warn_in_run
 from fasttune.plain_files import is_folder_name
 from fasttune.result import LATEST
 from fasttune.scope import DEFAULT_SCOPE, SCOPES
@@ -47,7 +47,7 @@ def extras(text: bytes) -> dict[str, Any]:
             check_depth(json.loads(text), "a report")
         told = from_json(text)
     except (ValueError, TypeError, KeyError, RecursionError, JournalError) as error:
-        warnings.warn(f"values of a report that are no numbers cannot be read: {error}", RuntimeWarning, stacklevel=2)
+        warn_in_run(f"values of a report that are no numbers cannot be read: {error}", RuntimeWarning, stacklevel=2)
         return {}
     return told if isinstance(told, dict) else {}
 

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from fasttune.storage.base import Entry, Storage
 
 TOLD = 1 << _core.KIND_TOLD | 1 << _core.KIND_DECISION
+GOES_ON = frozenset([_core.KIND_META, _core.KIND_CONFIGS, _core.KIND_CONFIG])  # said by a run that has not been ended
 ALIVE = ("PENDING", "RUNNING", "PAUSED")
 
 
@@ -164,6 +165,8 @@ class ExperimentRecords:
 
     def _note(self, events: list[tuple[Any, ...]]) -> None:
         for event in events:
+            if event[0] in GOES_ON:
+                self.ended_because = None
             note = self._NOTED.get(event[0])
             if note is not None:
                 note(self, event)
@@ -175,14 +178,12 @@ class ExperimentRecords:
 
     def _note_configs(self, event: tuple[Any, ...]) -> None:
         _, first, _, n, _, payload = event
-        self.ended_because = None
         self.configs.add_block(first, n, payload, self.rereads, self.unpickles)
 
     def _note_session(self, event: tuple[Any, ...]) -> None:
         """A later session was asked something else: from here on, perhaps over another space."""
         told = read_session(event[5])
         self.sessions += 1
-        self.ended_because = None
         self._asked_trainables = told["asked"]["trainables"]
         self.user_attrs.update(told["asked"].get("user_attrs", {}))
         if self.rereads:  # a run that goes on has one of its own
@@ -202,7 +203,6 @@ class ExperimentRecords:
 
     def _note_config(self, event: tuple[Any, ...]) -> None:
         told, whole = suggestion(event[5], event[1], len(self.meta["trainables"]), self.rereads and self.unpickles)
-        self.ended_because = None
         self.configs.add_suggestion(event[1], told, whole)
 
     def _note_told(self, event: tuple[Any, ...]) -> None:

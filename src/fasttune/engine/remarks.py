@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fasttune.engine.state import ExperimentState
+    from fasttune.pareto import Front
 
 FEWEST = 2  # trials that ended, before their sameness says anything
 
 
-def remarks(state: ExperimentState, has_best: bool) -> Iterator[str]:
-    """A sentence for each, without the full stop. ``has_best``: some trial has a value that can be compared."""
+def remarks(state: ExperimentState, has_best: bool, front: Front | None) -> Iterator[str]:
+    """A sentence for each, without the full stop. ``has_best``: some trial has a value that can be compared; ``front``: of a run with
+    several metrics."""
     table, metric = state.table, state.metric
-    if not has_best and metric is not None and any(metric in schema.keys for schema in table.schemas):
+    if not has_best and metric is not None and table.reports and any(metric in schema.keys for schema in table.schemas):
         yield f"no trial is the best: no value of {metric} is a finite number (NaN or infinite, as when training diverges)"
-    if state.objectives and (found := _front(state)):
+    if front is not None and (found := len(front.trials)):
         told = ", ".join(f"{name} ({mode})" for name, mode in state.objectives.items())
         yield f"{found:,} trial{'s are' if found > 1 else ' is'} beaten by no other in {told}: analysis.best_trials"
     for cause, number in state.stop_causes().items():
@@ -28,18 +30,3 @@ def remarks(state: ExperimentState, has_best: bool) -> Iterator[str]:
             f"{type(state.spec.scheduler).__name__} stopped no trial early, as each reported once: what reports as it goes on "
             "(tune.report after every epoch) can be stopped"
         )
-
-
-def _front(state: ExperimentState) -> int:
-    """How many trials no other one beats in all metrics of a run with several."""
-    import numpy as np
-
-    from fasttune.pareto import pareto_front
-    from fasttune.tables.columns import Columns
-
-    columns = Columns(state)
-    losses = np.full((len(state), len(state.objectives)), np.nan)
-    for k, (metric, mode) in enumerate(state.objectives.items()):
-        trials, scores = columns.scores(metric, mode, state.scope)
-        losses[trials, k] = -scores if mode == "max" else scores
-    return len(pareto_front(losses[np.isfinite(losses).all(axis=1)]))

@@ -7,7 +7,6 @@ then, and does nothing about it. What the earlier session had decided and not li
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ from fasttune.engine.records import ALIVE
 from fasttune.engine.state import ExperimentState
 from fasttune.engine.watching import ENDS
 from fasttune.error import TuneError
+from fasttune.once import warn_in_run
 
 if TYPE_CHECKING:
     from fasttune.config import ResumeConfig
@@ -205,7 +205,7 @@ def requeue_unfinished(state: ExperimentState, asked: ResumeConfig) -> None:
     for path in state.saves.given_points():  # what another trial goes on from stays
         state.kept.spare(path)
     for what, trials in lost.items():
-        warnings.warn(
+        warn_in_run(
             f"{state.path}: the configs of {len(trials)} trials that go on (the first: {state.trial_id(trials[0])}) hold "
             f"{what}: the journal does not have it as it was, because it could not be pickled or unpickled, or is too large",
             RuntimeWarning,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import os
-import warnings
 from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -17,6 +16,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from fasttune.checkpoint import WRITING, memory_key
+from fasttune.once import warn_in_run
 from fasttune.plain_files import is_own_path
 
 if TYPE_CHECKING:
@@ -335,7 +335,7 @@ def delete(path: str, experiment: str) -> None:
     folder, name = os.path.split(path)
     staging = os.path.join(experiment, WRITING)
     if not is_own_path(os.path.relpath(path, experiment)) or os.path.islink(folder) or os.path.islink(staging):
-        warnings.warn(
+        warn_in_run(
             f"the checkpoint {path} is not deleted: it is no directory of a trial in {experiment}",
             RuntimeWarning,
             stacklevel=2,

@@ -397,6 +397,8 @@ class ExperimentState(ExperimentRecords):
         flat = self._compared(self.flat_result_of(*told), schema) if decided else {}
         if decision == _core.WAIT:
             decision = self._answer(i, result, flat)
+        else:
+            self._is_stopped(i, result)  # a limit has ended it, or it is over: what it reported counts for all of them
         if decision != _core.STOP:
             self.hearing.reported(i, flat)
         self._happen("on_trial_result", i, result, step=step)
@@ -446,10 +448,7 @@ class ExperimentState(ExperimentRecords):
 
     def decide(self, i: int, result: dict[str, Any], flat: dict[str, Any]) -> int:
         """Stop criteria first, then the scheduler."""
-        if self.ending.why is not None:
-            return _core.STOP
-        stopper = self.spec.stop.stopper
-        if stopper is not None and stopper.asks_every_report and self.times.call(stopper, self.trial_id(i), result):
+        if self.ending.why is not None or self._is_stopped(i, result):
             return _core.STOP
         decision = self.times.call(self.scheduler.on_trial_result, self.view, self.trials[i], flat)
         if decision not in CODES:
@@ -460,6 +459,13 @@ class ExperimentState(ExperimentRecords):
         if self.searcher is not None:
             flat.update(self.times.call(self.scheduler.tells_searcher, self.trials[i]))
         return CODES[decision]
+
+    def _is_stopped(self, i: int, result: dict[str, Any]) -> bool:
+        """Show a result to the stopper, if there is one that is shown them: whether it ends the trial."""
+        stopper = self.spec.stop.stopper
+        if stopper is None or not stopper.asks_every_report or self.ending.why is not None:
+            return False
+        return bool(self.times.call(stopper, self.trial_id(i), result))
 
     def _on_end(self, event: tuple[Any, ...]) -> None:
         _, i, flags, _, _, _ = event

@@ -13,13 +13,13 @@ from __future__ import annotations
 import errno
 import json
 import os
-import warnings
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import NamedTuple
 
 from fasttune.error import ForeignFileError, JournalError
 from fasttune.folder import STOP_FILE
+from fasttune.once import warn_in_run
 from fasttune.plain_files import open_plain, owner_name
 
 AT_ONCE = 1 << 20  # bytes that are read at one time
@@ -59,7 +59,7 @@ class StopRequests:
         except (JournalError, OSError) as error:
             if str(error) != self._refused:
                 self._refused = str(error)
-                warnings.warn(f"a request to stop is not heard: {error}", RuntimeWarning, stacklevel=2)
+                warn_in_run(f"a request to stop is not heard: {error}", RuntimeWarning, stacklevel=2)
             return []
         return [found for line in data.splitlines() if (found := request_of(line)) is not None]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from typing import TYPE_CHECKING, Any
 
 from fasttune import _core
@@ -11,6 +10,7 @@ from fasttune.callback import CallbackList
 from fasttune.checkpoint import Checkpoint
 from fasttune.engine.callback_states import CallbackStates
 from fasttune.metric_values import kept_value
+from fasttune.once import warn_in_run
 from fasttune.result import SHOULD_CHECKPOINT
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Telling:
             elif why not in self._told_off:
                 self._told_off.add(why)
                 text = f"a callback set result[{SHOULD_CHECKPOINT!r}], and nothing is saved: {why}"
-                warnings.warn(text, RuntimeWarning, stacklevel=2)
+                warn_in_run(text, RuntimeWarning, stacklevel=2)
         if added:
             told = {str(key): kept_value(str(key), value) for key, value in added.items()}
             state.record(_core.KIND_TOLD, trial, step, json.dumps({"added": told}).encode())

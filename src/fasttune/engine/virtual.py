@@ -16,6 +16,7 @@ from fasttune import _core
 from fasttune.devices.machine import Machine
 from fasttune.devices.resources import Supply
 from fasttune.engine.asked import make_meta
+from fasttune.engine.echo import Echo
 from fasttune.engine.live_rule import LiveRule
 from fasttune.engine.loop import TuneLoop
 from fasttune.engine.program_of_run import program_of
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 PREFIX = "sim"
 SOURCE = 1
+ECHO = 2  # of results that another trial had
 RING_BYTES = 1 << 16
 LONGEST_JUMP = 4096  # steps of one event
 PATIENCE = 1000  # turns in a row in which a searcher has nothing although nothing runs
@@ -434,6 +436,7 @@ class VirtualLoop(TuneLoop):
 
     def _prepare(self) -> None:
         self.state = state = self._begin(frozenset())
+        self._echo = Echo(ECHO, self.spec.metric, self.spec.constraints)
         self._simple = state.searcher is None and all(one.pure for one in state.configs.variants) and not state.chooses
         program = program_of(self.spec, self.state, self._limits())
         self.virtual.every_step = hears_reports(state)
@@ -450,6 +453,11 @@ class VirtualLoop(TuneLoop):
         meta["variants"] = [one.meta() for one in state.configs.variants]
         self._store_meta(meta)
         return state
+
+    @property
+    def echoes(self) -> int:
+        """Reports that nobody was trained for, as another trial had them."""
+        return self._echo.written
 
     def _units_of(self, trial: int) -> float:
         """Workers that a trial occupies: its CPUs, one at least."""

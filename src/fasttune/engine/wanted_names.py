@@ -8,12 +8,12 @@ comes ends the run, because every trial that would still be trained is lost.
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Collection
 from typing import TYPE_CHECKING, NamedTuple
 
 from fasttune import _core
 from fasttune.error import MissingMetricError
+from fasttune.once import warn_in_run
 from fasttune.result import AUTO_RESULT_KEYS, number
 from fasttune.result_keys import DEFAULT_METRIC
 from fasttune.totals import TOTALS
@@ -197,4 +197,4 @@ def nearest(name: str, known: Collection[str]) -> str:
 
 
 def warn(text: str, name: str = "", known: Collection[str] = ()) -> None:
-    warnings.warn(text + nearest(name, known), RuntimeWarning, stacklevel=2)
+    warn_in_run(text + nearest(name, known), RuntimeWarning, stacklevel=2)

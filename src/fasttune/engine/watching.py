@@ -33,7 +33,7 @@ class Watching:
         self, hooks: Collection[str], *, hears_reports: bool, hears_ends: bool, stopper_asks: bool, asks: bool, chooses: bool,
         ranks: bool,
     ) -> None:  # fmt: skip
-        self.reports = hears_reports or "on_trial_result" in hooks
+        self.reports = hears_reports or stopper_asks or "on_trial_result" in hooks
         self.shown = stopper_asks or "on_trial_result" in hooks
         self.kinds = SCORED
         if self.reports:

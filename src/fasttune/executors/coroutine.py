@@ -351,6 +351,7 @@ class CoroutineExecutor(Executor):
                 if n > 1
                 else "a trial goes on although the run is over: it swallows asyncio.CancelledError, or takes long to clean up",
                 RuntimeWarning,
+                in_run=True,
             )
         self.reporter.retire()
         self._broken = None

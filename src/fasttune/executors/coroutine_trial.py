@@ -267,6 +267,7 @@ class TaskTrial:
             "goes on meanwhile. Await what it waits for, hand what computes to `await asyncio.to_thread(f)`, or run trials in "
             "processes with executor='process'",
             RuntimeWarning,
+            in_run=True,
         )
 
     # -- inside its reports -------------------------------------------------------------------------------------------
@@ -414,6 +415,7 @@ class TaskTrial:
             f"trial {self.context.trial_id} was stopped and goes on all the same: it swallows asyncio.CancelledError. What it "
             "does from here on does not count",
             RuntimeWarning,
+            in_run=True,
         )
 
 

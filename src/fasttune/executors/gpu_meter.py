@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from fasttune.executors.families import family
 from fasttune.executors.usage import GPU_BYTES, GPU_PERCENT, LIFE, MEASURED
+from fasttune.processes import family
 
 if TYPE_CHECKING:
     from fasttune.executors.slot import Slot

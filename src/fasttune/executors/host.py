@@ -20,7 +20,7 @@ from fasttune.error import StopTrial
 from fasttune.executors import stand_in
 from fasttune.executors.base import Job, Program, ProgramTrainable
 from fasttune.failure import stored_exception, stored_text
-from fasttune.once import warn_anew
+from fasttune.once import warn_anew, warn_in_run
 from fasttune.trial_context import TrialContext
 from fasttune.trial_functions import end_function, handle_end, run_function
 
@@ -462,9 +462,7 @@ class Host:
 
     @staticmethod
     def _say_unasked() -> None:
-        import warnings
-
-        warnings.warn(
+        warn_in_run(
             "the last reports of a trial came from threads that it had started, and the scheduler (or stopper) of this run "
             "is only asked by reports of the thread that called the trainable: it has not decided about them. Report "
             "from there, too",

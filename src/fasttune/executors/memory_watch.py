@@ -21,13 +21,13 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from fasttune.executors.families import family, orphans, read_small
 from fasttune.executors.program_file import NAME
+from fasttune.once import warn_in_run
 from fasttune.out_of_band import SMALLEST
+from fasttune.processes import family, orphans, read_small
 
 if TYPE_CHECKING:
     from fasttune.devices.memory_groups import MemoryGroups
@@ -106,7 +106,7 @@ class MemoryWatch:
         if self._single < MOST_SINGLE or self._has_said:
             return
         self._has_said = True
-        warnings.warn(
+        warn_in_run(
             f"worker processes keep more than half of the {math.ceil(slot.memory / MIB):,} MiB that a trial may have, so each is "
             "replaced after its trial, and loads its libraries anew: trials that ask for more memory share one",
             RuntimeWarning,

@@ -11,7 +11,6 @@ import os
 import signal
 import sys
 import time
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -30,6 +29,7 @@ from fasttune.executors.wear import NO_LIMITS, WorkerLimits
 from fasttune.executors.wire import CANNOT_LOAD, DOWN_BYTES, FILE_BYTES, Wire, pack, pack_config
 from fasttune.executors.worker_ends import ForkError, cannot_be_started, reason, signal_hint
 from fasttune.folder import RINGS
+from fasttune.once import warn_in_run
 from fasttune.working_directory import working_directory
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ class ProcessExecutor(Executor):
                 )
             for slot in living:
                 slot.fate = f"The worker process of this trial ended with the server of all workers, which {why}."
-            warnings.warn(
+            warn_in_run(
                 f"the server of the worker processes {why}. Trials that were running are treated as when their own worker "
                 "dies, all others are run by new workers",
                 RuntimeWarning,
@@ -366,7 +366,7 @@ class ProcessExecutor(Executor):
             return
         self._fewer_until = time.monotonic() + self._fewer_s
         if self._fewer_s == FEWER_S:
-            warnings.warn(
+            warn_in_run(
                 f"the run goes on with {self._fewer} worker process{'es' * (self._fewer > 1)}: {why}",
                 RuntimeWarning,
                 stacklevel=2,

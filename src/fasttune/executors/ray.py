@@ -20,7 +20,6 @@ import os
 import signal
 import sys
 import time
-import warnings
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
@@ -50,6 +49,7 @@ from fasttune.executors.ray_wire import (
 from fasttune.executors.slot import Slot
 from fasttune.extras import installed
 from fasttune.folder import WRITING
+from fasttune.once import warn_in_run
 from fasttune.out_of_band import Buffers
 from fasttune.trial_checkpoints import index_of
 from fasttune.working_directory import working_directory
@@ -490,7 +490,7 @@ class RayExecutor(ProcessExecutor):
                 f"no Ray actor could begin to run trials: {why[:2000]}. Is fasttune installed on all nodes, with what the script "
                 "imports?"
             )
-        warnings.warn(
+        warn_in_run(
             f"a Ray actor could not begin to run trials, another one is asked for: {why[:300]}", RuntimeWarning, stacklevel=2
         )
 

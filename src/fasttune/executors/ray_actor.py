@@ -31,11 +31,12 @@ from fasttune.devices.cgroups import MemoryKills
 from fasttune.executors.prints import Prints
 from fasttune.executors.program_file import ProgramFile
 from fasttune.executors.ring_file import map_file, remove_ring
-from fasttune.executors.server import MARK, Server, is_running
+from fasttune.executors.server import MARK, Server
 from fasttune.executors.wear import LOOK_S as MEMORY_LOOK_S
 from fasttune.executors.wear import own_memory
 from fasttune.executors.wire import FILE_BYTES, Wire
 from fasttune.extras import installed
+from fasttune.processes import is_running
 
 RESTS_S = 0.5  # how often an outpost without one looks around; it is called when there is something
 LISTEN_S = 10.0  # a driver that has heard nothing for so long asks again

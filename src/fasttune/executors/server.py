@@ -22,7 +22,6 @@ import socket
 import sys
 import threading
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -30,6 +29,8 @@ from typing import Any
 from fasttune import nesting
 from fasttune.devices.cgroups import process_limits
 from fasttune.error import TuneError
+from fasttune.once import warn_in_run
+from fasttune.processes import is_running, standing_of
 from fasttune.working_directory import working_directory
 
 SOURCE = (
@@ -321,11 +322,11 @@ class Server:
 
     def _continue(self) -> None:
         """If somebody has stopped the process (SIGSTOP), let it go on: the run would wait for it without a word."""
-        if state_of(self.pid) != b"T":
+        if (found := standing_of(self.pid)) is None or found.state != "T":
             return
         with suppress(ProcessLookupError, PermissionError):
             os.kill(self.pid, signal.SIGCONT)
-        warnings.warn(
+        warn_in_run(
             f"process {self.pid}, which starts the workers, had been stopped (SIGSTOP), and was told to go on; to hold a run, stop "
             f"the process that called it ({os.getpid()})",
             RuntimeWarning,
@@ -451,20 +452,6 @@ def _entries(environ: list[bytes]) -> Iterator[bytes]:
     """What MARK holds in an environment."""
     name = f"{MARK}=".encode()
     return (entry[len(name) :] for entry in environ if entry.startswith(name))
-
-
-def is_running(pid: int) -> bool:
-    """The process exists and is no zombie."""
-    return state_of(pid) not in (None, b"Z", b"X")
-
-
-def state_of(pid: int) -> bytes | None:
-    """The letter that proc(5) has for what a process is doing: b"R", b"S", b"T" (stopped); None if there is none."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[0]
-    except OSError:
-        return None
 
 
 def anonymous_file(name: str) -> int:

@@ -21,7 +21,6 @@ import select
 import sys
 import threading
 import time
-import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import copy_context
@@ -36,7 +35,7 @@ from fasttune.executors.ring_file import RING_BYTES, map_file, remove_ring
 from fasttune.executors.thread_worker import Feed, Releases, ThreadWorker
 from fasttune.executors.threads import follow_threads
 from fasttune.folder import RINGS
-from fasttune.once import warn_anew
+from fasttune.once import warn_anew, warn_in_run
 
 if TYPE_CHECKING:
     from fasttune.executors.named_streams import NamedStreams
@@ -279,7 +278,7 @@ class ThreadExecutor(Executor):
     def _make_do(self, error: BaseException) -> None:
         """Go on with the threads that there are."""
         self._limit = len(self._slots)
-        warnings.warn(
+        warn_in_run(
             f"the run goes on with {self._limit} thread{'s' * (self._limit > 1)}: another one cannot be started: {error}",
             RuntimeWarning,
             stacklevel=2,
@@ -413,7 +412,7 @@ class ThreadExecutor(Executor):
         ids = [f"{self._program.prefix}_{trial:05d}" for trial in trials[:MOST_NAMED]]
         named = ", ".join(ids) + (f" and {len(trials) - MOST_NAMED} more" if len(trials) > MOST_NAMED else "")
         which, them = (f"trial {named} does", "it") if len(trials) == 1 else (f"the trials {named} do", "them")
-        warnings.warn(
+        warn_in_run(
             f"{which} not come to a report, which would end {them}, and a thread cannot be ended from outside. {how} {them}; "
             "what is computed there goes on until the next report, or until this process ends",
             RuntimeWarning,

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from fasttune.executors.families import read_small
+from fasttune.processes import read_small
 from fasttune.result_keys import CPU_SECONDS, GPU_UTILIZATION, PEAK_GPU_MEMORY, PEAK_MEMORY
 
 # The gauge, numbers of eight bytes each. The worker writes the first, the driver the others: MEASURED last when they are of a trial,

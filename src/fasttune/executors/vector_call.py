@@ -8,7 +8,6 @@ then; others come. What the next ``yield`` gives (:class:`~fasttune.vectors.Rows
 from __future__ import annotations
 
 import time
-import warnings
 from dataclasses import dataclass
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from fasttune import _core
 from fasttune.error import StopTrial, TuneError
 from fasttune.executors.row_states import Held, HeldRows, indices, rows_of
 from fasttune.failure import stored_exception, stored_text
+from fasttune.once import warn_in_run
 from fasttune.row_trees import check_rows
 from fasttune.session import missing_metric
 from fasttune.space.config_columns import ConfigColumns, joined
@@ -444,7 +444,7 @@ class VectorCall:
         except StopTrial:
             return
         except Exception as error:
-            warnings.warn(
+            warn_in_run(
                 f"the generator of {self._name} was closed, and raised {type(error).__name__}: {error}",
                 RuntimeWarning,
                 stacklevel=2,

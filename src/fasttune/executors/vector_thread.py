@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import threading
 import time
-import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from queue import SimpleQueue
@@ -25,6 +24,7 @@ from fasttune.executors.threads import TrialThread
 from fasttune.executors.vector import RING_BYTES, SLICE_S, check
 from fasttune.executors.vector_host import VectorHost
 from fasttune.folder import RINGS
+from fasttune.once import warn_in_run
 from fasttune.trainable import vector_of
 
 MOST_THREADS = 256
@@ -269,7 +269,7 @@ class VectorThreadExecutor(Executor):
             if not lane.runs:
                 lane.vectors.halt()
         if held:
-            warnings.warn(
+            warn_in_run(
                 f"the functions of {len(held)} vectors do not come to their next step, which would end them, and a thread cannot be "
                 "ended from outside. The run ends without them; what is computed there goes on until then, or until this process ends",
                 RuntimeWarning,

@@ -23,12 +23,12 @@ from typing import TYPE_CHECKING, Any
 from fasttune import _core, nesting
 from fasttune.executors import stand_in
 from fasttune.executors.base import Job, Reply
-from fasttune.executors.families import children_of, family
 from fasttune.executors.ring_file import by_pages
 from fasttune.executors.streams import Streams, catch_streams
 from fasttune.executors.thread_pools import follow_environment
 from fasttune.executors.threads import follow_threads
 from fasttune.executors.wire import CANNOT_LOAD, FILE_BYTES, Wire
+from fasttune.processes import children_of, family
 
 if TYPE_CHECKING:
     from fasttune.executors.suspension import Suspension

@@ -28,6 +28,7 @@ from fasttune.plot.slices import contour_chart, contour_data, rank_chart, rank_d
 from fasttune.plot.workers import timeline_chart, timeline_data
 
 REPORT = "report.html"
+WITHOUT_GOAL = ("rungs", "timeline", "pareto", "hypervolume")  # what can be drawn where nobody knows which one trial is best
 FOLDED = 25  # parameters, above which their table is folded
 
 
@@ -106,6 +107,25 @@ PAGE: tuple[Entry, ...] = (
 )
 
 
+def front_entries(goals: list[Goal]) -> list[Entry]:
+    """The pictures of several metrics; [] without."""
+    if not goals:
+        return []
+    return [
+        Entry(
+            "pareto",
+            "Trials on the front are the choices: to be better in one metric one has to give up some of another.",
+            lambda e, _: front_chart(e, goals, front_data(e, goals)),
+            apart=True,
+        ),
+        Entry(
+            "hypervolume",
+            "A curve that has become flat says that more trials would hardly find more of the front.",
+            lambda e, _: hypervolume_chart(e, goals, hypervolume_data(e, goals)),
+        ),
+    ]
+
+
 class PageFigure(NamedTuple):
     """A picture as the page holds it."""
 
@@ -170,18 +190,7 @@ def page(experiment: ExperimentData, goal: Goal | None, no_goal: str, goals: lis
     facts = facts_of(experiment, goal, no_goal)
     sections: list[tuple[str, str, list[PageFigure], bool]] = []
     missing: list[tuple[str, str]] = []
-    pareto = Entry(
-        "pareto",
-        "Trials on the front are the choices: to be better in one metric one has to give up some of another.",
-        lambda e, _: front_chart(e, goals, front_data(e, goals)),
-        apart=True,
-    )
-    volume = Entry(
-        "hypervolume",
-        "A curve that has become flat says that more trials would hardly find more of the front.",
-        lambda e, _: hypervolume_chart(e, goals, hypervolume_data(e, goals)),
-    )
-    for entry in (*PAGE, *([pareto, volume] if goals else [])):
+    for entry in (*PAGE, *front_entries(goals)):
         try:
             found = _figures(entry, experiment, goal)
         except ValueError as error:  # e.g. no trial was stopped: there are no rungs
@@ -199,7 +208,7 @@ def page(experiment: ExperimentData, goal: Goal | None, no_goal: str, goals: lis
 def _figures(entry: Entry, experiment: ExperimentData, goal: Goal | None) -> list[PageFigure]:
     from fasttune.plot.draw_plotly import figure, single
 
-    if goal is None and entry.name not in ("rungs", "timeline", "pareto", "hypervolume"):
+    if goal is None and entry.name not in WITHOUT_GOAL:
         raise ValueError("it needs a metric and a mode")
     chart = entry.chart(experiment, goal)  # type: ignore[arg-type]  # those that need no goal do not look at it
     apart = [single(chart, panel) for panel in chart.panels] if entry.apart else [chart]

@@ -24,6 +24,7 @@ from fasttune.trial import ERROR, shown_status
 from .table import cut_cell, wrap_title
 
 if TYPE_CHECKING:
+    from fasttune.pareto import Front
     from fasttune.trial import Trial
 
 ROW_ORDER = ("RUNNING", "PAUSED", "PENDING", "TERMINATED", "ERROR")
@@ -98,7 +99,8 @@ class StatusSnapshot:
     size.
 
     ``rows(status, n)`` gives the first n trials of a status; ``best`` is a Standing (trial_id, value of the metric, params,
-    step), ``best_by(metric, mode)`` that by another metric, and ``scope`` says which values of a trial count for both.
+    step), ``best_by(metric, mode)`` that by another metric, ``front`` what there is in the place of a best one where a run has several
+    metrics (``on_front``: ids of its first trials), and ``scope`` says which values of a trial count for both.
     ``over``: the run has ended; ``reasons``: why trials have failed, each kind once. ``trials_per_s`` and ``reports_per_s``
     are those of the last while, of the whole run when it is over; ``left_s``: how long it will go on at that rate, and with the
     time that it may take (None: nobody knows).
@@ -120,6 +122,8 @@ class StatusSnapshot:
     reports_per_s: float = 0.0
     trials_per_s: float = 0.0
     message: str = ""
+    front: Front | None = None
+    on_front: frozenset[str] = frozenset()
     rows: Callable[[str, int], Sequence[Trial]] = _no_rows
 
     @property
@@ -344,7 +348,8 @@ class TableReporter(ProgressReporter):
         ]
         results = [trial.last_result or {} for trial in shown]
         parameters = self._parameters(shown)
-        metrics = self._metrics(results)
+        spans = snapshot.front.spans if snapshot.front is not None else ()
+        metrics = self._metrics(results, [self.metric] if self.metric is not None else [span.metric for span in spans])
         width = self.max_column_length
         titles = ["Trial name", "status", "loc", *parameters.values(), *metrics.values()]
         rows = [
@@ -375,7 +380,7 @@ class TableReporter(ProgressReporter):
         """One line about the best trial; "" when there is none."""
         best = snapshot.leader
         if best is None:
-            return ""
+            return "" if snapshot.front is None else f"Several metrics: {snapshot.front.words()}"
         params = best.params
         if self.parameter_columns:
             params = {name: look_up(params, name) for name in self.parameter_columns}
@@ -394,8 +399,13 @@ class TableReporter(ProgressReporter):
         return found[0]
 
     def _rows(self, snapshot: StatusSnapshot, status: str, number: int) -> Sequence[Trial]:
-        if number == 0 or status != "TERMINATED" or not (self.sort_by_metric and self.metric and self.mode):
+        if number == 0 or status != "TERMINATED" or not self.sort_by_metric:
             return snapshot.rows(status, number) if number else []
+        if snapshot.on_front:
+            some = snapshot.rows(status, snapshot.counts[status])
+            return sorted(some, key=lambda one: one.trial_id not in snapshot.on_front)[:number]
+        if not (self.metric and self.mode):
+            return snapshot.rows(status, number)
         sign = -1.0 if self.mode == "max" else 1.0
         metric = self.metric
 
@@ -411,12 +421,13 @@ class TableReporter(ProgressReporter):
         names = sorted({name for trial in shown for name in trial.evaluated_params})
         return {name: name for name in names}
 
-    def _metrics(self, results: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    def _metrics(self, results: Sequence[Mapping[str, Any]], steering: Sequence[str]) -> dict[str, str]:
         columns = _titled(self.metric_columns)
         if self._infers:
             known = frozenset(columns)
-            if self.metric is not None and self.metric not in known:
-                self._inferred.setdefault(self.metric, self.metric)
+            for name in steering:
+                if name not in known:
+                    self._inferred.setdefault(name, name)
             for name in infer_metrics(results, limit=self.infer_limit, known=known):
                 if len(self._inferred) < self.infer_limit:
                     self._inferred.setdefault(name, name)

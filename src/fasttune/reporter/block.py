@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.text import Text
 
+    from fasttune.pareto import Front
     from fasttune.trial import Trial
 
 ROWS = 8
@@ -49,9 +50,11 @@ def block(snapshot: StatusSnapshot, done: bool, total: int | None, metric: str |
     best = snapshot.leader
     if best is not None:
         lines.append(_best(snapshot, best, metric))
+    if snapshot.front is not None:
+        lines.append(_front(snapshot.front))
     lines += _failures(snapshot)
     if not done:
-        lines += _at_work(snapshot, metric, width)
+        lines += _at_work(snapshot, _steering(snapshot, metric), width)
     if snapshot.message:
         line = _text(snapshot.message, "yellow")
         lines.append(_in_one_piece(line) if done else line)
@@ -141,6 +144,20 @@ def _best(snapshot: StatusSnapshot, best: Standing, metric: str | None) -> Rende
     return _cut(line)
 
 
+def _front(front: Front) -> RenderableType:
+    """In the place of the best one, where a run has several metrics."""
+    if not front.trials:
+        return _cut(_text(front.words(), "default"))
+    line = _text("front ", "bright_black")
+    line.append(f"{len(front.trials):,}", "bold green").append(f" trial{'s' if len(front.trials) > 1 else ''}", "default")
+    for span in front.spans:
+        line.append(whole_text(f"  {span.metric} "), "bright_black")
+        line.append(_measured(span.low) + (f" to {_measured(span.high)}" if span.high > span.low else ""), "default")
+    if front.hypervolume is not None:
+        line.append("  hypervolume ", "bright_black").append(_measured(front.hypervolume), "default")
+    return _cut(line)
+
+
 def _failures(snapshot: StatusSnapshot) -> list[RenderableType]:
     """Why trials have failed: each kind of reason in two lines."""
     lines: list[RenderableType] = []
@@ -172,7 +189,14 @@ class _Column(NamedTuple):
         return max(map(cell_len, [self.title, *self.cells]))
 
 
-def _at_work(snapshot: StatusSnapshot, metric: str | None, width: int) -> list[RenderableType]:
+def _steering(snapshot: StatusSnapshot, metric: str | None) -> list[str]:
+    """The metrics that say what is better."""
+    if metric is not None:
+        return [metric]
+    return [] if snapshot.front is None else [span.metric for span in snapshot.front.spans]
+
+
+def _at_work(snapshot: StatusSnapshot, metrics: Sequence[str], width: int) -> list[RenderableType]:
     """The running and the paused trials, if those that run are there long enough to be read."""
     running = snapshot.counts.get("RUNNING", 0)
     if running == 0 or running < snapshot.trials_per_s:
@@ -183,14 +207,14 @@ def _at_work(snapshot: StatusSnapshot, metric: str | None, width: int) -> list[R
             shown += snapshot.rows(status, ROWS - len(shown))
     if not shown:
         return []
-    rows: list[RenderableType] = [_text(""), *_table(_columns(shown, metric), width)]
+    rows: list[RenderableType] = [_text(""), *_table(_columns(shown, metrics), width)]
     more = running - sum(trial.status == "RUNNING" for trial in shown)
     if more > 0:
         rows.append(_text(f"and {more:,} more at work", "bright_black"))
     return [*rows, _text("")]
 
 
-def _columns(shown: Sequence[Trial], metric: str | None) -> list[_Column]:
+def _columns(shown: Sequence[Trial], metrics: Sequence[str]) -> list[_Column]:
     """Who it is, how far it is, what it has reached, with what parameters."""
     results = [trial.last_result or {} for trial in shown]
     columns = [_Column("trial", [trial.trial_id for trial in shown], "cyan", False)]
@@ -199,8 +223,8 @@ def _columns(shown: Sequence[Trial], metric: str | None) -> list[_Column]:
         columns.insert(0, _Column("", [marks[trial.status] for trial in shown], "default", False))
     columns.append(_Column("iter", [str(result.get("training_iteration", "")) for result in results], "default"))
     columns.append(_Column("time", [_time_of(result) for result in results], "default"))
-    for name in _metrics(results, metric):
-        style = "bold" if name == metric else "default"
+    for name in _metrics(results, metrics):
+        style = "bold" if name in metrics else "default"
         columns.append(_Column(whole_text(name), [_measured(look_up(result, name)) for result in results], style))
     names = dict.fromkeys(name for trial in shown for name in trial.evaluated_params)
     for name in list(names)[:PARAMETERS]:
@@ -229,9 +253,9 @@ def _table(columns: list[_Column], width: int) -> list[Text]:
     return lines
 
 
-def _metrics(results: Sequence[dict[str, Any]], metric: str | None) -> list[str]:
-    """The metric that matters, then the first others that are numbers."""
-    found = dict.fromkeys([metric] if metric is not None else [])
+def _metrics(results: Sequence[dict[str, Any]], metrics: Sequence[str]) -> list[str]:
+    """Those that matter, then the first others that are numbers."""
+    found = dict.fromkeys(metrics)
     for result in results:
         for name, value in result.items():
             if name not in AUTO_KEYS and is_comparable(value):

@@ -111,6 +111,8 @@ class JupyterNotebookReporter(TableReporter):
             words = snapshot.best_words(self.metric or self._guessed)
             by = f"by {best.by} with {dict(best.params)}"
             rows.append((f"Best {words}", f"{best.value}{where(best.step)} {by}"))
+        if snapshot.front is not None:
+            rows.append(("Pareto front", snapshot.front.words()))
         if snapshot.eta_s and not snapshot.over:
             rows.append(("Left", duration(snapshot.eta_s)))
         if snapshot.reports_per_s:

@@ -129,6 +129,8 @@ class LogReporter(ProgressReporter):
         if best is not None:
             words = snapshot.best_words(self.metric or "value")
             parts.append(f"best {words} {best.value:.6g}{where(best.step)} ({best.trial_id}{', failed' if best.failed else ''})")
+        if snapshot.front is not None:
+            parts.append(snapshot.front.words())
         if snapshot.eta_s is not None:
             parts.append(f"{duration(snapshot.eta_s)} left")
         line = ", ".join(parts)
@@ -144,6 +146,8 @@ class LogReporter(ProgressReporter):
         parts += [f"{open_ones:,} did not end"] if open_ones else []
         parts += [f"{waiting:,} still to run"] if waiting else []
         lines = ", ".join(parts) + (f". {snapshot.message}" if snapshot.message else "")
+        if snapshot.front is not None:
+            lines += f"\n{snapshot.front.words()}"
         best = snapshot.leader
         if best is None:
             return lines

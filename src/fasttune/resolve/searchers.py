@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from fasttune.argument import check_called_methods
 from fasttune.config import Experiment
 from fasttune.resolve.settings import ON_DUPLICATE
 from fasttune.resolve.trainables import unresolved
@@ -28,9 +29,14 @@ def check_searcher_wanted(searcher: object, scheduler: TrialScheduler) -> None:
 
 
 def chosen_searcher(
-    experiment: Experiment, metric: str | None, scheduler: TrialScheduler, verbose: int, objectives: int = 0
+    experiment: Experiment,
+    metric: str | None,
+    scheduler: TrialScheduler,
+    says: Callable[[str], object] | None,
+    objectives: int = 0,
+    asked: bool = True,
 ) -> str:
-    """The name of the searcher that suits, and a line that says why."""
+    """The name of the searcher that suits; ``says`` is told a line that says why. ``asked``: somebody has asked for "auto"."""
     from fasttune.schedulers import HyperBandForBOHB
     from fasttune.search.auto import Choice, choose
 
@@ -45,9 +51,9 @@ def chosen_searcher(
         return "random"
     if choice.name == "auto" and scheduler.compares:
         choice = Choice("tpe", "the scheduler ends trials early, and it compares them at equal steps")
-    if verbose > 0 and (choice.name != "random" or not objectives):
+    if says is not None and (choice.name != "random" or not objectives):
         what = choice.why if choice.name == "auto" else f'"{choice.name}": {choice.why}'
-        print(f'fasttune: search_alg="auto" is {what}')
+        says(f'search_alg="auto" is {what}' if asked else f"The searcher is {what}")
     return choice.name
 
 
@@ -81,6 +87,7 @@ def resolve_searcher(
         search_alg = search_alg.searcher
     if not isinstance(search_alg, (Searcher, SearchAlgorithm)):
         raise TypeError(f"search_alg must be a Searcher, its name or None, got {kind_of(search_alg)}")
+    check_called_methods(search_alg, Searcher if isinstance(search_alg, Searcher) else SearchAlgorithm)
     if isinstance(search_alg, Searcher):
         tell_space(search_alg, metric, mode, experiments)
         return limit(search_alg, max_concurrent)
@@ -103,10 +110,19 @@ def objectives_of_searcher(searcher: object) -> dict[str, OneMode]:
 
 
 def with_priors(
-    search_alg: object, scheduler: TrialScheduler, experiments: Sequence[Experiment], seed: int, near: bool = False
+    search_alg: object,
+    scheduler: TrialScheduler,
+    experiments: Sequence[Experiment],
+    seed: int,
+    near: bool = False,
+    had: bool = False,
 ) -> Any:
     """The searcher, or, where nobody has named one that knows of priors and there are some (in the space, or ``near`` earlier
-    configs), one that does. ValueError for a grid beside them."""
+    configs), one that does. ValueError for a grid beside them.
+
+    Args:
+        had: the run goes on with such a searcher, though perhaps in a space without priors.
+    """
     from fasttune.search import BasicVariantGenerator, PriorSearch
     from fasttune.space.domains import Domain, domains_of, grid_of
     from fasttune.space.nested import path_name
@@ -116,13 +132,13 @@ def with_priors(
     blind = search_alg is None or isinstance(search_alg, BasicVariantGenerator)
     if isinstance(search_alg, str) and search_alg.lower() in ("random", "variant_generator"):
         blind, search_alg = True, None
-    if not (said or near) or not blind:
+    grids = [path_name(path) for path, one in found if grid_of(one) is not None]
+    if not (said or near or (had and not grids)) or not blind:
         return search_alg
     what = f"prior of {', '.join(map(repr, said))}" if said else "warm_start_from"
     if not scheduler.takes_searcher:
         log("%s has no effect: %s explores configs itself", what, type(scheduler).__name__)
         return search_alg
-    grids = [path_name(path) for path, one in found if grid_of(one) is not None]
     if grids:
         raise ValueError(
             f"{what} has no effect beside the grid of {grids[0]!r}, which is walked through: leave one of them out, or "

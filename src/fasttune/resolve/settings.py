@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fasttune.argument import checked_count, checked_size, other_unit, shown
+from fasttune.argument import check_called_methods, checked_count, checked_size, other_unit, shown
 from fasttune.config import MODES, Experiment, Mode, as_mode, no_mode
 from fasttune.constraints import Constraints, as_constraints
 from fasttune.resolve.call import DEFAULT_VERBOSE
-from fasttune.resolve.words import LEAST_MEMORY, kind_of, log
+from fasttune.resolve.words import kind_of, log
 
 if TYPE_CHECKING:
     from fasttune.callback import Callback
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
 
 
 def chosen_scheduler(
-    scheduler: TrialScheduler | str | None, trainables: Iterable[Any], stop: Any, verbose: int
+    scheduler: TrialScheduler | str | None, trainables: Iterable[Any], stop: Any, says: Callable[[str], object] | None
 ) -> TrialScheduler | str | None:
-    """What ``scheduler="auto"`` stands for, with a line that says why; anything else as it is."""
+    """What ``scheduler="auto"`` stands for; ``says`` is told a line that says why. Anything else as it is."""
     if not isinstance(scheduler, str) or scheduler.lower() != "auto":
         return scheduler
     from fasttune.schedulers import ASHAScheduler, AutoScheduler
     from fasttune.trainable import is_vectorized, takes_state
 
     made: TrialScheduler = AutoScheduler()
-    why = "trials are paused at rungs, which are trusted as far as their ranks agree with later ones"
+    what = ": trials are paused at rungs, which are trusted as far as their ranks agree with later ones"
     if any(is_vectorized(one) and not takes_state(one) for one in trainables):
         end = stop.get("training_iteration") if isinstance(stop, Mapping) else None
         made = ASHAScheduler(max_t=OPEN_END if end is None else end, reduction_factor=3)
-        why = "trials are stopped at rungs; they cannot be paused, as their function takes no state"
-    if verbose > 0:
-        print(f'fasttune: scheduler="auto" is {type(made).__name__}: {why}')
+        what = " is ASHAScheduler: trials are stopped at rungs; they cannot be paused, as their function takes no state"
+    if says is not None:
+        says(f'scheduler="auto"{what}')
     return made
 
 
@@ -62,6 +62,7 @@ def resolve_scheduler(
             f"scheduler must be a TrialScheduler, got {kind_of(scheduler)}: give an object such as "
             "ASHAScheduler()"
         )
+    check_called_methods(scheduler, TrialScheduler)
     if not tell_goal(scheduler, metric, mode, public_spec):
         raise ValueError(
             f"metric={metric!r}, mode={mode!r} were given to the run, but {type(scheduler).__name__} was "
@@ -149,6 +150,8 @@ def check_trust(trust: object) -> bool:
 
 def check_worker_limits(trials: object, memory: object) -> tuple[int | None, int | None]:
     """How many trials a worker runs, and how many bytes are its own, before another one comes in its place; None: any."""
+    from fasttune.devices.free_memory import LEAST_MEMORY
+
     size = None if memory is None else checked_size("worker_max_memory", memory)
     if size is not None and size < LEAST_MEMORY:
         raise ValueError(
@@ -293,4 +296,5 @@ def check_callbacks(callbacks: Sequence[Callback] | None) -> list[Callback]:
     for one in callbacks:
         if not isinstance(one, Callback):
             raise TypeError(f"callbacks must hold Callback objects, got {kind_of(one)}: {one!r:.80}")
+        check_called_methods(one, Callback)
     return list(callbacks)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
+from fasttune.argument import check_called
 from fasttune.config import (
     Experiment,
     FailureConfig,
@@ -54,6 +55,7 @@ from fasttune.resolve.trainables import (
     resolve_trainable,
     with_space,
 )
+from fasttune.resolve.words import teller
 from fasttune.scope import check_scope
 from fasttune.stopper import tell_stop_goal
 
@@ -79,6 +81,8 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
     metric, mode = check_metric_mode(call.metric, call.mode)
     scope = None if call.scope is None else check_scope(call.scope)
     as_constraints(call.constraints)
+    for name in ("trial_name_creator", "trial_dirname_creator"):
+        check_called(name, getattr(first, name))
     failure = FailureConfig(first.max_failures, call.fail_fast)
     executor = chosen_executor(call.executor, experiments)
     durability = check_durability(call.durability)
@@ -109,7 +113,7 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
     stop = resolve_stop_rules(first)
     reporter = resolve_reporter(call.progress_reporter, metric, mode, call.verbose)
     # What changes something comes last, so that a run that is refused can be corrected and tried again.
-    scheduler = chosen_scheduler(call.scheduler, [one.trainable for one in trainables], first.stop, verbose)
+    scheduler = chosen_scheduler(call.scheduler, [one.trainable for one in trainables], first.stop, teller(verbose, call.in_words))
     scheduler = resolve_scheduler(scheduler, metric, mode, first.public_spec, objectives)
     spaces = [scheduler.complete_space(one.space) for one in trainables]
     experiments = [with_space(one, space) for one, space in zip(experiments, spaces, strict=True)]
@@ -137,6 +141,7 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
         metric=metric,
         mode=mode,
         near=near,
+        taught=found.taught,
         objectives=objectives or objectives_of_searcher(searcher),
         searcher=searcher,
         scheduler=scheduler,

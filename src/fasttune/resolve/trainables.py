@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Mapping
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
-from fasttune.argument import other_unit
+from fasttune.argument import check_called
 from fasttune.config import Experiment, TrainableSpec
 from fasttune.error import TuneError
-from fasttune.resolve.words import LEAST_MEMORY, log, name_of
+from fasttune.resolve.words import log, name_of
 
 if TYPE_CHECKING:
     from fasttune.devices.machine import Machine
@@ -160,6 +160,7 @@ def resolve_request(
         return PlacementGroupFactory([{}])
     if isinstance(asked, PlacementGroupFactory) or not callable(asked):
         return resolve_resources(asked)
+    check_called("resources_per_trial", asked)
     return lambda config: resolve_resources(asked, config)
 
 
@@ -210,17 +211,14 @@ def check_supply(
 
 def check_memory(executor: str, trainables: Iterable[TrainableSpec], verbose: int) -> None:
     """Refuses a request for less memory than a worker has by itself, and says so where nothing can end a trial that has more."""
+    from fasttune.devices.free_memory import check_worker_memory
     from fasttune.devices.resources import PlacementGroupFactory
     from fasttune.executors import executor_class
 
     requests = [one.resources for one in trainables if isinstance(one.resources, PlacementGroupFactory)]
     asked = [size for one in requests if (size := one.required_resources.get("memory"))]
     if executor_class(executor).holds_memory:
-        if asked and min(asked) < LEAST_MEMORY:
-            raise ValueError(
-                f"resource 'memory' must be at least {LEAST_MEMORY >> 20} MiB (it is all that a trial may have, its worker process "
-                f"included, which has more by itself), got {min(asked):g}: {other_unit(min(asked))}"
-            )
+        check_worker_memory(asked)
     elif asked and verbose > 0:
         where = "on a cluster" if executor_class(executor).elsewhere else "in this process"
         log(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-LEAST_MEMORY = 6 << 20  # bytes: an interpreter that has loaded nothing but what runs trials has 7 MiB that are its own
+from collections.abc import Callable
 
 
 def name_of(trainable: object) -> str:
@@ -15,6 +15,11 @@ def name_of(trainable: object) -> str:
 
 def kind_of(value: object) -> str:
     return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+
+
+def teller(verbose: int, in_words: Callable[[str], str]) -> Callable[[str], None] | None:
+    """What prints a line about the run, in the words of its door; None: nobody wants any."""
+    return (lambda text: print(f"fasttune: {in_words(text)}")) if verbose > 0 else None
 
 
 def log(text: str, *values: object) -> None:

@@ -8,11 +8,11 @@ from __future__ import annotations
 import math
 import random
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fasttune.argument import shown
+from fasttune.once import warn_in_run
 from fasttune.space.domains import Categorical, Domain, Float, Function, Integer, grid_of, lies_in
 from fasttune.space.functions import choice, sample_from
 from fasttune.space.nested import Config, fresh
@@ -78,7 +78,7 @@ class Explorer:
             return mutation.nearest(new)
         if not self._warned:
             self._warned = True
-            warnings.warn(
+            warn_in_run(
                 f"population based training explored {name}={new!r}, outside of {mutation!r}: perturbed values are not "
                 "kept inside their domain, unless the scheduler is made with clip=True",
                 stacklevel=2,

@@ -10,7 +10,6 @@ import heapq
 import json
 import math
 import random
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from fasttune.argument import checked_count, checked_number, shown
 from fasttune.error import TuneError
 from fasttune.folder import PBT_GLOBAL, PBT_POLICY
 from fasttune.metric_values import with_text_keys
+from fasttune.once import warn_in_run
 from fasttune.schedulers.base import Change, Order, Save, TrialScheduler
 from fasttune.schedulers.explore import Explorer, completed, original_tag, perturbed_tag, takes
 from fasttune.schedulers.view import ExperimentView
@@ -220,7 +220,7 @@ class PopulationBasedTraining(TrialScheduler):
             raise RuntimeError(f"{text}; require_attrs=False passes over such reports")
         if not self._warned:
             self._warned = True
-            warnings.warn(f"{text}: there is no perturbation without", stacklevel=2)
+            warn_in_run(f"{text}: there is no perturbation without", stacklevel=2)
         return self.CONTINUE
 
     def _is_behind(self, i: int) -> bool:
@@ -277,7 +277,7 @@ class PopulationBasedTraining(TrialScheduler):
             return False
         if not self._warned_of_circles:
             self._warned_of_circles = True
-            warnings.warn(
+            warn_in_run(
                 f"{type(self).__name__}: trial {trial.trial_id} copied {copies} times and got no further, because the "
                 f"scores ({self.metric}) get worse as training goes on; it goes on now without copying",
                 RuntimeWarning,

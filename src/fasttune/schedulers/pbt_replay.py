@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from fasttune.once import warn_in_run
 from fasttune.schedulers.base import Change, Order, Save, TrialScheduler
 from fasttune.schedulers.explore import perturbed_tag
 from fasttune.schedulers.view import ExperimentView
@@ -50,7 +50,7 @@ class PopulationBasedTrainingReplay(TrialScheduler):
     def complete_space(self, space: Mapping[str, Any]) -> dict[str, Any]:
         replaced = sorted(set(space) & set(self.config))
         if replaced:
-            warnings.warn(
+            warn_in_run(
                 f"{type(self).__name__} takes {', '.join(replaced)} from its policy file; what the run's config says of "
                 "them has no effect",
                 stacklevel=2,

@@ -6,13 +6,13 @@ whose share changes is paused and goes on from its checkpoint with the new one.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fasttune.argument import checked_count, checked_number, shown
 from fasttune.devices.machine import detect
 from fasttune.devices.resources import PlacementGroupFactory, resolve_resources
+from fasttune.once import warn_in_run
 from fasttune.result import is_real
 from fasttune.schedulers.base import Change, FIFOScheduler, Order, Save, TrialScheduler, tell_goal
 from fasttune.schedulers.view import ExperimentView
@@ -321,7 +321,7 @@ class ResourceChangingScheduler(TrialScheduler):
     def _warn(self, trial: Trial, wanted: PlacementGroupFactory) -> None:
         if not self._warned:
             self._warned = True
-            warnings.warn(
+            warn_in_run(
                 f"trial {trial.trial_id} could have {dict(wanted.required_resources)}, but it would have to begin again "
                 "for that and its last report came without a checkpoint: it keeps what it has. Report one, "
                 "tune.report(metrics, checkpoint=...), where resources may change",

@@ -81,7 +81,8 @@ def choose(space: Mapping[str, Any], num_samples: int, *, has_metric: bool, has_
 
 def _of_several(num_samples: int, objectives: int) -> Choice:
     if 0 < num_samples <= MOST_IN_FRONTS and objectives <= MOST_OBJECTIVES:
-        return Choice("motpe", f"it finds the most of the front of {objectives} metrics in {num_samples} trials")
+        trials = f"{num_samples} trial{'s' if num_samples > 1 else ''}"
+        return Choice("motpe", f"it finds the most of the front of {objectives} metrics in {trials}")
     return Choice("nsga2", f"it searches for the front of {objectives} metrics, at the same cost however many trials there are")
 
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, Self
 
 from fasttune.argument import taken_by
+from fasttune.constraints import constraint_violation, score
 from fasttune.script import dumps
 from fasttune.search.heard import Heard
 
@@ -228,7 +229,8 @@ class Searcher:
             raise NotImplementedError(f"{type(self).__name__} cannot take evaluated points")
         trials = getattr(trials_or_analysis, "trials", trials_or_analysis)
         listed = [trials] if hasattr(trials, "last_result") else list(trials)
-        known = [point for point in (_point_of(trial, metric) for trial in listed) if point is not None]
+        mode = self.mode if isinstance(self.mode, str) and self._ranks() else None
+        known = [point for point in (_point_of(trial, metric, mode) for trial in listed) if point is not None]
         outside: list[Exception] = []
         for point in known:
             try:
@@ -243,6 +245,13 @@ class Searcher:
             )
         if not any(point["value"] is not None for point in known):
             warnings.warn(f"none of the {len(listed)} trials has the metric {metric!r}", stacklevel=2)
+
+    def _ranks(self) -> bool:
+        """Losses are only compared, so that those of broken constraints may be scores."""
+        inner: Any = self
+        while hasattr(inner, "searcher"):
+            inner = inner.searcher
+        return bool(getattr(inner, "ranks", False))
 
     def get_state(self) -> dict[str, Any]:
         """What ``set_state`` needs to go on from here."""
@@ -323,16 +332,20 @@ def check_metric_and_mode(metric: Metric, mode: Mode) -> None:
         raise ValueError(f"metric and mode must have as many entries, got {len(metric)} and {len(modes)}")
 
 
-def _point_of(trial: Any, metric: str) -> dict[str, Any] | None:
-    """What ``add_evaluated_point`` is told about a trial; None if it ended without the metric."""
+def _point_of(trial: Any, metric: str, mode: str | None) -> dict[str, Any] | None:
+    """What ``add_evaluated_point`` is told about a trial; None if it ended without the metric. One that breaks its constraints is
+    told by its score for this mode; None: as failed."""
     result = trial.last_result or {}
     ended = trial.status == "TERMINATED"
     if ended and metric not in result:
         return None
+    value, violation = result.get(metric), constraint_violation(result)
+    if violation > 0 and value is not None and mode is not None:
+        value = score(float(value), violation, mode)
     return {
         "parameters": trial.config,
-        "value": result.get(metric),
-        "error": trial.status == "ERROR",
+        "value": value,
+        "error": trial.status == "ERROR" or (violation > 0 and mode is None),
         "pruned": ended and not result.get("done", False),
         "intermediate_values": None,
     }

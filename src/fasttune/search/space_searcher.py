@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, ClassVar, NamedTuple
 
 from fasttune.argument import shown
@@ -90,6 +91,7 @@ class SpaceSearcher(Searcher):
         self._live: dict[str, Numbers] = {}
         self._steps: dict[str, int] = {}
         self._asked = 0
+        self._given = 0  # how many of those were points to evaluate
         self._given_space = space is not None
         self._config: Config = dict(space or {})
         self._begun = False
@@ -156,7 +158,7 @@ class SpaceSearcher(Searcher):
                 "tune.loguniform(1e-4, 1e-1)} was meant, and plain values were given."
             )
         self._points = [self._checked_point(point) for point in self._points]
-        self._near = Near(self.dimensions)
+        self._near = Near(self.dimensions, tried=self._whole_points())
 
     def _checked_point(self, point: dict[str, Any]) -> dict[str, Any]:
         assert self.dimensions is not None
@@ -167,6 +169,15 @@ class SpaceSearcher(Searcher):
         except ValueError as error:
             raise ValueError(f"points_to_evaluate: {error}") from None
         return point
+
+    def _whole_points(self) -> list[Numbers]:
+        """The points to evaluate that say all of their config."""
+        assert self.dimensions is not None
+        found = []
+        for point in self._points:
+            with suppress(KeyError):
+                found.append(self.dimensions.numbers(point))
+        return found
 
     @property
     def _knows_goal(self) -> bool:
@@ -228,9 +239,10 @@ class SpaceSearcher(Searcher):
                 "the searcher or to the run, e.g. tune.run(..., metric='loss', mode='min')"
             )
         if self._points:
+            self._given += 1
             return self.dimensions.numbers(self._points.pop(0), missing=self._asked)
         if self._near:
-            near = self._near.numbers(self._seed, self._asked, self._known)
+            near = self._near.numbers(self._seed, self._asked, self._known, self._given)
             if near is not None:
                 return near
         return self._ask(trial_id)
@@ -309,7 +321,8 @@ class SpaceSearcher(Searcher):
             raise RuntimeError(f"{type(self).__name__} does not know its space yet")
         known = [numbers_known(self.dimensions, config) for config in configs]
         known = [numbers for numbers in known if any(number is not None for number in numbers)]
-        self._near = Near(self.dimensions, known)
+        assert self._near is not None
+        self._near = self._near.with_points(known)
         return len(known)
 
     # -- what is known already ------------------------------------------------------------------------------------------

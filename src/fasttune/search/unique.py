@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from fasttune.once import warn_in_run
 from fasttune.search.base import Metric, Mode, Searcher, tell_properties
 from fasttune.search.delegating import DelegatingSearcher
 from fasttune.search.space_searcher import SpaceSearcher
@@ -91,7 +91,7 @@ class UniqueSearch(DelegatingSearcher):
         return self._used_up(size)
 
     def _used_up(self, size: int) -> str:
-        warnings.warn(
+        warn_in_run(
             f"all {size} configs of the search space have been tried: the search ends", UserWarning, stacklevel=2
         )
         return Searcher.FINISHED

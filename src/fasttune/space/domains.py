@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from fasttune import _draws
-from fasttune.argument import shown
+from fasttune.argument import check_called, shown
 from fasttune.error import TuneError
 from fasttune.space.nested import Path, path_name
 from fasttune.space.seeds import seed_from
@@ -455,6 +455,7 @@ class Function(Domain):
     def __init__(self, func: Callable[..., Any]) -> None:
         if not callable(func):
             raise TypeError(f"sample_from takes a function, got {func!r}")
+        check_called("the function of sample_from", func)
         self.func = func
         self.takes_config = _takes_config(func)
 
@@ -579,17 +580,24 @@ def _is_multiple(value: float, q: float) -> bool:
 
 
 def is_among(value: Any, options: Sequence[Any]) -> bool:
-    """Whether ``value`` is one of ``options``; options that cannot be compared (arrays) count by identity
-    only."""
+    """Whether ``value`` is one of ``options``; so are equal arrays, and NaN is NaN. What cannot be compared counts by identity."""
     for option in options:
         if option is value:
             return True
         try:
-            if bool(option == value):
+            if bool(option == value) or (option != option and value != value and type(option) is type(value)):
                 return True
         except (TypeError, ValueError):
-            continue
+            if _are_equal_arrays(option, value):
+                return True
     return False
+
+
+def _are_equal_arrays(one: Any, other: Any) -> bool:
+    try:
+        return type(one) is type(other) and one.shape == other.shape and bool((one == other).all())
+    except Exception:  # it is none, or of a library with rules of its own
+        return False
 
 
 def lies_in(space: Any, value: Any) -> bool:

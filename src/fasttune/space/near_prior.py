@@ -24,26 +24,35 @@ class Near:
     """What is thought to be good in a space.
 
     Args:
-        points: configs, the best one first, whatever of them lies in the space (:func:`numbers_known`).
+        points: configs, the best one first, whatever of them lies in the space (:func:`numbers_known`); one that comes again counts
+            once.
+        tried: configs that somebody tries anyway, so that they are none of the first ones here.
     """
 
-    def __init__(self, dimensions: Dimensions, points: Sequence[Numbers] = ()) -> None:
+    def __init__(self, dimensions: Dimensions, points: Sequence[Numbers] = (), tried: Sequence[Numbers] = ()) -> None:
         self._dimensions = dimensions
+        self._tried = tried
         own: list[Numbers] = [[one.prior for one in dimensions]] if dimensions.has_priors else []
         self._own = len(own)
-        self._points = [*own, *points]
+        self._points = [*own, *(point for point in distinct(points) if point not in own)]
+        self._first = [point for point in self._points[: self._own + FIRST] if dimensions.active(point) not in tried]
+
+    def with_points(self, points: Sequence[Numbers]) -> Near:
+        """The same, and near these as well."""
+        return Near(self._dimensions, points, self._tried)
 
     def __bool__(self) -> bool:
         return bool(self._points)
 
-    def numbers(self, seed: int, number: int, results: int) -> Numbers | None:
+    def numbers(self, seed: int, number: int, results: int, given: int = 0) -> Numbers | None:
         """The numbers of suggestion ``number``, if it is one near a point; None: it is not. A pure function of its arguments.
 
-        The first ones are the points themselves. What is not known of a point is drawn from all values.
+        The first ones, behind as many as were ``given`` by somebody, are the points themselves. What is not known of a point is
+        drawn from all values.
         """
         draw = random.Random(derive_seed(seed, NUMBER + number))
-        if number < min(len(self._points), self._own + FIRST):
-            point = self._points[number]
+        if number - given < len(self._first):
+            point = self._first[number - given]
             return self._dimensions.active(
                 [one.value(draw.random()) if known is None else known for one, known in zip(self._dimensions, point, strict=True)]
             )
@@ -58,6 +67,11 @@ class Near:
         if not others or (self._own and draw.random() < 0.5):
             return self._points[0]
         return draw.choices(others, [1.0 / (1 + rank) for rank in range(len(others))])[0]
+
+
+def distinct(points: Sequence[Numbers]) -> list[Numbers]:
+    """Each of them once, in the order of first sight."""
+    return list(map(list, dict.fromkeys(map(tuple, points))))
 
 
 def _unit(one: Dimension, known: Number, draw: random.Random) -> float:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import os
 import time
-import warnings
 from contextlib import suppress
 from struct import Struct
 from typing import NamedTuple
@@ -19,6 +18,7 @@ from fasttune import _core
 from fasttune.error import ExperimentLockedError, JournalError
 from fasttune.folder import LOCK_FILE as LOCK_FILE
 from fasttune.folder import RINGS as RINGS
+from fasttune.once import warn_in_run
 from fasttune.plain_files import check_folder, open_plain
 from fasttune.storage.base import Entry, Key, Storage
 
@@ -362,6 +362,6 @@ def _wait_for_writer(fd: int) -> None:
 
 
 def _warn_of(path: str, why: str) -> None:
-    warnings.warn(
+    warn_in_run(
         f"the ring {path} cannot be read ({why}); its last reports are lost", RuntimeWarning, stacklevel=3
     )

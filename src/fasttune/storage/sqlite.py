@@ -21,7 +21,6 @@ from __future__ import annotations
 import errno
 import os
 import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -31,6 +30,7 @@ from fasttune.checkpoint import step_of
 from fasttune.error import JournalError
 from fasttune.folder import JOURNAL as FILE_NAME
 from fasttune.folder import UNFINISHED
+from fasttune.once import warn_in_run
 from fasttune.plain_files import check_database, write_whole
 from fasttune.storage.base import Aside, Entry, Held, Key, Storage
 from fasttune.storage.database import written
@@ -328,7 +328,7 @@ class SqliteStorage(Storage):
     def _report_damage(self, last: int | None, why: str) -> None:
         self._damaged_behind = last
         where = "where its reading began" if last is None else f"behind entry {last} of its journal"
-        warnings.warn(
+        warn_in_run(
             f"{self.path} is damaged {where} ({why}); everything before it was read",
             RuntimeWarning,
             stacklevel=3,
@@ -355,7 +355,7 @@ class SqliteStorage(Storage):
         try:
             return set(self._ask_checkpoints("trial, step"))
         except JournalError as error:  # the reports can be read all the same
-            warnings.warn(str(error), RuntimeWarning, stacklevel=2)
+            warn_in_run(str(error), RuntimeWarning, stacklevel=2)
             return set()
 
     def _ask_checkpoints(self, columns: str, where: str = "", values: Key | tuple[()] = ()) -> list[Any]:

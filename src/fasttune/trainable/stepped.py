@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
+from fasttune.argument import is_async
 from fasttune.checkpoint import (
     DICT_FILE,
     LARGEST_HELD,
@@ -531,11 +532,8 @@ def check_trainable(trainable: Any) -> None:
 
 def check_methods(trainable: type) -> None:
     """TypeError for a class whose methods would have to be awaited: they are called."""
-    import inspect
-
     for name in METHODS:
-        method = getattr(trainable, name)
-        if inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method):
+        if is_async(getattr(trainable, name)):
             raise TypeError(
                 f"{trainable.__name__}.{name}() is an async method, and the methods of a class are called, not awaited: nothing of it "
                 "would run. Write the trial as a function, async def train(config), or let the method run what it awaits by "

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, overload
 
+from fasttune.constraints import Constraints, constraint_violation, score
 from fasttune.result import check_mode
 
 DONE: Literal["done"] = "done"
@@ -124,6 +125,17 @@ class WarmStart(Sequence[KnownTrial]):
         ]
         return WarmStart(kept, self.source, self.modes, self.unnamed)
 
+    def held_against(self, constraints: Constraints) -> WarmStart:
+        """The same, with what a run asks of results in their metrics, beside what they were reported with."""
+        if not constraints:
+            return self
+        trials = []
+        for trial in self.trials:
+            numbers: dict[str, Any] = dict(trial.metrics)
+            constraints.of(numbers, {})
+            trials.append(replace(trial, metrics=numbers))
+        return WarmStart(trials, self.source, self.modes, self.unnamed)
+
     def best(self, count: int, metric: str | None = None, mode: str | None = None) -> list[dict[str, Any]]:
         """The configs of the best trials that are done, best first, for ``points_to_evaluate``: a run tries them first.
 
@@ -148,6 +160,8 @@ class WarmStart(Sequence[KnownTrial]):
     def teach(self, searcher: Any) -> None:
         """Tell a searcher of these trials. Its space, metric and mode have to be known; ``tune.run`` does so by itself.
 
+        What breaks its constraints counts as in a run: behind all that holds them, or as failed, for a model of values.
+
         Trials that do not lie in the space, or lack the metric, are left out with a warning that says how many, and why the
         first of them.
 
@@ -167,6 +181,8 @@ class WarmStart(Sequence[KnownTrial]):
                     "what was good there is bad here. Give the run the other mode, or negate the values of the trials"
                 )
         several = not isinstance(searcher.metric, str)
+        ranks = searcher._ranks()
+        ways = [mode for _, mode in pairs]
         outside: list[str] = []
         taken = 0
         for trial in self.trials:
@@ -174,7 +190,7 @@ class WarmStart(Sequence[KnownTrial]):
             why = _why_not(searcher, trial, names, values)
             if why is None:
                 try:
-                    add(**_told(trial, values, several))
+                    add(**_told(trial, values, ways, several, ranks))
                     taken += 1
                     continue
                 except (ValueError, KeyError) as error:
@@ -244,11 +260,14 @@ def _dimensions(searcher: Any) -> Any:
     return getattr(searcher, "dimensions", None)
 
 
-def _told(trial: KnownTrial, values: list[float | None], several: bool) -> dict[str, Any]:
-    known = None if trial.outcome == FAILED or None in values else values if several else values[0]
+def _told(trial: KnownTrial, values: list[float | None], modes: Sequence[str], several: bool, ranks: bool) -> dict[str, Any]:
+    violation = constraint_violation(trial.metrics)
+    failed = trial.outcome == FAILED or (violation > 0 and not ranks)
+    scored = [None if value is None else score(value, violation, mode) for value, mode in zip(values, modes, strict=True)]
+    known = None if failed or None in scored else scored if several else scored[0]
     return {
         "parameters": dict(trial.config),
         "value": known,
-        "error": trial.outcome == FAILED,
+        "error": failed,
         "pruned": trial.outcome == PRUNED,
     }

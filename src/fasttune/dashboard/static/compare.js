@@ -37,7 +37,7 @@ function sideBySide(several, ids) {
   const rows = [
     ["state", (one) => el("span", { class: `state ${one.state}` }, one.state)],
     ["best", (one) => (one.best ? el("b", {}, one.best.value) : "")],
-    ["of what", (one) => (one.best ? one.best.words : one.metric || "no metric")],
+    ["of what", (one) => (one.best ? one.best.words : one.front ? one.front.words : one.metric || "no metric")],
     ["got better", (one) => sparkline(one.line, `best ${one.metric} so far`)],
     ["trials", (one) => count(one.trials)], ["reports", (one) => count(one.reports)], ["took", (one) => one.took],
     ["configs from", (one) => one.searcher], ["scheduler", (one) => one.scheduler], ["seed", (one) => (one.seed === null ? "" : String(one.seed))],

@@ -114,6 +114,7 @@ class Head {
 // Each card: what it shows, and how it is drawn.
 
 function bestCard(told, base) {
+  if (told.objectives.length) return frontCard(told, base);
   const title = told.state === "running" ? "Best so far" : "Best";
   const why = told.metric ? `No trial has reported ${told.metric}${told.state === "running" ? " yet" : ""}.` : "The run was given no metric: choose one above the pictures.";
   const shows = [title, told.best, why];
@@ -124,6 +125,26 @@ function bestCard(told, base) {
     draw: () => [
       el("h2", {}, title), el("div", { class: "big" }, value),
       el("div", { class: "soft" }, words, ", trial ", el("a", { href: `${base}/trials/${trial}` }, trial_id), failed ? " (failed)" : ""), facts(config, "config"),
+    ],
+  };
+}
+
+// In the place of a best trial, where a run has several metrics.
+function frontCard(told, base) {
+  const title = told.state === "running" ? "Pareto front so far" : "Pareto front", front = told.front;
+  const why = front ? `${front.words}.` : `No trial has reported ${told.objectives.join(" and ")}${told.state === "running" ? " yet" : ""}.`;
+  if (!front || !front.size) return { shows: [title, why], draw: () => [el("h2", {}, title), el("p", { class: "soft" }, why)] };
+  const rows = front.trials.map((one) => el("tr", {},
+    el("td", {}, el("a", { href: `${base}/trials/${one.trial}` }, one.trial_id)), one.values.map((value) => el("td", { class: "number" }, value))));
+  const head = el("tr", {}, el("th", {}, "trial"), front.spans.map(([metric]) => el("th", { class: "number" }, metric)));
+  const left = front.size - front.trials.length;
+  return {
+    shows: [title, front],
+    draw: () => [
+      el("h2", {}, title), el("div", { class: "big" }, count(front.size), el("small", {}, front.size === 1 ? " trial" : " trials")),
+      el("div", { class: "soft" }, `that no other one beats in ${told.objectives.join(" and ")}`, front.hypervolume === null ? "" : `, hypervolume ${front.hypervolume}`),
+      el("div", { class: "wide" }, el("table", { class: "rows" }, el("thead", {}, head), el("tbody", {}, rows))),
+      left > 0 ? el("p", { class: "soft" }, `and ${plural(left, "trial")} between them`) : "",
     ],
   };
 }
@@ -148,7 +169,7 @@ function runCard(told) {
   const rows = [
     ["began", dateText(told.began)], [told.state === "running" ? "has taken" : "took", told.took],
     ["last heard", el("span", { title: dateText(told.heard) }, agoText(told.heard))],
-    ["metric", told.metric ? `${told.metric} (${told.mode || "no mode"})` : "none"],
+    ["metric", told.objectives.join(", ") || (told.metric ? `${told.metric} (${told.mode || "no mode"})` : "none")],
     ["configs from", told.searcher || "not known"], ["scheduler", told.scheduler || "not known"],
     ["trials asked for", told.asked ? count(told.asked) : "no end"], ["seed", told.seed === null ? "none" : String(told.seed)],
   ];

@@ -114,6 +114,10 @@ function isReadable(one) {
 }
 
 function bestOf(one) {
+  if (one.front && one.front.size) {
+    return el("div", { class: "best" }, el("b", {}, count(one.front.size)), el("span", { class: "soft" }, `on the front of ${one.objectives.join(", ")}`));
+  }
+  if (one.objectives.length) return el("div", { class: "best soft" }, one.front ? one.front.words : `no ${one.objectives.join(", ")} yet`);
   if (!one.best) return el("div", { class: "best soft" }, one.metric ? `no ${one.metric} yet` : "no metric");
   return el("div", { class: "best" }, el("b", {}, one.best.value), el("span", { class: "soft" }, one.best.words));
 }
