@@ -79,6 +79,7 @@ def simulate(
     scope: Scope = DEFAULT_SCOPE,
     scheduler: TrialScheduler | str | None = None,
     search_alg: Searcher | SearchAlgorithm | str | None = None,
+    max_t: float | None = None,
     stop: Any = None,
     workers: int = 1,
     time_budget_s: float | None = None,
@@ -103,6 +104,8 @@ def simulate(
         num_samples: as in ``tune.run``; of recorded curves the first so many (default all).
         scope: which value of a trial says how good it is, as in ``tune.run``.
         scheduler, search_alg: copies of them are used, so that they can be given again.
+        max_t: the longest that a trial trains, as in ``tune.run``: where no scheduler is named, that is "auto" then, and so is the
+            searcher of a function's curves.
         workers: trials at a time; a trial that asks for n CPUs occupies n of them.
         time_budget_s: of virtual time.
         failures: chance that a step of a function's curve fails; ``max_failures`` as in ``tune.run``. An exception of the
@@ -121,7 +124,7 @@ def simulate(
     seed = seed_from(seed, "seed")
     source = curves_of(curves, cost, steps, config, metric, failures, seed)
     experiment = as_experiment(source, config, num_samples, stop, resources_per_trial, max_failures)
-    spec = spec_of(source, experiment, metric, mode, scope, scheduler, search_alg, time_budget_s, seed)
+    spec = spec_of(source, experiment, metric, mode, scope, scheduler, search_alg, max_t, time_budget_s, seed)
     loop = VirtualLoop(spec, source.curve, workers)
     loop.run()
     return Simulation(loop)
@@ -161,12 +164,13 @@ def spec_of(
     scope: Scope,
     scheduler: Any,
     search_alg: Any,
+    max_t: float | None,
     time_budget_s: float | None,
     seed: int,
 ) -> RunSpec:
     """The RunSpec of a simulation: as ``resolve`` makes it, without a folder and without asking for the machine."""
     from fasttune.resolve.searchers import chosen_searcher, own_limit, resolve_searcher, with_priors
-    from fasttune.resolve.settings import resolve_scheduler, resolve_stop_rules, steering_metric
+    from fasttune.resolve.settings import chosen_scheduler, resolve_scheduler, resolve_stop_rules, steering_metric
     from fasttune.resolve.trainables import with_space
 
     if source.configs is not None:
@@ -175,7 +179,10 @@ def spec_of(
         search_alg = Listed(source.configs)
     else:
         search_alg = copied(search_alg)
-    scheduler = resolve_scheduler(copied(scheduler), metric, mode, experiment.public_spec)
+    if search_alg is None and scheduler is None and max_t is not None and source.configs is None:
+        search_alg = "auto"
+    scheduler = chosen_scheduler(copied(scheduler), max_t, (), experiment.stop, verbose=0)
+    scheduler = resolve_scheduler(scheduler, metric, mode, experiment.public_spec)
     experiment = with_space(experiment, scheduler.complete_space(experiment.config))
     if isinstance(search_alg, str) and search_alg.lower() == "auto":
         search_alg = chosen_searcher(experiment, metric, scheduler, verbose=0)
