@@ -1,11 +1,12 @@
 """Populations compared at equal training time, by the last scores, and in step: ``python -m benchmarks.search_quality.populations``.
 
-    python -m benchmarks.search_quality.populations                         both learners, sixteen trials, 1, 4 and 16 places
+    python -m benchmarks.search_quality.populations                         three learners, sixteen trials, 1, 4 and 16 places
     python -m benchmarks.search_quality.populations --seeds 10 --places 4
 
-Two learners whose best learning rate falls as they train: noisy descent on a quadratic bowl, and softmax regression on scikit-learn's
-digits. Trials are coroutines, whose steps take one to four turns of the event loop, so reports come in an order of chance that a seed
-repeats. Printed are the middle, over the seeds, of the best last loss (on what was not trained on), and the mean number of copies.
+Three learners whose best learning rate falls as they train: a loss that falls at every step, noisy descent on a quadratic bowl,
+and softmax regression on scikit-learn's digits. Trials are coroutines, whose steps take one to four turns of the event loop, so
+reports come in an order of chance that a seed repeats. Printed are the middle, over the seeds, of the best last loss (on what was
+not trained on), and the mean number of copies.
 """
 
 from __future__ import annotations
@@ -93,7 +94,22 @@ def softmax(scores: Any) -> Any:
     return raised / raised.sum(axis=1, keepdims=True)
 
 
-LEARNERS: dict[str, Any] = {"descent": Descent, "digits": Digits}
+class Falling:
+    """A loss that falls by a share of itself at every step, most where a rate is right that moves as training goes on."""
+
+    space: ClassVar[dict[str, Any]] = {"lr": tune.loguniform(1e-3, 1.0)}
+
+    def __init__(self, seed: int) -> None:
+        self.state = 0, 1.0
+
+    def step(self, config: dict[str, Any]) -> float:
+        done, loss = self.state
+        off = np.log10(config["lr"]) + 0.5 + 2.0 * done / STEPS  # right: from 0.3 down to 0.003
+        self.state = done + 1, float(loss * (1.0 - 0.2 * np.exp(-(off**2) / 0.1)))
+        return self.state[1]
+
+
+LEARNERS: dict[str, Any] = {"falling": Falling, "descent": Descent, "digits": Digits}
 
 
 def trainable(learner: Callable[[int], Learner], seed: int) -> Any:
@@ -156,7 +172,7 @@ def main() -> None:
                 for how in HOW:
                     runs = [trained(name, how, places, seed, folder) for seed in range(args.seeds)]
                     loss, copies = statistics.median(one for one, _ in runs), statistics.mean(many for _, many in runs)
-                    print(f"  {how:14}{loss:9.4f}{copies:8.1f} copies", flush=True)
+                    print(f"  {how:14}{loss:10.3g}{copies:8.1f} copies", flush=True)
 
 
 if __name__ == "__main__":
