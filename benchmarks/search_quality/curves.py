@@ -1,15 +1,21 @@
-"""Tables of real learning curves, made from scikit-learn's digits: ``python -m benchmarks.search_quality.curves FOLDER``.
+"""Tables of real learning curves, made from scikit-learn's digits, and how soon tuners find the best hundredth of their configs.
 
-Each table is a full grid of configs, the validation error of each after every one of 81 epochs. It takes some CPU minutes, once.
+    python -m benchmarks.search_quality.curves FOLDER                       makes the tables, once: some CPU minutes
+    python -m benchmarks.search_quality.curves FOLDER --tuners auto asha    epochs of all trials together, in virtual time
+
+Each table is a full grid of configs, the validation error of each after every one of 81 epochs. A tuner has found the best hundredth
+when the config whose report is the best one so far is among them after 81 epochs. Printed are the middle and the mean over the seeds;
+a run that has not found it after all its epochs counts with those.
 """
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import json
 import math
 import os
-import sys
+import statistics
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -113,11 +119,50 @@ def table(name: str, folder: str) -> NDArray[np.float64]:
     return np.array(errors)
 
 
+def hundredth(errors: NDArray[np.float64]) -> float:
+    """The error after 81 epochs of the last config that belongs to the best hundredth."""
+    ends = np.sort(errors[:, -1])
+    return float(ends[math.ceil(len(ends) / 100) - 1])
+
+
+def epochs_to(found: list[tuple[int, float]], regret: float, most: int) -> int:
+    """After how many epochs a tuner's best config so far has no more regret than this; ``most`` if never."""
+    return next((epochs for epochs, left in found if left <= regret + 1e-9), most)
+
+
+def race(name: str, folder: str, tuners: list[str], workers: list[int], seeds: int) -> None:
+    """Print a line for each tuner, the middle and the mean of its epochs for each number of workers."""
+    from benchmarks.search_quality.fidelity import MARKS, TUNERS
+    from benchmarks.search_quality.fidelity_problems import real
+
+    errors = table(name, folder)
+    goal = hundredth(errors) - float(errors[:, -1].min())
+    problem = real(name, False, folder)
+    print(f"{name:24}" + "".join(f"{f'{number} workers':>18}" for number in workers))
+    for tuner in tuners:
+        cells = ""
+        for number in workers:
+            epochs = [epochs_to(TUNERS[tuner](problem, seed, number), goal, MARKS[-1]) for seed in range(seeds)]
+            cells += f"{statistics.median(epochs):10,.0f} {statistics.mean(epochs):7,.0f}"
+        print(f"  {tuner:22}{cells}", flush=True)
+
+
 def main() -> None:
-    for name in GRIDS:
-        errors = table(name, sys.argv[1])
-        ends = np.sort(errors[:, -1])
-        print(f"{name}: {len(errors)} configs, best {ends[0]:.4f}, 99th percentile {ends[math.ceil(len(ends) / 100) - 1]:.4f}")
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("folder", help="where the tables are, or are written")
+    parser.add_argument("--tuners", nargs="+", default=[], help="names of benchmarks.search_quality.fidelity")
+    parser.add_argument("--tables", nargs="+", choices=[*GRIDS], default=[*GRIDS])
+    parser.add_argument("--workers", nargs="+", type=int, default=[1, 4, 16])
+    parser.add_argument("--seeds", type=int, default=15)
+    args = parser.parse_args()
+    warnings.simplefilter("ignore")
+    for name in args.tables:
+        errors = table(name, args.folder)
+        print(f"{name}: {len(errors)} configs, best {errors[:, -1].min():.4f}, 99th percentile {hundredth(errors):.4f}")
+    if args.tuners:
+        print(f"epochs to the 99th percentile, {args.seeds} seeds: middle and mean")
+        for name in args.tables:
+            race(name, args.folder, args.tuners, args.workers, args.seeds)
 
 
 if __name__ == "__main__":

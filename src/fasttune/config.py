@@ -239,6 +239,7 @@ class TuneConfig(_Settings):
     mode: Mode | Sequence[Mode] | None = None
     search_alg: Searcher | SearchAlgorithm | str | None = None
     scheduler: TrialScheduler | str | None = None
+    max_t: float | None = None
     num_samples: int = 1
     on_duplicate: str = "allow"
     max_concurrent_trials: int | None = None
@@ -256,6 +257,8 @@ class TuneConfig(_Settings):
         if self.scope is not None:
             check_scope(self.scope)
         as_constraints(self.constraints)
+        if self.max_t is not None:
+            check_max_t(self.max_t, self.scheduler)
 
 
 @dataclass(eq=False, repr=False)
@@ -500,6 +503,17 @@ def no_mode(metric: object) -> ValueError:
         f"metric={metric!r} was given without a mode: say mode='min' if smaller values are better, or mode='max' if "
         f"larger ones are{hint}"
     )
+
+
+def check_max_t(max_t: object, scheduler: object) -> float:
+    """The longest that a trial trains; it is said to the run only beside the name of a scheduler, or alone."""
+    number = checked_number("max_t, the longest that a trial trains,", max_t, above=0, finite=True)
+    if scheduler is not None and not isinstance(scheduler, str):
+        kind = type(scheduler).__name__
+        raise ValueError(
+            f"max_t={number:g} was given to the run, whose scheduler is already made: say {kind}(max_t={number:g}), or leave max_t out"
+        )
+    return number
 
 
 def check_max_concurrent(number: object) -> int | None:

@@ -87,6 +87,7 @@ def run(
     warm_start: WarmStart | ExperimentAnalysis | ResultGrid | Path | None = None,
     warm_start_from: Any = None,
     scheduler: TrialScheduler | str | None = None,
+    max_t: float | None = None,
     on_duplicate: str = "allow",
     checkpoint_config: CheckpointConfig | Mapping[str, Any] | None = None,
     keep_checkpoints_num: int | None = None,
@@ -157,6 +158,9 @@ def run(
             ``tune.report(loss=..., constraints={"memory": used - limit})``. Results that hold all of them come before those that do
             not, of which less is better: for schedulers, searchers, the screen and the analysis alike.
         scheduler: what stops, pauses and changes trials: a TrialScheduler, or its name ("asha", "hyperband", ...). None: nobody.
+        max_t: the longest that a trial trains, in what the scheduler counts by (``time_attr``, mostly reports). It is the
+            ``max_t`` of the scheduler that is named; where none is, that is "auto", and so is ``search_alg``, unless it is
+            given. Most trials end long before it.
         stop: ``{"metric": value}``, a function ``(trial_id, result) -> bool``, a Stopper or a list of those; or "regret", which ends
             the run when more trials would hardly improve its metric (``fasttune.stopper.RegretStopper``).
         time_budget_s: seconds (or a timedelta) after which the run ends, and trials with it. One that is gone on with has all of it
@@ -258,6 +262,7 @@ def run(
         warm_start_from=warm_start_from,
         on_duplicate=on_duplicate,
         scheduler=scheduler,
+        max_t=max_t,
         max_concurrent=check_max_concurrent(max_concurrent_trials),
         max_suspended=max_suspended,
         trial_timeout_s=trial_timeout_s,
@@ -548,6 +553,7 @@ class Tuner:
             warm_start_from=tune.warm_start_from,
             on_duplicate=tune.on_duplicate,
             scheduler=tune.scheduler,
+            max_t=tune.max_t,
             max_concurrent=check_max_concurrent(tune.max_concurrent_trials),
             fail_fast=(run.failure_config or FailureConfig()).fail_fast,
             resume_config=self._resume,

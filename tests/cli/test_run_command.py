@@ -337,3 +337,30 @@ def test_ctrl_c_is_130_and_what_is_there_can_be_gone_on_with(here: Path, results
     assert "interrupted; to go on: fasttune resume slow" in out
     assert "Traceback" not in err
     assert Order.kept_in(str(results_dir / "slow")) is not None
+
+
+def test_the_longest_that_a_trial_trains(here: Path, results_dir: Path, fasttune: Printed) -> None:
+    """An option, a key of [run], and kept for a resume."""
+    (here / "endless.py").write_text(
+        "from fasttune import report\n\n"
+        "def train(config):\n    for epoch in range(1, 1000):\n        report(loss=config['x'] + 1 / epoch)\n"
+    )
+    line = ("run", "endless.py:train", "--set", "x={uniform=[0, 1]}", *LOSS, "--num-samples", 8, "--max-t", 9, *QUIET)
+    line = (*line, "--name", "short")
+    assert fasttune(*line)[0] == 0
+    assert fasttune("resume", "short", "--num-samples", 16, *QUIET) == (0, "", "")
+    analysis = analysis_of(results_dir, "short")
+    assert len(analysis.trials) == 16
+    assert max(trial.last_result["training_iteration"] for trial in analysis.trials) == 9
+    assert analysis._source.meta["asked"]["scheduler"]["kind"] == "AutoScheduler"
+    code, _, err = fasttune(*line, "--scheduler", "pbt,hyperparam_mutations={x=[0,1]}")
+    assert code == 1
+    assert "--max-t 9 was given to the run, whose scheduler is already made" in err
+    code, _, err = fasttune(*line, "--scheduler", "fifo")
+    assert "--stop training_iteration=9" in err
+    (here / "short.toml").write_text(
+        '[run]\ntrainable = "endless.py:train"\nmetric = "loss"\nmode = "min"\nnum_samples = 4\nmax_t = 3\n'
+        '[space]\nx = {uniform = [0, 1]}\n'
+    )
+    assert fasttune("run", "short.toml", "--name", "file", *QUIET)[0] == 0
+    assert max(trial.last_result["training_iteration"] for trial in analysis_of(results_dir, "file").trials) == 3

@@ -78,7 +78,7 @@ def test_C11_equal_seeds_explore_equally():
 
 
 def test_C11_it_explores_where_the_rewards_are():
-    stage, _ = grown(steps=14)
+    stage, _ = grown(steps=24)
     late = [change.config["lr"] for change in stage.changes[-4:]]
     assert sum(late) / len(late) > 0.8
 

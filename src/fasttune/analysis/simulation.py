@@ -84,6 +84,7 @@ def simulate(
     warm_start: Any = None,
     warm_start_from: Any = None,
     on_duplicate: str = "allow",
+    max_t: float | None = None,
     stop: Any = None,
     workers: int = 1,
     time_budget_s: float | None = None,
@@ -109,6 +110,8 @@ def simulate(
         metric, mode, scope, constraints, warm_start, warm_start_from, on_duplicate: as in ``tune.run``, lists of metrics and modes,
             too. Of recorded curves the configs are those that were tried, so nothing is searched there.
         scheduler, search_alg: copies of them are used, so that they can be given again.
+        max_t: the longest that a trial trains, as in ``tune.run``: where no scheduler is named, that is "auto" then, and so is the
+            searcher of a function's curves.
         workers: trials at a time; a trial that asks for n CPUs occupies n of them.
         time_budget_s: of virtual time.
         failures: chance that a step of a function's curve fails; ``max_failures`` as in ``tune.run``. An exception of the
@@ -123,7 +126,8 @@ def simulate(
     seed = seed_from(seed, "seed")
     call = Call(
         metric=metric, mode=mode, scope=check_scope(scope), constraints=constraints, search_alg=copied(search_alg),
-        warm_start=warm_start, warm_start_from=warm_start_from, on_duplicate=on_duplicate, scheduler=copied(scheduler), seed=seed,
+        warm_start=warm_start, warm_start_from=warm_start_from, on_duplicate=on_duplicate, scheduler=copied(scheduler),
+        max_t=max_t, seed=seed,
     )  # fmt: skip
     one, _ = check_metric_mode(metric, mode)
     source = curves_of(curves, cost, steps, config, one, failures, seed)
@@ -164,12 +168,19 @@ def spec_of(source: Curves, experiment: Experiment, call: Call, seed: int, time_
     """The RunSpec of a simulation: as ``resolve`` makes it, without a folder and without asking for the machine."""
     from fasttune.resolve.search_of_run import SearchOfRun, searcher_of_run
     from fasttune.resolve.searchers import objectives_of_searcher, own_limit, resolve_searcher
-    from fasttune.resolve.settings import resolve_constraints, resolve_scheduler, resolve_stop_rules, steering_metric
+    from fasttune.resolve.settings import (
+        chosen_scheduler,
+        resolve_constraints,
+        resolve_scheduler,
+        resolve_stop_rules,
+        steering_metric,
+    )
     from fasttune.resolve.trainables import with_space
 
     objectives = objectives_of(call.metric, call.mode)
     metric, mode = check_metric_mode(call.metric, call.mode)
-    scheduler = resolve_scheduler(call.scheduler, metric, mode, experiment.public_spec, objectives)
+    scheduler = chosen_scheduler(call.scheduler, call.max_t, (), experiment.stop, says=None)
+    scheduler = resolve_scheduler(scheduler, metric, mode, experiment.public_spec, objectives)
     experiment = with_space(experiment, scheduler.complete_space(experiment.config))
     if source.configs is None:
         found = searcher_of_run(call, scheduler, [experiment], [], metric, mode, objectives, seed, verbose=0)

@@ -37,7 +37,7 @@ STEERING = (
     "name", "storage_path", "metric", "mode", "scope", "constraints", "warm_start_from", "on_duplicate",
     "fail_fast", "resume", "reuse_actors",
     "raise_on_failed_trial", "max_concurrent_trials", "max_suspended", "trial_timeout_s", "worker_max_trials",
-    "worker_max_memory", "cpu_affinity", "measure_usage", "durability", "executor", "gpus", "gpu_policy",
+    "worker_max_memory", "max_t", "cpu_affinity", "measure_usage", "durability", "executor", "gpus", "gpu_policy",
     "resources",
     "seed", "verbose",
 )  # fmt: skip

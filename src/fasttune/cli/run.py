@@ -56,6 +56,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     better.add_argument("--mode", action="append", choices=("min", "max"), help="which way it is better")
     better.add_argument("--scheduler", metavar="NAME[,KEY=VALUE]", help="what stops trials early: asha, hyperband, ...")
+    better.add_argument(
+        "--max-t", type=float, metavar="T",
+        help="the longest a trial trains, in reports mostly: max_t of the scheduler; without one --scheduler auto --search auto",
+    )  # fmt: skip
     add_limits(better)
     where = parser.add_argument_group("where")
     add_places(where)
@@ -141,6 +145,7 @@ def order_of(asked: argparse.Namespace) -> Order:
     in_file = {*settings, *tables}
     said = {
         "num_samples": asked.num_samples, "seed": asked.seed, "metric": one_or_all(asked.metric), "mode": one_or_all(asked.mode),
+        "max_t": asked.max_t,
         "name": asked.name, "storage_path": asked.storage, "resume": TRUTH.get((asked.resume or "").lower(), asked.resume),
     }  # fmt: skip
     if asked.warm_start_from:

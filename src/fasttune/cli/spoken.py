@@ -22,7 +22,7 @@ OPTIONS = {
     "num_samples": "--num-samples", "seed": "--seed", "scheduler": "--scheduler", "search_alg": "--search", "stop": "--stop",
     "max_concurrent_trials": "--max-concurrent", "max_concurrent": "--max-concurrent", "time_budget_s": "--time-budget",
     "trial_timeout_s": "--trial-timeout", "constraints": "--constraint",
-    "warm_start_from": "--warm-start-from",
+    "warm_start_from": "--warm-start-from", "max_t": "--max-t",
     "resources_per_trial": "--resources", "gpu_policy": "--gpu-policy",
     "max_failures": "--max-failures", "executor": "--executor", "verbose": "--verbose",
 }  # fmt: skip
@@ -32,7 +32,8 @@ IN_FILES = (  # settings of [run] that have no option
     "reuse_actors", "log_to_file", "checkpoint_freq", "checkpoint_at_end", "checkpoint_config", "keep_checkpoints_num",
     "checkpoint_score_attr", "restore",
 )  # fmt: skip
-NOT_WORDS = [name for name in OPTIONS if "_" in name]  # of English: they are arguments wherever they stand
+OF_OTHERS = ("max_t",)  # also arguments of schedulers, which are told in their own words
+NOT_WORDS = [name for name in OPTIONS if "_" in name and name not in OF_OTHERS]  # of English: arguments wherever they stand
 _VALUE = r"""(?:'[^']*'|"[^"]*"|\{[^{}]*\}|\[[^\[\]]*\]|-?\d[\w.+-]*\b|None|True|False|\.\.\.)"""
 _CALL = re.compile(r"[\w.]*\w\((?:[^()]|\([^()]*\))*\)")  # what a program writes: no option stands in it
 _PAIR = re.compile(rf"(?<![\w.(])({'|'.join([*OPTIONS, *IN_FILES])})=({_VALUE})?")
@@ -67,7 +68,8 @@ def spoken(text: str, classes: Mapping[str, str] | None = None, keys: Collection
         text = re.sub(pattern, instead, text)
     text = re.sub(r"^resource '(\w+)' (?=must|is)", rf"{options['resources_per_trial']}: '\1' ", text)
     text = re.sub(rf"\bleave ({'|'.join(OPTIONS)}) out", lambda found: f"leave {options[found[1]]} out", text)
-    text = re.sub(rf"^({'|'.join(OPTIONS)})(?= (?:must|begins|has to)\b)", lambda found: options[found[1]], text)
+    alone = "|".join(name for name in OPTIONS if name not in OF_OTHERS)
+    text = re.sub(rf"^({alone}|max_t(?=, ))(?=,? (?:the|must|begins|has to)\b)", lambda found: options[found[1]], text)
     text = _outside_calls(lambda part: _PAIR.sub(lambda found: _key(found) if found[1] in keys else _option(found), part), text)
     text = re.sub(rf"(?<![\w.\-/'])({'|'.join(NOT_WORDS)})(?![\w=']| =)", lambda found: options[found[1]], text)
     for kind, option in (classes or {}).items():

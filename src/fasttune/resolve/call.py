@@ -35,6 +35,7 @@ class Call:
     warm_start: Any = None
     warm_start_from: Any = None
     scheduler: TrialScheduler | str | None = None
+    max_t: float | None = None
     on_duplicate: str = "allow"
     max_concurrent: int | None = None
     max_suspended: int | None = None

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fasttune.argument import check_called_methods, checked_count, checked_size, other_unit, shown
-from fasttune.config import MODES, Experiment, Mode, as_mode, no_mode
+from fasttune.config import MODES, Experiment, Mode, as_mode, check_max_t, no_mode
 from fasttune.constraints import Constraints, as_constraints
 from fasttune.resolve.call import DEFAULT_VERBOSE
 from fasttune.resolve.words import kind_of, log
@@ -22,23 +22,62 @@ if TYPE_CHECKING:
 
 
 def chosen_scheduler(
-    scheduler: TrialScheduler | str | None, trainables: Iterable[Any], stop: Any, says: Callable[[str], object] | None
+    scheduler: TrialScheduler | str | None,
+    max_t: float | None,
+    trainables: Iterable[Any],
+    stop: Any,
+    says: Callable[[str], object] | None,
 ) -> TrialScheduler | str | None:
-    """What ``scheduler="auto"`` stands for; ``says`` is told a line that says why. Anything else as it is."""
-    if not isinstance(scheduler, str) or scheduler.lower() != "auto":
+    """What ``scheduler="auto"`` stands for, and ``max_t`` without a scheduler, of which ``says`` is told a line that says why; the
+    one that is named, if trials are to end at ``max_t``; anything else as it is."""
+    if max_t is not None:
+        max_t = check_max_t(max_t, scheduler)
+        if isinstance(scheduler, str) and scheduler.lower() != "auto":
+            return scheduler_until(scheduler, max_t, stop)
+    elif not isinstance(scheduler, str) or scheduler.lower() != "auto":
         return scheduler
     from fasttune.schedulers import ASHAScheduler, AutoScheduler
     from fasttune.trainable import is_vectorized, takes_state
 
-    made: TrialScheduler = AutoScheduler()
-    what = ": trials are paused at rungs, which are trusted as far as their ranks agree with later ones"
+    made: TrialScheduler = AutoScheduler(max_t=max_t)
+    check_end(max_t, made, stop)
+    why = "trials are paused at rungs, which are trusted as far as their ranks agree with later ones"
     if any(is_vectorized(one) and not takes_state(one) for one in trainables):
-        end = stop.get("training_iteration") if isinstance(stop, Mapping) else None
+        end = stop.get("training_iteration") if max_t is None and isinstance(stop, Mapping) else max_t
         made = ASHAScheduler(max_t=OPEN_END if end is None else end, reduction_factor=3)
-        what = " is ASHAScheduler: trials are stopped at rungs; they cannot be paused, as their function takes no state"
+        why = "trials are stopped at rungs; they cannot be paused, as their function takes no state"
     if says is not None:
-        says(f'scheduler="auto"{what}')
+        what = 'scheduler="auto"' if scheduler is not None else f"max_t={max_t:g}: the scheduler"
+        says(f"{what} is {type(made).__name__}: {why}")
     return made
+
+
+def scheduler_until(name: str, max_t: float, stop: Any) -> TrialScheduler:
+    """The scheduler of that name, whose trials end at ``max_t``. ValueError if it has no such argument."""
+    from inspect import signature
+
+    from fasttune.schedulers import create_scheduler, scheduler_class
+
+    if "max_t" not in signature(scheduler_class(name)).parameters:
+        raise ValueError(
+            f"max_t={max_t:g} is the longest that a scheduler trains a trial, and {name!r} ends none by how long it has trained: say "
+            f"stop={{'training_iteration': {max_t:g}}} in its place"
+        )
+    made = create_scheduler(name, max_t=max_t)
+    check_end(max_t, made, stop)
+    return made
+
+
+def check_end(max_t: float | None, scheduler: TrialScheduler, stop: Any) -> None:
+    """ValueError where ``stop`` ends trials at another time than ``max_t``."""
+    if max_t is None or not isinstance(stop, Mapping):
+        return
+    for key in scheduler.reads():
+        end = stop.get(key, max_t)
+        if end != max_t:
+            raise ValueError(
+                f"max_t={max_t:g} and stop={{{key!r}: {shown(end)}}} both say where trials end: give one of them"
+            )
 
 
 OPEN_END = 3**20  # of trials that end by themselves

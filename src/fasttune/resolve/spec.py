@@ -113,7 +113,8 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
     stop = resolve_stop_rules(first)
     reporter = resolve_reporter(call.progress_reporter, metric, mode, call.verbose)
     # What changes something comes last, so that a run that is refused can be corrected and tried again.
-    scheduler = chosen_scheduler(call.scheduler, [one.trainable for one in trainables], first.stop, teller(verbose, call.in_words))
+    says = teller(verbose, call.in_words)
+    scheduler = chosen_scheduler(call.scheduler, call.max_t, [one.trainable for one in trainables], first.stop, says)
     scheduler = resolve_scheduler(scheduler, metric, mode, first.public_spec, objectives)
     spaces = [scheduler.complete_space(one.space) for one in trainables]
     experiments = [with_space(one, space) for one, space in zip(experiments, spaces, strict=True)]

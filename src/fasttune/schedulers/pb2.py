@@ -10,7 +10,7 @@ import importlib.util
 import math
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from fasttune.argument import shown
 from fasttune.error import TuneError
@@ -62,6 +62,7 @@ class PB2(PopulationBasedTraining):
         custom_explore_fn: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
         *,
         burn_in_period: float = 0.0,
+        compare: Literal["equal_times", "last_scores"] = "equal_times",
         seed: int = 0,
     ) -> None:
         if not hyperparam_bounds:
@@ -82,6 +83,7 @@ class PB2(PopulationBasedTraining):
             log_config=log_config,
             require_attrs=require_attrs,
             synch=synch,
+            compare=compare,
             seed=seed,
         )
         self._domains: dict[Place, Float | Integer] = {}  # of places where the search space has a domain of numbers

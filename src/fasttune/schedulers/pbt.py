@@ -12,7 +12,7 @@ import math
 import random
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from fasttune import _rules
 from fasttune.argument import checked_count, checked_number, shown
@@ -21,6 +21,7 @@ from fasttune.folder import PBT_GLOBAL, PBT_POLICY
 from fasttune.metric_values import with_text_keys
 from fasttune.once import warn_in_run
 from fasttune.schedulers.base import Change, Order, Save, TrialScheduler
+from fasttune.schedulers.equal_times import FARTHEST, EqualTimes
 from fasttune.schedulers.explore import Explorer, completed, original_tag, perturbed_tag, takes
 from fasttune.schedulers.view import ExperimentView
 from fasttune.space.domains import contains_domains, domains_of
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
     from fasttune.config import Mode
 
 WAITING = ("PENDING", "PAUSED")
-FARTHEST = 2.0**53  # perturbation intervals; times may be infinite
+COMPARE = ("equal_times", "last_scores")
+MOST_PLACES = 64  # trials that run at once, of which decisions wait for the next ones
 PATIENCE = 10  # copies that a trial may make without getting any further
 
 
@@ -60,6 +62,9 @@ class PopulationBasedTraining(TrialScheduler):
             trial's file begins with its donor's, so that it tells how its weights were trained.
         require_attrs: a report without time_attr or metric is a RuntimeError at a perturbation; else it is passed over.
         synch: all trials wait at a perturbation for the last one, and are compared then.
+        compare: "equal_times": scores of equal training time are compared. A trial that takes turns with others is decided about
+            when it may be run next; one that comes early where all run at once by the interval before. "last_scores",
+            as in Ray Tune: with the last scores of the others when it comes, which may be an interval older than its own.
         clip: bring perturbed numbers to the nearest value of their domain, bounds and steps included. As in Ray Tune and in
             the paper they may leave it otherwise.
         seed: of the choice of donors and of what is explored.
@@ -94,9 +99,11 @@ class PopulationBasedTraining(TrialScheduler):
         synch: bool = False,
         *,
         clip: bool = False,
+        compare: Literal["equal_times", "last_scores"] = "equal_times",
         seed: int = 0,
     ) -> None:
         super().__init__(metric=metric, mode=mode)
+        checked_compare(compare)
         if hyperparam_mutations is not None and not isinstance(hyperparam_mutations, Mapping):
             raise TypeError(f"hyperparam_mutations must be a dict, got {shown(hyperparam_mutations)}")
         if custom_explore_fn is not None and not (callable(custom_explore_fn) and takes(custom_explore_fn, 1)):
@@ -121,9 +128,13 @@ class PopulationBasedTraining(TrialScheduler):
         self._synch = synch
         self._seed = checked_count("seed", seed)
         self._next_sync = max(self._interval, self._burn_in)
+        self._compare = compare
         self._made: _rules.Population | None = None
+        self._ranked: EqualTimes | None = None
         self._orders: list[Order] = []
         self._waiting: list[tuple[float, int]] = []  # heap of (time trained, trial); what has changed since is skipped
+        self._turns: list[tuple[float, int]] = []  # the same heap, for who decides about those that may be run next
+        self._places = 1  # trials that have run at once
         self._passed: deque[tuple[float, int]] = deque()  # taken from there while they could not be run
         self._live: dict[int, Trial] = {}  # in the order of their adding
         self._behind = 0  # live trials that have not reached the next synchronous perturbation
@@ -146,6 +157,13 @@ class PopulationBasedTraining(TrialScheduler):
             self._made = _rules.Population(self._quantile_fraction, self._interval, self._burn_in, self.mode != "min")
         return self._made
 
+    @property
+    def _equal_times(self) -> EqualTimes | None:
+        """Who is compared at which time; None: the last scores are compared, those of a synchronous population at one time."""
+        if self._ranked is None and self._compare == "equal_times" and not self._synch:
+            self._ranked = EqualTimes(self._quantile_fraction, self._interval, self.mode != "min")
+        return self._ranked
+
     # -- trials come and go -------------------------------------------------------------------------------------------
 
     def reads(self) -> Mapping[str, str]:
@@ -154,7 +172,7 @@ class PopulationBasedTraining(TrialScheduler):
     def on_trial_add(self, state: ExperimentView, trial: Trial) -> None:
         self.check_metric()
         i = trial.index
-        self.population.forget(i)
+        self._forget(i)
         self._live[i] = trial
         self._behind += 1
         self._wait(i)
@@ -175,9 +193,16 @@ class PopulationBasedTraining(TrialScheduler):
             return
         del self._live[i]
         self._behind -= self._is_behind(i)
-        self.population.forget(i)
+        self._forget(i)
         if self._synch and self._live and self._behind == 0:
             self._synchronise()
+        elif self._equal_times is not None and self._equal_times.anybody_waits:
+            self._settle_undecided(self._next_to_run())
+
+    def _forget(self, i: int) -> None:
+        self.population.forget(i)
+        if self._equal_times is not None:
+            self._equal_times.forget(i)
 
     # -- decisions ----------------------------------------------------------------------------------------------------
 
@@ -195,6 +220,8 @@ class PopulationBasedTraining(TrialScheduler):
         if not self.population.reach(i, time, value):
             return self.CONTINUE
         self._reached(trial, time, value)
+        if self._equal_times is not None:
+            return self._compare_later(state, trial, time, value)
         self._wait(i)
         if self._synch:
             self._behind -= was_behind - self._is_behind(i)
@@ -206,6 +233,49 @@ class PopulationBasedTraining(TrialScheduler):
             self._save(trial)
         exploited = place == _rules.LOWER and self._exploit(trial)
         return self.PAUSE if exploited or self._others_wait(state) else self.CONTINUE
+
+    def _compare_later(self, state: ExperimentView, trial: Trial, time: float, value: float) -> str:
+        """Decide about the trials that may be run next, this one perhaps among them; the others wait for a decision: there will be
+        more to compare them with when they have their next turn."""
+        ranked, i = self._equal_times, trial.index
+        assert ranked is not None
+        self.population.settle(i, time)  # whatever is decided: its next perturbation is an interval later
+        ranked.enter(i, time, value)
+        if self._places < MOST_PLACES:
+            self._places = max(self._places, len(state.trials_of("RUNNING", MOST_PLACES)))
+        low = min(self._next_to_run(), ranked.number(time))
+        self._wait(i)
+        changed = self._settle_undecided(low, i)
+        return self.PAUSE if i in changed or ranked.is_undecided(i) or self._others_wait(state) else self.CONTINUE
+
+    def _next_to_run(self) -> float:
+        """The interval up to which trials may be run next: that of the last of those who get the places, if all come free before
+        anybody is chosen. Those that have copied were compared there. Nothing that ``choose_trial_to_run`` changes is looked
+        at: a replay does not call it."""
+        ranked, turns, found = self._equal_times, self._turns, list[tuple[float, int]]()
+        assert ranked is not None
+        while turns and len(found) < self._places:
+            time, i = heapq.heappop(turns)
+            if self._is_known(time, i) and not ranked.is_copy(i) and self._live[i].status in WAITING:
+                found.append((time, i))  # who runs has another entry when it comes back
+        for entry in found:
+            heapq.heappush(turns, entry)
+        return math.inf if len(found) < self._places else ranked.number(found[-1][0])
+
+    def _settle_undecided(self, low: float, reporting: int = -1) -> set[int]:
+        """Decide about those that came to this interval and no further, or to an earlier one: the best save first, then the
+        worst copy them. Which copy. One that has been gone on with all the same, because another one could not be run, is
+        decided about at its next perturbation."""
+        ranked = self._equal_times
+        assert ranked is not None
+        places = []
+        for i in ranked.undecided(low):
+            if i == reporting or self._live[i].status in WAITING:
+                places.append((self._live[i], ranked.settle(i, len(self._live))))
+        for trial, place in places:
+            if place == _rules.UPPER:
+                self._save(trial)
+        return {trial.index for trial, place in places if place == _rules.LOWER and self._exploit(trial)}
 
     def _reached(self, trial: Trial, time: float, value: float) -> None:
         """A trial has a new score at its perturbation."""
@@ -252,9 +322,8 @@ class PopulationBasedTraining(TrialScheduler):
         if self._goes_in_circles(trial):
             return False
         rng = self._generator(i)
-        k = population.quantile_size
-        donor_index = population.at(len(population) - k + rng.randrange(k))
-        if not population.was_upper(donor_index):
+        donor_index = self._donor(i, rng)
+        if donor_index is None:
             return False
         self._laps[i] = (self._laps[i][0], self._laps[i][1] + 1)
         donor = self._live[donor_index]
@@ -262,9 +331,20 @@ class PopulationBasedTraining(TrialScheduler):
         tag = perturbed_tag(trial.experiment_tag, config, self._mutations)
         self._orders.append(Change(trial, config=config, donor=donor, tag=tag))
         population.take_over(i, donor_index)
+        if self._equal_times is not None:
+            self._equal_times.copied(i, donor_index)
         self._wait(i)
         self.num_perturbations += 1
         return True
+
+    def _donor(self, i: int, rng: random.Random) -> int | None:
+        """One of the upper quantile, which has saved; None: nothing is copied."""
+        if self._equal_times is not None:
+            return self._equal_times.donor(i, len(self._live), rng)
+        population = self.population
+        k = population.quantile_size
+        found = population.at(len(population) - k + rng.randrange(k))
+        return found if population.was_upper(found) else None
 
     def _goes_in_circles(self, trial: Trial) -> bool:
         """Whether it has copied too often since it last got further than ever before."""
@@ -312,7 +392,10 @@ class PopulationBasedTraining(TrialScheduler):
 
     def _wait(self, i: int) -> None:
         """The trial may be chosen when it does not run; also for one that goes on, so that a resumed run knows it."""
-        heapq.heappush(self._waiting, (self.population.trained(i), i))
+        entry = self.population.trained(i), i
+        heapq.heappush(self._waiting, entry)
+        if self._equal_times is not None:
+            heapq.heappush(self._turns, entry)
 
     def choose_trial_to_run(self, state: ExperimentView) -> Trial | None:
         """The one that has trained least; in a synchronous population only those that have not reached the next
@@ -400,6 +483,11 @@ def _told(story: Any) -> list[str]:
         line, story = story
         lines.append(line)
     return lines[::-1]
+
+
+def checked_compare(compare: object) -> None:
+    if compare not in COMPARE:
+        raise ValueError(f"compare must be one of {', '.join(map(repr, COMPARE))}, got {shown(compare)}")
 
 
 def factors_of(factors: object) -> tuple[float, ...]:
