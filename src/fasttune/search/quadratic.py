@@ -5,6 +5,7 @@ and what its points are in a space of any kind.
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import Any
 
 from fasttune import _draws
@@ -33,14 +34,20 @@ class QuadraticSteps:
         self._out: str | None = None  # the trial that has its last suggestion
         self._step = WHOLE
 
-    def ask(self, number: int, trial_id: str) -> Numbers | None:
-        """A config for this trial, or None: the searcher has its turn. ``number`` is that of the suggestion."""
+    @property
+    def is_out(self) -> bool:
+        """Its last suggestion is not told yet: until then it makes none."""
+        return self._model is None or self._model.out
+
+    def ask(self, number: int, trial_id: str, live: Collection[Numbers] = ()) -> Numbers | None:
+        """A config for this trial, or None: the searcher has its turn. ``number`` is that of the suggestion; ``live`` are the configs
+        that run, of which none is suggested where configs can be counted."""
         model = self._model
         if model is None or model.n < FEWEST or (found := model.ask(number)) is None:
             return None
         pattern, units = found
         numbers = self._numbers(list(self._patterns)[pattern], units)
-        if self._tried is not None and tuple(numbers) in self._tried:
+        if self._tried is not None and (tuple(numbers) in self._tried or numbers in live):
             model.miss(out=False)
             return None
         self._out = trial_id
