@@ -6,7 +6,8 @@
     python -m benchmarks.search_quality --workers 64 --searchers tpe gp evolution random --suites rotated
     python -m benchmarks.search_quality --time                  time per suggestion after 100, 1,000 and 5,000 results
 
-One trial runs at a time (``--workers``: more, and results come in any order). All searchers see every problem through the same fasttune space; peers through the adapters, which
+One trial runs at a time (``--workers``: more, and results come in any order). All searchers
+see every problem through the same fasttune space; peers through the adapters, which
 translate it, so their time, which is CPU time, includes that. A rank is among the searchers of this run, per problem and seed
 (1 is best, ties share); one that refuses a problem is ranked last there. Suites: "textbook" (functions that are not
 rotated, mixed spaces), "rotated" (``rotated.py``), "tables" of real tuning problems (``tables.py``; at most 100 trials of each).
@@ -238,7 +239,8 @@ def main() -> None:
             json.dump(out, file)
     names = [name for name in next(iter(out.values())) if all(name in by_name for by_name in out.values())]
     workers = f", {args.workers} workers" if args.workers > 1 else ""
-    print(f'\nmean rank after so many trials ({args.seeds} seeds, {len(among)} cells, part "{args.part}"{workers}); by group after the last')
+    told = f'{args.seeds} seeds, {len(among)} cells, part "{args.part}"{workers}'
+    print(f"\nmean rank after so many trials ({told}); by group after the last")
     print(table(rows_of(among, names, budgets, out), budgets))
 
 

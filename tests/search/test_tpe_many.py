@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import pickle
+import random
 import statistics
 from typing import Any
 
 import pytest
 
 import fasttune as tune
-from fasttune.search import TPESearch
+from fasttune.search import TPESearch, create_searcher
 from fasttune.search.tpe import MOST_COMPARED
 
 SPACE: dict[str, Any] = {
@@ -107,3 +109,68 @@ def test_no_config_comes_again_while_there_are_others(multivariate: bool, worker
                 done = out.pop(0)
                 searcher.tell(done, done.config["a"] + done.config["b"])
         assert len(seen) == 24
+
+
+def bowl(config: dict[str, Any]) -> float:
+    return float(sum((config[f"x{k}"] - 0.3) ** 2 for k in range(5)))
+
+
+def least_of_many_workers(seed: int, quadratic: bool) -> float:
+    """Of 200 trials, 16 of which run at once and end in any order."""
+    searcher = TPESearch({f"x{k}": tune.uniform(-1, 1) for k in range(5)}, "loss", "min", seed=seed, quadratic=quadratic)
+    draw, out, losses = random.Random(seed), [], []
+    for number in range(216):
+        if number < 200:
+            out.append(searcher.ask())
+        if len(out) == 16 or number >= 200:
+            done = out.pop(draw.randrange(len(out)))
+            assert done is not None
+            losses.append(bowl(done.config))
+            searcher.tell(done, losses[-1])
+        if not out:
+            break
+    return min(losses)
+
+
+def test_quadratic_models_work_beside_each_other_where_many_trials_run() -> None:
+    with_them = statistics.median(least_of_many_workers(seed, True) for seed in range(5))
+    without = statistics.median(least_of_many_workers(seed, False) for seed in range(5))
+    assert with_them < 1e-2 * without
+
+
+@pytest.mark.parametrize("name", ["tpe", "gp"])
+def test_a_resumed_search_with_many_trials_out_goes_on_as_the_first_one(name: str) -> None:
+    space = {f"x{k}": tune.uniform(-1, 1) for k in range(5)}
+    first, second = (create_searcher(name, space=space, metric="loss", mode="min", seed=3) for _ in range(2))
+    draw, out = random.Random(1), {}
+    for number in range(60):
+        made = first.suggest(f"t{number}")
+        assert isinstance(made, dict)
+        assert second.replay(f"t{number}", made) == made
+        out[f"t{number}"] = made
+        if len(out) == 12:
+            trial_id = draw.choice(sorted(out))
+            value = bowl(out.pop(trial_id))
+            for searcher in (first, second):
+                searcher.on_trial_complete(trial_id, {"loss": value})
+    for number in range(60, 66):
+        assert first.suggest(f"t{number}") == second.suggest(f"t{number}")
+
+
+def test_a_saved_search_with_many_trials_out_goes_on_as_the_first_one() -> None:
+    space = {f"x{k}": tune.uniform(-1, 1) for k in range(5)}
+    first = TPESearch(space, "loss", "min", seed=3)
+    out = {}
+    for number in range(80):
+        made = first.suggest(f"t{number}")
+        assert isinstance(made, dict)
+        out[f"t{number}"] = made
+        if len(out) == 20:
+            trial_id = next(iter(out))
+            first.on_trial_complete(trial_id, {"loss": bowl(out.pop(trial_id))})
+    second = TPESearch(space, "loss", "min", seed=3)
+    second.set_state(pickle.loads(pickle.dumps(first.get_state())))
+    for trial_id, config in out.items():
+        for searcher in (first, second):
+            searcher.on_trial_complete(trial_id, {"loss": bowl(config)})
+    assert [first.suggest(f"n{k}") for k in range(30)] == [second.suggest(f"n{k}") for k in range(30)]

@@ -7,7 +7,7 @@ tests in blocks: Birattari, Stuetzle, Paquete, Varrentrapp 2002, A Racing Algori
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fasttune.argument import checked_count, checked_number
@@ -29,8 +29,8 @@ class WilcoxonStoppingRule(TrialScheduler):
     Each report is the value of one part (``time_attr`` says of which), and what a trial is worth is the mean of them. A trial is held
     against the best one that has ended, part by part: what makes a fold hard is the same for both, so a few folds tell more than
     two means do. It ends when its mean is worse on the parts that both have, and the one-sided signed-rank test says with
-    ``p_threshold`` that it is not by chance. The best one is that of the least (``mode="max"``: largest) mean among those that have the
-    most parts; whom this rule stopped is never the best.
+    ``p_threshold`` that it is not by chance. The best one is that of the least (or, with "max",
+    the largest) mean among those that have the most parts; whom this rule stopped is never the best.
 
     Parts are compared whatever order each trial takes them in. In the same order for all, one where the folds that come first
     resemble all of them, trials end the soonest. Equal values tell nothing; what is not finite is compared with nothing.
@@ -144,7 +144,7 @@ def signed_rank_p(differences: Sequence[float]) -> float:
     for rank in doubled:
         for total in range(len(ways) - 1, rank - 1, -1):
             ways[total] += ways[total - rank]
-    return sum(ways[seen:]) / 2**n
+    return sum(ways[seen:]) / (1 << n)
 
 
 def _doubled_ranks(ordered: Sequence[float]) -> list[int]:
@@ -159,5 +159,5 @@ def _doubled_ranks(ordered: Sequence[float]) -> list[int]:
     return ranks
 
 
-def _mean(values: Any) -> float:
+def _mean(values: Collection[float]) -> float:
     return math.fsum(values) / len(values)

@@ -140,7 +140,8 @@ class GPSearch(SpaceSearcher):
         usable = [loss for loss in self._losses if math.isfinite(loss)]
         if len(usable) < 2 or min(usable) == max(usable):
             return self.dimensions.draw(self._asked)
-        if (stepped := self._quadratic.ask(self._asked, trial_id)) is not None:
+        live = self._live.values()
+        if (stepped := self._quadratic.ask(self._asked, trial_id, len(live), live)) is not None:
             return stepped
         import numpy as np
 

@@ -178,7 +178,7 @@ class TPESearch(SpaceSearcher):
         if step is None or (self._most_end_early and self._random.random() > worth):
             step = self._last_step or 1.0
             row, numbers = self._first_or_random(self.dimensions, self._model_of(step))
-        elif self._quadratic is not None and (stepped := self._quadratic.ask(self._asked, trial_id, live)) is not None:
+        elif self._quadratic is not None and (stepped := self._quadratic.ask(self._asked, trial_id, len(live), live)) is not None:
             numbers = stepped
             row = self._models[step].add(self._parzen.inward(numbers))
         elif self._told_before is not None:  # nothing is kept of how a suggestion was made
@@ -202,23 +202,32 @@ class TPESearch(SpaceSearcher):
         while len(made) < len(trial_ids):
             left = trial_ids[len(made) :]
             found, stepped = self._drawn_until_quadratic(step, left)
+            if stepped is not None:
+                row, stepped = self._made_by_quadratic(step, left[len(found)], self._asked + len(found), stepped)
+                self._rows[left[len(found)]] = step, row
+                self._remember(step, stepped)
+                found.append(stepped)
             for trial_id, numbers in zip(left, found, strict=False):
                 self._live[trial_id] = numbers
                 made.append(self._suggestion_of(numbers))
-            if stepped is not None:
-                trial_id = left[len(found)]
-                self._live[trial_id] = stepped
-                made.append(self._suggestion_of(stepped))
-                self._rows[trial_id] = step, self._models[step].add(self._parzen.inward(stepped))
-                self._remember(step, stepped)
         return made
+
+    def _made_by_quadratic(self, step: float, trial_id: str, number: int, stepped: Numbers) -> tuple[int, Numbers]:
+        """Its row and numbers; another one's, where those drawn just before have it."""
+        assert self._quadratic is not None
+        model = self._models[step]
+        if not self._can_repeat or tuple(stepped) not in self._tried:
+            return model.add(self._parzen.inward(stepped)), stepped
+        self._quadratic.take_back(trial_id)
+        row, numbers = model.ask(number)
+        return row, self._parzen.outward(numbers)
 
     def _drawn_until_quadratic(self, step: float, trial_ids: Sequence[str]) -> tuple[list[Numbers], Numbers | None]:
         """Suggestions for the first of these trials, until one is the quadratic model's turn, and that one."""
         n, stepped, live = len(trial_ids), None, self._live.values()
         for k in range(n if self._quadratic is not None and not self._quadratic.is_out else 0):
             assert self._quadratic is not None
-            if (stepped := self._quadratic.ask(self._asked + k, trial_ids[k], live)) is not None:
+            if (stepped := self._quadratic.ask(self._asked + k, trial_ids[k], len(live) + k, live)) is not None:
                 n = k
                 break
         first, found = self._models[step].ask_many(self._asked, n)
