@@ -92,13 +92,16 @@ def test_many_that_run_keep_the_next_ones_apart() -> None:
     assert late > early
 
 
-@pytest.mark.parametrize("multivariate", [True, False])
 @pytest.mark.parametrize("workers", [1, 5])
-def test_no_config_comes_again_while_there_are_others(multivariate: bool, workers: int) -> None:
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [("tpe", {"n_initial_points": 20}), ("tpe", {"n_initial_points": 20, "multivariate": False}), ("gp", {}), ("auto", {})],
+)
+def test_no_config_comes_again_while_there_are_others(name: str, settings: dict[str, Any], workers: int) -> None:
     """Neither one that has a result nor one that runs; also among the first ones, which no model makes."""
     space = {"a": tune.randint(0, 4), "b": tune.quniform(0, 1, 0.5), "c": tune.choice(["p", "q"])}
     for seed in range(5):
-        searcher = TPESearch(space, "loss", "min", seed=seed, multivariate=multivariate, n_initial_points=20)
+        searcher = create_searcher(name, space=space, metric="loss", mode="min", seed=seed, **settings)
         out, seen = [], set()
         for _ in range(4 * 3 * 2):
             asked = searcher.ask()
@@ -107,7 +110,7 @@ def test_no_config_comes_again_while_there_are_others(multivariate: bool, worker
             out.append(asked)
             if len(out) == workers:
                 done = out.pop(0)
-                searcher.tell(done, done.config["a"] + done.config["b"])
+                searcher.tell(done, {"loss": done.config["a"] + done.config["b"], "time_total_s": 60.0})
         assert len(seen) == 24
 
 
