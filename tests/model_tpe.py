@@ -129,10 +129,17 @@ class SlowTpe:
         weights = [weight * n / sum(weights) for weight in weights]
         bad, counts = self.thinned([one.units for one in done[n:] + failed])
         total = sum(counts) + len(running)
+        kept = self.evenly(running)
+        each = len(running) / max(1, len(kept))
         return (
             self.kernels(part, good, weights, n),
-            self.kernels(part, bad + running, counts + [1.0] * len(running), total),
+            self.kernels(part, bad + kept, counts + [each] * len(kept), total),
         )
+
+    def evenly(self, running: list[list[float | None]]) -> list[list[float | None]]:
+        """At most ``most_bad`` of those that run: the first one of each of as many equal parts."""
+        parts = min(self.most_bad, len(running))
+        return [running[-(-k * len(running) // parts)] for k in range(parts)]
 
     def thinned(self, bad: list[list[float | None]]) -> tuple[list[list[float | None]], list[float]]:
         """At most ``most_bad`` of the bad ones, and how many each stands for."""
@@ -216,6 +223,19 @@ class SlowTpe:
             taken = min(range(self.candidates), key=lambda c: math.dist(points[c], found))  # type: ignore[arg-type]
             assert math.dist(points[taken], found) < 1e-3, (part, points[taken], found)  # type: ignore[arg-type]
             assert ratios[taken] > max(ratios) - 1e-2, (part, ratios[taken], max(ratios))
+
+    def drawn(self, number: int, n: int) -> list[list[float | None]]:
+        """The units of n configs that are drawn at once: part by part, all configs of one after the other."""
+        random = iter(units_from(self.seed, number))
+        made: list[list[float | None]] = [[None] * len(self.dims) for _ in range(n)]
+        for part in self.parts():
+            *_, parent, option = self.dims[part[0]]
+            good, _ = self.sides(part)
+            for units in made:
+                if parent < 0 or units[parent] == option:
+                    for k, unit in zip(part, self.draw(part, good, random), strict=True):
+                        units[k] = unit
+        return made
 
     def draw(self, part: list[int], good: list[Kernel], random: Iterator[float]) -> list[float]:
         """A candidate: a kernel or the prior, then each number from it."""

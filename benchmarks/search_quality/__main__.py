@@ -3,9 +3,11 @@
     python -m benchmarks.search_quality                         fasttune's and, where installed, those of its peers
     python -m benchmarks.search_quality --suites rotated tables --searchers tpe gp optuna-tpe --seeds 3
     python -m benchmarks.search_quality --part last             the problems and seeds that nothing was chosen on
+    python -m benchmarks.search_quality --workers 64 --searchers tpe gp evolution random --suites rotated
     python -m benchmarks.search_quality --time                  time per suggestion after 100, 1,000 and 5,000 results
 
-One trial runs at a time. All searchers see every problem through the same fasttune space; peers through the adapters, which
+One trial runs at a time (``--workers``: more, and results come in any order). All searchers
+see every problem through the same fasttune space; peers through the adapters, which
 translate it, so their time, which is CPU time, includes that. A rank is among the searchers of this run, per problem and seed
 (1 is best, ties share); one that refuses a problem is ranked last there. Suites: "textbook" (functions that are not
 rotated, mixed spaces), "rotated" (``rotated.py``), "tables" of real tuning problems (``tables.py``; at most 100 trials of each).
@@ -19,6 +21,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import random
 import statistics
 import time
 import warnings
@@ -32,6 +35,7 @@ from benchmarks.search_quality.rotated import rotated
 from benchmarks.search_quality.tables import tabled
 
 from fasttune.search import Searcher
+from fasttune.search.base import Suggestion
 from fasttune.space.domains import SearchSpaceError
 from fasttune.space.plan import Plan
 
@@ -54,26 +58,38 @@ def cells(suites: list[str], part: str, seeds: int) -> Iterator[tuple[Problem, i
                 yield problem, number
 
 
-def run(problem: Problem, make: Make, seed: int, trials: int) -> tuple[list[float], float]:
-    """The least loss after every trial, and the seconds that the searcher took for one."""
+def run(problem: Problem, make: Make, seed: int, trials: int, workers: int = 1) -> tuple[list[float], float]:
+    """The least loss after every trial, and the seconds that the searcher took for one.
+
+    With more workers as many trials are out, and which of them ends next is drawn.
+    """
     searcher = make(problem.space, seed, trials)
-    best, least, spent = [], math.inf, 0.0
-    for k in range(trials):
-        begin = time.process_time()
-        try:
-            asked = searcher.ask()
-        except LookupError:
-            best += [least] * (trials - k)
+    draw = random.Random(seed)
+    out: list[Suggestion] = []
+    best, least, spent, asking = [], math.inf, 0.0, trials
+    while len(best) < trials:
+        while asking and len(out) < workers:
+            begin = time.process_time()
+            try:
+                asked = searcher.ask()
+            except LookupError:
+                asking = 0
+                break
+            spent += time.process_time() - begin
+            if asked is None:  # it waits for results
+                break
+            out.append(asked)
+            asking -= 1
+        if not out:
             break
-        spent += time.process_time() - begin
-        assert asked is not None
+        asked = out.pop(draw.randrange(len(out)))
         loss = problem.loss(asked.config)
         begin = time.process_time()
         searcher.tell(asked, {"loss": loss, "time_total_s": TRIAL_SECONDS})
         spent += time.process_time() - begin
         least = min(least, loss)
         best.append(least)
-    return best, spent / trials
+    return best + [least] * (trials - len(best)), spent / trials
 
 
 def ranks(values: list[float]) -> list[float]:
@@ -81,7 +97,7 @@ def ranks(values: list[float]) -> list[float]:
     return [sum(b < a for b in values) + (sum(b == a for b in values) + 1) / 2 for a in values]
 
 
-def compare(names: list[str], among: list[tuple[Problem, int]], budgets: list[int]) -> Found:
+def compare(names: list[str], among: list[tuple[Problem, int]], budgets: list[int], workers: int = 1) -> Found:
     """Least losses of all searchers on all problems."""
     out: Found = {}
     for problem, seed in among:
@@ -89,7 +105,7 @@ def compare(names: list[str], among: list[tuple[Problem, int]], budgets: list[in
         until = [min(n, TABLE_TRIALS) for n in budgets] if problem.group == "tables" else budgets
         for name in names:
             try:
-                best, spent = run(problem, SEARCHERS[name], seed, max(until))
+                best, spent = run(problem, SEARCHERS[name], seed, max(until), workers)
             except (SearchSpaceError, ImportError) as error:
                 print(f"{name} on {problem.name}: {str(error)[:100]}", flush=True)
                 best, spent = [math.inf] * max(until), math.nan
@@ -195,6 +211,7 @@ def main() -> None:
     parser.add_argument("--part", choices=("build", "last"), default="build", help="which half (default build)")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--trials", type=int, nargs="+", default=[50, 100, 200], help="budgets (default 50 100 200)")
+    parser.add_argument("--workers", type=int, default=1, help="trials that are out at once (default 1)")
     parser.add_argument("--time", action="store_true", help="measure time per suggestion instead")
     parser.add_argument("--results", type=int, nargs="+", default=[100, 1000, 5000])
     parser.add_argument("--json", help="write all losses there")
@@ -209,8 +226,9 @@ def main() -> None:
     budgets = sorted(args.trials)
     among = list(cells(args.suites, args.part, args.seeds))
     apart = [name for name in args.searchers if name in APART and not args.here]
-    out = compare([name for name in args.searchers if name not in apart], among, budgets)
+    out = compare([name for name in args.searchers if name not in apart], among, budgets, args.workers)
     asked = ["--part", args.part, "--seeds", str(args.seeds), "--suites", *args.suites, "--trials", *map(str, budgets)]
+    asked += ["--workers", str(args.workers)]
     for name in apart:
         merge(out, run_apart(name, asked))
     for path in args.beside:
@@ -220,7 +238,9 @@ def main() -> None:
         with open(args.json, "w", encoding="utf-8") as file:
             json.dump(out, file)
     names = [name for name in next(iter(out.values())) if all(name in by_name for by_name in out.values())]
-    print(f'\nmean rank after so many trials ({args.seeds} seeds, {len(among)} cells, part "{args.part}"); by group after the last')
+    workers = f", {args.workers} workers" if args.workers > 1 else ""
+    told = f'{args.seeds} seeds, {len(among)} cells, part "{args.part}"{workers}'
+    print(f"\nmean rank after so many trials ({told}); by group after the last")
     print(table(rows_of(among, names, budgets, out), budgets))
 
 

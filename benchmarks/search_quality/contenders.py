@@ -75,6 +75,7 @@ SEARCHERS: dict[str, Make] = {
     "sobol": native("sobol"),
     "auto": native("auto"),
     "tpe": native("tpe"),
+    "tpe-univariate": native("tpe", multivariate=False),
     "evolution": native("evolution"),
     "cmaes": native("cmaes"),
     "gp": native("gp"),

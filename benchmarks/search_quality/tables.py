@@ -82,19 +82,28 @@ def split(load: Callable[..., tuple[Array, Array]], n_train: int, n_score: int) 
 
 
 def tables() -> list[Table]:
-    """Three to build with, and three for a last look."""
+    """Half of them to build with, half for a last look."""
     from sklearn import datasets
 
     digits = split(datasets.load_digits, 500, 600)
     cancer = split(datasets.load_breast_cancer, 300, 269)
     diabetes = split(datasets.load_diabetes, 280, 162)
+    wine = split(datasets.load_wine, 90, 88)
     return [
         Table("svc digits", "build", SVC, digits, svc),
         Table("boosting diabetes", "build", BOOSTING, diabetes, boosting),
         Table("sgd cancer", "build", SGD, cancer, sgd),
+        Table("tree cancer", "build", TREE, cancer, tree),
+        Table("svr diabetes", "build", SVR, diabetes, svr),
+        Table("network wine", "build", NETWORK_BY_CHOICES, wine, network),
+        Table("projected neighbours cancer", "build", PROJECTED_NEIGHBOURS, cancer, projected_neighbours),
         Table("network digits", "last", NETWORK, digits, network),
         Table("forest diabetes", "last", FOREST, diabetes, forest),
         Table("neighbours digits", "last", NEIGHBOURS, digits, neighbours),
+        Table("tree digits", "last", TREE, digits, tree),
+        Table("perceptron cancer", "last", PERCEPTRON, cancer, perceptron),
+        Table("ridge diabetes", "last", RIDGE, diabetes, ridge),
+        Table("svc wine by choices", "last", SVC_BY_CHOICES, wine, svc),
     ]
 
 
@@ -226,6 +235,125 @@ def neighbours(config: dict[str, Any]) -> Any:
     )
 
 
+TREE = {
+    "depth": integers(1, 12),
+    "split": integers(2, 26, 4),
+    "leaf": integers(1, 16, 3),
+    "share": Axis(tuple(round(0.2 * k, 6) for k in range(1, 6)), tune.quniform(0.2, 1.0, 0.2)),
+    "criterion": options("gini", "entropy"),
+}
+
+
+def tree(config: dict[str, Any]) -> Any:
+    from sklearn.tree import DecisionTreeClassifier
+
+    return DecisionTreeClassifier(
+        max_depth=config["depth"],
+        min_samples_split=config["split"],
+        min_samples_leaf=config["leaf"],
+        max_features=float(config["share"]),
+        criterion=config["criterion"],
+        random_state=0,
+    )
+
+
+SVR = {
+    "c": powers(-2, 3, 0.5),
+    "gamma": powers(-5, 0, 0.5),
+    "epsilon": powers(-2, 2, 1),
+    "kernel": options("rbf", "poly", "sigmoid", "linear"),
+}
+
+
+def svr(config: dict[str, Any]) -> Any:
+    from sklearn.svm import SVR as Machine
+
+    c, gamma, epsilon = (10.0 ** config[name] for name in ("c", "gamma", "epsilon"))
+    return Machine(C=c, gamma=gamma, epsilon=epsilon, kernel=config["kernel"], max_iter=3000)
+
+
+# Numbers as many write them: options, of which nobody says that they have an order.
+NETWORK_BY_CHOICES = {
+    "rate": options(-4.0, -3.5, -3.0, -2.5, -2.0, -1.5, -1.0),
+    "alpha": options(-5.0, -3.0, -1.0, 0.0, 1.0),
+    "units": options(4, 8, 16, 32, 64),
+    "activation": options("relu", "tanh", "logistic"),
+    "batch": options(8, 16, 32, 64),
+}
+SVC_BY_CHOICES = {
+    "c": options(-2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0),
+    "gamma": options(-5.0, -4.0, -3.0, -2.5, -2.0, -1.5, -1.0, -0.5, 0.0),
+    "kernel": options("rbf", "poly", "sigmoid"),
+    "coef0": options(0, 1, 2, 3, 4),
+}
+
+PROJECTED_NEIGHBOURS = {
+    "k": integers(1, 30),
+    "p": integers(1, 3),
+    "components": integers(2, 26, 4),
+    "weights": options("uniform", "distance"),
+    "projection": options("pca", "random"),
+}
+
+
+def projected_neighbours(config: dict[str, Any]) -> Any:
+    from sklearn.decomposition import PCA
+    from sklearn.neighbors import KNeighborsClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.random_projection import GaussianRandomProjection
+
+    project = PCA if config["projection"] == "pca" else GaussianRandomProjection
+    return make_pipeline(
+        project(config["components"], random_state=0),
+        KNeighborsClassifier(config["k"], p=config["p"], weights=config["weights"]),
+    )
+
+
+PERCEPTRON = {
+    "alpha": powers(-6, 0, 0.5),
+    "eta": powers(-4, 1, 0.5),
+    "share": Axis((0.05, 0.15, 0.5, 0.85), tune.choice([0.05, 0.15, 0.5, 0.85])),
+    "penalty": options("l2", "l1", "elasticnet", None),
+    "averaged": options(True, False),
+}
+
+
+def perceptron(config: dict[str, Any]) -> Any:
+    from sklearn.linear_model import SGDClassifier
+
+    return SGDClassifier(
+        loss="perceptron",
+        alpha=10.0 ** config["alpha"],
+        eta0=10.0 ** config["eta"],
+        l1_ratio=config["share"],
+        penalty=config["penalty"],
+        average=config["averaged"],
+        learning_rate="constant",
+        max_iter=8,
+        tol=None,
+        random_state=0,
+    )
+
+
+RIDGE = {
+    "alpha": powers(-5, 2, 0.5),
+    "gamma": powers(-5, 0, 0.5),
+    "kernel": options("rbf", "laplacian", "polynomial", "sigmoid"),
+    "degree": integers(1, 5),
+}
+
+
+def ridge(config: dict[str, Any]) -> Any:
+    from sklearn.compose import TransformedTargetRegressor
+    from sklearn.kernel_ridge import KernelRidge
+    from sklearn.preprocessing import StandardScaler
+
+    machine = KernelRidge(
+        alpha=10.0 ** config["alpha"], gamma=10.0 ** config["gamma"], kernel=config["kernel"], degree=config["degree"]
+    )
+    return TransformedTargetRegressor(machine, transformer=StandardScaler())
+
+
 def folder() -> Path:
     return Path(os.environ.get("FASTTUNE_BENCHMARKS", "~/.cache/fasttune-benchmarks")).expanduser()
 
@@ -257,7 +385,7 @@ def error_of(model: Any, x: Array, y: Array, x_score: Array, y_score: Array, spr
         warnings.simplefilter("ignore")
         try:
             answer = model.fit(x, y).predict(x_score)
-        except ValueError:  # weights that are not finite any more
+        except (ValueError, np.linalg.LinAlgError):  # weights that are not finite any more
             return 1.0
     if not spread:
         return float(np.mean(answer != y_score))

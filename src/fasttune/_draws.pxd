@@ -72,7 +72,11 @@ cdef class Tpe:               # rows 0 to n - 1 of n_dims units each
     cdef TpeDim *dims
     cdef TpeGroup *groups     # parents first
     cdef double *units
-    cdef uint64_t *hashes     # of each row's units
+    cdef bint can_repeat      # some configs have values alone that can be counted
+    cdef uint64_t *hashes     # of each row's units, if they can
+    cdef int32_t *slots       # row + 1 at the place of its hash or behind it, 0: none
+    cdef Py_ssize_t n_slots   # a power of two
+    cdef Py_ssize_t n_indexed # of them filled, at most half
     cdef TpeTrial *trials
     cdef int32_t *pending     # rows that were not told yet
     cdef readonly Py_ssize_t n_pending
@@ -82,7 +86,8 @@ cdef class Tpe:               # rows 0 to n - 1 of n_dims units each
     cdef Py_ssize_t n_whole   # of those: at TPE_WHOLE
     cdef int64_t most_steps   # of those that did not fail
     cdef void *scratch
-    cdef Py_ssize_t scratch_size
+    cdef Py_ssize_t scratch_size    # of it, in bytes: a pool of configs with their scores, then a model
+    cdef bint used_up         # all configs were tried
     cdef uint64_t seed
     cdef bint multivariate
     cdef int candidates
@@ -97,6 +102,10 @@ cdef class Tpe:               # rows 0 to n - 1 of n_dims units each
 
     cdef int _set_dim(self, Py_ssize_t k, one) except -1
     cdef int make_room(self) except -1
+    cdef int grow(self) except -1
+    cdef int index_rows(self) except -1
+    cdef void index_row(self, Py_ssize_t row) noexcept nogil
+    cdef int rewrite(self, Py_ssize_t row) except -1
     cdef Py_ssize_t append(self) except -1
     cdef int write(self, Py_ssize_t row, numbers) except -1
     cdef bint has_place(self, Py_ssize_t k, double unit) noexcept nogil
@@ -112,6 +121,7 @@ cdef class Tpe:               # rows 0 to n - 1 of n_dims units each
     cdef int take_scratch(self) except -1
     cdef Py_ssize_t good_of(self, Py_ssize_t n) noexcept nogil
     cdef Py_ssize_t pick_bad(self, const TpeGroup *group, Py_ssize_t n_good, TpeSide *side) noexcept nogil
+    cdef void pick_pending(self, const TpeGroup *group, TpeSide *side, Py_ssize_t at, Py_ssize_t running) noexcept nogil
     cdef void pick_good(self, const TpeGroup *group, Py_ssize_t n_good, TpeSide *side) noexcept nogil
     cdef void neighbour_widths(self, const float *mu, double *widths, Py_ssize_t n) noexcept nogil
     cdef void shape(self, const int *dims, int n_dims, TpeSide *side, double total) noexcept nogil
@@ -119,13 +129,29 @@ cdef class Tpe:               # rows 0 to n - 1 of n_dims units each
     cdef void shape_dim(self, int k, int i, TpeSide *side, double kernels) noexcept nogil
     cdef double log_density(self, const int *dims, int n_dims, const TpeSide *side, const double *point) noexcept nogil
     cdef void draw(self, const int *dims, int n_dims, const TpeSide *side, TpeStream *stream, double *point) noexcept nogil
+    cdef void model_good(self, const int *dims, int n_dims, const TpeGroup *group, TpeModel *made) noexcept nogil
     cdef void model(self, const int *dims, int n_dims, const TpeGroup *group, TpeModel *made) noexcept nogil
     cdef double ratio(self, const int *dims, int n_dims, const TpeModel *made, const double *point) noexcept nogil
     cdef void choose(self, const int *dims, int n_dims, const TpeGroup *group, TpeStream *stream,
                      double *units) noexcept nogil
     cdef uint64_t hash_of(self, const double *units) noexcept nogil
     cdef bint is_known(self, const double *units) noexcept nogil
-    cdef void fill(self, TpeStream *stream, double *units, bint flat) noexcept nogil
+    cdef bint is_active(self, const TpeGroup *group, const double *units) noexcept nogil
+    cdef void fill(self, TpeStream *stream, double *units) noexcept nogil
+    cdef bint fill_other(self, TpeStream *stream, double *units) noexcept nogil
+    cdef void rate(self, TpeStream *stream, int n, int drawn, int flat) noexcept nogil
+    cdef void rate_part(self, const int *dims, int n_dims, const TpeGroup *group, TpeStream *stream, int n, int drawn,
+                        int flat) noexcept nogil
+    cdef bint take_best(self, int n, double *units) noexcept nogil
+    cdef int walk(self, TpeStream *stream, double *here) noexcept nogil
+    cdef void restart(self, int first, double *units) noexcept nogil
+    cdef void advance(self, double *units) noexcept nogil
+    cdef void begin_stream(self, TpeStream *stream, uint64_t number) noexcept nogil
+    cdef list numbers_of(self, const double *units)
+    cdef void draw_many(self, TpeStream *stream, double *units, Py_ssize_t n) noexcept nogil
+    cdef void draw_part(self, const int *dims, int n_dims, const TpeGroup *group, TpeStream *stream, double *units,
+                        Py_ssize_t n) noexcept nogil
+    cdef int part_many(self, uint64_t number, Py_ssize_t n) except -1
 
 
 cdef struct QuadRow:

@@ -7,6 +7,10 @@ Knows nothing above it, as ``_core``, and no random state that it was not given.
 cimport cython
 from cpython.buffer cimport PyBUF_FORMAT, PyBUF_ND, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.float cimport PyFloat_FromDouble
+from cpython.list cimport PyList_New, PyList_SET_ITEM
+from cpython.long cimport PyLong_FromLongLong
+from cpython.ref cimport Py_INCREF
 from libc.math cimport INFINITY, NAN, ceil, erfc, exp, fabs, floor, log, log1p, rint, sqrt
 from libc.string cimport memcpy, memmove, memset
 

@@ -37,6 +37,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "asha_promotion": {"max_t": 9, "reduction_factor": 3},
     "pasha": {"max_t": 9, "reduction_factor": 2},
     "median_stopping_rule": {"time_attr": "training_iteration", "grace_period": 2, "min_time_slice": math.inf},
+    "wilcoxon": {"p_threshold": 0.2},
+    "wilcoxon_stopping_rule": {"grace_period": 2, "p_threshold": 0.3},
     "medianstopping": {"time_attr": "training_iteration", "grace_period": 1, "min_samples_required": 1},
 }
 
@@ -133,6 +135,11 @@ class TestSuccessiveHalving(SchedulerContract):
 class TestMedian(SchedulerContract):
     def make(self) -> TrialScheduler:
         return create_scheduler("median_stopping_rule", **SMALL["median_stopping_rule"])
+
+
+class TestWilcoxon(SchedulerContract):
+    def make(self) -> TrialScheduler:
+        return create_scheduler("wilcoxon_stopping_rule", **SMALL["wilcoxon_stopping_rule"])
 
 
 class LeavesTrialsPaused(SchedulerContract):

@@ -105,18 +105,69 @@ def test_a_suggestion_depends_on_what_was_told_and_on_nothing_else() -> None:
     assert Tpe(DIMS, 8).ask(3) != Tpe(DIMS, 7).ask(3)
 
 
+@given(events, settings_of_both, st.integers(0, 2**63), st.integers(0, 20))
+@settings(max_examples=rounds(100), deadline=None)
+def test_many_at_once_are_drawn_from_the_good_ones(told: list[Any], more: dict[str, Any], number: int, n: int) -> None:
+    fast, slow = pair(told, **more)
+    first, found = fast.ask_many(number, n)
+    assert (first, fast.n, len(found)) == (len(told), len(told) + n, n)
+    for numbers, units in zip(found, slow.drawn(number, n), strict=True):
+        for dim, one, unit in zip(DIMS, numbers, units, strict=True):
+            assert (one is None) == (unit is None)
+            if one is not None and unit is not None:
+                assert scale(dim, one) == pytest.approx(unit, abs=1e-3)
+
+
+COUNTABLE: list[Dim] = [
+    (INTEGER, 0, 4, False, 1, -1, -1),
+    (CATEGORICAL, 0, 2, False, 0.0, -1, -1),
+    (INTEGER, 2, 16, True, 2, 1, 1),
+    (FLOAT, 0.5, 1.5, False, 0.25, 1, 2),
+    (FLOAT, 1.0, 1.0, False, 0.0, -1, -1),
+]
+
+
+@given(st.integers(0, 2**32), st.booleans(), st.sampled_from([1, 2, 24]), st.lists(st.integers(1, 200), max_size=3))
+@settings(max_examples=rounds(60), deadline=None)
+def test_a_countable_space_is_used_up_before_any_config_comes_again(
+    seed: int, multivariate: bool, candidates: int, batches: list[int]
+) -> None:
+    """Whether results are told or not, one by one or many at once; and then it goes on."""
+    size = 5 * (1 + 8 + 5)
+    tpe = Tpe(COUNTABLE, seed, multivariate=multivariate, candidates=candidates)
+    seen: list[tuple[Any, ...]] = []
+    for number, n in enumerate([*batches, *[1] * size]):
+        asked = [tpe.ask(number)] if n == 1 else list(enumerate(tpe.ask_many(number, n)[1], len(seen)))
+        for row, numbers in asked:
+            seen.append(tuple(numbers))
+            if number % 3:
+                tpe.tell(row, 1, abs(numbers[0] - 2) + numbers[1])
+    assert len(set(seen[:size])) == size
+    assert len(seen) > size or not batches
+    again = pickle.loads(pickle.dumps(tpe))
+    assert tuple(again.ask(9999)[1]) in set(seen)
+
+
 @pytest.mark.parametrize("multivariate", [True, False])
-def test_of_countable_configs_none_is_suggested_twice_while_there_are_others(multivariate: bool) -> None:
-    dims: list[Dim] = [(INTEGER, 0, 4, False, 1, -1, -1), (CATEGORICAL, 0, 2, False, 0.0, -1, -1)]
-    tpe = Tpe(dims, 1, multivariate=multivariate)
-    seen = []
-    for number in range(14):
+def test_the_model_ranks_what_is_left(multivariate: bool) -> None:
+    """When its favourites are used up it takes those next to them, and does not begin to draw from anywhere."""
+    dims: list[Dim] = [(INTEGER, 0, 9, False, 1, -1, -1)] * 3
+    tpe = Tpe(dims, 3, multivariate=multivariate)
+    losses = []
+    for number in range(120):
         row, numbers = tpe.ask(number)
-        tpe.tell(row, 1, abs(numbers[0] - 2) + numbers[1])
-        seen.append(tuple(numbers))
-    assert len(set(seen)) == 14
-    for number in range(14, 60):  # and then it goes on
-        tpe.tell(tpe.ask(number)[0], 1, 1.0)
+        losses.append(sum((one - 6.0) ** 2 for one in numbers))
+        tpe.tell(row, 1, losses[-1])
+    anywhere = 3 * sum((one - 6.0) ** 2 for one in range(10)) / 10
+    assert sum(losses[60:]) / 60 < 0.7 * anywhere
+
+
+def test_rows_that_were_changed_are_known_by_what_they_are_now() -> None:
+    tpe = Tpe([(INTEGER, 0, 1, False, 1, -1, -1)], 1)
+    row = tpe.add([0])
+    for k in range(1000):
+        tpe.change(row, [k % 2])
+    assert tpe.ask(5)[1] == [0]
 
 
 def test_a_pending_row_keeps_others_away() -> None:

@@ -73,8 +73,7 @@ cdef enum:
     NORMAL_SIZE = 2 * NORMAL_REACH * NORMAL_STEPS + 1
     NORMAL_BINS = 1024        # of the index into the table
     TPE_BINS = 128
-    TPE_TRIES = 4             # for a config that was not tried yet, by the model
-    TPE_FLAT_TRIES = 60       # and then anywhere
+    TPE_TRIES = 4             # for a config that was not tried yet: pools, of which the last ones are from anywhere
 
 cdef double NORMAL_TABLE[NORMAL_SIZE]         # at -6, -6 + 1 / 128 .. 6
 cdef int16_t NORMAL_INDEX[NORMAL_BINS + 1]    # the last place in the table that is at most k / 1024
@@ -170,3 +169,17 @@ cdef inline double flat_unit(const TpeDim *dim, double u) noexcept nogil:
     if dim.kind == TPE_CATEGORICAL:
         return min(floor(u * dim.size), dim.size - 1.0)
     return unit_of(dim, number_of(dim, u)) if dim.size < INFINITY else u
+
+
+cdef inline double unit_at(const TpeDim *dim, double place) noexcept nogil:
+    """The place on the scale of the value with this number in their order; of few values."""
+    if dim.kind == TPE_CATEGORICAL:
+        return place
+    return unit_of(dim, number_of(dim, unit_of(dim, dim.low + place * dim.q)))
+
+
+cdef inline double place_of(const TpeDim *dim, double unit) noexcept nogil:
+    """Which one in the order of its values a value is."""
+    if dim.kind == TPE_CATEGORICAL:
+        return unit
+    return rint((number_of(dim, unit) - dim.low) / dim.q) if dim.size > 1.0 else 0.0

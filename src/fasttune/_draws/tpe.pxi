@@ -56,8 +56,11 @@ cdef class Tpe:
         self.groups = <TpeGroup *>ft_calloc(max(1, self.n_dims), sizeof(TpeGroup))
         if self.dims == NULL or self.groups == NULL:
             raise MemoryError()
+        self.can_repeat = True
         for k in range(self.n_dims):
             self._set_dim(k, dims[k])
+            if self.dims[k].parent < 0 and self.dims[k].size == INFINITY:
+                self.can_repeat = False
         self.most_steps = TPE_UNKNOWN
 
     FLOAT = TPE_FLOAT
@@ -77,6 +80,7 @@ cdef class Tpe:
         ft_free(self.dims)
         ft_free(self.units)
         ft_free(self.hashes)
+        ft_free(self.slots)
         ft_free(self.trials)
         ft_free(self.pending)
         ft_free(self.told)
@@ -126,11 +130,13 @@ cdef class Tpe:
 
     cdef int make_room(self) except -1:
         """For one more row."""
+        return self.grow() if self.n == self.room else 0
+
+    cdef int grow(self) except -1:
+        """Room for twice as many rows."""
         cdef Py_ssize_t room, g
         cdef void *grown
-        if self.n < self.room:
-            return 0
-        room = max(64, 2 * self.room)
+        room = max(64, 2 * self.room)          # powers of two, by which slots are found
         grown = ft_realloc(self.units, room * self.n_dims * sizeof(double))
         if grown == NULL:
             raise MemoryError()
@@ -157,17 +163,48 @@ cdef class Tpe:
                 raise MemoryError()
             self.groups[g].order = <int32_t *>grown
         self.room = room
+        return self.index_rows() if self.can_repeat else 0
+
+    cdef int index_rows(self) except -1:
+        """Anew, with room for twice as many rows as there is for units."""
+        cdef Py_ssize_t row
+        ft_free(self.slots)
+        self.slots = <int32_t *>ft_calloc(4 * self.room, sizeof(int32_t))
+        if self.slots == NULL:
+            raise MemoryError()
+        self.n_slots, self.n_indexed = 4 * self.room, 0
+        for row in range(self.n):
+            self.index_row(row)
         return 0
 
+    cdef void index_row(self, Py_ssize_t row) noexcept nogil:
+        """Make a row that has its hash known to `is_known`. What it was before stays there, and is not found any more."""
+        cdef Py_ssize_t at = self.hashes[row] & <uint64_t>(self.n_slots - 1)
+        while self.slots[at] != 0:
+            at = (at + 1) & (self.n_slots - 1)
+        self.slots[at] = <int32_t>row + 1
+        self.n_indexed += 1
+
     cdef Py_ssize_t append(self) except -1:
-        """One more row, pending; its units are to be written."""
+        """One more row, pending, with the units that were written there."""
         self.make_room()
         cdef Py_ssize_t row = self.n
         self.trials[row].state = TPE_PENDING
         self.pending[self.n_pending] = <int32_t>row
         self.n_pending += 1
         self.n += 1
+        self.rewrite(row)
         return row
+
+    cdef int rewrite(self, Py_ssize_t row) except -1:
+        """The units of a row have been written."""
+        if not self.can_repeat:
+            return 0
+        self.hashes[row] = self.hash_of(self.units + row * self.n_dims)
+        if 2 * self.n_indexed >= self.n_slots:         # of many rows that were changed
+            return self.index_rows()
+        self.index_row(row)
+        return 0
 
     cdef bint has(self, const TpeGroup *group, const double *units) noexcept nogil:
         return units[group.dims[0]] == units[group.dims[0]]
@@ -184,7 +221,6 @@ cdef class Tpe:
                 raise ValueError(f"dimension {k} has no place for {numbers[k]}")
         self.check_whole(units)
         memcpy(self.units + row * self.n_dims, units, self.n_dims * sizeof(double))
-        self.hashes[row] = self.hash_of(units)
         return 0
 
     cdef bint has_place(self, Py_ssize_t k, double unit) noexcept nogil:
@@ -223,6 +259,7 @@ cdef class Tpe:
         """A row that was not told yet is this config."""
         self.check_pending(row)
         self.write(row, numbers)
+        self.rewrite(row)
 
     def tell(self, Py_ssize_t row, int64_t step, double loss, bint failed=False):
         """What came of a row: its last loss, and the step that it came to (or WHOLE, UNKNOWN). Rows rank by their steps,
@@ -307,8 +344,8 @@ cdef class Tpe:
 
     cdef int take_scratch(self) except -1:
         """Room for one model; `model` says of what."""
-        cdef Py_ssize_t kernels = self.most_good + self.most_bad + self.n_pending
-        cdef Py_ssize_t doubles = 3 * kernels + (4 + self.candidates) * self.n_dims
+        cdef Py_ssize_t kernels = self.most_good + self.most_bad + min(self.n_pending, self.most_bad)
+        cdef Py_ssize_t doubles = 3 * kernels + (4 + self.candidates) * self.n_dims + self.candidates * (self.n_dims + 1)
         cdef Py_ssize_t floats = (2 * self.n_dims + 2) * kernels + 16
         cdef Py_ssize_t need = doubles * sizeof(double) + floats * sizeof(float) + kernels * sizeof(int32_t)
         if need > self.scratch_size:
@@ -347,13 +384,22 @@ cdef class Tpe:
                 side.weights[n_near + j] = <double>(last - first)
             k = self.most_bad
         for j in range(self.n_pending):
-            if self.has(group, self.units + self.pending[j] * self.n_dims):
-                side.rows[k] = self.pending[j]
-                side.weights[k] = 1.0
-                k += 1
-                total += 1
-        side.n = k
+            total += self.has(group, self.units + self.pending[j] * self.n_dims)
+        self.pick_pending(group, side, k, total - (group.n - n_good))
         return total
+
+    cdef void pick_pending(self, const TpeGroup *group, TpeSide *side, Py_ssize_t at, Py_ssize_t running) noexcept nogil:
+        """The rows that still run, or of more than `most_bad` of them evenly as many, behind the other bad ones."""
+        cdef Py_ssize_t j, seen = 0, taken = 0, most = min(running, self.most_bad)
+        for j in range(self.n_pending):
+            if not self.has(group, self.units + self.pending[j] * self.n_dims):
+                continue
+            if seen * most // running >= taken:
+                side.rows[at + taken] = self.pending[j]
+                side.weights[at + taken] = <double>running / most
+                taken += 1
+            seen += 1
+        side.n = at + taken
 
     cdef void pick_good(self, const TpeGroup *group, Py_ssize_t n_good, TpeSide *side) noexcept nogil:
         cdef Py_ssize_t j
@@ -489,14 +535,14 @@ cdef class Tpe:
                 u = min(max(mu + normal_quantile(low + u * (high - low)) / sharp, 0.0), 1.0)
             point[i] = flat_unit(dim, u)
 
-    cdef void model(self, const int *dims, int n_dims, const TpeGroup *group, TpeModel *made) noexcept nogil:
-        """Both sides of these dimensions, which the group's trials have, and room for candidates; all in `scratch`."""
+    cdef void model_good(self, const int *dims, int n_dims, const TpeGroup *group, TpeModel *made) noexcept nogil:
+        """The good side of these dimensions, and room for the other one and for candidates; all in `scratch`."""
         cdef TpeSide *good = &made.good
         cdef TpeSide *bad = &made.bad
-        cdef Py_ssize_t most_bad = self.most_bad + self.n_pending, most = self.most_good + most_bad
+        cdef Py_ssize_t most_bad = self.most_bad + min(self.n_pending, self.most_bad), most = self.most_good + most_bad
         cdef Py_ssize_t n_good = self.good_of(group.n_done)
         # doubles first, so that everything is aligned; the sums have room up to a multiple of eight
-        good.weights = <double *>self.scratch
+        good.weights = <double *>self.scratch + self.candidates * (self.n_dims + 1)     # behind the pool
         bad.weights = good.weights + self.most_good
         good.masses = bad.masses = bad.weights + most_bad
         good.widths = bad.widths = good.masses + most
@@ -517,7 +563,11 @@ cdef class Tpe:
         bad.rows = good.rows + self.most_good
         self.pick_good(group, n_good, good)
         self.shape(dims, n_dims, good, n_good)
-        self.shape(dims, n_dims, bad, self.pick_bad(group, n_good, bad))
+
+    cdef void model(self, const int *dims, int n_dims, const TpeGroup *group, TpeModel *made) noexcept nogil:
+        """Both sides of these dimensions, which the group's trials have."""
+        self.model_good(dims, n_dims, group, made)
+        self.shape(dims, n_dims, &made.bad, self.pick_bad(group, made.good.n, &made.bad))
 
     cdef double ratio(self, const int *dims, int n_dims, const TpeModel *made, const double *point) noexcept nogil:
         """log (good / bad)."""
@@ -558,14 +608,19 @@ cdef class Tpe:
 
     cdef bint is_known(self, const double *units) noexcept nogil:
         """Whether a config of values that can be counted was tried before."""
-        cdef Py_ssize_t row, k
+        cdef Py_ssize_t row, k, at
         cdef const double *other
         cdef uint64_t wanted
+        if not self.can_repeat or self.n == 0:
+            return False
         for k in range(self.n_dims):
             if units[k] == units[k] and self.dims[k].size == INFINITY:
                 return False
         wanted = self.hash_of(units)
-        for row in range(self.n):
+        at = wanted & <uint64_t>(self.n_slots - 1)
+        while self.slots[at] != 0:
+            row = self.slots[at] - 1
+            at = (at + 1) & (self.n_slots - 1)
             if self.hashes[row] != wanted:
                 continue
             other = self.units + row * self.n_dims
@@ -576,57 +631,245 @@ cdef class Tpe:
                 return True
         return False
 
-    cdef void fill(self, TpeStream *stream, double *units, bint flat) noexcept nogil:
-        """The units of a whole config: by the model, or anywhere."""
+    cdef bint is_active(self, const TpeGroup *group, const double *units) noexcept nogil:
+        """Whether a config that has its earlier dimensions has those of this group."""
+        return group.parent < 0 or units[group.parent] == group.option
+
+    cdef void fill(self, TpeStream *stream, double *units) noexcept nogil:
+        """The units of a whole config, by the model."""
         cdef int g, i, k
         cdef TpeGroup *group
         for k in range(self.n_dims):
             units[k] = NAN
         for g in range(self.n_groups):
             group = self.groups + g
-            if group.parent >= 0 and units[group.parent] != group.option:
+            if not self.is_active(group, units):
                 continue
-            if flat:
-                for i in range(group.n_dims):
-                    units[group.dims[i]] = flat_unit(self.dims + group.dims[i], next_unit(stream))
-            elif self.multivariate:
+            if self.multivariate:
                 self.choose(group.dims, group.n_dims, group, stream, units)
             else:
                 for i in range(group.n_dims):
                     self.choose(group.dims + i, 1, group, stream, units)
 
+    # -- configs that were not tried yet ----------------------------------------------------------------------------------
+
+    cdef bint fill_other(self, TpeStream *stream, double *units) noexcept nogil:
+        """The units of a config that was not tried: the model's best of some that it draws, then of some from anywhere, then of
+        those behind some place in the order of all configs. False: there is none."""
+        cdef int k, tries, drawn
+        cdef double *pool = <double *>self.scratch
+        if self.used_up:
+            return False
+        for tries in range(TPE_TRIES):
+            drawn = self.candidates if tries == 0 else self.candidates // 2 if tries == 1 else 0
+            for k in range(self.candidates * self.n_dims):
+                pool[k] = NAN
+            self.rate(stream, self.candidates, drawn, self.candidates)
+            if self.take_best(self.candidates, units):
+                return True
+        drawn = self.walk(stream, units)
+        if drawn == 0:
+            self.used_up = True
+            return False
+        self.rate(stream, drawn, 0, 0)
+        return self.take_best(drawn, units)
+
+    cdef void rate(self, TpeStream *stream, int n, int drawn, int flat) noexcept nogil:
+        """Scores of n configs in the pool, of which the first ``drawn`` are drawn by the model, those behind them, up to ``flat``,
+        from anywhere, and the rest are there."""
+        cdef double *scores = <double *>self.scratch + self.candidates * self.n_dims
+        cdef int g, i, c
+        cdef TpeGroup *group
+        for c in range(n):
+            scores[c] = 0.0
+        for g in range(self.n_groups):
+            group = self.groups + g
+            if self.multivariate:
+                self.rate_part(group.dims, group.n_dims, group, stream, n, drawn, flat)
+            else:
+                for i in range(group.n_dims):
+                    self.rate_part(group.dims + i, 1, group, stream, n, drawn, flat)
+
+    cdef void rate_part(self, const int *dims, int n_dims, const TpeGroup *group, TpeStream *stream, int n, int drawn,
+                        int flat) noexcept nogil:
+        cdef TpeModel made
+        cdef double *pool = <double *>self.scratch
+        cdef double *scores = pool + self.candidates * self.n_dims
+        cdef double *units
+        cdef int c, i
+        self.model(dims, n_dims, group, &made)
+        for c in range(n):
+            units = pool + c * self.n_dims
+            if not self.is_active(group, units):
+                continue
+            if c < drawn:
+                self.draw(dims, n_dims, &made.good, stream, made.points)
+            for i in range(n_dims):
+                if c < drawn:
+                    units[dims[i]] = made.points[i]
+                elif c < flat:
+                    units[dims[i]] = flat_unit(self.dims + dims[i], next_unit(stream))
+                made.points[i] = units[dims[i]]
+            scores[c] += self.ratio(dims, n_dims, &made, made.points)
+
+    cdef bint take_best(self, int n, double *units) noexcept nogil:
+        """Of n configs in the pool the one with the best score that was not tried."""
+        cdef double *pool = <double *>self.scratch
+        cdef double *scores = pool + self.candidates * self.n_dims
+        cdef double best = -INFINITY
+        cdef int c, taken = -1
+        for c in range(n):
+            if (taken < 0 or scores[c] > best) and not self.is_known(pool + c * self.n_dims):
+                best, taken = scores[c], c
+        if taken >= 0:
+            memcpy(units, pool + taken * self.n_dims, self.n_dims * sizeof(double))
+        return taken >= 0
+
+    cdef int walk(self, TpeStream *stream, double *here) noexcept nogil:
+        """Into the pool as many configs that were not tried as it holds, of those behind a random place in the order of all: how
+        many there are. There is one among as many as there are rows, and one more. ``here`` is room for one."""
+        cdef double *pool = <double *>self.scratch
+        cdef int k, found = 0
+        cdef Py_ssize_t step
+        self.restart(0, here)
+        for k in range(self.n_dims):
+            if here[k] == here[k]:
+                here[k] = flat_unit(self.dims + k, next_unit(stream))
+                self.restart(k + 1, here)
+        for step in range(self.n + 1 + self.candidates):
+            if not self.is_known(here):
+                memcpy(pool + found * self.n_dims, here, self.n_dims * sizeof(double))
+                found += 1
+                if found == self.candidates:
+                    break
+            self.advance(here)
+        return found
+
+    cdef void restart(self, int first, double *units) noexcept nogil:
+        """The dimensions from ``first`` on have their first values, where they are part of the config."""
+        cdef int k
+        cdef const TpeDim *dim
+        for k in range(first, self.n_dims):
+            dim = self.dims + k
+            units[k] = NAN
+            if dim.parent < 0 or units[dim.parent] == dim.option:
+                units[k] = unit_at(dim, 0.0)
+
+    cdef void advance(self, double *units) noexcept nogil:
+        """The next config in the order of all, and behind the last one the first."""
+        cdef int k
+        cdef double place
+        for k in range(self.n_dims - 1, -1, -1):
+            if units[k] != units[k] or self.dims[k].size == INFINITY:
+                continue
+            place = place_of(self.dims + k, units[k])
+            if place + 1.0 < self.dims[k].size:
+                units[k] = unit_at(self.dims + k, place + 1.0)
+                self.restart(k + 1, units)
+                return
+        self.restart(0, units)
+
+    # -- suggestions ------------------------------------------------------------------------------------------------------
+
+    cdef void begin_stream(self, TpeStream *stream, uint64_t number) noexcept nogil:
+        stream.k0 = <uint32_t>(self.seed & <uint64_t>0xFFFFFFFF)
+        stream.k1 = <uint32_t>(self.seed >> 32)
+        stream.number = number
+        stream.drawn = 0
+
+    cdef list numbers_of(self, const double *units):
+        """With None for what is not part of the config."""
+        cdef Py_ssize_t k
+        cdef list numbers = PyList_New(self.n_dims)
+        cdef double number
+        cdef object made
+        for k in range(self.n_dims):
+            made = None
+            if units[k] == units[k]:
+                number = number_of(self.dims + k, units[k])
+                if self.dims[k].kind == TPE_INTEGER or self.dims[k].kind == TPE_CATEGORICAL:
+                    made = PyLong_FromLongLong(<int64_t>number)
+                else:
+                    made = PyFloat_FromDouble(number)
+            Py_INCREF(made)
+            PyList_SET_ITEM(numbers, k, made)
+        return numbers
+
     def ask(self, uint64_t number):
         """The next config: its row, and its numbers with None for what is not part of it. A pure function of the seed,
         of ``number`` and of what was told."""
         cdef TpeStream stream
-        cdef Py_ssize_t k, row
-        cdef int tries
         cdef double *units
-        stream.k0 = <uint32_t>(self.seed & 0xFFFFFFFF)
-        stream.k1 = <uint32_t>(self.seed >> 32)
-        stream.number = number
-        stream.drawn = 0
+        self.begin_stream(&stream, number)
         self.take_scratch()
         self.make_room()
         units = self.units + self.n * self.n_dims
         with nogil:
-            for tries in range(TPE_TRIES + TPE_FLAT_TRIES):
-                self.fill(&stream, units, tries >= TPE_TRIES)
-                if not self.is_known(units):
-                    break
-        self.hashes[self.n] = self.hash_of(units)
-        row = self.append()
-        cdef list numbers = []
-        cdef double number_here
-        for k in range(self.n_dims):
-            if units[k] != units[k]:
-                numbers.append(None)
-            elif self.dims[k].kind == TPE_INTEGER or self.dims[k].kind == TPE_CATEGORICAL:
-                numbers.append(<int64_t>number_of(self.dims + k, units[k]))
+            self.fill(&stream, units)
+            if self.is_known(units):
+                self.fill_other(&stream, units)
+        cdef Py_ssize_t row = self.append()
+        return row, self.numbers_of(self.units + row * self.n_dims)
+
+    def ask_many(self, uint64_t number, Py_ssize_t n):
+        """The configs of n suggestions from ``number`` on, made at once: the first one's row, and the numbers of each. They are
+        drawn from the densities of the good trials; none is compared with others, which would cost a hundred times as much."""
+        cdef Py_ssize_t first = self.n, row
+        cdef TpeStream stream
+        if n < 0:
+            raise ValueError(f"n, how many configs are asked for, must be >= 0, got {n}")
+        self.begin_stream(&stream, number)
+        while self.room < self.n + n:
+            self.grow()
+        self.take_scratch()
+        with nogil:
+            self.draw_many(&stream, self.units + first * self.n_dims, n)
+        if self.can_repeat:
+            self.part_many(number, n)
+        else:
+            for row in range(n):
+                self.append()
+        return first, [self.numbers_of(self.units + row * self.n_dims) for row in range(first, first + n)]
+
+    cdef void draw_many(self, TpeStream *stream, double *units, Py_ssize_t n) noexcept nogil:
+        """The units of n configs, a row for each."""
+        cdef Py_ssize_t k
+        cdef int g, i
+        cdef TpeGroup *group
+        for k in range(n * self.n_dims):
+            units[k] = NAN
+        for g in range(self.n_groups):
+            group = self.groups + g
+            if self.multivariate:
+                self.draw_part(group.dims, group.n_dims, group, stream, units, n)
             else:
-                number_here = number_of(self.dims + k, units[k])
-                numbers.append(number_here)
-        return row, numbers
+                for i in range(group.n_dims):
+                    self.draw_part(group.dims + i, 1, group, stream, units, n)
+
+    cdef void draw_part(self, const int *dims, int n_dims, const TpeGroup *group, TpeStream *stream, double *units,
+                        Py_ssize_t n) noexcept nogil:
+        cdef TpeModel made
+        cdef Py_ssize_t k
+        cdef int i
+        self.model_good(dims, n_dims, group, &made)
+        for k in range(n):
+            if self.is_active(group, units + k * self.n_dims):
+                self.draw(dims, n_dims, &made.good, stream, made.points)
+                for i in range(n_dims):
+                    units[k * self.n_dims + dims[i]] = made.points[i]
+
+    cdef int part_many(self, uint64_t number, Py_ssize_t n) except -1:
+        """Rows for n configs that lie behind the others, of which those that were tried are replaced by others."""
+        cdef Py_ssize_t k
+        cdef TpeStream stream
+        for k in range(n):
+            if self.is_known(self.units + self.n * self.n_dims):
+                self.begin_stream(&stream, number + k)
+                stream.drawn = <uint32_t>1 << 31           # others than those that were drawn for all
+                self.take_scratch()
+                self.fill_other(&stream, self.units + self.n * self.n_dims)
+            self.append()
+        return 0
 
     def score(self, numbers):
         """How promising a config is: the log of its density among good trials over that among bad ones, summed over
@@ -679,14 +922,14 @@ cdef class Tpe:
         cdef Py_ssize_t k, row, width = self.n_dims * sizeof(double)
         cdef double *theirs
         for row in range(len(units) // max(1, width)):
-            self.append()
+            self.make_room()
             theirs = self.units + row * self.n_dims
             memcpy(theirs, PyBytes_AS_STRING(units) + row * width, width)
             for k in range(self.n_dims):
                 if theirs[k] == theirs[k] and not self.has_place(k, theirs[k]):
                     raise ValueError(f"row {row} is damaged: dimension {k} has no place {theirs[k]}")
             self.check_whole(theirs)
-            self.hashes[row] = self.hash_of(theirs)
+            self.append()
         for end in ends:
             self.tell(*end)
         for row in dropped:

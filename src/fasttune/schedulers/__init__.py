@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .resource_changing import evenly_distribute_cpus_gpus as evenly_distribute_cpus_gpus
     from .successive_halving import SuccessiveHalvingScheduler as SuccessiveHalvingScheduler
     from .view import ExperimentView as ExperimentView
+    from .wilcoxon_stopping_rule import WilcoxonStoppingRule as WilcoxonStoppingRule
 
 # Whatever is offered here: its module, and what ``create_scheduler`` calls it. All other lists are made of this one.
 _OFFERED: dict[str, tuple[str, ...]] = {
@@ -40,6 +41,7 @@ _OFFERED: dict[str, tuple[str, ...]] = {
     "HyperBandForBOHB": ("hb_bohb", "hb_bohb"),
     "SuccessiveHalvingScheduler": ("successive_halving", "successive_halving"),
     "MedianStoppingRule": ("median_stopping_rule", "median_stopping_rule", "medianstopping"),
+    "WilcoxonStoppingRule": ("wilcoxon_stopping_rule", "wilcoxon_stopping_rule", "wilcoxon"),
     "PopulationBasedTraining": ("pbt", "pbt"),
     "PopulationBasedTrainingReplay": ("pbt_replay", "pbt_replay"),
     "PB2": ("pb2", "pb2"),

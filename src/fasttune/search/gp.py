@@ -14,6 +14,7 @@ from typing import Any
 from fasttune.argument import checked_count
 from fasttune.extras import one_thread, optional
 from fasttune.search.base import Metric, Mode
+from fasttune.search.parzen import Parzen
 from fasttune.search.quadratic import QuadraticSteps
 from fasttune.search.space_searcher import FAILED, SpaceSearcher, Told
 from fasttune.search.steps import comparable
@@ -136,11 +137,12 @@ class GPSearch(SpaceSearcher):
     def _ask(self, trial_id: str) -> Numbers:
         assert self.dimensions is not None
         if self._start and len(self._x) < self._first:
-            return self.dimensions.from_units(self._start.pop(0))
+            return self._unless_known(self.dimensions.from_units(self._start.pop(0)))
         usable = [loss for loss in self._losses if math.isfinite(loss)]
         if len(usable) < 2 or min(usable) == max(usable):
-            return self.dimensions.draw(self._asked)
-        if (stepped := self._quadratic.ask(self._asked, trial_id)) is not None:
+            return self._unless_known(self.dimensions.draw(self._asked))
+        live = self._live.values()
+        if (stepped := self._quadratic.ask(self._asked, trial_id, len(live), live)) is not None:
             return stepped
         import numpy as np
 
@@ -148,8 +150,19 @@ class GPSearch(SpaceSearcher):
             with np.errstate(all="ignore"), one_thread():
                 numbers = self._best_of_model()
         except np.linalg.LinAlgError:
-            return self.dimensions.draw(self._asked)
-        return self.dimensions.draw(self._asked) if self._is_known(numbers) else numbers
+            return self._unless_known(self.dimensions.draw(self._asked))
+        return self._unless_known(numbers)
+
+    def _unless_known(self, numbers: Numbers) -> Numbers:
+        """These, or another config that was not tried and does not run, while there is one, away from those."""
+        if not self._is_known(numbers):
+            return numbers
+        assert self.dimensions is not None
+        parzen = Parzen(self.dimensions)
+        model = parzen.model(self._seed)
+        for known in [*map(list, sorted(self._seen, key=repr)), *self._live.values()]:
+            model.add(parzen.inward(known))
+        return parzen.outward(model.ask(self._asked)[1])
 
     def _is_known(self, numbers: Numbers) -> bool:
         return tuple(numbers) in self._seen or any(numbers == out for out in self._live.values())

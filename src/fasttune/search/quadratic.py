@@ -5,72 +5,112 @@ and what its points are in a space of any kind.
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import Any
 
 from fasttune import _draws
 from fasttune.search.space_searcher import FAILED, PRUNED, Told
 from fasttune.space.dimensions import CATEGORICAL, Dimensions, Numbers
+from fasttune.space.seeds import derive_seed
 
 FEWEST = 10  # results, before which nothing is suggested
+RUNNING_FOR_ONE = 3  # trials, for which there is one more model
+MOST_MODELS = 12
+CLOSE = 0.01  # of the box, within which two suggestions that are out are one
 WHOLE = 0  # the step of a result that was not ended early, where nobody said which
+
+Units = list[float | None]
 
 
 class QuadraticSteps:
     """Takes a turn of a searcher now and then, as often as its suggestions come true.
 
     Options and conditions stay those of the best config; of the numbers, those that have more than one value are moved. Only
-    results of the largest step that was told count, so a trial that was stopped early is compared with none that went on. One
-    suggestion is out at a time: two from the same results would be next to each other.
+    results of the largest step that was told count, so a trial that was stopped early is compared with none that went on.
+
+    A model has one suggestion out at a time: two from the same results would be next to each other. Where many trials run there are
+    more models, one for every three of them, each with a box of its own; they know the same results.
     """
 
     def __init__(self, dimensions: Dimensions, seed: int, **settings: float) -> None:
         self._dimensions = dimensions
+        self._seed = seed
         self._moved = [k for k, one in enumerate(dimensions) if one.kind != CATEGORICAL and one.size > 1]
         self._others = [k for k, one in enumerate(dimensions) if one.kind == CATEGORICAL]
-        self._model = _draws.Quadratic(len(self._moved), seed, **settings) if self._moved else None
+        self._models = [_draws.Quadratic(len(self._moved), seed, **settings)] if self._moved else []
         self._patterns: dict[tuple[Any, ...], int] = {}
         self._tried: set[tuple[Any, ...]] | None = set() if math.isfinite(dimensions.size) else None
-        self._out: str | None = None  # the trial that has its last suggestion
+        self._out: dict[str, tuple[_draws.Quadratic, Units]] = {}  # the trials that have a model's last suggestion
         self._step = WHOLE
 
-    def ask(self, number: int, trial_id: str) -> Numbers | None:
-        """A config for this trial, or None: the searcher has its turn. ``number`` is that of the suggestion."""
-        model = self._model
-        if model is None or model.n < FEWEST or (found := model.ask(number)) is None:
-            return None
-        pattern, units = found
-        numbers = self._numbers(list(self._patterns)[pattern], units)
-        if self._tried is not None and tuple(numbers) in self._tried:
+    @property
+    def is_out(self) -> bool:
+        """No further suggestion is made before one is told, however many trials run."""
+        return not self._models or len(self._out) >= MOST_MODELS
+
+    def ask(self, number: int, trial_id: str, running: int = 0, live: Collection[Numbers] = ()) -> Numbers | None:
+        """A config for this trial, or None: the searcher has its turn.
+
+        Args:
+            number: of the suggestion.
+            running: trials that run already.
+            live: the configs that run, of which none is suggested where configs can be counted.
+        """
+        for k in range(min(1 + running // RUNNING_FOR_ONE, MOST_MODELS) if self._models else 0):
+            if k == len(self._models):
+                self._models.append(self._one_more())
+            model = self._models[k]
+            if model.n < FEWEST or (found := model.ask(number)) is None:
+                continue
+            numbers = self._numbers(list(self._patterns)[found[0]], found[1])
+            if self._is_of_use(model, found[1], numbers, live):
+                self._out[trial_id] = model, found[1]
+                return numbers
             model.miss(out=False)
-            return None
-        self._out = trial_id
-        return numbers
+        return None
+
+    def _is_of_use(self, model: _draws.Quadratic, units: Units, numbers: Numbers, live: Collection[Numbers]) -> bool:
+        """It is not known yet, and not what another model has just suggested."""
+        if self._tried is not None and (tuple(numbers) in self._tried or numbers in live):
+            return False
+        return all(apart(units, others) >= CLOSE * model.radius for _, others in self._out.values())
+
+    def _one_more(self) -> _draws.Quadratic:
+        """A model with a box of its own, which knows all that the first one knows."""
+        known: Any = self._models[0].__reduce__()
+        n_dims, _, options, units, rows, hessian, _ = known[1]
+        made = _draws.Quadratic(n_dims, derive_seed(self._seed, len(self._models)), **options)
+        made.restore(units, rows, bytes(len(hessian)), (made.radius, made.score, 0.0, 0.0, 0.0, False))
+        return made
+
+    def take_back(self, trial_id: str) -> None:
+        """The suggestion of this trial is of no use, being known."""
+        self._out.pop(trial_id)[0].miss(out=False)
 
     def tell(self, trial_id: str | None, numbers: Numbers, told: Told) -> None:
         """What came of a config, whoever suggested it."""
-        model = self._model
-        if model is None:
+        if not self._models:
             return
-        mine = trial_id is not None and trial_id == self._out
-        if mine:
-            self._out = None
+        mine, _ = self._out.pop(trial_id, (None, [])) if trial_id is not None else (None, [])
         if self._tried is not None:
             self._tried.add(tuple(numbers))
         if told.outcome == FAILED or told.is_broken or not self._counts(told):  # a score of what breaks a constraint is no value
-            if mine and model.out:
-                model.miss()
+            if mine is not None and mine.out:
+                mine.miss()
             return
         pattern = self._patterns.setdefault(self._pattern(numbers), len(self._patterns))
         units = [None if (n := numbers[k]) is None else self._dimensions[k].unit(n) for k in self._moved]
-        model.tell(units, told.loss, pattern, mine and model.out)
+        for model in self._models:
+            model.tell(units, told.loss, pattern, model is mine and model.out)
 
     def _counts(self, told: Told) -> bool:
         """Whether it came as far as any; when it is the first that came so far, the others are forgotten."""
         if told.step == WHOLE:
             return told.outcome != PRUNED
         if told.step > self._step:
-            if self._step != WHOLE and self._model is not None:
-                self._model.clear()
+            if self._step != WHOLE:
+                for model in self._models:
+                    model.clear()
             self._step = told.step
         return told.step == self._step
 
@@ -85,3 +125,11 @@ class QuadraticSteps:
         for k, unit in zip(self._moved, units, strict=True):
             numbers[k] = None if unit is None else self._dimensions[k].value(min(unit, math.nextafter(1.0, 0.0)))
         return self._dimensions.active(numbers)
+
+
+def apart(one: Units, other: Units) -> float:
+    """How far two points are from each other in the dimension that divides them most; without end if they have not the same."""
+    pairs = list(zip(one, other, strict=True))
+    if any((a is None) != (b is None) for a, b in pairs):
+        return math.inf
+    return max((abs(a - b) for a, b in pairs if a is not None and b is not None), default=0.0)

@@ -150,6 +150,7 @@ class Dimensions:
         self._seed = seed
         self._searcher = searcher
         self._leaves: list[int] = []  # of each dimension
+        self._casts: list[type[float] | type[int]] = []  # of its numbers
         self.all: list[Dimension] = []
         self._number_of: dict[int, int] = {}  # leaf -> dimension
         self._has_constants = _has_constants(self.plan.root)
@@ -199,6 +200,7 @@ class Dimensions:
             place = domain.place_of(domain.prior) if isinstance(domain, Categorical) else domain.prior
             made = made._replace(prior=min(place, made.high))
         self._leaves.append(node.leaf)
+        self._casts.append(float if made.kind in (FLOAT, NORMAL) else int)
         self.all.append(made)
 
     def _free_name(self, name: str, option: int) -> str:
@@ -284,9 +286,9 @@ class Dimensions:
 
     def _by_leaf(self, numbers: Sequence[Number]) -> list[Any]:
         values: list[Any] = [None] * len(self.plan.leaves)
-        for leaf, number, one in zip(self._leaves, numbers, self.all, strict=True):
+        for leaf, number, cast in zip(self._leaves, numbers, self._casts, strict=True):
             if number is not None:
-                values[leaf] = float(number) if one.kind in (FLOAT, NORMAL) else int(number)
+                values[leaf] = cast(number)
         return values
 
     def _calls(self, values: list[Any], trial: int) -> dict[int, Any]:
