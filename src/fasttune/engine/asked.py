@@ -136,7 +136,8 @@ def stopper_form(one: Stopper) -> dict[str, Any]:
     import inspect
 
     given = arguments_of(one)
-    defaults = {name: known.default for name, known in inspect.signature(type(one).__init__).parameters.items()}
+    defaults: dict[str, Any] = {"args": ()}  # of a class without an __init__
+    defaults |= {name: known.default for name, known in inspect.signature(type(one).__init__).parameters.items() if name != "args"}
     kept = {name: _setting(value) for name, value in given.items() if value is not defaults.get(name, inspect.Parameter.empty)}
     return {"kind": type(one).__name__, "settings": kept}
 
