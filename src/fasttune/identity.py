@@ -216,10 +216,14 @@ def arguments_of(one: Any) -> dict[str, Any]:
     except (TypeError, ValueError):
         return {}
     bound.apply_defaults()
+    itself = next(iter(bound.arguments), "self")  # whatever it is called
+    if isinstance(bound.arguments.get(itself), tuple):  # __init__(*args)
+        bound.arguments[itself] = bound.arguments[itself][1:]
+    else:
+        bound.arguments.pop(itself, None)
     return {
         name: value
         for found, value in bound.arguments.items()
-        if found != "self"
         for name, value in (value.items() if _is_var(bound, found) else [(found, value)])
     }
 

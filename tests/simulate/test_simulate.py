@@ -441,3 +441,18 @@ def test_several_metrics_have_a_front(search_alg: str | None) -> None:
 def test_nothing_is_searched_among_recorded_curves(asked: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"those of their configs: {next(iter(asked))} needs curves by a function"):
         tune.simulate(asked_as_a_run(), metric="loss", mode="min", **asked)
+
+
+def test_budgets_and_requests_are_taken_as_by_a_run() -> None:
+    from datetime import timedelta
+
+    assert asked_as_a_run(time_budget_s=timedelta(seconds=7)).seconds == asked_as_a_run(time_budget_s=7).seconds == 7
+    for wrong in (-1, 0, float("nan")):
+        with pytest.raises(ValueError, match="time_budget_s must be"):
+            asked_as_a_run(time_budget_s=wrong)
+    for search_alg in (None, "tpe"):
+        told: Any = {"resources_per_trial": lambda config: {"cpu": 2 if config["x"] < 0.5 else 1}, "search_alg": search_alg}
+        wide = asked_as_a_run(workers=4, **told)
+        units = sum(2 if trial.config["x"] < 0.5 else 1 for trial in wide.trials)
+        assert units * 9 / 4 <= wide.seconds < units * 9 / 4 * 1.3
+        assert asked_as_a_run(workers=4, resources_per_trial={"cpu": 2}, search_alg=search_alg).seconds == 30 * 2 * 9 / 4

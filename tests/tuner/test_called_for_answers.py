@@ -84,3 +84,32 @@ def test_methods_are_refused_at_once(asked: dict[str, Any]) -> None:
     told: dict[str, Any] = {"config": {"x": tune.uniform(0, 1)}, "metric": "loss", "mode": "min", "verbose": 0, "executor": "inline"}
     with pytest.raises(TypeError, match=r"\w+\.\w+\(\) is an async function, and it is called for its answer"):
         tune.run(lambda config: 1, **told, **asked)
+
+
+class CallsItselfOtherwise(Searcher):
+    def __init__(this, step: float = 0.5) -> None:
+        super().__init__(metric="loss", mode="min")
+        this.step = step
+
+    def set_search_properties(this, *args: Any, **more: Any) -> bool:
+        return True
+
+    def suggest(this, trial_id: str) -> dict[str, Any]:
+        return {"x": this.step}
+
+    def on_trial_complete(this, trial_id: str, result: Any = None, error: bool = False) -> None: ...
+
+
+class TakesAnything(FIFOScheduler):
+    def __init__(*args: Any, **more: Any) -> None:
+        super(TakesAnything, args[0]).__init__()
+
+
+def test_what_a_class_calls_itself_is_its_own_affair() -> None:
+    """A journal that described it as one of its arguments described it without end."""
+    told: dict[str, Any] = {"config": {"x": tune.uniform(0, 1)}, "num_samples": 2, "verbose": 0, "executor": "inline"}
+    found = tune.run(lambda config: config["x"], search_alg=CallsItselfOtherwise(0.25), scheduler=TakesAnything(1, b=2), **told)
+    assert [trial.config["x"] for trial in found.trials] == [0.25, 0.25]
+    asked = found._source.meta["asked"]
+    assert asked["searcher"]["settings"] == {"step": 0.25}
+    assert asked["scheduler"]["settings"] == {"args": {"~": "tuple", "items": [1]}, "b": 2}

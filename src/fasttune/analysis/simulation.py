@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from fasttune.analysis.curves import Cost, Curves, Listed, curves_of
 from fasttune.analysis.experiment_analysis import ExperimentAnalysis
 from fasttune.analysis.fresh import copied
-from fasttune.config import FailureConfig, RunSpec, TrainableSpec, check_metric_mode, objectives_of
-from fasttune.devices.resources import resolve_resources
+from fasttune.config import FailureConfig, RunSpec, TrainableSpec, check_metric_mode, objectives_of, resolve_seconds
 from fasttune.resolve.call import Call
 from fasttune.scope import DEFAULT_SCOPE, Scope, check_scope
 from fasttune.space.seeds import seed_from
@@ -87,7 +87,7 @@ def simulate(
     max_t: float | None = None,
     stop: Any = None,
     workers: int = 1,
-    time_budget_s: float | None = None,
+    time_budget_s: float | timedelta | None = None,
     failures: float = 0.0,
     max_failures: int = 0,
     resources_per_trial: Any = None,
@@ -132,7 +132,7 @@ def simulate(
     one, _ = check_metric_mode(metric, mode)
     source = curves_of(curves, cost, steps, config, one, failures, seed)
     experiment = as_experiment(source, config, num_samples, stop, resources_per_trial, max_failures)
-    spec = spec_of(source, experiment, call, seed, time_budget_s)
+    spec = spec_of(source, experiment, call, seed, resolve_seconds(time_budget_s))
     loop = VirtualLoop(spec, source.curve, workers)
     loop.run()
     return Simulation(loop)
@@ -175,7 +175,7 @@ def spec_of(source: Curves, experiment: Experiment, call: Call, seed: int, time_
         resolve_stop_rules,
         steering_metric,
     )
-    from fasttune.resolve.trainables import with_space
+    from fasttune.resolve.trainables import resolve_request, with_space
 
     objectives = objectives_of(call.metric, call.mode)
     metric, mode = check_metric_mode(call.metric, call.mode)
@@ -204,7 +204,7 @@ def spec_of(source: Curves, experiment: Experiment, call: Call, seed: int, time_
             TrainableSpec(
                 "curve",
                 curve,
-                resolve_resources(experiment.resources_per_trial),
+                resolve_request(curve, experiment.resources_per_trial),
                 experiment.config,
                 experiment.num_samples if found.num_samples is None else found.num_samples,
                 "simulation",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -123,6 +124,11 @@ def by_tuner(folder: str, asked: argparse.Namespace) -> ExperimentAnalysis:
     return analysis
 
 
+def told_of(told: Any, names: Sequence[str]) -> dict[str, Any]:
+    """What a journal, perhaps a stranger's or of an earlier version, says under these names."""
+    return {name: told[name] for name in names if told.get(name) is not None} if isinstance(told, dict) else {}
+
+
 def of_the_journal(folder: str, target: str, stops: bool = False) -> tuple[Order, Any, Any]:
     """What a program had asked, as far as its journal says, with the scheduler and the searcher made again; ``stops``: what ends
     trials is said now."""
@@ -131,6 +137,7 @@ def of_the_journal(folder: str, target: str, stops: bool = False) -> tuple[Order
     from fasttune.cli.target import trainable_of
     from fasttune.config import CheckpointConfig
     from fasttune.devices.resources import PlacementGroupFactory
+    from fasttune.engine.asked import KEPT, LIMITS
     from fasttune.engine.meta import read_meta
     from fasttune.storage.reader import SqliteReader
     from fasttune.trainable import attached_resources
@@ -146,12 +153,12 @@ def of_the_journal(folder: str, target: str, stops: bool = False) -> tuple[Order
         "on_duplicate": asked.get("on_duplicate") or "allow",
         "num_samples": trainable["num_samples"],
         "stop": None if stops else stop_of(asked),
-        **(asked.get("limits") or {}),
+        **told_of(asked.get("limits"), LIMITS),
         "max_failures": meta.get("max_failures", 0),
         "checkpoint_config": CheckpointConfig(
             checkpoint_frequency=options.get("checkpoint_freq") or 0,
             checkpoint_at_end=options.get("checkpoint_at_end") or False,
-            **(options.get("kept") or {}),
+            **told_of(options.get("kept"), KEPT),
         ),
         "log_to_file": options.get("log_to_file") or False,
     }

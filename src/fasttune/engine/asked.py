@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 NOT_COMPARED = frozenset(["self", "metric", "mode", "max_concurrent"])  # said by the run, or free to change
 SEEDS = frozenset(["seed", "random_state", "random_state_seed"])  # of searchers: what comes next may be drawn otherwise
 KEPT = ("num_to_keep", "checkpoint_score_attribute", "checkpoint_score_order", "scope")  # of a CheckpointConfig
+LIMITS = ("time_budget_s", "trial_timeout_s")  # of a run, and of each trial
 AS_THE_RUN_SAYS = ("ConcurrencyLimiter",)  # how many at once, not which
 RANDOM = "BasicVariantGenerator"
 
@@ -93,7 +94,7 @@ def asked_of(spec: RunSpec) -> dict[str, Any]:
         "searcher": settings_of(_searcher_of(spec)),
         "stop": described(spec.stop.thresholds),
         "stoppers": [stopper_form(one) for one in parts_of(spec.stop.stopper) if not getattr(one, "is_budget", False)],
-        "limits": {"time_budget_s": spec.time_budget_s, "trial_timeout_s": spec.trial_timeout_s},
+        "limits": {name: getattr(spec, name) for name in LIMITS},
         "max_failures": spec.failure.max_failures,
         "user_attrs": spec.user_attrs,
         "warm_start_from": [to_json_value(one)[0] for one in spec.near],
@@ -135,7 +136,8 @@ def stopper_form(one: Stopper) -> dict[str, Any]:
     import inspect
 
     given = arguments_of(one)
-    defaults = {name: known.default for name, known in inspect.signature(type(one).__init__).parameters.items()}
+    defaults: dict[str, Any] = {"args": ()}  # of a class without an __init__
+    defaults |= {name: known.default for name, known in inspect.signature(type(one).__init__).parameters.items() if name != "args"}
     kept = {name: _setting(value) for name, value in given.items() if value is not defaults.get(name, inspect.Parameter.empty)}
     return {"kind": type(one).__name__, "settings": kept}
 

@@ -29,7 +29,7 @@ from fasttune.search.base import Searcher
 from fasttune.storage.memory import MemoryStorage
 
 if TYPE_CHECKING:
-    from fasttune.config import RunSpec
+    from fasttune.config import RunSpec, TrainableSpec
 
 PREFIX = "sim"
 SOURCE = 1
@@ -437,7 +437,8 @@ class VirtualLoop(TuneLoop):
     def _prepare(self) -> None:
         self.state = state = self._begin(frozenset())
         self._echo = Echo(ECHO, self.spec.metric, self.spec.constraints)
-        self._simple = state.searcher is None and all(one.pure for one in state.configs.variants) and not state.chooses
+        pure = state.searcher is None and all(one.pure for one in state.configs.variants)
+        self._simple = pure and not state.chooses and all(map(takes_one, self.spec.trainables))
         program = program_of(self.spec, self.state, self._limits())
         self.virtual.every_step = hears_reports(state)
         self._progress = Progress(self.spec, state, self.times, self.clock, self._said)
@@ -462,6 +463,12 @@ class VirtualLoop(TuneLoop):
     def _units_of(self, trial: int) -> float:
         """Workers that a trial occupies: its CPUs, one at least."""
         return max(1.0, self.state.resources(trial).required_resources.get("CPU", 1.0))
+
+
+def takes_one(trainable: TrainableSpec) -> bool:
+    """Each of its trials occupies one worker."""
+    asked = trainable.resources
+    return not callable(asked) and asked.required_resources.get("CPU", 1.0) <= 1.0
 
 
 def hears_reports(state: ExperimentState) -> bool:
