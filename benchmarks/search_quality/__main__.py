@@ -4,6 +4,7 @@
     python -m benchmarks.search_quality --suites rotated tables --searchers tpe gp optuna-tpe --seeds 3
     python -m benchmarks.search_quality --part last             the problems and seeds that nothing was chosen on
     python -m benchmarks.search_quality --workers 64 --searchers tpe gp evolution random --suites rotated
+    python -m benchmarks.search_quality --batches 16 4096 --searchers tpe evolution
     python -m benchmarks.search_quality --time                  time per suggestion after 100, 1,000 and 5,000 results
 
 One trial runs at a time (``--workers``: more, and results come in any order). All searchers
@@ -194,6 +195,23 @@ def times(names: list[str], results: list[int], rounds: int = 20) -> None:
         print(f"{name:26}{cells}", flush=True)
 
 
+def batches(names: list[str], sizes: list[int], results: int = 500, rounds: int = 3) -> None:
+    """Print the least time of a config in batches of so many (``suggest_batch``), after some results in the same space."""
+    print(f"{'us a config in batches of':26}" + "".join(f"{n:>12,}" for n in sizes), flush=True)
+    for name in names:
+        cells = ""
+        for n in sizes:
+            spent = []
+            for k in range(rounds):
+                searcher = SEARCHERS[name](NETWORK, k, n)
+                feed(searcher, results)
+                begin = time.process_time()
+                made = searcher.suggest_batch([str(number) for number in range(n)])
+                spent.append((time.process_time() - begin) / len(made))
+            cells += f"{1e6 * min(spent):12.1f}"
+        print(f"{name:26}{cells}", flush=True)
+
+
 def feed(searcher: Searcher, n: int) -> None:
     """Results of n random configs."""
     plan = Plan(NETWORK, 7)
@@ -213,6 +231,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, nargs="+", default=[50, 100, 200], help="budgets (default 50 100 200)")
     parser.add_argument("--workers", type=int, default=1, help="trials that are out at once (default 1)")
     parser.add_argument("--time", action="store_true", help="measure time per suggestion instead")
+    parser.add_argument("--batches", type=int, nargs="+", help="measure time per config in batches of so many instead")
     parser.add_argument("--results", type=int, nargs="+", default=[100, 1000, 5000])
     parser.add_argument("--json", help="write all losses there")
     parser.add_argument("--beside", nargs="+", default=[], help="files that --json wrote, of other searchers on the same cells")
@@ -220,6 +239,9 @@ def main() -> None:
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     np.seterr(all="ignore")
+    if args.batches:
+        batches(args.searchers, args.batches)
+        return
     if args.time:
         times(args.searchers, args.results)
         return

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 import fasttune as tune
-from fasttune.search import TPESearch, create_searcher
+from fasttune.search import AutoSearch, TPESearch, create_searcher
+from fasttune.search.space_searcher import SpaceSearcher
 from fasttune.search.tpe import MOST_COMPARED
 
+Kind = type[TPESearch] | type[AutoSearch]
 SPACE: dict[str, Any] = {
     "x": tune.uniform(0, 1),
     "n": tune.randint(0, 20),
@@ -27,8 +29,8 @@ def loss(config: dict[str, Any]) -> float:
     return float((config["x"] - 0.3) ** 2 + abs(config["n"] - 7) / 20 + (config["kind"] == "a"))
 
 
-def ready(space: dict[str, Any], results: int = 40, **more: Any) -> TPESearch:
-    searcher = TPESearch(space, "loss", "min", seed=4, **more)
+def ready(space: dict[str, Any], results: int = 40, kind: Kind = TPESearch, **more: Any) -> SpaceSearcher:
+    searcher = kind(space, "loss", "min", seed=4, **more)
     for _ in range(results):
         asked = searcher.ask()
         assert asked is not None
@@ -36,7 +38,7 @@ def ready(space: dict[str, Any], results: int = 40, **more: Any) -> TPESearch:
     return searcher
 
 
-def batch(searcher: TPESearch, n: int, name: str) -> dict[str, dict[str, Any]]:
+def batch(searcher: SpaceSearcher, n: int, name: str) -> dict[str, dict[str, Any]]:
     ids = [f"{name}{k}" for k in range(n)]
     made = searcher.suggest_batch(ids)
     assert len(made) == n
@@ -54,10 +56,11 @@ def test_a_large_batch_has_the_configs_of_good_trials(space: dict[str, Any], mul
         assert len({tuple(sorted(one.items())) for one in made.values()}) == len(made)
 
 
+@pytest.mark.parametrize("kind", [TPESearch, AutoSearch])
 @pytest.mark.parametrize("space", [SPACE, COUNTABLE])
-def test_after_a_large_batch_a_resumed_search_goes_on_as_the_first_one(space: dict[str, Any]) -> None:
+def test_after_a_large_batch_a_resumed_search_goes_on_as_the_first_one(space: dict[str, Any], kind: Kind) -> None:
     """A later session is told one by one what was suggested together."""
-    first, second = ready(space), ready(space)
+    first, second = ready(space, kind=kind), ready(space, kind=kind)
     for name in "abc":
         made = batch(first, MOST_COMPARED + 44, name)
         for trial_id, config in made.items():

@@ -133,9 +133,13 @@ class AutoSearch(SpaceSearcher):
 
     # -- whose turn it is -----------------------------------------------------------------------------------------------
 
+    @property
+    def _model_may_have_turns(self) -> bool:
+        return bool(self._may_model and self._seconds and FEWEST <= self._n < MOST)
+
     def _pick(self) -> str:
         """A function of what was asked and told."""
-        if not (self._may_model and self._seconds and FEWEST <= self._n < MOST):
+        if not self._model_may_have_turns:
             return TPE
         needs = PATIENCE * (FIRST_SECONDS + MORE_SECONDS * self._n) * (1 + len(self._live))
         if self._picked == GP:  # times differ: it stays until they are clearly shorter
@@ -182,12 +186,28 @@ class AutoSearch(SpaceSearcher):
         self._tpe.watch(trial_id, numbers)
         return numbers
 
+    def suggest_batch(self, trial_ids: Sequence[str]) -> list[dict[str, Any] | str | None]:
+        """As one by one; many at once, where they are TPE's, as :meth:`TPESearch.suggest_batch`."""
+        is_plain = self._begun and not self._points and not self._near
+        if is_plain and not self._model_may_have_turns:
+            self._tpe._asked = self._asked
+            drawn = self._tpe._draw_batch(trial_ids)
+            if drawn is not None:
+                self._picked = TPE
+                self._announce()
+                return [self._suggestion_of(numbers) for numbers in drawn]
+        return super().suggest_batch(trial_ids)
+
     def replay(self, trial_id: str, suggestion: dict[str, Any]) -> dict[str, Any]:
         says, self.says = self.says, None  # what happened is not news
+        if self._begun:
+            self._tpe.expect(suggestion)
         try:
             made = super().replay(trial_id, suggestion)
         finally:
             self.says = says
+            if self._begun:
+                self._tpe.expect(None)
         if self._begun:
             self._tpe.watch(trial_id, self._live[trial_id])
         return made

@@ -11,6 +11,7 @@ et al. 2022): many results where ranks agree with those at the end, few where th
 
 from __future__ import annotations
 
+import contextlib
 import math
 import random
 from collections.abc import Mapping, Sequence
@@ -194,22 +195,28 @@ class TPESearch(SpaceSearcher):
     def suggest_batch(self, trial_ids: Sequence[str]) -> list[dict[str, Any] | str | None]:
         """As one by one, each away from those before, up to 256 of them; those of a larger batch are drawn from the densities of
         the good trials together, which costs a hundredth of it."""
+        drawn = self._draw_batch(trial_ids)
+        if drawn is None:
+            return super().suggest_batch(trial_ids)
+        return [self._suggestion_of(numbers) for numbers in drawn]
+
+    def _draw_batch(self, trial_ids: Sequence[str]) -> list[Numbers] | None:
+        """What these trials try, if it is drawn together; None: they are to be asked for one by one."""
         is_plain = self._begun and not self._points and not self._near and not self._most_end_early
         step = self._best_step()[0] if is_plain else None
         if step is None or len(trial_ids) <= MOST_COMPARED:
-            return super().suggest_batch(trial_ids)
-        made: list[dict[str, Any] | str | None] = []
+            return None
+        made: list[Numbers] = []
         while len(made) < len(trial_ids):
-            left = trial_ids[len(made) :]
-            found, stepped = self._drawn_until_quadratic(step, left)
+            left, number = trial_ids[len(made) :], self._asked + len(made)
+            found, stepped = self._drawn_until_quadratic(step, left, number)
             if stepped is not None:
-                row, stepped = self._made_by_quadratic(step, left[len(found)], self._asked + len(found), stepped)
+                row, stepped = self._made_by_quadratic(step, left[len(found)], number + len(found), stepped)
                 self._rows[left[len(found)]] = step, row
                 self._remember(step, stepped)
                 found.append(stepped)
-            for trial_id, numbers in zip(left, found, strict=False):
-                self._live[trial_id] = numbers
-                made.append(self._suggestion_of(numbers))
+            self._live.update(zip(left, found, strict=False))
+            made += found
         return made
 
     def _made_by_quadratic(self, step: float, trial_id: str, number: int, stepped: Numbers) -> tuple[int, Numbers]:
@@ -222,15 +229,17 @@ class TPESearch(SpaceSearcher):
         row, numbers = model.ask(number)
         return row, self._parzen.outward(numbers)
 
-    def _drawn_until_quadratic(self, step: float, trial_ids: Sequence[str]) -> tuple[list[Numbers], Numbers | None]:
-        """Suggestions for the first of these trials, until one is the quadratic model's turn, and that one."""
+    def _drawn_until_quadratic(
+        self, step: float, trial_ids: Sequence[str], number: int
+    ) -> tuple[list[Numbers], Numbers | None]:
+        """Suggestions from ``number`` on for the first of these trials, until one is a quadratic model's turn, and that one."""
         n, stepped, live = len(trial_ids), None, self._live.values()
         for k in range(n if self._quadratic is not None and not self._quadratic.is_out else 0):
             assert self._quadratic is not None
-            if (stepped := self._quadratic.ask(self._asked + k, trial_ids[k], len(live) + k, live)) is not None:
+            if (stepped := self._quadratic.ask(number + k, trial_ids[k], len(live) + k, live)) is not None:
                 n = k
                 break
-        first, found = self._models[step].ask_many(self._asked, n)
+        first, found = self._models[step].ask_many(number, n)
         for row, trial_id, numbers in zip(range(first, first + n), trial_ids, found, strict=False):
             self._rows[trial_id] = step, row
             self._remember(step, self._parzen.outward(numbers))
@@ -259,15 +268,19 @@ class TPESearch(SpaceSearcher):
                 model.drop(model.add(self._parzen.inward(numbers)))
 
     def replay(self, trial_id: str, suggestion: dict[str, Any]) -> dict[str, Any]:
-        try:
-            self._told_before = self.dimensions.numbers(suggestion, missing=self._asked) if self.dimensions else None
-        except ValueError:  # a text of an object
-            self._told_before = None
+        self.expect(suggestion)
         made = super().replay(trial_id, suggestion)
-        self._told_before = None
+        self.expect(None)
         if trial_id in self._rows:
             self.watch(trial_id, self._live[trial_id])
         return made
+
+    def expect(self, suggestion: Mapping[str, Any] | None) -> None:
+        """This is what the next suggestion was; None: nobody knows."""
+        self._told_before = None
+        if suggestion is not None and self.dimensions is not None:
+            with contextlib.suppress(ValueError):  # a text of an object
+                self._told_before = self.dimensions.numbers(suggestion, missing=self._asked)
 
     def watch(self, trial_id: str, numbers: Numbers) -> None:
         """This is what the trial tries, whoever suggested it."""
