@@ -35,8 +35,8 @@ def test_alone_it_is_auto_scheduler_and_auto_searcher(tmp_path: Path, capsys: py
     assert longest(analysis) == 27
     assert sum(trial.last_result["training_iteration"] for trial in analysis.trials) < 0.5 * 27 * 20
     out = capsys.readouterr().out
-    assert "max_t=27: the scheduler is AutoScheduler" in out
-    assert 'search_alg="auto" is' in out
+    assert "The scheduler is AutoScheduler: " in out
+    assert 'The searcher is "tpe": ' in out
     asked = tune.ExperimentAnalysis(tmp_path / "it")._source.meta["asked"]
     assert (asked["scheduler"]["kind"], asked["searcher"]["kind"]) == ("AutoScheduler", "TPESearch")
 

@@ -57,9 +57,8 @@ def searcher_of_run(
     """
     first = experiments[0]
     search_alg: Any = call.search_alg
-    if search_alg is None and call.scheduler is None and call.max_t is not None:
-        search_alg = "auto"
-    if (isinstance(search_alg, str) and search_alg.lower() == "auto") or (search_alg is None and objectives):
+    suits = search_alg is None and (objectives or (call.scheduler is None and call.max_t is not None))
+    if suits or (isinstance(search_alg, str) and search_alg.lower() == "auto"):
         says, asked = teller(verbose, call.in_words), search_alg is not None
         search_alg = chosen_before(metas) or chosen_searcher(first, metric, scheduler, says, len(objectives), asked)
     announces = search_alg == "auto" and verbose > 0

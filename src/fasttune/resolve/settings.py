@@ -47,7 +47,7 @@ def chosen_scheduler(
         made = ASHAScheduler(max_t=OPEN_END if end is None else end, reduction_factor=3)
         why = "trials are stopped at rungs; they cannot be paused, as their function takes no state"
     if says is not None:
-        what = 'scheduler="auto"' if scheduler is not None else f"max_t={max_t:g}: the scheduler"
+        what = 'scheduler="auto"' if scheduler is not None else "The scheduler"
         says(f"{what} is {type(made).__name__}: {why}")
     return made
 
