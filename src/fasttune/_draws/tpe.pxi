@@ -168,11 +168,11 @@ cdef class Tpe:
     cdef int index_rows(self) except -1:
         """Anew, with room for twice as many rows as there is for units."""
         cdef Py_ssize_t row
-        ft_free(self.slots)
-        self.slots = <int32_t *>ft_calloc(4 * self.room, sizeof(int32_t))
-        if self.slots == NULL:
+        cdef int32_t *slots = <int32_t *>ft_calloc(4 * self.room, sizeof(int32_t))
+        if slots == NULL:
             raise MemoryError()
-        self.n_slots, self.n_indexed = 4 * self.room, 0
+        ft_free(self.slots)
+        self.slots, self.n_slots, self.n_indexed = slots, 4 * self.room, 0
         for row in range(self.n):
             self.index_row(row)
         return 0
