@@ -22,7 +22,8 @@ from fasttune.reporter.base import StatusSnapshot
 from fasttune.tables.front import FrontWatch, front_of
 from rounds import rounds
 
-FRONT = ParetoFront([3, 1], [MetricRange("loss", "min", 0.25, 0.5), MetricRange("size", "max", 2.0, 2.0)], 0.125, [[0.25, 2.0], [0.5, 2.0]])
+RANGES = [MetricRange("loss", "min", 0.25, 0.5), MetricRange("size", "max", 2.0, 2.0)]
+FRONT = ParetoFront([3, 1], RANGES, 0.125, [[0.25, 2.0], [0.5, 2.0]])
 HERE, TOKEN = "http://127.0.0.1:8000", "a-word-of-many-letters"
 
 
