@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 
-class Span(NamedTuple):
+class MetricRange(NamedTuple):
     """From where to where a metric goes on a front."""
 
     metric: str
@@ -26,11 +26,11 @@ class Span(NamedTuple):
         return f"{self.metric} {self.low:.4g}" + (f" to {self.high:.4g}" if self.high > self.low else "")
 
 
-class Front(NamedTuple):
+class ParetoFront(NamedTuple):
     """The trials of an experiment that no other one beats in all metrics; none where each breaks its constraints."""
 
     trials: list[int]  # their numbers, by the first metric, best first
-    spans: list[Span]
+    spans: list[MetricRange]
     hypervolume: float | None  # up to the worst value of each metric; None: it would take long
     values: list[list[float]]  # of each metric, a row for each of the trials
 

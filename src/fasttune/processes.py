@@ -10,7 +10,7 @@ from typing import NamedTuple
 GENERATIONS = 1000  # that are looked back for an ancestor
 
 
-class Standing(NamedTuple):
+class ProcessState(NamedTuple):
     """What a process is doing, and where it belongs (``/proc/PID/stat``, see proc(5))."""
 
     state: str  # "R", "S", "T" (stopped), "Z" (has ended, and waits to be collected), ...
@@ -27,10 +27,10 @@ def read_small(path: str) -> bytes:
         return b""
 
 
-def standing_of(pid: int) -> Standing | None:
+def standing_of(pid: int) -> ProcessState | None:
     """None if there is no such process, or no /proc that knows."""
     words = read_small(f"/proc/{pid}/stat").rpartition(b")")[2].split()  # its name, in parentheses, may hold anything
-    return Standing(words[0].decode("ascii", "replace"), int(words[1]), int(words[2])) if len(words) > 2 else None
+    return ProcessState(words[0].decode("ascii", "replace"), int(words[1]), int(words[2])) if len(words) > 2 else None
 
 
 def is_running(pid: int) -> bool:

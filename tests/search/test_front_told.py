@@ -16,13 +16,14 @@ from starlette.testclient import TestClient
 import fasttune as tune
 from fasttune.cli import main
 from fasttune.dashboard.app import application
-from fasttune.pareto import Front, Span
+from fasttune.pareto import MetricRange, ParetoFront
 from fasttune.reporter import CLIReporter, JupyterNotebookReporter, TerminalReporter
 from fasttune.reporter.base import StatusSnapshot
 from fasttune.tables.front import FrontWatch, front_of
 from rounds import rounds
 
-FRONT = Front([3, 1], [Span("loss", "min", 0.25, 0.5), Span("size", "max", 2.0, 2.0)], 0.125, [[0.25, 2.0], [0.5, 2.0]])
+RANGES = [MetricRange("loss", "min", 0.25, 0.5), MetricRange("size", "max", 2.0, 2.0)]
+FRONT = ParetoFront([3, 1], RANGES, 0.125, [[0.25, 2.0], [0.5, 2.0]])
 HERE, TOKEN = "http://127.0.0.1:8000", "a-word-of-many-letters"
 
 
@@ -57,7 +58,7 @@ def test_trials_that_break_their_constraints_are_not_on_it() -> None:
     assert front is not None
     assert [found.trials[k].config["x"] for k in front.trials] == [0.2, 0.3]
     none = run(points, constraints="held >= 9")
-    assert front_of(none._source, none.objectives, "last") == Front([], [], None, [])
+    assert front_of(none._source, none.objectives, "last") == ParetoFront([], [], None, [])
     nothing = run([(float("nan"), 1.0)])
     assert front_of(nothing._source, nothing.objectives, "last") is None
 
@@ -72,7 +73,7 @@ def test_it_is_looked_for_in_a_twentieth_of_the_time() -> None:
     assert watch({}) is not None  # of the last look; a run with one metric never looks
 
 
-def shown(front: Front | None, **more: Any) -> StatusSnapshot:
+def shown(front: ParetoFront | None, **more: Any) -> StatusSnapshot:
     return StatusSnapshot(counts={"TERMINATED": 4}, total=4, front=front, over=True, **more)
 
 
@@ -86,7 +87,7 @@ def test_screens_say_it_where_the_best_one_stands() -> None:
     assert FRONT.words() == told
     assert told in CLIReporter().status_block(shown(FRONT), True)
     assert told in JupyterNotebookReporter().html(shown(FRONT), True)
-    broken = Front([], [], None, [])
+    broken = ParetoFront([], [], None, [])
     console.print(reporter.block(shown(broken), True))
     assert "no front, as no trial holds its constraints" in stream.getvalue()
     assert "no front" in JupyterNotebookReporter().html(shown(broken), True)

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fasttune.engine.state import ExperimentState
-    from fasttune.pareto import Front
+    from fasttune.pareto import ParetoFront
 
 FEWEST = 2  # trials that ended, before their sameness says anything
 
 
-def remarks(state: ExperimentState, has_best: bool, front: Front | None) -> Iterator[str]:
+def remarks(state: ExperimentState, has_best: bool, front: ParetoFront | None) -> Iterator[str]:
     """A sentence for each, without the full stop. ``has_best``: some trial has a value that can be compared; ``front``: of a run with
     several metrics."""
     table, metric = state.table, state.metric

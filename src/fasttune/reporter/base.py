@@ -24,7 +24,7 @@ from fasttune.trial import ERROR, shown_status
 from .table import cut_cell, wrap_title
 
 if TYPE_CHECKING:
-    from fasttune.pareto import Front
+    from fasttune.pareto import ParetoFront
     from fasttune.trial import Trial
 
 ROW_ORDER = ("RUNNING", "PAUSED", "PENDING", "TERMINATED", "ERROR")
@@ -122,7 +122,7 @@ class StatusSnapshot:
     reports_per_s: float = 0.0
     trials_per_s: float = 0.0
     message: str = ""
-    front: Front | None = None
+    front: ParetoFront | None = None
     on_front: frozenset[str] = frozenset()
     rows: Callable[[str, int], Sequence[Trial]] = _no_rows
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.text import Text
 
-    from fasttune.pareto import Front
+    from fasttune.pareto import ParetoFront
     from fasttune.trial import Trial
 
 ROWS = 8
@@ -144,7 +144,7 @@ def _best(snapshot: StatusSnapshot, best: Standing, metric: str | None) -> Rende
     return _cut(line)
 
 
-def _front(front: Front) -> RenderableType:
+def _front(front: ParetoFront) -> RenderableType:
     """In the place of the best one, where a run has several metrics."""
     if not front.trials:
         return _cut(_text(front.words(), "default"))

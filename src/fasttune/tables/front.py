@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from fasttune.constraints import BARRIER
-from fasttune.pareto import Front, Span, hypervolume, pareto_front
+from fasttune.pareto import MetricRange, ParetoFront, hypervolume, pareto_front
 from fasttune.tables.best import SHARE
 from fasttune.tables.columns import Columns
 
@@ -32,7 +32,7 @@ def losses_by_trial(columns: Columns, metrics: Mapping[str, str], scope: str, tr
     return losses
 
 
-def front_of(source: TrialSource, metrics: Mapping[str, str], scope: str, columns: Columns | None = None) -> Front | None:
+def front_of(source: TrialSource, metrics: Mapping[str, str], scope: str, columns: Columns | None = None) -> ParetoFront | None:
     """The front of an experiment's trials; None while no trial has a finite value of each metric.
 
     Args:
@@ -48,17 +48,17 @@ def front_of(source: TrialSource, metrics: Mapping[str, str], scope: str, column
         return None
     holds = usable[(losses[usable] < BARRIER).all(axis=1)]
     if not len(holds):
-        return Front([], [], None, [])
+        return ParetoFront([], [], None, [])
     losses = losses[holds]
     rows = pareto_front(losses)
     signs = np.array([-1.0 if mode == "max" else 1.0 for mode in metrics.values()])
     values = losses[rows] * signs
     spans = [
-        Span(name, mode, float(column.min()), float(column.max()))
+        MetricRange(name, mode, float(column.min()), float(column.max()))
         for (name, mode), column in zip(metrics.items(), values.T, strict=True)
     ]
     covered = hypervolume(losses, losses.max(axis=0)) if len(rows) ** (len(metrics) - 1) <= MOST_WORK else None
-    return Front(holds[rows].tolist(), spans, covered, values.tolist())
+    return ParetoFront(holds[rows].tolist(), spans, covered, values.tolist())
 
 
 class FrontWatch:
@@ -70,9 +70,9 @@ class FrontWatch:
         self._scope = scope
         self._clock = clock
         self._next_time = 0.0
-        self._found: Front | None = None
+        self._found: ParetoFront | None = None
 
-    def __call__(self, metrics: Mapping[str, str], over: bool = False) -> Front | None:
+    def __call__(self, metrics: Mapping[str, str], over: bool = False) -> ParetoFront | None:
         """The front now; None of a run with one metric. ``over``: the last time, however long it takes."""
         if metrics and (over or self._clock() >= self._next_time):
             began = self._clock()
