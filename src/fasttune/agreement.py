@@ -1,11 +1,9 @@
 """How far values at an early step can be trusted: how well their ranks agree with ranks at a later one.
 
-Agreement is the correlation of normal scores of ranks. Trials that came to the later step were mostly chosen by the earlier one, so
-their ranks agree less than those of all trials would. That is left as it is, for it is among such trials that one has to choose: with
-a correction for the restricted range (Thorndike 1949, case 2) steps were trusted that tell the bad from the middling and not the good
-from the best, and regrets in ``benchmarks.search_quality.fidelity`` became larger. Noise at the later step, which no earlier one could
-tell, is taken out by how well a step just before it agrees (Spearman 1904). A few pairs tell little: they are weighed against what is
-usual, on Fisher's scale.
+Trials that came to the later step were mostly chosen by the earlier one, so their ranks there lie close together and agree less than
+those of all trials would. That is put right by the correction for a restricted range (Thorndike 1949, case 2), on normal scores of
+ranks. Noise at the later step, which no earlier one could tell, is taken out by how well a step just before it agrees (Spearman
+1904). A few pairs tell little: they are weighed against what is usual, on Fisher's scale.
 """
 
 from __future__ import annotations
@@ -20,11 +18,13 @@ USUAL = 0.9  # agreement of steps of which the later one is THREEFOLD the earlie
 THREEFOLD = 3.0
 PRIOR_PAIRS = 4.0  # that this is believed like
 MOST_PAIRS = 48  # the newest ones: agreement is that of the configs which are tried now
+MOST_VALUES = 256  # the newest of a step, among which a value has its rank
 LEAST_PAIRS = 3
 ENOUGH_PAIRS = 12  # more of one step do not outweigh what others say
 SUREST = 0.995
 NEAR = 0.66  # of a step, from which on another one is just before it
 LEAST_CERTAINTY = 0.3
+NARROWEST = 0.25  # of the spread that chosen trials may have left, in that of all: less would be told by chance alone
 
 
 class StepValues:
@@ -36,6 +36,7 @@ class StepValues:
 
     def __init__(self) -> None:
         self._known: dict[object, dict[float, float]] = {}  # trial -> step -> loss
+        self._values: dict[float, deque[float]] = {}  # the newest of each step
         self._pairs: dict[float, deque[dict[float, float]]] = {}  # of the newest trials of a step, all their losses
         self._counts: dict[float, int] = {}
         self._found: dict[tuple[float, float], tuple[int, float]] = {}  # at how many trials the agreement was looked at, and it
@@ -48,8 +49,10 @@ class StepValues:
         had[step] = loss
         if step not in self._counts:
             self._counts[step] = 0
+            self._values[step] = deque(maxlen=MOST_VALUES)
             self._pairs[step] = deque(maxlen=MOST_PAIRS)
         self._counts[step] += 1
+        self._values[step].append(loss)
         self._pairs[step].append(dict(had))
         return True
 
@@ -103,7 +106,8 @@ class StepValues:
         before, found = self._found.get((step, later), (-1, 0.0))
         if before >= 0 and count < before + max(1, before // 10):
             return found
-        found = agreement([(had[step], had[later]) for had in self._pairs[later] if step in had])
+        pairs = [(had[step], had[later]) for had in self._pairs[later] if step in had]
+        found = agreement(pairs, sorted(self._values.get(step, ())))
         self._found[step, later] = count, found
         return found
 
@@ -113,23 +117,29 @@ def usual(step: float, later: float) -> float:
     return math.pow(USUAL, math.log(max(1.0, later / step), THREEFOLD))
 
 
-def agreement(pairs: Sequence[tuple[float, float]]) -> float:
-    """From pairs of losses at two steps: -1 to 1, 0 for too few."""
+def agreement(pairs: Sequence[tuple[float, float]], everyone: Sequence[float]) -> float:
+    """From pairs of losses at two steps, and the sorted losses of all that came to the earlier one: -1 to 1, 0 for too few."""
     n = len(pairs)
     if n < LEAST_PAIRS:
         return 0.0
-    x, y = (normal_scores([pair[k] for pair in pairs]) for k in (0, 1))
-    spread = math.sqrt(sum(one * one for one in x) * sum(one * one for one in y))
-    return sum(a * b for a, b in zip(x, y, strict=True)) / spread if spread else 0.0
+    x = [normal_score(everyone, value) for value, _ in pairs]
+    there = sorted(value for _, value in pairs)
+    y = [normal_score(there, value) for _, value in pairs]
+    mean_x, mean_y = sum(x) / n, sum(y) / n
+    spread_x = math.sqrt(sum((one - mean_x) ** 2 for one in x) / n)
+    spread_y = math.sqrt(sum((one - mean_y) ** 2 for one in y) / n)
+    if spread_x == 0.0 or spread_y == 0.0:
+        return 0.0
+    r = sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True)) / (n * spread_x * spread_y)
+    u = 1.0 / min(1.0, max(spread_x, NARROWEST))
+    out: float = r * u / math.sqrt(1.0 + r * r * (u * u - 1.0))
+    return out
 
 
 _NORMAL = NormalDist()
 
 
-def normal_scores(values: Sequence[float]) -> list[float]:
-    """The places of values among themselves as quantiles of the normal distribution, about their mean; equal ones share a place."""
-    there = sorted(values)
-    places = [0.5 * (bisect_left(there, value) + bisect_right(there, value)) for value in values]
-    scores = [_NORMAL.inv_cdf(place / len(there)) for place in places]
-    mean = sum(scores) / len(scores)
-    return [one - mean for one in scores]
+def normal_score(everyone: Sequence[float], value: float) -> float:
+    """The place of a value among sorted ones as a quantile of the normal distribution; equal ones share a place."""
+    place = 0.5 * (bisect_left(everyone, value) + bisect_right(everyone, value))
+    return _NORMAL.inv_cdf((place + 0.5) / (len(everyone) + 1))

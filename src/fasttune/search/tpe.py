@@ -27,10 +27,8 @@ from fasttune.search.space_searcher import FAILED, PRUNED, SpaceSearcher, Told
 from fasttune.space.dimensions import Dimensions, Numbers
 
 PER_DIMENSION = 0.5  # results for each parameter with which a model knows half of what it could
-LEAST_FOR_HALF = 3.0  # for this it takes that many, however few parameters there are
 TRIES = 32  # random configs, until one was not tried before
 MOST_KEPT = 1000  # results of the last step: one with more of them is the end, or near it
-FEWEST_OF_STEP = 5  # results of a step whose model suggests, once some step has the initial ones: full trainings are few, and worth it
 LEAST_WORTH = 0.2  # of a step: with less, suggestions are random
 
 
@@ -120,14 +118,12 @@ class TPESearch(SpaceSearcher):
 
     def _find_best_step(self) -> tuple[float | None, float]:
         found, most = None, LEAST_WORTH
-        if max((model.n_finished for model in self._models.values()), default=0) < self.n_initial_points:
-            return found, most
-        half = max(LEAST_FOR_HALF, PER_DIMENSION * len(self._parzen.dimensions))
         for step, model in self._models.items():
             n = model.n_finished
-            if n < min(FEWEST_OF_STEP, self.n_initial_points):
+            if n < self.n_initial_points:
                 continue
-            worth = self._steps_known.trust(step, self._last_step) * math.sqrt(n / (n + half))
+            known = n / (n + PER_DIMENSION * len(self._parzen.dimensions))
+            worth = self._steps_known.trust(step, self._last_step) * math.sqrt(known)
             if worth > most:
                 found, most = step, worth
         return found, most
