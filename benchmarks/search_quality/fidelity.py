@@ -65,6 +65,20 @@ def ours(scheduler: str | None, search_alg: str | None, **arguments: Any) -> Tun
     return run
 
 
+def distribution(domain: Any) -> Any:
+    """What a domain of these problems is in Optuna."""
+    from optuna import distributions
+
+    from fasttune.space.dimensions import INTEGER, Dimensions
+
+    (one,) = Dimensions({"x": domain}, "Optuna")
+    if one.options:
+        return distributions.CategoricalDistribution(list(one.options))
+    if one.kind == INTEGER:
+        return distributions.IntDistribution(int(one.low), int(one.high), log=one.log)
+    return distributions.FloatDistribution(one.low, one.high, log=one.log)
+
+
 def optuna(pruner: str) -> Tuner:
     """Optuna's TPE, ask and tell, on a virtual clock of its own: the free worker begins a trial, steps come in turn."""
 
@@ -72,10 +86,8 @@ def optuna(pruner: str) -> Tuner:
         import optuna
         from optuna.trial import TrialState
 
-        from fasttune.search.optuna import OptunaSearch
-
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        space = OptunaSearch.convert_search_space(dict(problem.space))
+        space = {name: distribution(domain) for name, domain in problem.space.items()}
         pruners = {
             "none": optuna.pruners.NopPruner,
             "hyperband": lambda: optuna.pruners.HyperbandPruner(1, EPOCHS, 3),

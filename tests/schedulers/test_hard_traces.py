@@ -55,15 +55,15 @@ def names() -> list[str]:
     return sorted(made.values())
 
 
-def small(name: str) -> TrialScheduler | None:
+def small(name: str, **more: Any) -> TrialScheduler | None:
     kind = getattr(schedulers, schedulers._NAMES[name])
     taken = inspect.signature(kind).parameters
     given_ = {key: value for key, value in SETTINGS.items() if key in taken}
     needed = [one for one in taken.values() if one.default is one.empty and one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL)]
-    return None if {one.name for one in needed} - given_.keys() else create_scheduler(name, **given_)
+    return None if {one.name for one in needed} - given_.keys() else create_scheduler(name, **given_, **more)
 
 
-def run(name: str, plan: list[Any], workers: int, max_failures: int, *, quiet: bool = True) -> Any:
+def run(name: str, plan: list[Any], workers: int, max_failures: int, *, quiet: bool = True, **more: Any) -> Any:
     failed: set[int] = set()
 
     def curve(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -86,7 +86,7 @@ def run(name: str, plan: list[Any], workers: int, max_failures: int, *, quiet: b
             {"trial": tune.grid_search(list(range(len(plan)))), "x": 0.5},
             metric="score",
             mode="max",
-            scheduler=small(name),
+            scheduler=small(name, **more),
             workers=workers,
             max_failures=max_failures,
         )
@@ -135,8 +135,13 @@ def test_pb2_ends_every_trial_and_decides_alike_again(plan: list[Any], workers: 
 def test_trials_that_get_worse_do_not_go_back_for_ever(name: str) -> None:
     """Each goes back in turn to where another was good, and would never be at the end of its training."""
     scores = [[1.0, 6.0, -6.0, -2.0], [1.0, 6.0, -5.0, -2.0], [3.0, 8.0, -5.8, -4.0]]
+    plan = [[(score, 1.0) for score in curve] for curve in scores]
     with pytest.warns(RuntimeWarning, match="got no further, because the scores"):
-        made = run(name, [[(score, 1.0) for score in curve] for curve in scores], 1, 0, quiet=False)
+        made = run(name, plan, 1, 0, quiet=False, compare="last_scores")
+    assert [trial.last_result["t"] for trial in made.trials] == [4.0, 4.0, 4.0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        made = run(name, plan, 1, 0, quiet=False)  # at equal times nobody is better for being behind
     assert [trial.last_result["t"] for trial in made.trials] == [4.0, 4.0, 4.0]
 
 
