@@ -9,6 +9,7 @@ import secrets
 import shlex
 import shutil
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Generator, Iterator
@@ -101,16 +102,22 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 @pytest.fixture(autouse=True)
-def results_dir(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Path]:
+def results_dir(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The folder of experiments for this test alone; it does not exist before somebody writes to it. Of a test that fails it stays,
     as ``tmp_path`` does: those of all tests would be gigabytes."""
     path = tmp_path_factory.getbasetemp() / f"results{next(_count)}"
-    monkeypatch.setenv("FASTTUNE_RESULTS_DIR", str(path))
-    yield path
+    with pytest.MonkeyPatch.context() as patch:  # behind those of the test, which may be of what removes the folder
+        patch.setenv("FASTTUNE_RESULTS_DIR", str(path))
+        yield path
     if not request.node.stash.get(_failed, False):
         shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def on_disk(request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A folder that is not in memory, as that of other tests may be."""
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="fasttune-test-") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture

@@ -221,8 +221,8 @@ def test_what_forked_children_share_counts_once() -> None:
         assert 50 * MIB < exact < plain - 350 * MIB  # all but one of the five hundreds
 
 
-def test_mapped_files_are_nobodys_and_shared_memory_is_divided(tmp_path: Path) -> None:
-    path = tmp_path / "data"
+def test_mapped_files_are_nobodys_and_shared_memory_is_divided(on_disk: Path) -> None:
+    path = on_disk / "data"
     path.write_bytes(filled(100))
 
     def maps_file(tells: int) -> mmap.mmap:

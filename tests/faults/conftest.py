@@ -16,8 +16,8 @@ Note = Callable[[str, object], None]
 
 
 @pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
-    found = Lab(tmp_path)
+def lab(on_disk: Path) -> Iterator[Lab]:
+    found = Lab(on_disk)
     yield found
     found.close()
 

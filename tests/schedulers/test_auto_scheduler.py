@@ -128,7 +128,7 @@ def test_the_run_says_what_it_picked(tmp_path: Path, capsys: pytest.CaptureFixtu
         stop={"training_iteration": 9}, storage_path=str(tmp_path), executor="inline", verbose=1, seed=1,
     )  # fmt: skip
     said = [line for line in capsys.readouterr().out.splitlines() if '="auto"' in line]
-    assert [line.split(":")[1] for line in said] == [' scheduler="auto"', ' search_alg="auto" is "tpe"']
+    assert [line.split(":")[1] for line in said] == [' scheduler="auto" is AutoScheduler', ' search_alg="auto" is "tpe"']
 
 
 def test_rows_that_cannot_be_paused_are_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
