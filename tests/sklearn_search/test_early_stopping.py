@@ -68,9 +68,10 @@ def test_every_scheduler_by_its_name(name: str, max_iters: int) -> None:
     ).fit(X, Y)
     results = search.cv_results_
     most = 3 if max_iters == 1 else 4
-    # PASHA and promotion open longer rungs only if need be: then nobody gets to the end.
+    # PASHA and promotion open longer rungs only if need be: then nobody gets to the end. A signed-rank test of four is no proof.
     assert 1 <= results["training_iteration"].max() <= most
-    assert (name in ("fifo", "pasha", "asha_promotion", "auto")) or results["training_iteration"].min() < most
+    ends_none = name in ("fifo", "pasha", "asha_promotion", "auto") or name.startswith("wilcoxon")
+    assert ends_none or results["training_iteration"].min() < most
     assert search.best_estimator_.passes_ == (1 if max_iters == 1 else results["training_iteration"][search.best_index_])
     levels = [params["level"] for params in results["params"]]
     assert len(levels) == 6
