@@ -295,7 +295,9 @@ class RegretStopper(Stopper):
     when it is at most ``tolerance`` of the distance from the best trial to the median one, and says what it expects to lose.
 
     Trials are compared at equal steps (``training_iteration``): at the last one that at least ``least`` trials came to, so what a
-    scheduler has ended early is not far from the best because it was ended. NaN, infinite values and results that break their
+    scheduler has ended early is not far from the best because it was ended. Early steps may mislead: where a scheduler ends trials
+    early, that is a step from half of its ``max_t`` (or of the run's ``stop``) on; where nobody says how long trials are, one that
+    twice as many came to, from half of the last step on. NaN, infinite values and results that break their
     constraints do not count. Values without a distance (a finite space that is used up, a constant) end it, too.
 
     Args:
@@ -311,6 +313,8 @@ class RegretStopper(Stopper):
             raise ValueError(f'RegretStopper mode must be "min" or "max", got {mode!r}')
         self._asked = metric, mode
         self._metric, self._mode = self._asked
+        self._early = False
+        self._end: float | None = None
         self._tolerance = checked_number("RegretStopper tolerance", tolerance, above=0)
         self._least = checked_count("RegretStopper least", least, least=4)
         self._begin()
@@ -321,10 +325,16 @@ class RegretStopper(Stopper):
         self._due = self._least  # values at which it is looked at next: that costs as much as there are
         self._found: tuple[int, int, float, float, float] | None = None  # a step, trials, best loss, what is left to gain, distance
 
-    def set_goal(self, metric: str | None, mode: str | None) -> None:
+    def set_goal(self, metric: str | None, mode: str | None, early: bool = False, end: float | None = None) -> None:
         """A run begins: its metric and mode, where it has none of its own. What another run found is nothing to this one.
-        ValueError if there are none."""
+        ValueError if there are none.
+
+        Args:
+            early: trials are ended before they have been trained to their end.
+            end: the step of which that is, if it is known.
+        """
         self._begin()
+        self._early, self._end = early, end
         self._metric, self._mode = self._asked[0] or metric, self._asked[1] or mode
         if self._metric is None or self._mode is None:
             raise ValueError(
@@ -353,10 +363,14 @@ class RegretStopper(Stopper):
         """(A step, the losses there, sorted): the last step that ``least`` trials came to; while there is none the first one."""
         last = max((step for step, _ in self._last.values()), default=0)
         ends = [loss for step, loss in self._last.values() if step == last and loss == loss]
-        if len(ends) >= self._least:
+        least, behind = self._least, 0.0  # steps before that one are not looked at
+        if self._early:
+            least, behind = (2 * least, last / 2) if self._end is None else (least, self._end / 2)
+        if len(ends) >= least and last >= behind:
             return last, sorted(ends)
-        found = [step for step, there in self._steps.items() if len(there) >= self._least]
-        step = max(found, default=min((step for step, there in self._steps.items() if there), default=0))
+        found = [step for step, there in self._steps.items() if len(there) >= least and step >= behind]
+        first = 0 if self._early else min((step for step, there in self._steps.items() if there), default=0)
+        step = max(found, default=first)
         return step, sorted(self._steps.get(step, {}).values())
 
     def left_to_gain(self) -> tuple[float, float]:
@@ -455,11 +469,15 @@ def resolve_stop(stop: Any = None, time_budget_s: float | timedelta | None = Non
     return StopRules(thresholds, stoppers[0] if len(stoppers) == 1 else CombinedStopper(*stoppers))
 
 
-def tell_stop_goal(rules: StopRules, metric: str | None, mode: str | None) -> None:
-    """Tells the stoppers that go by the run's metric which that is. ValueError if there is none."""
+def tell_stop_goal(
+    rules: StopRules, metric: str | None, mode: str | None, early: bool = False, end: float | None = None
+) -> None:
+    """Tells the stoppers that go by the run's metric which that is, whether trials are ended ``early``, and at which step all
+    ``end``, if that is known. ValueError if there is no metric."""
+    end = rules.thresholds.get("training_iteration", end)
     for one in parts_of(rules.stopper):
         if isinstance(one, RegretStopper):
-            one.set_goal(metric, mode)
+            one.set_goal(metric, mode, early, end)
 
 
 def parts_of(stopper: Stopper | None) -> Iterator[Stopper]:

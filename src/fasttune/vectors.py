@@ -33,14 +33,16 @@ class Vectorized:
     Attributes:
         function: takes columns of configs; returns columns of metrics, or yields them step by step, perhaps with a state.
         size: the most trials in one call.
+        size_is_given: somebody has said so; else a searcher that learns is asked for fewer.
         refill: new trials take the places of those that have ended, while a call goes on.
     """
 
     of_columns = True
 
-    def __init__(self, function: Callable[..., Any], size: int, refill: bool) -> None:
+    def __init__(self, function: Callable[..., Any], size: int | None, refill: bool) -> None:
         self.function = function
-        self.size = size
+        self.size = SIZE if size is None else size
+        self.size_is_given = size is not None
         self.refill = refill
         update_wrapper(self, function)
 
@@ -49,7 +51,11 @@ class Vectorized:
 
     def __get__(self, instance: Any, owner: type | None = None) -> Vectorized:
         """Of an object, if it was made of a method."""
-        return self if instance is None else Vectorized(MethodType(self.function, instance), self.size, self.refill)
+        return self if instance is None else Vectorized(MethodType(self.function, instance), self._given, self.refill)
+
+    @property
+    def _given(self) -> int | None:
+        return self.size if self.size_is_given else None
 
     def __repr__(self) -> str:
         return f"tune.vectorized({self.function!r}, size={self.size}, refill={self.refill})"
@@ -58,9 +64,9 @@ class Vectorized:
 @overload
 def vectorized(function: Callable[..., Any], /) -> Vectorized: ...
 @overload
-def vectorized(*, size: int = SIZE, refill: bool = False) -> Callable[[Callable[..., Any]], Vectorized]: ...
+def vectorized(*, size: int | None = None, refill: bool = False) -> Callable[[Callable[..., Any]], Vectorized]: ...
 def vectorized(
-    function: Callable[..., Any] | None = None, /, *, size: int = SIZE, refill: bool = False
+    function: Callable[..., Any] | None = None, /, *, size: int | None = None, refill: bool = False
 ) -> Vectorized | Callable[[Callable[..., Any]], Vectorized]:
     """Make a trainable of a function that evaluates many trials in one call: numpy, ``jax.vmap``, ``torch.func``, a model
     server that takes batches.
@@ -76,7 +82,7 @@ def vectorized(
     trials that go on gets their ``state``, one of trials that begin gets None.
 
     Args:
-        size: the most trials in one call, 1 to 2^20.
+        size: the most trials in one call, 1 to 2^20; None: 4,096, of a searcher that learns as many as suit it.
         refill: new trials take the places of those that were stopped, at the next step. Steps count for each trial by
             itself, so such a function ends trials by ``stop=`` or a scheduler, and goes on as long as it is asked.
 
@@ -84,7 +90,7 @@ def vectorized(
         ValueError: for a size that is none.
         TypeError: for what is no function.
     """
-    if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= LARGEST:
+    if size is not None and (not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= LARGEST):
         raise ValueError(f"size must be a whole number of trials from 1 to {LARGEST:,}, got {size!r:.80}")
 
     def made(function: Callable[..., Any]) -> Vectorized:

@@ -207,3 +207,22 @@ def test_a_run_that_does_not_say_how_long_trials_are_ends_none() -> None:
 def test_rungs_without_number_are_refused(arguments: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="makes more than 64 rungs"):
         AutoScheduler(**arguments)
+
+
+@pytest.mark.parametrize("max_t", [81, 82, 100, 1000])
+@pytest.mark.parametrize("workers", [1, 4])
+def test_trials_that_end_before_max_t_are_whole_when_they_end(max_t: float, workers: int) -> None:
+    made = simulated(good_guide, None, num_samples=100, workers=workers, time_budget_s=None, max_t=max_t, search_alg="random")
+    assert len(begun(made)) == 100
+    came = [trial.last_result["training_iteration"] for trial in made.trials]
+    assert max(came) == 81
+    assert sum(came) < 0.15 * 81 * 100
+
+
+def test_where_trials_end_is_found_in_a_list_of_stops(tmp_path: Path) -> None:
+    made = AutoScheduler()
+    tune.run(
+        lambda config: tune.report(loss=config["x"]), config=SPACE, num_samples=3, metric="loss", mode="min", scheduler=made,
+        stop=[{"training_iteration": 27}, {"loss": -1}], storage_path=str(tmp_path), executor="inline", verbose=0,
+    )  # fmt: skip
+    assert made.milestones == [1, 3, 9, 27]

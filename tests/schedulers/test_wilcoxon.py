@@ -152,3 +152,23 @@ def test_wrong_arguments() -> None:
     with pytest.raises(ValueError, match="mode must be"):
         WilcoxonStoppingRule(metric="loss", mode="low")  # type: ignore[arg-type]
     assert WilcoxonStoppingRule().debug_string() == "Using WilcoxonStoppingRule: no trial has ended yet."
+
+
+@pytest.mark.parametrize("worst", [1.7e308, -1.7e308, sys.float_info.max, math.inf])
+def test_values_whose_sums_are_no_numbers_are_compared_with_nothing(worst: float, tmp_path: Path) -> None:
+    def train(config: dict[str, Any]) -> None:
+        for fold in range(FOLDS):
+            tune.report(error=worst if config["k"] == 1 or fold == 9 else float(config["k"] + fold))
+
+    analysis = tune.run(
+        train, config={"k": tune.grid_search([0, 1, 2])}, scheduler="wilcoxon", metric="error", mode="min", executor="inline",
+        storage_path=str(tmp_path), verbose=0,
+    )  # fmt: skip
+    assert [trial.last_result["training_iteration"] for trial in analysis.trials][:2] == [FOLDS, FOLDS]
+
+
+@pytest.mark.parametrize("name", ["value_attr", "time_attr"])
+@pytest.mark.parametrize("key", [3, "", ["error"]])
+def test_keys_are_names(name: str, key: Any) -> None:
+    with pytest.raises(TypeError, match=f"{name} must be the name of a reported value"):
+        WilcoxonStoppingRule(**{name: key})

@@ -456,3 +456,23 @@ def test_budgets_and_requests_are_taken_as_by_a_run() -> None:
         units = sum(2 if trial.config["x"] < 0.5 else 1 for trial in wide.trials)
         assert units * 9 / 4 <= wide.seconds < units * 9 / 4 * 1.3
         assert asked_as_a_run(workers=4, resources_per_trial={"cpu": 2}, search_alg=search_alg).seconds == 30 * 2 * 9 / 4
+
+
+def test_what_breaks_its_constraints_is_never_the_best_so_far() -> None:
+    made = tune.simulate(
+        lambda config, step: {"loss": config["x"], "latency": -config["x"]}, {"x": tune.grid_search([0.9, 0.7, 0.1])}, steps=1,
+        metric="loss", mode="min", constraints="latency <= -0.6",
+    )  # fmt: skip
+    assert made.best_over_time()["loss"].tolist() == [0.9, 0.7]
+
+
+def test_values_near_the_largest_there_are_break_no_constraint() -> None:
+    made = tune.simulate(
+        lambda config, step: {"a": 1.7e308, "b": config["x"]}, {"x": tune.grid_search([1.0, 2.0])}, steps=1, metric=["a", "b"],
+        mode=["min", "min"],
+    )  # fmt: skip
+    from fasttune.tables.front import front_of
+
+    found = front_of(made._source, {"a": "min", "b": "min"}, "last")
+    assert found is not None
+    assert found.trials == [0]

@@ -185,3 +185,56 @@ def test_it_may_be_given_to_another_run_and_lie_within_others() -> None:
     assert len(first.trials) == len(second.trials) >= 30
     nested = CombinedStopper(CombinedStopper(RegretStopper(), MaximumIterationStopper(5)), MaximumIterationStopper(9))
     assert len(run(stop=nested).trials) == len(first.trials)
+
+
+def misleads(config: dict[str, Any]) -> Any:
+    """Until step 20 all are alike but for what is no use later."""
+    for epoch in range(1, 82):
+        yield {"loss": (config["x"] if epoch > 20 else 0.5 + 1e-3 * config["y"]) + 1 / epoch}
+
+
+@pytest.mark.parametrize("scheduler", ["auto", "asha", "asha_promotion", "hyperband"])
+def test_early_steps_end_nothing_behind_a_scheduler_that_ends_trials_early(scheduler: str) -> None:
+    space = {"x": tune.uniform(0, 1), "y": tune.uniform(0, 1)}
+    made = tune.simulate(
+        misleads, space, num_samples=1000, metric="loss", mode="min", scheduler=scheduler, max_t=81, search_alg="random",
+        stop="regret", workers=4, seed=2,
+    )  # fmt: skip
+    came = [trial.last_result["training_iteration"] for trial in made.trials if trial.last_result]
+    assert len(came) == 1000 or sum(one >= 48 for one in came) >= 30
+
+
+def test_who_is_told_where_trials_end_looks_at_what_comes_near() -> None:
+    stopper = RegretStopper("loss", "min", least=4)
+    stopper.set_goal("loss", "min", early=True, end=81)
+    for k in range(40):
+        stopper(f"t{k}", {"loss": k / 1000, "training_iteration": 1})
+    assert not stopper.stop_all()
+    for k in range(4):
+        stopper(f"t{k}", {"loss": 1.0, "training_iteration": 48})
+    assert stopper.compared() == (48, [1.0] * 4)
+    stopper.set_goal("loss", "min", early=True)  # nobody knows where they end
+    for k in range(8):
+        stopper(f"t{k}", {"loss": 1.0, "training_iteration": 12})
+        assert len(stopper.compared()[1]) == (8 if k == 7 else 0)
+
+
+@pytest.mark.parametrize("workers", [2, 8])
+@pytest.mark.parametrize("scheduler", [None, "asha", "auto", "medianstopping"])
+def test_all_trials_of_a_simulation_end_with_what_they_report_at_that_moment(scheduler: str | None, workers: int) -> None:
+    """At one moment several report, and the first of them ends all."""
+    for seed in range(6):
+        made = tune.simulate(
+            lambda config, step: {"loss": config["x"] + 1 / step}, {"x": tune.uniform(0, 1)}, steps=9, num_samples=500,
+            metric="loss", mode="min", scheduler=scheduler, stop=RegretStopper(least=8, tolerance=0.5), workers=workers, seed=seed,
+        )  # fmt: skip
+        assert all(trial.status == "TERMINATED" for trial in made.trials if trial.last_result)
+
+
+def test_a_simulation_leaves_the_stopper_as_it_was() -> None:
+    stop = MaximumIterationStopper(5)
+    spent = [
+        tune.simulate(lambda config, step: {"loss": 1.0}, {}, steps=9, num_samples=4, metric="loss", mode="min", stop=stop).epochs
+        for _ in range(3)
+    ]
+    assert spent == [20, 20, 20]

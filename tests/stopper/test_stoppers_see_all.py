@@ -23,6 +23,12 @@ class Sees(Stopper):
     def stop_all(self) -> bool:
         return False
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Sees:
+        """A simulation is given a copy, which sees what this one does."""
+        made = Sees()
+        made.seen = self.seen
+        return made
+
 
 def plain(config: dict[str, Any]) -> None:
     for step in range(1, 5):

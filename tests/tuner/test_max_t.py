@@ -156,3 +156,15 @@ def test_simulated() -> None:
         lambda config, step: config["x"] + 1 / step, SPACE, max_t=9, scheduler="asha", num_samples=20, metric="loss", mode="min"
     )
     assert isinstance(other.scheduler, ASHAScheduler)
+
+
+@pytest.mark.parametrize("scheduler", [None, "auto", "asha", "hyperband"])
+def test_a_stop_in_a_list_says_where_trials_end_too(tmp_path: Path, scheduler: str | None) -> None:
+    with pytest.raises(ValueError, match="both say where trials end"):
+        run(tmp_path, max_t=81, scheduler=scheduler, stop=[{"training_iteration": 9}])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_scheduler_that_needs_more_than_max_t_is_said_to(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"SuccessiveHalvingScheduler\(n=\.\.\., max_t=9\), and leave max_t out"):
+        run(tmp_path, max_t=9, scheduler="successive_halving")

@@ -169,3 +169,18 @@ def test_killed_and_gone_on_with_the_searcher_suggests_what_it_would_have(tmp_pa
     cut, whole = (tune.ExperimentAnalysis(str(tmp_path / name)) for name in ("cut", "whole"))
     assert [trial.config for trial in cut.trials] == [trial.config for trial in whole.trials]
     assert [trial.status for trial in cut.trials] == ["TERMINATED"] * 50
+
+
+@pytest.mark.parametrize("size", [None, 4095, 4096, 4097])
+def test_a_size_that_is_said_holds_whatever_it_is(size: int | None, tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    def columns(configs: dict[str, Any]) -> dict[str, Any]:
+        asked.append(len(configs["x"]))
+        return {"loss": configs["x"]}
+
+    tune.run(
+        tune.vectorized(columns) if size is None else tune.vectorized(size=size)(columns), config={"x": tune.uniform(0, 1)},
+        num_samples=4097, metric="loss", mode="min", search_alg="tpe", storage_path=str(tmp_path), verbose=0,
+    )  # fmt: skip
+    assert max(asked) == (16 if size is None else min(size, 4097))

@@ -7,7 +7,7 @@ from typing import Any
 
 
 def copied(given: Any) -> Any:
-    """A copy of a scheduler or searcher, so that the caller's can be given again."""
+    """A copy of a scheduler, searcher or stopper, so that the caller's can be given again."""
     try:
         return copy.deepcopy(given)
     except TypeError as error:

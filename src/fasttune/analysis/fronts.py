@@ -67,9 +67,9 @@ def hypervolumes_of(
         raise ValueError(
             f'hypervolume needs two metrics or more, e.g. {{"loss": "min", "seconds": "min"}}, got {losses.metrics or metrics!r}'
         )
-    holds = (losses.values < BARRIER).all(axis=1)
-    trials, values = losses.trials[holds], losses.values[holds]
     columns = analysis._columns
+    holds = (losses.values < (np.inf if columns.violation is None else BARRIER)).all(axis=1)
+    trials, values = losses.trials[holds], losses.values[holds]
     last = dict(zip(columns.trial[columns.starts].tolist(), columns.time[columns.last_rows()].tolist(), strict=True))
     order = np.argsort([last[i] for i in trials.tolist()], kind="stable") if len(trials) else np.empty(0, np.int64)
     values = values[order]

@@ -42,7 +42,8 @@ class Simulation(ExperimentAnalysis):
         self.truncated = [loop.state.trial_id(i) for i in sorted(loop.virtual.truncated)]
 
     def best_over_time(self) -> pd.DataFrame:
-        """A line for each report that was better than all before it: time, epochs up to then, trial_id, the metric.
+        """A line for each report that was better than all before it, and held its constraints: time, epochs up to then, trial_id, the
+        metric.
 
         ValueError without a metric and mode.
         """
@@ -53,7 +54,8 @@ class Simulation(ExperimentAnalysis):
         columns = self._columns
         order = np.argsort(columns.time, kind="stable")
         values, present = columns.metric(metric)
-        score = np.where(present, values, np.nan)[order]
+        holds = present if columns.violation is None else present & ~(columns.violation > 0.0)
+        score = np.where(holds, values, np.nan)[order]
         score = np.where(np.isnan(score), -np.inf, score if mode == "max" else -score)
         best = np.maximum.accumulate(score)
         first = np.ones(min(1, len(best)), dtype=np.bool_)
@@ -109,7 +111,7 @@ def simulate(
         num_samples: as in ``tune.run``; of recorded curves the first so many (default all).
         metric, mode, scope, constraints, warm_start, warm_start_from, on_duplicate: as in ``tune.run``, lists of metrics and modes,
             too. Of recorded curves the configs are those that were tried, so nothing is searched there.
-        scheduler, search_alg: copies of them are used, so that they can be given again.
+        scheduler, search_alg, stop: copies of them are used, so that they can be given again.
         max_t: the longest that a trial trains, as in ``tune.run``: where no scheduler is named, that is "auto" then, and so is the
             searcher of a function's curves.
         workers: trials at a time; a trial that asks for n CPUs occupies n of them.
@@ -131,7 +133,7 @@ def simulate(
     )  # fmt: skip
     one, _ = check_metric_mode(metric, mode)
     source = curves_of(curves, cost, steps, config, one, failures, seed)
-    experiment = as_experiment(source, config, num_samples, stop, resources_per_trial, max_failures)
+    experiment = as_experiment(source, config, num_samples, copied(stop), resources_per_trial, max_failures)
     spec = spec_of(source, experiment, call, seed, resolve_seconds(time_budget_s))
     loop = VirtualLoop(spec, source.curve, workers)
     loop.run()
@@ -170,6 +172,7 @@ def spec_of(source: Curves, experiment: Experiment, call: Call, seed: int, time_
     from fasttune.resolve.searchers import objectives_of_searcher, own_limit, resolve_searcher
     from fasttune.resolve.settings import (
         chosen_scheduler,
+        longest_training,
         resolve_constraints,
         resolve_scheduler,
         resolve_stop_rules,
@@ -196,7 +199,7 @@ def spec_of(source: Curves, experiment: Experiment, call: Call, seed: int, time_
     searcher = found.searcher
     metric, mode = steering_metric(metric, mode, scheduler, searcher)
     stop = resolve_stop_rules(experiment)
-    tell_stop_goal(stop, metric, mode)
+    tell_stop_goal(stop, metric, mode, scheduler.compares, longest_training(scheduler))
     return RunSpec(
         name="simulation",
         path="",

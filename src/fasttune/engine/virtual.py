@@ -200,6 +200,7 @@ class VirtualExecutor(Executor):
         if flight is not None:
             self._events.cancel(trial)
             self.busy += self.now - flight.since
+            flight.ask_from = _core.NEVER_ASK  # it ends with what it reports at this very moment
             self._write(flight, [one for one in flight.reports if one[0] <= self.now])
         else:
             flight = self._waiting.pop(trial, None)

@@ -12,6 +12,7 @@ from fasttune.config import MODES, Experiment, Mode, as_mode, check_max_t, no_mo
 from fasttune.constraints import Constraints, as_constraints
 from fasttune.resolve.call import DEFAULT_VERBOSE
 from fasttune.resolve.words import kind_of, log
+from fasttune.result import is_real
 
 if TYPE_CHECKING:
     from fasttune.callback import Callback
@@ -43,7 +44,7 @@ def chosen_scheduler(
     check_end(max_t, made, stop)
     why = "trials are paused at rungs, which are trusted as far as their ranks agree with later ones"
     if any(is_vectorized(one) and not takes_state(one) for one in trainables):
-        end = stop.get("training_iteration") if max_t is None and isinstance(stop, Mapping) else max_t
+        end = thresholds_of(stop).get("training_iteration") if max_t is None else max_t
         made = ASHAScheduler(max_t=OPEN_END if end is None else end, reduction_factor=3)
         why = "trials are stopped at rungs; they cannot be paused, as their function takes no state"
     if says is not None:
@@ -58,10 +59,18 @@ def scheduler_until(name: str, max_t: float, stop: Any) -> TrialScheduler:
 
     from fasttune.schedulers import create_scheduler, scheduler_class
 
-    if "max_t" not in signature(scheduler_class(name)).parameters:
+    parameters = signature(scheduler_class(name)).parameters
+    if "max_t" not in parameters:
         raise ValueError(
             f"max_t={max_t:g} is the longest that a scheduler trains a trial, and {name!r} ends none by how long it has trained: say "
             f"stop={{'training_iteration': {max_t:g}}} in its place"
+        )
+    owed = [one.name for one in parameters.values() if one.default is one.empty and one.kind is one.POSITIONAL_OR_KEYWORD]
+    if owed:
+        made_of = ", ".join(f"{one}=..." for one in owed)
+        raise ValueError(
+            f"scheduler={name!r} cannot be made of max_t={max_t:g} alone: give the scheduler itself, "
+            f"{scheduler_class(name).__name__}({made_of}, max_t={max_t:g}), and leave max_t out"
         )
     made = create_scheduler(name, max_t=max_t)
     check_end(max_t, made, stop)
@@ -70,14 +79,35 @@ def scheduler_until(name: str, max_t: float, stop: Any) -> TrialScheduler:
 
 def check_end(max_t: float | None, scheduler: TrialScheduler, stop: Any) -> None:
     """ValueError where ``stop`` ends trials at another time than ``max_t``."""
-    if max_t is None or not isinstance(stop, Mapping):
+    if max_t is None:
         return
+    ends = thresholds_of(stop)
     for key in scheduler.reads():
-        end = stop.get(key, max_t)
+        end = ends.get(key, max_t)
         if end != max_t:
             raise ValueError(
                 f"max_t={max_t:g} and stop={{{key!r}: {shown(end)}}} both say where trials end: give one of them"
             )
+
+
+def thresholds_of(stop: Any) -> dict[str, Any]:
+    """The values that end a trial, wherever they stand in ``stop``: it has been checked."""
+    parts = stop if isinstance(stop, (list, tuple)) else [stop]
+    return {key: value for part in parts if isinstance(part, Mapping) for key, value in part.items()}
+
+
+def longest_training(scheduler: TrialScheduler) -> float | None:
+    """The ``max_t`` of a scheduler that counts reports; None if it has none, or counts by something else."""
+    from inspect import signature
+
+    values, keywords = scheduler._made_with
+    try:
+        given = signature(type(scheduler)).bind(*values, **keywords)
+    except (TypeError, ValueError):  # a class of the user's that hides what it takes
+        return None
+    given.apply_defaults()
+    end = given.arguments.get("max_t")
+    return float(end) if is_real(end) and "training_iteration" in scheduler.reads() else None
 
 
 OPEN_END = 3**20  # of trials that end by themselves

@@ -37,6 +37,7 @@ from fasttune.resolve.settings import (
     check_trust,
     check_worker_limits,
     chosen_scheduler,
+    longest_training,
     resolve_constraints,
     resolve_reporter,
     resolve_scheduler,
@@ -125,7 +126,7 @@ def _resolved(experiments: list[Experiment], call: Call, claims: list[Claim]) ->
     if found.num_samples is not None:
         trainables[0] = replace(trainables[0], num_samples=found.num_samples)
     metric, mode = steering_metric(metric, mode, scheduler, searcher)
-    tell_stop_goal(stop, metric, mode)
+    tell_stop_goal(stop, metric, mode, scheduler.compares, longest_training(scheduler))
     constraints = resolve_constraints(call.constraints, metas, metric, mode, of_columns)
     if not claims:
         claims.append(place.claim())

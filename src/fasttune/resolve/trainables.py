@@ -80,11 +80,10 @@ def many_fit(executor: str, trainables: Iterable[TrainableSpec]) -> bool:
     """So many trials run at once, where nobody says a number, that this is none of the machine's."""
     from fasttune.executors import OF_COROUTINES
     from fasttune.trainable import is_vectorized, vector_of
-    from fasttune.vectors import SIZE
 
     if executor == OF_COROUTINES:
         return True
-    return all(is_vectorized(one.trainable) and vector_of(one.trainable).size == SIZE for one in trainables)
+    return all(is_vectorized(one.trainable) and not vector_of(one.trainable).size_is_given for one in trainables)
 
 
 def check_columns(trainables: Iterable[Any], executor: str, of_columns: str, these: Iterable[str]) -> None:

@@ -41,8 +41,8 @@ class AutoScheduler(ASHAPromotionScheduler):
     Args:
         time_attr: result key that counts the training resource; must grow. Units of max_t and grace_period.
         metric, mode: what to compare and "min" or "max"; may be left to the run.
-        max_t: trials end here. None: where the run's ``stop`` says so (``stop={"training_iteration": 81}``), else where
-            they end by themselves.
+        max_t: trials end here, or earlier by themselves. None: where the run's ``stop`` says so
+            (``stop={"training_iteration": 81}``), else where they end by themselves.
         grace_period: the lowest rung.
         reduction_factor: one in this many is promoted; rungs lie as many times apart.
 
@@ -87,7 +87,8 @@ class AutoScheduler(ASHAPromotionScheduler):
         """Take the run's metric and mode over, and from its ``stop`` where trials end, unless that was said here. False if the
         scheduler already has its own."""
         stop = spec.get("stop")
-        end = stop.get(self._time_attr) if isinstance(stop, Mapping) else None
+        parts = [part for part in (stop if isinstance(stop, (list, tuple)) else [stop]) if isinstance(part, Mapping)]
+        end = next((part[self._time_attr] for part in parts if self._time_attr in part), None)
         if self._open and is_real(end) and 0 < end < math.inf:
             self._open = False
             self._lay_rungs(float(end))
@@ -158,10 +159,13 @@ class AutoScheduler(ASHAPromotionScheduler):
     def on_trial_complete(self, state: ExperimentView, trial: Trial, result: dict[str, Any]) -> None:
         super().on_trial_complete(state, trial, result)
         time, value = result.get(self._time_attr), result.get(self.metric or "")
-        self._has_ended = self._has_ended or self._open or (is_real(time) and time >= self._times[-1])
-        if self._open and is_real(time) and is_real(value) and time >= self._last and not math.isnan(value):
-            self._last = float(time)
-            self._values.enter(trial.index, self._last, -value if self.mode == "max" else value)
+        self._has_ended = self._has_ended or self._open or (is_real(time) and time >= self._last)
+        if not (is_real(time) and is_real(value) and time >= self._last) or math.isnan(value):
+            return
+        self._last = float(time)
+        if self._open or time < self._times[-1]:  # it ended by itself, before max_t: it comes no nearer to the end
+            end = self._last if self._open else self._times[-1]
+            self._values.enter(trial.index, end, -value if self.mode == "max" else value)
 
     def _over(self, trial: Trial) -> None:
         super()._over(trial)

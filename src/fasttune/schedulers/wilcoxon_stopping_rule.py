@@ -10,7 +10,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fasttune.argument import checked_count, checked_number
+from fasttune.argument import checked_count, checked_number, shown
 from fasttune.result import is_real
 from fasttune.schedulers.base import TrialScheduler
 from fasttune.schedulers.view import ExperimentView
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fasttune.config import Mode
 
 MOST_EXACT = 25  # differences, of which every assignment of signs is counted; of more, the sum of ranks is taken for normal
+LARGEST = 1e300  # values beyond it are as good as infinite: sums of them are no numbers
 Parts = dict[float, float]  # part of the average -> the trial's value
 
 
@@ -33,7 +34,8 @@ class WilcoxonStoppingRule(TrialScheduler):
     the largest) mean among those that have the most parts; whom this rule stopped is never the best.
 
     Parts are compared whatever order each trial takes them in. In the same order for all, one where the folds that come first
-    resemble all of them, trials end the soonest. Equal values tell nothing; what is not finite is compared with nothing.
+    resemble all of them, trials end the soonest. Equal values tell nothing; what is not finite, or
+    beyond 1e300, is compared with nothing.
 
     Args:
         time_attr: result key that says which part a report is of: a number.
@@ -61,6 +63,9 @@ class WilcoxonStoppingRule(TrialScheduler):
         grace_period: int = 4,
     ) -> None:
         super().__init__(metric=metric, mode=mode)
+        for name, key in {"time_attr": time_attr, "value_attr": value_attr}.items():
+            if not (isinstance(key, str) and key) and not (key is None and name == "value_attr"):
+                raise TypeError(f"{name} must be the name of a reported value, got {shown(key)}")
         self._time_attr = time_attr
         self._value_attr = value_attr
         self._p_threshold = checked_number("p_threshold", p_threshold, above=0, below=1)
@@ -100,7 +105,7 @@ class WilcoxonStoppingRule(TrialScheduler):
         """What is known of a trial with this report, which may be shown once more. Values are losses."""
         parts = self._parts.setdefault(trial.index, {})
         part, value = result.get(self._time_attr), result.get(self._value_attr or self.metric or "")
-        if is_real(part) and is_real(value) and math.isfinite(value):
+        if is_real(part) and is_real(value) and abs(value) <= LARGEST:
             parts[part] = -value if self.mode == "max" else value
         return parts
 

@@ -42,11 +42,12 @@ def front_of(source: TrialSource, metrics: Mapping[str, str], scope: str, column
     """
     import numpy as np
 
-    losses = losses_by_trial(columns or Columns(source), metrics, scope, len(source))
+    columns = columns or Columns(source)
+    losses = losses_by_trial(columns, metrics, scope, len(source))
     usable = np.flatnonzero(np.isfinite(losses).all(axis=1))
     if not len(usable):
         return None
-    holds = usable[(losses[usable] < BARRIER).all(axis=1)]
+    holds = usable if columns.violation is None else usable[(losses[usable] < BARRIER).all(axis=1)]
     if not len(holds):
         return ParetoFront([], [], None, [])
     losses = losses[holds]
