@@ -172,3 +172,31 @@ def test_values_whose_sums_are_no_numbers_are_compared_with_nothing(worst: float
 def test_keys_are_names(name: str, key: Any) -> None:
     with pytest.raises(TypeError, match=f"{name} must be the name of a reported value"):
         WilcoxonStoppingRule(**{name: key})
+
+
+class Folds(tune.Trainable):
+    """The trial of the least errors fails once, in the middle, and goes on from its checkpoint."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        self.error = config["error"]
+
+    def step(self) -> dict[str, Any]:
+        mark = Path(self.logdir) / "has_failed"
+        if self.error == 1 and self.iteration == 4 and not mark.exists():
+            mark.touch()
+            raise RuntimeError("once")
+        return {"error": self.error + HARD[self.iteration], "done": self.iteration == 7}
+
+    def save_checkpoint(self, folder: str) -> dict[str, Any]:
+        return {}
+
+    def load_checkpoint(self, saved: Any) -> None:
+        pass
+
+
+def test_one_that_failed_and_goes_on_has_the_folds_before(tmp_path: Path) -> None:
+    analysis = tune.run(
+        Folds, config={"error": tune.grid_search([5, 1, 3, 3])}, scheduler="wilcoxon", metric="error", mode="min",
+        max_failures=3, checkpoint_freq=1, executor="inline", storage_path=str(tmp_path), verbose=0,
+    )  # fmt: skip
+    assert [trial.last_result["training_iteration"] for trial in analysis.trials] == [8, 8, 4, 4]

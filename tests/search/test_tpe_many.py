@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import random
 import statistics
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -180,3 +181,20 @@ def test_a_saved_search_with_many_trials_out_goes_on_as_the_first_one() -> None:
         for searcher in (first, second):
             searcher.on_trial_complete(trial_id, {"loss": bowl(config)})
     assert [first.suggest(f"n{k}") for k in range(30)] == [second.suggest(f"n{k}") for k in range(30)]
+
+
+@pytest.mark.parametrize("searcher", ["tpe", "bohb"])
+@pytest.mark.parametrize("domain", [tune.qrandn(0, 1, 0.1), tune.randn(0, 1), tune.qloguniform(0.1, 9.0, 0.1)])
+def test_a_run_that_goes_on_with_rounded_normal_values_is_the_one_that_was_not_interrupted(
+    searcher: str, domain: Any, tmp_path: Path
+) -> None:
+    def configs(samples: list[int], name: str) -> list[float]:
+        for n in samples:
+            found = tune.run(
+                lambda config: tune.report(loss=(config["y"] - 0.3) ** 2), config={"y": domain}, num_samples=n,
+                metric="loss", mode="min", search_alg=create_searcher(searcher, seed=1), executor="inline", max_concurrent_trials=1, seed=1, verbose=0,
+                storage_path=str(tmp_path), name=name, resume="AUTO",
+            )  # fmt: skip
+        return [trial.config["y"] for trial in found.trials]
+
+    assert configs([30, 60], "in_two") == configs([60], "in_one")

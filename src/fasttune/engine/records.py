@@ -315,20 +315,27 @@ class ExperimentRecords:
             yield source, fits, events
 
     def take_leftovers(
-        self, entries: Iterable[Entry], positions: dict[int, int], watch: int = 0
+        self,
+        entries: Iterable[Entry],
+        positions: dict[int, int],
+        watch: int = 0,
+        parts_of: Callable[[Any], Iterable[Any]] = lambda data: (data,),
     ) -> Iterator[tuple[Any, ...]]:
-        """Fold what is left in rings behind these positions of the journal; the records that somebody watches. What fits is
+        """Fold what is left in rings behind these positions of the journal; the records that somebody watches, each part of what a
+        ring has left once the parts before were seen. What fits is
         kept in ``leftovers``, without the checkpoints that it holds, which are in ``saves.unsaved``."""
         self.journal_ends = positions
         for source, position, data in entries:
-            events, fits = self._fold_fitting(source, data, watch, True)
-            rest: Any
-            rest, held = _core.without_held(fits)  # one that does not fit would take the place of one that does
-            self.saves.take_held(held)
-            self._note_found(source, events)
-            if len(rest):
-                self.leftovers.append((source, position, rest))
-            yield from events
+            kept: list[Any] = []
+            for part in parts_of(data):
+                events, fits = self._fold_fitting(source, part, watch, True)
+                rest, held = _core.without_held(fits)  # one that does not fit would take the place of one that does
+                self.saves.take_held(held)
+                self._note_found(source, events)
+                kept.append(rest)
+                yield from events
+            if any(map(len, kept)):
+                self.leftovers.append((source, position, kept[0] if len(kept) == 1 else b"".join(kept)))
 
     def story(self, trial: int) -> str:
         """The records of one trial, as text."""

@@ -70,7 +70,7 @@ class WilcoxonStoppingRule(TrialScheduler):
         self._value_attr = value_attr
         self._p_threshold = checked_number("p_threshold", p_threshold, above=0, below=1)
         self._grace_period = checked_count("grace_period", grace_period, least=1)
-        self._parts: dict[int, Parts] = {}  # of the trials that run
+        self._parts: dict[int, Parts] = {}  # of the trials that run, or have failed and may go on from a checkpoint
         self._stopped: set[int] = set()
         self._best: Parts = {}  # of the best trial that has ended
 
@@ -80,7 +80,7 @@ class WilcoxonStoppingRule(TrialScheduler):
 
     def on_trial_add(self, state: ExperimentView, trial: Trial) -> None:
         self.check_metric()
-        self._forget(trial)
+        self._stopped.discard(trial.index)  # one that is tried again goes on from a checkpoint: the parts before it are not told again
 
     def on_trial_result(self, state: ExperimentView, trial: Trial, result: dict[str, Any]) -> str:
         parts = self._heard(trial, result)
@@ -96,9 +96,6 @@ class WilcoxonStoppingRule(TrialScheduler):
         self._forget(trial)
 
     def on_trial_remove(self, state: ExperimentView, trial: Trial) -> None:
-        self._forget(trial)
-
-    def on_trial_error(self, state: ExperimentView, trial: Trial) -> None:
         self._forget(trial)
 
     def _heard(self, trial: Trial, result: dict[str, Any]) -> Parts:

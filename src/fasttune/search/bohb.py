@@ -117,7 +117,7 @@ class TuneBOHB(SpaceSearcher):
             return self.dimensions.draw(self._asked)
         row, numbers = self._models[budget].ask(self._asked)
         self._rows[trial_id] = budget, row
-        return self._parzen.outward(numbers)
+        return self._parzen.suggested(self._models[budget], row, numbers)
 
     def replay(self, trial_id: str, suggestion: dict[str, Any]) -> dict[str, Any]:
         made = super().replay(trial_id, suggestion)

@@ -43,6 +43,14 @@ class Parzen:
             numbers[k] = None if unit is None else self.dimensions[k].value(unit)
         return numbers
 
+    def suggested(self, model: _draws.Tpe, row: int, numbers: Numbers) -> Numbers:
+        """What the core suggests, as numbers of a config; the list is changed. Its row is what a later session, which is told the
+        config, makes of that: a value that was rounded is another place than the one that was drawn."""
+        numbers = self.outward(numbers)
+        if self._normals:
+            model.change(row, self.inward(numbers))
+        return numbers
+
 
 def model_settings(n_candidates: int, gamma: float, most_good: int, multivariate: bool, prior_weight: float) -> dict[str, Any]:
     """What users say of a model, as the core takes it. ValueError for what is out of range."""

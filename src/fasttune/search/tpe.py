@@ -187,7 +187,7 @@ class TPESearch(SpaceSearcher):
             row = self._models[step].add(self._parzen.inward(numbers))
         else:
             row, numbers = self._models[step].ask(self._asked)
-            numbers = self._parzen.outward(numbers)
+            numbers = self._parzen.suggested(self._models[step], row, numbers)
         self._rows[trial_id] = step, row
         self._remember(step, numbers)
         return numbers
@@ -227,7 +227,7 @@ class TPESearch(SpaceSearcher):
             return model.add(self._parzen.inward(stepped)), stepped
         self._quadratic.take_back(trial_id)
         row, numbers = model.ask(number)
-        return row, self._parzen.outward(numbers)
+        return row, self._parzen.suggested(model, row, numbers)
 
     def _drawn_until_quadratic(
         self, step: float, trial_ids: Sequence[str], number: int
@@ -242,7 +242,7 @@ class TPESearch(SpaceSearcher):
         first, found = self._models[step].ask_many(number, n)
         for row, trial_id, numbers in zip(range(first, first + n), trial_ids, found, strict=False):
             self._rows[trial_id] = step, row
-            self._remember(step, self._parzen.outward(numbers))
+            self._remember(step, self._parzen.suggested(self._models[step], row, numbers))
         return found, stepped
 
     def _first_or_random(self, dimensions: Dimensions, model: _draws.Tpe) -> tuple[int, Numbers]:
@@ -254,7 +254,7 @@ class TPESearch(SpaceSearcher):
             numbers = dimensions.draw(self._asked + (k << 32))
         if tuple(numbers) in self._tried and self._told_before is None:  # few are left, and the model finds them
             row, numbers = model.ask(self._asked)
-            return row, self._parzen.outward(numbers)
+            return row, self._parzen.suggested(model, row, numbers)
         return model.add(self._parzen.inward(numbers)), numbers
 
     def _remember(self, step: float, numbers: Numbers) -> None:
