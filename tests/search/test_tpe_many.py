@@ -192,8 +192,8 @@ def test_a_run_that_goes_on_with_rounded_normal_values_is_the_one_that_was_not_i
         for n in samples:
             found = tune.run(
                 lambda config: tune.report(loss=(config["y"] - 0.3) ** 2), config={"y": domain}, num_samples=n,
-                metric="loss", mode="min", search_alg=create_searcher(searcher, seed=1), executor="inline", max_concurrent_trials=1, seed=1, verbose=0,
-                storage_path=str(tmp_path), name=name, resume="AUTO",
+                metric="loss", mode="min", search_alg=create_searcher(searcher, seed=1), executor="inline",
+                max_concurrent_trials=1, seed=1, verbose=0, storage_path=str(tmp_path), name=name, resume="AUTO",
             )  # fmt: skip
         return [trial.config["y"] for trial in found.trials]
 
