@@ -360,7 +360,8 @@ class RegretStopper(Stopper):
             there[trial_id] = loss
 
     def compared(self) -> tuple[int, list[float]]:
-        """(A step, the losses there, sorted): the last step that ``least`` trials came to; while there is none the first one."""
+        """(A step, the losses there, sorted): the last step that enough trials came to. While there is none, the first one; or,
+        where early steps are not looked at, 0 and no losses."""
         last = max((step for step, _ in self._last.values()), default=0)
         ends = [loss for step, loss in self._last.values() if step == last and loss == loss]
         least, behind = self._least, 0.0  # steps before that one are not looked at
@@ -374,8 +375,10 @@ class RegretStopper(Stopper):
         return step, sorted(self._steps.get(step, {}).values())
 
     def left_to_gain(self) -> tuple[float, float]:
-        """(What as many trials again would gain, the distance from the best trial to the median one), in units of the metric."""
-        return self._gain(self.compared()[1])
+        """(What as many trials again would gain, the distance from the best trial to the median one), in units of the metric; NaN
+        while there is nothing to compare."""
+        ordered = self.compared()[1]
+        return self._gain(ordered) if ordered else (math.nan, math.nan)
 
     @staticmethod
     def _gain(ordered: list[float]) -> tuple[float, float]:

@@ -51,11 +51,9 @@ class Vectorized:
 
     def __get__(self, instance: Any, owner: type | None = None) -> Vectorized:
         """Of an object, if it was made of a method."""
-        return self if instance is None else Vectorized(MethodType(self.function, instance), self._given, self.refill)
-
-    @property
-    def _given(self) -> int | None:
-        return self.size if self.size_is_given else None
+        if instance is None:
+            return self
+        return Vectorized(MethodType(self.function, instance), self.size if self.size_is_given else None, self.refill)
 
     def __repr__(self) -> str:
         return f"tune.vectorized({self.function!r}, size={self.size}, refill={self.refill})"

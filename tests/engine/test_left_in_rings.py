@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fasttune import _core
-from fasttune.engine.resuming import by_answers
+from fasttune.engine.records import turns_of
 
 
 def written(seed: int) -> tuple[bytes, list[int]]:
@@ -36,7 +36,7 @@ def written(seed: int) -> tuple[bytes, list[int]]:
 @pytest.mark.parametrize("seed", range(40))
 def test_a_part_ends_behind_a_report_that_asked_and_what_was_saved_with_it(seed: int) -> None:
     data, ends = written(seed)
-    parts = [bytes(part) for part in by_answers(data)]
+    parts = [bytes(part) for part in turns_of(data)]
     assert b"".join(parts) == data
     lengths: list[int] = []
     for part in parts[:-1]:
@@ -46,4 +46,4 @@ def test_a_part_ends_behind_a_report_that_asked_and_what_was_saved_with_it(seed:
 
 @pytest.mark.parametrize("data", [b"", bytes(8), bytes(7), b"\xff" * 64])
 def test_what_is_no_record_is_one_part(data: Any) -> None:
-    assert b"".join(map(bytes, by_answers(data))) == data
+    assert b"".join(map(bytes, turns_of(data))) == data

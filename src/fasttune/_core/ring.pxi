@@ -726,6 +726,28 @@ def without_held(data):
     return out[:written + n - copied], held
 
 
+def ends_of_turns(data):
+    """Where in records that one process wrote the loop's turns end, at the finest: a report that asks is followed by nothing but what
+    was saved with it before it is answered. The last end, that of ``data``, is not among them; a damaged record ends the looking.
+    """
+    cdef Numbers bytes_of = Numbers(data)
+    cdef Py_ssize_t at = 0, n = bytes_of.n
+    cdef const Record *r
+    cdef bint asked = False
+    cdef list found = []
+    while at < n:
+        r = <const Record *>(<const char *>&bytes_of.at[0] + at)
+        if not is_whole(r, n - at):
+            break
+        if asked and r.kind != K_CHECKPOINT and r.kind != K_PAD:
+            found.append(at)
+            asked = False
+        if r.kind == K_REPORT and r.flags & F_DECISION == WAIT:
+            asked = True
+        at += r.size
+    return found
+
+
 cdef inline bint is_whole(const Record *r, Py_ssize_t left) noexcept nogil:
     return left >= 8 and r.size >= 8 and not r.size & 7 and r.size <= left and (r.kind == K_PAD or r.size >= RECORD_HEADER)
 

@@ -315,19 +315,16 @@ class ExperimentRecords:
             yield source, fits, events
 
     def take_leftovers(
-        self,
-        entries: Iterable[Entry],
-        positions: dict[int, int],
-        watch: int = 0,
-        parts_of: Callable[[Any], Iterable[Any]] = lambda data: (data,),
+        self, entries: Iterable[Entry], positions: dict[int, int], watch: int = 0, in_turns: bool = False
     ) -> Iterator[tuple[Any, ...]]:
-        """Fold what is left in rings behind these positions of the journal; the records that somebody watches, each part of what a
-        ring has left once the parts before were seen. What fits is
-        kept in ``leftovers``, without the checkpoints that it holds, which are in ``saves.unsaved``."""
+        """Fold what is left in rings behind these positions of the journal; the records that somebody watches. What fits is
+        kept in ``leftovers``, without the checkpoints that it holds, which are in ``saves.unsaved``.
+
+        ``in_turns``: what came of a later turn of the loop is folded when what came before was seen, as it was then."""
         self.journal_ends = positions
         for source, position, data in entries:
             kept: list[Any] = []
-            for part in parts_of(data):
+            for part in turns_of(data) if in_turns else (data,):
                 events, fits = self._fold_fitting(source, part, watch, True)
                 rest, held = _core.without_held(fits)  # one that does not fit would take the place of one that does
                 self.saves.take_held(held)
@@ -720,3 +717,11 @@ def as_blocks(columns: _core.ReportColumns) -> list[ReportBlock]:
         more = {row: flatten(extras(text)) for row, text in texts.items()}
         found.append(ReportBlock(keys[:shown], kinds[:shown], trial, step, time, values[:shown], more))
     return found
+
+
+def turns_of(data: Any) -> Iterator[Any]:
+    """What a ring has left, in the parts in which the loop had it."""
+    begun = 0
+    for end in (*_core.ends_of_turns(data), len(data)):
+        yield memoryview(data)[begun:end]
+        begun = end

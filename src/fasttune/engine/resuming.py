@@ -67,30 +67,12 @@ def replay(
             judged.add(source, fits)
         state.react(events)
     ends = state.journal_ends
-    parts = by_answers if state.asks else lambda data: (data,)
-    state.react(state.take_leftovers(left(ends), ends, watch, parts))
+    state.react(state.take_leftovers(left(ends), ends, watch, in_turns=state.asks))
     if judged is not None:
         for source, _, data in state.leftovers:
             judged.add(source, data)
     state.live, state.rereads, state.handlers = True, False, state.HANDLERS
     return judged
-
-
-def by_answers(data: Any) -> Iterator[Any]:
-    """What a ring has left, in the parts that the loop was given it in at the finest: a trial that asks writes nothing more before
-    it is answered, so what comes behind its report, but for what it saved with that, comes of a later turn."""
-    view, at, begun, asked = memoryview(data), 0, 0, False
-    while at + 8 <= len(view):
-        size = int.from_bytes(view[at : at + 4], "little")
-        if size < 8:  # it is no record, as folding will say
-            break
-        kind, flags = view[at + 4], view[at + 5]
-        if asked and kind != _core.KIND_CHECKPOINT:
-            yield view[begun:at]
-            begun, asked = at, False
-        asked = asked or (kind == _core.KIND_REPORT and flags & 7 == _core.WAIT)
-        at += size
-    yield view[begun:]
 
 
 # -- what an earlier session did itself ----------------------------------------------------------------------------------

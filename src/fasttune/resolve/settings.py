@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 from fasttune.argument import check_called_methods, checked_count, checked_size, other_unit, shown
 from fasttune.config import MODES, Experiment, Mode, as_mode, check_max_t, no_mode
 from fasttune.constraints import Constraints, as_constraints
+from fasttune.identity import arguments_of
 from fasttune.resolve.call import DEFAULT_VERBOSE
 from fasttune.resolve.words import kind_of, log
 from fasttune.result import is_real
+from fasttune.stopper import resolve_stop
 
 if TYPE_CHECKING:
     from fasttune.callback import Callback
@@ -44,7 +46,7 @@ def chosen_scheduler(
     check_end(max_t, made, stop)
     why = "trials are paused at rungs, which are trusted as far as their ranks agree with later ones"
     if any(is_vectorized(one) and not takes_state(one) for one in trainables):
-        end = thresholds_of(stop).get("training_iteration") if max_t is None else max_t
+        end = resolve_stop(stop).thresholds.get("training_iteration") if max_t is None else max_t
         made = ASHAScheduler(max_t=OPEN_END if end is None else end, reduction_factor=3)
         why = "trials are stopped at rungs; they cannot be paused, as their function takes no state"
     if says is not None:
@@ -81,32 +83,18 @@ def check_end(max_t: float | None, scheduler: TrialScheduler, stop: Any) -> None
     """ValueError where ``stop`` ends trials at another time than ``max_t``."""
     if max_t is None:
         return
-    ends = thresholds_of(stop)
+    ends = resolve_stop(stop).thresholds
     for key in scheduler.reads():
         end = ends.get(key, max_t)
         if end != max_t:
             raise ValueError(
-                f"max_t={max_t:g} and stop={{{key!r}: {shown(end)}}} both say where trials end: give one of them"
+                f"max_t={max_t:g} and stop={{{key!r}: {end:g}}} both say where trials end: give one of them"
             )
-
-
-def thresholds_of(stop: Any) -> dict[str, Any]:
-    """The values that end a trial, wherever they stand in ``stop``: it has been checked."""
-    parts = stop if isinstance(stop, (list, tuple)) else [stop]
-    return {key: value for part in parts if isinstance(part, Mapping) for key, value in part.items()}
 
 
 def longest_training(scheduler: TrialScheduler) -> float | None:
     """The ``max_t`` of a scheduler that counts reports; None if it has none, or counts by something else."""
-    from inspect import signature
-
-    values, keywords = scheduler._made_with
-    try:
-        given = signature(type(scheduler)).bind(*values, **keywords)
-    except (TypeError, ValueError):  # a class of the user's that hides what it takes
-        return None
-    given.apply_defaults()
-    end = given.arguments.get("max_t")
+    end = arguments_of(scheduler).get("max_t")
     return float(end) if is_real(end) and "training_iteration" in scheduler.reads() else None
 
 
@@ -285,8 +273,6 @@ def check_measure_usage(measure: object, executor: str, of_columns: bool) -> boo
 
 def resolve_stop_rules(experiment: Experiment) -> StopRules:
     """The stop criteria of a run, the time budget among them."""
-    from fasttune.stopper import resolve_stop
-
     return resolve_stop(experiment.stop, experiment.time_budget_s)
 
 

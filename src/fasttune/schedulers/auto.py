@@ -7,7 +7,6 @@ by how well the ranks of rungs agree with later ones, as Hyper-Tune (Li et al. 2
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from fasttune.result import is_real
 from fasttune.schedulers.asha_promotion import ASHAPromotionScheduler
 from fasttune.schedulers.base import TrialScheduler
 from fasttune.schedulers.view import ExperimentView
+from fasttune.stopper import resolve_stop
 from fasttune.trial import Trial
 
 if TYPE_CHECKING:
@@ -86,9 +86,7 @@ class AutoScheduler(ASHAPromotionScheduler):
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
         """Take the run's metric and mode over, and from its ``stop`` where trials end, unless that was said here. False if the
         scheduler already has its own."""
-        stop = spec.get("stop")
-        parts = [part for part in (stop if isinstance(stop, (list, tuple)) else [stop]) if isinstance(part, Mapping)]
-        end = next((part[self._time_attr] for part in parts if self._time_attr in part), None)
+        end = resolve_stop(spec.get("stop")).thresholds.get(self._time_attr)
         if self._open and is_real(end) and 0 < end < math.inf:
             self._open = False
             self._lay_rungs(float(end))
